@@ -1,0 +1,1 @@
+"""What should happen: taxonomy, playbooks, plans, policy. Data and pure types, no I/O."""

@@ -1,0 +1,128 @@
+"""The contract of everything a playbook's step can name: an action writes, a capture collects, a check asks.
+
+Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every registered class to them.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, TypeVar
+
+from pydantic import JsonValue
+
+from playbooks.inventory import Inventory
+from playbooks.plan import Change, Irreversible, Plan, Radius, Verdict
+from playbooks.strict import Line, Slug, Strict
+
+S = TypeVar("S")
+
+
+class World(Protocol):
+    """What a step may reach: the inventory, and the connections that it names."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """The servers that exist, with their approved pins."""
+        ...
+
+    def reach(self, kind: type[S], name: str) -> S:
+        """Return the connection of that kind and name.
+
+        Raises:
+            Misconfigured: if the inventory has none.
+        """
+        ...
+
+
+class Action(Strict, ABC):
+    """A typed intent. `plan` only reads; `write` makes one change; `verify` asks the world, not the API just called."""
+
+    name: ClassVar[str]
+    radius: ClassVar[Radius]
+    permissions: ClassVar[tuple[str, ...]]
+    irreversible: ClassVar[Irreversible | None] = None
+    destroys: ClassVar[tuple[str, ...]] = ()
+    timeout: ClassVar[float] = 5.0
+    """Seconds that one `read` or `write` may take; the engine holds it to that, and to less than its claim."""
+
+    @abstractmethod
+    async def plan(self, world: World) -> Plan:
+        """Return the frozen changes, the ones already so included. Writes nothing.
+
+        Raises:
+            SoarError: Transient if the system does not answer, Refused if the target is not what the inventory says.
+        """
+
+    @classmethod
+    @abstractmethod
+    async def read(cls, change: Change, world: World) -> JsonValue:
+        """Return the present value of the change's field, from the system itself."""
+
+    @classmethod
+    @abstractmethod
+    async def write(cls, change: Change, world: World, *, key: str) -> None:
+        """Set the change's field to its `after`. Twice is once.
+
+        Args:
+            change: what to write; the engine has compared `before` just now.
+            world: the connections.
+            key: the idempotency key, for systems that take a client token.
+        """
+
+    @classmethod
+    @abstractmethod
+    async def verify(cls, plan: Plan, world: World) -> Verdict:
+        """Ask the world whether the plan is in force, as the affected principal or a canary with equal grants."""
+
+    @classmethod
+    @abstractmethod
+    async def verify_released(cls, plan: Plan, world: World) -> Verdict:
+        """Ask the world whether what the plan took away is back; `established` means that it is."""
+
+
+class Collected(Strict):
+    """Bytes that a capture read, before the vault has them.
+
+    Args:
+        name: file name in the exhibit.
+        media_type: what the bytes are.
+        data: the bytes, raw.
+        origin: the API or the path that they were read from.
+    """
+
+    name: Slug
+    media_type: Line
+    data: bytes
+    origin: Line
+
+
+class Capture(Strict, ABC):
+    """Collects evidence. Reads only."""
+
+    name: ClassVar[str]
+    exhibit: ClassVar[str]
+    """The kind of exhibit that it makes, as actions name it in `destroys`."""
+    permissions: ClassVar[tuple[str, ...]]
+    timeout: ClassVar[float] = 30.0
+
+    @abstractmethod
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        """Return the evidence.
+
+        Raises:
+            SoarError: the engine records the exhibit as unavailable, with this as its reason.
+        """
+
+
+class Check(Strict, ABC):
+    """Asks the world something. Reads only; the answer's meaning stands in its docstring."""
+
+    name: ClassVar[str]
+    permissions: ClassVar[tuple[str, ...]]
+    timeout: ClassVar[float] = 15.0
+
+    @abstractmethod
+    async def check(self, world: World) -> Verdict:
+        """Return what the world says."""
+
+
+Step = Action | Capture | Check
+StepName = Slug

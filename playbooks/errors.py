@@ -1,0 +1,76 @@
+"""Every way an effect can go wrong, as types. Flows decide by type, never by string.
+
+SoarError
+├── Transient           the remote may answer later: retry with backoff
+├── Refused             the gate or the remote said no, and will say no again
+├── Drifted             the world is neither at *before* nor at *after*: plan anew and ask again
+├── NotEstablished      applied, but the probe still gets through
+├── PartiallyApplied    some changes are in force, some are not
+└── Misconfigured       a file, a setting or a permission of ours is wrong: names what to mend
+
+Each integration maps its vendor's errors once, in its `client.py`, with `raise … from exc`.
+"""
+
+from collections.abc import Sequence
+
+
+class SoarError(Exception):
+    """Anything mcp-soar raises on purpose."""
+
+
+class Transient(SoarError):
+    """The remote may answer later.
+
+    Args:
+        message: what did not answer, and how.
+        retry_after: seconds that the remote asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(SoarError):
+    """The gate or the remote said no, and asking again will not change it."""
+
+
+class Drifted(SoarError):
+    """The world is not what the plan was made for: plan anew, ask again."""
+
+
+class NotEstablished(SoarError):
+    """The effect was applied, but the probe still gets through."""
+
+
+class PartiallyApplied(SoarError):
+    """Some changes of a plan are in force and some are not; nothing is rolled back.
+
+    Args:
+        message: why it stopped.
+        done: summaries of the changes in force.
+        remaining: summaries of those that are not.
+    """
+
+    def __init__(self, message: str, *, done: Sequence[str], remaining: Sequence[str]) -> None:
+        super().__init__(message)
+        self.done = tuple(done)
+        self.remaining = tuple(remaining)
+
+
+class Misconfigured(SoarError):
+    """Something of ours must be mended by a person.
+
+    Args:
+        message: what is wrong and what to write instead.
+        file: the file it stands in, if any.
+        line: 1-based line in that file, if known.
+        field: dotted path of the field, if known.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None, field: str | None = None) -> None:
+        where = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(": ".join(part for part in (where, field, message) if part))
+        self.file = file
+        self.line = line
+        self.field = field

@@ -1,0 +1,121 @@
+"""What an incident is about: alerts, the entities that they name, and the words for where a response stands."""
+
+from enum import IntEnum, StrEnum
+
+from pydantic import Field
+
+from playbooks.strict import Line, Moment, Name, Prose, Slug, Strict
+from playbooks.taxonomy import IncidentClass
+
+
+class Severity(IntEnum):
+    """How bad it is. Each inbound format maps its own scale to this one."""
+
+    INFORMATIONAL = 1
+    LOW = 2
+    MEDIUM = 3
+    HIGH = 4
+    CRITICAL = 5
+
+    @property
+    def label(self) -> str:
+        """The word that people read."""
+        return self.name.lower()
+
+
+class EntityKind(StrEnum):
+    """What an alert can point at, the most specific first."""
+
+    TOOL = "tool"
+    PROMPT = "prompt"
+    RESOURCE = "resource"
+    TOKEN = "token"  # noqa: S105  # a kind, not a secret
+    PRINCIPAL = "principal"
+    SERVER = "server"
+    IMAGE = "image"
+    ADDRESS = "address"
+    WORKSPACE = "workspace"
+
+
+class Entity(Strict):
+    """One thing that an alert names, in the alert's own words: a claim until the inventory resolves it.
+
+    Args:
+        kind: what it is.
+        name: what the alert calls it.
+        server: the server that it belongs to, as the alert calls it, if it says.
+    """
+
+    kind: EntityKind
+    name: Name
+    server: Name | None = None
+
+
+class AlertState(StrEnum):
+    """Whether an alert reports something new. Only `new` may start containment."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+
+
+class Alert(Strict):
+    """One message from a detection source, normalised.
+
+    Args:
+        source: the configured source that sent it.
+        external_id: the source's own id of the thing that it reports; repeats share it.
+        state: new, updated or resolved.
+        rule: the detection's name, as the source gives it.
+        title: one line for people; hostile.
+        severity: on our scale.
+        detected_at: when the source says that it saw it.
+        incident_class: the class that the source's configuration gives it; None if nothing matched.
+        entities: what it names.
+        excerpt: a short hostile text for people (the raw bytes are exhibit 0).
+    """
+
+    source: Slug
+    external_id: Line
+    state: AlertState = AlertState.NEW
+    rule: Line
+    title: Prose
+    severity: Severity
+    detected_at: Moment
+    incident_class: IncidentClass | None = None
+    entities: tuple[Entity, ...] = Field(default=(), max_length=100)
+    excerpt: Prose = ""
+
+
+class Confidence(IntEnum):
+    """How far a source may be believed; set in its configuration, never by its alerts."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+
+class Phase(StrEnum):
+    """The order of a response."""
+
+    FREEZE = "freeze"
+    CUT = "cut"
+    CAPTURE = "capture"
+    ISOLATE = "isolate"
+    PRESERVE = "preserve"
+    ERADICATE = "eradicate"
+    RECOVER = "recover"
+    REVIEW = "review"
+
+
+class Status(StrEnum):
+    """Where an incident stands, computed from its journal."""
+
+    TRIAGE = "triage"
+    CONTAINING = "containing"
+    AWAITING_APPROVAL = "awaiting_approval"
+    CONTAINED = "contained"
+    NOT_ESTABLISHED = "not_established"
+    RECOVERING = "recovering"
+    CLOSED = "closed"
+    FROZEN = "frozen"

@@ -1,0 +1,347 @@
+"""Which MCP servers exist, where each can be touched, and what of each is approved.
+
+People write `inventory.yaml`; `mcp-soar pins approve` writes `pins.yaml`. What an alert names is looked up here before
+anything is done to it, and what is not found here is never guessed at.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from enum import IntEnum, StrEnum
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from playbooks.incident import Entity, EntityKind
+from playbooks.strict import Digest, JsonField, Line, Moment, Name, Seconds, Slug, Strict
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2000)]
+"""An http or https address without credentials in it."""
+
+
+class Secret(Strict):
+    """Where a secret is found: an environment variable or a file. Its value never stands in a configuration file."""
+
+    env: Name | None = None
+    file: Line | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            message = "write exactly one of `env: VARIABLE` or `file: path`"
+            raise ValueError(message)
+        return self
+
+
+class Criticality(IntEnum):
+    """What it costs when it is away."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+
+def _criticality(value: object) -> object:
+    return Criticality[value.upper()] if isinstance(value, str) and value.upper() in Criticality.__members__ else value
+
+
+class Environment(StrEnum):
+    """Where it runs."""
+
+    DEV = "dev"
+    TEST = "test"
+    PROD = "prod"
+
+
+class Canary(Strict):
+    """A principal of ours with the grants that an ordinary client has, used to ask whether something is reachable.
+
+    Args:
+        principal: what it is called in findings.
+        token: its bearer token for the gateway's client side.
+        url: the MCP address that clients use.
+    """
+
+    principal: Name
+    token: Secret
+    url: Url
+
+
+class Gateway(Strict):
+    """An MCP gateway that we may act on.
+
+    Args:
+        kind: which product it is.
+        url: its administration address.
+        user: the administrator that we sign in as.
+        password: that user's password.
+        canary: who asks for us on the client side.
+        credential_ids: ids at the gateway of our own credentials; never a target.
+    """
+
+    kind: Literal["contextforge"]
+    url: Url
+    user: Name
+    password: Secret
+    canary: Canary
+    credential_ids: tuple[Name, ...] = ()
+
+
+class GatewayEntry(Strict):
+    """How a gateway knows a server.
+
+    Args:
+        name: the gateway, as this inventory names it.
+        id: the server's immutable id there.
+    """
+
+    name: Slug
+    id: Name
+
+
+class ToolNotes(Strict):
+    """What people know of a tool.
+
+    Args:
+        risk: what it can do at worst.
+        physical_effects: it moves something in the real world: never contained automatically.
+        safe_arguments: a call with these changes nothing, so a probe may send them.
+    """
+
+    risk: Literal["low", "medium", "high"] = "medium"
+    physical_effects: bool = False
+    safe_arguments: dict[str, JsonField] | None = None
+
+
+class Server(Strict):
+    """One MCP server.
+
+    Args:
+        title: what people call it.
+        aliases: other names that alerts use for it.
+        url: its own MCP address, past the gateway.
+        gateway: how the gateway knows it.
+        owner: who answers for it.
+        criticality: what it costs when it is away.
+        environment: dev, test or prod.
+        protected: never contained without a human.
+        physical_effects: some tool of it moves something in the real world.
+        control_tool: a harmless tool whose call proves that the path works.
+        tools: notes on single tools.
+    """
+
+    title: Line
+    aliases: tuple[Name, ...] = ()
+    url: Url | None = None
+    gateway: GatewayEntry | None = None
+    owner: Name
+    criticality: Annotated[Criticality, BeforeValidator(_criticality)] = Criticality.MEDIUM
+    environment: Environment
+    protected: bool = False
+    physical_effects: bool = False
+    control_tool: Name | None = None
+    tools: dict[Name, ToolNotes] = Field(default_factory=dict)
+
+
+class Principal(Strict):
+    """Somebody or something that uses MCP.
+
+    Args:
+        title: what people call it.
+        aliases: other names that alerts use.
+        gateway: the gateway that knows it.
+        user: its user (e-mail) there.
+        tokens: its API tokens there: name → immutable id.
+        protected: never cut without a human.
+    """
+
+    title: Line
+    aliases: tuple[Name, ...] = ()
+    gateway: Slug
+    user: Name
+    tokens: dict[Name, Name] = Field(default_factory=dict)
+    protected: bool = False
+
+
+class PinKind(StrEnum):
+    """What of a server can be pinned."""
+
+    TOOL = "tool"
+    PROMPT = "prompt"
+    RESOURCE = "resource"
+    INSTRUCTIONS = "instructions"
+
+
+class SignOff(Strict):
+    """One reviewer's yes to a pin."""
+
+    role: Slug
+    by: Name
+    at: Moment
+
+
+class Dossier(Strict):
+    """Why a definition was approved.
+
+    Args:
+        reviewed: what was looked at.
+        risk: the reviewers' view of the tool's risk.
+        sign_offs: who agreed, in which role.
+    """
+
+    reviewed: Line
+    risk: Literal["low", "medium", "high"] = "medium"
+    sign_offs: tuple[SignOff, ...] = ()
+
+
+class Pin(Strict):
+    """One approved definition.
+
+    Args:
+        kind: tool, prompt, resource or instructions.
+        name: its name at the server (a resource's URI).
+        digest: of the definition as the server gives it.
+        definition: the approved definition itself, for the diff.
+        gateway_id: its immutable id at the gateway, if it stands there.
+        gateway_name: the name under which the gateway offers it to clients.
+        gateway_digest: of the definition as the gateway holds it.
+        dossier: why it was approved.
+    """
+
+    kind: PinKind
+    name: Name
+    digest: Digest
+    definition: dict[str, JsonField]
+    gateway_id: Name | None = None
+    gateway_name: Name | None = None
+    gateway_digest: Digest | None = None
+    dossier: Dossier
+
+
+class Pins(Strict):
+    """Every approved definition, by server."""
+
+    version: Literal[1] = 1
+    servers: dict[Slug, tuple[Pin, ...]] = Field(default_factory=dict)
+
+    def of(self, server: str, kind: PinKind | None = None) -> tuple[Pin, ...]:
+        """Return a server's pins, all or of one kind."""
+        return tuple(pin for pin in self.servers.get(server, ()) if kind is None or pin.kind is kind)
+
+    def find(self, server: str, kind: PinKind, name: str) -> Pin | None:
+        """Return the pin of one definition, or None."""
+        return next((pin for pin in self.of(server, kind) if pin.name == name), None)
+
+
+class Resolved(Strict):
+    """An alert's entity, found in the inventory.
+
+    Args:
+        kind: what it is.
+        id: its one name in the inventory, whatever the alert called it.
+        server: the server that it belongs to.
+        principal: the principal that a token belongs to, or the principal itself.
+    """
+
+    kind: EntityKind
+    id: Name
+    server: Slug | None = None
+    principal: Name | None = None
+
+    @property
+    def key(self) -> str:
+        """The entity as one string, for correlation."""
+        return f"{self.kind}:{self.server or ''}/{self.id}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}" + (f" of {self.server}" if self.server and self.kind is not EntityKind.SERVER else "")
+
+
+_ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}
+
+
+class Inventory(Strict):
+    """Everything that may be acted on.
+
+    Args:
+        gateways: connections to gateways.
+        servers: MCP servers by id.
+        principals: users and agents by id.
+        pins: the approved definitions; they come from their own file.
+        watch_every: how often a containment in force is verified again.
+    """
+
+    version: Literal[1]
+    gateways: dict[Slug, Gateway] = Field(default_factory=dict)
+    servers: dict[Slug, Server] = Field(default_factory=dict)
+    principals: dict[Name, Principal] = Field(default_factory=dict)
+    watch_every: Seconds = 15.0
+    pins: Pins = Pins()
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        for name, server in self.servers.items():
+            if server.gateway and server.gateway.name not in self.gateways:
+                message = f"server {name}: gateway {server.gateway.name!r} is not among gateways: {sorted(self.gateways)}"
+                raise ValueError(message)
+        for name, principal in self.principals.items():
+            if principal.gateway not in self.gateways:
+                message = f"principal {name}: gateway {principal.gateway!r} is not among gateways: {sorted(self.gateways)}"
+                raise ValueError(message)
+        claimed: dict[str, str] = {}
+        for name, server in self.servers.items():
+            for alias in {_fold(name), *map(_fold, server.aliases)}:
+                if claimed.setdefault(alias, name) != name:
+                    message = f"servers {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
+                    raise ValueError(message)
+        return self
+
+    @cached_property
+    def _servers_by_name(self) -> dict[str, str]:
+        return {_fold(alias): name for name, server in self.servers.items() for alias in (name, *server.aliases)}
+
+    @cached_property
+    def _principals_by_name(self) -> dict[str, str]:
+        names = ((alias, name) for name, p in self.principals.items() for alias in (name, p.user, *p.aliases))
+        return {_fold(alias): name for alias, name in names}
+
+    def resolve(self, entity: Entity, *, server: str | None = None) -> Resolved | None:
+        """Return what an alert's entity is, or None if the inventory does not know it.
+
+        Args:
+            entity: the alert's claim.
+            server: the server (inventory id) that the rest of the alert is about, for entities that name none.
+        """
+        if entity.kind is EntityKind.SERVER:
+            found = self._servers_by_name.get(_fold(entity.name))
+            return Resolved(kind=entity.kind, id=found, server=found) if found else None
+        if entity.kind is EntityKind.PRINCIPAL:
+            who = self._principals_by_name.get(_fold(entity.name))
+            return Resolved(kind=entity.kind, id=who, principal=who) if who else None
+        if entity.kind is EntityKind.TOKEN:
+            return next(self._tokens(entity.name), None)
+        if entity.kind in _ON_SERVER:
+            home = self._servers_by_name.get(_fold(entity.server)) if entity.server else server
+            return self._on_server(home, entity) if home else None
+        return None
+
+    def _tokens(self, name: str) -> Iterator[Resolved]:
+        for who, principal in self.principals.items():
+            for label, token in principal.tokens.items():
+                if name in (label, token):
+                    yield Resolved(kind=EntityKind.TOKEN, id=token, principal=who)
+
+    def _on_server(self, server: str, entity: Entity) -> Resolved | None:
+        kind = _ON_SERVER[entity.kind]
+        # Names of tools are case-sensitive in MCP; the name that the gateway gives a tool counts as well.
+        for pin in self.pins.of(server, kind):
+            if entity.name in (pin.name, pin.gateway_name):
+                return Resolved(kind=entity.kind, id=pin.name, server=server)
+        if kind is PinKind.TOOL and entity.name in self.servers[server].tools:
+            return Resolved(kind=entity.kind, id=entity.name, server=server)
+        return None
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

@@ -1,0 +1,233 @@
+"""The journal's envelope: append-only streams of entries, each chained to the one before, their heads signed.
+
+An entry is stored as the canonical bytes (RFC 8785) that were hashed, and is never rewritten; a reader upcasts.
+
+    hash(entry n) = SHA-256(hash(entry n-1) || bytes(entry n))        the first is chained to 32 zero bytes
+    hash(head n)  = SHA-256(hash(head n-1)  || bytes(head n))         one chain of heads over all streams
+    signature     = Ed25519 over hash(head n), by a responder
+
+A head names the tip of every stream that its commit touched, so an entry that was changed, dropped, reordered or added
+without a responder's key is found. A lost tail of heads is found against a witness: a head kept elsewhere.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from playbooks.strict import Json, canonical
+
+GENESIS = bytes(32)
+VERSION = 1
+SYSTEM = "system"
+
+
+class Event(NamedTuple):
+    """Something that happened, before the journal has it.
+
+    Args:
+        kind: what happened, as `opened`, `intended`, `verified`.
+        body: its JSON; the readers are in `playbooks.projection`.
+        actor: who or what caused it: `mcp-soar`, a source, a person.
+    """
+
+    kind: str
+    body: dict[str, Json]
+    actor: str = "mcp-soar"
+
+
+class Entry(NamedTuple):
+    """One stored entry of a stream.
+
+    Args:
+        stream: as `incident/inc-2026-000001`.
+        seq: 1 for the first.
+        data: the canonical bytes, as stored.
+        hash: of this entry, 32 bytes.
+    """
+
+    stream: str
+    seq: int
+    data: bytes
+    hash: bytes
+
+    def parsed(self) -> "Parsed":
+        """Return the entry's content, upcast to the present version."""
+        content = json.loads(self.data)
+        body = upcast(content["kind"], content["v"], content["body"])
+        return Parsed(self.stream, self.seq, content["at"], content["kind"], content["actor"], body)
+
+
+class Parsed(NamedTuple):
+    """An entry's content.
+
+    Args:
+        stream: the stream's name.
+        seq: its place there.
+        at: when, ISO 8601 in UTC, by the writer's clock.
+        kind: what happened.
+        actor: who or what caused it.
+        body: the rest.
+    """
+
+    stream: str
+    seq: int
+    at: str
+    kind: str
+    actor: str
+    body: dict[str, Json]
+
+
+class Head(NamedTuple):
+    """One signed link of the chain over all streams.
+
+    Args:
+        n: 1 for the first.
+        data: canonical bytes of {"at", "key", "n", "tips": [[stream, seq, hash hex], …]}.
+        hash: of this head, 32 bytes.
+        signature: Ed25519 over `hash`, 64 bytes.
+    """
+
+    n: int
+    data: bytes
+    hash: bytes
+    signature: bytes
+
+
+class Fault(NamedTuple):
+    """Something that is not as it was written.
+
+    Args:
+        stream: where; `heads` for the chain of heads.
+        seq: the first entry that does not fit.
+        message: what is wrong, for people.
+    """
+
+    stream: str
+    seq: int
+    message: str
+
+
+def link(previous: bytes, data: bytes) -> bytes:
+    """Return the hash that chains `data` to the entry whose hash is `previous`."""
+    return hashlib.sha256(previous + data).digest()
+
+
+def entry(stream: str, seq: int, previous: bytes, at: str, event: Event) -> Entry:
+    """Return the entry that an event becomes at this place of this stream.
+
+    Args:
+        stream: the stream's name.
+        seq: the place: one more than the last entry's.
+        previous: the last entry's hash; `GENESIS` for the first.
+        at: ISO 8601 in UTC.
+        event: what happened.
+    """
+    data = canonical(
+        {
+            "actor": event.actor,
+            "at": at,
+            "body": event.body,
+            "kind": event.kind,
+            "seq": seq,
+            "stream": stream,
+            "v": VERSION,
+        }
+    )
+    return Entry(stream, seq, data, link(previous, data))
+
+
+def head_data(n: int, at: str, key: str, tips: Iterable[tuple[str, int, bytes]]) -> bytes:
+    """Return a head's canonical bytes.
+
+    Args:
+        n: its number, from 1.
+        at: ISO 8601 in UTC.
+        key: id of the key that signs it.
+        tips: stream, seq and hash of the last entry of every stream that the commit touched.
+    """
+    return canonical({"at": at, "key": key, "n": n, "tips": sorted([stream, seq, tip.hex()] for stream, seq, tip in tips)})
+
+
+def verify_chain(stream: str, entries: Iterable[Entry]) -> Iterator[Fault]:
+    """Yield the first fault of a stream read from its beginning, if it has one.
+
+    Args:
+        stream: the name that every entry must carry.
+        entries: in order of `seq`.
+    """
+    previous, expected = GENESIS, 1
+    # The canonical form sorts its keys, so the bytes end in this: compared as bytes, without parsing a million entries.
+    suffix = f',"stream":{canonical(stream).decode()},"v":'.encode()
+    for item in entries:
+        if item.seq != expected:
+            yield Fault(stream, expected, f"entry {expected} is missing; the next one there is {item.seq}")
+            return
+        if link(previous, item.data) != item.hash:
+            yield Fault(stream, item.seq, "its bytes do not have the hash that the chain gives it")
+            return
+        if not item.data[: item.data.rfind(b'"v":') + 4].endswith(f'"seq":{item.seq}'.encode() + suffix):
+            yield Fault(stream, item.seq, "it was written for another place")
+            return
+        previous, expected = item.hash, expected + 1
+
+
+def verify_heads(
+    heads: Iterable[Head],
+    tip: Callable[[str, int], bytes | None],
+    signed: Callable[[str, bytes, bytes], bool],
+) -> Iterator[Fault]:
+    """Yield every fault of the chain of heads read from its beginning; stops where the chain itself breaks.
+
+    Args:
+        heads: in order of `n`.
+        tip: the stored hash of an entry by stream and seq, None if it is not there.
+        signed: whether a key id's signature over a hash is right; False for a key nobody enrolled.
+    """
+    previous, expected = GENESIS, 1
+    for head in heads:
+        if head.n != expected:
+            yield Fault("heads", expected, f"head {expected} is missing; the next one there is {head.n}")
+            return
+        if link(previous, head.data) != head.hash:
+            yield Fault("heads", head.n, "its bytes do not have the hash that the chain gives it")
+            return
+        content = json.loads(head.data)
+        if content["n"] != head.n:
+            yield Fault("heads", head.n, "it was written for another place")
+            return
+        if not signed(content["key"], head.hash, head.signature):
+            yield Fault("heads", head.n, f"no responder's key signed it (it names key {content['key']})")
+        for stream, seq, value in content["tips"]:
+            stored = tip(stream, seq)
+            if stored is None:
+                yield Fault(stream, seq, f"head {head.n} witnessed this entry, and it is gone")
+            elif stored.hex() != value:
+                yield Fault(stream, seq, f"it is not the entry that head {head.n} witnessed")
+        previous, expected = head.hash, expected + 1
+
+
+def witnessed(heads: Iterable[Head]) -> dict[str, int]:
+    """Return, by stream, the last entry that any head names."""
+    last: dict[str, int] = {}
+    for head in heads:
+        for stream, seq, _ in json.loads(head.data)["tips"]:
+            last[stream] = max(seq, last.get(stream, 0))
+    return last
+
+
+def upcast(kind: str, version: int, body: dict[str, Json]) -> dict[str, Json]:
+    """Return a body of any released version in the present form.
+
+    Args:
+        kind: the entry's kind.
+        version: the version that it was written in.
+        body: as stored.
+
+    Raises:
+        ValueError: if it was written by a newer release than this one.
+    """
+    if version > VERSION:
+        message = f"a {kind} entry has version {version}, this release reads up to {VERSION}: upgrade before you read it"
+        raise ValueError(message)
+    return body

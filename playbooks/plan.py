@@ -1,0 +1,186 @@
+"""The frozen list of what would be done. Its digest is what people approve."""
+
+from enum import IntEnum, StrEnum
+from functools import cached_property
+
+from pydantic import Field
+
+from playbooks.strict import Digest, JsonField, Line, Name, Prose, Slug, Strict, canonical, digest
+
+
+class Radius(IntEnum):
+    """How much breaks if the action hits the wrong target. Wider is larger."""
+
+    TOKEN = 1
+    TOOL = 2
+    PRINCIPAL = 3
+    SERVER = 4
+    FLEET = 5
+
+
+class Target(Strict):
+    """One object of one outside system, by the id that never changes hands.
+
+    Args:
+        system: the connection that reaches it, as `gateway/main`.
+        kind: its kind there, as `tool`.
+        id: its immutable id there (UID, UUID, jti), never its name.
+        name: what people call it.
+        server: the inventory's server that it belongs to, if it belongs to one.
+    """
+
+    system: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9_.-]+$")
+    kind: Slug
+    id: Name
+    name: Name
+    server: Slug | None = None
+
+    @property
+    def key(self) -> str:
+        """The object as one string, for holds and reservations."""
+        return f"{self.system}/{self.kind}/{self.id}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}" + (f" of {self.server}" if self.server and self.kind != "server" else "")
+
+
+class Change(Strict):
+    """One field of one object, before and after. Equal values are a grip on what is already so."""
+
+    target: Target
+    field: Slug
+    before: JsonField
+    after: JsonField
+
+    @property
+    def grip(self) -> str:
+        """The held field as one string."""
+        return f"{self.target.key}#{self.field}"
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return canonical(self.before) != canonical(self.after)
+
+    def inverse(self) -> "Change":
+        """Return the change that takes this one back."""
+        return self.model_copy(update={"before": self.after, "after": self.before})
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.field} {_show(self.before)} → {_show(self.after)}"
+
+
+def _show(value: object) -> str:
+    return canonical(value).decode()
+
+
+class Irreversible(Strict):
+    """Why an effect cannot be taken back; it always needs a human."""
+
+    because: Line
+
+
+class Plan(Strict):
+    """What an action would do, as data.
+
+    Args:
+        action: the action's registered name.
+        params: its parameters.
+        summary: one plain sentence that names every target.
+        changes: what is gripped, in order; the ones that are already so included.
+        radius: how much it touches.
+        irreversible: why it cannot be undone, if it cannot.
+        destroys: the kinds of exhibit that carrying it out would destroy.
+        breaks: one sentence on what stops working for people while it lasts.
+    """
+
+    action: Slug
+    params: dict[str, JsonField]
+    summary: Prose
+    changes: tuple[Change, ...]
+    radius: Radius
+    irreversible: Irreversible | None = None
+    destroys: tuple[Slug, ...] = ()
+    breaks: Prose = ""
+
+    @property
+    def pending(self) -> tuple[Change, ...]:
+        """The changes that there are still to make."""
+        return tuple(change for change in self.changes if change.pending)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Each object once, in order."""
+        return tuple({change.target.key: change.target for change in self.changes}.values())
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What an approval is bound to."""
+        return digest(self)
+
+    def inverse(self) -> "Plan":
+        """Return the plan that restores what was there, last change first."""
+        changes = tuple(change.inverse() for change in reversed(self.changes))
+        return self.model_copy(update={"summary": f"Undo: {self.summary}", "changes": changes})
+
+
+class Answer(StrEnum):
+    """What a verification found. `unknown` never counts as established."""
+
+    ESTABLISHED = "established"
+    NOT_ESTABLISHED = "not_established"
+    UNKNOWN = "unknown"
+
+
+class Finding(Strict):
+    """One question put to the world.
+
+    Args:
+        check: what was asked, as `call`, `list`, `control`, `exposure`, `token`.
+        subject: of what.
+        asked_as: the principal that asked, or the canary that stood in for it.
+        expected: what a held containment would answer.
+        observed: what came back (redacted, short, hostile).
+        answer: what that means.
+    """
+
+    check: Slug
+    subject: Line
+    asked_as: Line
+    expected: Line
+    observed: Prose
+    answer: Answer
+
+
+class Widening(Strict):
+    """A further step that a verification found to be necessary; it passes the gate like any other.
+
+    Args:
+        action: the action's registered name.
+        params: its parameters.
+        because: what slipped in.
+    """
+
+    action: Slug
+    params: dict[str, JsonField]
+    because: Line
+
+
+class Verdict(Strict):
+    """The answer of a verification, with what it rests on."""
+
+    answer: Answer
+    findings: tuple[Finding, ...] = ()
+    widen: tuple[Widening, ...] = ()
+
+    @classmethod
+    def of(cls, findings: tuple[Finding, ...], widen: tuple[Widening, ...] = ()) -> "Verdict":
+        """Return the verdict that the findings add up to: one leak is not established, one doubt is unknown."""
+        answers = {finding.answer for finding in findings}
+        if Answer.NOT_ESTABLISHED in answers:
+            answer = Answer.NOT_ESTABLISHED
+        elif Answer.UNKNOWN in answers or not findings:
+            answer = Answer.UNKNOWN
+        else:
+            answer = Answer.ESTABLISHED
+        return cls(answer=answer, findings=findings, widen=widen)

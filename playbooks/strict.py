@@ -1,0 +1,189 @@
+"""Values that cannot be malformed: immutable models, bounded text, canonical bytes, and YAML that says where it is wrong."""
+
+import hashlib
+import unicodedata
+from collections.abc import Hashable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import rfc8785
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+
+from playbooks.errors import Misconfigured
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+"""A JSON value. Pydantic sees `Any` through `JsonField` where a model carries one."""
+
+JsonField = Any
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """An immutable value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _plain(text: str) -> str:
+    """Return `text` in NFKC, refusing what is invisible or moves a terminal's cursor."""
+    text = unicodedata.normalize("NFKC", text)
+    for character in text:
+        # Cc: terminal controls; Cf: zero-width and bidi marks; Cs/Co: not text. A name with one of these is a disguise.
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co"}:
+            message = f"holds the character U+{ord(character):04X}, which a name may not have"
+            raise ValueError(message)
+    return text
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        message = "a time needs its zone; write it in UTC, as 2026-01-31T12:00:00Z"
+        raise ValueError(message)
+    return moment.astimezone(UTC)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]
+"""A name that people read and systems compare: 1 to 200 characters, NFKC, no controls."""
+
+Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_plain)]
+"""One line of prose of our own making or of a trusted file."""
+
+Prose = Annotated[str, StringConstraints(max_length=20_000)]
+"""Text that may be hostile. It is shown only through an escaper."""
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
+"""An identifier of ours, safe in paths, URLs and shells."""
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+Moment = Annotated[datetime, AfterValidator(_utc)]
+"""A time with a zone, held in UTC."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and value[:-1].replace(".", "", 1).isdigit() and value[-1:] in _UNITS:
+        return float(value[:-1]) * _UNITS[value[-1]]
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A length of time in seconds; files may write 90s, 15m, 4h, 2d."""
+
+
+def now() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment as ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def canonical(value: object) -> bytes:
+    """Return the one byte string that stands for a JSON value (RFC 8785).
+
+    Args:
+        value: a JSON value or a pydantic model.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return rfc8785.dumps(value)  # type: ignore[arg-type]  # its own JSON type is not exported
+
+
+def sha256(data: bytes) -> str:
+    """Return the digest of bytes, as `sha256:<64 hex digits>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest(value: object) -> str:
+    """Return the digest of a JSON value's canonical bytes."""
+    return sha256(canonical(value))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without its two ways to surprise a reviewer: a key given twice, and an alias."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:  # type: ignore[override]  # untyped upstream
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed: write the value out", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # upstream's signature
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 reads `on`, `no` and 1:30 as something else than they say: only true and false are booleans here,
+# and times stay text until a model asks for one.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", __import__("re").compile(r"^(?:true|false)$"), list("tf"))
+
+
+def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*path, key.value), key.start_mark.line + 1
+            yield from ((p, n) for p, n in _lines(value, (*path, key.value)) if p != (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, index))
+
+
+def parse_yaml(model: type[M], text: str, *, file: str) -> M:
+    """Read a YAML document into a model, refusing duplicate keys, aliases and unknown fields.
+
+    Args:
+        model: what the document must be.
+        text: the document.
+        file: its name, for the error.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write; all faults of the document in one message.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            data = loader.construct_document(node) if node is not None else {}
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        raise Misconfigured(exc.problem or "is not YAML", file=file, line=mark.line + 1 if mark else None) from exc
+    except yaml.YAMLError as exc:
+        raise Misconfigured(f"is not YAML: {exc}", file=file) from exc
+    lines = dict(_lines(node)) if node is not None else {}
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        faults = [_fault(error, lines) for error in exc.errors(include_url=False)]
+        line, field, message = faults[0]
+        more = "".join(f"\n  {file}:{n}: {f}: {m}" for n, f, m in faults[1:])
+        raise Misconfigured(message + more, file=file, line=line, field=field) from exc
+
+
+def _fault(error: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str, str]:  # noqa: ANN401  # pydantic's ErrorDetails holds Any
+    path = tuple(error["loc"])
+    line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "is not a field here; remove it or mend its spelling"
+    elif error["type"] == "missing":
+        message = "is missing; add it"
+    elif not isinstance(error.get("input"), dict | list):
+        message = f"{message} (it is {error.get('input')!r})"
+    return line, ".".join(str(part) for part in path) or "document", message
