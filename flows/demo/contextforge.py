@@ -1,0 +1,100 @@
+"""A real ContextForge gateway on loopback, in its own virtual environment, with generated secrets."""
+
+import http.client
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.demo.processes import child, environment, free_port
+from playbooks.errors import Misconfigured
+
+ADMIN = "admin@example.com"
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    """A gateway that answers.
+
+    Args:
+        url: its address.
+        user: its administrator.
+        password: that user's password.
+        folder: where its database and its log are.
+    """
+
+    url: str
+    user: str
+    password: str
+    folder: Path
+
+    def __repr__(self) -> str:
+        return f"RunningGateway({self.url})"
+
+
+def executable() -> Path:
+    """Return the gateway's program.
+
+    Raises:
+        Misconfigured: if it is not installed; says how to install it.
+    """
+    root = Path(__file__).resolve().parents[2]
+    venv = Path(os.environ.get("MCP_SOAR_GATEWAY_VENV", root / ".venv-gateway"))
+    program = venv / "bin" / "mcpgateway"
+    if not program.exists():
+        raise Misconfigured(
+            f"no gateway in {venv}: run `make gateway`, or set MCP_SOAR_GATEWAY_VENV to a virtual environment that has"
+            " requirements/gateway.txt installed"
+        )
+    return program
+
+
+@contextmanager
+def contextforge(folder: Path) -> Iterator[RunningGateway]:
+    """Run a gateway on a free loopback port, with a fresh database in `folder`. It takes about eight seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    # It demands all four kinds of characters, and no three alike in a row.
+    password = f"Aa1!{secrets.token_hex(12)}"
+    env = environment(
+        HOST="127.0.0.1",
+        PORT=str(port),
+        DATABASE_URL=f"sqlite:///{folder / 'contextforge.db'}",
+        JWT_SECRET_KEY=secrets.token_urlsafe(48),
+        AUTH_ENCRYPTION_SECRET=secrets.token_urlsafe(48),
+        BASIC_AUTH_PASSWORD=password,
+        DEFAULT_USER_PASSWORD=password,
+        PLATFORM_ADMIN_EMAIL=ADMIN,
+        PLATFORM_ADMIN_PASSWORD=password,
+        ADMIN_REQUIRE_PASSWORD_CHANGE_ON_BOOTSTRAP="false",
+        # Else it refuses, as a generic 422, to register a server on loopback.
+        SSRF_ALLOW_LOCALHOST="true",
+        CACHE_TYPE="memory",
+        MCPGATEWAY_UI_ENABLED="false",
+        MCPGATEWAY_ADMIN_API_ENABLED="true",
+        AUDIT_TRAIL_ENABLED="true",
+        PERMISSION_AUDIT_ENABLED="true",
+        SECURITY_LOGGING_ENABLED="true",
+        LOG_LEVEL="INFO",
+        TOKEN_EXPIRY="60",
+        PLUGINS_ENABLED="false",
+        # Its own limits (500 requests a minute from one address, 15 minutes' lock-out after five refusals) would stop
+        # the burst of 100 alerts; with them on, our client waits as long as its 429 says.
+        RATE_LIMITING_ENABLED="false",
+    )
+
+    def ready() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    command = [str(executable()), "--host", "127.0.0.1", "--port", str(port)]
+    with child(command, log=folder / "contextforge.log", ready=ready, within=90, env=env):
+        yield RunningGateway(url=f"http://127.0.0.1:{port}", user=ADMIN, password=password, folder=folder)

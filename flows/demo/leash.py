@@ -1,0 +1,25 @@
+"""Runs a command until it ends or standard input closes: started by `processes.child`, never imported."""
+
+import subprocess
+import sys
+import threading
+
+
+def main() -> int:
+    """Run the command given as arguments and return its exit status."""
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603  # what our own parent gave us
+
+    def hold() -> None:
+        sys.stdin.buffer.read()
+        process.terminate()
+        try:
+            process.wait(timeout=8)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    threading.Thread(target=hold, daemon=True).start()
+    return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
