@@ -1,0 +1,91 @@
+# Everything runs from two virtual environments, made and refilled when their lock changes:
+#   .venv          the project with its tools          requirements/dev.txt
+#   .venv-gateway  the real MCP gateway under test     requirements/gateway.txt
+# Two, because the gateway needs another major version of mcp than the project.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Arguments for the command behind a target: make test ARGS="-k gate"
+ARGS ?=
+# Two: the tests mostly wait for other processes, and each worker may start its own servers.
+WORKERS ?= 2
+
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: .venv/installed .venv-gateway/installed ## Break into a small MCP estate and contain it (ARGS=--help for its options)
+	@.venv/bin/mcp-soar demo $(ARGS)
+
+.PHONY: test
+test: .venv/installed .venv-gateway/installed postgres ## Run the test suite (ARGS="-k gate" for a part of it)
+	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: .venv/installed ## Lint, formatting, types, import layers
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+# One process: a benchmark shares the machine with nothing else.
+.PHONY: bench
+bench: .venv/installed .venv-gateway/installed postgres ## Measure: runs tests/bench/bench_*.py
+	@.venv/bin/pytest -s -o python_files="bench_*.py" tests/bench $(ARGS)
+
+.PHONY: lock
+lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--upgrade for newer versions)
+	@echo "Locking requirements/dev.txt and requirements/gateway.txt"
+	@$(LOCK) --group dev pyproject.toml --output-file requirements/dev.txt $(ARGS)
+	@$(LOCK) requirements/gateway.in --output-file requirements/gateway.txt $(ARGS)
+
+# The project is installed without build isolation, so that nothing outside the lock is ever fetched.
+.venv/installed: .venv/filled pyproject.toml
+	@echo "Installing mcp-soar into .venv"
+	@.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/filled: requirements/dev.txt
+	@$(call fill,.venv,$<)
+	@touch $@
+
+.venv-gateway/installed: requirements/gateway.txt
+	@$(call fill,.venv-gateway,$<)
+	@touch $@
+
+# $(call fill,FOLDER,LOCK): make the virtual environment FOLDER unless it is there, and install LOCK into it.
+define fill
+	echo "Installing $(2) into $(1) (about a minute when new)"; \
+	test -x $(1)/bin/pip || { python=$$($(find-python)) && $$python -m venv $(1); } || exit 1; \
+	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+endef
+
+# The oldest supported version first: the locks are made and mostly tested with it. Debian splits ensurepip off.
+PYTHON ?=
+define find-python
+	for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
+		$$python -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null \
+			&& echo $$python && exit; \
+	done; \
+	echo "mcp-soar needs Python 3.11 or newer with its venv module (Debian: apt-get install python3-venv);" \
+		"make PYTHON=... names one that is not on PATH" >&2; \
+	exit 1
+endef
+
+# Without PostgreSQL its tests are skipped, so a failed installation is reported and does not end the run. The
+# drop-in keeps Debian from starting a server of its own on the standard port.
+CREATECLUSTER := /etc/postgresql-common/createcluster.d
+.PHONY: postgres
+postgres: .venv/installed
+	@.venv/bin/python -m tests.lab.postgres >/dev/null && exit; \
+	test "$$(id -u)" = 0 && test -e /etc/debian_version || { echo "PostgreSQL not found: its tests will be skipped"; exit 0; }; \
+	echo "Installing PostgreSQL with apt-get"; \
+	mkdir -p $(CREATECLUSTER) && echo "create_main_cluster = false" >$(CREATECLUSTER)/mcp-soar.conf; \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql; } >/dev/null \
+		|| echo "PostgreSQL could not be installed: its tests will be skipped"; \
+	rm -f $(CREATECLUSTER)/mcp-soar.conf
