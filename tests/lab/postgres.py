@@ -1,0 +1,170 @@
+"""A real PostgreSQL for tests: its own cluster on a free loopback port, fsync on, gone afterwards.
+
+As a program it prints where PostgreSQL's programs are, or fails: `make test` asks it whether to install them.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_SUPERUSER = "postgres"
+
+
+def find_postgres() -> Path | None:
+    """Return the folder of PostgreSQL's programs: those on PATH, else the newest where Debian keeps them."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(installed, key=lambda folder: int(folder.parent.name), default=None)
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running server, which a test may stop and start: its address stays the same."""
+
+    programs: Path
+    directory: Path
+    port: int
+    password: str
+
+    def url(self, database: str) -> str:
+        """Return the address of a database, as its superuser, for SQLAlchemy with asyncpg."""
+        return f"postgresql+asyncpg://{_SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return (self._data / "postmaster.pid").exists()
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections."""
+        self._control("start", f"--log={self._log}")
+
+    def stop(self) -> None:
+        """Stop the server: every connection is cut, open transactions are rolled back."""
+        self._control("stop", "--mode=fast")
+
+    def restart(self) -> None:
+        """Stop the server and start it again."""
+        self.stop()
+        self.start()
+
+    @contextlib.contextmanager
+    def fresh_database(self) -> Iterator[str]:
+        """Yield the address of a new, empty database and drop it afterwards, whoever is still connected."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._client("createdb", "--template=template0", name)
+        try:
+            yield self.url(name)
+        finally:
+            self._client("dropdb", "--force", name)
+
+    def initialise(self) -> None:
+        """Create the cluster; an initial sync to disk is left out because nobody restores it after a power cut."""
+        password_file = self.directory / "password"
+        password_file.write_text(self.password)
+        if account := _account():
+            os.chown(self.directory, account.pw_uid, account.pw_gid)
+            os.chown(password_file, account.pw_uid, account.pw_gid)
+        self._run(
+            "initdb",
+            f"--pgdata={self._data}",
+            f"--username={_SUPERUSER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        )
+        password_file.unlink()
+        with (self._data / "postgresql.conf").open("a") as configuration:
+            configuration.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.directory}'\n"
+            )
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log"
+
+    def _control(self, verb: str, *arguments: str) -> None:
+        self._run("pg_ctl", verb, "--wait", "--silent", f"--pgdata={self._data}", *arguments)
+
+    def _client(self, program: str, *arguments: str) -> None:
+        self._run(program, "--host=127.0.0.1", f"--port={self.port}", f"--username={_SUPERUSER}", *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        account = _account()
+        result = subprocess.run(  # noqa: S603 - every argument is made in this file
+            [self.programs / program, *arguments],
+            cwd=self.directory,
+            env={"PATH": os.defpath, "PGPASSWORD": self.password},
+            user=account and account.pw_uid,
+            group=account and account.pw_gid,
+            extra_groups=[] if account else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            log = self._log.read_text() if self._log.exists() else ""
+            raise RuntimeError(f"{program} ended with {result.returncode}\n{result.stdout}{log}")
+
+
+@contextlib.contextmanager
+def postgres_server(programs: Path) -> Iterator[PostgresServer]:
+    """Yield a running server and remove it with its data afterwards.
+
+    Args:
+        programs: the folder of PostgreSQL's programs, from `find_postgres`.
+    """
+    # A folder of its own, since an unprivileged account cannot enter pytest's.
+    with tempfile.TemporaryDirectory(prefix="mcp-soar-postgres-") as name:
+        server = PostgresServer(programs, Path(name), _free_port(), secrets.token_urlsafe())
+        server.initialise()
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.running:
+                server.stop()
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Return the account to run as, since PostgreSQL refuses root; None where we are not root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
+def _free_port() -> int:
+    """Return a free loopback port below the range for outgoing connections, so it is still free after a stop."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as probe:
+            # As the server will: a port in TIME_WAIT counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+
+if __name__ == "__main__":
+    sys.exit(None if find_postgres() else "PostgreSQL not found")
