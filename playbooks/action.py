@@ -68,6 +68,11 @@ class Action(Strict, ABC):
         """
 
     @classmethod
+    def inverse(cls, plan: Plan) -> Plan:
+        """Return the plan that restores what was there; by default the same changes backwards, last first."""
+        return plan.inverse()
+
+    @classmethod
     @abstractmethod
     async def verify(cls, plan: Plan, world: World) -> Verdict:
         """Ask the world whether the plan is in force, as the affected principal or a canary with equal grants."""
