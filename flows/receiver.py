@@ -1,15 +1,15 @@
 """The webhook receiver: the only part that faces the outside, and it holds nothing worth taking.
 
-It authenticates the raw bytes, checks that they are an alert, puts them into the inbox and answers. It imports no client
-of a target and no signing key; what an alert means for anybody is the responder's business.
+It authenticates the raw bytes, checks that they are an alert, puts them into the inbox and answers. It imports no
+client of a target and no signing key; what an alert means for anybody is the responder's business.
 
 POST /v1/alerts/{source}
     202 accepted, durably · 200 accepted before · 401 not authentic · 404 no such source · 405 · 408 the body took too
     long · 409 same id, other body · 413 too large · 415 not JSON · 422 not the source's format · 503 try again later
 GET /healthz, /readyz, /metrics
 
-Errors are problem details (RFC 9457). 503 is the only 5xx; whoever gets it, or no answer, sends the same message with the
-same `webhook-id` again.
+Errors are problem details (RFC 9457). 503 is the only 5xx; whoever gets it, or no answer, sends the same message with
+the same `webhook-id` again.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -63,9 +63,7 @@ _RETRY_AFTER = 5
 _KEPT = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
 _MAX_HEADER = 200
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
-_JSON = re.compile(
-    r"application/(?:json|[a-z0-9.-]+\+json)(?:\s*;\s*charset=\"?utf-8\"?)?\s*", re.ASCII | re.IGNORECASE
-)
+_JSON = re.compile(r"(?ia)application/(?:json|[a-z0-9.-]+\+json)(?:\s*;\s*charset=\"?utf-8\"?)?\s*")
 
 
 class Receipt(NamedTuple):
@@ -105,7 +103,7 @@ class Inbox(Protocol):
         """Return whether an entry could be stored now."""
 
 
-class _Rejected(Exception):  # noqa: N818  # an answer, not an error of ours
+class _Rejected(Exception):
     """A request that is answered with a problem."""
 
     def __init__(
@@ -170,7 +168,7 @@ def create_app(
     return app
 
 
-def server(  # noqa: PLR0913  # each is a setting of its own
+def server(
     app: FastAPI,
     *,
     host: str,
@@ -301,7 +299,7 @@ class _Receiver:
             parse(body, name, source)
         except Malformed as exc:
             detail = "The message is not what this source's format says."
-            raise _Rejected(HTTPStatus.UNPROCESSABLE_CONTENT, "malformed", detail, errors=exc.faults) from exc
+            raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", detail, errors=exc.faults) from exc
         receipt = await self._store(name, nonce, body, request)
         if receipt.conflict:
             detail = "Another message was accepted under this id."
@@ -314,7 +312,7 @@ class _Receiver:
         return _json(HTTPStatus.ACCEPTED, {"receipt": receipt.id, "accepted_at": iso(self._clock())})
 
     async def _store(self, name: str, nonce: str, body: bytes, request: Request) -> Receipt:
-        kept = {key: _fit(value) for key in _KEPT if (value := request.headers.get(key)) is not None}
+        kept = {key: _fit(value) for key in _KEPT if (value := _only(request, key))}
         try:
             async with asyncio.timeout(_STORE_WITHIN):
                 return await self._inbox.put(kind="alert", source=name, nonce=nonce, body=body, headers=kept)
@@ -352,7 +350,7 @@ class _Receiver:
         if message_id and not _ID.fullmatch(message_id):
             # Signed ones were refused above: only senders without signatures come here.
             fault = ("webhook-id", "must be 1 to 100 letters, digits, _ or -")
-            raise _Rejected(HTTPStatus.UNPROCESSABLE_CONTENT, "malformed", "A header is malformed.", errors=[fault])
+            raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", "A header is malformed.", errors=[fault])
         return message_id or hashlib.sha256(name.encode() + b"\0" + body).hexdigest()
 
     async def healthz(self) -> Response:
