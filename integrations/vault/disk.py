@@ -1,0 +1,104 @@
+"""Files that are written once and durably, and the file system's errors as ours."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from integrations.vault import Damaged, VaultFull
+from playbooks.errors import Misconfigured, Transient
+
+CHUNK = 1 << 20
+"""Bytes that are read or written at a time."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the file system's errors into ours.
+
+    Raises:
+        VaultFull: if there is no room.
+        Misconfigured: if a path is not there, or not ours to use.
+        Transient: if the device fails otherwise.
+    """
+    try:
+        yield
+    except OSError as exc:
+        where = str(exc.filename or "the file system")
+        if exc.errno in _FULL:
+            raise VaultFull(f"there is no room: {exc.strerror}") from exc
+        if exc.errno in _OURS:
+            raise Misconfigured(f"cannot be used for evidence ({exc.strerror})", file=where) from exc
+        raise Transient(f"{where} failed: {exc.strerror}") from exc
+
+
+def write(path: Path, data: bytes) -> tuple[int, str, str]:
+    """Write a new file durably, mode 0400.
+
+    Returns:
+        size, SHA-256 and SHA-512 of what was read from `data` on its way to the file.
+    """
+    short, long = hashlib.sha256(), hashlib.sha512()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+    try:
+        for start in range(0, len(data), CHUNK):
+            chunk = memoryview(data)[start : start + CHUNK]
+            short.update(chunk)
+            long.update(chunk)
+            while chunk:
+                chunk = chunk[os.write(descriptor, chunk) :]
+        os.fsync(descriptor)
+        if hasattr(os, "posix_fadvise"):
+            # So that reading it again asks the device rather than the page cache that was just written.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+    return len(data), short.hexdigest(), long.hexdigest()
+
+
+def chunks(path: Path) -> Generator[bytes, None, None]:
+    """Yield a file's bytes.
+
+    Raises:
+        Damaged: if it is a link, a pipe or anything else than an ordinary file.
+    """
+    if path.is_symlink():
+        raise Damaged(f"{path.name!a} is a link")
+    # O_NONBLOCK: a pipe in the file's place must not hang us. O_NOFOLLOW: nor a link put there since the line above.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Damaged(f"{path.name!a} is no ordinary file")
+        while chunk := os.read(descriptor, CHUNK):
+            yield chunk
+    finally:
+        os.close(descriptor)
+
+
+def hashes(path: Path) -> tuple[int, str, str]:
+    """Return a file's size, SHA-256 and SHA-512.
+
+    Raises:
+        Damaged: if it is not an ordinary file.
+    """
+    size, short, long = 0, hashlib.sha256(), hashlib.sha512()
+    for chunk in chunks(path):
+        size += len(chunk)
+        short.update(chunk)
+        long.update(chunk)
+    return size, short.hexdigest(), long.hexdigest()
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
