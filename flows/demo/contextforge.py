@@ -68,7 +68,7 @@ def contextforge(folder: Path) -> Iterator[RunningGateway]:
         DEFAULT_USER_PASSWORD=password,
         PLATFORM_ADMIN_EMAIL=ADMIN,
         PLATFORM_ADMIN_PASSWORD=password,
-        ADMIN_REQUIRE_PASSWORD_CHANGE_ON_BOOTSTRAP="false",
+        ADMIN_REQUIRE_PASSWORD_CHANGE_ON_BOOTSTRAP="false",  # noqa: S106  # a switch
         # Else it refuses, as a generic 422, to register a server on loopback.
         SSRF_ALLOW_LOCALHOST="true",
         CACHE_TYPE="memory",
@@ -78,7 +78,7 @@ def contextforge(folder: Path) -> Iterator[RunningGateway]:
         PERMISSION_AUDIT_ENABLED="true",
         SECURITY_LOGGING_ENABLED="true",
         LOG_LEVEL="INFO",
-        TOKEN_EXPIRY="60",
+        TOKEN_EXPIRY="60",  # noqa: S106  # minutes
         PLUGINS_ENABLED="false",
         # Its own limits (500 requests a minute from one address, 15 minutes' lock-out after five refusals) would stop
         # the burst of 100 alerts; with them on, our client waits as long as its 429 says.

@@ -1,0 +1,143 @@
+"""The connections that the inventory names, each made when it is first used."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge
+from integrations.mcp.client import McpEndpoint
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Gateway, Inventory, Secret
+
+S = TypeVar("S")
+
+
+class _Connection(Protocol):
+    async def aclose(self) -> None: ...
+
+
+class Connections:
+    """What steps may reach: implements `playbooks.action.World`. It belongs to one event loop.
+
+    Args:
+        inventory: what exists.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._open: dict[tuple[type, str], Any] = {}
+
+    @property
+    def inventory(self) -> Inventory:
+        """The servers that exist, with their approved pins."""
+        return self._inventory
+
+    def reach(self, kind: type[S], name: str) -> S:
+        """Return the connection of that kind and name.
+
+        Raises:
+            Misconfigured: if the inventory has none, or its secret is not to be found.
+        """
+        if (kind, name) not in self._open:
+            if kind not in _BUILDERS:
+                raise Misconfigured(f"nothing here connects to a {kind.__name__}")
+            self._open[kind, name] = _BUILDERS[kind](self._inventory, name)
+        connection: S = self._open[kind, name]
+        return connection
+
+    async def warm(self) -> None:
+        """Sign in to every gateway ahead of need, so that the first containment does not wait for it."""
+        for name in self._inventory.gateways:
+            await self.reach(ContextForge, name).warm()
+
+    def with_inventory(self, inventory: Inventory) -> Self:
+        """Return connections over another reading of the inventory; those to unchanged places are kept open.
+
+        This object must not be used, nor closed, afterwards: what it had open belongs to the new one.
+        """
+        fresh = type(self)(inventory)
+        fresh._open = {  # noqa: SLF001  # of the same class
+            (kind, name): connection
+            for (kind, name), connection in self._open.items()
+            if _place(self._inventory, kind, name) == _place(inventory, kind, name)
+        }
+        fresh._orphans = [c for key, c in self._open.items() if key not in fresh._open]  # noqa: SLF001  # as above
+        return fresh
+
+    _orphans: list[_Connection] = []  # noqa: RUF012  # never changed in place: with_inventory sets the instance's own
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        everything, self._open = [*self._open.values(), *self._orphans], {}
+        for connection in everything:
+            await connection.aclose()
+
+
+def secret(place: Secret, *, what: str) -> str:
+    """Return a secret's value.
+
+    Args:
+        place: where it is found.
+        what: the configuration field that names the place.
+
+    Raises:
+        Misconfigured: if it is not there; names the place, never a value.
+    """
+    if place.env is not None:
+        value = os.environ.get(place.env, "")
+        where = f"the environment variable {place.env} is not set"
+    else:
+        path = Path(place.file or "").expanduser()
+        where = f"the file {path} cannot be read or is empty"
+        try:
+            value = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise Misconfigured(where, field=what) from exc
+    if not value:
+        raise Misconfigured(where, field=what)
+    return value
+
+
+def _gateway(inventory: Inventory, name: str) -> Gateway:
+    if name not in inventory.gateways:
+        known = ", ".join(sorted(inventory.gateways)) or "none"
+        raise Misconfigured(f"the inventory has no gateway {name!r}; it has: {known}")
+    return inventory.gateways[name]
+
+
+def _contextforge(inventory: Inventory, name: str) -> ContextForge:
+    gateway = _gateway(inventory, name)
+    return ContextForge(name, gateway, secret(gateway.password, what=f"gateways.{name}.password"))
+
+
+def _canary(inventory: Inventory, name: str) -> Canary:
+    canary = _gateway(inventory, name).canary
+    token = secret(canary.token, what=f"gateways.{name}.canary.token")
+    label = f"client side of gateway {name}"
+    return Canary(McpEndpoint(label, canary.url, principal=f"canary {canary.principal}", token=token))
+
+
+def _direct(inventory: Inventory, name: str) -> McpEndpoint:
+    server = inventory.servers.get(name)
+    if server is None or server.url is None:
+        raise Misconfigured(
+            "the inventory has no such server" if server is None else "add the server's own MCP address",
+            field=f"servers.{name}.url",
+        )
+    return McpEndpoint(f"server {name}", server.url, principal="nobody in particular")
+
+
+_BUILDERS: dict[type, Callable[[Inventory, str], Any]] = {
+    ContextForge: _contextforge,
+    Canary: _canary,
+    McpEndpoint: _direct,
+}
+
+
+def _place(inventory: Inventory, kind: type, name: str) -> object:
+    if kind is McpEndpoint:
+        server = inventory.servers.get(name)
+        return server and server.url
+    return inventory.gateways.get(name)

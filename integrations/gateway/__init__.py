@@ -1,0 +1,1 @@
+"""MCP gateways: what they hold, and the cuts that they can make."""

@@ -1,0 +1,67 @@
+"""Evidence from a gateway: what it holds, and what it logged."""
+
+import json
+from typing import ClassVar
+
+from typing_extensions import override
+
+from integrations.gateway.client import ContextForge
+from playbooks.action import Capture, Collected, World
+from playbooks.strict import Slug
+
+
+class CaptureState(Capture):
+    """Everything that a gateway holds: servers, tools, prompts, resources, users, tokens; no secret among it.
+
+    Args:
+        gateway: the gateway, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "gateway.capture_state"
+    exhibit: ClassVar[str] = "gateway_state"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "GET /v1/gateways",
+        "GET /v1/tools",
+        "GET /v1/prompts",
+        "GET /v1/resources",
+        "GET /v1/servers",
+        "GET /v1/tokens/admin/all",
+        "GET /v1/auth/email/admin/users",
+    )
+
+    gateway: Slug
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        forge = world.reach(ContextForge, self.gateway)
+        state = await forge.export_state()
+        data = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        origin = f"{forge.gateway.url}/v1"
+        return (Collected(name="gateway-state.json", media_type="application/json", data=data, origin=origin),)
+
+
+class CaptureLogs(Capture):
+    """A gateway's newest audit trails and security events. ContextForge audits no tool calls.
+
+    Args:
+        gateway: the gateway, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "gateway.capture_logs"
+    exhibit: ClassVar[str] = "gateway_logs"
+    permissions: ClassVar[tuple[str, ...]] = ("GET /api/logs/audit-trails", "GET /api/logs/security-events")
+
+    gateway: Slug
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        forge = world.reach(ContextForge, self.gateway)
+        return tuple(
+            Collected(
+                name=f"{name.replace('_', '-')}.json",
+                media_type="application/json",
+                data=json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+                origin=f"{forge.gateway.url}/api/logs",
+            )
+            for name, entries in (await forge.logs()).items()
+        )

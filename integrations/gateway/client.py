@@ -1,0 +1,340 @@
+"""ContextForge's administration: one kept-alive connection pool, one login, and its errors as ours."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+import httpx
+
+from integrations.hostile import printable
+from integrations.sharing import Shared
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
+from playbooks.inventory import Gateway, PinKind
+from playbooks.strict import Line, Strict, digest, parse_yaml
+
+Fields = Mapping[str, Any]
+
+TIMEOUT: Final = 4.0
+"""Seconds for one request: less than the 5 that an action's read or write may take."""
+
+ENTRY_TIMEOUT: Final = 18.0
+"""Seconds for enabling an entry: the gateway asks the server itself meanwhile."""
+
+_RECENT: Final = 0.5
+_SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
+_PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
+_AS_CLIENTS_SEE: Final = {
+    PinKind.TOOL: ("title", "description", "inputSchema", "outputSchema", "annotations"),
+    PinKind.PROMPT: ("title", "description", "arguments"),
+    PinKind.RESOURCE: ("title", "description", "mimeType", "uriTemplate", "annotations"),
+}
+# Beside what clients see: the name that it gives out, the text that the upstream gave last, and where calls go.
+_ALSO_HELD: Final = ("name", "originalDescription", "url")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tool, prompt or resource as the gateway holds it.
+
+    Args:
+        kind: tool, prompt or resource.
+        fields: the gateway's own answer.
+    """
+
+    kind: PinKind
+    fields: Fields
+
+    @property
+    def id(self) -> str:
+        """Its immutable id."""
+        return str(self.fields["id"])
+
+    @property
+    def name(self) -> str:
+        """Its name at the server (a resource's URI); printable, as hostile servers choose it."""
+        return printable(str(self.fields["uri" if self.kind is PinKind.RESOURCE else "originalName"]))
+
+    @property
+    def offered_as(self) -> str:
+        """The name under which clients get it, as the gateway writes it."""
+        return str(self.fields["uri" if self.kind is PinKind.RESOURCE else "name"])
+
+    @property
+    def entry(self) -> str | None:
+        """The id of the gateway's entry that it belongs to."""
+        return self.fields.get("gatewayId")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the gateway lets clients use it."""
+        return bool(self.fields["enabled"])
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Its definition in the form in which the server would give it, for a diff with the approved one."""
+        name = {"uri": self.fields["uri"]} if self.kind is PinKind.RESOURCE else {}
+        name["name"] = self.fields.get("originalName") or self.fields["name"]
+        return {**name, **{key: self.fields.get(key) for key in _AS_CLIENTS_SEE[self.kind]}}
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that decides what clients get and where their calls go."""
+        return digest({**self.definition, "held": {key: self.fields.get(key) for key in _ALSO_HELD}})
+
+
+class _Volatile(Strict):
+    field: str
+    because: Line
+
+
+class _VolatileFile(Strict):
+    version: Literal[1]
+    fields: tuple[_Volatile, ...]
+
+
+def volatile() -> dict[str, str]:
+    """Return the fields that a release does not restore, each with the reason."""
+    file = files("integrations.gateway") / "volatile.yaml"
+    read = parse_yaml(_VolatileFile, file.read_text(encoding="utf-8"), file="integrations/gateway/volatile.yaml")
+    return {entry.field: entry.because for entry in read.fields}
+
+
+class ContextForge:
+    """The administrator's side of one gateway.
+
+    Args:
+        name: what the inventory calls it.
+        gateway: its address and user.
+        password: that user's password.
+    """
+
+    def __init__(self, name: str, gateway: Gateway, password: str) -> None:
+        self.name = name
+        self.gateway = gateway
+        self._password = password
+        self._token: str | None = None
+        self._signing_in = asyncio.Lock()
+        self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
+        self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
+        self._http = httpx.AsyncClient(
+            base_url=gateway.url.rstrip("/"),
+            timeout=httpx.Timeout(TIMEOUT, connect=2.0),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60.0),
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def warm(self) -> None:
+        """Sign in ahead of need: hashing the password takes the gateway a quarter of a second."""
+        await self._sign_in(None)
+
+    async def held(self, kind: PinKind, entry: str) -> tuple[Held, ...]:
+        """Return what the gateway holds of one kind from one server, the disabled included, in order of id."""
+        # limit=0 is "all of them"; without it the answer ends after 50 without a word.
+        params = {"gateway_id": entry, "include_inactive": "true", "limit": "0"}
+        found = await self.request("GET", f"/v1/{_PATHS[kind]}", params=params)
+        return tuple(sorted((Held(kind, fields) for fields in found), key=lambda held: held.id))
+
+    async def catalog(self, entry: str) -> tuple[Held, ...]:
+        """Return everything that the gateway holds from one server, asked after this call began.
+
+        Calls that wait at the same time share an answer.
+        """
+        return await self._catalogs.setdefault(entry, Shared(lambda: self._catalog(entry)))()
+
+    async def _catalog(self, entry: str) -> tuple[Held, ...]:
+        kinds = await asyncio.gather(*(self.held(kind, entry) for kind in _PATHS))
+        return tuple(held for kind in kinds for held in kind)
+
+    async def tool(self, id_: str) -> Held | None:
+        """Return one tool, or None if the gateway has none of that id."""
+        found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
+        return Held(PinKind.TOOL, found) if found else None
+
+    async def entry(self, id_: str) -> Fields | None:
+        """Return the gateway's entry of a server, or None if there is none of that id."""
+        found: Fields | None = await self.request("GET", f"/v1/gateways/{id_}", missing_ok=True)
+        return found
+
+    async def recent(self, entry: str) -> tuple[Held, ...]:
+        """Return the catalog, at most half a second old: good for finding what is already done, not for more."""
+        at, seen = self._recent.get(entry, (0.0, ()))
+        if time.monotonic() - at < _RECENT:
+            return seen
+        at = time.monotonic()
+        seen = await self.catalog(entry)
+        self._recent[entry] = (at, seen)
+        return seen
+
+    async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
+        """Let clients use an object, or keep them from it."""
+        self._recent.clear()
+        await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params={"activate": str(enabled).lower()})
+
+    async def set_entry_enabled(self, id_: str, *, enabled: bool) -> None:
+        """Let clients use a server, or keep them from it, and with it everything that the gateway holds from it.
+
+        Enabling reads the server's definitions anew and enables every tool, also those disabled one by one before.
+        """
+        self._recent.clear()
+        params = {"activate": str(enabled).lower()}
+        await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
+
+    async def refresh(self, entry: str) -> Fields:
+        """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""
+        params = {"include_resources": "true", "include_prompts": "true"}
+        answer: Fields = await self.request("POST", f"/v1/gateways/{entry}/tools/refresh", params=params)
+        return answer
+
+    async def tokens(self, user: str | None = None) -> tuple[Fields, ...]:
+        """Return the API tokens of a user, or of everybody; the revoked included, none with its secret."""
+        found: list[Fields] = []
+        while True:
+            page = {"include_inactive": "true", "limit": "500", "offset": str(len(found))}
+            params = {**page, "user_email": user} if user else page
+            answer = await self.request("GET", "/v1/tokens/admin/all", params=params)
+            found += answer["tokens"]
+            if not answer["tokens"] or len(found) >= answer["total"]:
+                return tuple(found)
+
+    async def revoke(self, token: str) -> None:
+        """Make an API token worthless, for good."""
+        await self.request("DELETE", f"/v1/tokens/admin/{token}")
+
+    async def user(self, email: str) -> Fields | None:
+        """Return a user, or None."""
+        found: Fields | None = await self.request("GET", f"/v1/auth/email/admin/users/{email}", missing_ok=True)
+        return found
+
+    async def set_active(self, email: str, *, active: bool) -> None:
+        """Let a user in, or keep that user and all of the user's tokens out."""
+        await self.request("PATCH", f"/v1/auth/email/admin/users/{email}", json={"is_active": active})
+
+    async def logs(self, limit: int = 1000) -> dict[str, Any]:
+        """Return the newest audit trails and security events. Tool calls are in neither: it does not audit them."""
+        audit, security = await asyncio.gather(
+            self.request("GET", "/api/logs/audit-trails", params={"limit": str(limit)}),
+            self.request("GET", "/api/logs/security-events", params={"limit": str(limit)}),
+        )
+        return {"audit_trails": audit, "security_events": security}
+
+    async def export_state(self) -> dict[str, list[dict[str, Any]]]:
+        """Return everything that matters of the gateway, in one order, less the volatile fields and all secrets."""
+        params = {"include_inactive": "true", "limit": "0"}
+        names = ("gateways", "tools", "prompts", "resources", "servers")
+        users, tokens, *rest = await asyncio.gather(
+            self.request("GET", "/v1/auth/email/admin/users", params={"limit": "0"}),
+            self.tokens(),
+            *(self.request("GET", f"/v1/{name}", params=params) for name in names),
+        )
+        everything = dict(zip(names, rest, strict=True)) | {"users": users, "tokens": tokens}
+        leave_out = set(volatile())
+        return {name: _settled(objects, leave_out) for name, objects in everything.items()}
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        missing_ok: bool = False,
+        within: float = TIMEOUT,
+    ) -> Any:  # noqa: ANN401  # each endpoint's own JSON
+        """Send one request as the administrator and return its JSON.
+
+        Args:
+            method: the HTTP method.
+            path: from the gateway's root.
+            params: of the query.
+            json: the body.
+            missing_ok: return None when the gateway has no such object.
+            within: seconds that it may take.
+
+        Raises:
+            Transient: it did not answer, is busy, or broke.
+            Refused: it said no.
+            Misconfigured: our user may not do this.
+        """
+        token = self._token or await self._sign_in(None)
+        response = await self._send(method, path, params=params, json=json, token=token, within=within)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            token = await self._sign_in(token)
+            response = await self._send(method, path, params=params, json=json, token=token, within=within)
+        if response.status_code == httpx.codes.NOT_FOUND and missing_ok and "not found" in response.text.lower():
+            return None
+        if not response.is_success:
+            raise self._error(method, path, response)
+        try:
+            return response.json() if response.content else None
+        except ValueError as exc:
+            raise Transient(f"gateway {self.name}: {method} {path} answered something that is not JSON") from exc
+
+    async def _sign_in(self, stale: str | None) -> str:
+        async with self._signing_in:
+            # Whoever waited here while another signed in takes that one's token: logins are slow, and rate-limited.
+            if self._token and self._token != stale:
+                return self._token
+            body = {"email": self.gateway.user, "password": self._password}
+            response = await self._send("POST", "/v1/auth/login", json=body)
+            if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+                raise Misconfigured(
+                    f"gateway {self.name} does not accept the password of {self.gateway.user}; mend the secret that"
+                    f" gateways.{self.name}.password names"
+                )
+            if not response.is_success:
+                raise self._error("POST", "/v1/auth/login", response)
+            self._token = str(response.json()["access_token"])
+            return self._token
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        token: str | None = None,
+        within: float = TIMEOUT,
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            async with asyncio.timeout(within):
+                return await self._http.request(
+                    method, path, params=params, json=json, headers=headers, timeout=httpx.Timeout(within, connect=2.0)
+                )
+        except (httpx.TransportError, TimeoutError) as exc:
+            raise Transient(f"gateway {self.name}: {method} {path}: no answer ({type(exc).__name__})") from exc
+        except httpx.HTTPError as exc:
+            raise Transient(f"gateway {self.name}: {method} {path}: {type(exc).__name__}") from exc
+
+    def _error(self, method: str, path: str, response: httpx.Response) -> SoarError:
+        status = response.status_code
+        said = printable(_SECRET.sub("[secret]", response.text))[:300]
+        message = f"gateway {self.name}: {method} {path} answered {status}: {said}"
+        if status in {409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            # 409: another writer holds the row.
+            return Transient(message, retry_after=_seconds(response.headers.get("Retry-After")))
+        if status == httpx.codes.BAD_REQUEST and "locked" in said.lower():
+            # It wraps whatever goes wrong in a state change as 400, its own database's lock included.
+            return Transient(message)
+        if status in {401, 403}:
+            return Misconfigured(f"{message}; give {self.gateway.user} an unrestricted administrator's rights there")
+        return Refused(message)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after and retry_after.isdecimal() else None
+
+
+def _settled(objects: Iterable[Fields], leave_out: set[str]) -> list[dict[str, Any]]:
+    kept = ({key: value for key, value in item.items() if key not in leave_out} for item in objects)
+    return sorted(kept, key=lambda item: str(item.get("id") or item.get("email")))

@@ -1,0 +1,305 @@
+"""What a gateway really lets clients have of a server: the questions behind `verify`.
+
+The canary asks on the client side; the administrator's list only says which of the names there belong to the server,
+and with which definition. Neither is the call that made the cut.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge, Held
+from integrations.mcp.probe import rejected_arguments
+from playbooks.action import World
+from playbooks.errors import SoarError
+from playbooks.inventory import PinKind, Server
+from playbooks.plan import Answer, Finding, Plan, Target, Verdict, Widening
+
+_MOST_CALLED: Final = 3
+"""Of a whole server's tools this many are called; all are looked for in the list."""
+
+_MOST_SINGLE: Final = 3
+"""More leaks than this are not stopped one by one but with the server's entry."""
+
+_CUTS: Final = {
+    PinKind.TOOL: "gateway.disable_tool",
+    PinKind.PROMPT: "gateway.disable_prompt",
+    PinKind.RESOURCE: "gateway.disable_resource",
+}
+
+
+class _Scene:
+    """One server behind one gateway, while a plan about it is verified."""
+
+    def __init__(self, plan: Plan, world: World) -> None:
+        first = plan.changes[0].target
+        gateway = first.system.removeprefix("gateway/")
+        self.server = first.server or ""
+        self.notes: Server = world.inventory.servers[self.server]
+        self.pins = world.inventory.pins
+        self.entry = self.notes.gateway.id if self.notes.gateway else ""
+        self.forge = world.reach(ContextForge, gateway)
+        self.canary = world.reach(Canary, gateway)
+        self.targets = [target for target in plan.targets if target.kind != "entry"]
+        self.whole = first.kind == "entry"
+
+    def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what a probe may send."""
+        if kind is not PinKind.TOOL:
+            asked = definition.get("arguments")
+            names = [item.get("name") for item in asked] if isinstance(asked, list) else []
+            return {str(name): "mcp-soar probe" for name in names}
+        noted = self.notes.tools.get(name)
+        if noted is not None and noted.safe_arguments is not None:
+            return dict(noted.safe_arguments)
+        return rejected_arguments(definition.get("inputSchema"))
+
+    def offered_as(self, target: Target, catalog: dict[str, Held]) -> str | None:
+        """Return the name that clients use for a target."""
+        held = catalog.get(target.id)
+        pin = self.pins.find(self.server, PinKind(target.kind), target.name)
+        return held.offered_as if held else pin.gateway_name if pin else None
+
+
+async def contained(plan: Plan, world: World) -> Verdict:
+    """Ask whether what a plan takes away is out of clients' reach, and nothing else came in its place."""
+    scene = _Scene(plan, world)
+    kinds = sorted({PinKind(target.kind) for target in scene.targets} or {PinKind.TOOL})
+    catalog, control, pinned, *lists = await asyncio.gather(
+        _settled(scene.forge.catalog(scene.entry)),
+        _control(scene),
+        _pinned_call(scene),
+        *(_settled(scene.canary.names(kind)) for kind in kinds),
+    )
+    findings = [control]
+    names = dict(zip(kinds, lists, strict=True))
+    if isinstance(catalog, SoarError):
+        findings += [pinned] if pinned else []
+        findings.append(_finding(scene, "exposure", scene.server, "the gateway says what it holds", str(catalog)))
+        return Verdict.of(tuple(findings))
+    by_id = {held.id: held for held in catalog}
+    findings += [_unlisted(scene, kind, names[kind], by_id) for kind in kinds]
+    findings += [pinned] if pinned else await _calls(scene, by_id)
+    gone = {(target.kind, target.name) for target in scene.targets}
+    exposure, widen = _exposure(
+        scene, catalog, names, lambda held: "came after the cut" if scene.whole else _unapproved(scene, held, gone)
+    )
+    return Verdict.of((*findings, exposure), widen)
+
+
+async def _control(scene: _Scene) -> Finding:
+    """Show that the way to the server is open, or at least that the gateway answers clients."""
+    tool = scene.notes.control_tool
+    pin = scene.pins.find(scene.server, PinKind.TOOL, tool) if tool else None
+    contained = {target.name for target in scene.targets if target.kind == PinKind.TOOL}
+    if scene.whole or pin is None or pin.gateway_name is None or pin.name in contained:
+        return await scene.canary.control_by_list(PinKind.TOOL)
+    arguments = scene.arguments(PinKind.TOOL, pin.name, pin.definition)
+    if arguments is None:
+        return await scene.canary.control_by_list(PinKind.TOOL)
+    finding = await scene.canary.control(pin.gateway_name, arguments)
+    if finding.answer is Answer.NOT_ESTABLISHED:
+        # The control tool is contained as well, by another hold or by an operator. Then the list has to do: what this
+        # plan took away is refused by name.
+        held = await _settled(scene.forge.catalog(scene.entry))
+        if not isinstance(held, SoarError) and any(h.id == pin.gateway_id and not h.enabled for h in held):
+            return await scene.canary.control_by_list(PinKind.TOOL)
+        return finding.model_copy(update={"answer": Answer.UNKNOWN})
+    return finding
+
+
+async def _pinned_call(scene: _Scene) -> Finding | None:
+    """Call the one target by its pin, without waiting for the list; None if there is no such pin."""
+    if scene.whole:
+        return None
+    (target,) = scene.targets
+    pin = scene.pins.find(scene.server, PinKind(target.kind), target.name)
+    if pin is None or pin.gateway_name is None or pin.gateway_id != target.id:
+        return None
+    return await _call(scene, target, pin.gateway_name, pin.definition)
+
+
+async def _calls(scene: _Scene, catalog: dict[str, Held]) -> tuple[Finding, ...]:
+    called = [target for target in scene.targets if target.id in catalog]
+    called.sort(key=lambda target: (target.kind != PinKind.TOOL, target.name != scene.notes.control_tool, target.name))
+    return tuple(
+        await asyncio.gather(
+            *(
+                _call(scene, target, catalog[target.id].offered_as, catalog[target.id].definition)
+                for target in called[: _MOST_CALLED if scene.whole else None]
+            )
+        )
+    )
+
+
+async def _call(scene: _Scene, target: Target, name: str, definition: dict[str, Any]) -> Finding:
+    kind = PinKind(target.kind)
+    arguments = scene.arguments(kind, target.name, definition)
+    if arguments is None:
+        observed = "not asked: its schema rejects nothing, so that a call would run it; write safe_arguments for it"
+        return _finding(scene, "call", str(target), "the gateway itself refuses it", observed)
+    return await scene.canary.call(kind, name, arguments)
+
+
+def _unlisted(scene: _Scene, kind: PinKind, names: "frozenset[str] | SoarError", catalog: dict[str, Held]) -> Finding:
+    targets = [target for target in scene.targets if target.kind == kind]
+    subject = f"{len(targets)} {kind}s" if scene.whole else str(targets[0]) if targets else kind
+    expected = "clients do not find it in the list"
+    if isinstance(names, SoarError):
+        return _finding(scene, "list", subject, expected, str(names))
+    listed = sorted(name for target in targets if (name := scene.offered_as(target, catalog)) in names and name)
+    answer = Answer.NOT_ESTABLISHED if listed else Answer.ESTABLISHED
+    observed = f"listed: {', '.join(listed)}" if listed else f"not among the {len(names)} listed"
+    return _finding(scene, "list", subject, expected, observed, answer)
+
+
+def _exposure(
+    scene: _Scene,
+    catalog: tuple[Held, ...],
+    names: "Mapping[PinKind, frozenset[str] | SoarError]",
+    judge: "Callable[[Held], str | None]",
+) -> tuple[Finding, tuple[Widening, ...]]:
+    """Compare everything else that clients can have of the server with what they may; `judge` says why not."""
+    ours = {target.id for target in scene.targets}
+    leaks: list[tuple[Held, str]] = []
+    for held in catalog:
+        listed = names.get(held.kind)
+        if not held.enabled and not (isinstance(listed, frozenset) and held.offered_as in listed):
+            continue
+        if held.id in ours:
+            continue  # the question about the target itself has its own finding
+        if why := judge(held):
+            leaks.append((held, why))
+    subject, expected = f"server {scene.server}", "nothing but approved definitions, less what is contained"
+    if not leaks:
+        return _finding(scene, "exposure", subject, expected, "nothing else", Answer.ESTABLISHED), ()
+    observed = "; ".join(f"{held.kind} {held.name} {why}" for held, why in leaks[:20])
+    finding = _finding(scene, "exposure", subject, expected, observed, Answer.NOT_ESTABLISHED)
+    if len(leaks) > _MOST_SINGLE or scene.whole:
+        because = f"{len(leaks)} leaks: {observed}"[:2000]
+        return finding, (Widening(action="gateway.disable_server", params={"server": scene.server}, because=because),)
+    return finding, tuple(
+        Widening(
+            action=_CUTS[held.kind],
+            params={"server": scene.server, held.kind.value: held.name},
+            because=f"{held.kind} {held.name} {why}"[:2000],
+        )
+        for held, why in leaks
+    )
+
+
+def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | None:
+    if (held.kind, held.name) in gone:
+        return "is back under another id"
+    pin = scene.pins.find(scene.server, held.kind, held.name)
+    if pin is None:
+        return "was never approved"
+    if pin.gateway_digest != held.digest:
+        return "differs from its approved definition"
+    return None
+
+
+async def released(plan: Plan, world: World) -> Verdict:
+    """Ask whether clients can use again what a plan took away, and whether it is what was approved.
+
+    Args:
+        plan: the plan that took it away.
+        world: the connections.
+    """
+    scene = _Scene(plan, world)
+    taken = [c.target for c in plan.changes if c.before is True and c.target.kind != "entry"]
+    left = [c.target for c in plan.changes if c.before is not True and c.target.kind != "entry"]
+    kinds = sorted({PinKind(target.kind) for target in taken + left})
+    try:
+        catalog, lists = await asyncio.gather(
+            scene.forge.catalog(scene.entry), asyncio.gather(*(scene.canary.names(kind) for kind in kinds))
+        )
+    except SoarError as exc:
+        return Verdict.of((_finding(scene, "list", scene.server, "clients find it in the list", str(exc)),))
+    by_id = {held.id: held for held in catalog}
+    names = dict(zip(kinds, lists, strict=True))
+    findings = [_found_again(scene, target, by_id, names, back=True) for target in taken]
+    findings += [_found_again(scene, target, by_id, names, back=False) for target in left]
+    findings += [_as_approved(scene, by_id[target.id]) for target in taken if target.id in by_id]
+    present = [target for target in taken if target.id in by_id]
+    findings += await asyncio.gather(
+        *(_reach(scene, target, by_id[target.id]) for target in present[: _MOST_CALLED if scene.whole else None])
+    )
+    # What came meanwhile has to be approved like anything else.
+    exposure, widen = _exposure(scene, catalog, names, lambda held: _unapproved(scene, held, set()))
+    return Verdict.of((*findings, exposure), widen)
+
+
+def _found_again(
+    scene: _Scene, target: Target, catalog: dict[str, Held], names: Mapping[PinKind, frozenset[str]], *, back: bool
+) -> Finding:
+    name = scene.offered_as(target, catalog)
+    listed = name in names[PinKind(target.kind)]
+    expected = "clients find it in the list" if back else "it is disabled, as it was before"
+    observed = "listed" if listed else "not listed"
+    answer = Answer.ESTABLISHED if listed is back else Answer.NOT_ESTABLISHED
+    return _finding(scene, "list", str(target), expected, observed, answer)
+
+
+def _as_approved(scene: _Scene, held: Held) -> Finding:
+    pin = scene.pins.find(scene.server, held.kind, held.name)
+    same = pin is not None and pin.gateway_digest == held.digest
+    observed = "the same" if same else "another" if pin else "never approved"
+    answer = Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
+    return _finding(scene, "definition", f"{held.kind} {held.name}", "the approved definition", observed, answer)
+
+
+async def _reach(scene: _Scene, target: Target, held: Held) -> Finding:
+    kind = PinKind(target.kind)
+    arguments = scene.arguments(kind, target.name, held.definition)
+    if arguments is None:
+        observed = "not asked: its schema rejects nothing; write safe_arguments for it"
+        return _finding(scene, "call", str(target), "it gets through to the server", observed, Answer.ESTABLISHED)
+    return await scene.canary.call(kind, held.offered_as, arguments, refused=False)
+
+
+async def canary_control(target: Target, world: World) -> Finding:
+    """Show that the gateway answers a client whom nobody cut off."""
+    return await world.reach(Canary, target.system.removeprefix("gateway/")).control_by_list(PinKind.TOOL)
+
+
+async def administrator_says(
+    *, check: str, subject: str, expected: str, forge: ContextForge, holds: Callable[[], Awaitable[bool]]
+) -> Finding:
+    """Read back what nobody here can ask as the affected principal: we hold no secret of theirs."""
+    try:
+        held = await holds()
+    except SoarError as exc:
+        observed, answer = str(exc), Answer.UNKNOWN
+    else:
+        observed = "it does" if held else "it does not"
+        answer = Answer.ESTABLISHED if held else Answer.NOT_ESTABLISHED
+    return Finding(
+        check=check,
+        subject=subject[:2000],
+        asked_as=f"administrator {forge.gateway.user}",
+        expected=expected,
+        observed=observed,
+        answer=answer,
+    )
+
+
+def _finding(  # noqa: PLR0917  # a finding has this many parts
+    scene: _Scene, check: str, subject: str, expected: str, observed: str, answer: Answer = Answer.UNKNOWN
+) -> Finding:
+    return Finding(
+        check=check,
+        subject=subject[:2000],
+        asked_as=scene.canary.endpoint.principal,
+        expected=expected,
+        observed=observed[:20_000],
+        answer=answer,
+    )
+
+
+async def _settled(question: "Awaitable[Any]") -> Any:  # noqa: ANN401  # whatever it returns, or why it cannot
+    try:
+        return await question
+    except SoarError as exc:
+        return exc

@@ -1,0 +1,215 @@
+"""Questions about a server: is it still what was approved, and do its answers try to command the model."""
+
+import re
+from typing import ClassVar, Final
+
+from typing_extensions import override
+
+from integrations.gateway.client import ContextForge
+from integrations.hostile import disguises, printable
+from integrations.mcp import pins
+from integrations.mcp.client import McpEndpoint, texts
+from playbooks.action import Check, World
+from playbooks.errors import Misconfigured, SoarError
+from playbooks.inventory import Pin, PinKind
+from playbooks.plan import Answer, Finding, Verdict
+from playbooks.strict import Name, Slug
+
+_ORDERS: Final = re.compile(
+    r"<\s*(?:important|system|secret|instructions?)\s*>"
+    r"|ignore (?:all |any )?(?:previous|prior|above) (?:instructions|messages)"
+    r"|do not (?:tell|mention|inform|show)[^.]{0,40}\buser\b"
+    r"|\.ssh/|id_rsa|/etc/passwd"
+    r"|(?:send|post|upload|forward)\b[^.]{0,60}\bhttps?://",
+    re.IGNORECASE,
+)
+
+
+def orders(text: str) -> tuple[str, ...]:
+    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters."""
+    phrases = {printable(found.group(0), 80) for found in _ORDERS.finditer(text)}
+    return (*sorted(phrases), *disguises(text))
+
+
+class DefinitionDiffers(Check):
+    """Whether a tool's definition differs from its approved pin.
+
+    `established`: it differs, read by ourselves at the gateway or at the server. `not_established`: both give the
+    approved one. The gateway is asked first: that is one quick request, and it is what clients are given.
+
+    Args:
+        server: the server, as the inventory names it.
+        tool: the tool's name at the server.
+    """
+
+    name: ClassVar[str] = "mcp.definition_differs"
+    permissions: ClassVar[tuple[str, ...]] = ("GET /v1/tools/{id}", "MCP initialize, tools/list at the server")
+
+    server: Slug
+    tool: Name
+
+    @override
+    async def check(self, world: World) -> Verdict:
+        pin = world.inventory.pins.find(self.server, PinKind.TOOL, self.tool)
+        if pin is None:
+            raise Misconfigured(f"{self.tool} of {self.server} has no approved definition to compare with; approve one")
+        entry = world.inventory.servers[self.server].gateway
+        findings: list[Finding] = []
+        if entry is not None and pin.gateway_id is not None:
+            findings.append(await _at_gateway(pin, world.reach(ContextForge, entry.name)))
+            if findings[0].answer is Answer.ESTABLISHED:
+                return Verdict(answer=Answer.ESTABLISHED, findings=tuple(findings))
+        if world.inventory.servers[self.server].url is not None:
+            findings.append(await _at_server(pin, world.reach(McpEndpoint, self.server)))
+        answers = {finding.answer for finding in findings}
+        if Answer.ESTABLISHED in answers:
+            answer = Answer.ESTABLISHED
+        elif Answer.UNKNOWN in answers or not answers:
+            answer = Answer.UNKNOWN
+        else:
+            answer = Answer.NOT_ESTABLISHED
+        return Verdict(answer=answer, findings=tuple(findings))
+
+
+async def _at_gateway(pin: Pin, forge: ContextForge) -> Finding:
+    try:
+        held = await forge.tool(pin.gateway_id or "")
+    except SoarError as exc:
+        observed, answer = str(exc), Answer.UNKNOWN
+    else:
+        if held is not None and held.digest == pin.gateway_digest:
+            observed, answer = "the approved definition", Answer.NOT_ESTABLISHED
+        else:
+            observed = pins.diff(pin, pins.gateway_fields(held) if held else None) or "where its calls go, or its name"
+            answer = Answer.ESTABLISHED
+    return Finding(
+        check="definition",
+        subject=f"tool {pin.name} at gateway {forge.name}",
+        asked_as=f"administrator {forge.gateway.user}",
+        expected="another definition than the approved one",
+        observed=observed[:20_000],
+        answer=answer,
+    )
+
+
+async def _at_server(pin: Pin, endpoint: McpEndpoint) -> Finding:
+    try:
+        found = {(item.kind, item.name): item for item in await pins.snapshot(endpoint)}
+    except SoarError as exc:
+        observed, answer = str(exc), Answer.UNKNOWN
+    else:
+        now = found.get((pin.kind, pin.name))
+        if pins.same(pin, now):
+            observed, answer = "the approved definition", Answer.NOT_ESTABLISHED
+        else:
+            observed, answer = pins.diff(pin, now.fields if now else None), Answer.ESTABLISHED
+    return Finding(
+        check="definition",
+        subject=f"{pin.kind} {pin.name} at {endpoint.name}",
+        asked_as=endpoint.principal,
+        expected="another definition than the approved one",
+        observed=observed[:20_000],
+        answer=answer,
+    )
+
+
+class DefinitionsMatch(Check):
+    """Whether everything that a server itself offers is what was approved.
+
+    `established`: every definition equals its pin, and none is there without one.
+
+    Args:
+        server: the server, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "mcp.definitions_match"
+    permissions: ClassVar[tuple[str, ...]] = ("MCP initialize, */list at the server",)
+
+    server: Slug
+
+    @override
+    async def check(self, world: World) -> Verdict:
+        endpoint = world.reach(McpEndpoint, self.server)
+        approved = {(pin.kind, pin.name): pin for pin in world.inventory.pins.of(self.server)}
+
+        def finding(subject: str, observed: str, answer: Answer) -> Finding:
+            return Finding(
+                check="definition",
+                subject=subject[:2000],
+                asked_as=endpoint.principal,
+                expected="the approved definition",
+                observed=observed[:20_000],
+                answer=answer,
+            )
+
+        try:
+            offered = {(item.kind, item.name): item for item in await pins.snapshot(endpoint)}
+        except SoarError as exc:
+            return Verdict.of((finding(f"server {self.server}", str(exc), Answer.UNKNOWN),))
+        findings = []
+        for kind, name in sorted(approved.keys() | offered.keys()):
+            pin, now = approved.get((kind, name)), offered.get((kind, name))
+            if pin is None:
+                findings.append(finding(f"{kind} {name}", "was never approved", Answer.NOT_ESTABLISHED))
+            elif not pins.same(pin, now):
+                difference = pins.diff(pin, now.fields if now else None)
+                findings.append(finding(f"{kind} {name}", difference, Answer.NOT_ESTABLISHED))
+        if not findings:
+            findings = [finding(f"server {self.server}", f"all {len(offered)} as approved", Answer.ESTABLISHED)]
+        return Verdict.of(tuple(findings))
+
+
+class ResponseInjection(Check):
+    """Whether a server's answers carry instructions for the model, or hidden characters.
+
+    `established`: they do. It is a triage signal, never a verdict on its own: honest texts give orders as well. Only
+    tools for which the inventory names safe arguments are called.
+
+    Args:
+        server: the server, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "mcp.response_injection"
+    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call of tools with safe_arguments at the server",)
+
+    server: Slug
+
+    @override
+    async def check(self, world: World) -> Verdict:
+        endpoint = world.reach(McpEndpoint, self.server)
+        safe = {
+            name: notes.safe_arguments
+            for name, notes in world.inventory.servers[self.server].tools.items()
+            if notes.safe_arguments is not None
+        }
+        findings = [await self._ask(endpoint, name, arguments) for name, arguments in safe.items()]
+        answers = {finding.answer for finding in findings}
+        if Answer.ESTABLISHED in answers:
+            answer = Answer.ESTABLISHED
+        elif Answer.UNKNOWN in answers or not answers:
+            answer = Answer.UNKNOWN
+        else:
+            answer = Answer.NOT_ESTABLISHED
+        return Verdict(answer=answer, findings=tuple(findings))
+
+    @staticmethod
+    async def _ask(endpoint: McpEndpoint, tool: str, arguments: dict[str, object]) -> Finding:
+        try:
+            reply = await endpoint.ask("tools/call", {"name": tool, "arguments": arguments})
+        except SoarError as exc:
+            observed, answer = str(exc), Answer.UNKNOWN
+        else:
+            if reply.result is None:
+                observed, answer = reply.said, Answer.UNKNOWN
+            else:
+                found = orders("\n".join(texts(reply.result)))
+                observed = ", ".join(found) if found else "nothing of the kind"
+                answer = Answer.ESTABLISHED if found else Answer.NOT_ESTABLISHED
+        return Finding(
+            check="call",
+            subject=f"tool {tool} at {endpoint.name}",
+            asked_as=endpoint.principal,
+            expected="instructions for the model, or hidden characters",
+            observed=observed,
+            answer=answer,
+        )

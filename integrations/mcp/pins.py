@@ -1,0 +1,195 @@
+"""What a server offers right now, in the one form that pins are made of, and how two readings differ."""
+
+import difflib
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+from integrations.gateway.client import ContextForge, Held
+from integrations.hostile import printable
+from integrations.mcp.client import McpEndpoint
+from playbooks.action import World
+from playbooks.errors import Refused, Transient
+from playbooks.inventory import Dossier, Pin, PinKind
+from playbooks.strict import digest
+
+TIMEOUT: Final = 10.0
+"""Seconds for one answer of a server."""
+
+_MOST_PAGES: Final = 50
+
+# Not `_meta`: frameworks write their own into it, and it differs between transports.
+_FIELDS: Final = {
+    PinKind.TOOL: ("name", "title", "description", "inputSchema", "outputSchema", "annotations"),
+    PinKind.PROMPT: ("name", "title", "description", "arguments"),
+    PinKind.RESOURCE: ("uri", "name", "title", "description", "mimeType", "annotations"),
+    PinKind.INSTRUCTIONS: ("instructions",),
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One thing that a server offers.
+
+    Args:
+        kind: tool, prompt, resource or instructions.
+        name: its name; printable, as hostile servers choose it.
+        fields: what is pinned of it.
+    """
+
+    kind: PinKind
+    name: str
+    fields: Mapping[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the pinned fields."""
+        return digest(dict(self.fields))
+
+
+def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
+    """Return a definition in the form that is pinned.
+
+    Args:
+        kind: what it is.
+        offered: its fields as they come over the wire.
+    """
+    fields = {name: offered.get(name) for name in _FIELDS[kind]}
+    name = (
+        "instructions" if kind is PinKind.INSTRUCTIONS else str(offered["uri" if kind is PinKind.RESOURCE else "name"])
+    )
+    return Definition(kind=kind, name=printable(name), fields=fields)
+
+
+async def snapshot(endpoint: McpEndpoint) -> tuple[Definition, ...]:
+    """Return everything that a server itself offers now, in order of kind and name.
+
+    It asks through the official client, which speaks whichever revision the server does.
+
+    Raises:
+        Transient: the server does not answer.
+        Refused: it answers something that no client could use.
+    """
+    found: list[Definition] = []
+    async with _session(endpoint) as client:
+        able = client.server_capabilities
+        if able.tools:
+            found += await _all(client.list_tools, "tools", PinKind.TOOL)
+        if able.prompts:
+            found += await _all(client.list_prompts, "prompts", PinKind.PROMPT)
+        if able.resources:
+            found += await _all(client.list_resources, "resources", PinKind.RESOURCE)
+        if client.instructions:
+            found.append(definition(PinKind.INSTRUCTIONS, {"instructions": client.instructions}))
+    return tuple(sorted(found, key=lambda item: (item.kind, item.name)))
+
+
+async def _all(ask: Any, attribute: str, kind: PinKind) -> list[Definition]:  # noqa: ANN401  # three methods of one shape
+    found: list[Definition] = []
+    cursor: str | None = None
+    for _ in range(_MOST_PAGES):
+        # bypass: a list may say how long it stays good, and a cached one would hide the change that is looked for.
+        page = await ask(cursor=cursor, cache_mode="bypass")
+        for item in getattr(page, attribute):
+            found.append(definition(kind, item.model_dump(by_alias=True, mode="json", exclude_none=True)))  # noqa: PERF401  # as read
+        cursor = page.next_cursor
+        if not cursor:
+            return found
+    raise Refused(f"{attribute}/list does not end after {_MOST_PAGES} pages")
+
+
+@asynccontextmanager
+async def _session(endpoint: McpEndpoint) -> AsyncIterator[Client]:
+    try:
+        async with (
+            httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http,
+            Client(streamable_http_client(endpoint.url, http_client=http), read_timeout_seconds=TIMEOUT) as client,
+        ):
+            yield client
+    except (Refused, Transient):
+        raise
+    except (OSError, httpx2.HTTPError, MCPError, ValueError, RuntimeError, ExceptionGroup) as exc:
+        first: BaseException = exc
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if isinstance(first, Refused | Transient):
+            raise first from exc
+        raise Transient(f"{endpoint.name}: {type(first).__name__}: {printable(str(first))}") from exc
+
+
+def same(pin: Pin, now: Definition | None) -> bool:
+    """Return whether a definition is the approved one."""
+    return now is not None and now.digest == pin.digest
+
+
+def diff(pin: Pin, now: Mapping[str, Any] | None) -> str:
+    """Return how a definition differs from its approved one: a unified diff, field by field, empty if it does not.
+
+    It is hostile text: hidden characters are written out, and it is shown only through an escaper.
+
+    Args:
+        pin: the approved one.
+        now: its fields today; None if it is gone.
+    """
+    parts: list[str] = []
+    for field in _FIELDS[pin.kind]:
+        old, new = pin.definition.get(field), (now or {}).get(field)
+        if old != new:
+            parts += difflib.unified_diff(
+                _lines(old), _lines(new), f"approved {field}", f"present {field}" if now else "gone", lineterm="", n=2
+            )
+    return "\n".join(parts)
+
+
+def _lines(value: object) -> list[str]:
+    if value is None:
+        return []
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    return [printable(line, 2000) for line in text.split("\n")]
+
+
+def gateway_fields(held: Held) -> dict[str, Any]:
+    """Return the gateway's view of a definition in the pinned form, for `diff`."""
+    fields = dict(definition(held.kind, held.definition).fields)
+    if held.kind is PinKind.TOOL and not fields.get("annotations"):
+        fields["annotations"] = None  # the gateway writes {} where a server says nothing
+    return fields
+
+
+async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, ...]:
+    """Return what a server offers now as pins, with what its gateway makes of each: what people are asked to approve.
+
+    Args:
+        world: the connections.
+        server: the server, as the inventory names it.
+        dossier: why it is approved.
+
+    Raises:
+        SoarError: the server or its gateway does not answer.
+    """
+    offered = await snapshot(world.reach(McpEndpoint, server))
+    entry = world.inventory.servers[server].gateway
+    held: dict[tuple[PinKind, str], Held] = {}
+    if entry is not None:
+        catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
+        held = {(item.kind, item.name): item for item in catalog}
+    return tuple(
+        Pin(
+            kind=item.kind,
+            name=item.name,
+            digest=item.digest,
+            definition=dict(item.fields),
+            gateway_id=at.id if (at := held.get((item.kind, item.name))) else None,
+            gateway_name=at.offered_as if at else None,
+            gateway_digest=at.digest if at else None,
+            dossier=dossier,
+        )
+        for item in offered
+    )

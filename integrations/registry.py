@@ -1,0 +1,53 @@
+"""Every step that a playbook can name, one explicit list. The contract tests hold each of them to the laws."""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from integrations.gateway.actions import (
+    DeactivateUser,
+    DisablePrompt,
+    DisableResource,
+    DisableServer,
+    DisableTool,
+    RevokeToken,
+)
+from integrations.gateway.captures import CaptureLogs, CaptureState
+from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
+from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, ResponseInjection
+from playbooks.action import Action, Capture, Check
+from playbooks.errors import Misconfigured
+
+ACTIONS: Final[tuple[type[Action], ...]] = (
+    DisableTool,
+    DisablePrompt,
+    DisableResource,
+    DisableServer,
+    RevokeToken,
+    DeactivateUser,
+)
+CAPTURES: Final[tuple[type[Capture], ...]] = (CaptureDefinitions, CaptureAnswer, CaptureState, CaptureLogs)
+CHECKS: Final[tuple[type[Check], ...]] = (DefinitionDiffers, DefinitionsMatch, ResponseInjection)
+
+AnyStep = type[Action] | type[Capture] | type[Check]
+
+STEPS: Final[Mapping[str, AnyStep]] = MappingProxyType(
+    {
+        **{action.name: action for action in ACTIONS},
+        **{capture.name: capture for capture in CAPTURES},
+        **{check.name: check for check in CHECKS},
+    }
+)
+
+
+def step_named(name: str) -> AnyStep:
+    """Return the step of that name.
+
+    Raises:
+        Misconfigured: if there is none; says which ones come close.
+    """
+    if name in STEPS:
+        return STEPS[name]
+    near = difflib.get_close_matches(name, STEPS) or sorted(STEPS)
+    raise Misconfigured(f"there is no step {name!r}; did you mean {', '.join(near)}?")
