@@ -1,0 +1,186 @@
+"""Connections to the journal's database, tuned, and its drivers' errors as ours."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
+
+READERS = 5
+LOCK_SECONDS = 10
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+# SQLSTATE classes: what a person must mend, and what the statement itself got wrong. Everything else passes.
+_OURS_TO_MEND = {"28", "3D", "42"}
+_NEVER = {"22", "23"}
+
+
+class LostClaim(Refused):
+    """Another responder has the stream now, or the claim ran out."""
+
+
+class Unsure(Transient):
+    """The connection died while it committed: read again whether it did."""
+
+
+class Tampered(SoarError):
+    """The journal is not as it was written.
+
+    Args:
+        stream: which stream.
+        seq: the first entry that does not fit.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, stream: str, seq: int, message: str) -> None:
+        super().__init__(f"{stream}, entry {seq}: {message}")
+        self.stream = stream
+        self.seq = seq
+
+
+def address(url: str) -> URL:
+    """Return a database's address with the driver that we use.
+
+    Raises:
+        Misconfigured: if it is neither SQLite nor PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError as exc:
+        raise Misconfigured(f"is not a database's address: {exc}", field="journal.url") from exc
+    kind = parsed.drivername.partition("+")[0]
+    if kind not in _DRIVERS:
+        message = f"{kind} is not a journal's database; write sqlite:///path or postgresql://user@host/name"
+        raise Misconfigured(message, field="journal.url")
+    if kind == "sqlite" and not parsed.database:
+        raise Misconfigured("a journal needs a file; write sqlite:///path", field="journal.url")
+    return parsed.set(drivername=_DRIVERS[kind])
+
+
+def engines(url: URL, name: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """Return the engine that writes and the one that reads.
+
+    Args:
+        url: from `address`.
+        name: of this process, for the database's list of connections.
+    """
+    return (_sqlite if url.get_backend_name() == "sqlite" else _postgres)(url, name)
+
+
+def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
+    # The journal names people and systems: nobody else on this machine reads it. SQLite gives its -wal file the same mode.
+    path = Path(url.database or "")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        raise Misconfigured(f"cannot open {path}: {exc.strerror}", field="journal.url") from exc
+    writing = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_SECONDS})
+    reading = create_async_engine(url, pool_size=READERS, connect_args={"timeout": LOCK_SECONDS})
+
+    def tuned(connection: Any, pragmas: tuple[str, ...]) -> None:  # noqa: ANN401  # the driver's adapter has no type
+        # None: we say BEGIN ourselves, the driver's own guesses where one starts break savepoints.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (*pragmas, f"busy_timeout={LOCK_SECONDS * 1000}", "foreign_keys=ON", "trusted_schema=OFF"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(writing.sync_engine, "connect")
+    def _writer(connection: Any, _record: object) -> None:  # noqa: ANN401
+        # FULL: with WAL, NORMAL may lose the last commits in a power cut.
+        tuned(connection, ("journal_mode=WAL", "synchronous=FULL"))
+
+    @event.listens_for(reading.sync_engine, "connect")
+    def _reader(connection: Any, _record: object) -> None:  # noqa: ANN401
+        tuned(connection, ("query_only=ON",))
+
+    @event.listens_for(writing.sync_engine, "begin")
+    def _begin(connection: Any) -> None:  # noqa: ANN401
+        # IMMEDIATE: the one lock is taken before anything is read.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return writing, reading
+
+
+def _postgres(url: URL, name: str) -> tuple[AsyncEngine, AsyncEngine]:
+    settings = {"application_name": f"mcp-soar {name}"[:63]}
+    limits = {
+        # A responder that hangs inside a transaction must not stop all others.
+        "lock_timeout": f"{LOCK_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{LOCK_SECONDS}s",
+        # A commit counts only when it is on disk, whatever the server's default says.
+        "synchronous_commit": "on",
+    }
+    arguments: dict[str, Any] = {"timeout": LOCK_SECONDS, "command_timeout": 4 * LOCK_SECONDS}
+    writing = create_async_engine(
+        url, poolclass=NullPool, connect_args={**arguments, "server_settings": settings | limits}
+    )
+    reading = create_async_engine(
+        url,
+        pool_size=READERS,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": LOCK_SECONDS, "server_settings": settings},
+    )
+    return writing, reading
+
+
+def lost(exc: BaseException) -> bool:
+    """Return whether the connection is gone, so that another one may do."""
+    if isinstance(exc, DBAPIError):
+        return exc.connection_invalidated or isinstance(exc, InterfaceError) or _state(exc)[:2] in {"08", "57"}
+    return isinstance(exc, OSError | EOFError | TimeoutError) or _state(exc)[:2] in {"08", "57"}
+
+
+def _state(exc: BaseException) -> str:
+    """Return the SQLSTATE that PostgreSQL gave, empty if none."""
+    original = getattr(exc, "orig", None) or exc
+    return str(getattr(original, "sqlstate", None) or "")
+
+
+def mapped(exc: BaseException) -> SoarError:
+    """Return a driver's error as ours."""
+    if isinstance(exc, SoarError):
+        return exc
+    text = str(getattr(exc, "orig", None) or exc) or type(exc).__name__
+    state = _state(exc)[:2]
+    if state in _OURS_TO_MEND:
+        return Misconfigured(f"the journal's database refuses: {text}", field="journal.url")
+    if state in _NEVER:
+        return Refused(f"the journal's database refuses: {text}")
+    if isinstance(exc, OperationalError) and ("no such table" in text or "no such column" in text):
+        return Misconfigured(f"the journal is not migrated: {text}", field="journal.url")
+    if (
+        not state
+        and isinstance(exc, DBAPIError)
+        and not isinstance(exc, OperationalError | InterfaceError)
+        and not lost(exc)
+    ):
+        return Refused(f"the journal's database refuses: {text}")
+    return Transient(f"the journal's database does not answer: {text}")
+
+
+def foreign(exc: BaseException) -> bool:
+    """Return whether an error comes from the database or the way to it, and is not ours yet."""
+    return isinstance(exc, SQLAlchemyError | OSError | EOFError) or bool(_state(exc))
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a connection for one statement, its errors ours."""
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except asyncio.CancelledError:
+        raise
+    except Exception as exc:
+        if not foreign(exc):
+            raise
+        raise mapped(exc) from exc

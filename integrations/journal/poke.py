@@ -1,0 +1,172 @@
+"""Pokes: hints across processes that there is something to do. Losing one costs a second, until the next sweep."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from integrations.journal import client, schema
+from integrations.journal.schema import clock
+from playbooks.errors import SoarError
+
+if TYPE_CHECKING:
+    from integrations.journal.store import Journal
+
+CHANNEL = "soar_poke"
+# A responder says that it is there twice in this time; one not seen for so long is dead.
+STALE_SECONDS = 60.0
+# A storm of alerts does not ask each time who listens.
+KNOWN_SECONDS = 1.0
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+
+
+class Poker:
+    """The side that pokes.
+
+    Args:
+        engine: which reads.
+        dialect: `sqlite` or `postgresql`.
+    """
+
+    def __init__(self, engine: AsyncEngine, dialect: str) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        self._known: list[tuple[str, int]] = []
+        self._known_until = 0.0
+        self._socket: socket.socket | None = None
+
+    async def notify(self, connection: AsyncConnection) -> None:
+        """Poke when a PostgreSQL transaction commits."""
+        await connection.execute(_NOTIFY)
+
+    async def poke(self) -> None:
+        """Poke all that listen. It raises nothing: a poke may always get lost."""
+        with contextlib.suppress(SoarError, OSError):
+            if self._dialect == "postgresql":
+                async with client.reading(self._engine) as connection:
+                    await self.notify(connection)
+                return
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+            for place in await self._listening():
+                # A dead one refuses, a full one blocks: neither matters.
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(b"poke", place)
+
+    async def _listening(self) -> list[tuple[str, int]]:
+        if not self._known or time.monotonic() >= self._known_until:
+            row = schema.responder.c
+            async with client.reading(self._engine) as connection:
+                found = await connection.execute(select(row.address).where(row.seen_at > clock() - STALE_SECONDS))
+                self._known = [(host, int(port)) for host, _, port in (a.rpartition(":") for a in found.scalars())]
+            self._known_until = time.monotonic() + KNOWN_SECONDS
+        return self._known
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Listener:
+    """The side that waits for pokes; entered, it gives `wait(seconds) -> poked`.
+
+    Args:
+        journal: whose.
+        engine: which writes; its connections are not pooled, so one may listen for as long as it likes.
+    """
+
+    def __init__(self, journal: "Journal", engine: AsyncEngine) -> None:
+        self._journal = journal
+        self._engine = engine
+        self._poked = asyncio.Event()
+        self._connection: AsyncConnection | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+        self._told_until = 0.0
+
+    async def __aenter__(self) -> Callable[[float], Awaitable[bool]]:
+        await self._listen()
+        return self._wait
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            with contextlib.suppress(SoarError):
+                await self._journal.submit(lambda tx: tx.absent(self._name))
+        await self._drop()
+
+    @property
+    def _name(self) -> str:
+        return f"{self._journal.name}@{self._port}"
+
+    @property
+    def _port(self) -> int:
+        return int(self._transport.get_extra_info("sockname")[1]) if self._transport is not None else 0
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait for a poke, or for so many seconds, and return whether there was one."""
+        await self._listen()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
+        poked = self._poked.is_set()
+        self._poked.clear()
+        return poked
+
+    async def _listen(self) -> None:
+        """Listen, again if the last connection died; if that fails, the sweep must do."""
+        if self._journal.dialect == "postgresql":
+            if self._connection is None:
+                with contextlib.suppress(SoarError, SQLAlchemyError, OSError):
+                    await self._listen_postgres()
+            return
+        if self._transport is None:
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_datagram_endpoint(
+                lambda: _Datagrams(self._poked), local_addr=("127.0.0.1", 0)
+            )
+        if time.monotonic() >= self._told_until:
+            with contextlib.suppress(SoarError):
+                await self._journal.submit(self._present)
+                self._told_until = time.monotonic() + STALE_SECONDS / 2
+
+    async def _present(self, tx: Any) -> None:  # noqa: ANN401  # Tx, whose module the store imports
+        await tx.absent(self._name, older=STALE_SECONDS)
+        await tx.present(self._name, f"127.0.0.1:{self._port}")
+
+    async def _listen_postgres(self) -> None:
+        connection = await self._engine.connect()
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None  # noqa: S101  # an open connection has one
+        raw.add_termination_listener(self._died)
+        await raw.add_listener(CHANNEL, lambda *_: self._poked.set())
+        self._connection = connection
+        # What came while nobody listened is found by looking.
+        self._poked.set()
+
+    def _died(self, _connection: object) -> None:
+        self._connection = None
+        self._poked.set()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(SQLAlchemyError, OSError):
+                await connection.invalidate()
+                await connection.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, poked: asyncio.Event) -> None:
+        self._poked = poked
+
+    def datagram_received(self, _data: bytes, _address: object) -> None:
+        self._poked.set()

@@ -1,0 +1,207 @@
+"""What the journal hands out and takes in, beside entries and heads. Times are seconds since 1970, by the database."""
+
+from typing import NamedTuple, Protocol
+
+from playbooks.journal import Head
+from playbooks.strict import Json
+
+
+class Signer(Protocol):
+    """A responder's signing key."""
+
+    @property
+    def key_id(self) -> str:
+        """The id under which its public half is enrolled."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Return the signature over `data`."""
+
+
+class Claim(NamedTuple):
+    """The right to be the only one that works on a stream.
+
+    Args:
+        stream: which.
+        owner: who claimed it.
+        fence: grows with every claim of this stream; an append with an old one is refused.
+        until: when it runs out.
+    """
+
+    stream: str
+    owner: str
+    fence: int
+    until: float
+
+
+class Receipt(NamedTuple):
+    """What became of a message from outside.
+
+    Args:
+        id: of the inbox entry that holds its nonce.
+        fresh: whether this call put it there.
+        conflict: whether the nonce was already used with another body.
+        incident: where the entry was moved, if it was.
+    """
+
+    id: str
+    fresh: bool
+    conflict: bool
+    incident: str | None
+
+
+class InboxItem(NamedTuple):
+    """A message from outside that no stream has yet.
+
+    Args:
+        id: its name; later ones sort later.
+        kind: as `alert`, `request`, `timer`.
+        source: who sent it.
+        nonce: used once by its source.
+        digest: of its body.
+        body: the raw bytes.
+        headers: those kept, never one that authenticates.
+        received_at: when.
+    """
+
+    id: str
+    kind: str
+    source: str
+    nonce: str
+    digest: str
+    body: bytes
+    headers: dict[str, str]
+    received_at: float
+
+
+class InboxCount(NamedTuple):
+    """How much of a kind waits in the inbox.
+
+    Args:
+        kind: as `alert`.
+        waiting: how many.
+        oldest: seconds since the oldest of them came.
+    """
+
+    kind: str
+    waiting: int
+    oldest: float
+
+
+class StreamInfo(NamedTuple):
+    """A stream's row: an index over what its entries say, proof of nothing.
+
+    Args:
+        name: as `incident/inc-2026-000001`.
+        seq: of its last entry, 0 for none.
+        lane: which of a responder's lanes runs it.
+        runnable_at: when it may be claimed, None while nothing asks for it.
+        owner: who has claimed it.
+        claimed_until: until when.
+        correlation: its key among open streams.
+        frozen: why nothing may be appended, None if it may.
+        opened_at: when.
+        closed_at: when, None while it is open.
+        summary: what its writer wanted in a list.
+    """
+
+    name: str
+    seq: int
+    lane: str
+    runnable_at: float | None
+    owner: str | None
+    claimed_until: float | None
+    correlation: str | None
+    frozen: str | None
+    opened_at: float
+    closed_at: float | None
+    summary: Json
+
+
+class Hold(NamedTuple):
+    """Our grip on one field of one object, for one lease of one incident.
+
+    Args:
+        grip: the object and the field.
+        incident: for which.
+        lease: for which of its leases.
+        server: the MCP server concerned.
+        before: what this lease found.
+        after: what this lease wants.
+        original: what the first of all holds on this grip found: what is restored when the last one goes.
+        taken_at: when.
+    """
+
+    grip: str
+    incident: str
+    lease: str
+    server: str
+    before: Json
+    after: Json
+    original: Json
+    taken_at: float
+
+
+class Reservation(NamedTuple):
+    """Blast radius that a step has reserved.
+
+    Args:
+        incident: whose.
+        step: which of its steps.
+        target: what it touches.
+        server: the MCP server concerned.
+        radius: how many things that affects.
+        at: when.
+    """
+
+    incident: str
+    step: str
+    target: str
+    server: str
+    radius: int
+    at: float
+
+
+class Stop(NamedTuple):
+    """A kill switch that is on.
+
+    Args:
+        scope: what it stops.
+        reason: why.
+        by: who.
+        at: since when.
+        seq: no other stop ever has it, so that a resumption names the one it was made for.
+    """
+
+    scope: str
+    reason: str
+    by: str
+    at: float
+    seq: int
+
+
+class Watch(NamedTuple):
+    """The latest check of a lease.
+
+    Args:
+        lease: which.
+        incident: whose.
+        checked_at: when.
+        verdict: `established`, `not established` or `unknown`.
+    """
+
+    lease: str
+    incident: str
+    checked_at: float
+    verdict: str
+
+
+class LinkedHead(NamedTuple):
+    """A head with what it is chained to, so that it can be verified alone.
+
+    Args:
+        previous: the hash of the head before it.
+        head: the head.
+    """
+
+    previous: bytes
+    head: Head

@@ -1,0 +1,215 @@
+"""The journal's tables, as the present release reads and writes them. What changes them stands in `migrations/`.
+
+JSON is stored as canonical bytes. Times are seconds since 1970 by the database's clock, never a process's.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Compiled,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+# Names are compared as bytes: a locale's order is slower, and may change with the system's libraries.
+Text = String().with_variant(String(collation="C"), "postgresql")
+
+SQLITE_CLOCK = "((julianday('now') - 2440587.5) * 86400.0)"
+POSTGRES_CLOCK = "extract(epoch from clock_timestamp())::double precision"
+
+
+class clock(FunctionElement[float]):  # noqa: N801  # an SQL function, used as one
+    """The database's time, in seconds since 1970."""
+
+    type = Float()
+    inherit_cache = True
+    name = "clock"
+
+
+@compiles(clock, "sqlite")
+def _sqlite_clock(_element: clock, _compiler: Compiled, **_kw: Any) -> str:  # noqa: ANN401  # upstream's signature
+    return SQLITE_CLOCK
+
+
+@compiles(clock, "postgresql")
+def _postgres_clock(_element: clock, _compiler: Compiled, **_kw: Any) -> str:  # noqa: ANN401  # upstream's signature
+    return f"({POSTGRES_CLOCK})"
+
+
+metadata = MetaData()
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    # The head whose commit wrote it: where to look, proof of nothing.
+    Column("head", Integer, nullable=False),
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("lane", Text, nullable=False),
+    # Unclaimed: when it may be claimed. Claimed: when somebody asked meanwhile that it run again.
+    Column("runnable_at", Float),
+    Column("owner", Text),
+    Column("fence", Integer, nullable=False),
+    Column("claimed_until", Float),
+    Column("correlation", Text),
+    Column("frozen", Text),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("summary", LargeBinary),
+)
+Index(
+    "stream_correlation",
+    stream.c.correlation,
+    unique=True,
+    sqlite_where=stream.c.closed_at.is_(None),
+    postgresql_where=stream.c.closed_at.is_(None),
+)
+Index("stream_runnable", stream.c.lane, stream.c.runnable_at)
+Index("stream_claimed", stream.c.claimed_until)
+
+head = Table(
+    "head",
+    metadata,
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+
+# One row: the tip of the heads. Whoever holds its lock writes, and nobody else.
+chain = Table(
+    "chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("n", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    # By default, because the exposed receiver may not write this column.
+    Column("received_at", Float, nullable=False, server_default=clock()),
+    Column("moved_at", Float),
+    Column("incident", Text),
+    UniqueConstraint("source", "nonce", name="inbox_nonce"),
+)
+Index(
+    "inbox_waiting",
+    inbox.c.received_at,
+    inbox.c.id,
+    sqlite_where=inbox.c.moved_at.is_(None),
+    postgresql_where=inbox.c.moved_at.is_(None),
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("grip", Text, primary_key=True),
+    Column("incident", Text, primary_key=True),
+    Column("lease", Text, primary_key=True),
+    Column("server", Text, nullable=False),
+    Column("before", LargeBinary, nullable=False),
+    Column("after", LargeBinary, nullable=False),
+    Column("original", LargeBinary, nullable=False),
+    Column("taken_at", Float, nullable=False),
+)
+Index("hold_incident", hold.c.incident)
+
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("incident", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("server", Text, nullable=False),
+    Column("radius", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+used = Table(
+    "used",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("nonce", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+stop = Table(
+    "stop",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seq", Integer, nullable=False),
+)
+
+watch = Table(
+    "watch",
+    metadata,
+    Column("lease", Text, primary_key=True),
+    Column("incident", Text, nullable=False),
+    Column("checked_at", Float, nullable=False),
+    Column("verdict", Text, nullable=False),
+)
+
+responder = Table(
+    "responder",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+number = Table(
+    "number",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+RECEIVER_WRITES = ("id", "kind", "source", "nonce", "digest", "body", "headers")
+RECEIVER_READS = ("id", "source", "nonce", "digest", "incident")
+
+
+def receiver_grants(role: str) -> list[str]:
+    """Return the SQL that lets a PostgreSQL role put into the inbox, and do nothing else.
+
+    Args:
+        role: an existing role that owns nothing and is no superuser.
+    """
+    quoted = '"' + role.replace('"', '""') + '"'
+    return [
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
+        f"GRANT USAGE ON SCHEMA public TO {quoted}",
+        f"GRANT INSERT ({', '.join(RECEIVER_WRITES)}) ON inbox TO {quoted}",
+        f"GRANT SELECT ({', '.join(RECEIVER_READS)}) ON inbox TO {quoted}",
+    ]

@@ -1,0 +1,451 @@
+"""The journal in SQLite or PostgreSQL: streams with one writer at a time over all machines, and the inbox."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+from sqlalchemy import URL, Select, bindparam, delete, exists, func, insert, select, text, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from integrations.journal import client, schema
+from integrations.journal import tx as transaction
+from integrations.journal.client import Tampered
+from integrations.journal.lane import Done, Failed, Lane
+from integrations.journal.poke import Listener, Poker
+from integrations.journal.records import (
+    Claim,
+    Hold,
+    InboxCount,
+    InboxItem,
+    LinkedHead,
+    Receipt,
+    Reservation,
+    Signer,
+    Stop,
+    StreamInfo,
+    Watch,
+)
+from integrations.journal.schema import clock
+from integrations.journal.tx import Batch, Tx
+from integrations.journal.verify import Progress, Verification
+from playbooks.errors import Refused, SoarError, Transient
+from playbooks.journal import GENESIS, Entry, Event, Fault, Head
+from playbooks.strict import canonical, sha256
+
+T = TypeVar("T")
+UNIT_SECONDS = 5.0
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class _Append(NamedTuple):
+    stream: str
+    events: Sequence[Event]
+    claim: Claim | None
+
+
+class _Put(NamedTuple):
+    id: str
+    kind: str
+    source: str
+    nonce: str
+    digest: str
+    body: bytes
+    headers: bytes
+
+
+_Unit = Callable[[Tx], Awaitable[Any]]
+
+
+class Journal:
+    """One installation's journal; made by `open`.
+
+    Args:
+        url: of the database.
+        signer: signs heads; None for a process that only reads and puts.
+        name: of this process.
+    """
+
+    def __init__(self, url: URL, *, signer: Signer | None, name: str) -> None:
+        self.name = name
+        self.dialect = url.get_backend_name()
+        self._signer = signer
+        self._writing, self._reading = client.engines(url, name)
+        # SQLite has one lock for the whole file: our own lanes take turns, which is fairer than its polling.
+        turn = asyncio.Lock() if self.dialect == "sqlite" else None
+        self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, turn or asyncio.Lock())
+        self._puts: Lane[_Put] = Lane(self._writing, self._put_all, turn or asyncio.Lock())
+        self._poker = Poker(self._reading, self.dialect)
+
+    @classmethod
+    async def open(cls, url: str, *, signer: Signer | None, name: str) -> Self:
+        """Open a journal. It need not be migrated or reachable yet.
+
+        Args:
+            url: as `sqlite:///path` or `postgresql://user@host/name`.
+            signer: signs heads; None for a process that only reads and puts.
+            name: of this process, unique among responders.
+
+        Raises:
+            Misconfigured: if the address is not one of a journal.
+        """
+        return cls(client.address(url), signer=signer, name=name)
+
+    async def aclose(self) -> None:
+        """Finish what was submitted and close all connections."""
+        await self._streams.aclose()
+        await self._puts.aclose()
+        self._poker.close()
+        await self._writing.dispose()
+        await self._reading.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def migrate(self) -> None:
+        """Bring the tables to this release's form; does nothing if they are."""
+        from alembic import command  # noqa: PLC0415  # its import takes time that only this needs
+        from alembic.config import Config  # noqa: PLC0415
+
+        def upgrade(connection: Any) -> None:  # noqa: ANN401
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            command.upgrade(config, "head")
+
+        try:
+            async with self._writing.begin() as connection:
+                await connection.run_sync(upgrade)
+        except Exception as exc:
+            if not client.foreign(exc):
+                raise
+            raise client.mapped(exc) from exc
+
+    async def grant_receiver(self, role: str) -> None:
+        """Let an existing PostgreSQL role put into the inbox and do nothing else."""
+        if self.dialect != "postgresql":
+            raise Refused("SQLite has no roles")
+        async with self._writing.begin() as connection:
+            for statement in schema.receiver_grants(role):
+                await connection.execute(text(statement.replace(":", r"\:")))
+
+    async def ready(self) -> bool:
+        """Return whether the inbox can be reached."""
+        inbox = schema.inbox.c
+        try:
+            await self._rows(select(inbox.id, inbox.source, inbox.nonce, inbox.digest, inbox.incident).limit(0))
+        except SoarError:
+            return False
+        return True
+
+    # Inbox
+
+    async def put(self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str]) -> Receipt:
+        """Put a message from outside into the inbox; it is on disk when this returns.
+
+        Args:
+            kind: as `alert`, `request`, `timer`.
+            source: who sent it.
+            nonce: which the source uses for one message only.
+            body: the raw bytes.
+            headers: worth keeping; never one that authenticates.
+        """
+        put = _Put(_sortable(), kind, source, nonce, sha256(body), body, canonical(dict(headers)))
+        receipt: Receipt = await self._puts.submit(put)
+        if receipt.fresh and self.dialect == "sqlite":
+            await self.poke()
+        return receipt
+
+    async def _put_all(self, connection: AsyncConnection, puts: Sequence[_Put]) -> Done:
+        # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.
+        ordered = sorted(puts, key=lambda put: (put.source, put.nonce))
+        inbox = schema.inbox.c
+        insertion: Any = postgresql.insert if self.dialect == "postgresql" else sqlite.insert
+        await connection.execute(
+            insertion(schema.inbox).on_conflict_do_nothing(index_elements=["source", "nonce"]),
+            [put._asdict() for put in ordered],
+        )
+        found = await connection.execute(
+            select(inbox.source, inbox.nonce, inbox.id, inbox.digest, inbox.incident).where(
+                tuple_(inbox.source, inbox.nonce).in_([(put.source, put.nonce) for put in ordered])
+            )
+        )
+        stored = {(source, nonce): (name, digest, incident) for source, nonce, name, digest, incident in found}
+        receipts = []
+        for put in puts:
+            name, digest, incident = stored[put.source, put.nonce]
+            receipts.append(Receipt(name, fresh=name == put.id, conflict=digest != put.digest, incident=incident))
+        if self.dialect == "postgresql" and any(receipt.fresh for receipt in receipts):
+            await self._poker.notify(connection)
+        return Done(receipts, None)
+
+    async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
+        """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts."""
+        return [transaction.inbox_item(row) for row in await self._rows(transaction.waiting(limit, kinds))]
+
+    async def inbox_counts(self) -> list[InboxCount]:
+        """Return how much of each kind waits."""
+        inbox = schema.inbox.c
+        counts = (
+            select(inbox.kind, func.count(), clock() - func.min(inbox.received_at))
+            .where(inbox.moved_at.is_(None))
+            .group_by(inbox.kind)
+            .order_by(inbox.kind)
+        )
+        return [InboxCount(*row) for row in await self._rows(counts)]
+
+    # Writing streams
+
+    async def submit(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Carry out a unit of work, alone on all machines, and return its result once it is on disk.
+
+        Args:
+            work: reads, decides and writes through the `Tx` only. It may be called again after a rollback, so it
+                touches nothing else; if it raises, nothing of it stays and the caller gets the exception.
+
+        Raises:
+            Unsure: if it may or may not have happened: read again.
+            Transient: if the database did not answer; it did not happen.
+        """
+        self._may_write()
+        return cast("T", await self._streams.submit(work))
+
+    async def append(self, stream: str, events: Sequence[Event], *, claim: Claim | None = None) -> tuple[Entry, ...]:
+        """Append to a stream; the entries are on disk when this returns.
+
+        Args:
+            stream: one that does not exist begins.
+            events: what happened, in order.
+            claim: refuses the append if it is no longer the stream's.
+
+        Raises:
+            LostClaim: if `claim` is lost.
+            Refused: if the stream is frozen.
+            Unsure: if it may or may not have happened: read again.
+            Transient: if the database did not answer; it did not happen.
+        """
+        self._may_write()
+        return cast("tuple[Entry, ...]", await self._streams.submit(_Append(stream, events, claim)))
+
+    def _may_write(self) -> Signer:
+        if self._signer is None:
+            raise Refused("this journal was opened without a signing key: it can only be read and put into")
+        return self._signer
+
+    async def _carry_out(self, connection: AsyncConnection, jobs: Sequence[_Append | _Unit]) -> Done:
+        batch = Batch(connection, self._may_write())
+        await batch.lock()
+        await batch.load(job.stream for job in jobs if isinstance(job, _Append))
+        outcomes: list[Any] = []
+        for job in jobs:
+            if isinstance(job, _Append):
+                # A unit before it in this batch may have changed what was loaded.
+                await batch.load([job.stream])
+                try:
+                    outcomes.append(batch.append(*job))
+                except Exception as exc:  # noqa: BLE001  # belongs to its caller alone
+                    outcomes.append(Failed(exc))
+            else:
+                outcomes.append(await self._unit(batch, job))
+        head = await batch.flush()
+
+        async def confirm(again: AsyncConnection) -> bool:
+            if head is None:
+                raise Transient("nothing tells whether it happened")
+            async with again.begin():
+                # The lock, because the dying connection's commit may still be under way.
+                await Batch(again, self._may_write()).lock()
+                found = await again.execute(select(schema.head.c.hash).where(schema.head.c.n == head.n))
+                return bool(found.scalar_one_or_none() == head.hash)
+
+        return Done(outcomes, confirm)
+
+    async def _unit(self, batch: Batch, work: _Unit) -> Any:  # noqa: ANN401  # what the unit returns
+        state = batch.state()
+        savepoint = await batch.connection.begin_nested()
+        try:
+            async with asyncio.timeout(UNIT_SECONDS) as limit:
+                result = await work(Tx(batch))
+        except Exception as exc:
+            if limit.expired():
+                # It was cut off inside a statement: this transaction is of no use to the others either.
+                raise Refused(f"a unit held the journal's lock for {UNIT_SECONDS} s") from exc
+            if isinstance(exc, DBAPIError) and client.lost(exc):
+                raise
+            await savepoint.rollback()
+            batch.restore(state)
+            return Failed(client.mapped(exc) if client.foreign(exc) else exc)
+        await savepoint.commit()
+        return result
+
+    # Claims
+
+    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float) -> list[Claim]:
+        """Claim runnable streams of a lane, the longest waiting first, and those whose claim ran out.
+
+        Args:
+            owner: who claims; unique among responders.
+            lane: which lane.
+            limit: at most so many.
+            seconds: how long the claims last.
+        """
+        self._may_write()
+        # The sweep finds nothing most of the time: that takes no lock.
+        if not await self._rows(transaction.claimable(lane, 1)):
+            return []
+        return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds))
+
+    async def renew(self, claim: Claim, seconds: float) -> Claim:
+        """Let a claim last `seconds` from now.
+
+        Raises:
+            LostClaim: if it ran out, or another has it.
+        """
+        return await self.submit(lambda tx: tx.renew(claim, seconds))
+
+    async def release(self, claim: Claim, *, runnable_at: datetime | float | None, lane: str | None = None) -> bool:
+        """Give a claim back and say when the stream runs next; see `Tx.release`."""
+        return await self.submit(lambda tx: tx.release(claim, runnable_at=runnable_at, lane=lane))
+
+    async def set_watch(self, *, lease: str, incident: str, verdict: str) -> None:
+        """Keep the latest check of a lease."""
+        await self.submit(lambda tx: tx.set_watch(lease, incident, verdict))
+
+    # Reading beside the writer
+
+    async def _rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        try:
+            return await self._read_once(statement, values)
+        except Transient:
+            # A pooled connection may have died while nobody used it; the failure emptied the pool.
+            return await self._read_once(statement, values)
+
+    async def _read_once(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+        async with client.reading(self._reading) as connection:
+            return (await connection.execute(statement, values)).all()
+
+    async def clock(self) -> float:
+        """Return the database's time, in seconds since 1970."""
+        return float((await self._rows(select(clock())))[0][0])
+
+    async def read(self, stream: str, after: int = 0) -> list[Entry]:
+        """Return a stream's entries; none if there is no such stream.
+
+        Args:
+            stream: which.
+            after: leave out those up to this one; they are not verified then.
+
+        Raises:
+            Tampered: if they do not fit each other or the stream's tip.
+        """
+        rows = await self._rows(transaction.read_statement(), {"stream": stream, "after": after})
+        return transaction.checked(stream, after, rows)
+
+    async def streams(self, prefix: str = "", *, open_only: bool = False, limit: int = 1000) -> list[StreamInfo]:
+        """Return the rows of streams, the youngest first."""
+        row = schema.stream.c
+        found = select(*transaction.INFO).where(func.substr(row.name, 1, len(prefix)) == prefix)
+        if open_only:
+            found = found.where(row.closed_at.is_(None))
+        found = found.order_by(row.opened_at.desc(), row.name.desc()).limit(limit)
+        return [transaction.info(line) for line in await self._rows(found)]
+
+    async def stream(self, name: str) -> StreamInfo | None:
+        """Return a stream's row."""
+        found = await self._rows(select(*transaction.INFO).where(schema.stream.c.name == name))
+        return transaction.info(found[0]) if found else None
+
+    async def find_open(self, correlation: str) -> str | None:
+        """Return the open stream that has a correlation key."""
+        row = schema.stream.c
+        found = await self._rows(select(row.name).where(row.correlation == correlation, row.closed_at.is_(None)))
+        return found[0][0] if found else None
+
+    async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
+        """Return the holds in force, the first taken first."""
+        return [transaction.a_hold(row) for row in await self._rows(transaction.holds(grip, incident, lease))]
+
+    async def reserved(self) -> list[Reservation]:
+        """Return all blast radius that is reserved."""
+        return [Reservation(*row) for row in await self._rows(transaction.RESERVED)]
+
+    async def stops(self) -> list[Stop]:
+        """Return the kill switches that are on. It raises if it cannot tell: then they count as on."""
+        return [Stop(*row) for row in await self._rows(transaction.STOPS)]
+
+    async def watched(self) -> list[Watch]:
+        """Return the latest check of every lease."""
+        row = schema.watch.c
+        found = select(row.lease, row.incident, row.checked_at, row.verdict).order_by(row.lease)
+        return [Watch(*line) for line in await self._rows(found)]
+
+    # Integrity
+
+    async def head_latest(self) -> Head | None:
+        """Return the last head, to be kept elsewhere as a witness."""
+        head = schema.head.c
+        found = await self._rows(select(head.n, head.data, head.hash, head.signature).order_by(head.n.desc()).limit(1))
+        return Head(*found[0]) if found else None
+
+    async def heads_for(self, streams: Sequence[str]) -> list[LinkedHead]:
+        """Return the heads that name any of some streams, each with the hash that it is chained to."""
+        head = schema.head.c
+        before = schema.head.alias()
+        named = select(schema.entry.c.head).where(schema.entry.c.stream.in_(streams))
+        found = (
+            select(before.c.hash, head.n, head.data, head.hash, head.signature)
+            .select_from(schema.head.outerjoin(before, before.c.n == head.n - 1))
+            .where(head.n.in_(named))
+            .order_by(head.n)
+        )
+        return [LinkedHead(previous or GENESIS, Head(*row)) for previous, *row in await self._rows(found)]
+
+    async def verify(
+        self,
+        *,
+        public_keys: Mapping[str, bytes],
+        witness: Head | None = None,
+        progress: Progress | None = None,
+    ) -> list[Fault]:
+        """Read everything and return what is not as it was written.
+
+        Args:
+            public_keys: raw Ed25519 keys by id: those of all responders there ever were.
+            witness: the latest head that was kept elsewhere; without one a lost tail is not found.
+            progress: told now and then how many entries and heads are verified.
+        """
+        async with client.reading(self._reading) as connection:
+            if self.dialect == "postgresql":
+                connection = await connection.execution_options(  # noqa: PLW2901  # the same one
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            else:
+                await connection.exec_driver_sql("BEGIN")
+            try:
+                return await Verification(connection, public_keys, progress).run(witness)
+            finally:
+                if self.dialect == "sqlite":
+                    await connection.exec_driver_sql("ROLLBACK")
+
+    # Pokes
+
+    async def poke(self) -> None:
+        """Wake the responders that listen; a hint that may get lost."""
+        await self._poker.poke()
+
+    def listen(self) -> AbstractAsyncContextManager[Callable[[float], Awaitable[bool]]]:
+        """Listen for pokes: `async with journal.listen() as wait: poked = await wait(seconds)`."""
+        return Listener(self, self._writing)
+
+
+def _sortable() -> str:
+    """Return an id that no other process makes; later ones sort later, as far as clocks agree."""
+    return f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:20]}"

@@ -1,0 +1,672 @@
+"""One transaction over the streams: what a unit may do inside it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.journal import schema
+from integrations.journal.client import LostClaim, Tampered
+from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo
+from integrations.journal.schema import clock
+from playbooks import journal
+from playbooks.errors import Refused
+from playbooks.journal import GENESIS, Entry, Event, Head
+from playbooks.strict import Json, canonical, iso, now
+
+_stream = schema.stream.c
+_INSERT_ENTRY = insert(schema.entry)
+_MOVE_TIP = (
+    update(schema.stream)
+    .where(_stream.name == bindparam("stream"))
+    .values(seq=bindparam("tip"), hash=bindparam("tip_hash"))
+)
+_INSERT_HEAD = insert(schema.head)
+_MOVE_CHAIN = update(schema.chain).where(schema.chain.c.id == 1).values(n=bindparam("tip"), hash=bindparam("tip_hash"))
+_LOCK_CHAIN = select(schema.chain.c.n, schema.chain.c.hash).where(schema.chain.c.id == 1).with_for_update()
+_ROWS = select(
+    _stream.name,
+    _stream.seq,
+    _stream.hash,
+    _stream.fence,
+    func.coalesce(_stream.claimed_until > clock(), literal(value=False)).label("live"),
+    _stream.frozen,
+).where(_stream.name.in_(bindparam("names", expanding=True)))
+_MOST_NAMES = 256
+
+
+class _Row(NamedTuple):
+    seq: int
+    hash: bytes
+    fence: int
+    live: bool
+    frozen: str | None
+    stored: bool
+
+
+_NEW = _Row(0, GENESIS, 0, live=False, frozen=None, stored=False)
+
+
+def _first(name: str) -> dict[str, Any]:
+    return {"name": name, "seq": 0, "hash": GENESIS, "lane": "", "fence": 0}
+
+
+class Appended(NamedTuple):
+    """An entry, and what its row needs beside it.
+
+    Args:
+        entry: the entry.
+        kind: of its event.
+    """
+
+    entry: Entry
+    kind: str
+
+
+class Batch:
+    """The state of one transaction: tips moved and entries made, written together at its end.
+
+    Args:
+        connection: in a transaction.
+        signer: signs the head.
+    """
+
+    def __init__(self, connection: AsyncConnection, signer: Signer) -> None:
+        self.connection = connection
+        self.at = iso(now())
+        self._signer = signer
+        self._rows: dict[str, _Row] = {}
+        self._stale: set[str] = set()
+        self._made: list[Appended] = []
+        self._n = 0
+        self._hash = GENESIS
+
+    async def lock(self) -> None:
+        """Take the one lock that all writers of all machines take."""
+        row = (await self.connection.execute(_LOCK_CHAIN)).one_or_none()
+        if row is None:
+            raise Tampered("heads", 0, "the row that holds the chain's tip is gone")
+        self._n, self._hash = row
+
+    def state(self) -> tuple[dict[str, _Row], int]:
+        """Return what `restore` needs after a unit that raised."""
+        return dict(self._rows), len(self._made)
+
+    def restore(self, state: tuple[dict[str, _Row], int]) -> None:
+        """Forget what was made since `state`."""
+        self._rows, made = state
+        del self._made[made:]
+
+    async def load(self, names: Iterable[str]) -> None:
+        """Read the tips of streams that are not known yet, with one statement."""
+        names = set(names)
+        wanted = sorted(names - self._rows.keys() | names & self._stale)
+        self._stale -= names
+        for start in range(0, len(wanted), _MOST_NAMES):
+            some = wanted[start : start + _MOST_NAMES]
+            # Padded to a power of two: each length is a statement of its own to prepare.
+            padded = some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+            for name, *values in await self.connection.execute(_ROWS, {"names": padded}):
+                row = _Row(*values, stored=True)
+                known = self._rows.get(name)
+                # The stored tip is behind what this transaction has made and not yet written.
+                self._rows[name] = row if known is None else row._replace(seq=known.seq, hash=known.hash)
+            for name in some:
+                self._rows.setdefault(name, _NEW)
+
+    def forget(self, name: str) -> None:
+        """Read a stream's row again when it is needed next, because somebody changed it."""
+        self._stale.add(name)
+
+    async def ensure(self, name: str) -> None:
+        """Write the row of a stream that this transaction began, so that it can be changed."""
+        row = self._rows.get(name)
+        if row is not None and not row.stored:
+            await self.connection.execute(insert(schema.stream).values(opened_at=clock()), _first(name))
+            self._rows[name] = row._replace(stored=True)
+
+    def append(self, stream: str, events: Sequence[Event], claim: Claim | None) -> tuple[Entry, ...]:
+        """Make entries for a stream that is loaded; they are written at the end."""
+        row = self._rows[stream]
+        if claim is not None and (claim.stream != stream or claim.fence != row.fence or not row.live):
+            raise LostClaim(f"{claim.owner} no longer has the claim on {stream}")
+        if row.frozen is not None:
+            raise Refused(f"{stream} is frozen: {row.frozen}")
+        entries = []
+        seq, tip = row.seq, row.hash
+        for event in events:
+            seq += 1
+            entry = journal.entry(stream, seq, tip, self.at, event)
+            tip = entry.hash
+            entries.append(entry)
+        self._made.extend(Appended(entry, event.kind) for entry, event in zip(entries, events, strict=True))
+        self._rows[stream] = row._replace(seq=seq, hash=tip)
+        return tuple(entries)
+
+    def made(self, stream: str) -> list[Entry]:
+        """Return the entries of a stream that are not written yet."""
+        return [made.entry for made in self._made if made.entry.stream == stream]
+
+    async def flush(self) -> Head | None:
+        """Write all entries, the tips and one signed head over them."""
+        if not self._made:
+            return None
+        n = self._n + 1
+        names = sorted({made.entry.stream for made in self._made})
+        data = journal.head_data(
+            n, self.at, self._signer.key_id, ((name, self._rows[name].seq, self._rows[name].hash) for name in names)
+        )
+        digest = journal.link(self._hash, data)
+        head = Head(n, data, digest, self._signer.sign(digest))
+        run = self.connection.execute
+        rows = [
+            {"stream": e.stream, "seq": e.seq, "kind": kind, "data": e.data, "hash": e.hash, "head": n}
+            for e, kind in self._made
+        ]
+        new = [_first(name) for name in names if not self._rows[name].stored]
+        tips = [{"stream": name, "tip": self._rows[name].seq, "tip_hash": self._rows[name].hash} for name in names]
+        try:
+            await run(_INSERT_ENTRY, rows)
+            if new:
+                await run(insert(schema.stream).values(opened_at=clock()), new)
+            await run(_MOVE_TIP, tips)
+            await run(_INSERT_HEAD, head._asdict())
+        except IntegrityError as exc:
+            first = self._made[0].entry
+            raise Tampered(first.stream, first.seq, "the place of a new entry or head is taken") from exc
+        await run(_MOVE_CHAIN, {"tip": n, "tip_hash": digest})
+        return head
+
+
+class Tx:
+    """What a unit may do. It holds the journal's one lock: read, decide, write, and wait for nothing else.
+
+    Args:
+        batch: the transaction.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._insert: Any = postgresql.insert if batch.connection.dialect.name == "postgresql" else sqlite.insert
+
+    async def _run(self, statement: Any, values: Any = None) -> Any:  # noqa: ANN401  # SQLAlchemy's own types say no more
+        return await self._batch.connection.execute(statement, values)
+
+    async def clock(self) -> float:
+        """Return the database's time."""
+        return float((await self._run(select(clock()))).scalar_one())
+
+    # Streams
+
+    async def append(self, stream: str, events: Sequence[Event], claim: Claim | None = None) -> tuple[Entry, ...]:
+        """Append to a stream; one that does not exist begins.
+
+        Raises:
+            LostClaim: if `claim` is no longer the stream's.
+            Refused: if the stream is frozen.
+        """
+        await self._batch.load([stream])
+        return self._batch.append(stream, events, claim)
+
+    async def read(self, stream: str, after: int = 0) -> list[Entry]:
+        """Return a stream's entries, with those of this transaction.
+
+        Raises:
+            Tampered: if they do not fit each other or the stream's tip.
+        """
+        stored = await self._run(read_statement(), {"stream": stream, "after": after})
+        return checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
+
+    async def open_stream(
+        self, prefix: str, *, correlation: str | None, lane: str, owner: str, claim_seconds: float
+    ) -> tuple[str, Claim]:
+        """Open a stream under the year's next number, claimed at once by its opener.
+
+        Args:
+            prefix: as `incident/inc`, which gives `incident/inc-2026-000001`.
+            correlation: a key that no other open stream may have.
+            lane: which of a responder's lanes runs it.
+            owner: who opens it.
+            claim_seconds: how long the claim lasts.
+
+        Raises:
+            Refused: if an open stream has the correlation key.
+        """
+        if correlation is not None and await self.find_open(correlation) is not None:
+            raise Refused(f"another open stream has the correlation key {correlation}")
+        time = await self.clock()
+        numbers = f"{prefix}-{datetime.fromtimestamp(time, UTC).year}"
+        name = f"{numbers}-{await self._next(numbers):06d}"
+        until = time + claim_seconds
+        row = insert(schema.stream).values(
+            name=name,
+            seq=0,
+            hash=GENESIS,
+            lane=lane,
+            owner=owner,
+            fence=1,
+            claimed_until=until,
+            correlation=correlation,
+            opened_at=time,
+        )
+        await self._run(row)
+        self._batch.forget(name)
+        return name, Claim(name, owner, 1, until)
+
+    async def _next(self, name: str) -> int:
+        first = self._insert(schema.number).values(name=name, value=1)
+        count = first.on_conflict_do_update(
+            index_elements=["name"], set_={"value": schema.number.c.value + 1}
+        ).returning(schema.number.c.value)
+        return int((await self._run(count)).scalar_one())
+
+    async def find_open(self, correlation: str) -> str | None:
+        """Return the open stream that has a correlation key."""
+        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_(None))
+        return (await self._run(found)).scalar_one_or_none()  # type: ignore[no-any-return]
+
+    async def stream(self, name: str) -> StreamInfo | None:
+        """Return a stream's row."""
+        found = (await self._run(select(*INFO).where(_stream.name == name))).one_or_none()
+        return info(found) if found is not None else None
+
+    async def close_stream(self, name: str) -> None:
+        """Free a stream's correlation key. It can still be read and appended to."""
+        await self._change(name, closed_at=clock(), runnable_at=null())
+
+    async def summarise(self, name: str, summary: Json) -> None:
+        """Keep with a stream what a list of streams shows of it."""
+        await self._change(name, summary=canonical(summary))
+
+    async def freeze(self, stream: str, reason: str) -> None:
+        """Let nobody append to or claim a stream until it is thawed."""
+        await self._change(stream, frozen=reason)
+
+    async def thaw(self, stream: str) -> None:
+        """Let a frozen stream go on."""
+        await self._change(stream, frozen=null())
+
+    async def make_runnable(self, stream: str, at: float | None = None, lane: str | None = None) -> None:
+        """Ask that a stream be claimed, now or at a time; the earlier of two asked for stays.
+
+        Asked for while it is claimed, it runs again after the release.
+
+        Args:
+            stream: which.
+            at: when, None for now.
+            lane: where; None for where it is. It does not move a stream that is to run earlier than `at`.
+        """
+        time = literal(at) if at is not None else clock()
+        sooner = or_(_stream.runnable_at.is_(None), _stream.runnable_at > time)
+        changes: dict[str, Any] = {"runnable_at": case((sooner, time), else_=_stream.runnable_at)}
+        if lane is not None:
+            changes["lane"] = lane if at is None else case((sooner, literal(lane)), else_=_stream.lane)
+        await self._change(stream, **changes)
+
+    async def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401  # columns and SQL
+        await self._batch.ensure(name)
+        changed = await self._run(update(schema.stream).where(_stream.name == name).values(**values))
+        if changed.rowcount != 1:
+            raise Refused(f"there is no stream {name}")
+        self._batch.forget(name)
+
+    # Claims
+
+    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float) -> list[Claim]:
+        """Claim streams that are runnable in a lane, the longest waiting first, and those whose claim ran out."""
+        names = (await self._run(claimable(lane, limit).with_for_update(skip_locked=True))).scalars().all()
+        claims = []
+        for name in names:
+            taken = (
+                update(schema.stream)
+                .where(_stream.name == name)
+                .values(owner=owner, fence=_stream.fence + 1, claimed_until=clock() + seconds, runnable_at=null())
+                .returning(_stream.fence, _stream.claimed_until)
+            )
+            fence, until = (await self._run(taken)).one()
+            claims.append(Claim(name, owner, fence, until))
+            self._batch.forget(name)
+        return claims
+
+    async def renew(self, claim: Claim, seconds: float) -> Claim:
+        """Let a claim last `seconds` from now.
+
+        Raises:
+            LostClaim: if it ran out, or another has it.
+        """
+        longer = (
+            update(schema.stream)
+            .where(*_held(claim), _stream.claimed_until > clock())
+            .values(claimed_until=clock() + seconds)
+            .returning(_stream.claimed_until)
+        )
+        until = (await self._run(longer)).scalar_one_or_none()
+        if until is None:
+            raise LostClaim(f"{claim.owner} no longer has the claim on {claim.stream}")
+        self._batch.forget(claim.stream)
+        return claim._replace(until=until)
+
+    async def release(self, claim: Claim, *, runnable_at: datetime | float | None, lane: str | None = None) -> bool:
+        """Give a claim back, and say when the stream is to run next.
+
+        What others asked for meanwhile counts too: of the two times the earlier one, with its lane.
+
+        Args:
+            claim: which; one that is lost changes nothing.
+            runnable_at: when it runs next, None for when somebody asks.
+            lane: where; None for where it was.
+
+        Returns:
+            Whether it was still ours.
+        """
+        at = runnable_at.timestamp() if isinstance(runnable_at, datetime) else runnable_at
+        changes: dict[str, Any] = {"owner": null(), "claimed_until": null()}
+        if at is not None:
+            sooner = or_(_stream.runnable_at.is_(None), _stream.runnable_at > at)
+            changes["runnable_at"] = case((sooner, literal(at)), else_=_stream.runnable_at)
+            if lane is not None:
+                changes["lane"] = case((sooner, literal(lane)), else_=_stream.lane)
+        elif lane is not None:
+            changes["lane"] = case((_stream.runnable_at.is_(None), literal(lane)), else_=_stream.lane)
+        released = await self._run(update(schema.stream).where(*_held(claim)).values(**changes))
+        self._batch.forget(claim.stream)
+        return bool(released.rowcount)
+
+    # Inbox
+
+    async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
+        """Return the oldest inbox entries that no stream has yet."""
+        return [inbox_item(row) for row in await self._run(waiting(limit, kinds))]
+
+    async def move(self, item: str, incident: str | None) -> None:
+        """Mark an inbox entry as moved.
+
+        Args:
+            item: its id.
+            incident: the stream that has it now, None if none needs it.
+
+        Raises:
+            Refused: if it was moved before, or does not exist.
+        """
+        inbox = schema.inbox.c
+        moved = update(schema.inbox).where(inbox.id == item, inbox.moved_at.is_(None))
+        if (await self._run(moved.values(moved_at=clock(), incident=incident))).rowcount != 1:
+            raise Refused(f"the inbox entry {item} was moved before")
+
+    # Holds and reservations
+
+    async def hold(self, grip: str, *, incident: str, lease: str, server: str, before: Json, after: Json) -> Json:
+        """Take a hold, and return what the first hold on this grip found there.
+
+        Taken again by the same lease, it keeps what it found the first time.
+        """
+        hold = schema.hold.c
+        original = (await self._run(select(hold.original).where(hold.grip == grip).limit(1))).scalar_one_or_none()
+        if original is None:
+            original = canonical(before)
+        taken = self._insert(schema.hold).values(
+            grip=grip,
+            incident=incident,
+            lease=lease,
+            server=server,
+            before=canonical(before),
+            after=canonical(after),
+            original=original,
+            taken_at=clock(),
+        )
+        await self._run(
+            taken.on_conflict_do_update(
+                index_elements=["grip", "incident", "lease"], set_={"after": taken.excluded.after}
+            )
+        )
+        return json.loads(original)  # type: ignore[no-any-return]
+
+    async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
+        """Return the holds in force, the first taken first."""
+        return [a_hold(row) for row in await self._run(holds(grip, incident, lease))]
+
+    async def drop_hold(self, grip: str, incident: str, lease: str) -> int:
+        """Let a hold go, and return how many are left on its grip."""
+        hold = schema.hold.c
+        await self._run(delete(schema.hold).where(hold.grip == grip, hold.incident == incident, hold.lease == lease))
+        left = select(func.count()).select_from(schema.hold).where(hold.grip == grip)
+        return int((await self._run(left)).scalar_one())
+
+    async def reserve(self, *, incident: str, step: str, target: str, server: str, radius: int) -> None:
+        """Reserve blast radius; the same again changes nothing."""
+        row = self._insert(schema.reservation).values(
+            incident=incident, step=step, target=target, server=server, radius=radius, at=clock()
+        )
+        await self._run(row.on_conflict_do_nothing())
+
+    async def unreserve(self, incident: str, step: str | None = None) -> None:
+        """Give back what an incident, or one of its steps, had reserved."""
+        mine = delete(schema.reservation).where(schema.reservation.c.incident == incident)
+        await self._run(mine if step is None else mine.where(schema.reservation.c.step == step))
+
+    async def reserved(self) -> list[Reservation]:
+        """Return all that is reserved."""
+        return [Reservation(*row) for row in await self._run(RESERVED)]
+
+    async def use_once(self, kind: str, nonce: str) -> None:
+        """Use something up.
+
+        Raises:
+            Refused: if it was used before.
+        """
+        row = self._insert(schema.used).values(kind=kind, nonce=nonce, at=clock())
+        # A row comes back only from an insert that happened.
+        fresh = row.on_conflict_do_nothing().returning(schema.used.c.nonce)
+        if (await self._run(fresh)).first() is None:
+            raise Refused(f"the {kind} {nonce} was used before")
+
+    # Stops and watches
+
+    async def stop(self, scope: str, reason: str, by: str) -> Stop:
+        """Turn a kill switch on; one that is on gets the new reason and a new number."""
+        row = self._insert(schema.stop).values(
+            scope=scope, reason=reason, by=by, at=clock(), seq=await self._next("stop")
+        )
+        new = row.excluded
+        changed = row.on_conflict_do_update(
+            index_elements=["scope"], set_={"reason": new.reason, "by": new.by, "at": new.at, "seq": new.seq}
+        )
+        return Stop(*(await self._run(changed.returning(*STOP))).one())
+
+    async def unstop(self, scope: str) -> bool:
+        """Turn a kill switch off, and return whether it was on."""
+        gone = await self._run(delete(schema.stop).where(schema.stop.c.scope == scope))
+        return bool(gone.rowcount)
+
+    async def stops(self) -> list[Stop]:
+        """Return the kill switches that are on."""
+        return [Stop(*row) for row in await self._run(STOPS)]
+
+    async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
+        """Keep the latest check of a lease."""
+        row = self._insert(schema.watch).values(lease=lease, incident=incident, verdict=verdict, checked_at=clock())
+        new = row.excluded
+        await self._run(
+            row.on_conflict_do_update(
+                index_elements=["lease"],
+                set_={"incident": new.incident, "verdict": new.verdict, "checked_at": new.checked_at},
+            )
+        )
+
+    async def drop_watch(self, lease: str) -> None:
+        """Forget the checks of a lease that ended."""
+        await self._run(delete(schema.watch).where(schema.watch.c.lease == lease))
+
+    # Responders
+
+    async def present(self, name: str, address: str) -> None:
+        """Say where a responder can be poked."""
+        row = self._insert(schema.responder).values(name=name, address=address, seen_at=clock())
+        new = row.excluded
+        await self._run(
+            row.on_conflict_do_update(index_elements=["name"], set_={"address": new.address, "seen_at": new.seen_at})
+        )
+
+    async def absent(self, name: str, older: float | None = None) -> None:
+        """Forget a responder, and those not seen for `older` seconds."""
+        gone = schema.responder.c.name == name
+        if older is not None:
+            gone = or_(gone, schema.responder.c.seen_at < clock() - older)
+        await self._run(delete(schema.responder).where(gone))
+
+
+# Shared by Tx and by the reads beside the writer
+
+INFO = (
+    _stream.name,
+    _stream.seq,
+    _stream.lane,
+    _stream.runnable_at,
+    _stream.owner,
+    _stream.claimed_until,
+    _stream.correlation,
+    _stream.frozen,
+    _stream.opened_at,
+    _stream.closed_at,
+    _stream.summary,
+)
+STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
+STOPS = select(*STOP).order_by(schema.stop.c.seq)
+_reservation = schema.reservation.c
+RESERVED = select(
+    _reservation.incident,
+    _reservation.step,
+    _reservation.target,
+    _reservation.server,
+    _reservation.radius,
+    _reservation.at,
+).order_by(_reservation.at)
+# One statement, so that entries and tip are of one moment. The entry at `after` comes along: what follows is chained to it.
+_READ = (
+    select(_stream.seq, _stream.hash, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
+    .select_from(
+        schema.stream.outerjoin(
+            schema.entry, and_(schema.entry.c.stream == _stream.name, schema.entry.c.seq >= bindparam("after"))
+        )
+    )
+    .where(_stream.name == bindparam("stream"))
+    .order_by(schema.entry.c.seq)
+)
+
+
+def read_statement() -> Select[Any]:
+    """Return the statement that reads `:stream` from `:after` on, for `checked`."""
+    return _READ
+
+
+def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:
+    """Return the entries that `read_statement` gave.
+
+    Raises:
+        Tampered: if they do not fit each other or the stream's tip.
+    """
+    if not rows:
+        return []
+    last, tip = rows[0][0], rows[0][1]
+    entries = [Entry(stream, seq, data, digest) for _, _, seq, data, digest in rows if seq is not None]
+    expected, previous = after, GENESIS
+    if after and entries and entries[0].seq == after:
+        previous = entries.pop(0).hash
+    elif after and last > 0:
+        raise Tampered(stream, after, "this entry is missing")
+    for entry in entries:
+        expected += 1
+        if entry.seq != expected:
+            raise Tampered(stream, expected, f"this entry is missing; the next one there is {entry.seq}")
+        if journal.link(previous, entry.data) != entry.hash:
+            raise Tampered(stream, entry.seq, "its bytes do not have the hash that the chain gives it")
+        previous = entry.hash
+    if last != expected:
+        raise Tampered(stream, min(last, expected) + 1, f"the stream has {expected} entries and its tip is {last}")
+    if previous != tip:
+        raise Tampered(stream, expected, "it is not the entry that the stream's tip names")
+    return entries
+
+
+def claimable(lane: str, limit: int) -> Select[Any]:
+    """Return the statement that finds streams to claim."""
+    time = clock()
+    return (
+        select(_stream.name)
+        .where(
+            _stream.lane == lane,
+            _stream.frozen.is_(None),
+            or_(
+                and_(_stream.owner.is_(None), _stream.runnable_at <= time),
+                and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
+            ),
+        )
+        .order_by(func.coalesce(_stream.runnable_at, _stream.claimed_until), _stream.name)
+        .limit(limit)
+    )
+
+
+def waiting(limit: int, kinds: Sequence[str] | None) -> Select[Any]:
+    """Return the statement that finds inbox entries to move, for `inbox_item`."""
+    inbox = schema.inbox.c
+    found = (
+        select(
+            inbox.id, inbox.kind, inbox.source, inbox.nonce, inbox.digest, inbox.body, inbox.headers, inbox.received_at
+        )
+        .where(inbox.moved_at.is_(None))
+        .order_by(inbox.received_at, inbox.id)
+        .limit(limit)
+    )
+    return found if kinds is None else found.where(inbox.kind.in_(kinds))
+
+
+def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
+    """Return a row of `waiting` as a value."""
+    *values, headers, received_at = row
+    return InboxItem(*values, json.loads(headers), received_at)
+
+
+def holds(grip: str | None, incident: str | None, lease: str | None) -> Select[Any]:
+    """Return the statement that finds holds, for `a_hold`."""
+    hold = schema.hold.c
+    found = select(
+        hold.grip, hold.incident, hold.lease, hold.server, hold.before, hold.after, hold.original, hold.taken_at
+    ).order_by(hold.taken_at, hold.grip, hold.incident, hold.lease)
+    for column, value in ((hold.grip, grip), (hold.incident, incident), (hold.lease, lease)):
+        if value is not None:
+            found = found.where(column == value)
+    return found
+
+
+def a_hold(row: Any) -> Hold:  # noqa: ANN401  # a row
+    """Return a row of `holds` as a value."""
+    grip, incident, lease, server, before, after, original, taken_at = row
+    return Hold(grip, incident, lease, server, json.loads(before), json.loads(after), json.loads(original), taken_at)
+
+
+def info(row: Any) -> StreamInfo:  # noqa: ANN401  # a row
+    """Return a row of `INFO` as a value."""
+    *values, summary = row
+    return StreamInfo(*values, json.loads(summary) if summary is not None else None)
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return _stream.name == claim.stream, _stream.fence == claim.fence, _stream.owner == claim.owner

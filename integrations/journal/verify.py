@@ -1,0 +1,196 @@
+"""Reads a whole journal and tells what is not as it was written."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from integrations.journal import schema
+from playbooks.journal import GENESIS, Fault, Head, link
+from playbooks.strict import canonical
+
+# Small enough that a chunk's hashing holds the loop for milliseconds.
+CHUNK = 4000
+Progress = Callable[[int, int], None]
+"""Called with the entries and the heads verified so far."""
+
+_entry = schema.entry.c
+_ENTRIES = (
+    select(_entry.stream, _entry.seq, _entry.data, _entry.hash)
+    .where(tuple_(_entry.stream, _entry.seq) > tuple_(bindparam("stream"), bindparam("seq")))
+    .order_by(_entry.stream, _entry.seq)
+    .limit(CHUNK)
+)
+_HEADS = (
+    select(schema.head.c.n, schema.head.c.data, schema.head.c.hash, schema.head.c.signature)
+    .where(schema.head.c.n > bindparam("n"))
+    .order_by(schema.head.c.n)
+    .limit(CHUNK)
+)
+
+
+class Verification:
+    """One reading of all heads and entries, in one snapshot.
+
+    Args:
+        connection: in a transaction that sees one moment.
+        keys: the enrolled public keys, 32 bytes each, by id.
+        progress: told how far it is.
+    """
+
+    def __init__(self, connection: AsyncConnection, keys: Mapping[str, bytes], progress: Progress | None) -> None:
+        self._connection = connection
+        self._keys = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in keys.items()}
+        self._progress = progress
+        # What heads witness, by the entry's hash, which no two entries share: the head's number. 150 bytes a tip.
+        self._witnessed: dict[bytes, int] = {}
+        self._last: dict[str, tuple[int, bytes]] = {}
+        self._entries = 0
+        self._heads = 0
+
+    async def run(self, witness: Head | None) -> list[Fault]:
+        """Return every fault found.
+
+        Args:
+            witness: the latest head that was kept elsewhere.
+        """
+        faults = [fault async for fault in self._chain(witness)]
+        faults += [fault async for fault in self._streams()]
+        faults += await self._gone()
+        faults += await self._rows()
+        return faults
+
+    async def _chain(self, witness: Head | None) -> AsyncIterator[Fault]:
+        """Yield the faults of the chain of heads."""
+        previous, n = GENESIS, 0
+        with ThreadPoolExecutor(thread_name_prefix="verify") as threads:
+            while rows := (await self._connection.execute(_HEADS, {"n": n})).all():
+                contents = [json.loads(data) for _, data, _, _ in rows]
+                # The library lets go of the interpreter while it verifies: half a chunk for each thread.
+                signed = asyncio.gather(
+                    *(
+                        asyncio.get_running_loop().run_in_executor(threads, self._signed, contents[part], rows[part])
+                        for part in (slice(start, start + CHUNK // 4) for start in range(0, len(rows), CHUNK // 4))
+                    )
+                )
+                for (number, data, digest, _), content, good in zip(
+                    rows, contents, [good for part in await signed for good in part], strict=True
+                ):
+                    n += 1
+                    broken = _broken(n, number, previous, data, digest, content)
+                    if broken is not None:
+                        yield broken
+                        return
+                    if not good:
+                        yield Fault("heads", n, f"no responder's key signed it (it names key {content['key']})")
+                    for _stream, _seq, tip in content["tips"]:
+                        self._witnessed[bytes.fromhex(tip)] = n
+                    if witness is not None and witness.n == n and witness.hash != digest:
+                        yield Fault("heads", n, "it is not the head that was witnessed")
+                    previous = digest
+                self._heads = n
+                self._tell()
+        if witness is not None and witness.n > n:
+            yield Fault("heads", n + 1, f"head {witness.n} was witnessed, and the heads end with {n}")
+        tip = (await self._connection.execute(select(schema.chain.c.n, schema.chain.c.hash))).first()
+        if tip is None or (tip[0], tip[1]) != (n, previous):
+            yield Fault("heads", n + 1, f"the heads end with {n}, and the chain's tip is {tip[0] if tip else 'gone'}")
+
+    def _signed(self, contents: Sequence[Any], rows: Sequence[Any]) -> list[bool]:
+        good = []
+        for content, (_, _, digest, signature) in zip(contents, rows, strict=True):
+            key = self._keys.get(content["key"])
+            try:
+                if key is not None:
+                    key.verify(signature, digest)
+            except InvalidSignature:
+                key = None
+            good.append(key is not None)
+        return good
+
+    async def _streams(self) -> AsyncIterator[Fault]:
+        """Yield the faults of all entries: the first of each stream."""
+        witnessed = self._witnessed
+        stream, seq, previous, covered, sound = "", 0, GENESIS, 0, True
+        suffix = b""
+        while rows := (await self._connection.execute(_ENTRIES, {"stream": stream, "seq": seq})).all():
+            for name, number, data, digest in rows:
+                if name != stream:
+                    if stream and sound and covered != seq:
+                        yield _uncovered(stream, covered)
+                    if stream:
+                        self._last[stream] = seq, previous
+                    stream, seq, previous, covered, sound = name, 0, GENESIS, 0, True
+                    # The canonical form sorts its keys, so the bytes end in this.
+                    suffix = b',"stream":' + canonical(name) + b',"v":'
+                if sound:
+                    fault = None
+                    if number != seq + 1:
+                        fault = f"entry {seq + 1} is missing; the next one there is {number}"
+                    elif link(previous, data) != digest:
+                        fault = "its bytes do not have the hash that the chain gives it"
+                    elif not data[: data.rfind(b'"v":') + 4].endswith(b'"seq":%d' % number + suffix):
+                        fault = "it was written for another place"
+                    if fault is not None:
+                        sound = False
+                        yield Fault(stream, seq + 1, fault)
+                    elif witnessed.pop(digest, None) is not None:
+                        covered = number
+                seq, previous = number, digest
+            self._entries += len(rows)
+            self._tell()
+        if stream:
+            self._last[stream] = seq, previous
+            if sound and covered != seq:
+                yield _uncovered(stream, covered)
+
+    async def _gone(self) -> list[Fault]:
+        """Return a fault for every stream with entries that a head witnesses and that are not there as witnessed."""
+        heads = sorted(set(self._witnessed.values()))
+        first: dict[str, Fault] = {}
+        for start in range(0, len(heads), CHUNK):
+            some = select(schema.head.c.n, schema.head.c.data).where(schema.head.c.n.in_(heads[start : start + CHUNK]))
+            for n, data in await self._connection.execute(some.order_by(schema.head.c.n)):
+                for stream, seq, tip in json.loads(data)["tips"]:
+                    if bytes.fromhex(tip) in self._witnessed and stream not in first:
+                        there = self._last.get(stream, (0, b""))[0] >= seq
+                        message = (
+                            "it is not the entry that head {} witnessed" if there else "head {} witnessed it: gone"
+                        )
+                        first[stream] = Fault(stream, seq, message.format(n))
+        return list(first.values())
+
+    async def _rows(self) -> list[Fault]:
+        """Return a fault for every stream whose row does not name its last entry."""
+        faults = []
+        row = schema.stream.c
+        last = dict(self._last)
+        for name, seq, digest in await self._connection.execute(select(row.name, row.seq, row.hash)):
+            if last.pop(name, (0, GENESIS)) != (seq, digest):
+                faults.append(Fault(name, seq, "the stream's tip does not name its last entry"))
+        faults += [Fault(name, seq, "the stream's row is gone") for name, (seq, _) in last.items()]
+        return faults
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._entries, self._heads)
+
+
+def _broken(n: int, number: int, previous: bytes, data: bytes, digest: bytes, content: Any) -> Fault | None:  # noqa: ANN401, PLR0913
+    if number != n:
+        return Fault("heads", n, f"head {n} is missing; the next one there is {number}")
+    if link(previous, data) != digest:
+        return Fault("heads", n, "its bytes do not have the hash that the chain gives it")
+    if content["n"] != n:
+        return Fault("heads", n, "it was written for another place")
+    return None
+
+
+def _uncovered(stream: str, covered: int) -> Fault:
+    return Fault(stream, covered + 1, "no head names it or one after it: it was added without a responder's key")
