@@ -159,7 +159,21 @@ def create_app(
     """
     receiver = _Receiver(sources, inbox, clock, tls=tls, loopback=_is_loopback(host))
     # No documentation endpoints, and no redirect that would repeat a path of the sender's.
-    app = FastAPI(title="mcp-soar receiver", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    # No OpenTelemetry either: FastAPI would record exceptions with their texts, and let the environment export them.
+    app = FastAPI(
+        title="mcp-soar receiver",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
     app.add_api_route("/v1/alerts/{source}", receiver.alert, methods=["POST"])
     app.add_api_route("/healthz", receiver.healthz, methods=["GET"])
     app.add_api_route("/readyz", receiver.readyz, methods=["GET"])
@@ -426,9 +440,12 @@ async def _read_body(request: Request) -> bytes:
         headers={"Connection": "close"},
     )
     declared = request.headers.get("content-length", "")
-    # Longer than any allowed number: not worth reading as one.
+    if declared and "transfer-encoding" in request.headers:
+        # RFC 9112, 6.1: two lengths are how a request is smuggled past a proxy that believes the other one.
+        raise _Rejected(HTTPStatus.BAD_REQUEST, "framing", "A body has one length.", headers={"Connection": "close"})
     if declared and (not declared.isascii() or not declared.isdigit()):
         raise _Rejected(HTTPStatus.BAD_REQUEST, "framing", "Content-Length must be a number.")
+    # The first condition spares us from reading a number of any length.
     if declared and (len(declared) > len(str(MAX_BYTES)) or int(declared) > MAX_BYTES):
         raise too_large
     body = bytearray()

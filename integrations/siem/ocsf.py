@@ -10,7 +10,7 @@ https://schema.ocsf.io/classes/detection_finding
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from integrations.siem.reading import (
     Epoch,
@@ -46,6 +46,12 @@ _IN_PROGRESS = 2
 _OVER = frozenset({3, 4, 5, 6})  # suppressed, resolved, archived, deleted
 _IP_ADDRESS = 2
 _MANY = 1000
+
+
+def _known_severity(number: int) -> int:
+    if number not in _SEVERITY:
+        raise ValueError("must be a number from 0 to 6, or 99")
+    return number
 
 
 class _Analytic(Vendor):
@@ -109,7 +115,7 @@ class _Evidence(Vendor):
 class _Event(Vendor):
     class_uid: Literal[2004]
     activity_id: int
-    severity_id: Literal[0, 1, 2, 3, 4, 5, 6, 99]
+    severity_id: Annotated[int, AfterValidator(_known_severity)]
     status_id: int | None = None
     time: Epoch
     message: str | None = None

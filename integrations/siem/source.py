@@ -18,7 +18,6 @@ bytes.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -314,7 +313,7 @@ def _key(value: str, secret: Secret, name: str, *, hmac_key: bool) -> Key:
         return value.encode()
     try:
         key = base64.b64decode(value.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not value.startswith(_PREFIX) or len(key) not in _KEY_BYTES:
         raise Misconfigured(
@@ -413,3 +412,9 @@ def generic_schema() -> dict[str, Any]:
     """Return the JSON Schema of our own format; `schemas/generic.schema.json` is this."""
     schema = generic.GenericAlert.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(generic_schema(), indent=2, ensure_ascii=False))  # noqa: T201  # its output is the file
