@@ -21,6 +21,8 @@ _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "p
 # SQLSTATE classes: what a person must mend, and what the statement itself got wrong. Everything else passes.
 _OURS_TO_MEND = {"28", "3D", "42"}
 _NEVER = {"22", "23"}
+_NOT_MIGRATED = ("no such table", "no such column")
+_DAMAGED = ("malformed", "not a database", "Could not decode")
 
 
 class LostClaim(Refused):
@@ -76,7 +78,7 @@ def engines(url: URL, name: str) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
-    # The journal names people and systems: nobody else on this machine reads it. SQLite gives its -wal file the same mode.
+    # The journal names people and systems: nobody else on this machine reads it. Its -wal file gets the same mode.
     path = Path(url.database or "")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -151,20 +153,20 @@ def mapped(exc: BaseException) -> SoarError:
         return exc
     text = str(getattr(exc, "orig", None) or exc) or type(exc).__name__
     state = _state(exc)[:2]
-    if state in _OURS_TO_MEND:
-        return Misconfigured(f"the journal's database refuses: {text}", field="journal.url")
-    if state in _NEVER:
-        return Refused(f"the journal's database refuses: {text}")
-    if isinstance(exc, OperationalError) and ("no such table" in text or "no such column" in text):
-        return Misconfigured(f"the journal is not migrated: {text}", field="journal.url")
-    if (
-        not state
-        and isinstance(exc, DBAPIError)
-        and not isinstance(exc, OperationalError | InterfaceError)
-        and not lost(exc)
-    ):
-        return Refused(f"the journal's database refuses: {text}")
-    return Transient(f"the journal's database does not answer: {text}")
+    ours: SoarError = Transient(f"the journal's database does not answer: {text}")
+    if isinstance(exc, DBAPIError) and any(words in text for words in _DAMAGED):
+        ours = Tampered("journal", 0, f"the database's file is damaged: {text}")
+    elif isinstance(exc, DBAPIError) and any(words in text for words in _NOT_MIGRATED):
+        ours = Misconfigured(f"the journal is not migrated: {text}", field="journal.url")
+    elif state in _OURS_TO_MEND:
+        ours = Misconfigured(f"the journal's database refuses: {text}", field="journal.url")
+    elif state in _NEVER or (isinstance(exc, DBAPIError) and not state and not _passes(exc)):
+        ours = Refused(f"the journal's database refuses: {text}")
+    return ours
+
+
+def _passes(exc: DBAPIError) -> bool:
+    return lost(exc) or isinstance(exc, OperationalError | InterfaceError)
 
 
 def foreign(exc: BaseException) -> bool:

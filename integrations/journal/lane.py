@@ -102,7 +102,7 @@ class Lane(Generic[J]):
             self._task = asyncio.create_task(self._work()) if self._waiting else None
 
     def _take(self) -> list[tuple[J, asyncio.Future[Any]]]:
-        batch = []
+        batch: list[tuple[J, asyncio.Future[Any]]] = []
         while self._waiting and len(batch) < MOST:
             job, future = self._waiting.popleft()
             if not future.done():

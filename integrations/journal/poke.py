@@ -54,7 +54,7 @@ class Poker:
                 return
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                self._socket.setblocking(False)
+                self._socket.settimeout(0)
             for place in await self._listening():
                 # A dead one refuses, a full one blocks: neither matters.
                 with contextlib.suppress(OSError):

@@ -9,14 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
-from sqlalchemy import URL, Select, bindparam, delete, exists, func, insert, select, text, tuple_
+from sqlalchemy import URL, Select, func, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import client, schema
-from integrations.journal import tx as transaction
-from integrations.journal.client import Tampered
+from integrations.journal import client, queries, schema
 from integrations.journal.lane import Done, Failed, Lane
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.records import (
@@ -33,6 +31,7 @@ from integrations.journal.records import (
     Watch,
 )
 from integrations.journal.schema import clock
+from integrations.journal.turn import Turn
 from integrations.journal.tx import Batch, Tx
 from integrations.journal.verify import Progress, Verification
 from playbooks.errors import Refused, SoarError, Transient
@@ -77,10 +76,10 @@ class Journal:
         self.dialect = url.get_backend_name()
         self._signer = signer
         self._writing, self._reading = client.engines(url, name)
-        # SQLite has one lock for the whole file: our own lanes take turns, which is fairer than its polling.
-        turn = asyncio.Lock() if self.dialect == "sqlite" else None
-        self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, turn or asyncio.Lock())
-        self._puts: Lane[_Put] = Lane(self._writing, self._put_all, turn or asyncio.Lock())
+        # PostgreSQL's lanes have a lock each: its own are fair, and a receiver's inserts wait for nobody.
+        self._turn = Turn(Path(url.database or "")) if self.dialect == "sqlite" else None
+        self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, self._turn or asyncio.Lock())
+        self._puts: Lane[_Put] = Lane(self._writing, self._put_all, self._turn or asyncio.Lock())
         self._poker = Poker(self._reading, self.dialect)
 
     @classmethod
@@ -102,6 +101,8 @@ class Journal:
         await self._streams.aclose()
         await self._puts.aclose()
         self._poker.close()
+        if self._turn is not None:
+            self._turn.close()
         await self._writing.dispose()
         await self._reading.dispose()
 
@@ -189,7 +190,7 @@ class Journal:
 
     async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
         """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts."""
-        return [transaction.inbox_item(row) for row in await self._rows(transaction.waiting(limit, kinds))]
+        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds))]
 
     async def inbox_counts(self) -> list[InboxCount]:
         """Return how much of each kind waits."""
@@ -271,8 +272,9 @@ class Journal:
     async def _unit(self, batch: Batch, work: _Unit) -> Any:  # noqa: ANN401  # what the unit returns
         state = batch.state()
         savepoint = await batch.connection.begin_nested()
+        limit = asyncio.timeout(UNIT_SECONDS)
         try:
-            async with asyncio.timeout(UNIT_SECONDS) as limit:
+            async with limit:
                 result = await work(Tx(batch))
         except Exception as exc:
             if limit.expired():
@@ -299,7 +301,7 @@ class Journal:
         """
         self._may_write()
         # The sweep finds nothing most of the time: that takes no lock.
-        if not await self._rows(transaction.claimable(lane, 1)):
+        if not await self._rows(queries.claimable(lane, 1)):
             return []
         return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds))
 
@@ -330,7 +332,8 @@ class Journal:
 
     async def _read_once(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
         async with client.reading(self._reading) as connection:
-            return (await connection.execute(statement, values)).all()
+            rows: Sequence[Any] = (await connection.execute(statement, values)).all()
+            return rows
 
     async def clock(self) -> float:
         """Return the database's time, in seconds since 1970."""
@@ -346,22 +349,22 @@ class Journal:
         Raises:
             Tampered: if they do not fit each other or the stream's tip.
         """
-        rows = await self._rows(transaction.read_statement(), {"stream": stream, "after": after})
-        return transaction.checked(stream, after, rows)
+        rows = await self._rows(queries.READ, {"stream": stream, "after": after})
+        return queries.checked(stream, after, rows)
 
     async def streams(self, prefix: str = "", *, open_only: bool = False, limit: int = 1000) -> list[StreamInfo]:
         """Return the rows of streams, the youngest first."""
         row = schema.stream.c
-        found = select(*transaction.INFO).where(func.substr(row.name, 1, len(prefix)) == prefix)
+        found = select(*queries.INFO).where(func.substr(row.name, 1, len(prefix)) == prefix)
         if open_only:
             found = found.where(row.closed_at.is_(None))
         found = found.order_by(row.opened_at.desc(), row.name.desc()).limit(limit)
-        return [transaction.info(line) for line in await self._rows(found)]
+        return [queries.info(line) for line in await self._rows(found)]
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
-        found = await self._rows(select(*transaction.INFO).where(schema.stream.c.name == name))
-        return transaction.info(found[0]) if found else None
+        found = await self._rows(select(*queries.INFO).where(schema.stream.c.name == name))
+        return queries.info(found[0]) if found else None
 
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key."""
@@ -371,15 +374,15 @@ class Journal:
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
         """Return the holds in force, the first taken first."""
-        return [transaction.a_hold(row) for row in await self._rows(transaction.holds(grip, incident, lease))]
+        return [queries.a_hold(row) for row in await self._rows(queries.holds(grip, incident, lease))]
 
     async def reserved(self) -> list[Reservation]:
         """Return all blast radius that is reserved."""
-        return [Reservation(*row) for row in await self._rows(transaction.RESERVED)]
+        return [Reservation(*row) for row in await self._rows(queries.RESERVED)]
 
     async def stops(self) -> list[Stop]:
         """Return the kill switches that are on. It raises if it cannot tell: then they count as on."""
-        return [Stop(*row) for row in await self._rows(transaction.STOPS)]
+        return [Stop(*row) for row in await self._rows(queries.STOPS)]
 
     async def watched(self) -> list[Watch]:
         """Return the latest check of every lease."""

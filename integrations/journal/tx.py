@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    Select,
-    and_,
     bindparam,
     case,
     delete,
@@ -23,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import schema
+from integrations.journal import queries, schema
 from integrations.journal.client import LostClaim, Tampered
 from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo
 from integrations.journal.schema import clock
@@ -125,7 +123,8 @@ class Batch:
             # Padded to a power of two: each length is a statement of its own to prepare.
             padded = some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
             for name, *values in await self.connection.execute(_ROWS, {"names": padded}):
-                row = _Row(*values, stored=True)
+                seq, tip, fence, live, frozen = values
+                row = _Row(seq, tip, fence, live, frozen, stored=True)
                 known = self._rows.get(name)
                 # The stored tip is behind what this transaction has made and not yet written.
                 self._rows[name] = row if known is None else row._replace(seq=known.seq, hash=known.hash)
@@ -232,8 +231,8 @@ class Tx:
         Raises:
             Tampered: if they do not fit each other or the stream's tip.
         """
-        stored = await self._run(read_statement(), {"stream": stream, "after": after})
-        return checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
+        stored = await self._run(queries.READ, {"stream": stream, "after": after})
+        return queries.checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
 
     async def open_stream(
         self, prefix: str, *, correlation: str | None, lane: str, owner: str, claim_seconds: float
@@ -285,8 +284,8 @@ class Tx:
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
-        found = (await self._run(select(*INFO).where(_stream.name == name))).one_or_none()
-        return info(found) if found is not None else None
+        found = (await self._run(select(*queries.INFO).where(_stream.name == name))).one_or_none()
+        return queries.info(found) if found is not None else None
 
     async def close_stream(self, name: str) -> None:
         """Free a stream's correlation key. It can still be read and appended to."""
@@ -332,7 +331,7 @@ class Tx:
 
     async def claim(self, owner: str, *, lane: str, limit: int, seconds: float) -> list[Claim]:
         """Claim streams that are runnable in a lane, the longest waiting first, and those whose claim ran out."""
-        names = (await self._run(claimable(lane, limit).with_for_update(skip_locked=True))).scalars().all()
+        names = (await self._run(queries.claimable(lane, limit).with_for_update(skip_locked=True))).scalars().all()
         claims = []
         for name in names:
             taken = (
@@ -394,7 +393,7 @@ class Tx:
 
     async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
         """Return the oldest inbox entries that no stream has yet."""
-        return [inbox_item(row) for row in await self._run(waiting(limit, kinds))]
+        return [queries.inbox_item(row) for row in await self._run(queries.waiting(limit, kinds))]
 
     async def move(self, item: str, incident: str | None) -> None:
         """Mark an inbox entry as moved.
@@ -441,7 +440,7 @@ class Tx:
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
         """Return the holds in force, the first taken first."""
-        return [a_hold(row) for row in await self._run(holds(grip, incident, lease))]
+        return [queries.a_hold(row) for row in await self._run(queries.holds(grip, incident, lease))]
 
     async def drop_hold(self, grip: str, incident: str, lease: str) -> int:
         """Let a hold go, and return how many are left on its grip."""
@@ -464,7 +463,7 @@ class Tx:
 
     async def reserved(self) -> list[Reservation]:
         """Return all that is reserved."""
-        return [Reservation(*row) for row in await self._run(RESERVED)]
+        return [Reservation(*row) for row in await self._run(queries.RESERVED)]
 
     async def use_once(self, kind: str, nonce: str) -> None:
         """Use something up.
@@ -489,7 +488,7 @@ class Tx:
         changed = row.on_conflict_do_update(
             index_elements=["scope"], set_={"reason": new.reason, "by": new.by, "at": new.at, "seq": new.seq}
         )
-        return Stop(*(await self._run(changed.returning(*STOP))).one())
+        return Stop(*(await self._run(changed.returning(*queries.STOP))).one())
 
     async def unstop(self, scope: str) -> bool:
         """Turn a kill switch off, and return whether it was on."""
@@ -498,7 +497,7 @@ class Tx:
 
     async def stops(self) -> list[Stop]:
         """Return the kill switches that are on."""
-        return [Stop(*row) for row in await self._run(STOPS)]
+        return [Stop(*row) for row in await self._run(queries.STOPS)]
 
     async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
         """Keep the latest check of a lease."""
@@ -531,141 +530,6 @@ class Tx:
         if older is not None:
             gone = or_(gone, schema.responder.c.seen_at < clock() - older)
         await self._run(delete(schema.responder).where(gone))
-
-
-# Shared by Tx and by the reads beside the writer
-
-INFO = (
-    _stream.name,
-    _stream.seq,
-    _stream.lane,
-    _stream.runnable_at,
-    _stream.owner,
-    _stream.claimed_until,
-    _stream.correlation,
-    _stream.frozen,
-    _stream.opened_at,
-    _stream.closed_at,
-    _stream.summary,
-)
-STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
-STOPS = select(*STOP).order_by(schema.stop.c.seq)
-_reservation = schema.reservation.c
-RESERVED = select(
-    _reservation.incident,
-    _reservation.step,
-    _reservation.target,
-    _reservation.server,
-    _reservation.radius,
-    _reservation.at,
-).order_by(_reservation.at)
-# One statement, so that entries and tip are of one moment. The entry at `after` comes along: what follows is chained to it.
-_READ = (
-    select(_stream.seq, _stream.hash, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
-    .select_from(
-        schema.stream.outerjoin(
-            schema.entry, and_(schema.entry.c.stream == _stream.name, schema.entry.c.seq >= bindparam("after"))
-        )
-    )
-    .where(_stream.name == bindparam("stream"))
-    .order_by(schema.entry.c.seq)
-)
-
-
-def read_statement() -> Select[Any]:
-    """Return the statement that reads `:stream` from `:after` on, for `checked`."""
-    return _READ
-
-
-def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:
-    """Return the entries that `read_statement` gave.
-
-    Raises:
-        Tampered: if they do not fit each other or the stream's tip.
-    """
-    if not rows:
-        return []
-    last, tip = rows[0][0], rows[0][1]
-    entries = [Entry(stream, seq, data, digest) for _, _, seq, data, digest in rows if seq is not None]
-    expected, previous = after, GENESIS
-    if after and entries and entries[0].seq == after:
-        previous = entries.pop(0).hash
-    elif after and last > 0:
-        raise Tampered(stream, after, "this entry is missing")
-    for entry in entries:
-        expected += 1
-        if entry.seq != expected:
-            raise Tampered(stream, expected, f"this entry is missing; the next one there is {entry.seq}")
-        if journal.link(previous, entry.data) != entry.hash:
-            raise Tampered(stream, entry.seq, "its bytes do not have the hash that the chain gives it")
-        previous = entry.hash
-    if last != expected:
-        raise Tampered(stream, min(last, expected) + 1, f"the stream has {expected} entries and its tip is {last}")
-    if previous != tip:
-        raise Tampered(stream, expected, "it is not the entry that the stream's tip names")
-    return entries
-
-
-def claimable(lane: str, limit: int) -> Select[Any]:
-    """Return the statement that finds streams to claim."""
-    time = clock()
-    return (
-        select(_stream.name)
-        .where(
-            _stream.lane == lane,
-            _stream.frozen.is_(None),
-            or_(
-                and_(_stream.owner.is_(None), _stream.runnable_at <= time),
-                and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
-            ),
-        )
-        .order_by(func.coalesce(_stream.runnable_at, _stream.claimed_until), _stream.name)
-        .limit(limit)
-    )
-
-
-def waiting(limit: int, kinds: Sequence[str] | None) -> Select[Any]:
-    """Return the statement that finds inbox entries to move, for `inbox_item`."""
-    inbox = schema.inbox.c
-    found = (
-        select(
-            inbox.id, inbox.kind, inbox.source, inbox.nonce, inbox.digest, inbox.body, inbox.headers, inbox.received_at
-        )
-        .where(inbox.moved_at.is_(None))
-        .order_by(inbox.received_at, inbox.id)
-        .limit(limit)
-    )
-    return found if kinds is None else found.where(inbox.kind.in_(kinds))
-
-
-def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
-    """Return a row of `waiting` as a value."""
-    *values, headers, received_at = row
-    return InboxItem(*values, json.loads(headers), received_at)
-
-
-def holds(grip: str | None, incident: str | None, lease: str | None) -> Select[Any]:
-    """Return the statement that finds holds, for `a_hold`."""
-    hold = schema.hold.c
-    found = select(
-        hold.grip, hold.incident, hold.lease, hold.server, hold.before, hold.after, hold.original, hold.taken_at
-    ).order_by(hold.taken_at, hold.grip, hold.incident, hold.lease)
-    for column, value in ((hold.grip, grip), (hold.incident, incident), (hold.lease, lease)):
-        if value is not None:
-            found = found.where(column == value)
-    return found
-
-
-def a_hold(row: Any) -> Hold:  # noqa: ANN401  # a row
-    """Return a row of `holds` as a value."""
-    grip, incident, lease, server, before, after, original, taken_at = row
-    return Hold(grip, incident, lease, server, json.loads(before), json.loads(after), json.loads(original), taken_at)
-
-
-def info(row: Any) -> StreamInfo:  # noqa: ANN401  # a row
-    """Return a row of `INFO` as a value."""
-    *values, summary = row
-    return StreamInfo(*values, json.loads(summary) if summary is not None else None)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import schema
-from playbooks.journal import GENESIS, Fault, Head, link
+from integrations.journal.queries import fits
+from playbooks.journal import GENESIS, Fault, Head
 from playbooks.strict import canonical
 
 # Small enough that a chunk's hashing holds the loop for milliseconds.
@@ -71,7 +72,7 @@ class Verification:
         previous, n = GENESIS, 0
         with ThreadPoolExecutor(thread_name_prefix="verify") as threads:
             while rows := (await self._connection.execute(_HEADS, {"n": n})).all():
-                contents = [json.loads(data) for _, data, _, _ in rows]
+                contents = [_content(data) for _, data, _, _ in rows]
                 # The library lets go of the interpreter while it verifies: half a chunk for each thread.
                 signed = asyncio.gather(
                     *(
@@ -79,76 +80,61 @@ class Verification:
                         for part in (slice(start, start + CHUNK // 4) for start in range(0, len(rows), CHUNK // 4))
                     )
                 )
-                for (number, data, digest, _), content, good in zip(
-                    rows, contents, [good for part in await signed for good in part], strict=True
-                ):
+                goods = [good for part in await signed for good in part]
+                for line, content, good in zip(rows, contents, goods, strict=True):
                     n += 1
-                    broken = _broken(n, number, previous, data, digest, content)
+                    broken = _broken(n, line, previous, content)
                     if broken is not None:
                         yield broken
                         return
                     if not good:
-                        yield Fault("heads", n, f"no responder's key signed it (it names key {content['key']})")
-                    for _stream, _seq, tip in content["tips"]:
-                        self._witnessed[bytes.fromhex(tip)] = n
-                    if witness is not None and witness.n == n and witness.hash != digest:
+                        yield Fault("heads", n, f"no responder's key signed it (it names key {content.key})")
+                    for _stream, _seq, tip in content.tips:
+                        self._witnessed[tip] = n
+                    if witness is not None and witness.n == n and witness.hash != line.hash:
                         yield Fault("heads", n, "it is not the head that was witnessed")
-                    previous = digest
+                    previous = line.hash
                 self._heads = n
                 self._tell()
         if witness is not None and witness.n > n:
             yield Fault("heads", n + 1, f"head {witness.n} was witnessed, and the heads end with {n}")
-        tip = (await self._connection.execute(select(schema.chain.c.n, schema.chain.c.hash))).first()
-        if tip is None or (tip[0], tip[1]) != (n, previous):
-            yield Fault("heads", n + 1, f"the heads end with {n}, and the chain's tip is {tip[0] if tip else 'gone'}")
+        chain = (await self._connection.execute(select(schema.chain.c.n, schema.chain.c.hash))).first()
+        if chain is None or (chain.n, chain.hash) != (n, previous):
+            there = "gone" if chain is None else chain.n
+            yield Fault("heads", n + 1, f"the heads end with {n}, and the chain's tip is {there}")
 
-    def _signed(self, contents: Sequence[Any], rows: Sequence[Any]) -> list[bool]:
+    def _signed(self, contents: Sequence["_Content"], rows: Sequence[Any]) -> list[bool]:
         good = []
         for content, (_, _, digest, signature) in zip(contents, rows, strict=True):
-            key = self._keys.get(content["key"])
+            key = self._keys.get(content.key)
             try:
                 if key is not None:
                     key.verify(signature, digest)
-            except InvalidSignature:
+            except (InvalidSignature, TypeError):
                 key = None
             good.append(key is not None)
         return good
 
     async def _streams(self) -> AsyncIterator[Fault]:
         """Yield the faults of all entries: the first of each stream."""
-        witnessed = self._witnessed
-        stream, seq, previous, covered, sound = "", 0, GENESIS, 0, True
-        suffix = b""
-        while rows := (await self._connection.execute(_ENTRIES, {"stream": stream, "seq": seq})).all():
-            for name, number, data, digest in rows:
-                if name != stream:
-                    if stream and sound and covered != seq:
-                        yield _uncovered(stream, covered)
-                    if stream:
-                        self._last[stream] = seq, previous
-                    stream, seq, previous, covered, sound = name, 0, GENESIS, 0, True
-                    # The canonical form sorts its keys, so the bytes end in this.
-                    suffix = b',"stream":' + canonical(name) + b',"v":'
-                if sound:
-                    fault = None
-                    if number != seq + 1:
-                        fault = f"entry {seq + 1} is missing; the next one there is {number}"
-                    elif link(previous, data) != digest:
-                        fault = "its bytes do not have the hash that the chain gives it"
-                    elif not data[: data.rfind(b'"v":') + 4].endswith(b'"seq":%d' % number + suffix):
-                        fault = "it was written for another place"
-                    if fault is not None:
-                        sound = False
-                        yield Fault(stream, seq + 1, fault)
-                    elif witnessed.pop(digest, None) is not None:
-                        covered = number
-                seq, previous = number, digest
+        stream: _Stream | None = None
+        while rows := (await self._connection.execute(_ENTRIES, _place(stream))).all():
+            for name, seq, data, digest in rows:
+                if stream is None or name != stream.name:
+                    for fault in self._end(stream):
+                        yield fault
+                    stream = _Stream(name, self._witnessed)
+                stream.take(seq, data, digest)
             self._entries += len(rows)
             self._tell()
-        if stream:
-            self._last[stream] = seq, previous
-            if sound and covered != seq:
-                yield _uncovered(stream, covered)
+        for fault in self._end(stream):
+            yield fault
+
+    def _end(self, stream: "_Stream | None") -> list[Fault]:
+        if stream is None:
+            return []
+        self._last[stream.name] = stream.seq, stream.hash
+        return stream.end()
 
     async def _gone(self) -> list[Fault]:
         """Return a fault for every stream with entries that a head witnesses and that are not there as witnessed."""
@@ -157,8 +143,8 @@ class Verification:
         for start in range(0, len(heads), CHUNK):
             some = select(schema.head.c.n, schema.head.c.data).where(schema.head.c.n.in_(heads[start : start + CHUNK]))
             for n, data in await self._connection.execute(some.order_by(schema.head.c.n)):
-                for stream, seq, tip in json.loads(data)["tips"]:
-                    if bytes.fromhex(tip) in self._witnessed and stream not in first:
+                for stream, seq, tip in _content(data).tips:
+                    if tip in self._witnessed and stream not in first:
                         there = self._last.get(stream, (0, b""))[0] >= seq
                         message = (
                             "it is not the entry that head {} witnessed" if there else "head {} witnessed it: gone"
@@ -182,15 +168,73 @@ class Verification:
             self._progress(self._entries, self._heads)
 
 
-def _broken(n: int, number: int, previous: bytes, data: bytes, digest: bytes, content: Any) -> Fault | None:  # noqa: ANN401, PLR0913
+class _Content(NamedTuple):
+    """What a head says."""
+
+    key: str
+    n: int
+    tips: list[tuple[str, int, bytes]]
+
+
+class _Stream:
+    """A stream while its entries are read in order."""
+
+    __slots__ = ("_covered", "_fault", "_suffix", "_witnessed", "hash", "name", "seq")
+
+    def __init__(self, name: str, witnessed: dict[bytes, int]) -> None:
+        self.name = name
+        self.seq = 0
+        self.hash = GENESIS
+        self._covered = 0
+        self._fault: Fault | None = None
+        self._witnessed = witnessed
+        # The canonical form sorts its keys, so the bytes end in this: compared as bytes, without parsing a million.
+        self._suffix = b',"stream":' + canonical(str(name)) + b',"v":'
+
+    def take(self, seq: int, data: bytes, digest: bytes) -> None:
+        if self._fault is None:
+            message = None
+            if seq != self.seq + 1:
+                message = f"entry {self.seq + 1} is missing; the next one there is {seq}"
+            elif not fits(self.hash, data, digest):
+                message = "its bytes do not have the hash that the chain gives it"
+            elif not data[: data.rfind(b'"v":') + 4].endswith(b'"seq":%d' % seq + self._suffix):
+                message = "it was written for another place"
+            if message is not None:
+                self._fault = Fault(self.name, self.seq + 1, message)
+            elif self._witnessed.pop(digest, None) is not None:
+                self._covered = seq
+        self.seq, self.hash = seq, digest
+
+    def end(self) -> list[Fault]:
+        if self._fault is not None:
+            return [self._fault]
+        if self._covered == self.seq:
+            return []
+        message = "no head names it or one after it: it was added without a responder's key"
+        return [Fault(self.name, self._covered + 1, message)]
+
+
+def _place(stream: _Stream | None) -> dict[str, str | int]:
+    return {"stream": "", "seq": 0} if stream is None else {"stream": stream.name, "seq": stream.seq}
+
+
+def _content(data: Any) -> _Content:  # noqa: ANN401  # SQLite holds anything in any column
+    """Return what a head says; nothing if it is none."""
+    try:
+        head = json.loads(data)
+        tips = [(str(stream), int(seq), bytes.fromhex(tip)) for stream, seq, tip in head["tips"]]
+        return _Content(str(head["key"]), int(head["n"]), tips)
+    except (ValueError, TypeError, LookupError):
+        return _Content("", 0, [])
+
+
+def _broken(n: int, line: Any, previous: bytes, content: _Content) -> Fault | None:  # noqa: ANN401
+    number, data, digest, _ = line
     if number != n:
         return Fault("heads", n, f"head {n} is missing; the next one there is {number}")
-    if link(previous, data) != digest:
+    if not fits(previous, data, digest):
         return Fault("heads", n, "its bytes do not have the hash that the chain gives it")
-    if content["n"] != n:
+    if content.n != n:
         return Fault("heads", n, "it was written for another place")
     return None
-
-
-def _uncovered(stream: str, covered: int) -> Fault:
-    return Fault(stream, covered + 1, "no head names it or one after it: it was added without a responder's key")

@@ -1,0 +1,1 @@
+"""One file a step. None is changed after its release."""

@@ -1,0 +1,150 @@
+"""The reading statements, for a unit inside the lock and for everybody beside it, and their rows as values."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, func, or_, select
+
+from integrations.journal import schema
+from integrations.journal.client import Tampered
+from integrations.journal.records import Hold, InboxItem, StreamInfo
+from integrations.journal.schema import clock
+from playbooks import journal
+from playbooks.journal import GENESIS, Entry
+from playbooks.strict import Json
+
+_stream = schema.stream.c
+
+INFO = (
+    _stream.name,
+    _stream.seq,
+    _stream.lane,
+    _stream.runnable_at,
+    _stream.owner,
+    _stream.claimed_until,
+    _stream.correlation,
+    _stream.frozen,
+    _stream.opened_at,
+    _stream.closed_at,
+    _stream.summary,
+)
+STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
+STOPS = select(*STOP).order_by(schema.stop.c.seq)
+_reservation = schema.reservation.c
+RESERVED = select(
+    _reservation.incident,
+    _reservation.step,
+    _reservation.target,
+    _reservation.server,
+    _reservation.radius,
+    _reservation.at,
+).order_by(_reservation.at)
+# One statement, so that entries and tip are of one moment; with the entry at `after`, to which the next is chained.
+READ = (
+    select(_stream.seq, _stream.hash, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
+    .select_from(
+        schema.stream.outerjoin(
+            schema.entry, and_(schema.entry.c.stream == _stream.name, schema.entry.c.seq >= bindparam("after"))
+        )
+    )
+    .where(_stream.name == bindparam("stream"))
+    .order_by(schema.entry.c.seq)
+)
+
+
+def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:
+    """Return the entries that `READ` gave.
+
+    Raises:
+        Tampered: if they do not fit each other or the stream's tip.
+    """
+    if not rows:
+        return []
+    last, tip = rows[0][0], rows[0][1]
+    entries = [Entry(stream, seq, data, digest) for _, _, seq, data, digest in rows if seq is not None]
+    expected, previous = after, GENESIS
+    if after and entries and entries[0].seq == after:
+        previous = entries.pop(0).hash
+    elif after and last > 0:
+        raise Tampered(stream, after, "this entry is missing")
+    for entry in entries:
+        expected += 1
+        if entry.seq != expected:
+            raise Tampered(stream, expected, f"this entry is missing; the next one there is {entry.seq}")
+        if not fits(previous, entry.data, entry.hash):
+            raise Tampered(stream, entry.seq, "its bytes do not have the hash that the chain gives it")
+        previous = entry.hash
+    if last != expected:
+        raise Tampered(stream, min(last, expected) + 1, f"the stream has {expected} entries and its tip is {last}")
+    if previous != tip:
+        raise Tampered(stream, expected, "it is not the entry that the stream's tip names")
+    return entries
+
+
+def fits(previous: bytes, data: Any, digest: Any) -> bool:  # noqa: ANN401  # SQLite holds anything in any column
+    """Return whether stored bytes have the hash that the chain gives them."""
+    return isinstance(data, bytes) and journal.link(previous, data) == digest
+
+
+def claimable(lane: str, limit: int) -> Select[Any]:
+    """Return the statement that finds streams to claim."""
+    time = clock()
+    return (
+        select(_stream.name)
+        .where(
+            _stream.lane == lane,
+            _stream.frozen.is_(None),
+            or_(
+                and_(_stream.owner.is_(None), _stream.runnable_at <= time),
+                and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
+            ),
+        )
+        .order_by(func.coalesce(_stream.runnable_at, _stream.claimed_until), _stream.name)
+        .limit(limit)
+    )
+
+
+def waiting(limit: int, kinds: Sequence[str] | None) -> Select[Any]:
+    """Return the statement that finds inbox entries to move, for `inbox_item`."""
+    inbox = schema.inbox.c
+    found = (
+        select(
+            inbox.id, inbox.kind, inbox.source, inbox.nonce, inbox.digest, inbox.body, inbox.headers, inbox.received_at
+        )
+        .where(inbox.moved_at.is_(None))
+        .order_by(inbox.received_at, inbox.id)
+        .limit(limit)
+    )
+    return found if kinds is None else found.where(inbox.kind.in_(kinds))
+
+
+def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
+    """Return a row of `waiting` as a value."""
+    name, kind, source, nonce, digest, body, headers, received_at = row
+    return InboxItem(name, kind, source, nonce, digest, body, json.loads(headers), received_at)
+
+
+def holds(grip: str | None, incident: str | None, lease: str | None) -> Select[Any]:
+    """Return the statement that finds holds, for `a_hold`."""
+    hold = schema.hold.c
+    found = select(
+        hold.grip, hold.incident, hold.lease, hold.server, hold.before, hold.after, hold.original, hold.taken_at
+    ).order_by(hold.taken_at, hold.grip, hold.incident, hold.lease)
+    for column, value in ((hold.grip, grip), (hold.incident, incident), (hold.lease, lease)):
+        if value is not None:
+            found = found.where(column == value)
+    return found
+
+
+def a_hold(row: Any) -> Hold:  # noqa: ANN401  # a row
+    """Return a row of `holds` as a value."""
+    grip, incident, lease, server, before, after, original, taken_at = row
+    return Hold(grip, incident, lease, server, json.loads(before), json.loads(after), json.loads(original), taken_at)
+
+
+def info(row: Any) -> StreamInfo:  # noqa: ANN401  # a row
+    """Return a row of `INFO` as a value."""
+    values = row._asdict()
+    summary: Json = json.loads(values.pop("summary") or b"null")
+    return StreamInfo(**values, summary=summary)
