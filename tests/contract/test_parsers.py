@@ -19,7 +19,7 @@ ALERTS = Path(__file__).parents[1] / "fixtures/alerts"
 FIXTURES = {alert_format: sorted(ALERTS.glob(f"{alert_format}-*.json")) for alert_format in Format}
 
 # What limits, encodings and readers disagree about.
-NASTY = st.sampled_from(
+NASTY: st.SearchStrategy[Any] = st.sampled_from(
     [
         None, True, False, 0, -1, 1, 2**53, 2**64, -(2**70), 10**400, 0.5, -0.0, 1e308,
         "", " ", "\0", "\x1b[2J", "a\u202eb", "\u200b", "\ufdfa" * 150, "\ud800", "x" * 201, "x" * 2001, "é" * 20_001,
@@ -44,7 +44,6 @@ def read(raw: bytes, source: Source) -> tuple[Alert, ...] | tuple[tuple[str, str
     try:
         return parse(raw, "s", source)
     except Malformed as exc:
-        assert exc.faults
         return exc.faults
 
 
@@ -103,6 +102,7 @@ def test_nothing_but_malformed_on_broken_fixtures(alert_format: Format, data: st
     raw = json.dumps(mutate(json.loads(path.read_bytes()), data)).encode()
     source = plain(alert_format)
     found = read(raw, source)
+    assert found
     assert found == read(raw, source)
     for alert in found:
         if isinstance(alert, Alert):
