@@ -171,9 +171,9 @@ class SigningKey:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as exc:
             raise Misconfigured(f"cannot be opened ({exc.strerror})", file=name) from exc
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             # The open file is asked, not the path: what the path means may change in between.
-            status = os.fstat(file.fileno())
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Misconfigured("is no ordinary file", file=name)
             if status.st_mode & 0o077:
@@ -181,10 +181,11 @@ class SigningKey:
                 raise Misconfigured(f"has mode {mode}: others can read this key or change it. Run chmod 600", file=name)
             if status.st_uid not in {0, os.geteuid()}:
                 raise Misconfigured("belongs to another user, who can read this key. Run chown", file=name)
-            try:
-                pem = file.read(_LARGEST)
-            except OSError as exc:
-                raise Transient(f"{name} cannot be read: {exc.strerror}") from exc
+            pem = os.read(descriptor, _LARGEST)
+        except OSError as exc:
+            raise Transient(f"{name} cannot be read: {exc.strerror}") from exc
+        finally:
+            os.close(descriptor)
         try:
             key = load_pem_private_key(pem, password=None)
         except TypeError as exc:

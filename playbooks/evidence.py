@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from playbooks.journal import Parsed
 from playbooks.strict import Digest, Json, JsonField, Line, Moment, Prose, Slug, Strict
 
-SEALED = "sealed"
+SEALED = "exhibit"
 """The kind of the journal's entry for an exhibit in the vault: {"exhibit": an `Exhibit`}."""
 
 UNAVAILABLE = "unavailable"
@@ -163,6 +163,13 @@ class Exhibit(Strict):
         """What makes it this exhibit: by file name, size and SHA-256."""
         return {file.name: (file.size, file.sha256) for file in self.files}
 
+    def continues(self, earlier: "Exhibit") -> bool:
+        """Return whether this is that exhibit, with the same custody record or one that only grew."""
+        known = len(earlier.custody)
+        return (
+            self.custody[:known] == earlier.custody and self.model_copy(update={"custody": earlier.custody}) == earlier
+        )
+
     def passed(self, custody: Custody) -> "Exhibit":
         """Return the exhibit with one more line in its custody record."""
         return self.model_copy(update={"custody": (*self.custody, custody)})
@@ -266,7 +273,7 @@ def journalled(entries: Iterable[Parsed]) -> tuple[tuple[Exhibit, ...], tuple[Un
         entries: of one incident's stream.
 
     Raises:
-        ValueError: if a body is not what its kind says, or an exhibit is sealed a second time with other content.
+        ValueError: if a body is not what its kind says, or an exhibit is sealed a second time as something else.
     """
     exhibits: dict[str, Exhibit] = {}
     missing: list[Unavailable] = []
@@ -274,8 +281,8 @@ def journalled(entries: Iterable[Parsed]) -> tuple[tuple[Exhibit, ...], tuple[Un
         if entry.kind == SEALED:
             exhibit = Exhibit.model_validate(entry.body.get("exhibit"))
             first = exhibits.setdefault(exhibit.id, exhibit)
-            if first.content != exhibit.content:
-                message = f"entry {entry.seq} seals {exhibit.id} a second time, with other content"
+            if first != exhibit:
+                message = f"entry {entry.seq} seals {exhibit.id} a second time, as something else"
                 raise ValueError(message)
         elif entry.kind == UNAVAILABLE:
             missing.append(Unavailable.model_validate(entry.body.get("unavailable")))

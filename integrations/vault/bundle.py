@@ -612,12 +612,12 @@ def _custody_faults(manifest: Manifest, journal: _Journal) -> list[str]:
         exhibits, missing = journalled(entry.parsed() for entry in entries)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return [f"the journal cannot be read ({type(exc).__name__})"]
-    said = {exhibit.id: exhibit.content for exhibit in exhibits}
-    held = {exhibit.id: exhibit.content for exhibit in manifest.exhibits}
+    said = {exhibit.id: exhibit for exhibit in exhibits}
+    held = {exhibit.id: exhibit for exhibit in manifest.exhibits}
     faults = [f"{name} is in the journal and not in the manifest" for name in sorted(said.keys() - held.keys())]
     faults += [f"{name} is in the manifest and not in the journal" for name in sorted(held.keys() - said.keys())]
     both = sorted(said.keys() & held.keys())
-    faults += [f"{name} has other files in the journal" for name in both if said[name] != held[name]]
+    faults += [f"{name} is something else in the journal" for name in both if not held[name].continues(said[name])]
     if {(item.kind, item.reason) for item in missing} != {(item.kind, item.reason) for item in manifest.unavailable}:
         faults.append("journal and manifest differ about what could not be had")
     return faults

@@ -187,7 +187,7 @@ class LocalVault:
                 if file is None:
                     raise Refused(f"exhibit {exhibit} of {incident} has no file {name}")
                 data = _bytes(folder / exhibit / _FILES / name, file.size)
-            if "sha256:" + hashlib.sha256(data).hexdigest() != file.sha256:
+            if not _matches(file, len(data), hashlib.sha256(data).hexdigest(), hashlib.sha512(data).hexdigest()):
                 raise Damaged(f"{exhibit}/{name} of {incident} is not what was sealed")
             return data
 
@@ -291,6 +291,10 @@ def _bytes(path: Path, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _matches(file: ExhibitFile, size: int, short: str, long: str) -> bool:
+    return size == file.size and f"sha256:{short}" == file.sha256 and file.sha512 in {None, long}
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(path.name for path in folder.iterdir())
@@ -316,7 +320,8 @@ def _same(folder: Path, incident: str, name: str, collected: tuple[Collected, ..
     if record.content != again:
         raise Refused(f"exhibit {name} of {incident} is sealed, with other bytes; new evidence gets a new number")
     for file in record.files:
-        if disk.hashes(folder / name / _FILES / file.name)[:2] != (file.size, file.sha256.removeprefix("sha256:")):
+        path = folder / name / _FILES / file.name
+        if not path.exists() or not _matches(file, *disk.hashes(path)):
             raise Damaged(f"{name}/{file.name} of {incident} is not what was sealed")
     # The first attempt may have died between the rename and this.
     disk.sync(folder)
@@ -339,7 +344,7 @@ def _flaws(folder: Path, incident: str, expected: dict[str, Exhibit]) -> Iterato
         wanted = expected.get(name)
         if expected and wanted is None:
             yield Flaw(exhibit=name, message="the journal knows nothing of this exhibit")
-        elif wanted is not None and wanted.content != record.content:
+        elif wanted is not None and not wanted.continues(record):
             yield Flaw(exhibit=name, message="its record is not the one that the journal has")
         yield from _flaws_of(folder / name, record)
 
@@ -356,14 +361,14 @@ def _flaws_of(folder: Path, record: Exhibit) -> Iterator[Flaw]:
     for file in record.files:
         path = folder / _FILES / file.name
         try:
-            size, short, long = disk.hashes(path)
+            found = disk.hashes(path)
             mode = stat.S_IMODE(path.stat().st_mode)
         except FileNotFoundError:
             yield Flaw(exhibit=record.id, file=file.name, message="the file is gone")
         except (Damaged, OSError) as exc:
             yield Flaw(exhibit=record.id, file=file.name, message=f"the file cannot be read: {exc}")
         else:
-            if size != file.size or f"sha256:{short}" != file.sha256 or file.sha512 not in {None, long}:
+            if not _matches(file, *found):
                 yield Flaw(exhibit=record.id, file=file.name, message="its bytes are not those that were sealed")
             if mode != 0o400:  # noqa: PLR2004  # read-only for its owner
                 yield Flaw(exhibit=record.id, file=file.name, message=f"its mode is {mode:04o}, not 0400")

@@ -1,0 +1,440 @@
+"""The local vault keeps what it is given, once, and notices when it no longer has it."""
+
+import asyncio
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integrations.vault import Damaged, Vault, VaultFull, disk
+from integrations.vault.local import LocalVault
+from playbooks.action import Collected
+from playbooks.errors import Misconfigured, Refused, Transient
+from playbooks.evidence import Authority, Exhibit, Method
+from playbooks.strict import sha256
+
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+INCIDENT = "inc-2026-000001"
+LOGS = (
+    Collected(name="a.log", media_type="text/plain", data=b"line\n" * 500_000, origin="/api/v1/pods/a/log"),
+    Collected(name="b.log", media_type="text/plain", data=b"", origin="/api/v1/pods/b/log"),
+)
+
+
+def _vault(root: Path, *, reserve: int = 0) -> LocalVault:
+    return LocalVault(root / "vault", reserve=reserve)
+
+
+async def _seal(
+    vault: Vault,
+    collected: tuple[Collected, ...] = LOGS,
+    *,
+    number: int = 1,
+    kind: str = "pod-logs",
+    incident: str = INCIDENT,
+) -> Exhibit:
+    return await vault.seal(
+        incident,
+        number,
+        kind,
+        collected,
+        collected_at=AT,
+        collected_by="mcp-soar",
+        authority=Authority(step="logs", actor="sam"),
+        how=Method(tool="mcp-soar@0.1.0", capture="pod-logs", params={"since": 60}),
+    )
+
+
+def _file(root: Path, name: str = "a.log") -> Path:
+    return root / "vault" / INCIDENT / "x-0001-pod-logs" / "files" / name
+
+
+def _tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+async def test_what_is_sealed_can_be_read_and_belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    assert exhibit.id == "x-0001-pod-logs"
+    assert [(file.name, file.size, file.sha256) for file in exhibit.files] == [
+        (item.name, len(item.data), sha256(item.data)) for item in LOGS
+    ]
+    assert [line.act for line in exhibit.custody] == ["collected", "sealed"]
+    for item in LOGS:
+        assert await vault.read(INCIDENT, exhibit.id, item.name) == item.data
+    assert await vault.list(INCIDENT) == (exhibit,)
+    assert await vault.find(INCIDENT, exhibit.id) == exhibit
+    assert await vault.find(INCIDENT, "x-0002-pod-logs") is None
+    assert await vault.find("inc-2", exhibit.id) is None
+    assert await vault.list("inc-2") == ()
+    assert await vault.verify(INCIDENT, [exhibit]) == ()
+    for path in (tmp_path / "vault").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o400)
+    assert stat.S_IMODE((tmp_path / "vault").stat().st_mode) == 0o700
+
+
+async def test_exhibits_are_listed_by_number(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    for number in (10_000, 2, 0):
+        await _seal(vault, number=number)
+    assert [exhibit.number for exhibit in await vault.list(INCIDENT)] == [0, 2, 10_000]
+
+
+async def test_the_same_bytes_again_are_the_same_exhibit(tmp_path: Path) -> None:
+    first = await _seal(_vault(tmp_path))
+    before = _tree(tmp_path)
+    assert await _seal(_vault(tmp_path)) == first
+    assert await _seal(_vault(tmp_path), LOGS[::-1]) == first
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        LOGS[:1],
+        (LOGS[0], LOGS[1].model_copy(update={"data": b"x"})),
+        (LOGS[0], LOGS[1].model_copy(update={"name": "c.log"})),
+        (*LOGS, LOGS[0].model_copy(update={"name": "c.log"})),
+    ],
+)
+async def test_other_bytes_under_the_same_id_are_refused(tmp_path: Path, other: tuple[Collected, ...]) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    before = _tree(tmp_path)
+    with pytest.raises(Refused, match="other bytes"):
+        await _seal(vault, other)
+    assert _tree(tmp_path) == before
+
+
+async def test_many_at_once_seal_it_once(tmp_path: Path) -> None:
+    exhibits = await asyncio.gather(*(_seal(_vault(tmp_path)) for _ in range(20)))
+    assert all(exhibit == exhibits[0] for exhibit in exhibits)
+    assert await _vault(tmp_path).verify(INCIDENT, exhibits[:1]) == ()
+
+
+HOSTILE = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "A.log",
+    ".hidden",
+    "a\0",
+    "a\n",
+    "\uff41",
+    "-rf",
+    "a" * 101,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_no_name_leads_out_of_the_vault(tmp_path: Path, name: str) -> None:
+    vault = _vault(tmp_path)
+    unchecked = Collected.model_construct(name=name, media_type="text/plain", data=b"x", origin="o")
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: _seal(vault, (unchecked,)),
+        lambda: _seal(vault, kind=name),
+        lambda: _seal(vault, incident=name),
+        lambda: vault.find(name, "x-0001-pod-logs"),
+        lambda: vault.find(INCIDENT, name),
+        lambda: vault.list(name),
+        lambda: vault.read(name, "x-0001-pod-logs", "a.log"),
+        lambda: vault.read(INCIDENT, name, "a.log"),
+        lambda: vault.read(INCIDENT, "x-0001-pod-logs", name),
+        lambda: vault.verify(name),
+    ]
+    for call in calls:
+        with pytest.raises(Refused):
+            await call()
+    assert not (tmp_path / "vault").exists()
+
+
+async def test_an_exhibit_has_files_with_different_names(tmp_path: Path) -> None:
+    for collected in [(), (LOGS[0], LOGS[0]), LOGS[:1] * 1001]:
+        with pytest.raises(Refused):
+            await _seal(_vault(tmp_path), collected)
+
+
+async def test_a_record_that_has_no_canonical_form_is_refused_whole(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    with pytest.raises(Refused, match="record"):
+        await vault.seal(
+            INCIDENT,
+            1,
+            "pod-logs",
+            LOGS,
+            collected_at=AT,
+            collected_by="mcp-soar",
+            authority=Authority(step="logs", actor="sam"),
+            how=Method(tool="mcp-soar@0.1.0", capture="pod-logs", params={"bytes": 2**60}),
+        )
+    assert _tree(tmp_path) == {}
+
+
+# What a death leaves
+
+# Imports once, then dies in a fork at each of its calls in turn.
+PARENT = """
+import asyncio, os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from integrations.vault import disk
+from integrations.vault.local import LocalVault
+from playbooks.action import Collected
+from playbooks.evidence import Authority, Method
+
+def dying(function):
+    def wrapper(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapper
+
+for left in range(1, 100):
+    if (child := os.fork()) == 0:
+        for name in ("open", "write", "fsync", "mkdir", "close", "rename"):
+            setattr(os, name, dying(getattr(os, name)))
+        asyncio.run(LocalVault(Path(sys.argv[1], f"{left}", "vault"), reserve=0).seal(
+            "inc-2026-000001", 1, "pod-logs",
+            tuple(Collected(name=n, media_type="text/plain", data=b"earlier", origin="o") for n in ("a.log", "b.log")),
+            collected_at=datetime(2026, 11, 20, tzinfo=UTC), collected_by="mcp-soar",
+            authority=Authority(step="logs", actor="sam"), how=Method(tool="t", capture="pod-logs")))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    print(status, flush=True)
+    if status != signal.SIGKILL:
+        break
+"""
+
+
+async def test_a_process_killed_anywhere_leaves_all_or_nothing(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, check=True, capture_output=True, text=True)
+    statuses = [int(line) for line in done.stdout.split()]
+    assert set(statuses[:-1]) == {signal.SIGKILL}
+    assert statuses[-1] == 0, done.stderr
+    later = tuple(item.model_copy(update={"data": b"later"}) for item in LOGS)
+    sealed = []
+    for step in range(1, len(statuses) + 1):
+        root = tmp_path / f"{step}"
+        vault = _vault(root)
+        found = await vault.find(INCIDENT, "x-0001-pod-logs")
+        sealed.append(found is not None)
+        assert await vault.verify(INCIDENT) == ()
+        if found is None:
+            # What was not sealed is no evidence yet: what is there now is collected, whatever the dead one left.
+            found = await _seal(vault, later)
+        assert sorted(path.name for path in (root / "vault" / INCIDENT).iterdir()) == [found.id]
+        assert await vault.verify(INCIDENT, [found]) == ()
+    assert sealed == sorted(sealed)
+    # It also died after the rename, before it could say so.
+    assert sealed.count(True) > 1
+
+
+# No room
+
+
+def _failing(number: int, *, after: int = 0) -> Callable[..., int]:
+    write, calls = os.write, iter(range(1000))
+
+    def fail(descriptor: int, data: bytes) -> int:
+        if next(calls) >= after:
+            raise OSError(number, os.strerror(number))
+        return write(descriptor, data)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, VaultFull),
+        (errno.EDQUOT, VaultFull),
+        (errno.EFBIG, VaultFull),
+        (errno.EIO, Transient),
+        (errno.EROFS, Misconfigured),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 2])
+async def test_a_failing_device_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], after: int
+) -> None:
+    vault = _vault(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", _failing(number, after=after))
+        with pytest.raises(kind):
+            await _seal(vault)
+    assert list((tmp_path / "vault" / INCIDENT).iterdir()) == []
+    assert (await _seal(vault)).number == 1
+
+
+async def test_the_reserve_stays_free(tmp_path: Path) -> None:
+    status = os.statvfs(tmp_path)
+    free = status.f_bavail * status.f_frsize
+    with pytest.raises(VaultFull, match="reserved"):
+        await _seal(_vault(tmp_path, reserve=free))
+    assert _tree(tmp_path) == {}
+    assert issubclass(VaultFull, Refused)
+
+
+async def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:70_000]))
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    assert await vault.read(INCIDENT, exhibit.id, "a.log") == LOGS[0].data
+
+
+async def test_a_device_that_stores_something_else_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(len(data))))
+    with pytest.raises(Damaged, match=r"a\.log"):
+        await _seal(_vault(tmp_path))
+    assert _tree(tmp_path) == {}
+
+
+# What others did
+
+
+async def test_a_vault_that_others_can_open_is_not_used(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    (tmp_path / "vault").chmod(0o750)
+    with pytest.raises(Misconfigured, match="chmod 700"):
+        await _seal(vault)
+    with pytest.raises(Misconfigured, match="chmod 700"):
+        await vault.verify(INCIDENT)
+
+
+async def test_a_vault_needs_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "vault").write_text("")
+    with pytest.raises((Misconfigured, Transient)):
+        await _seal(_vault(tmp_path))
+
+
+def _rewrite(path: Path, data: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(data)
+    path.chmod(0o400)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    _rewrite(path, bytes(data))
+
+
+def _linked(path: Path) -> None:
+    outside = path.parents[4] / "outside"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+def _piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o400)
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "changed": lambda root: _flip(_file(root)),
+    "longer": lambda root: _rewrite(_file(root, "b.log"), b"x"),
+    "shorter": lambda root: _rewrite(_file(root), b""),
+    "gone": lambda root: _file(root).unlink(),
+    "linked": lambda root: _linked(_file(root)),
+    "piped": lambda root: _piped(_file(root)),
+    "record says another hash": lambda root: _rewrite(
+        _file(root).parents[1] / "exhibit.json",
+        (_file(root).parents[1] / "exhibit.json").read_bytes().replace(b'"sha512":"', b'"sha512":"0', 1),
+    ),
+    "record spelled otherwise": lambda root: _rewrite(
+        _file(root).parents[1] / "exhibit.json", (_file(root).parents[1] / "exhibit.json").read_bytes() + b" "
+    ),
+    "record gone": lambda root: (_file(root).parents[1] / "exhibit.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_harm_to_an_exhibit_is_found_and_never_read(tmp_path: Path, harm: str) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    HARMS[harm](tmp_path)
+    flaws = await vault.verify(INCIDENT)
+    assert flaws
+    assert all("x-0001-pod-logs" in flaw.exhibit for flaw in flaws)
+    with pytest.raises(Damaged):
+        await vault.read(INCIDENT, exhibit.id, "b.log" if harm == "longer" else "a.log")
+    with pytest.raises((Damaged, Refused)):
+        await _seal(vault)
+
+
+async def test_what_does_not_belong_is_found(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    folder = _file(tmp_path).parent
+    (folder / "planted\n").write_text("x")
+    (folder.parent / "planted").write_text("x")
+    (folder.parents[1] / "planted").write_text("x")
+    folder.chmod(0o755)
+    _file(tmp_path).chmod(0o600)
+    messages = [f"{flaw.exhibit} {flaw.file}: {flaw.message}" for flaw in await vault.verify(INCIDENT)]
+    assert len(messages) == 5
+    assert all("\n" not in message for message in messages)
+    assert exhibit.id in {item.id for item in await vault.list(INCIDENT)}
+
+
+async def test_what_the_journal_knows_better_is_found(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    other = await _seal(_vault(tmp_path / "other"), LOGS[:1])
+    assert [flaw.message for flaw in await vault.verify(INCIDENT, [other])] == [
+        "its record is not the one that the journal has"
+    ]
+    another = await _seal(_vault(tmp_path / "other"), number=2)
+    assert {flaw.exhibit for flaw in await vault.verify(INCIDENT, [another])} == {exhibit.id, another.id}
+    assert [flaw.message for flaw in await vault.verify("inc-2", [another])] == ["the exhibit is gone"]
+
+
+async def test_a_record_that_was_rewritten_is_found_by_the_journal(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    record = _file(tmp_path).parents[1] / "exhibit.json"
+    _rewrite(record, record.read_bytes().replace(b'"actor":"sam"', b'"actor":"kim"'))
+    assert [flaw.message for flaw in await vault.verify(INCIDENT, [exhibit])] == [
+        "its record is not the one that the journal has"
+    ]
+
+
+async def test_a_linked_exhibit_is_found(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    exhibit = await _seal(vault)
+    folder = tmp_path / "vault" / INCIDENT / exhibit.id
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert [flaw.message for flaw in await vault.verify(INCIDENT)] == ["it is a link to somewhere else"]
+
+
+@given(data=st.binary(max_size=3000), step=st.integers(1, 1000))
+def test_chunks_of_any_size_have_the_same_hash(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, step: int
+) -> None:
+    path = tmp_path_factory.mktemp("chunks") / "file"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "CHUNK", step)
+        assert disk.write(path, data) == disk.hashes(path)
+        assert b"".join(disk.chunks(path)) == data
