@@ -39,6 +39,7 @@ RESERVED = select(
     _reservation.server,
     _reservation.radius,
     _reservation.at,
+    clock() - _reservation.at,
 ).order_by(_reservation.at)
 # One statement, so that entries and tip are of one moment; with the entry at `after`, to which the next is chained.
 READ = (
@@ -105,22 +106,27 @@ def claimable(lane: str, limit: int) -> Select[Any]:
     )
 
 
+_inbox = schema.inbox.c
+INBOX = (
+    _inbox.id,
+    _inbox.kind,
+    _inbox.source,
+    _inbox.nonce,
+    _inbox.digest,
+    _inbox.body,
+    _inbox.headers,
+    _inbox.received_at,
+)
+
+
 def waiting(limit: int, kinds: Sequence[str] | None) -> Select[Any]:
     """Return the statement that finds inbox entries to move, for `inbox_item`."""
-    inbox = schema.inbox.c
-    found = (
-        select(
-            inbox.id, inbox.kind, inbox.source, inbox.nonce, inbox.digest, inbox.body, inbox.headers, inbox.received_at
-        )
-        .where(inbox.moved_at.is_(None))
-        .order_by(inbox.received_at, inbox.id)
-        .limit(limit)
-    )
-    return found if kinds is None else found.where(inbox.kind.in_(kinds))
+    found = select(*INBOX).where(_inbox.moved_at.is_(None)).order_by(_inbox.received_at, _inbox.id).limit(limit)
+    return found if kinds is None else found.where(_inbox.kind.in_(kinds))
 
 
 def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
-    """Return a row of `waiting` as a value."""
+    """Return a row of `INBOX` as a value."""
     name, kind, source, nonce, digest, body, headers, received_at = row
     return InboxItem(name, kind, source, nonce, digest, body, json.loads(headers), received_at)
 

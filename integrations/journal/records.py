@@ -2,7 +2,6 @@
 
 from typing import NamedTuple, Protocol
 
-from playbooks.journal import Head
 from playbooks.strict import Json
 
 
@@ -10,7 +9,7 @@ class Signer(Protocol):
     """A responder's signing key."""
 
     @property
-    def key_id(self) -> str:
+    def id(self) -> str:
         """The id under which its public half is enrolled."""
 
     def sign(self, data: bytes, /) -> bytes:
@@ -151,6 +150,7 @@ class Reservation(NamedTuple):
         server: the MCP server concerned.
         radius: how many things that affects.
         at: when.
+        age: seconds since then.
     """
 
     incident: str
@@ -159,6 +159,7 @@ class Reservation(NamedTuple):
     server: str
     radius: int
     at: float
+    age: float
 
 
 class Stop(NamedTuple):
@@ -193,15 +194,3 @@ class Watch(NamedTuple):
     incident: str
     checked_at: float
     verdict: str
-
-
-class LinkedHead(NamedTuple):
-    """A head with what it is chained to, so that it can be verified alone.
-
-    Args:
-        previous: the hash of the head before it.
-        head: the head.
-    """
-
-    previous: bytes
-    head: Head

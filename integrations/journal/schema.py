@@ -84,6 +84,12 @@ Index(
     sqlite_where=stream.c.closed_at.is_(None),
     postgresql_where=stream.c.closed_at.is_(None),
 )
+Index(
+    "stream_closed",
+    stream.c.correlation,
+    sqlite_where=stream.c.closed_at.is_not(None),
+    postgresql_where=stream.c.closed_at.is_not(None),
+)
 Index("stream_runnable", stream.c.lane, stream.c.runnable_at)
 Index("stream_claimed", stream.c.claimed_until)
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import client, queries, schema
+from integrations.journal.client import LostClaim, Tampered, Unsure
 from integrations.journal.lane import Done, Failed, Lane
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.records import (
@@ -22,7 +23,6 @@ from integrations.journal.records import (
     Hold,
     InboxCount,
     InboxItem,
-    LinkedHead,
     Receipt,
     Reservation,
     Signer,
@@ -34,9 +34,12 @@ from integrations.journal.schema import clock
 from integrations.journal.turn import Turn
 from integrations.journal.tx import Batch, Tx
 from integrations.journal.verify import Progress, Verification
+from integrations.signing import PublicKey
 from playbooks.errors import Refused, SoarError, Transient
-from playbooks.journal import GENESIS, Entry, Event, Fault, Head
+from playbooks.journal import Entry, Event, Fault, Head
 from playbooks.strict import canonical, sha256
+
+__all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", "Tx", "Unsure"]
 
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
@@ -191,6 +194,16 @@ class Journal:
     async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
         """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts."""
         return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds))]
+
+    async def message(self, item: str) -> InboxItem | None:
+        """Return an inbox entry, moved or not."""
+        found = await self._rows(select(*queries.INBOX).where(schema.inbox.c.id == item))
+        return queries.inbox_item(found[0]) if found else None
+
+    async def message(self, item: str) -> InboxItem | None:
+        """Return an inbox entry by its id, moved or not."""
+        found = await self._rows(transaction.message(), {"item": item})
+        return transaction.inbox_item(found[0]) if found else None
 
     async def inbox_counts(self) -> list[InboxCount]:
         """Return how much of each kind waits."""
@@ -398,30 +411,30 @@ class Journal:
         found = await self._rows(select(head.n, head.data, head.hash, head.signature).order_by(head.n.desc()).limit(1))
         return Head(*found[0]) if found else None
 
-    async def heads_for(self, streams: Sequence[str]) -> list[LinkedHead]:
-        """Return the heads that name any of some streams, each with the hash that it is chained to."""
+    async def heads_for(self, streams: Sequence[str]) -> list[Head]:
+        """Return the part of the heads' chain that covers some streams, without a gap.
+
+        It begins with the head before the first one that names them (if there is one): what that is chained to.
+        """
         head = schema.head.c
-        before = schema.head.alias()
-        named = select(schema.entry.c.head).where(schema.entry.c.stream.in_(streams))
-        found = (
-            select(before.c.hash, head.n, head.data, head.hash, head.signature)
-            .select_from(schema.head.outerjoin(before, before.c.n == head.n - 1))
-            .where(head.n.in_(named))
-            .order_by(head.n)
-        )
-        return [LinkedHead(previous or GENESIS, Head(*row)) for previous, *row in await self._rows(found)]
+        named = select(func.min(schema.entry.c.head), func.max(schema.entry.c.head))
+        first, last = (await self._rows(named.where(schema.entry.c.stream.in_(streams))))[0]
+        if first is None:
+            return []
+        found = select(head.n, head.data, head.hash, head.signature).where(head.n >= first - 1, head.n <= last)
+        return [Head(*row) for row in await self._rows(found.order_by(head.n))]
 
     async def verify(
         self,
         *,
-        public_keys: Mapping[str, bytes],
+        public_keys: Collection[PublicKey],
         witness: Head | None = None,
         progress: Progress | None = None,
     ) -> list[Fault]:
         """Read everything and return what is not as it was written.
 
         Args:
-            public_keys: raw Ed25519 keys by id: those of all responders there ever were.
+            public_keys: those of all responders there ever were.
             witness: the latest head that was kept elsewhere; without one a lost tail is not found.
             progress: told now and then how many entries and heads are verified.
         """

@@ -171,7 +171,7 @@ class Batch:
         n = self._n + 1
         names = sorted({made.entry.stream for made in self._made})
         data = journal.head_data(
-            n, self.at, self._signer.key_id, ((name, self._rows[name].seq, self._rows[name].hash) for name in names)
+            n, self.at, self._signer.id, ((name, self._rows[name].seq, self._rows[name].hash) for name in names)
         )
         digest = journal.link(self._hash, data)
         head = Head(n, data, digest, self._signer.sign(digest))
@@ -281,6 +281,18 @@ class Tx:
         """Return the open stream that has a correlation key."""
         found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_(None))
         return (await self._run(found)).scalar_one_or_none()  # type: ignore[no-any-return]
+
+    async def closed_with(self, correlation: str) -> list[str]:
+        """Return the closed streams that had a correlation key, the first opened first."""
+        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_not(None))
+        names: Sequence[str] = (await self._run(found.order_by(_stream.opened_at, _stream.name))).scalars().all()
+        return list(names)
+
+    async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
+        """Return the closed streams that had a correlation key, the youngest first."""
+        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_not(None))
+        names = await self._run(found.order_by(_stream.closed_at.desc()).limit(limit))
+        return list(names.scalars())
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
@@ -449,7 +461,7 @@ class Tx:
         left = select(func.count()).select_from(schema.hold).where(hold.grip == grip)
         return int((await self._run(left)).scalar_one())
 
-    async def reserve(self, *, incident: str, step: str, target: str, server: str, radius: int) -> None:
+    async def reserve(self, incident: str, step: str, target: str, *, server: str, radius: int) -> None:
         """Reserve blast radius; the same again changes nothing."""
         row = self._insert(schema.reservation).values(
             incident=incident, step=step, target=target, server=server, radius=radius, at=clock()

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import schema
 from integrations.journal.queries import fits
+from integrations.signing import PublicKey
 from playbooks.journal import GENESIS, Fault, Head
 from playbooks.strict import canonical
 
@@ -41,13 +40,13 @@ class Verification:
 
     Args:
         connection: in a transaction that sees one moment.
-        keys: the enrolled public keys, 32 bytes each, by id.
+        keys: the responders' public keys.
         progress: told how far it is.
     """
 
-    def __init__(self, connection: AsyncConnection, keys: Mapping[str, bytes], progress: Progress | None) -> None:
+    def __init__(self, connection: AsyncConnection, keys: Collection[PublicKey], progress: Progress | None) -> None:
         self._connection = connection
-        self._keys = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in keys.items()}
+        self._keys = {key.id: key for key in keys}
         self._progress = progress
         # What heads witness, by the entry's hash, which no two entries share: the head's number. 150 bytes a tip.
         self._witnessed: dict[bytes, int] = {}
@@ -107,12 +106,7 @@ class Verification:
         good = []
         for content, (_, _, digest, signature) in zip(contents, rows, strict=True):
             key = self._keys.get(content.key)
-            try:
-                if key is not None:
-                    key.verify(signature, digest)
-            except (InvalidSignature, TypeError):
-                key = None
-            good.append(key is not None)
+            good.append(key is not None and isinstance(signature, bytes) and key.signed(digest, signature))
         return good
 
     async def _streams(self) -> AsyncIterator[Fault]:

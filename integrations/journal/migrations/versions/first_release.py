@@ -12,6 +12,7 @@ down_revision = None
 _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _NOT_MOVED = sa.text("moved_at IS NULL")
 _OPEN = sa.text("closed_at IS NULL")
+_CLOSED = sa.text("closed_at IS NOT NULL")
 _CLOCK = {
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
     "postgresql": "(extract(epoch from clock_timestamp())::double precision)",
@@ -47,6 +48,7 @@ def _streams() -> None:
     op.create_index(
         "stream_correlation", "stream", ["correlation"], unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN
     )
+    op.create_index("stream_closed", "stream", ["correlation"], sqlite_where=_CLOSED, postgresql_where=_CLOSED)
     op.create_index("stream_runnable", "stream", ["lane", "runnable_at"])
     op.create_index("stream_claimed", "stream", ["claimed_until"])
     op.create_table(
