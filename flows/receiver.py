@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import h11
 import uvicorn
@@ -66,20 +66,24 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _JSON = re.compile(r"(?ia)application/(?:json|[a-z0-9.-]+\+json)(?:\s*;\s*charset=\"?utf-8\"?)?\s*")
 
 
-class Receipt(NamedTuple):
-    """What the inbox says about an entry.
+class Receipt(Protocol):
+    """What the inbox says about an entry. `integrations.journal.records.Receipt` is one."""
 
-    Args:
-        id: of the entry; a repeat gets that of the first.
-        fresh: it was not there before.
-        conflict: another body stands under the same source and nonce; nothing was stored.
-        incident: what the entry became, once a responder has seen it.
-    """
+    @property
+    def id(self) -> str:
+        """The entry; a repeat gets that of the first."""
 
-    id: str
-    fresh: bool
-    conflict: bool
-    incident: str | None
+    @property
+    def fresh(self) -> bool:
+        """Whether it was not there before."""
+
+    @property
+    def conflict(self) -> bool:
+        """Whether another body stands under the same source and nonce; then nothing was stored."""
+
+    @property
+    def incident(self) -> str | None:
+        """What the entry became, once a responder has seen it."""
 
 
 class Inbox(Protocol):

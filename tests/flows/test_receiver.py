@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows import receiver
-from flows.receiver import Receipt, create_app, server
+from flows.receiver import create_app, server
 from integrations.siem.source import MAX_BYTES, Source, sign, signed
 from playbooks.errors import Misconfigured, Transient
 
@@ -32,6 +32,13 @@ BODY = (ROOT / "tests/fixtures/alerts/generic-tool-poisoning.json").read_bytes()
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 OLD, NEW, TOKEN = bytes(range(32)), bytes(range(32, 64)), "t0ken-t0ken-t0ken-t0ken-t0ken"
 JSON = {"content-type": "application/json"}
+
+
+class Receipt(NamedTuple):
+    id: str
+    fresh: bool
+    conflict: bool
+    incident: str | None
 
 
 @dataclass
