@@ -38,6 +38,23 @@ class PublicKey:
         self.id = "sha256:" + hashlib.sha256(der).hexdigest()
 
     @classmethod
+    def from_raw(cls, data: bytes) -> "PublicKey":
+        """Return the key that 32 bytes are (RFC 8032, 5.1.5).
+
+        Raises:
+            Misconfigured: if they are no Ed25519 public key.
+        """
+        try:
+            return cls(Ed25519PublicKey.from_public_bytes(data))
+        except ValueError as exc:
+            raise Misconfigured(f"an Ed25519 public key has 32 bytes, this has {len(data)}") from exc
+
+    @property
+    def raw(self) -> bytes:
+        """The key's 32 bytes (RFC 8032, 5.1.5)."""
+        return self._key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @classmethod
     def from_pem(cls, pem: bytes, *, file: str | None = None) -> "PublicKey":
         """Return the key that a PEM block (RFC 7468, SubjectPublicKeyInfo) holds.
 

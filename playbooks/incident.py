@@ -5,36 +5,9 @@ from enum import IntEnum, StrEnum
 from pydantic import Field
 
 from playbooks.strict import Line, Moment, Name, Prose, Slug, Strict
-from playbooks.taxonomy import IncidentClass
+from playbooks.taxonomy import EntityKind, IncidentClass, Severity
 
-
-class Severity(IntEnum):
-    """How bad it is. Each inbound format maps its own scale to this one."""
-
-    INFORMATIONAL = 1
-    LOW = 2
-    MEDIUM = 3
-    HIGH = 4
-    CRITICAL = 5
-
-    @property
-    def label(self) -> str:
-        """The word that people read."""
-        return self.name.lower()
-
-
-class EntityKind(StrEnum):
-    """What an alert can point at, the most specific first."""
-
-    TOOL = "tool"
-    PROMPT = "prompt"
-    RESOURCE = "resource"
-    TOKEN = "token"  # noqa: S105  # a kind, not a secret
-    PRINCIPAL = "principal"
-    SERVER = "server"
-    IMAGE = "image"
-    ADDRESS = "address"
-    WORKSPACE = "workspace"
+__all__ = ["Alert", "AlertState", "Confidence", "Entity", "EntityKind", "IncidentClass", "Phase", "Severity", "Status"]
 
 
 class Entity(Strict):

@@ -12,10 +12,10 @@ without a responder's key is found. A lost tail of heads is found against a witn
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from playbooks.strict import Json, canonical
+from playbooks.strict import canonical
 
 GENESIS = bytes(32)
 VERSION = 1
@@ -32,7 +32,7 @@ class Event(NamedTuple):
     """
 
     kind: str
-    body: dict[str, Json]
+    body: Mapping[str, Any]
     actor: str = "mcp-soar"
 
 
@@ -75,7 +75,7 @@ class Parsed(NamedTuple):
     at: str
     kind: str
     actor: str
-    body: dict[str, Json]
+    body: dict[str, Any]
 
 
 class Head(NamedTuple):
@@ -127,7 +127,7 @@ def entry(stream: str, seq: int, previous: bytes, at: str, event: Event) -> Entr
         {
             "actor": event.actor,
             "at": at,
-            "body": event.body,
+            "body": dict(event.body),
             "kind": event.kind,
             "seq": seq,
             "stream": stream,
@@ -216,7 +216,7 @@ def witnessed(heads: Iterable[Head]) -> dict[str, int]:
     return last
 
 
-def upcast(kind: str, version: int, body: dict[str, Json]) -> dict[str, Json]:
+def upcast(kind: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
     """Return a body of any released version in the present form.
 
     Args:

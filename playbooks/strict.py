@@ -1,6 +1,7 @@
 """Values that cannot be malformed: immutable models, bounded text, canonical bytes, and YAML that says where it is wrong."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Hashable, Iterator
 from datetime import UTC, datetime
@@ -107,9 +108,9 @@ def digest(value: object) -> str:
 class _Loader(yaml.SafeLoader):
     """Safe YAML without its two ways to surprise a reviewer: a key given twice, and an alias."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:  # type: ignore[override]  # untyped upstream
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # upstream has no types
             raise yaml.composer.ComposerError(None, None, "aliases are not allowed: write the value out", event.start_mark)
         return super().compose_node(parent, index)
 
@@ -117,6 +118,8 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key has to be plain text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -129,7 +132,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", __import__("re").compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 
 
 def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:

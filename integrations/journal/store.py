@@ -1,6 +1,7 @@
 """The journal in SQLite or PostgreSQL: streams with one writer at a time over all machines, and the inbox."""
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -44,6 +45,8 @@ __all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", 
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
+# Alembic keeps what it is at in globals.
+_MIGRATING = threading.Lock()
 
 
 class _Append(NamedTuple):
@@ -125,6 +128,7 @@ class Journal:
             config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
             command.upgrade(config, "head")
 
+        await asyncio.to_thread(_MIGRATING.acquire)
         try:
             async with self._writing.begin() as connection:
                 await connection.run_sync(upgrade)
@@ -132,6 +136,8 @@ class Journal:
             if not client.foreign(exc):
                 raise
             raise client.mapped(exc) from exc
+        finally:
+            _MIGRATING.release()
 
     async def grant_receiver(self, role: str) -> None:
         """Let an existing PostgreSQL role put into the inbox and do nothing else."""
@@ -199,11 +205,6 @@ class Journal:
         """Return an inbox entry, moved or not."""
         found = await self._rows(select(*queries.INBOX).where(schema.inbox.c.id == item))
         return queries.inbox_item(found[0]) if found else None
-
-    async def message(self, item: str) -> InboxItem | None:
-        """Return an inbox entry by its id, moved or not."""
-        found = await self._rows(transaction.message(), {"item": item})
-        return transaction.inbox_item(found[0]) if found else None
 
     async def inbox_counts(self) -> list[InboxCount]:
         """Return how much of each kind waits."""

@@ -288,12 +288,6 @@ class Tx:
         names: Sequence[str] = (await self._run(found.order_by(_stream.opened_at, _stream.name))).scalars().all()
         return list(names)
 
-    async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
-        """Return the closed streams that had a correlation key, the youngest first."""
-        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_not(None))
-        names = await self._run(found.order_by(_stream.closed_at.desc()).limit(limit))
-        return list(names.scalars())
-
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
         found = (await self._run(select(*queries.INFO).where(_stream.name == name))).one_or_none()

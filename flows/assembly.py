@@ -1,0 +1,146 @@
+"""From a configuration folder to a working engine: journal, connections, vault, keys, put together once."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from flows.engine.parts import Parts
+from flows.settings import Configuration, read_inventory
+from integrations.connections import Connections, secret
+from integrations.journal.store import Journal
+from integrations.log.notifier import LogNotifier
+from integrations.registry import STEPS
+from integrations.signing import PublicKey, SigningKey
+from integrations.vault.local import LocalVault
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Inventory
+
+
+def journal_url(config: Configuration) -> str:
+    """Return the journal's address with its password in it; it goes to the database driver and nowhere else.
+
+    Raises:
+        Misconfigured: if the password is not to be found.
+    """
+    place = config.settings.journal.password
+    if place is None:
+        return config.journal_url
+    scheme, _, rest = config.journal_url.partition("://")
+    user, at, host = rest.rpartition("@")
+    if not at or ":" in user:
+        raise Misconfigured("write postgresql://user@host/name; the password comes from `password`", field="journal.url")
+    return f"{scheme}://{user}:{quote(secret(place, what='journal.password'), safe='')}@{host}"
+
+
+async def open_journal(config: Configuration, *, name: str, writing: bool) -> Journal:
+    """Open the journal; only a responder opens it for writing.
+
+    Args:
+        config: the configuration.
+        name: of this process.
+        writing: load the signing key and migrate.
+
+    Raises:
+        Misconfigured: if address or key are not right.
+    """
+    url = journal_url(config)
+    if url.startswith("sqlite"):
+        Path(url.partition(":///")[2]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signer = SigningKey.load(config.path(config.settings.key)) if writing else None
+    journal = await Journal.open(url, signer=signer, name=name)
+    if writing:
+        await journal.migrate()
+    return journal
+
+
+def responder_keys(config: Configuration) -> dict[str, PublicKey]:
+    """Return the public keys of all responders there are or were, by id."""
+    keys = [PublicKey.load(config.path(path)) for path in config.settings.responders]
+    return {key.id: key for key in keys}
+
+
+@asynccontextmanager
+async def assembled(config: Configuration, *, name: str | None = None) -> AsyncIterator[Parts]:
+    """Yield everything that a responder works with, and close it afterwards.
+
+    Args:
+        config: the configuration.
+        name: of this responder; by default that of the settings.
+
+    Raises:
+        Misconfigured: naming what has to be mended.
+    """
+    name = name or config.settings.responder
+    settings = config.settings
+    signer = SigningKey.load(config.path(settings.key))
+    keys = responder_keys(config)
+    if signer.id not in keys:
+        file = str(config.folder / "mcp-soar.yaml")
+        raise Misconfigured("the public key of `key` is not among them; add it", file=file, field="responders")
+    bundles = config.path(settings.vault.bundles)
+    bundles.mkdir(parents=True, exist_ok=True, mode=0o700)
+    vault = config.path(settings.vault.path)
+    vault.mkdir(parents=True, exist_ok=True, mode=0o700)
+    journal = await open_journal(config, name=name, writing=True)
+    world = Connections(config.inventory)
+    try:
+        yield Parts(
+            name=name,
+            journal=journal,
+            world=world,
+            vault=LocalVault(vault, reserve=settings.vault.reserve),
+            bundles=bundles,
+            signer=signer,
+            keys=keys,
+            policy=config.policy,
+            playbooks=config.playbooks,
+            steps=STEPS,
+            sources=config.sources,
+            people=config.people,
+            notifiers=(LogNotifier(),),
+        )
+    finally:
+        await world.aclose()
+        await journal.aclose()
+
+
+def reloading(parts: Parts, config: Configuration) -> Callable[[], Parts | None]:
+    """Return what tells a responder that inventory or pins changed, with the parts to go on with.
+
+    A file that became invalid is left alone: the responder goes on with what it has, and `doctor` names the fault.
+    """
+    files = [config.folder / "inventory.yaml", config.folder / "pins.yaml"]
+    seen = _stamps(files)
+    current = parts
+
+    def changed() -> Parts | None:
+        nonlocal seen, current
+        stamps = _stamps(files)
+        if stamps == seen:
+            return None
+        seen = stamps
+        try:
+            inventory: Inventory = read_inventory(config.folder)
+        except Misconfigured:
+            return None
+        world = current.world
+        if not isinstance(world, Connections):
+            return None
+        current = replace(current, world=world.with_inventory(inventory))
+        return current
+
+    return changed
+
+
+def _stamps(files: list[Path]) -> list[tuple[int, int] | None]:
+    stamps: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((status.st_mtime_ns, status.st_size))
+    return stamps

@@ -1,0 +1,154 @@
+"""One claimed incident in hand: its state, and the only way to write to its stream."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from flows.engine.parts import Parts
+from integrations.journal.store import Claim, Tx
+from playbooks.errors import Refused, SoarError
+from playbooks.inventory import Resolved
+from playbooks.journal import Entry, Event
+from playbooks.playbook import Playbook
+from playbooks.projection import Incident, fold, project
+
+T = TypeVar("T")
+
+PREFIX = "incident/"
+MARGIN = 2.0
+"""Seconds that a claim has to outlast the effect that is begun under it."""
+
+
+class Stopped(Refused):
+    """The kill switch is on for this incident."""
+
+
+class Case:
+    """An incident that this responder holds the claim of.
+
+    Args:
+        parts: what the engine works with.
+        claim: the claim; every entry is written under its fence.
+        state: what the stream says so far.
+    """
+
+    def __init__(self, parts: Parts, claim: Claim, state: Incident) -> None:
+        self.parts = parts
+        self.claim = claim
+        self.state = state
+        self.playbook: Playbook | None = parts.playbooks.get(state.incident_class)
+        self._until = time.monotonic() + parts.timing.claim
+        self._renewing = asyncio.Lock()
+        self._folding = asyncio.Lock()
+        self.confirming: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    async def take(cls, parts: Parts, claim: Claim) -> "Case":
+        """Read a claimed incident.
+
+        Raises:
+            Tampered: if its stream is not as it was written.
+        """
+        entries = await parts.journal.read(claim.stream)
+        return cls(parts, claim, project(claim.stream.removeprefix(PREFIX), entries))
+
+    @property
+    def stream(self) -> str:
+        """The incident's stream."""
+        return self.claim.stream
+
+    @property
+    def id(self) -> str:
+        """The incident's id."""
+        return self.state.id
+
+    def entities(self) -> Sequence[Resolved]:
+        """Return what it is about, the most specific first."""
+        return tuple(self.state.entities.values())
+
+    async def record(self, *events: Event) -> None:
+        """Append to the stream, durably, and take it into the state."""
+        await self._take(await self.parts.journal.append(self.stream, events, claim=self.claim))
+
+    async def transact(self, work: Callable[[Tx], Awaitable[tuple[Sequence[Event], T]]]) -> T:
+        """Run checks and appends of this incident in one transaction with everything else that is shared.
+
+        Args:
+            work: returns the events to append, and what the caller wants to know.
+        """
+
+        async def unit(tx: Tx) -> tuple[tuple[Entry, ...], T]:
+            events, result = await work(tx)
+            return (await tx.append(self.stream, events, claim=self.claim) if events else ()), result
+
+        entries, result = await self.parts.journal.submit(unit)
+        await self._take(entries)
+        return result
+
+    async def catch_up(self) -> None:
+        """Take in what others appended since: alerts, decisions, requests."""
+        async with self._folding:
+            for entry in await self.parts.journal.read(self.stream, after=self.state.seq):
+                fold(self.state, entry.parsed())
+
+    async def _take(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        async with self._folding:
+            if entries[0].seq > self.state.seq + 1:
+                # Somebody moved an alert or a decision into the stream meanwhile; steps of ours that run side by side
+                # may also reach this point out of order.
+                entries = await self.parts.journal.read(self.stream, after=self.state.seq)
+            for entry in entries:
+                if entry.seq > self.state.seq:
+                    fold(self.state, entry.parsed())
+
+    async def outlast(self, seconds: float) -> None:
+        """Make sure that the claim lasts longer than an effect of that length, so that a successor waits it out.
+
+        Raises:
+            LostClaim: if somebody else has it now.
+        """
+        if self._until - time.monotonic() > seconds + MARGIN:
+            return
+        async with self._renewing:
+            if self._until - time.monotonic() <= seconds + MARGIN:
+                await self.renew(max(self.parts.timing.claim, seconds + 2 * MARGIN))
+
+    async def renew(self, seconds: float | None = None) -> None:
+        """Extend the claim.
+
+        Raises:
+            LostClaim: if somebody else has it now.
+        """
+        length = seconds or self.parts.timing.claim
+        before = time.monotonic()
+        self.claim = await self.parts.journal.renew(self.claim, length)
+        self._until = before + length
+
+    async def check_stop(self) -> None:
+        """Ask the kill switch.
+
+        Raises:
+            Stopped: if it is on for this incident, or cannot be read.
+        """
+        try:
+            stops = await self.parts.journal.stops()
+        except SoarError as exc:
+            raise Stopped(f"the kill switch cannot be read, so it counts as on: {exc}") from exc
+        scopes = self.scopes()
+        for stop in stops:
+            if stop.scope in scopes:
+                raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
+
+    def scopes(self) -> frozenset[str]:
+        """Return the kill switch's scopes that this incident stands under."""
+        return frozenset(
+            {
+                "everything",
+                f"class:{self.state.incident_class}",
+                f"incident:{self.id}",
+                *(f"server:{server}" for server in self.state.servers),
+            }
+        )

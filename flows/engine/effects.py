@@ -1,0 +1,469 @@
+"""Carrying out an action: confirm and plan, ask the gate, freeze the intent, write, verify; and finishing after a death.
+
+The order is what everything rests on: the frozen plan is durable before the first write, and nothing counts as done
+because an API said so.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from flows.engine.case import Case, Stopped
+from flows.engine.schedule import Todo
+from integrations.journal.store import LostClaim, Tx
+from playbooks.action import Action, Check
+from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyApplied, SoarError, Transient
+from playbooks.journal import Event
+from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
+from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
+from playbooks.projection import Progress, StepState, instance_of
+from playbooks.strict import canonical, digest, iso, now
+
+T = TypeVar("T")
+
+
+CONFIRM_ATTEMPTS = 2
+"""How often a confirmation that could not be asked for is tried again before people are asked instead."""
+
+
+class Written(NamedTuple):
+    """What carrying out a plan did.
+
+    Args:
+        writes: the changes that this process wrote, with when.
+        found: those that were already so.
+    """
+
+    writes: list[dict[str, Any]]
+    found: list[str]
+
+
+async def within(seconds: float, call: Awaitable[T], what: str) -> T:
+    """Await an outside system, but not for longer than that.
+
+    Raises:
+        Transient: when it takes longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await call
+    except TimeoutError as exc:
+        raise Transient(f"{what} did not answer within {seconds:g} s") from exc
+
+
+def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name
+    """Return the step that a name and its parameters mean.
+
+    Raises:
+        Misconfigured: if there is none of that name, or it takes other parameters.
+    """
+    kind = case.parts.steps.get(name)
+    if kind is None:
+        raise Misconfigured(f"no action, capture or check is called {name!r}")
+    try:
+        return kind.model_validate(dict(params))
+    except ValidationError as exc:
+        raise Misconfigured(f"{name} does not take these parameters: {exc.errors(include_url=False)}") from exc
+
+
+async def act(case: Case, todo: Todo) -> None:
+    """Bring one containment into force, from wherever the journal says it stands."""
+    step = case.state.steps.get(todo.instance)
+    try:
+        action: Action = build(case, todo.name, todo.params)
+        if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
+            await _lapse(case, step)
+        elif step and step.plan and step.intended_at and step.progress not in {Progress.APPROVED, Progress.PROPOSED}:
+            # An intent is on record. Whoever wrote it may have died at any point after: finish that same plan.
+            await _finish(case, action, step)
+        else:
+            await _begin(case, todo, action, step)
+    except (Stopped, LostClaim):
+        raise
+    except SoarError as exc:
+        await failed(case, todo, exc)
+
+
+async def failed(case: Case, todo: Todo, exc: SoarError) -> None:
+    """Record an attempt that went wrong, and when the next one is due if there is one."""
+    step = case.state.steps.get(todo.instance)
+    attempt = (step.attempt if step else 0) + 1
+    waits = case.parts.timing.write_retries
+    retry = None
+    if isinstance(exc, Transient | PartiallyApplied):
+        # Never given up: people are told after a few attempts, and a gateway that comes back is contained.
+        wait = max(waits[min(attempt, len(waits)) - 1], getattr(exc, "retry_after", None) or 0.0)
+        retry = iso(now() + timedelta(seconds=wait))
+    elif isinstance(exc, NotEstablished) and attempt <= len(waits):
+        retry = iso(now() + timedelta(seconds=waits[attempt - 1]))
+    elif isinstance(exc, Drifted) and todo.kind == "action" and attempt <= len(waits):
+        # A release never goes by what it finds now: a person looks at it.
+        retry = iso(now())
+    body = {
+        "instance": todo.instance,
+        "phase": todo.phase.value,
+        "action": todo.name,
+        "epoch": step.epoch if step else 1,
+        "attempt": attempt,
+        "error": type(exc).__name__,
+        "message": str(exc)[:2000],
+        "retry_at": retry,
+    }
+    await case.record(Event("failed", body))
+
+
+async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None) -> None:
+    epoch = step.epoch if step and step.epoch else 1
+    if step and step.progress is Progress.APPROVED and step.purpose is Purpose.PUT_BACK:
+        purpose = Purpose.PUT_BACK
+    else:
+        purpose = Purpose.CONTAIN
+    plan, events = await asyncio.gather(
+        within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}"), confirm(case, todo)
+    )
+    read_at = time.monotonic()
+    if any(_answer(event) is Answer.UNKNOWN for event in events) and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
+        raise Transient("our own confirmation of the alert could not be asked for")
+    await case.outlast(action.timeout)
+    decision = await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events)
+    if decision.outcome is Outcome.ALLOW:
+        await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+
+
+async def put_back(case: Case, todo: Todo) -> None:
+    """Bring a containment that somebody undid into force again: a new epoch, through the gate."""
+    step = case.state.steps[todo.instance]
+    action: Action = build(case, todo.name, todo.params)
+    try:
+        plan = await within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
+        read_at = time.monotonic()
+        await case.outlast(action.timeout)
+        decision = await intend(case, todo, plan, epoch=step.epoch + 1, purpose=Purpose.PUT_BACK)
+        if decision.outcome is Outcome.ALLOW:
+            await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+    except (Stopped, LostClaim):
+        raise
+    except SoarError as exc:
+        await failed(case, todo, exc)
+
+
+async def intend(
+    case: Case, todo: Todo, plan: Plan, *, epoch: int, purpose: Purpose, first: Sequence[Event] = ()
+) -> Decision:
+    """Ask the gate and, in the same transaction, freeze the intent with its holds and its reservation.
+
+    Args:
+        case: the incident.
+        todo: the step.
+        plan: what would be done.
+        epoch: 1 for the first time, one more for each put-back.
+        purpose: contain or put back.
+        first: what was found out on the way and is recorded along with it.
+
+    Raises:
+        Stopped: if the kill switch is on.
+    """
+    parts, instance = case.parts, todo.instance
+    step = case.state.steps.get(instance)
+    standing = case.state.standing(todo.entity)
+    # What the watch found beyond the approved pins is a fact of our own.
+    confirmed = (
+        standing.confirmed
+        or any(_answer(event) is Answer.ESTABLISHED for event in first)
+        or instance in case.state.widenings
+    )
+    lease = case.state.leases.get(instance)
+
+    async def work(tx: Tx) -> tuple[Sequence[Event], Decision]:
+        scopes = case.scopes()
+        for stop in await tx.stops():
+            if stop.scope in scopes:
+                raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
+        facts = Facts(
+            incident_class=case.state.incident_class,
+            severity=standing.severity,
+            confidence=standing.confidence,
+            authenticated=standing.authenticated,
+            confirmed=confirmed,
+            purpose=purpose,
+            put_backs=lease.put_backs if lease else 0,
+            requested_by=step.requested_by if step else None,
+            approved_by=_approvals(step, plan),
+        )
+        clock = await tx.clock()
+        reserved = tuple(
+            Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=clock - item.at)
+            for item in await tx.reserved()
+        )
+        decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
+        decision = _evidence_first(case, plan, decision)
+        if decision.outcome is not Outcome.ALLOW:
+            return [*first, _asked(case, todo, plan, decision, epoch, purpose)], decision
+        originals: dict[str, Any] = {}
+        for change in plan.changes:
+            await _not_releasing(tx, change, case.id, instance)
+            originals[change.grip] = await tx.hold(
+                change.grip,
+                incident=case.id,
+                lease=instance,
+                server=change.target.server or "",
+                before=change.before,
+                after=change.after,
+            )
+        if decision.automatic:
+            for target in plan.targets:
+                await tx.reserve(
+                    incident=case.id,
+                    step=instance,
+                    target=target.key,
+                    server=target.server or "",
+                    radius=int(plan.radius),
+                )
+        elif facts.approved_by:
+            await tx.use_once("approval", f"{case.id}/{instance}/{epoch}/{plan.digest}")
+        body = {
+            "instance": instance,
+            "phase": todo.phase.value,
+            "action": plan.action,
+            "attempt": step.attempt if step else 0,
+            "epoch": epoch,
+            "key": key_of(case.id, epoch, plan),
+            "plan": plan.model_dump(mode="json"),
+            "decision": decision.model_dump(mode="json"),
+            "until": iso(now() + timedelta(seconds=todo.lease)),
+            "purpose": purpose.value,
+            "originals": originals,
+        }
+        return [*first, Event("intended", body)], decision
+
+    return await case.transact(work)
+
+
+async def _not_releasing(tx: Tx, change: Change, incident: str, lease: str) -> None:
+    """Wait while another lease is just giving this very field back, or both would undo each other's work.
+
+    Raises:
+        Transient: while it does.
+    """
+    for hold in await tx.holds(grip=change.grip):
+        if (hold.incident, hold.lease) != (incident, lease) and canonical(hold.after) != canonical(change.after):
+            raise Transient(f"{hold.incident} is just giving back {change.target}; it is taken when that is done")
+
+
+def key_of(incident: str, epoch: int, plan: Plan) -> str:
+    """Return the idempotency key of an effect: the same for every attempt at it, another for every put-back."""
+    targets: Any = [target.key for target in plan.targets]
+    return digest([incident, epoch, plan.action, targets, [change.after for change in plan.changes]])
+
+
+def _answer(event: Event) -> Answer:
+    return Verdict.model_validate(event.body["verdict"]).answer
+
+
+def _approvals(step: StepState | None, plan: Plan) -> tuple[str, ...]:
+    # An approval is bound to the digest: if the world changed and the plan with it, nobody has approved this one.
+    if step is None or step.plan is None or step.plan.digest != plan.digest:
+        return ()
+    return step.approved_by
+
+
+def _evidence_first(case: Case, plan: Plan, decision: Decision) -> Decision:
+    """Refuse what would destroy evidence that is neither sealed nor recorded as unavailable."""
+    playbook = case.playbook
+    if not plan.destroys or (playbook and playbook.contain_first):
+        return decision
+    sealed = {exhibit["kind"] for exhibit in case.state.exhibits}
+    missing = [kind for kind in plan.destroys if kind not in sealed]
+    if not missing:
+        return decision
+    known = {item["kind"] for item in case.state.unavailable}
+    lost = [kind for kind in missing if kind not in known]
+    if lost:
+        reason = f"it would destroy evidence that is not sealed yet: {', '.join(lost)}"
+        return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
+    if decision.outcome is Outcome.ALLOW and decision.automatic:
+        reason = f"it would destroy evidence that could not be collected: {', '.join(missing)}"
+        return decision.model_copy(
+            update={
+                "outcome": Outcome.NEEDS_APPROVAL,
+                "reasons": (reason,),
+                "quorum": case.parts.policy.approval.needed(plan.radius),
+                "automatic": False,
+            }
+        )
+    return decision
+
+
+def _asked(case: Case, todo: Todo, plan: Plan, decision: Decision, epoch: int, purpose: Purpose) -> Event:
+    step = case.state.steps.get(todo.instance)
+    if decision.outcome is Outcome.DENY:
+        reason = f"the gate denies it: {'; '.join(decision.reasons)}"
+        return Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": reason})
+    differs = ""
+    if step and step.plan and step.plan.digest != plan.digest:
+        before = {str(change) for change in step.plan.changes}
+        after = {str(change) for change in plan.changes}
+        differs = "; ".join([*(f"no longer: {c}" for c in sorted(before - after)), *(f"now: {c}" for c in sorted(after - before))])
+    body = {
+        "instance": todo.instance,
+        "phase": todo.phase.value,
+        "epoch": epoch,
+        "plan": plan.model_dump(mode="json"),
+        "reasons": list(decision.reasons),
+        "quorum": decision.quorum,
+        "expires_at": iso(now() + timedelta(seconds=case.parts.policy.approval.expires)),
+        "purpose": purpose.value,
+        "requested_by": case.state.requested_by,
+        "differs": differs,
+    }
+    return Event("proposed", body)
+
+
+async def _lapse(case: Case, step: StepState) -> None:
+    why = "the approval was not given in time, which counts as no"
+    digest_ = step.plan.digest if step.plan else ""
+    await case.record(Event("lapsed", {"instance": step.instance, "digest": digest_, "why": why}))
+
+
+async def _finish(case: Case, action: Action, step: StepState) -> None:
+    plan = step.plan
+    if plan is None:  # `act` asked; for the type checker
+        return
+    await case.outlast(action.timeout)
+    await carry_out(case, type(action), step, plan, read_at=None)
+
+
+async def carry_out(case: Case, action: type[Action], step: StepState, plan: Plan, *, read_at: float | None) -> None:
+    """Write what is pending and verify it.
+
+    Args:
+        case: the incident.
+        action: who writes and verifies.
+        step: its state; the intent is on record.
+        plan: the frozen plan.
+        read_at: monotonic time at which the plan read the world, None if that was another process.
+    """
+    written = await apply(case, action, plan, instance=step.instance, key=step.key, read_at=read_at)
+    body = {"instance": step.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
+    attempt = step.attempt + 1
+    # Recording and asking go on side by side: the record does not change what the probe finds.
+    _, verdict = await asyncio.gather(
+        case.record(Event("wrote", body)) if written.writes or step.progress in UNWRITTEN else _nothing(),
+        verify(case, action, plan),
+    )
+    await case.record(
+        Event(
+            "verified",
+            {
+                "instance": step.instance,
+                "epoch": step.epoch,
+                "attempt": attempt,
+                "verdict": verdict.model_dump(mode="json"),
+                "at": iso(now()),
+            },
+        )
+    )
+
+
+UNWRITTEN = {Progress.INTENDED, Progress.RETRYING}
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def verify(case: Case, action: type[Action], plan: Plan) -> Verdict:
+    """Ask the world; a question that cannot be put is answered `unknown`."""
+    try:
+        return await within(action.timeout * 3, action.verify(plan, case.parts.world), f"verifying {plan.action}")
+    except SoarError as exc:
+        return unknown(plan.summary, exc)
+
+
+def unknown(subject: str, exc: SoarError) -> Verdict:
+    """Return the verdict of a question that broke off."""
+    finding = Finding(
+        check="probe",
+        subject=subject[:500],
+        asked_as="mcp-soar",
+        expected="an answer",
+        observed=str(exc)[:2000],
+        answer=Answer.UNKNOWN,
+    )
+    return Verdict(answer=Answer.UNKNOWN, findings=(finding,))
+
+
+async def apply(
+    case: Case, action: type[Action], plan: Plan, *, instance: str, key: str, read_at: float | None
+) -> Written:
+    """Write each pending change: at *before* it is written, at *after* it is done, anything else has drifted.
+
+    Raises:
+        Stopped: when the kill switch is turned on in between.
+        Drifted: when a field is at neither value.
+        PartiallyApplied: when it breaks off after some changes.
+    """
+    done = Written([], [])
+    pending = plan.pending if read_at is not None else plan.changes
+    for position, change in enumerate(pending):
+        try:
+            await case.check_stop()
+            await case.outlast(action.timeout)
+            # What was read a moment ago, by this process, is not read again. Later it is compared before the write.
+            fresh = position == 0 and read_at is not None and time.monotonic() - read_at < case.parts.timing.fresh
+            if not fresh and await _already(case, action, change):
+                done.found.append(str(change))
+                continue
+            await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
+            done.writes.append({"change": str(change), "at": iso(now())})
+        except Stopped as exc:
+            await _interrupted(case, instance, done, exc)
+            raise
+        except LostClaim:
+            raise
+        except SoarError as exc:
+            await _interrupted(case, instance, done, exc)
+            if done.writes and not isinstance(exc, Drifted):
+                remaining = [str(item) for item in pending[position:]]
+                raise PartiallyApplied(str(exc), done=[w["change"] for w in done.writes], remaining=remaining) from exc
+            raise
+    return done
+
+
+async def _interrupted(case: Case, instance: str, done: Written, exc: SoarError) -> None:
+    if done.writes:
+        body = {"instance": instance, "writes": done.writes, "why": str(exc)[:2000]}
+        await case.record(Event("interrupted", body))
+
+
+async def _already(case: Case, action: type[Action], change: Change) -> bool:
+    current = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+    if canonical(current) == canonical(change.after):
+        return True
+    if canonical(current) != canonical(change.before):
+        shown = canonical(current).decode()
+        raise Drifted(f"{change.target}: {change.field} is {shown}, which is neither before nor after of the plan ({change})")
+    return False
+
+
+async def confirm(case: Case, todo: Todo) -> list[Event]:
+    """Ask the playbook's confirming checks about a cut's target, once; return what is to be recorded of it."""
+    playbook, entity = case.playbook, case.state.entities.get(todo.entity)
+    if playbook is None or entity is None or case.state.standing(todo.entity).confirmed:
+        return []
+    events = []
+    for step in playbook.confirm:
+        by = instance_of(step.id, entity)
+        if entity.kind is not step.for_each or by in case.state.confirm_asked:
+            continue
+        check: Check = build(case, step.check or "", tuple(step.parameters(entity).items()))
+        try:
+            verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
+        except SoarError as exc:
+            verdict = unknown(f"{step.id}: {entity}", exc)
+        events.append(Event("confirmed", {"by": by, "verdict": verdict.model_dump(mode="json")}))
+    return events

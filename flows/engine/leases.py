@@ -1,0 +1,273 @@
+"""Containments in force: verified again and again, put back when undone, extended at their end, and given back."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from flows.engine import effects
+from flows.engine.case import Case, Stopped
+from flows.engine.effects import within
+from flows.engine.schedule import Todo, watched
+from integrations.journal.store import LostClaim, Tx
+from playbooks.action import Action
+from playbooks.errors import Drifted, NotEstablished, SoarError
+from playbooks.incident import Phase
+from playbooks.journal import Event
+from playbooks.plan import Answer, Change, Plan, Verdict
+from playbooks.policy import Decision, Facts, Outcome, Purpose, decide
+from playbooks.projection import LeaseState, Progress
+from playbooks.strict import canonical, iso, now
+
+
+async def watch(case: Case) -> None:
+    """Verify every lease in force once; put back what was undone, widen what leaks, extend what runs out."""
+    await asyncio.gather(*(_watch_one(case, instance) for instance in watched(case.state)))
+
+
+async def _watch_one(case: Case, instance: str) -> None:
+    lease = case.state.leases[instance]
+    action = action_of(case, lease.plan)
+    try:
+        undone = [change for change in lease.plan.changes if not await _still(case, action, change)]
+        verdict = await effects.verify(case, action, lease.plan)
+    except SoarError as exc:
+        undone, verdict = [], effects.unknown(lease.plan.summary, exc)
+    await _note(case, instance, lease, verdict, undone)
+    if undone:
+        params = tuple(sorted(lease.plan.params.items()))
+        todo = Todo(instance, _phase(case, instance), "action", f"Put back {instance}", lease.plan.action, params)
+        await effects.put_back(case, todo)
+    if lease.until <= now():
+        await _expire(case, instance, lease)
+
+
+def _phase(case: Case, instance: str) -> Phase:
+    return case.state.steps[instance].phase
+
+
+def action_of(case: Case, plan: Plan) -> type[Action]:
+    """Return the class that writes and verifies a plan."""
+    found = case.parts.steps[plan.action]
+    if not issubclass(found, Action):
+        raise TypeError(f"{plan.action} is no action")
+    return found
+
+
+async def _still(case: Case, action: type[Action], change: Change) -> bool:
+    current = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+    return canonical(current) == canonical(change.after)
+
+
+async def _note(case: Case, instance: str, lease: LeaseState, verdict: Verdict, undone: Sequence[Change]) -> None:
+    """Journal a verdict that is news; keep the time of one that is not."""
+    if undone and verdict.answer is Answer.ESTABLISHED:
+        verdict = verdict.model_copy(update={"answer": Answer.NOT_ESTABLISHED})
+    before = lease.verdict
+    news = before is None or before.answer is not verdict.answer or bool(undone)
+    widened = any(item not in case.state.widenings.values() for item in verdict.widen)
+    if news or widened:
+        body = {"instance": instance, "verdict": verdict.model_dump(mode="json"), "undone": [str(c) for c in undone]}
+        await case.record(Event("lease_checked", body))
+    await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)
+
+
+async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
+    clean = lease.verdict is not None and lease.verdict.answer is Answer.ESTABLISHED
+    if case.parts.policy.lease.at_expiry == "release" and clean and not lease.plan.irreversible:
+        matches = await definitions_match(case)
+        if matches:
+            wish = {"verb": "release", "actor": "mcp-soar", "nonce": f"expiry-{instance}-{iso(lease.until)}"}
+            body = {**wish, "accepted": True, "reason": "the lease ran out, and the policy ends it", "params": {"lease": instance}}
+            await case.record(Event("request", body))
+            return
+    length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
+    body = {"instance": instance, "until": iso(now() + timedelta(seconds=length)), "why": "it ran out and nobody released it"}
+    await case.record(Event("lease_extended", body))
+
+
+async def definitions_match(case: Case) -> bool:
+    """Ask the playbook's eradication checks whether what will come back is what was approved."""
+    playbook = case.playbook
+    if playbook is None:
+        return True
+    for step in playbook.phases[Phase.ERADICATE]:
+        if step.check is None:
+            continue
+        for server in case.state.servers:
+            entity = next(item for item in case.state.entities.values() if item.server == server)
+            check = effects.build(case, step.check, tuple(step.parameters(entity).items()))
+            try:
+                verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
+            except SoarError:
+                return False
+            if verdict.answer is not Answer.ESTABLISHED:
+                return False
+    return True
+
+
+# Release
+
+
+async def release(case: Case, todo: Todo) -> None:
+    """Give back exactly what a lease took, unless other incidents still hold it."""
+    lease = case.state.leases[todo.name]
+    try:
+        if lease.releasing is None and not await _intend_release(case, todo, lease):
+            return
+        await _restore(case, todo, case.state.leases[todo.name])
+    except (Stopped, LostClaim):
+        raise
+    except SoarError as exc:
+        await effects.failed(case, todo, exc)
+
+
+def restoring(lease: LeaseState, action: type[Action]) -> Plan:
+    """Return the plan that restores what the first intent of a lease found."""
+    if lease.plan.irreversible:
+        # Nothing comes back: ending the lease only ends the watch over it.
+        gone = tuple(change.model_copy(update={"before": change.after}) for change in lease.plan.changes)
+        return lease.plan.model_copy(update={"changes": gone, "irreversible": None, "summary": f"End: {lease.plan.summary}"})
+    changes = tuple(
+        change.model_copy(update={"before": lease.originals.get(change.grip, change.before)}) for change in lease.plan.changes
+    )
+    return action.inverse(lease.plan.model_copy(update={"changes": changes}))
+
+
+async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
+    """Ask the gate and freeze the release; return whether it may go on."""
+    parts, instance, state = case.parts, todo.name, case.state
+    wish = state.release_wanted(instance)
+    if wish is None:
+        return False
+    step = state.steps.get(todo.instance)
+    if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
+        why = "the approval was not given in time, which counts as no: it stays contained"
+        await case.record(Event("lapsed", {"instance": step.instance, "digest": step.plan.digest if step.plan else "", "why": why}))
+        return False
+    clean = wish.accept_changed or await definitions_match(case)
+    whole = restoring(lease, action_of(case, lease.plan))
+
+    async def work(tx: Tx) -> tuple[list[Event], bool]:
+        kept: list[str] = []
+        changes: list[Change] = []
+        for change in whole.changes:
+            others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
+            # The strictest of those that remain stays in force; all of our fields are stricter at their contained value.
+            if others:
+                kept.append(change.grip)
+                changes.append(change.model_copy(update={"after": change.before}))
+            else:
+                changes.append(change)
+        plan = whole.model_copy(update={"changes": tuple(changes)})
+        facts = Facts(
+            incident_class=state.incident_class,
+            severity=state.severity,
+            confidence=state.standing("").confidence,
+            authenticated=True,
+            confirmed=True,
+            purpose=Purpose.RELEASE,
+            requested_by=wish.actor,
+            approved_by=step.approved_by if step and step.plan and step.plan.digest == plan.digest else (),
+            clean=clean,
+        )
+        decision = decide(plan, parts.policy, facts, parts.world.inventory)
+        if decision.outcome is not Outcome.ALLOW:
+            return [_asked(case, todo, plan, decision, wish.actor, lease.epoch)], False
+        for change in plan.changes:
+            if change.grip not in kept:
+                # From here on the grip is wanted as it was: whoever wants to take it now waits until that is done.
+                await tx.hold(
+                    change.grip,
+                    incident=case.id,
+                    lease=instance,
+                    server=change.target.server or "",
+                    before=change.before,
+                    after=change.after,
+                )
+        body: dict[str, Any] = {
+            "instance": instance,
+            "release": todo.instance,
+            "phase": todo.phase.value,
+            "epoch": lease.epoch,
+            "plan": plan.model_dump(mode="json"),
+            "decision": decision.model_dump(mode="json"),
+            "key": effects.key_of(case.id, lease.epoch, plan),
+            "kept": kept,
+            "requested_by": wish.actor,
+        }
+        return [Event("release_intended", body)], True
+
+    return await case.transact(work)
+
+
+def _asked(case: Case, todo: Todo, plan: Plan, decision: Decision, requester: str, epoch: int) -> Event:
+    return Event(
+        "proposed",
+        {
+            "instance": todo.instance,
+            "phase": todo.phase.value,
+            "epoch": epoch,
+            "plan": plan.model_dump(mode="json"),
+            "reasons": list(decision.reasons),
+            "quorum": decision.quorum,
+            "expires_at": iso(now() + timedelta(seconds=case.parts.policy.approval.expires)),
+            "purpose": Purpose.RELEASE.value,
+            "requested_by": requester,
+            "differs": "",
+        },
+    )
+
+
+async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
+    plan = lease.releasing
+    if plan is None:
+        return
+    action = action_of(case, plan)
+    writes = await _write_back(case, action, plan, key=lease.release_key)
+    verdict: Verdict | None = None
+    if not lease.kept and not lease.plan.irreversible:
+        verdict = await _verify_released(case, action, plan)
+    body = {
+        "instance": todo.name,
+        "release": todo.instance,
+        "epoch": lease.epoch,
+        "writes": writes,
+        "kept": list(lease.kept),
+        "verdict": verdict.model_dump(mode="json") if verdict else None,
+    }
+
+    async def work(tx: Tx) -> tuple[list[Event], None]:
+        for change in plan.changes:
+            await tx.drop_hold(change.grip, case.id, todo.name)
+        await tx.unreserve(case.id, todo.name)
+        await tx.drop_watch(f"{case.id}/{todo.name}")
+        return [Event("released", body)], None
+
+    await case.transact(work)
+
+
+async def _verify_released(case: Case, action: type[Action], plan: Plan) -> Verdict:
+    verdict = await within(action.timeout * 3, action.verify_released(plan, case.parts.world), "verifying the release")
+    if verdict.answer is not Answer.ESTABLISHED:
+        seen = "; ".join(f"{finding.subject}: {finding.observed}" for finding in verdict.findings)
+        raise NotEstablished(f"what was given back does not answer yet: {seen}")
+    return verdict
+
+
+async def _write_back(case: Case, action: type[Action], plan: Plan, *, key: str) -> list[dict[str, str]]:
+    """Write what is not yet as it was; everything is compared before the first write."""
+    for change in plan.changes:
+        value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        current = canonical(value)
+        if current not in {canonical(change.before), canonical(change.after)}:
+            raise Drifted(f"{change.target}: {change.field} is {current.decode()}; the release knows only {change}")
+    writes: list[dict[str, str]] = []
+    for change in plan.changes:
+        await case.outlast(action.timeout)
+        # Read again: giving back one object (a gateway's entry) may have changed others (its tools).
+        value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        if canonical(value) != canonical(change.after):
+            await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
+            writes.append({"change": str(change), "at": iso(now())})
+    return writes

@@ -1,0 +1,78 @@
+"""Telling people, beside everything else: what is worth a page is journalled first, then delivered until it is."""
+
+from collections.abc import Iterator
+
+from flows.engine.case import Case
+from playbooks.errors import SoarError
+from playbooks.incident import Status
+from playbooks.journal import Event
+from playbooks.playbook import Notice
+from playbooks.projection import Incident
+
+EVERY = tuple(Notice)
+
+
+def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str, str]]:
+    """Yield the pages that there are to write: id, notice, text.
+
+    Args:
+        state: the incident.
+        wanted: what its playbook tells people of.
+    """
+    about = ", ".join(str(entity) for entity in state.entities.values()) or "something the inventory does not know"
+    what = f"{state.id} {state.incident_class} ({state.severity.label}): {about}"
+    if Notice.OPENED in wanted and "opened" not in state.noticed:
+        yield "opened", "opened", f"{what}. Opened." + (f" {state.triage}." if state.triage else "")
+    if Notice.AWAITING_APPROVAL in wanted:
+        for step in state.proposals:
+            digest = step.plan.digest if step.plan else ""
+            notice = f"awaiting_approval:{step.instance}:{digest[7:19]}"
+            if notice not in state.noticed and step.plan:
+                yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {'; '.join(step.reasons)}."
+    last = next((item for item in reversed(state.noticed) if item.split(":")[0] in {"contained", "not_established"}), "")
+    number = len(state.noticed)
+    if Notice.NOT_ESTABLISHED in wanted and state.status is Status.NOT_ESTABLISHED and not last.startswith("not_est"):
+        yield f"not_established:{number}", f"not_established:{number}", f"{what}. NOT contained: {_why(state)}."
+    if Notice.CONTAINED in wanted and state.status is Status.CONTAINED and not last.startswith("contained"):
+        yield f"contained:{number}", f"contained:{number}", f"{what}. Contained, and a probe confirmed it."
+    for instance, lease in state.leases.items():
+        undone = f"undone:{instance}:{lease.epoch}"
+        if lease.epoch > 1 and undone not in state.noticed:
+            yield undone, undone, f"{what}. Somebody undid {instance}; put back for the {lease.put_backs}. time."
+        released = f"released:{instance}"
+        if Notice.RELEASED in wanted and lease.released_at and released not in state.noticed:
+            yield released, released, f"{what}. {instance} was released by {lease.released_by}."
+    if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
+        yield "closed", "closed", f"{what}. Closed as {state.closed_as}."
+
+
+def _why(state: Incident) -> str:
+    for step in state.cuts:
+        if step.verdict and step.verdict.answer.value != "established":
+            bad = [f for f in step.verdict.findings if f.answer.value != "established"]
+            return "; ".join(f"{f.check} {f.subject}: {f.answer}" for f in bad[:3]) or step.verdict.answer.value
+        if step.message:
+            return step.message
+    return "see the timeline"
+
+
+async def tell(case: Case) -> None:
+    """Journal the pages that are due, then deliver those that nobody has been told of."""
+    wanted = case.playbook.notify if case.playbook else EVERY
+    pages = [Event("page", {"id": page, "notice": notice, "text": text[:4000]}) for page, notice, text in due(case.state, wanted)]
+    if pages:
+        await case.record(*pages)
+    for page, text in case.state.untold.items():
+        await _deliver(case, page, text)
+
+
+async def _deliver(case: Case, page: str, text: str) -> None:
+    for notifier in case.parts.notifiers:
+        try:
+            where = await notifier.tell(case.id, page, text)
+        except SoarError as exc:
+            body = {"page": page, "channel": notifier.name, "delivered": False, "detail": str(exc)[:500]}
+            await case.record(Event("told", body))
+            continue
+        await case.record(Event("told", {"page": page, "channel": notifier.name, "delivered": True, "detail": where}))
+        return

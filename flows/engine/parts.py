@@ -1,0 +1,96 @@
+"""What the engine works with, handed to it from outside: journal, connections, vault, and the rules people wrote."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from integrations.journal.store import Journal
+from integrations.siem.source import Sources
+from integrations.signing import PublicKey, SigningKey
+from integrations.vault import Vault
+from playbooks.action import Action, Capture, Check, World
+from playbooks.playbook import Playbook
+from playbooks.policy import Policy
+from playbooks.request import People
+from playbooks.taxonomy import IncidentClass
+
+T = TypeVar("T")
+
+Runner = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Runs one step under a title: directly, or as a Prefect task run."""
+
+
+async def direct(_title: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Run a step with nothing around it."""
+    await step()
+
+
+class Notifier(Protocol):
+    """A way to tell people."""
+
+    name: str
+
+    async def tell(self, incident: str, notice: str, text: str) -> str:
+        """Deliver a message and return where it went.
+
+        Raises:
+            SoarError: if it could not be delivered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things take, in seconds; tests shorten nothing that the engine's safety rests on.
+
+    Args:
+        claim: how long a claim lasts without being renewed.
+        fresh: for how long what a plan read need not be read again before the write.
+        write_retries: waits between attempts after an error that may pass.
+        verify_retries: waits between verifications that did not find the containment in force.
+        stopped: how often a stopped incident asks whether it may go on.
+    """
+
+    claim: float = 30.0
+    fresh: float = 1.0
+    write_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+    verify_retries: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
+    stopped: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the engine reaches.
+
+    Args:
+        name: this responder, as custody records and claims name it.
+        journal: the journal, opened with the signing key.
+        world: inventory and connections.
+        vault: where exhibits go.
+        bundles: the folder for sealed evidence bundles.
+        signer: the responder's key; bundles are signed with it.
+        keys: every responder's public key, by id.
+        policy: the gate's rules.
+        playbooks: by class.
+        steps: every action, capture and check, by name.
+        sources: the configured senders of alerts.
+        people: who may ask for what; read anew for each request.
+        notifiers: tried in order until one delivers.
+        timing: waits and time-outs.
+    """
+
+    name: str
+    journal: Journal
+    world: World
+    vault: Vault
+    bundles: Path
+    signer: SigningKey
+    keys: Mapping[str, PublicKey]
+    policy: Policy
+    playbooks: Mapping[IncidentClass, Playbook]
+    steps: Mapping[str, type[Action] | type[Capture] | type[Check]]
+    sources: Sources
+    people: Callable[[], People]
+    notifiers: tuple[Notifier, ...]
+    timing: Timing = Timing()

@@ -1,0 +1,155 @@
+"""The one loop: read the incident's journal, run what can run now, return when it is done or must wait."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from flows.engine import effects, evidence, leases, notices, schedule
+from flows.engine.case import Case, Stopped
+from flows.engine.parts import Parts, Runner, direct
+from flows.engine.schedule import Todo
+from integrations.journal.store import Claim, LostClaim
+from playbooks.errors import Misconfigured, SoarError
+from playbooks.incident import Phase
+from playbooks.strict import now
+
+LOG = logging.getLogger("mcp_soar.engine")
+STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
+    "action": effects.act,
+    "capture": evidence.capture,
+    "check": evidence.ask,
+    "raw": evidence.raw,
+    "release": leases.release,
+    "seal": evidence.seal,
+}
+LOOK = 1.0
+"""Seconds after which a running response looks whether others appended to its stream."""
+
+
+async def respond(
+    parts: Parts, claim: Claim, *, until: Phase, run: Runner = direct, case: Case | None = None, watching: bool = False
+) -> Case:
+    """Run everything of one claimed incident that can run now.
+
+    Args:
+        parts: what the engine works with.
+        claim: the incident's claim; it is kept alive, and stays the caller's to release.
+        until: the last phase that is wanted: `Phase.CUT` before any flow, `Phase.REVIEW` for all of it.
+        run: how a step is run.
+        case: the incident, if the caller has just read or opened it.
+        watching: verify the leases in force first, whether or not their time has come.
+
+    Returns:
+        The incident as it stands; `due` says when it has to be looked at again.
+
+    Raises:
+        LostClaim: if another responder has it now.
+        Tampered: if its journal is not as it was written.
+        Transient: if the journal does not answer.
+    """
+    case = case or await Case.take(parts, claim)
+    keeper = asyncio.create_task(_keep(case))
+    try:
+        if watching and not await stopped(case):
+            await leases.watch(case)
+            await _ask_again(case)
+        await _loop(case, until, run)
+        await notices.tell(case)
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SoarError):
+            await keeper
+    return case
+
+
+async def _keep(case: Case) -> None:
+    """Renew the claim while steps run."""
+    while True:
+        await asyncio.sleep(case.parts.timing.claim / 3)
+        await case.renew()
+
+
+async def _loop(case: Case, until: Phase, run: Runner) -> None:
+    running: dict[str, asyncio.Task[None]] = {}
+    try:
+        while True:
+            halted = await stopped(case)
+            todos = schedule.ready(
+                case.state,
+                case.playbook,
+                until=until,
+                now=now(),
+                stopped=halted,
+                retries=case.parts.timing.verify_retries,
+            )
+            for todo in todos:
+                if todo.instance not in running:
+                    running[todo.instance] = asyncio.create_task(_run(case, todo, run))
+            if not running:
+                return
+            done, _ = await asyncio.wait(running.values(), timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+            for instance in [name for name, task in running.items() if task in done]:
+                task = running.pop(instance)
+                with contextlib.suppress(Stopped):
+                    task.result()
+            await case.catch_up()
+    finally:
+        for task in running.values():
+            task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+
+
+async def _run(case: Case, todo: Todo, run: Runner) -> None:
+    await run(todo.title, lambda: STEPS[todo.kind](case, todo))
+
+
+async def stopped(case: Case) -> bool:
+    """Whether the kill switch is on for the incident; unreadable counts as on."""
+    try:
+        await case.check_stop()
+    except Stopped as exc:
+        LOG.warning("%s: %s", case.id, exc)
+        return True
+    return False
+
+
+async def _ask_again(case: Case) -> None:
+    """Ask the eradication checks that were not satisfied once more."""
+    if case.playbook is None:
+        return
+    for todo in schedule.unsatisfied(case.state, case.playbook):
+        await evidence.ask(case, todo)
+
+
+def due(case: Case, *, halted: bool) -> datetime | None:
+    """Return when an incident has to be looked at again if nothing happens meanwhile."""
+    timing = case.parts.timing
+    return schedule.next_due(
+        case.state,
+        now=now(),
+        watch_every=case.parts.world.inventory.watch_every,
+        stopped_wait=timing.stopped if halted else None,
+        retries=timing.verify_retries,
+    )
+
+
+def more(case: Case, until: Phase, *, halted: bool) -> bool:
+    """Whether there is something to run now in phases up to `until`."""
+    retries = case.parts.timing.verify_retries
+    todos = schedule.ready(case.state, case.playbook, until=until, now=now(), stopped=halted, retries=retries)
+    return next(iter(todos), None) is not None
+
+
+def check_steps(parts: Parts) -> None:
+    """Refuse to start with a playbook that names what nobody registered.
+
+    Raises:
+        Misconfigured: naming playbook, step and name.
+    """
+    for playbook in parts.playbooks.values():
+        steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
+        for step in steps:
+            if step.names and step.names not in parts.steps:
+                raise Misconfigured(f"step {step.id}: no {step.kind} is called {step.names!r}", file=f"{playbook.id}.yaml")

@@ -1,0 +1,260 @@
+"""Which steps of an incident can run now, and when it has to be looked at again. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import Resolved
+from playbooks.playbook import Playbook, Step, When
+from playbooks.projection import Incident, Progress, StepState, instance_of
+
+WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
+PHASES = tuple(Phase)
+ACTING = (Phase.FREEZE, Phase.CUT)
+"""The phases that run before any flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """One step that can run now.
+
+    Args:
+        instance: the step for one entity, its name in the journal.
+        phase: where it belongs.
+        kind: what to do: action, capture, check, raw (the alert itself as an exhibit), release, seal.
+        title: what it does to what, for people.
+        name: the registered action, capture or check.
+        params: its parameters.
+        lease: seconds that an action stays in force.
+        entity: key of the entity that it is about.
+    """
+
+    instance: str
+    phase: Phase
+    kind: str
+    title: str
+    name: str = ""
+    params: tuple[tuple[str, Any], ...] = ()
+    lease: float = 24 * 3600.0
+    entity: str = ""
+
+
+def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
+    """Return the incident's entities of a kind; every entity has its server too."""
+    if kind is EntityKind.SERVER:
+        return [Resolved(kind=kind, id=server, server=server) for server in state.servers]
+    return [entity for entity in state.entities.values() if entity.kind is kind]
+
+
+def ready(
+    state: Incident, playbook: Playbook | None, *, until: Phase, now: datetime, stopped: bool, retries: tuple[float, ...]
+) -> Iterator[Todo]:
+    """Yield the steps that can run now, in the order of a response.
+
+    Args:
+        state: the incident.
+        playbook: its class's; None if there is none, and then nothing is done to anything.
+        until: the last phase that is wanted.
+        now: the present moment.
+        stopped: the kill switch is on: captures go on, effects do not.
+        retries: waits between verifications that did not find a containment in force.
+    """
+    if state.frozen or state.closed_at:
+        return
+    if not stopped:
+        yield from _releases(state, now, retries)
+    if playbook is None or state.triage:
+        yield from _raw(state, until, now)
+        return
+    for phase in PHASES[: PHASES.index(until) + 1]:
+        todos = list(_phase(state, playbook, phase, now=now, retries=retries))
+        if phase is Phase.CAPTURE:
+            todos += _raw(state, until, now)
+        for todo in todos:
+            if not stopped or todo.kind in {"capture", "raw", "check"}:
+                yield todo
+        # The next phase starts when everything of this one was tried once: what waits for a person or for a retry
+        # holds up eradication and recovery only.
+        if any(_unattempted(state, todo) for todo in todos):
+            return
+        if phase is Phase.PRESERVE:
+            fresh = (len(state.exhibits), len(state.unavailable)) != state.sealed_of
+            if state.exhibits and fresh and _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
+                yield Todo("seal", phase, "seal", "Seal the evidence")
+            if not _settled(state):
+                return
+
+
+def _unattempted(state: Incident, todo: Todo) -> bool:
+    step = state.steps.get(todo.instance)
+    return step is None or step.progress in {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
+
+
+def _settled(state: Incident) -> bool:
+    """Whether eradication may begin: every cut holds, and nobody is being asked."""
+    return not state.proposals and all(step.progress is Progress.ESTABLISHED for step in state.cuts)
+
+
+def _raw(state: Incident, until: Phase, now: datetime) -> Iterator[Todo]:
+    if PHASES.index(until) < PHASES.index(Phase.CAPTURE):
+        return
+    for number, alert in enumerate(state.alerts):
+        instance = f"raw-alert@{alert.receipt}"
+        if _runnable(state.steps.get(instance), "raw", state, now=now, retries=()):
+            title = f"Keep alert {number + 1} from {alert.source} as it came"
+            yield Todo(instance, Phase.CAPTURE, "raw", title, name=alert.receipt)
+
+
+def _phase(
+    state: Incident, playbook: Playbook, phase: Phase, *, now: datetime, retries: tuple[float, ...]
+) -> Iterator[Todo]:
+    busy: set[str] = set()
+    for step in playbook.phases[phase]:
+        if step.kind == "task" or (step.when is When.LEAKING and not leaking(state)):
+            continue
+        for entity in entities_for(state, step.for_each):
+            todo = _todo(step, phase, entity)
+            # The list's order binds actions on the same target.
+            if step.kind == "action" and entity.key in busy:
+                continue
+            if _runnable(state.steps.get(todo.instance), step.kind, state, now=now, retries=retries):
+                busy.add(entity.key)
+                yield todo
+    if phase is Phase.CUT:
+        for instance, widening in state.widenings.items():
+            if _runnable(state.steps.get(instance), "action", state, now=now, retries=retries):
+                title = f"Widen: {widening.because}"
+                server = str(widening.params["server"])
+                home = Resolved(kind=EntityKind.SERVER, id=server, server=server)
+                params = tuple(sorted(widening.params.items()))
+                yield Todo(instance, phase, "action", title, widening.action, params, entity=home.key)
+
+
+def _todo(step: Step, phase: Phase, entity: Resolved) -> Todo:
+    params = tuple(sorted(step.parameters(entity).items()))
+    instance = instance_of(step.id, entity)
+    return Todo(instance, phase, step.kind, f"{step.id}: {entity}", step.names or "", params, step.lease, entity.key)
+
+
+def _runnable(
+    step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]
+) -> bool:
+    if step is None or step.progress in {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}:
+        return True
+    if kind == "seal" and step.progress is Progress.SEALED:
+        return True
+    if step.progress is Progress.RETRYING:
+        return step.retry_at is None or step.retry_at <= now
+    if step.progress is Progress.PROPOSED:
+        # A new alert may bring the confirmation that was missing: the gate is asked again.
+        news = state.alerted_at is not None and step.asked_at is not None and state.alerted_at > step.asked_at
+        return news or (step.expires_at is not None and step.expires_at <= now)
+    if step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+        if kind == "check":
+            return False
+        due = _verify_due(step, state, retries)
+        return due is not None and due <= now
+    return False
+
+
+def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) -> datetime | None:
+    """Return when an effect that is not in force is verified again; None when only the watch still does that."""
+    if step.settled_at is None:
+        return None
+    widened = [state.steps.get(name) for name in state.widenings if name != step.instance]
+    if any(w and w.progress is Progress.ESTABLISHED and w.settled_at and w.settled_at > step.settled_at for w in widened):
+        return step.settled_at
+    if step.attempt > len(retries):
+        return None
+    return step.settled_at + timedelta(seconds=retries[step.attempt - 1] if step.attempt else 0.0)
+
+
+def leaking(state: Incident) -> bool:
+    """Whether some cut of the incident was carried out, tried again, and does not hold."""
+    return any(
+        step.phase is Phase.CUT
+        and step.progress in {Progress.NOT_ESTABLISHED, Progress.FAILED}
+        and (step.attempt > 1 or step.progress is Progress.FAILED)
+        and not _being_widened(state)
+        for step in state.steps.values()
+        if step.action
+    )
+
+
+def _being_widened(state: Incident) -> bool:
+    steps = (state.steps.get(name) for name in state.widenings)
+    return any(step is None or step.progress in {Progress.INTENDED, Progress.WROTE} for step in steps)
+
+
+def _releases(state: Incident, now: datetime, retries: tuple[float, ...]) -> Iterator[Todo]:
+    # The last one taken goes first: a whole entry comes back before its single tools are judged.
+    for instance, lease in reversed(state.leases.items()):
+        if not lease.in_force:
+            continue
+        wanted = lease.releasing is not None or state.release_wanted(instance)
+        if wanted and _runnable(state.steps.get(release_of(instance)), "action", state, now=now, retries=retries):
+            yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
+            return
+
+
+def release_of(instance: str) -> str:
+    """Return the name of the step that releases a lease."""
+    return f"release-{instance}"
+
+
+def next_due(
+    state: Incident, *, now: datetime, watch_every: float, stopped_wait: float | None, retries: tuple[float, ...]
+) -> datetime | None:
+    """Return when the incident has to be looked at again without anything happening, None for never.
+
+    Args:
+        state: the incident.
+        now: the present moment.
+        watch_every: seconds between two verifications of a lease in force.
+        stopped_wait: seconds until a stopped incident asks again; None if it is not stopped.
+        retries: waits between verifications.
+    """
+    if state.frozen or state.closed_at:
+        return None
+    due: list[datetime] = []
+    if stopped_wait is not None:
+        due.append(now + timedelta(seconds=stopped_wait))
+    for step in state.steps.values():
+        if step.progress is Progress.RETRYING and step.retry_at:
+            due.append(step.retry_at)
+        elif step.progress is Progress.PROPOSED and step.expires_at:
+            due.append(step.expires_at)
+        elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN} and step.action:
+            again = _verify_due(step, state, retries)
+            due += [again] if again else []
+    if any(lease.in_force for lease in state.leases.values()):
+        due.append(now + timedelta(seconds=watch_every))
+        due += [lease.until for lease in state.leases.values() if lease.in_force]
+    if state.untold:
+        due.append(now + timedelta(seconds=30))
+    return min(due, default=None)
+
+
+def watched(state: Incident) -> list[str]:
+    """Return the leases that are in force and were established once: those that the watch asks about."""
+    return [
+        instance
+        for instance, lease in state.leases.items()
+        if lease.in_force
+        and lease.releasing is None
+        and state.steps[instance].progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
+    ]
+
+
+def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
+    """Yield the checks that were asked and not answered `established`; the watch asks them again."""
+    for phase, step in playbook.steps():
+        if step.check is None:
+            continue
+        for entity in entities_for(state, step.for_each):
+            todo = _todo(step, phase, entity)
+            asked = state.steps.get(todo.instance)
+            if asked and asked.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+                yield todo

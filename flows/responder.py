@@ -1,0 +1,212 @@
+"""The responder: the only part that acts. It claims runnable incidents, cuts, and hands what is left to a flow.
+
+Any number of responders on any machines share one journal. Each is one process with one event loop; nothing here
+blocks it. Cuts of all incidents come before any flow, and never wait for a flow's slot.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from flows.engine.case import PREFIX, Case
+from flows.engine.intake import CUT, FLOW, Opened, intake
+from flows.engine.parts import Parts
+from flows.engine.response import check_steps, due, more, respond, stopped
+from integrations.journal.store import Claim, LostClaim, Tampered, Tx
+from playbooks.errors import SoarError, Transient
+from playbooks.incident import Phase
+from playbooks.journal import SYSTEM, Event
+from playbooks.strict import now
+
+LOG = logging.getLogger("mcp_soar.responder")
+
+FlowStarter = Callable[[Parts, Claim], Awaitable[Case]]
+"""Runs the rest of an incident as a flow that people can watch, and returns how it stands."""
+
+SWEEP = 1.0
+"""Seconds between two looks at the queue when nobody pokes."""
+
+AT_ONCE = 200
+"""Incidents that are cut side by side; what really limits is each gateway's connection pool."""
+
+
+async def direct_flow(parts: Parts, claim: Claim) -> Case:
+    """Run the rest of an incident with nothing to watch it in."""
+    return await respond(parts, claim, until=Phase.REVIEW)
+
+
+class Responder:
+    """One responder.
+
+    Args:
+        parts: what the engine works with.
+        flow: runs what comes after the cuts.
+        flows: how many flows at a time.
+        reload: returns other parts when a configuration file changed, None while it has not.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        flow: FlowStarter = direct_flow,
+        flows: int = 2,
+        reload: Callable[[], Parts | None] | None = None,
+    ) -> None:
+        check_steps(parts)
+        self.parts = parts
+        self._flow = flow
+        self._flows = flows
+        self._reload = reload
+        self._cutting: set[asyncio.Task[None]] = set()
+        self._flowing: set[asyncio.Task[None]] = set()
+        self._due: list[float] = []
+        self._watched: dict[str, float] = {}
+        self._poked = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; then finish the step in hand and give the claims back."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                try:
+                    async with self.parts.journal.listen() as wait:
+                        await self._serve(wait, stop, stopping)
+                except Transient as exc:
+                    LOG.warning("the journal does not answer, trying again: %s", exc)
+                    await asyncio.wait({stopping}, timeout=SWEEP)
+        finally:
+            stopping.cancel()
+            await self._finish()
+
+    async def _serve(
+        self, wait: Callable[[float], Awaitable[bool]], stop: asyncio.Event, stopping: "asyncio.Task[bool]"
+    ) -> None:
+        while not stop.is_set():
+            await self.sweep()
+            waiting = asyncio.ensure_future(wait(self._patience()))
+            poked = asyncio.create_task(self._poked.wait())
+            await asyncio.wait({waiting, stopping, poked}, return_when=asyncio.FIRST_COMPLETED)
+            self._poked.clear()
+            poked.cancel()
+            if not waiting.done():
+                waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+
+    def _patience(self) -> float:
+        moment = time.time()
+        while self._due and self._due[0] <= moment:
+            heapq.heappop(self._due)
+            return 0.0
+        return min(SWEEP, self._due[0] - moment) if self._due else SWEEP
+
+    async def sweep(self) -> None:
+        """Take in what waits in the inbox, then start everything that can run."""
+        if self._reload is not None and (parts := self._reload()) is not None:
+            LOG.info("the inventory changed")
+            self.parts = parts
+        for opened in await intake(self.parts):
+            self._start(self._cutting, self._cut(opened.claim, opened))
+        room = AT_ONCE - len(self._cutting)
+        if room > 0:
+            for claim in await self._claim(CUT, room):
+                self._start(self._cutting, self._cut(claim, None))
+        # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
+        if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
+            for claim in await self._claim(FLOW, slots):
+                self._start(self._flowing, self._rest(claim))
+
+    async def _claim(self, lane: str, limit: int) -> list[Claim]:
+        seconds = self.parts.timing.claim
+        return await self.parts.journal.claim(self.parts.name, lane=lane, limit=limit, seconds=seconds)
+
+    def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        group.add(task)
+        task.add_done_callback(group.discard)
+        # What comes next may depend on what just ended: a flow's slot, the last cut.
+        task.add_done_callback(lambda _: self._poked.set())
+
+    async def _cut(self, claim: Claim, opened: Opened | None) -> None:
+        async def work() -> Case:
+            parts = self.parts
+            case = Case(parts, claim, opened.state) if opened else await Case.take(parts, claim)
+            return await respond(parts, claim, until=Phase.CUT, case=case, watching=self._watch_due(case))
+
+        await self._held(claim, work)
+
+    async def _rest(self, claim: Claim) -> None:
+        await self._held(claim, lambda: self._flow(self.parts, claim))
+
+    def _watch_due(self, case: Case) -> bool:
+        """Whether the incident's leases have to be verified now; a new responder does so at once."""
+        if not any(lease.in_force for lease in case.state.leases.values()):
+            return False
+        every, moment = self.parts.world.inventory.watch_every, time.monotonic()
+        if moment - self._watched.get(case.id, -every) < every * 0.9:
+            return False
+        self._watched[case.id] = moment
+        return True
+
+    async def _held(self, claim: Claim, work: Callable[[], Awaitable[Case]]) -> None:
+        """Work on a claimed incident, and give the claim back with the time at which it runs next."""
+        journal = self.parts.journal
+        try:
+            case = await work()
+            halted = await stopped(case)
+            at: datetime | None = now()
+            if more(case, Phase.CUT, halted=halted):
+                lane = CUT
+            elif more(case, Phase.REVIEW, halted=halted):
+                lane = FLOW
+            else:
+                lane, at = CUT, due(case, halted=halted)
+            await journal.release(case.claim, runnable_at=at, lane=lane)
+            if at is not None:
+                heapq.heappush(self._due, at.timestamp())
+        except LostClaim as exc:
+            LOG.info("%s", exc)
+        except Tampered as exc:
+            await self._freeze(claim, str(exc))
+        except Transient as exc:
+            # The claim runs out by itself, and whoever takes it then finishes what is on record.
+            LOG.warning("%s: %s", claim.stream, exc)
+        except SoarError as exc:
+            LOG.exception("%s could not go on", claim.stream)
+            await self._set_back(claim, exc)
+        except Exception as exc:  # a bug of ours must not take the other incidents along
+            LOG.exception("%s could not go on", claim.stream)
+            await self._set_back(claim, exc)
+
+    async def _set_back(self, claim: Claim, exc: Exception) -> None:
+        body = {"incident": claim.stream.removeprefix(PREFIX), "error": type(exc).__name__, "message": str(exc)[:2000]}
+        with contextlib.suppress(SoarError):
+            await self.parts.journal.append(SYSTEM, [Event("fault", body)])
+            await self.parts.journal.release(claim, runnable_at=now().timestamp() + 30.0, lane=CUT)
+
+    async def _freeze(self, claim: Claim, why: str) -> None:
+        """Leave a tampered incident to a person; everything else goes on."""
+        LOG.error("%s is frozen: %s", claim.stream, why)
+
+        async def unit(tx: Tx) -> None:
+            await tx.freeze(claim.stream, why)
+            body = {"incident": claim.stream.removeprefix(PREFIX), "reason": why}
+            await tx.append(SYSTEM, [Event("frozen", body)])
+
+        with contextlib.suppress(Transient):
+            await self.parts.journal.submit(unit)
+        for notifier in self.parts.notifiers:
+            with contextlib.suppress(SoarError):
+                await notifier.tell(claim.stream.removeprefix(PREFIX), "frozen", f"its journal was changed: {why}")
+
+    async def _finish(self) -> None:
+        tasks = [*self._cutting, *self._flowing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

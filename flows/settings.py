@@ -1,0 +1,253 @@
+"""The configuration folder: what is in it, and everything of it read and checked before anything starts.
+
+    mcp-soar.yaml    where things are kept and served; every field has a default
+    inventory.yaml   gateways, servers, principals
+    pins.yaml        approved definitions, written by `mcp-soar pins approve`
+    sources.yaml     who may send alerts
+    policy.yaml      the gate's rules
+    people.yaml      who may ask for what, written by `mcp-soar enroll`
+    playbooks/       playbooks that replace shipped ones, optional
+    keys/            this responder's signing key; keys of people who keep theirs here
+    state/           journal, vault, bundles on the embedded defaults
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from integrations.siem.source import Sources
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Inventory, Pins, Secret
+from playbooks.playbook import Playbook, parse, shipped
+from playbooks.policy import Policy
+from playbooks.request import People
+from playbooks.strict import Name, Slug, Strict, parse_yaml
+from playbooks.taxonomy import IncidentClass
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Journal(Strict):
+    """Where the journal is kept.
+
+    Args:
+        url: `sqlite:///state/journal.db` (from this folder) or `postgresql://user@host/name`.
+        password: of the database user, for PostgreSQL.
+    """
+
+    url: str = "sqlite:///state/journal.db"
+    password: Secret | None = None
+
+
+class Receiver(Strict):
+    """Where alerts arrive.
+
+    Args:
+        host: address to listen on; off loopback it needs a certificate.
+        port: to listen on; 0 takes a free one.
+        certificate: PEM file, for TLS.
+        key: its private key, PEM.
+    """
+
+    host: Name = "127.0.0.1"
+    port: int = Field(default=8765, ge=0, le=65535)
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def tls(self) -> bool:
+        """Whether it serves TLS."""
+        return self.certificate is not None
+
+
+class Prefect(Strict):
+    """Where people watch.
+
+    Args:
+        api: address of a Prefect server's API; without one `up` starts its own on loopback.
+        port: of that one; 0 takes a free one.
+        auth: user:password of the API; generated for our own.
+        concurrency: flow runs at a time; 2 is what SQLite bears.
+    """
+
+    api: str | None = None
+    port: int = Field(default=4200, ge=0, le=65535)
+    auth: Secret | None = None
+    concurrency: int = Field(default=2, ge=1, le=64)
+
+
+class Vault(Strict):
+    """Where evidence is kept.
+
+    Args:
+        path: the folder for exhibits.
+        bundles: the folder for sealed bundles.
+        reserve: bytes on the disk that evidence leaves free, for the journal.
+    """
+
+    path: Path = Path("state/vault")
+    bundles: Path = Path("state/bundles")
+    reserve: int = Field(default=256 * 1024 * 1024, ge=0)
+
+
+class Settings(Strict):
+    """The whole of `mcp-soar.yaml`.
+
+    Args:
+        version: of this format.
+        responder: this machine's name in claims and custody records.
+        key: the responder's private signing key.
+        responders: public keys of all responders there are or were, by file.
+        journal: the journal.
+        vault: the evidence.
+        receiver: where alerts arrive.
+        prefect: where people watch.
+    """
+
+    version: Literal[1] = 1
+    responder: Slug = "responder-1"
+    key: Path = Path("keys/responder.key")
+    responders: tuple[Path, ...] = (Path("keys/responder.pub"),)
+    journal: Journal = Journal()
+    vault: Vault = Vault()
+    receiver: Receiver = Receiver()
+    prefect: Prefect = Prefect()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration folder, read and checked.
+
+    Args:
+        folder: where it is.
+        settings: of the installation.
+        inventory: with its pins.
+        sources: who may send alerts.
+        policy: the gate's rules.
+        playbooks: by class, those of the folder instead of the shipped ones.
+    """
+
+    folder: Path
+    settings: Settings
+    inventory: Inventory
+    sources: Sources
+    policy: Policy
+    playbooks: Mapping[IncidentClass, Playbook] = field(default_factory=dict)
+
+    def path(self, relative: Path) -> Path:
+        """Return a path of the settings, taken from the folder."""
+        return relative if relative.is_absolute() else self.folder / relative
+
+    def people(self) -> People:
+        """Read who is enrolled now."""
+        return _read(self.folder, "people.yaml", People, optional=True) or People()
+
+    @property
+    def journal_url(self) -> str:
+        """The journal's address, a SQLite path taken from the folder."""
+        url = self.settings.journal.url
+        scheme, _, path = url.partition(":///")
+        if scheme.startswith("sqlite") and not path.startswith("/"):
+            return f"{scheme}:///{(self.folder / path).resolve()}"
+        return url
+
+
+def read(folder: Path) -> Configuration:
+    """Read a configuration folder.
+
+    Args:
+        folder: made by `mcp-soar init`.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    if not folder.is_dir():
+        raise Misconfigured("there is no such folder; `mcp-soar init` makes one", file=str(folder))
+    settings = _read(folder, "mcp-soar.yaml", Settings, optional=True) or Settings()
+    receiver = settings.receiver
+    if receiver.host not in LOOPBACK and not receiver.tls:
+        raise Misconfigured(
+            f"{receiver.host} can be reached from elsewhere: give a certificate and a key, or listen on 127.0.0.1",
+            file=str(folder / "mcp-soar.yaml"),
+            field="receiver.host",
+        )
+    return Configuration(
+        folder=folder,
+        settings=settings,
+        inventory=read_inventory(folder),
+        sources=_read(folder, "sources.yaml", Sources, optional=True) or Sources(version=1),
+        policy=_read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1),
+        playbooks=_playbooks(folder),
+    )
+
+
+def read_inventory(folder: Path) -> Inventory:
+    """Read the inventory with its pins.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    inventory = _read(folder, "inventory.yaml", Inventory)
+    if inventory is None:  # it is not optional; for the type checker
+        raise Misconfigured("is missing", file=str(folder / "inventory.yaml"))
+    pins = _read(folder, "pins.yaml", Pins, optional=True) or Pins()
+    strangers = sorted(set(pins.servers) - set(inventory.servers))
+    if strangers:
+        raise Misconfigured(
+            f"pins for servers that inventory.yaml does not have: {', '.join(strangers)}",
+            file=str(folder / "pins.yaml"),
+            field="servers",
+        )
+    return inventory.model_copy(update={"pins": pins})
+
+
+def _playbooks(folder: Path) -> dict[IncidentClass, Playbook]:
+    playbooks = shipped()
+    for file in sorted((folder / "playbooks").glob("*.yaml")):
+        if file.name.endswith(".drill.yaml"):
+            continue
+        playbook = parse(_text(file), file=str(file))
+        playbooks[playbook.class_] = playbook
+    return playbooks
+
+
+def _read(folder: Path, name: str, model: type[M], *, optional: bool = False) -> M | None:
+    file = folder / name
+    if not file.exists():
+        if optional:
+            return None
+        raise Misconfigured("is missing; `mcp-soar init` writes one to start from", file=str(file))
+    return _rooted(parse_yaml(model, _text(file), file=str(file)), folder)
+
+
+def _rooted(value: T, folder: Path) -> T:
+    """Return a value in which the file of every secret is taken from the folder, not from where the process was started."""
+    if isinstance(value, Secret):
+        if value.file is None or Path(value.file).expanduser().is_absolute():
+            return value
+        return value.model_copy(update={"file": str(folder.resolve() / value.file)})
+    if isinstance(value, BaseModel):
+        changed = {name: _rooted(getattr(value, name), folder) for name in type(value).model_fields}
+        return value.model_copy(update={name: new for name, new in changed.items() if new is not getattr(value, name)})
+    if isinstance(value, tuple):
+        items = tuple(_rooted(item, folder) for item in value)
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items  # type: ignore[return-value]
+    if isinstance(value, dict):
+        entries = {key: _rooted(item, folder) for key, item in value.items()}
+        return value if all(entries[key] is value[key] for key in value) else entries  # type: ignore[return-value]
+    return value
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise Misconfigured(f"cannot be read: {exc.strerror}", file=str(file)) from exc
+    except UnicodeDecodeError as exc:
+        raise Misconfigured("is not UTF-8 text", file=str(file)) from exc

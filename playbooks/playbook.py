@@ -1,0 +1,202 @@
+"""What to do about one class of incident: phases, and in each an ordered list of steps that name actions.
+
+There is no expression language. A step runs once for each entity of its kind, its parameters are literals or typed
+fields of that entity, and what must branch is Python inside the action.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cached_property
+from importlib import resources
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from playbooks.errors import Misconfigured
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import Resolved
+from playbooks.strict import Digest, JsonField, Line, Seconds, Slug, Strict, digest, parse_yaml
+from playbooks.taxonomy import IncidentClass
+
+
+class Source(StrEnum):
+    """The fields of an incident that a parameter can be bound to."""
+
+    ENTITY = "entity.id"
+    ENTITY_SERVER = "entity.server"
+    ENTITY_PRINCIPAL = "entity.principal"
+
+
+class Bound(Strict):
+    """A parameter that takes its value from the entity that the step runs for."""
+
+    from_: Source = Field(alias="from")
+
+
+def _binding(value: object) -> object:
+    # In YAML a parameter reads `server: {from: entity.server}`; anything else is a literal.
+    return Bound.model_validate(value) if isinstance(value, dict) and set(value) == {"from"} else value
+
+
+Parameter = Annotated[Bound | JsonField, BeforeValidator(_binding)]
+
+
+class When(StrEnum):
+    """The one question that a step may ask before it runs."""
+
+    ALWAYS = "always"
+    LEAKING = "leaking"
+
+
+class Step(Strict):
+    """One step of a phase; exactly one of `action`, `capture`, `check`, `task`.
+
+    Args:
+        id: its name in this playbook.
+        action: a registered action that changes something.
+        capture: a registered capture that makes an exhibit.
+        check: a registered check that asks something.
+        task: what a person does; it blocks nothing and is shown as open.
+        until: what ends a task.
+        for_each: the kind of entity that it runs for, once each.
+        with_: its parameters.
+        when: `leaking` runs it only while a cut of this incident does not hold.
+        lease: how long an action stays in force before it is extended and paged.
+        why: one sentence for the people who review it.
+    """
+
+    id: Slug
+    action: Slug | None = None
+    capture: Slug | None = None
+    check: Slug | None = None
+    task: Line | None = None
+    until: Literal["released", "closed"] | None = None
+    for_each: EntityKind = Field(default=EntityKind.SERVER, alias="for")
+    with_: dict[Slug, Parameter] = Field(default_factory=dict, alias="with")
+    when: When = When.ALWAYS
+    lease: Seconds = 24 * 3600.0
+    why: Line
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [kind for kind in ("action", "capture", "check", "task") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            message = f"step {self.id}: write exactly one of action, capture, check, task (it has {kinds or 'none'})"
+            raise ValueError(message)
+        if (self.task is None) != (self.until is None):
+            message = f"step {self.id}: a task, and only a task, says `until: released` or `until: closed`"
+            raise ValueError(message)
+        return self
+
+    @property
+    def names(self) -> str | None:
+        """The registered name that it refers to, None for a task."""
+        return self.action or self.capture or self.check
+
+    @property
+    def kind(self) -> Literal["action", "capture", "check", "task"]:
+        """Which of the four it is."""
+        if self.action:
+            return "action"
+        if self.capture:
+            return "capture"
+        return "check" if self.check else "task"
+
+    def parameters(self, entity: Resolved) -> dict[str, Any]:
+        """Return the step's parameters for one entity."""
+        values = {Source.ENTITY: entity.id, Source.ENTITY_SERVER: entity.server, Source.ENTITY_PRINCIPAL: entity.principal}
+        return {name: values[value.from_] if isinstance(value, Bound) else value for name, value in self.with_.items()}
+
+
+class Goals(Strict):
+    """How fast it ought to be; shown beside what was measured."""
+
+    first_effect: Seconds
+    verified: Seconds
+
+
+class Notice(StrEnum):
+    """The moments that the notification track tells people of."""
+
+    OPENED = "opened"
+    AWAITING_APPROVAL = "awaiting_approval"
+    CONTAINED = "contained"
+    NOT_ESTABLISHED = "not_established"
+    RELEASED = "released"
+    CLOSED = "closed"
+
+
+class Playbook(Strict):
+    """The response to one class.
+
+    Args:
+        version: of this format.
+        id: its name, and its file's.
+        class_: the class of the taxonomy that it answers.
+        title: one line.
+        summary: what it does, in plain sentences.
+        goals: how fast it ought to be.
+        contain_first: why volatile evidence may be lost to a cut, if that was decided.
+        confirm: checks whose `established` confirms an alert by something of our own.
+        phases: the steps, by phase, in order.
+        notify: what people are told, beside all of it.
+    """
+
+    version: Literal[1]
+    id: Slug
+    class_: IncidentClass = Field(alias="class")
+    title: Line
+    summary: Line
+    goals: Goals
+    contain_first: Line | None = None
+    confirm: tuple[Step, ...] = ()
+    phases: dict[Phase, tuple[Step, ...]]
+    notify: tuple[Notice, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = [phase.value for phase in Phase if phase not in self.phases]
+        if missing:
+            message = f"phases: write every phase, an empty one as []; missing: {missing}"
+            raise ValueError(message)
+        ids = [step.id for _, step in self.steps()] + [step.id for step in self.confirm]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            message = f"step ids must be unique in a playbook; given twice: {twice}"
+            raise ValueError(message)
+        if any(step.check is None for step in self.confirm):
+            message = "confirm: only checks can confirm"
+            raise ValueError(message)
+        return self
+
+    def steps(self) -> Iterator[tuple[Phase, Step]]:
+        """Yield every step with its phase, in the order of a response."""
+        for phase in Phase:
+            for step in self.phases.get(phase, ()):
+                yield phase, step
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What an incident records, to end with the playbook that it began with."""
+        return digest(self.model_dump(mode="json", by_alias=True))
+
+
+def parse(text: str, *, file: str) -> Playbook:
+    """Read a playbook's YAML.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    return parse_yaml(Playbook, text, file=file)
+
+
+def shipped() -> dict[IncidentClass, Playbook]:
+    """Return the playbooks that come with the product, by class."""
+    found: dict[IncidentClass, Playbook] = {}
+    for item in sorted(resources.files("playbooks").joinpath("catalog").iterdir(), key=lambda entry: entry.name):
+        if item.name.endswith(".yaml") and not item.name.endswith(".drill.yaml"):
+            playbook = parse(item.read_text(encoding="utf-8"), file=f"playbooks/catalog/{item.name}")
+            if playbook.class_ in found:
+                raise Misconfigured(f"two playbooks answer class {playbook.class_}", file=item.name)
+            found[playbook.class_] = playbook
+    return found

@@ -1,0 +1,353 @@
+"""The gate: what may be done at once, what needs people, and what is never done. A pure function, on by default.
+
+It fails closed: what it does not know, it denies; what it is not sure of, it hands to a person. Every reason is given,
+not only the first, so that a person sees the whole of what stands against a plan.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from math import ceil
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from playbooks.incident import Confidence, Severity
+from playbooks.inventory import Inventory, PinKind
+from playbooks.plan import Plan, Radius
+from playbooks.strict import Digest, Line, Name, Seconds, Slug, Strict
+from playbooks.taxonomy import IncidentClass
+
+
+def _by_name(enum: type[Severity] | type[Confidence] | type[Radius]) -> BeforeValidator:
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            if value.upper() not in enum.__members__:
+                message = f"is not one of {', '.join(name.lower() for name in enum.__members__)}"
+                raise ValueError(message)
+            return enum[value.upper()]
+        return value
+
+    return BeforeValidator(read)
+
+
+SeverityName = Annotated[Severity, _by_name(Severity)]
+ConfidenceName = Annotated[Confidence, _by_name(Confidence)]
+RadiusName = Annotated[Radius, _by_name(Radius)]
+
+
+class Mode(StrEnum):
+    """What a class's effects may do without a person."""
+
+    AUTOMATIC = "automatic"
+    APPROVE = "approve"
+
+
+class Tier(Strict):
+    """A pair that suffices: this much confidence at this severity or worse."""
+
+    confidence: ConfidenceName
+    severity: SeverityName
+
+
+class Cap(Strict):
+    """How much may be contained by automatic decisions at one time.
+
+    Args:
+        count: objects, over all incidents.
+        percent: of the inventory's objects of that kind; one is always within it.
+    """
+
+    count: int = Field(ge=0)
+    percent: float = Field(ge=0, le=100)
+
+
+class Spacing(Strict):
+    """How fast automatic effects may follow one another, over all incidents."""
+
+    at_most: int = Field(ge=1)
+    within: Seconds
+
+
+class Approval(Strict):
+    """What an approval must look like.
+
+    Args:
+        quorum: people needed, by the plan's radius.
+        roles: any of these roles may approve.
+        expires: time to decide; after it the answer is no, and somebody is paged.
+    """
+
+    quorum: dict[RadiusName, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=lambda: {Radius.TOKEN: 1, Radius.TOOL: 1, Radius.PRINCIPAL: 1, Radius.SERVER: 1, Radius.FLEET: 2}
+    )
+    roles: tuple[Slug, ...] = ("approver",)
+    expires: Seconds = 900.0
+
+    def needed(self, radius: Radius) -> int:
+        """Return how many people a plan of this radius needs; never fewer than a narrower one."""
+        return max((count for known, count in self.quorum.items() if known <= radius), default=1)
+
+
+class Lease(Strict):
+    """How a containment in force ends.
+
+    Args:
+        at_expiry: `extend` (and page), or `release` where the last verification was clean.
+        put_backs: how often what somebody undid is put back without asking.
+    """
+
+    at_expiry: Literal["extend", "release"] = "extend"
+    put_backs: int = Field(default=3, ge=0)
+
+
+class Release(Strict):
+    """What a release needs beyond one responder's signed request.
+
+    Args:
+        second_person_from: from this radius on another person has to agree.
+        roles: any of these roles may release.
+    """
+
+    second_person_from: RadiusName = Radius.PRINCIPAL
+    roles: tuple[Slug, ...] = ("responder", "approver")
+
+
+def _shipped_modes() -> dict[IncidentClass, Mode]:
+    # Only this class ships automatic: its cut is one tool, reversible, and confirmed by a pin of our own.
+    return {IncidentClass.TOOL_POISONING: Mode.AUTOMATIC}
+
+
+class Policy(Strict):
+    """What the gate goes by. The defaults are what ships.
+
+    Args:
+        version: of this format.
+        classes: mode by class; a class that is not named needs people.
+        automatic_up_to: the widest radius that is ever automatic.
+        tiers: pairs of confidence and severity of which one has to be met.
+        caps: how much may be contained automatically at one time, by radius.
+        spacing: how fast automatic effects may follow one another.
+        approval: what an approval must look like.
+        lease: how a containment ends.
+        release: what a release needs.
+    """
+
+    version: Literal[1]
+    classes: dict[IncidentClass, Mode] = Field(default_factory=_shipped_modes)
+    automatic_up_to: RadiusName = Radius.TOOL
+    tiers: tuple[Tier, ...] = (
+        Tier(confidence=Confidence.HIGH, severity=Severity.MEDIUM),
+        Tier(confidence=Confidence.MEDIUM, severity=Severity.HIGH),
+        Tier(confidence=Confidence.LOW, severity=Severity.CRITICAL),
+    )
+    caps: dict[RadiusName, Cap] = Field(
+        default_factory=lambda: {Radius.TOKEN: Cap(count=5, percent=20), Radius.TOOL: Cap(count=5, percent=20)}
+    )
+    spacing: Spacing = Spacing(at_most=10, within=60.0)
+    approval: Approval = Approval()
+    lease: Lease = Lease()
+    release: Release = Release()
+
+    @model_validator(mode="after")
+    def _no_automatic_fleet(self) -> Self:
+        if self.automatic_up_to is Radius.FLEET:
+            message = "automatic_up_to: a whole fleet is never contained without a person; write server or narrower"
+            raise ValueError(message)
+        return self
+
+
+class Purpose(StrEnum):
+    """Why an effect is wanted."""
+
+    CONTAIN = "contain"
+    PUT_BACK = "put_back"
+    RELEASE = "release"
+
+
+class Facts(Strict):
+    """What is known of the incident when the gate is asked.
+
+    Args:
+        incident_class: its class.
+        severity: the worst of its alerts.
+        confidence: of its best authenticated source, by configuration.
+        authenticated: some alert of it came from an authenticated source, or a person started it with a signed request.
+        confirmed: a check of ours or a second authenticated source agrees.
+        purpose: contain, put back, release.
+        put_backs: how often this lease was put back already.
+        requested_by: the person whose signed request asks for the effect, None if the machine does.
+        approved_by: people whose unexpired signed approval names this plan's digest.
+        clean: for a release: every definition equals its approved pin, or a person accepted the difference.
+    """
+
+    incident_class: IncidentClass
+    severity: SeverityName
+    confidence: ConfidenceName
+    authenticated: bool
+    confirmed: bool
+    purpose: Purpose = Purpose.CONTAIN
+    put_backs: int = 0
+    requested_by: Name | None = None
+    approved_by: tuple[Name, ...] = ()
+    clean: bool = True
+
+
+class Reservation(Strict):
+    """One target that an automatic decision of any incident touches, or has touched while its lease lasts.
+
+    Args:
+        incident: whose.
+        target: the target's key.
+        radius: of the plan.
+        age: seconds since it was reserved.
+    """
+
+    incident: Slug
+    target: Line
+    radius: RadiusName
+    age: float
+
+
+class Outcome(StrEnum):
+    """The gate's answer."""
+
+    ALLOW = "allow"
+    NEEDS_APPROVAL = "needs_approval"
+    DENY = "deny"
+
+    @property
+    def rank(self) -> int:
+        """How strict it is; larger is stricter."""
+        return (Outcome.ALLOW, Outcome.NEEDS_APPROVAL, Outcome.DENY).index(self)
+
+
+class Decision(Strict):
+    """The gate's answer with all of its reasons.
+
+    Args:
+        outcome: allow, needs approval, deny.
+        reasons: what stands against the plan, or why nothing does.
+        digest: the plan that was judged.
+        quorum: people needed, if people are.
+        automatic: no person took part; it counts against the caps.
+    """
+
+    outcome: Outcome
+    reasons: tuple[Line, ...]
+    digest: Digest
+    quorum: int = 0
+    automatic: bool = False
+
+
+def decide(
+    plan: Plan, policy: Policy, facts: Facts, inventory: Inventory, reserved: Iterable[Reservation] = ()
+) -> Decision:
+    """Return whether a plan may be carried out now.
+
+    Args:
+        plan: the frozen plan.
+        policy: the rules.
+        facts: what is known of the incident.
+        inventory: what exists, and what of it is protected.
+        reserved: what automatic decisions hold already, over all incidents.
+    """
+    denied = list(_never(plan, facts, inventory))
+    if denied:
+        return Decision(outcome=Outcome.DENY, reasons=tuple(denied), digest=plan.digest)
+    against = list(_release_needs(plan, policy, facts) if facts.purpose is Purpose.RELEASE else _contain_needs(plan, policy, facts, inventory))
+    if facts.purpose is Purpose.CONTAIN and not against:
+        against = list(_too_much(plan, policy, inventory, tuple(reserved)))
+    if not against:
+        automatic = facts.purpose is not Purpose.RELEASE
+        reason = "a responder's signed request" if facts.requested_by else "within the policy's automatic limits"
+        return Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest, automatic=automatic)
+    quorum = policy.approval.needed(plan.radius)
+    # Whoever asked for it does not count among those who agree.
+    agreed = {who for who in facts.approved_by if who != facts.requested_by}
+    if len(agreed) >= quorum:
+        return Decision(outcome=Outcome.ALLOW, reasons=(f"approved by {', '.join(sorted(agreed))}",), digest=plan.digest)
+    return Decision(outcome=Outcome.NEEDS_APPROVAL, reasons=tuple(against), digest=plan.digest, quorum=quorum)
+
+
+def _never(plan: Plan, facts: Facts, inventory: Inventory) -> Iterable[str]:
+    if not plan.changes:
+        yield "the plan names no target"
+    if facts.incident_class is IncidentClass.UNCLASSIFIED:
+        yield "the incident has no class yet; a person has to give it one"
+    for target in plan.targets:
+        system, _, name = target.system.partition("/")
+        gateway = inventory.gateways.get(name) if system == "gateway" else None
+        if system == "gateway" and gateway is None:
+            yield f"{target} is on gateway {name!r}, which the inventory does not know"
+        if gateway and (target.id in gateway.credential_ids or target.name in (gateway.user, gateway.canary.principal)):
+            yield f"{target} is a credential of mcp-soar itself"
+        if target.server is not None and target.server not in inventory.servers:
+            yield f"{target} is on a server that the inventory does not know"
+
+
+def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventory) -> Iterable[str]:
+    if plan.irreversible:
+        yield f"it cannot be undone: {plan.irreversible.because}"
+    if plan.radius > policy.automatic_up_to:
+        yield f"it touches a {plan.radius.name.lower()}; automatic goes up to a {policy.automatic_up_to.name.lower()}"
+    yield from _guarded(plan, inventory)
+    if policy.classes.get(facts.incident_class, Mode.APPROVE) is not Mode.AUTOMATIC:
+        yield f"class {facts.incident_class} needs a person"
+    if not facts.authenticated:
+        yield "no alert of it came from an authenticated source"
+    if not facts.confirmed:
+        yield "nothing of our own confirms it, and no second source does"
+    if not any(facts.confidence >= tier.confidence and facts.severity >= tier.severity for tier in policy.tiers):
+        yield f"confidence {facts.confidence.name.lower()} at severity {facts.severity.label} is below every tier"
+    if facts.purpose is Purpose.PUT_BACK and facts.put_backs >= policy.lease.put_backs:
+        yield f"somebody undid it {facts.put_backs} times; putting it back once more is for a person to decide"
+
+
+def _guarded(plan: Plan, inventory: Inventory) -> Iterable[str]:
+    for target in plan.targets:
+        server = inventory.servers.get(target.server) if target.server else None
+        if server and server.protected:
+            yield f"{target.server} is protected"
+        notes = server.tools.get(target.name) if server else None
+        if server and (server.physical_effects or (notes and notes.physical_effects)):
+            yield f"{target} has physical effects"
+        if any(who.protected and target.name in (name, who.user) for name, who in inventory.principals.items()):
+            yield f"{target} is protected"
+
+
+def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:
+    if not facts.clean:
+        yield "a definition differs from its approved pin, and nobody accepted the difference"
+    if facts.requested_by is None:
+        yield "nobody asked for the release with a signed request"
+    elif plan.radius >= policy.release.second_person_from:
+        yield f"giving back a {plan.radius.name.lower()} needs a second person"
+
+
+def _too_much(plan: Plan, policy: Policy, inventory: Inventory, reserved: tuple[Reservation, ...]) -> Iterable[str]:
+    if plan.radius not in policy.caps:
+        yield f"the policy has no cap for a {plan.radius.name.lower()}, so none is automatic"
+    # Everything in force counts, and the caps of narrower radii hold for wider ones too: more reach is never cheaper.
+    wanted = {item.target for item in reserved} | {target.key for target in plan.targets}
+    for radius in sorted(radius for radius in policy.caps if radius <= plan.radius):
+        cap, population = policy.caps[radius], _population(radius, inventory)
+        allowed = min(cap.count, max(1, ceil(population * cap.percent / 100)))
+        if len(wanted) > allowed:
+            yield (
+                f"{len(wanted)} would be contained automatically at one time; the policy allows {allowed} "
+                f"at radius {radius.name.lower()} ({cap.count}, and {cap.percent:g} % of {population})"
+            )
+    recent = {(item.incident, item.target) for item in reserved if item.age <= policy.spacing.within}
+    if len(recent) + len(plan.targets) > policy.spacing.at_most:
+        yield (
+            f"{len(recent)} automatic effects in the last {policy.spacing.within:g} s; "
+            f"the policy allows {policy.spacing.at_most}"
+        )
+
+
+def _population(radius: Radius, inventory: Inventory) -> int:
+    if radius is Radius.TOOL:
+        return sum(len(inventory.pins.of(server, kind)) for server in inventory.servers for kind in (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE))
+    if radius is Radius.TOKEN:
+        return sum(len(principal.tokens) for principal in inventory.principals.values())
+    return len(inventory.principals) if radius is Radius.PRINCIPAL else len(inventory.servers)

@@ -1,0 +1,686 @@
+"""What a journal says: status, steps, leases, metrics and timeline of an incident, as a pure fold over its entries.
+
+The kinds of an incident's stream, and what each one's body holds:
+
+opened            id class severity title key entities unresolved playbook linked requested_by triage
+alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
+                  digest entities
+confirmed         by verdict
+intended          instance phase action attempt epoch key plan decision until purpose originals
+wrote             instance epoch writes[{change at}] found[change]
+interrupted       instance writes[{change at}] why
+verified          instance epoch attempt verdict at
+failed            instance phase action epoch attempt error message retry_at
+proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs
+decided           digest verb actor reason
+lapsed            instance digest why
+skipped           instance phase reason
+exhibit           instance phase exhibit
+unavailable       instance phase unavailable
+checked           instance phase verdict
+lease_checked     instance verdict
+lease_extended    instance until why
+release_intended  instance release phase epoch plan decision key kept requested_by
+released          instance release epoch writes kept verdict
+page              id notice text
+told              page channel delivered detail
+request           verb actor nonce accepted reason params
+sealed            digest bundle exhibits unavailable
+closed            as by reason
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from playbooks.incident import Confidence, Entity, EntityKind, Phase, Severity, Status
+from playbooks.inventory import Resolved
+from playbooks.journal import Entry, Parsed
+from playbooks.plan import Answer, Plan, Verdict, Widening
+from playbooks.policy import Purpose
+from playbooks.taxonomy import IncidentClass
+
+
+class Progress(StrEnum):
+    """Where one step stands."""
+
+    INTENDED = "intended"
+    WROTE = "wrote"
+    ESTABLISHED = "established"
+    NOT_ESTABLISHED = "not_established"
+    UNKNOWN = "unknown"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    SKIPPED = "skipped"
+    SEALED = "sealed"
+    UNAVAILABLE = "unavailable"
+    RELEASED = "released"
+
+
+SETTLED = frozenset(
+    {
+        Progress.ESTABLISHED,
+        Progress.FAILED,
+        Progress.DENIED,
+        Progress.EXPIRED,
+        Progress.SKIPPED,
+        Progress.SEALED,
+        Progress.UNAVAILABLE,
+        Progress.RELEASED,
+    }
+)
+"""Nothing more happens to these by themselves."""
+
+
+PATIENCE = 3
+"""Attempts after which a cut that is still being retried counts as not established, and people are told."""
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of one incident for one entity."""
+
+    instance: str
+    phase: Phase
+    progress: Progress
+    action: str | None = None
+    attempt: int = 0
+    epoch: int = 0
+    key: str = ""
+    plan: Plan | None = None
+    purpose: Purpose = Purpose.CONTAIN
+    verdict: Verdict | None = None
+    error: str = ""
+    message: str = ""
+    reasons: tuple[str, ...] = ()
+    quorum: int = 0
+    requested_by: str | None = None
+    expires_at: datetime | None = None
+    retry_at: datetime | None = None
+    approved_by: tuple[str, ...] = ()
+    asked_at: datetime | None = None
+    differs: str = ""
+    intended_at: datetime | None = None
+    wrote_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class LeaseState:
+    """A containment in force, or one that was."""
+
+    instance: str
+    plan: Plan
+    epoch: int
+    opened_at: datetime
+    until: datetime
+    requested_by: str | None = None
+    verdict: Verdict | None = None
+    checked_at: datetime | None = None
+    put_backs: int = 0
+    originals: dict[str, Any] = field(default_factory=dict)
+    releasing: Plan | None = None
+    release_key: str = ""
+    kept: tuple[str, ...] = ()
+    released_at: datetime | None = None
+    released_by: str | None = None
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it still holds, or ought to."""
+        return self.released_at is None
+
+
+@dataclass(slots=True)
+class Seen:
+    """One alert of an incident."""
+
+    source: str
+    external_id: str
+    state: str
+    authenticated: bool
+    confidence: Confidence
+    severity: Severity
+    receipt: str
+    digest: str
+    detected_at: datetime
+    accepted_at: datetime
+    rule: str
+    title: str
+    entities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """A person's signed wish to give something back.
+
+    Args:
+        actor: who.
+        at: when; leases opened later are not meant.
+        reason: why, in their words.
+        lease: only this one; None means all.
+        accept_changed: they saw that a definition differs from its pin, and accept it.
+    """
+
+    actor: str
+    at: datetime
+    reason: str
+    lease: str | None
+    accept_changed: bool
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the timeline, for people."""
+
+    at: datetime
+    actor: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How well founded it is to act on one entity: the best of what authenticated alerts and our own checks say."""
+
+    authenticated: bool
+    confidence: Confidence
+    severity: Severity
+    confirmed: bool
+
+
+@dataclass(slots=True)
+class Incident:
+    """Everything that an incident's journal says."""
+
+    id: str
+    incident_class: IncidentClass = IncidentClass.UNCLASSIFIED
+    severity: Severity = Severity.INFORMATIONAL
+    title: str = ""
+    key: str = ""
+    playbook: str | None = None
+    playbook_digest: str | None = None
+    triage: str | None = None
+    requested_by: str | None = None
+    linked: tuple[str, ...] = ()
+    opened_at: datetime | None = None
+    alerted_at: datetime | None = None
+    entities: dict[str, Resolved] = field(default_factory=dict)
+    unresolved: tuple[Entity, ...] = ()
+    alerts: list[Seen] = field(default_factory=list)
+    confirmed_by: tuple[str, ...] = ()
+    confirm_asked: set[str] = field(default_factory=set)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    widenings: dict[str, Widening] = field(default_factory=dict)
+    leases: dict[str, LeaseState] = field(default_factory=dict)
+    exhibits: list[dict[str, Any]] = field(default_factory=list)
+    unavailable: list[dict[str, Any]] = field(default_factory=list)
+    decisions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    accepted: dict[str, str] = field(default_factory=dict)
+    releases: list[ReleaseRequest] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    noticed: list[str] = field(default_factory=list)
+    sealed: str | None = None
+    sealed_of: tuple[int, int] = (0, 0)
+    bundle: str | None = None
+    closed_as: str | None = None
+    closed_at: datetime | None = None
+    frozen: str | None = None
+    seq: int = 0
+    timeline: list[Line] = field(default_factory=list)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The inventory's servers that it is about, in the order in which they joined."""
+        return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
+
+    def standing(self, key: str) -> Standing:
+        """Return how well founded it is to act on one entity.
+
+        Only alerts that name that very entity speak for it: an alert that joins an incident brings its own entities
+        along, and must not borrow the trust that others earned.
+
+        Args:
+            key: the entity's key.
+        """
+        if self.requested_by is not None:
+            return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
+        entity = self.entities.get(key)
+        kin = {key} if entity else {k for k, item in self.entities.items() if item.server and key == _server_key(item.server)}
+        spoken = [alert for alert in self.alerts if alert.authenticated and alert.entities & kin]
+        suffixes = {_suffix(self.entities[k]) for k in kin}
+        return Standing(
+            authenticated=bool(spoken),
+            confidence=max((alert.confidence for alert in spoken), default=Confidence.LOW),
+            severity=max((alert.severity for alert in spoken), default=Severity.INFORMATIONAL),
+            confirmed=len({alert.source for alert in spoken}) > 1
+            or any(by.partition("@")[2] in suffixes for by in self.confirmed_by),
+        )
+
+    @property
+    def untold(self) -> dict[str, str]:
+        """Pages that nobody could be told of yet: page id → text."""
+        return {page: text for page, text in self.pages.items() if page not in self.told}
+
+    def release_wanted(self, instance: str) -> ReleaseRequest | None:
+        """Return the request that asks for a lease to be released, if one does."""
+        lease = self.leases[instance]
+        for wish in self.releases:
+            if lease.opened_at <= wish.at and wish.lease in {None, instance}:
+                return wish
+        return None
+
+    @property
+    def cuts(self) -> list[StepState]:
+        """The steps whose holding makes the incident contained."""
+        wanted = (Phase.CUT, Phase.ISOLATE)
+        return [s for s in self.steps.values() if s.phase in wanted and s.action and s.progress is not Progress.SKIPPED]
+
+    @property
+    def proposals(self) -> list[StepState]:
+        """What waits for a person."""
+        return [step for step in self.steps.values() if step.progress is Progress.PROPOSED]
+
+    @property
+    def status(self) -> Status:  # noqa: PLR0911  # one return for each word of the vocabulary
+        """Where it stands; the worst that is true."""
+        if self.frozen:
+            return Status.FROZEN
+        if self.closed_at:
+            return Status.CLOSED
+        if self.leases and not any(lease.in_force for lease in self.leases.values()):
+            return Status.RECOVERING
+        bad = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}
+        stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in self.cuts)
+        leaking = any(
+            lease.in_force and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
+            for lease in self.leases.values()
+        )
+        if leaking or stuck or any(step.progress in bad for step in self.cuts):
+            return Status.NOT_ESTABLISHED
+        if self.proposals:
+            return Status.AWAITING_APPROVAL
+        if self.triage:
+            return Status.TRIAGE
+        held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
+        refused = {Progress.DENIED, Progress.EXPIRED}
+        if held and all(step.progress is Progress.ESTABLISHED or step.progress in refused for step in self.cuts):
+            return Status.CONTAINED
+        if self.cuts and all(step.progress in refused for step in self.cuts):
+            return Status.TRIAGE
+        return Status.CONTAINING
+
+    @property
+    def metrics(self) -> dict[str, datetime | None]:
+        """When what happened: detected, accepted, first effect, verified, released."""
+        wrote = [step.wrote_at for step in self.cuts if step.wrote_at]
+        held = [step.settled_at for step in self.cuts if step.progress is Progress.ESTABLISHED and step.settled_at]
+        whole = bool(self.cuts) and len(held) == len(self.cuts)
+        released = [lease.released_at for lease in self.leases.values()]
+        return {
+            "detected_at": min((alert.detected_at for alert in self.alerts), default=None),
+            "accepted_at": min((alert.accepted_at for alert in self.alerts), default=self.opened_at),
+            "first_effect_at": min(wrote, default=None),
+            "verified_at": max(held) if whole else None,
+            "released_at": max((at for at in released if at), default=None) if released and all(released) else None,
+        }
+
+
+def _server_key(server: str) -> str:
+    return Resolved(kind=EntityKind.SERVER, id=server, server=server).key
+
+
+def _suffix(entity: Resolved) -> str:
+    return f"{entity.server}/{entity.id}" if entity.server and entity.server != entity.id else entity.id
+
+
+def instance_of(step: str, entity: Resolved) -> str:
+    """Return the name of a step for one entity, as the journal knows it."""
+    return f"{step}@{_suffix(entity)}"
+
+
+def project(incident: str, entries: Iterable[Entry | Parsed]) -> Incident:
+    """Return what a stream says, read from its beginning.
+
+    Args:
+        incident: its id, as `inc-2026-000001`.
+        entries: the stream's entries in order.
+    """
+    state = Incident(id=incident)
+    for item in entries:
+        fold(state, item.parsed() if isinstance(item, Entry) else item)
+    return state
+
+
+def fold(state: Incident, entry: Parsed) -> None:
+    """Take one more entry into the state."""
+    at = datetime.fromisoformat(entry.at)
+    state.seq = entry.seq
+    reader = _READERS.get(entry.kind)
+    if reader is not None:
+        line = reader(state, entry.body, at, entry.actor)
+        if line:
+            what, _, detail = line.partition("\n")
+            state.timeline.append(Line(at=at, actor=entry.actor, what=what, detail=detail))
+
+
+Body = dict[str, Any]
+
+
+def _when(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.incident_class = IncidentClass(body["class"])
+    state.severity = Severity(body["severity"])
+    state.title, state.key = body["title"], body["key"]
+    if body["playbook"]:
+        state.playbook, state.playbook_digest = body["playbook"]["id"], body["playbook"]["digest"]
+    state.triage, state.requested_by = body["triage"], body["requested_by"]
+    state.linked, state.opened_at = tuple(body["linked"]), at
+    _join(state, body["entities"])
+    state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
+    about = ", ".join(str(item) for item in state.entities.values()) or "nothing that the inventory knows"
+    return f"opened as {state.incident_class} about {about}" + (f"\n{state.triage}" if state.triage else "")
+
+
+def _join(state: Incident, entities: list[Body]) -> None:
+    for item in entities:
+        entity = Resolved.model_validate(item)
+        state.entities.setdefault(entity.key, entity)
+
+
+def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    seen = Seen(
+        source=body["source"],
+        external_id=body["external_id"],
+        state=body["state"],
+        authenticated=body["authenticated"],
+        confidence=Confidence(body["confidence"]),
+        severity=Severity(body["severity"]),
+        receipt=body["receipt"],
+        digest=body["digest"],
+        detected_at=datetime.fromisoformat(body["detected_at"]),
+        accepted_at=datetime.fromisoformat(body["accepted_at"]),
+        rule=body["rule"],
+        title=body["title"],
+        entities=frozenset(Resolved.model_validate(item).key for item in body["entities"]),
+    )
+    state.alerts.append(seen)
+    state.alerted_at = at
+    state.severity = max(state.severity, seen.severity)
+    _join(state, body["entities"])
+    trust = "authenticated" if seen.authenticated else "unsigned"
+    return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
+
+
+def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    verdict = Verdict.model_validate(body["verdict"])
+    if verdict.answer is not Answer.UNKNOWN:
+        state.confirm_asked.add(body["by"])
+    if verdict.answer is Answer.ESTABLISHED:
+        state.confirmed_by = (*state.confirmed_by, body["by"])
+        return f"confirmed by {body['by']}\n{_first(verdict)}"
+    return f"not confirmed by {body['by']} ({verdict.answer})\n{_first(verdict)}"
+
+
+def _first(verdict: Verdict) -> str:
+    return "; ".join(f"{finding.subject}: {finding.observed}" for finding in verdict.findings[:3])
+
+
+def _step(state: Incident, body: Body, progress: Progress) -> StepState:
+    instance = body["instance"]
+    step = state.steps.get(instance)
+    if step is None:
+        step = state.steps[instance] = StepState(instance=instance, phase=Phase(body["phase"]), progress=progress)
+    step.progress = progress
+    return step
+
+
+def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = _step(state, body, Progress.INTENDED)
+    step.action, step.attempt, step.epoch, step.key = body["action"], body["attempt"], body["epoch"], body["key"]
+    step.plan, step.purpose = Plan.model_validate(body["plan"]), Purpose(body["purpose"])
+    step.intended_at, step.retry_at, step.wrote_at = at, None, step.wrote_at
+    lease = state.leases.get(step.instance)
+    until = datetime.fromisoformat(body["until"])
+    if lease is None or not lease.in_force:
+        lease = LeaseState(instance=step.instance, plan=step.plan, epoch=step.epoch, opened_at=at, until=until)
+        state.leases[step.instance] = lease
+    elif step.epoch != lease.epoch:
+        lease.put_backs += 1
+    # What a release restores is what the first intent found; a later epoch only puts back.
+    lease.originals = {**body["originals"], **lease.originals}
+    lease.epoch, lease.plan = step.epoch, step.plan
+    return f"decided: {step.plan.summary}\n{'; '.join(body['decision']['reasons'])}"
+
+
+def _wrote(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = state.steps[body["instance"]]
+    step.progress = Progress.WROTE
+    times = [datetime.fromisoformat(item["at"]) for item in body["writes"]]
+    step.wrote_at = step.wrote_at or min(times, default=None)
+    made = "; ".join(item["change"] for item in body["writes"])
+    found = f"found already so: {'; '.join(body['found'])}" if body["found"] else ""
+    return f"carried out {step.instance}\n" + "; ".join(part for part in (made, found) if part)
+
+
+def _interrupted(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = state.steps[body["instance"]]
+    step.wrote_at = step.wrote_at or min((datetime.fromisoformat(item["at"]) for item in body["writes"]), default=None)
+    return f"interrupted {body['instance']} after {len(body['writes'])} changes\n{body['why']}"
+
+
+def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = state.steps[body["instance"]]
+    step.verdict = Verdict.model_validate(body["verdict"])
+    step.progress, step.attempt, step.retry_at = Progress(step.verdict.answer.value), body["attempt"], None
+    step.settled_at = datetime.fromisoformat(body["at"])
+    lease = state.leases.get(step.instance)
+    if lease:
+        lease.verdict, lease.checked_at = step.verdict, step.settled_at
+    _widen(state, step.verdict)
+    return f"verified {step.instance}: {step.verdict.answer}\n{_first(step.verdict)}"
+
+
+def _widen(state: Incident, verdict: Verdict) -> None:
+    for item in verdict.widen:
+        name = "-".join(str(value) for _, value in sorted(item.params.items()))
+        state.widenings.setdefault(f"widen-{item.action.replace('.', '-')}@{name}", item)
+
+
+def _failed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    retry = _when(body["retry_at"])
+    step = _step(state, body, Progress.RETRYING if retry else Progress.FAILED)
+    step.attempt, step.error, step.message, step.retry_at = body["attempt"], body["error"], body["message"], retry
+    step.epoch = body["epoch"]
+    step.action = step.action or body["action"]
+    if body["error"] == "Drifted":
+        # The frozen plan was made for another world: plan anew, ask again.
+        step.plan = None
+    return f"{step.instance} failed ({body['error']}){', again soon' if retry else ''}\n{body['message']}"
+
+
+def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    old = state.steps.get(body["instance"])
+    same = old is not None and old.plan is not None and old.plan.digest == Plan.model_validate(body["plan"]).digest
+    step = _step(state, body, Progress.PROPOSED)
+    step.plan, step.purpose, step.epoch = Plan.model_validate(body["plan"]), Purpose(body["purpose"]), body["epoch"]
+    step.action, step.reasons, step.quorum = step.plan.action, tuple(body["reasons"]), body["quorum"]
+    step.differs = body["differs"]
+    step.expires_at, step.requested_by = datetime.fromisoformat(body["expires_at"]), body["requested_by"]
+    # The same plan asked about again keeps the answers that it has.
+    step.approved_by = step.approved_by if same else ()
+    step.asked_at = at
+    return f"asks for approval: {step.plan.summary}\n{'; '.join(step.reasons)}"
+
+
+def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    for step in state.steps.values():
+        if step.progress is Progress.PROPOSED and step.plan and step.plan.digest == body["digest"]:
+            if body["verb"] == "deny":
+                step.progress, step.settled_at = Progress.DENIED, at
+            else:
+                step.approved_by = (*step.approved_by, body["actor"])
+                if len(set(step.approved_by) - {step.requested_by}) >= step.quorum:
+                    step.progress = Progress.APPROVED
+    said = "denied" if body["verb"] == "deny" else "approved"
+    return f"{body['actor']} {said} plan {body['digest'][7:19]}\n{body['reason']}"
+
+
+def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = state.steps[body["instance"]]
+    step.progress, step.settled_at = Progress.EXPIRED, at
+    return f"nobody decided on {step.instance} in time: it is not done\n{body['why']}"
+
+
+def _skipped(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = _step(state, body, Progress.SKIPPED)
+    step.settled_at = at
+    return f"skipped {step.instance}\n{body['reason']}"
+
+
+def _exhibit(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = _step(state, body, Progress.SEALED)
+    step.settled_at = at
+    state.exhibits.append(body["exhibit"])
+    files = body["exhibit"]["files"]
+    size = sum(item["size"] for item in files)
+    return f"sealed exhibit {body['exhibit']['id']} ({len(files)} files, {size} bytes)"
+
+
+def _unavailable(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    step = _step(state, body, Progress.UNAVAILABLE)
+    step.settled_at = at
+    missing = body["unavailable"]
+    state.unavailable.append(missing)
+    return f"exhibit {missing['kind']} is unavailable\n{missing['reason']}"
+
+
+def _checked(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    verdict = Verdict.model_validate(body["verdict"])
+    step = _step(state, body, Progress(verdict.answer.value))
+    step.verdict, step.settled_at = verdict, at
+    return f"asked {step.instance}: {verdict.answer}\n{_first(verdict)}"
+
+
+def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    lease = state.leases[body["instance"]]
+    lease.verdict, lease.checked_at = Verdict.model_validate(body["verdict"]), at
+    step = state.steps[body["instance"]]
+    if step.progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+        step.progress = Progress(lease.verdict.answer.value)
+        step.verdict = lease.verdict
+        step.settled_at = at if step.progress is Progress.ESTABLISHED else step.settled_at
+    _widen(state, lease.verdict)
+    return f"watch: {body['instance']} is {lease.verdict.answer}\n{_first(lease.verdict)}"
+
+
+def _lease_extended(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.leases[body["instance"]].until = datetime.fromisoformat(body["until"])
+    return f"extended {body['instance']} until {body['until']}\n{body['why']}"
+
+
+def _release_intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    lease = state.leases[body["instance"]]
+    lease.releasing, lease.release_key = Plan.model_validate(body["plan"]), body["key"]
+    lease.kept, lease.released_by = tuple(body["kept"]), body["requested_by"]
+    step = state.steps.get(body["release"])
+    if step is None:
+        step = state.steps[body["release"]] = StepState(body["release"], Phase(body["phase"]), Progress.INTENDED)
+    step.progress, step.plan, step.epoch, step.key = Progress.INTENDED, lease.releasing, body["epoch"], body["key"]
+    step.purpose, step.intended_at, step.requested_by = Purpose.RELEASE, at, body["requested_by"]
+    kept = f"\nkept, other incidents hold it: {', '.join(body['kept'])}" if body["kept"] else ""
+    return f"releasing {body['instance']}{kept}"
+
+
+def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    lease = state.leases[body["instance"]]
+    lease.released_at, lease.releasing = at, None
+    lease.verdict = Verdict.model_validate(body["verdict"]) if body["verdict"] else lease.verdict
+    state.steps[body["instance"]].progress = Progress.RELEASED
+    release = state.steps[body["release"]]
+    release.progress, release.verdict, release.settled_at = Progress.RELEASED, lease.verdict, at
+    made = "; ".join(item["change"] for item in body["writes"])
+    return f"released {body['instance']}\n{made or 'nothing to restore: other incidents still hold it'}"
+
+
+def _page(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.pages[body["id"]] = body["text"]
+    state.noticed.append(body["notice"])
+    return f"page: {body['text']}"
+
+
+def _told(state: Incident, body: Body, at: datetime, actor: str) -> None:
+    if body["delivered"]:
+        state.told.add(body["page"])
+
+
+def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    if body["accepted"]:
+        state.accepted[body["nonce"]] = body["verb"]
+        if body["verb"] == "release":
+            params = body["params"]
+            wish = ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), bool(params.get("accept_changed")))
+            state.releases.append(wish)
+        if body["verb"] in {"release", "respond"}:
+            # Asked again by a person: what had been given up is tried once more.
+            for step in state.steps.values():
+                if step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}:
+                    step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
+        return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"
+    return f"refused {body['actor']}'s request to {body['verb']}\n{body['reason']}"
+
+
+def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.sealed, state.bundle = body["digest"], body["bundle"]
+    state.sealed_of = (body["exhibits"], body["unavailable"])
+    step = state.steps.get("seal")
+    if step is None:
+        step = state.steps["seal"] = StepState("seal", Phase.PRESERVE, Progress.SEALED)
+    step.progress, step.settled_at = Progress.SEALED, at
+    return f"sealed the evidence bundle {body['bundle']}\n{body['digest']}"
+
+
+def _closed(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.closed_as, state.closed_at = body["as"], at
+    return f"closed as {body['as']} by {body['by']}\n{body['reason']}"
+
+
+_READERS = {
+    "opened": _opened,
+    "alert": _alert,
+    "confirmed": _confirmed,
+    "intended": _intended,
+    "wrote": _wrote,
+    "interrupted": _interrupted,
+    "verified": _verified,
+    "failed": _failed,
+    "proposed": _proposed,
+    "decided": _decided,
+    "lapsed": _lapsed,
+    "skipped": _skipped,
+    "exhibit": _exhibit,
+    "unavailable": _unavailable,
+    "checked": _checked,
+    "lease_checked": _lease_checked,
+    "lease_extended": _lease_extended,
+    "release_intended": _release_intended,
+    "released": _released,
+    "page": _page,
+    "told": _told,
+    "request": _request,
+    "sealed": _sealed,
+    "closed": _closed,
+}
+
+KINDS = frozenset(_READERS)
+"""Every kind of entry that an incident's stream can hold."""

@@ -1,0 +1,186 @@
+"""What people ask for: a verb on a subject, signed with the person's enrolled key, single use, expiring.
+
+The signature covers `PREFIX` and the request's canonical bytes, so it can be used for nothing else. A request travels
+through places that are not trusted (Prefect's API, a chat, a pipe): what it says counts only once `check` has passed it.
+"""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from playbooks.errors import Refused
+from playbooks.strict import Digest, Json, JsonField, Line, Moment, Name, Slug, Strict, canonical
+
+PREFIX = b"mcp-soar request v1\n"
+LIFETIME = timedelta(minutes=10)
+SKEW = timedelta(minutes=2)
+
+PublicKey = Annotated[str, StringConstraints(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
+"""A raw Ed25519 public key, base64, with its algorithm in front."""
+
+
+class Verb(StrEnum):
+    """What a person can ask for."""
+
+    RESPOND = "respond"
+    APPROVE = "approve"
+    DENY = "deny"
+    RELEASE = "release"
+    CLOSE = "close"
+    STOP = "stop"
+    RESUME = "resume"
+
+
+class Person(Strict):
+    """Somebody whose requests count.
+
+    Args:
+        key: the enrolled public key.
+        roles: what they may do: `responder`, `approver`, `auditor`.
+        enrolled_at: since when.
+    """
+
+    key: PublicKey
+    roles: tuple[Slug, ...] = Field(min_length=1)
+    enrolled_at: Moment
+
+
+class People(Strict):
+    """Everybody enrolled, by name."""
+
+    version: Literal[1] = 1
+    people: dict[Name, Person] = Field(default_factory=dict)
+
+
+class Request(Strict):
+    """A human act.
+
+    Args:
+        actor: who asks; the signature proves it.
+        verb: what for.
+        subject: of what: an incident's id, or a scope of the kill switch.
+        digest: the plan that an approval or a denial is about.
+        reason: why, in the person's words.
+        params: what else the verb needs.
+        nonce: makes it single use.
+        issued_at: when it was signed.
+        expires_at: when it stops counting.
+    """
+
+    v: Literal[1] = 1
+    actor: Name
+    verb: Verb
+    subject: Line
+    digest: Digest | None = None
+    reason: Line = ""
+    params: dict[Slug, JsonField] = Field(default_factory=dict)
+    nonce: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
+    issued_at: Moment
+    expires_at: Moment
+
+    def signing_bytes(self) -> bytes:
+        """Return what the person's key signs."""
+        return PREFIX + canonical(self)
+
+
+class SignedRequest(Strict):
+    """A request as it travels."""
+
+    request: Request
+    signature: Annotated[str, StringConstraints(max_length=200)]
+
+
+# What each verb needs of the person's roles; any one suffices.
+ROLES: dict[Verb, frozenset[str]] = {
+    Verb.RESPOND: frozenset({"responder"}),
+    Verb.APPROVE: frozenset({"approver"}),
+    Verb.DENY: frozenset({"approver", "responder"}),
+    Verb.RELEASE: frozenset({"responder", "approver"}),
+    Verb.CLOSE: frozenset({"responder", "approver"}),
+    Verb.STOP: frozenset({"responder", "approver"}),
+    Verb.RESUME: frozenset({"approver"}),
+}
+
+
+def draft(
+    *,
+    actor: str,
+    verb: Verb,
+    subject: str,
+    at: datetime,
+    digest: str | None = None,
+    reason: str = "",
+    params: dict[str, Json] | None = None,
+) -> Request:
+    """Return a request that is ready to be signed, with a fresh nonce.
+
+    Args:
+        actor: who asks.
+        verb: what for.
+        subject: of what.
+        at: now; it expires `LIFETIME` later.
+        digest: the plan, for approve and deny.
+        reason: why.
+        params: what else the verb needs.
+    """
+    return Request(
+        actor=actor,
+        verb=verb,
+        subject=subject,
+        digest=digest,
+        reason=reason,
+        params=params or {},
+        nonce=secrets.token_urlsafe(24),
+        issued_at=at,
+        expires_at=at + LIFETIME,
+    )
+
+
+def sign(request: Request, signer: Callable[[bytes], bytes]) -> SignedRequest:
+    """Return the request with its signature."""
+    return SignedRequest(request=request, signature=base64.b64encode(signer(request.signing_bytes())).decode())
+
+
+def check(
+    body: bytes, people: People, *, at: datetime, verify: Callable[[bytes, bytes, bytes], bool]
+) -> Request:
+    """Return the request if a person who may ask for it signed it and it still counts.
+
+    Args:
+        body: the travelling JSON.
+        people: who is enrolled now; somebody who was removed is nobody.
+        at: now.
+        verify: whether (raw public key, message, signature) fit.
+
+    Raises:
+        Refused: with the reason, which is safe to show to the person.
+    """
+    try:
+        signed = SignedRequest.model_validate_json(body)
+    except ValidationError as exc:
+        raise Refused("the request is not in the form that this release reads") from exc
+    request = signed.request
+    person = people.people.get(request.actor)
+    if person is None:
+        raise Refused(f"{request.actor} is not enrolled; `mcp-soar enroll` adds a person's key")
+    try:
+        signature = base64.b64decode(signed.signature, validate=True)
+    except binascii.Error as exc:
+        raise Refused("the signature is not base64") from exc
+    if not verify(base64.b64decode(person.key.removeprefix("ed25519:")), request.signing_bytes(), signature):
+        raise Refused(f"the signature is not one of {request.actor}'s enrolled key")
+    if request.expires_at - request.issued_at > LIFETIME:
+        raise Refused(f"the request lasts longer than {LIFETIME.total_seconds():g} s; sign it anew")
+    if request.issued_at > at + SKEW:
+        raise Refused("the request was signed in the future; set the clock of the machine that signed it")
+    if at > request.expires_at:
+        raise Refused("the request has expired; ask again")
+    if not ROLES[request.verb] & set(person.roles):
+        raise Refused(f"{request.verb} needs the role {' or '.join(sorted(ROLES[request.verb]))}; {request.actor} has {', '.join(person.roles)}")
+    return request
