@@ -303,6 +303,7 @@ def verify(
         bundle: the folder, or the .tar.gz.
         public_key: of whoever signed the manifest; had from elsewhere than the bundle.
         witnesses: ends of the journal that were seen elsewhere, as in a notification: a tail cut off since is found.
+            Of heads, only those that named this incident: the bundle does not reach beyond the last of them.
         limits: what the bundle may ask of this machine.
 
     Raises:
