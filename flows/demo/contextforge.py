@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.demo.processes import child, environment, free_port
+from integrations.gateway.enrol import fresh_password
 from playbooks.errors import Misconfigured
 
 ADMIN = "admin@example.com"
@@ -56,8 +57,7 @@ def contextforge(folder: Path) -> Iterator[RunningGateway]:
     """Run a gateway on a free loopback port, with a fresh database in `folder`. It takes about eight seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    # It demands all four kinds of characters, and no three alike in a row.
-    password = f"Aa1!{secrets.token_hex(12)}"
+    password = fresh_password()
     env = environment(
         HOST="127.0.0.1",
         PORT=str(port),

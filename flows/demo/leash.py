@@ -1,5 +1,6 @@
 """Runs a command until it ends or standard input closes: started by `processes.child`, never imported."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,9 @@ def main() -> int:
     process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603  # what our own parent gave us
 
     def hold() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: its lock, held here while the process ends, would abort the interpreter.
+        while os.read(0, 4096):
+            pass
         process.terminate()
         try:
             process.wait(timeout=8)

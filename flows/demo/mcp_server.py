@@ -39,6 +39,7 @@ class Behaviour(Strict):
         added: tools that nobody approved.
         renamed: tools offered under another name.
         injecting: answers carry instructions for the model.
+        resource: the URI of its resource.
     """
 
     poisoned: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Behaviour(Strict):
     added: tuple[str, ...] = ()
     renamed: dict[str, str] = Field(default_factory=dict)
     injecting: bool = False
+    resource: str = "config://version"
 
 
 class McpServer:
@@ -54,18 +56,24 @@ class McpServer:
     Args:
         port: where it listens on loopback.
         folder: where its behaviour and its calls are kept.
+        name: part of its address, for tests that share one process; a gateway takes no address twice.
     """
 
-    def __init__(self, port: int, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{port}/mcp"
+    def __init__(self, port: int, folder: Path, name: str = "") -> None:
+        self.port = port
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{port}/{name}/mcp" if name else f"http://127.0.0.1:{port}/mcp"
+        self._resource = f"config://{name}/version" if name else "config://version"
         self._behaviour = folder / "behaviour.json"
         self._calls = folder / "calls.jsonl"
+        self._calls.write_text("")
         self.behave()
 
     def behave(self, behaviour: Behaviour | None = None) -> None:
         """Make the server behave like that from its next request on; like at first if None."""
+        wanted = (behaviour or Behaviour()).model_copy(update={"resource": self._resource})
         fresh = self._behaviour.with_suffix(".new")
-        fresh.write_text((behaviour or Behaviour()).model_dump_json())
+        fresh.write_text(wanted.model_dump_json())
         fresh.replace(self._behaviour)
 
     def poison(self, *tools: str) -> None:
@@ -74,7 +82,7 @@ class McpServer:
 
     def calls(self, tool: str | None = None) -> list[dict[str, Any]]:
         """Return the calls that reached the server, of one tool or of all."""
-        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        lines = self._calls.read_text().splitlines()
         return [call for line in lines if (call := json.loads(line))["tool"] == tool or tool is None]
 
 
@@ -137,8 +145,10 @@ def serve(  # noqa: C901  # one server with its levers
     """Serve until ended."""
     # Only the server's own process needs it: it takes a second to import, and is no part of a plain installation.
     from fastmcp import FastMCP  # noqa: PLC0415
+    from fastmcp.resources import Resource  # noqa: PLC0415
     from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext  # noqa: PLC0415
     from fastmcp.tools import Tool  # noqa: PLC0415
+    from starlette.middleware import Middleware as ASGIMiddleware  # noqa: PLC0415
 
     mcp: FastMCP[Any] = FastMCP("weather", version="1.0.0", instructions="Weather tools.")
     current = Behaviour()
@@ -155,13 +165,22 @@ def serve(  # noqa: C901  # one server with its levers
 
         return tool
 
+    def version() -> str:
+        """Tell the version of the weather service."""
+        return "1"
+
     functions = _functions(tools, called, lambda: current.injecting)
     offered: list[str] = []
+    resources: list[str] = []
 
     def offer() -> None:
         for name in offered:
             mcp.local_provider.remove_tool(name)
         offered.clear()
+        for uri in resources:
+            mcp.local_provider.remove_resource(uri)
+        resources[:] = [current.resource]
+        mcp.add_resource(Resource.from_function(version, uri=current.resource, name="version"))
         for function in functions:
             plain = function.__name__
             description = current.described.get(plain, function.__doc__)
@@ -180,20 +199,33 @@ def serve(  # noqa: C901  # one server with its levers
                 offer()
             return await call_next(context)
 
+    class AnyPath:
+        """Serves /whatever/mcp like /mcp."""
+
+        def __init__(self, app: Any) -> None:  # noqa: ANN401  # ASGI
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # ASGI
+            if scope["type"] == "http" and scope["path"].endswith("/mcp"):
+                scope = {**scope, "path": "/mcp", "raw_path": b"/mcp"}
+            await self.app(scope, receive, send)
+
     offer()
     mcp.add_middleware(Mood())
-
-    @mcp.resource("config://version")
-    def version() -> str:
-        """The version of the weather service."""
-        return "1"
 
     @mcp.prompt
     def greet(name: str) -> str:
         """Greet somebody."""
         return f"Say hello to {name}"
 
-    mcp.run(transport="http", host="127.0.0.1", port=port, show_banner=False, stateless_http=True)
+    mcp.run(
+        transport="http",
+        host="127.0.0.1",
+        port=port,
+        show_banner=False,
+        stateless_http=True,
+        middleware=[ASGIMiddleware(AnyPath)],
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The cuts that a ContextForge gateway can make. Each is one state change, found again by immutable id."""
 
+import asyncio
 from abc import abstractmethod
 from typing import ClassVar, Final
 
@@ -77,7 +78,7 @@ class _OneObject(Action):
             summary=f"Disable {target} at gateway {entry.name}",
             changes=(Change(target=target, field="enabled", before=held.enabled, after=False),),
             radius=self.radius,
-            breaks=f"Nobody can use {self.kind} {held.name} of {self.server} through gateway {entry.name}.",
+            breaks=f"Nobody can use {target} through gateway {entry.name}.",
         )
 
     async def _find(self, forge: ContextForge, entry: GatewayEntry, world: World) -> Held:
@@ -87,8 +88,8 @@ class _OneObject(Action):
             if held is not None:
                 if held.name != self.object_name or held.entry != entry.id:
                     raise Refused(
-                        f"the pinned id {pin.gateway_id} of {self.object_name} stands for {held.name} of {held.entry} at"
-                        f" gateway {entry.name}: approve the pins of {self.server} anew"
+                        f"the pinned id {pin.gateway_id} of {self.object_name} stands for {held.name} of {held.entry}"
+                        f" at gateway {entry.name}: approve the pins of {self.server} anew"
                     )
                 return held
         # Not pinned, or made anew by the gateway under another id: then its name at the server finds it.
@@ -371,14 +372,14 @@ class RevokeToken(Action):
     @classmethod
     async def verify(cls, plan: Plan, world: World) -> Verdict:
         (target,) = plan.targets
-        said = await exposure.administrator_says(
+        said = exposure.administrator_says(
             check="token",
             subject=f"token {target.name} (id {target.id})",
             expected="the gateway lists it as revoked and inactive",
             forge=forge_of(target, world),
             holds=lambda: _revoked(target, None, world),
         )
-        return Verdict.of((await exposure.canary_control(target, world), said))
+        return Verdict.of(tuple(await asyncio.gather(exposure.canary_control(target, world), said)))
 
     @override
     @classmethod
@@ -470,14 +471,14 @@ class DeactivateUser(Action):
         async def holds() -> bool:
             return await _active(target, world) is active
 
-        said = await exposure.administrator_says(
+        said = exposure.administrator_says(
             check="user",
             subject=f"user {target.id}",
             expected=f"the gateway lists it as {'active' if active else 'inactive'}",
             forge=forge_of(target, world),
             holds=holds,
         )
-        return Verdict.of((await exposure.canary_control(target, world), said))
+        return Verdict.of(tuple(await asyncio.gather(exposure.canary_control(target, world), said)))
 
 
 async def _active(target: Target, world: World) -> bool:

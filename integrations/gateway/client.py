@@ -116,6 +116,8 @@ class ContextForge:
     def __init__(self, name: str, gateway: Gateway, password: str) -> None:
         self.name = name
         self.gateway = gateway
+        self.patience = TIMEOUT
+        """Seconds for one request."""
         self._password = password
         self._token: str | None = None
         self._signing_in = asyncio.Lock()
@@ -136,10 +138,10 @@ class ContextForge:
         """Sign in ahead of need: hashing the password takes the gateway a quarter of a second."""
         await self._sign_in(None)
 
-    async def held(self, kind: PinKind, entry: str) -> tuple[Held, ...]:
-        """Return what the gateway holds of one kind from one server, the disabled included, in order of id."""
+    async def held(self, kind: PinKind, entry: str | None = None) -> tuple[Held, ...]:
+        """Return what the gateway holds of one kind from one server or all, the disabled included, in order of id."""
         # limit=0 is "all of them"; without it the answer ends after 50 without a word.
-        params = {"gateway_id": entry, "include_inactive": "true", "limit": "0"}
+        params = {"include_inactive": "true", "limit": "0"} | ({"gateway_id": entry} if entry else {})
         found = await self.request("GET", f"/v1/{_PATHS[kind]}", params=params)
         return tuple(sorted((Held(kind, fields) for fields in found), key=lambda held: held.id))
 
@@ -247,7 +249,7 @@ class ContextForge:
         params: Mapping[str, str] | None = None,
         json: object = None,
         missing_ok: bool = False,
-        within: float = TIMEOUT,
+        within: float | None = None,
     ) -> Any:  # noqa: ANN401  # each endpoint's own JSON
         """Send one request as the administrator and return its JSON.
 
@@ -257,7 +259,7 @@ class ContextForge:
             params: of the query.
             json: the body.
             missing_ok: return None when the gateway has no such object.
-            within: seconds that it may take.
+            within: seconds that it may take; `patience` if None.
 
         Raises:
             Transient: it did not answer, is busy, or broke.
@@ -303,8 +305,9 @@ class ContextForge:
         params: Mapping[str, str] | None = None,
         json: object = None,
         token: str | None = None,
-        within: float = TIMEOUT,
+        within: float | None = None,
     ) -> httpx.Response:
+        within = within or self.patience
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             async with asyncio.timeout(within):

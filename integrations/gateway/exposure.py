@@ -79,7 +79,7 @@ async def contained(plan: Plan, world: World) -> Verdict:
         findings.append(_finding(scene, "exposure", scene.server, "the gateway says what it holds", str(catalog)))
         return Verdict.of(tuple(findings))
     by_id = {held.id: held for held in catalog}
-    findings += [_unlisted(scene, kind, names[kind], by_id) for kind in kinds]
+    findings += await asyncio.gather(*(_unlisted(scene, kind, names[kind], by_id) for kind in kinds))
     findings += [pinned] if pinned else await _calls(scene, by_id)
     gone = {(target.kind, target.name) for target in scene.targets}
     exposure, widen = _exposure(
@@ -142,16 +142,33 @@ async def _call(scene: _Scene, target: Target, name: str, definition: dict[str, 
     return await scene.canary.call(kind, name, arguments)
 
 
-def _unlisted(scene: _Scene, kind: PinKind, names: "frozenset[str] | SoarError", catalog: dict[str, Held]) -> Finding:
+async def _unlisted(
+    scene: _Scene, kind: PinKind, names: "frozenset[str] | SoarError", catalog: dict[str, Held]
+) -> Finding:
     targets = [target for target in scene.targets if target.kind == kind]
     subject = f"{len(targets)} {kind}s" if scene.whole else str(targets[0]) if targets else kind
     expected = "clients do not find it in the list"
     if isinstance(names, SoarError):
         return _finding(scene, "list", subject, expected, str(names))
-    listed = sorted(name for target in targets if (name := scene.offered_as(target, catalog)) in names and name)
-    answer = Answer.NOT_ESTABLISHED if listed else Answer.ESTABLISHED
-    observed = f"listed: {', '.join(listed)}" if listed else f"not among the {len(names)} listed"
+    listed = {name for target in targets if (name := scene.offered_as(target, catalog)) in names and name}
+    if not listed:
+        return _finding(scene, "list", subject, expected, f"not among the {len(names)} listed", Answer.ESTABLISHED)
+    observed, answer = f"listed: {', '.join(sorted(listed))}", Answer.NOT_ESTABLISHED
+    if kind is PinKind.RESOURCE:
+        # Unlike tools, resources keep the URI that their server gave them, and two servers may give the same.
+        shared = await _settled(_shared(scene, listed))
+        if isinstance(shared, SoarError):
+            observed, answer = str(shared), Answer.UNKNOWN
+        elif shared == listed:
+            observed = f"{observed}; other servers offer the same, and clients cannot tell whose they get"
+            answer = Answer.ESTABLISHED if scene.whole else Answer.UNKNOWN
     return _finding(scene, "list", subject, expected, observed, answer)
+
+
+async def _shared(scene: _Scene, uris: set[str]) -> set[str]:
+    """Return those of some URIs that another server has in force at the same gateway."""
+    everything = await scene.forge.held(PinKind.RESOURCE)
+    return {held.offered_as for held in everything if held.enabled and held.entry != scene.entry} & uris
 
 
 def _exposure(
@@ -165,7 +182,9 @@ def _exposure(
     leaks: list[tuple[Held, str]] = []
     for held in catalog:
         listed = names.get(held.kind)
-        if not held.enabled and not (isinstance(listed, frozenset) and held.offered_as in listed):
+        # A resource's URI may be listed for another server's sake.
+        seen = isinstance(listed, frozenset) and held.offered_as in listed and held.kind is not PinKind.RESOURCE
+        if not held.enabled and not seen:
             continue
         if held.id in ours:
             continue  # the question about the target itself has its own finding

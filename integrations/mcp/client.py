@@ -76,6 +76,8 @@ class McpEndpoint:
         self.name = name
         self.url = url
         self.principal = principal
+        self.patience = TIMEOUT
+        """Seconds for one answer."""
         self._ids = count(1)
         headers = {"Accept": "application/json, text/event-stream"}
         self._http = httpx.AsyncClient(
@@ -98,7 +100,7 @@ class McpEndpoint:
         number = next(self._ids)
         body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
         try:
-            async with asyncio.timeout(TIMEOUT), self._http.stream("POST", self.url, json=body) as response:
+            async with asyncio.timeout(self.patience), self._http.stream("POST", self.url, json=body) as response:
                 raw = b""
                 async for chunk in response.aiter_bytes():
                     raw += chunk

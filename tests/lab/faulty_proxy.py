@@ -1,0 +1,124 @@
+"""A real reverse proxy in front of a gateway that writes down every request and fails as it is told to."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
+
+import httpx
+
+_ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^/]+@[^/]+)$")
+_SIGN_IN = "/v1/auth/login"
+
+
+class Mode(StrEnum):
+    """What the proxy does with a request."""
+
+    PASS = "pass"  # noqa: S105  # a mode
+    BROKEN = "answer 500 without forwarding"
+    HANG = "never answer"
+    IDLE = "answer changes with 200 without forwarding them"
+    CUT = "forward changes, then close without an answer"
+
+
+class FaultyProxy:
+    """Stands between us and a gateway.
+
+    Args:
+        upstream: the gateway's address.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.mode = Mode.PASS
+        self.seen: list[tuple[str, str]] = []
+        self.url = ""
+        self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        """The requests that could have changed the gateway: all but reads, sign-ins and MCP."""
+        return [(method, path) for method, path in self.seen if _changes(method, path)]
+
+    @property
+    def used(self) -> set[str]:
+        """The permissions used, as `METHOD /path/{id}`; MCP and sign-in aside."""
+        return {f"{method} {_template(path)}" for method, path in self.seen if path != _SIGN_IN and not _mcp(path)}
+
+    def forget(self) -> None:
+        """Start counting anew."""
+        self.seen.clear()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection until it closes."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await self._exchange(reader, writer):
+                    pass
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, target, _ = head[0].split(" ", 2)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        path = target.partition("?")[0]
+        self.seen.append((method, path))
+        mode = Mode.PASS if path == _SIGN_IN else self.mode
+        if mode is Mode.HANG:
+            await asyncio.Event().wait()
+        status, kind, answer = 500, "application/json", b'{"detail":"broken"}'
+        if mode is Mode.IDLE and _changes(method, path):
+            status, answer = 200, b"{}"
+        elif mode is not Mode.BROKEN:
+            passed = {
+                name: value for name, value in headers.items() if name in {"authorization", "accept", "content-type"}
+            }
+            response = await self._upstream.request(method, target, content=body, headers=passed)
+            status, kind, answer = response.status_code, response.headers.get("content-type", ""), response.content
+        if mode is Mode.CUT and _changes(method, path):
+            return False
+        head_out = f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n"
+        writer.write(head_out.encode() + (answer if status != httpx.codes.NO_CONTENT else b""))
+        await writer.drain()
+        return True
+
+    async def stop(self) -> None:
+        """End every connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._upstream.aclose()
+
+
+@asynccontextmanager
+async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
+    """Run a proxy on a free loopback port, in this event loop."""
+    proxy = FaultyProxy(upstream)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    proxy.url = f"http://127.0.0.1:{port}"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        await proxy.stop()
+
+
+def _mcp(path: str) -> bool:
+    return path.rstrip("/").endswith("/mcp")
+
+
+def _changes(method: str, path: str) -> bool:
+    return method not in {"GET", "HEAD"} and path != _SIGN_IN and not _mcp(path)
+
+
+def _template(path: str) -> str:
+    return "/".join("{id}" if _ID.match(part.replace("%40", "@")) else part for part in path.split("/"))

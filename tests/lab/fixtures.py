@@ -1,0 +1,88 @@
+"""The victim world for tests: one real gateway for the whole session, a real server of its own for each test."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.demo.contextforge import RunningGateway, contextforge, executable
+from flows.demo.mcp_server import McpServer, mcp_server
+from flows.demo.site import Site, build
+from integrations.connections import Connections
+from playbooks.errors import Misconfigured
+from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A real ContextForge, shared by the session: each test puts a server of its own behind it."""
+    try:
+        executable()
+    except Misconfigured as exc:
+        pytest.skip(str(exc))
+    with contextforge(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpServer]:
+    """The process behind every test's victim: starting one takes two seconds."""
+    with mcp_server(tmp_path_factory.mktemp("mcp-server")) as running:
+        yield running
+
+
+@pytest.fixture
+def victim(mcp_process: McpServer) -> Iterator[McpServer]:
+    """A real MCP server with three tools, a prompt and a resource, that can be told to turn hostile."""
+    server = McpServer(mcp_process.port, mcp_process.folder, name=unique_name("victim"))
+    yield server
+    server.behave()
+
+
+@pytest.fixture
+async def site(gateway: RunningGateway, victim: McpServer, tmp_path: Path) -> Site:
+    """The victim behind the gateway, with its agent, its canary and its approved pins."""
+    return await build(gateway, victim, tmp_path / "site", name=unique_name("weather"))
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A site whose gateway is reached through a proxy that counts and fails.
+
+    Args:
+        site: the site, its gateway's address being the proxy's.
+        world: connections to it.
+        victim: its server.
+        proxy: the proxy.
+        gateway: the gateway itself.
+    """
+
+    site: Site
+    world: Connections
+    victim: McpServer
+    proxy: FaultyProxy
+    gateway: RunningGateway
+
+
+@pytest.fixture
+async def lab(gateway: RunningGateway, victim: McpServer, site: Site) -> AsyncIterator[Lab]:
+    """The site through a faulty proxy, signed in and quiet."""
+    async with faulty_proxy(gateway.url) as proxy:
+        through = site.through(proxy.url)
+        world = Connections(through.inventory)
+        await world.warm()
+        proxy.forget()
+        try:
+            yield Lab(site=through, world=world, victim=victim, proxy=proxy, gateway=gateway)
+        finally:
+            await world.aclose()
+
+
+def unique_name(stem: str) -> str:
+    """Return a name that no other test of this session, in whichever process, uses."""
+    return f"{stem}-{os.getpid()}-{next(_numbers)}"
