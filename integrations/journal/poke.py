@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from integrations.journal import client, schema
@@ -90,6 +89,7 @@ class Listener:
         self._poked = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._transport: asyncio.DatagramTransport | None = None
+        self._dead = False
         self._told_until = 0.0
 
     async def __aenter__(self) -> Callable[[float], Awaitable[bool]]:
@@ -124,9 +124,15 @@ class Listener:
     async def _listen(self) -> None:
         """Listen, again if the last connection died; if that fails, the sweep must do."""
         if self._journal.dialect == "postgresql":
+            if self._dead:
+                await self._drop()
             if self._connection is None:
-                with contextlib.suppress(SoarError, SQLAlchemyError, OSError):
+                try:
                     await self._listen_postgres()
+                except Exception as exc:
+                    if not client.foreign(exc):
+                        raise
+                    self._dead = True
             return
         if self._transport is None:
             loop = asyncio.get_running_loop()
@@ -143,24 +149,27 @@ class Listener:
         await tx.present(self._name, f"127.0.0.1:{self._port}")
 
     async def _listen_postgres(self) -> None:
-        connection = await self._engine.connect()
+        connection = self._connection = await self._engine.connect()
+        self._dead = False
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None  # noqa: S101  # an open connection has one
         raw.add_termination_listener(self._died)
         await raw.add_listener(CHANNEL, lambda *_: self._poked.set())
-        self._connection = connection
         # What came while nobody listened is found by looking.
         self._poked.set()
 
     def _died(self, _connection: object) -> None:
-        self._connection = None
+        # Not closed here: the driver calls this in the middle of its own end.
+        self._dead = True
         self._poked.set()
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(SQLAlchemyError, OSError):
+            # It may be broken in any way, and nothing of it is needed any more.
+            with contextlib.suppress(Exception):
                 await connection.invalidate()
+            with contextlib.suppress(Exception):
                 await connection.close()
 
 

@@ -214,6 +214,8 @@ def receiver_grants(role: str) -> list[str]:
     """
     quoted = '"' + role.replace('"', '""') + '"'
     return [
+        # Before version 15 everybody may create tables, and with them shadow ours.
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
         f"GRANT INSERT ({', '.join(RECEIVER_WRITES)}) ON inbox TO {quoted}",

@@ -282,11 +282,11 @@ class Tx:
         found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_(None))
         return (await self._run(found)).scalar_one_or_none()  # type: ignore[no-any-return]
 
-    async def closed_with(self, correlation: str) -> list[str]:
-        """Return the closed streams that had a correlation key, the first opened first."""
+    async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
+        """Return the closed streams that had a correlation key, the last closed first."""
         found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_not(None))
-        names: Sequence[str] = (await self._run(found.order_by(_stream.opened_at, _stream.name))).scalars().all()
-        return list(names)
+        ordered = found.order_by(_stream.closed_at.desc(), _stream.name.desc()).limit(limit)
+        return list((await self._run(ordered)).scalars().all())
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""

@@ -35,6 +35,10 @@ async def opened(journal: Journal, correlation: str | None = "key", seconds: flo
     )
 
 
+def modes_of(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.glob("j.db*")}
+
+
 # Migration and opening
 
 
@@ -43,7 +47,7 @@ async def test_migrations_make_what_the_code_expects_and_only_once(journal: Jour
     engine = create_async_engine(address(url))
     async with engine.connect() as connection:
         difference = await connection.run_sync(
-            lambda c: compare_metadata(MigrationContext.configure(c, {"compare_type": True}), schema.metadata)
+            lambda c: compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), schema.metadata)
         )
     await engine.dispose()
     assert difference == []
@@ -58,7 +62,7 @@ async def test_many_may_migrate_at_once(open_journal: Open) -> None:
 async def test_what_is_not_migrated_is_not_ready_and_says_so(open_journal: Open) -> None:
     journal = await open_journal()
     assert not await journal.ready()
-    with pytest.raises(Misconfigured, match="not migrated|does not exist"):
+    with pytest.raises(Misconfigured, match=r"not migrated|does not exist"):
         await journal.append("system", [SEEN])
     await journal.migrate()
     assert await journal.ready()
@@ -74,7 +78,7 @@ async def test_only_its_owner_can_read_a_sqlite_journal(tmp_path: Path, key: Sig
     async with await Journal.open(f"sqlite:///{tmp_path / 'j.db'}", signer=key, name="r1") as journal:
         await journal.migrate()
         await journal.append("system", [SEEN])
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("j.db*")}
+        modes = await asyncio.to_thread(modes_of, tmp_path)
         assert len(modes) > 3
         assert set(modes.values()) == {0o600}
 
@@ -199,9 +203,7 @@ async def test_a_unit_that_hangs_is_cut_off(journal: Journal, monkeypatch: pytes
         await tx.append("a", [SEEN])
         await asyncio.Event().wait()
 
-    results = await asyncio.gather(
-        journal.submit(hanging), journal.append("a", [SEEN]), return_exceptions=True
-    )
+    results = await asyncio.gather(journal.submit(hanging), journal.append("a", [SEEN]), return_exceptions=True)
     assert isinstance(results[0], Refused)
     assert [entry.seq for entry in await journal.read("a")] == [1]
 
@@ -242,9 +244,7 @@ async def test_a_correlation_key_is_one_open_streams_only(journal: Journal) -> N
 
 async def test_only_one_of_many_opens_a_correlation_key(journal: Journal, open_journal: Open) -> None:
     other = await open_journal("r2")
-    results = await asyncio.gather(
-        *(opened(one, "key") for one in (journal, other) * 8), return_exceptions=True
-    )
+    results = await asyncio.gather(*(opened(one, "key") for one in (journal, other) * 8), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Refused"] * 15 + ["tuple"]
 
 
