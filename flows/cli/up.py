@@ -1,0 +1,35 @@
+"""`mcp-soar up`: everything on this machine, until Ctrl-C."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from flows.settings import read
+from flows.up import up
+from playbooks.errors import Misconfigured
+
+
+def run(folder: Path) -> int:
+    """Check a configuration folder, run all parts and return the exit status: 3 if something has to be mended.
+
+    Args:
+        folder: made by `mcp-soar init`.
+    """
+    try:
+        asyncio.run(up(read(folder), say))
+    except Misconfigured as exc:
+        sys.stderr.write(f"mcp-soar up: {exc}\n")
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1])))

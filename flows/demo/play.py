@@ -1,0 +1,418 @@
+"""The demonstration: a small MCP estate is broken into, and contained while you watch.
+
+Every part is real: an MCP server, ContextForge in front of it, an agent with the official SDK, a webhook as Elastic
+Security sends it, and mcp-soar as `up` runs it. Only the victim is made up.
+"""
+
+import asyncio
+import base64
+import dataclasses
+import http.client
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from flows.demo.contextforge import RunningGateway, contextforge
+from flows.demo.mcp_server import McpServer, mcp_server
+from flows.demo.processes import child, environment
+from flows.demo.screen import Screen
+from flows.demo.site import GATEWAY, Site, build
+from integrations.connections import Connections
+from integrations.gateway.client import ContextForge
+from integrations.hostile import printable
+from integrations.journal.store import Journal
+from integrations.mcp.agent import Agent
+from integrations.siem.source import new_secret, read_keys, read_sources, signed
+from integrations.signing import PublicKey, SigningKey
+from integrations.vault import bundle
+from playbooks.errors import SoarError, Transient
+from playbooks.inventory import PinKind
+from playbooks.journal import Parsed
+from playbooks.projection import Incident, Progress, fold
+from playbooks.request import People, Person
+from playbooks.strict import now
+
+T = TypeVar("T")
+
+PERSON = "demo"
+TOOL = "get_weather"
+RULE = "MCP tool definition changed"
+CONTAINED_WITHIN = 60.0
+RELEASED_WITHIN = 60.0
+UI_WITHIN = 45.0
+
+
+class Failed(Exception):
+    """Something that the demonstration is about did not hold."""
+
+
+@dataclasses.dataclass
+class Stage:
+    """Everything that is up.
+
+    Args:
+        folder: where all of it is written.
+        config: the configuration folder of mcp-soar.
+        server: the victim.
+        gateway: in front of it.
+        site: who uses it, and where.
+    """
+
+    folder: Path
+    config: Path
+    server: McpServer
+    gateway: RunningGateway
+    site: Site
+
+    @property
+    def agent(self) -> Agent:
+        """The agent that uses the weather tools."""
+        return Agent(self.site.client_url, self.site.agent.secret)
+
+    @property
+    def offered(self) -> str:
+        """What the gateway calls the tool."""
+        pin = self.site.inventory.pins.find(self.site.server_id, PinKind.TOOL, TOOL)
+        return (pin.gateway_name if pin else None) or TOOL
+
+    def status(self) -> dict[str, Any]:
+        """What `up` says of itself; empty while it is not up."""
+        try:
+            found: dict[str, Any] = json.loads((self.config / "state" / "up.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
+    """Show it, and return the exit status: 0 only if an independent probe and the evidence say that it worked.
+
+    Args:
+        screen: where to.
+        keep: leave everything running until Ctrl-C.
+        release: go on until everything is as it was before.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="mcp-soar-demo-"))
+    try:
+        with ExitStack() as stack:
+            stage = _set(stack, screen, folder)
+            incident = _attack(stage, screen)
+            if release:
+                incident = _release(stage, screen, incident)
+            screen.say("")
+            screen.say(f"It all held, in {time.monotonic() - began:.0f} s.", style="good")
+            screen.say(f"Everything that was written is in {folder}", style="dim")
+            if keep:
+                _keep(stage, screen, incident)
+    except KeyboardInterrupt:
+        screen.say("")
+        screen.say("Stopped; nothing is left running.", style="dim")
+        return 0 if keep else 130
+    except (SoarError, Failed) as exc:
+        screen.say("")
+        screen.say(f"It did not hold: {exc}", style="bad")
+        screen.say(f"The logs are in {folder} (and in config/state/logs there).")
+        return 1
+    return 0
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+# The stage
+
+
+def _set(stack: ExitStack, screen: Screen, folder: Path) -> Stage:
+    screen.title("1  A small MCP estate")
+    with screen.step("an MCP server with three tools (FastMCP)"):
+        server = stack.enter_context(mcp_server(folder / "server"))
+    with screen.step("a gateway in front of it (ContextForge)"):
+        gateway = stack.enter_context(contextforge(folder / "gateway"))
+    config = folder / "config"
+    with screen.step("an agent and a canary as its clients; what the server offers is approved and pinned"):
+        site = _run(build(gateway, server, folder / "secrets"))
+        _configure(site, config)
+    stage = Stage(folder=folder, config=config, server=server, gateway=gateway, site=site)
+    with screen.step("mcp-soar up: responder, receiver, Prefect"):
+        stack.enter_context(_up(stage))
+    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
+    if not said.worked:
+        raise Failed(f"the agent cannot call {stage.offered} before anything happened: {said.text}")
+    screen.say(f"The agent calls {stage.offered}: {said.text}")
+    return stage
+
+
+def _configure(site: Site, config: Path) -> None:
+    for folder in (config, config / "keys"):
+        folder.mkdir(mode=0o700)
+    site.write(config)
+    key = SigningKey.generate(config / "keys" / "responder.key")
+    (config / "keys" / "responder.pub").write_bytes(key.public.pem)
+    person = SigningKey.generate(config / "keys" / f"{PERSON}.key")
+    public = "ed25519:" + base64.b64encode(person.public.raw).decode()
+    people = People(people={PERSON: Person(key=public, roles=("responder",), enrolled_at=now())})
+    _write(config / "people.yaml", people.model_dump(mode="json"))
+    webhook = config / "keys" / "elastic.secret"
+    webhook.touch(mode=0o600)
+    webhook.write_text(new_secret())
+    source = {
+        "format": "elastic",
+        "authentication": {"hmac": {"secrets": [{"file": str(webhook)}]}},
+        "confidence": "high",
+        "classify": [{"rule": RULE, "class": "tool_poisoning"}],
+    }
+    _write(config / "sources.yaml", {"version": 1, "sources": {"elastic": source}})
+    _write(config / "mcp-soar.yaml", {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}})
+
+
+def _write(path: Path, document: object) -> None:
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+@contextmanager
+def _up(stage: Stage) -> Iterator[None]:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "flows.cli.up", str(stage.config)]
+    log = stage.folder / "up.log"
+    env = environment(PYTHONPATH=str(root))
+    with child(command, log=log, ready=lambda: bool(stage.status()), within=90, env=env):
+        yield
+
+
+# The attack and the response
+
+
+def _attack(stage: Stage, screen: Screen) -> Incident:
+    screen.title("2  The rug is pulled")
+    stage.server.poison(TOOL)
+    _run(_administer(stage, lambda forge, entry: forge.refresh(entry)))
+    seen = _run(stage.agent.tools()).get(stage.offered, "")
+    screen.say("The server's owner changed a description after it was approved, and the gateway took it over. The")
+    screen.say("agent's model now reads:")
+    screen.quote(printable(seen, 400))
+    screen.say("A model that reads this may do as it says, without anybody calling the tool.")
+    screen.title("3  The SIEM notices, mcp-soar responds")
+    body = _alert(stage)
+    sent = now()
+    answer = _send(stage, body)
+    screen.say(f"Elastic Security sends its alert, signed (HMAC): {answer}")
+    incident = _run(_watch(stage, screen, sent))
+    screen.title("4  Does it hold?")
+    _prove(stage, screen, incident)
+    _summary(stage, screen, incident)
+    return incident
+
+
+def _alert(stage: Stage) -> bytes:
+    alert = {
+        "@timestamp": now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "kibana.alert.uuid": uuid.uuid4().hex * 2,
+        "kibana.alert.rule.name": RULE,
+        "kibana.alert.rule.uuid": str(uuid.uuid4()),
+        "kibana.alert.rule.tags": ["MCP", "Tool Poisoning"],
+        "kibana.alert.severity": "high",
+        "kibana.alert.risk_score": 73,
+        "kibana.alert.reason": f"configuration event on {stage.site.server_id} created high alert {RULE}.",
+        "kibana.alert.status": "active",
+        "kibana.alert.workflow_status": "open",
+        "labels": {"mcp_server": stage.site.server_id, "mcp_tool": TOOL},
+    }
+    return json.dumps({"rule": {"id": "d1d1", "name": RULE}, "alerts": [alert]}).encode()
+
+
+def _send(stage: Stage, body: bytes) -> str:
+    sources = read_sources((stage.config / "sources.yaml").read_text())
+    key = read_keys("elastic", sources.sources["elastic"])[0]
+    host = stage.status()["receiver"].removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    try:
+        headers = {"Content-Type": "application/json", **signed(key, secrets.token_hex(12), now(), body)}
+        connection.request("POST", "/v1/alerts/elastic", body, headers)
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.ACCEPTED:
+        raise Failed(f"the receiver answered {response.status}: {text}")
+    return f"{response.status} {response.reason}"
+
+
+@asynccontextmanager
+async def _journal(stage: Stage) -> AsyncIterator[Journal]:
+    # Without a signing key it can only be read.
+    journal = await Journal.open(f"sqlite:///{stage.config / 'state' / 'journal.db'}", signer=None, name="demo")
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def _watch(stage: Stage, screen: Screen, sent: datetime) -> Incident:
+    """Show the incident's journal as it grows, until it is contained and its evidence is sealed."""
+    deadline = time.monotonic() + CONTAINED_WITHIN
+    async with _journal(stage) as journal:
+        stream = ""
+        while not stream:
+            if time.monotonic() > deadline:
+                raise Failed(f"no incident was opened within {CONTAINED_WITHIN:.0f} s")
+            stream = next((found.name for found in await journal.streams("incident/")), "")
+            await asyncio.sleep(0 if stream else 0.05)
+        state = Incident(id=stream.removeprefix("incident/"))
+        while not (state.sealed and state.sealed_of == (len(state.exhibits), len(state.unavailable))):
+            if time.monotonic() > deadline:
+                raise Failed(f"{state.id} is {state.status} after {CONTAINED_WITHIN:.0f} s, without sealed evidence")
+            await _show_news(journal, stream, state, screen, sent)
+            await asyncio.sleep(0.05)
+        return state
+
+
+async def _show_news(journal: Journal, stream: str, state: Incident, screen: Screen, since: datetime) -> None:
+    for entry in await journal.read(stream, after=state.seq):
+        parsed = entry.parsed()
+        fold(state, parsed)
+        at = (datetime.fromisoformat(parsed.at) - since).total_seconds()
+        for line, style in _lines(parsed, state):
+            screen.event(at, line, style)
+
+
+_PHASES = {
+    "confirmed": "confirm",
+    "exhibit": "capture",
+    "unavailable": "capture",
+    "sealed": "preserve",
+    "page": "notify",
+    "lease_checked": "watch",
+    "released": "recover",
+    "release_intended": "recover",
+    "request": "request",
+}
+
+
+def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # noqa: C901  # a line for each kind
+    body, line = entry.body, state.timeline[-1] if state.timeline else None
+    if line is None or entry.kind in {"told", "page"}:
+        return
+    step = state.steps.get(str(body.get("instance", "")))
+    phase = _PHASES.get(entry.kind) or str(body.get("phase") or (step.phase.value if step else entry.kind))
+    label = f"{phase:<9}"
+    if entry.kind in {"opened", "alert"}:
+        yield f"{'incident' if entry.kind == 'opened' else 'alert':<9}{state.id + ' ' if entry.kind == 'opened' else ''}{line.what}", ""
+    elif entry.kind == "intended":
+        yield f"{label}{line.what}", "strong"
+        yield f"{'':<9}allowed: {line.detail}", "dim"
+    elif entry.kind == "wrote":
+        yield f"{label}done: {printable(line.detail, 300)}", ""
+    elif entry.kind in {"verified", "confirmed", "checked", "lease_checked"}:
+        verdict = body["verdict"]
+        good = verdict["answer"] == "established"
+        yield f"{label}{line.what}", "good" if good else "bad"
+        for finding in verdict["findings"]:
+            yield f"{'':<9}{finding['check']} as {finding['asked_as']}: {printable(finding['observed'], 160)}", "dim"
+    elif entry.kind in {"failed", "unavailable", "skipped", "interrupted", "lapsed"}:
+        yield f"{label}{line.what}: {printable(line.detail, 200)}", "bad"
+    else:
+        yield f"{label}{line.what}", ""
+
+
+def _prove(stage: Stage, screen: Screen, incident: Incident) -> None:
+    """Ask as the agent, which has no part in the response, and verify the evidence with nothing but a public key.
+
+    Raises:
+        Failed: naming what does not hold.
+    """
+    reached = len(stage.server.calls(TOOL))
+    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
+    if said.worked or len(stage.server.calls(TOOL)) != reached:
+        raise Failed(f"the agent can still call {stage.offered}: {said.text}")
+    screen.check(f"the agent calls {stage.offered}: refused ({said.text})")
+    listed = _run(stage.agent.tools())
+    if stage.offered in listed:
+        raise Failed(f"the agent still sees {stage.offered} in the list")
+    screen.check("the agent lists its tools: it is not among them, so no model reads it")
+    other = stage.offered.replace("get-weather", "get-forecast")
+    said = _run(stage.agent.call(other, {"city": "Seoul", "days": 1}))
+    if not said.worked:
+        raise Failed(f"the agent cannot call {other} either, which nobody contained: {said.text}")
+    screen.check(f"the agent calls {other}: works, nothing else was taken away")
+    public = PublicKey.load(stage.config / "keys" / "responder.pub")
+    report = bundle.verify(_bundle(stage, incident), public)
+    if not report.ok:
+        raise Failed("the evidence does not verify: " + "; ".join(c.sentence for c in report.checks if not c.ok))
+    screen.check(f"the evidence bundle verifies offline, with the public key alone ({len(report.checks)} checks)")
+
+
+def _bundle(stage: Stage, incident: Incident) -> Path:
+    return stage.config / "state" / "bundles" / str(incident.bundle)
+
+
+def _summary(stage: Stage, screen: Screen, incident: Incident) -> None:
+    times = incident.metrics
+    accepted, wrote, verified = times["accepted_at"], times["first_effect_at"], times["verified_at"]
+    if not (accepted and wrote and verified):
+        raise Failed(f"{incident.id} does not say when it was contained: it is {incident.status}")
+    screen.title("5  In short")
+    screen.fact("verified time to contain", f"{(verified - accepted).total_seconds():.2f} s from the accepted alert")
+    screen.fact("  of that, to the first effect", f"{(wrote - accepted).total_seconds():.2f} s")
+    for lease in incident.leases.values():
+        if lease.in_force:
+            screen.fact("in force", lease.plan.summary)
+            screen.fact("  until", f"{lease.until:%Y-%m-%d %H:%M} UTC, verified again and again until then")
+    screen.fact("evidence", f"{len(incident.exhibits)} exhibits, sealed:")
+    screen.path(_bundle(stage, incident))
+    status = _until_ui(stage)
+    if status.get("prefect_ready"):
+        screen.fact("watch it in Prefect", status["prefect"].removesuffix("/api"))
+        screen.fact("  password", str(stage.config / "state" / "prefect" / "auth"))
+    screen.fact("give it back (once it is healed)", "")
+    screen.path(" ".join(_release_command(stage, incident)))
+
+
+def _until_ui(stage: Stage) -> dict[str, Any]:
+    deadline = time.monotonic() + UI_WITHIN
+    while not (status := stage.status()).get("prefect_ready") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return status
+
+
+# Giving it back
+
+
+def _release_command(stage: Stage, incident: Incident) -> list[str]:
+    program = Path(sys.executable).with_name("mcp-soar")
+    return [str(program), "release", incident.id, "--as", PERSON, "--config", str(stage.config)]
+
+
+def _release(stage: Stage, screen: Screen, incident: Incident) -> Incident:
+    raise NotImplementedError
+
+
+async def _administer(stage: Stage, work: Any) -> Any:  # noqa: ANN401  # what the work returns
+    world = Connections(stage.site.inventory)
+    try:
+        place = stage.site.inventory.servers[stage.site.server_id].gateway
+        return await work(world.reach(ContextForge, GATEWAY), place.id if place else "")
+    finally:
+        await world.aclose()
+
+
+def _keep(stage: Stage, screen: Screen, incident: Incident) -> None:
+    screen.say("")
+    screen.say("Everything goes on running; Ctrl-C ends it.", style="strong")
+    while True:
+        time.sleep(3600)
