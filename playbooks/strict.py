@@ -41,13 +41,29 @@ def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         message = "a time needs its zone; write it in UTC, as 2026-01-31T12:00:00Z"
         raise ValueError(message)
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        message = "lies outside the years 1 to 9999"
+        raise ValueError(message) from exc
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]
+def _at_most(length: int) -> AfterValidator:
+    """Measure again after NFKC, which can make a text longer: what is accepted must be accepted when read back."""
+
+    def measure(text: str) -> str:
+        if len(text) > length:
+            message = f"is longer than {length} characters when its compatibility forms are written out"
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(measure)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain), _at_most(200)]
 """A name that people read and systems compare: 1 to 200 characters, NFKC, no controls."""
 
-Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_plain)]
+Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_plain), _at_most(2000)]
 """One line of prose of our own making or of a trusted file."""
 
 Prose = Annotated[str, StringConstraints(max_length=20_000)]

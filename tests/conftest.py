@@ -9,6 +9,8 @@ import pytest
 
 from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
+pytest_plugins = ["tests.lab.fixtures"]
+
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 # Fixtures that cost seconds and hundreds of megabytes a session. The tests of one go to one xdist worker

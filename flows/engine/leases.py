@@ -128,10 +128,15 @@ def restoring(lease: LeaseState, action: type[Action]) -> Plan:
         # Nothing comes back: ending the lease only ends the watch over it.
         gone = tuple(change.model_copy(update={"before": change.after}) for change in lease.plan.changes)
         return lease.plan.model_copy(update={"changes": gone, "irreversible": None, "summary": f"End: {lease.plan.summary}"})
+    return action.inverse(taken(lease))
+
+
+def taken(lease: LeaseState) -> Plan:
+    """Return a lease's plan as it was against the world that the first of all holds found."""
     changes = tuple(
         change.model_copy(update={"before": lease.originals.get(change.grip, change.before)}) for change in lease.plan.changes
     )
-    return action.inverse(lease.plan.model_copy(update={"changes": changes}))
+    return lease.plan.model_copy(update={"changes": changes})
 
 
 async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
@@ -227,7 +232,7 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     writes = await _write_back(case, action, plan, key=lease.release_key)
     verdict: Verdict | None = None
     if not lease.kept and not lease.plan.irreversible:
-        verdict = await _verify_released(case, action, plan)
+        verdict = await _verify_released(case, action, taken(lease))
     body = {
         "instance": todo.name,
         "release": todo.instance,
@@ -250,7 +255,8 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
 async def _verify_released(case: Case, action: type[Action], plan: Plan) -> Verdict:
     verdict = await within(action.timeout * 3, action.verify_released(plan, case.parts.world), "verifying the release")
     if verdict.answer is not Answer.ESTABLISHED:
-        seen = "; ".join(f"{finding.subject}: {finding.observed}" for finding in verdict.findings)
+        wrong = [finding for finding in verdict.findings if finding.answer is not Answer.ESTABLISHED]
+        seen = "; ".join(f"{finding.check} {finding.subject}: {finding.observed}" for finding in wrong)
         raise NotEstablished(f"what was given back does not answer yet: {seen}")
     return verdict
 

@@ -81,7 +81,7 @@ def ready(
             return
         if phase is Phase.PRESERVE:
             fresh = (len(state.exhibits), len(state.unavailable)) != state.sealed_of
-            if state.exhibits and fresh and _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
+            if state.exhibits and fresh and not _collecting(state) and _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
                 yield Todo("seal", phase, "seal", "Seal the evidence")
             if not _settled(state):
                 return
@@ -90,6 +90,15 @@ def ready(
 def _unattempted(state: Incident, todo: Todo) -> bool:
     step = state.steps.get(todo.instance)
     return step is None or step.progress in {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
+
+
+def _collecting(state: Incident) -> bool:
+    """Whether an exhibit is being tried again: the bundle waits for it, or for the word that it cannot be had."""
+    collecting = (Phase.CAPTURE, Phase.PRESERVE)
+    return any(
+        step.progress is Progress.RETRYING and step.phase in collecting and step.instance != "seal"
+        for step in state.steps.values()
+    )
 
 
 def _settled(state: Incident) -> bool:

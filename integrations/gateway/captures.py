@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from integrations.gateway.actions import entry_of
 from integrations.gateway.client import ContextForge
 from playbooks.action import Capture, Collected, World
 from playbooks.strict import Slug
@@ -14,7 +15,7 @@ class CaptureState(Capture):
     """Everything that a gateway holds: servers, tools, prompts, resources, users, tokens; no secret among it.
 
     Args:
-        gateway: the gateway, as the inventory names it.
+        server: the server whose gateway it is, as the inventory names it.
     """
 
     name: ClassVar[str] = "gateway.capture_state"
@@ -29,11 +30,11 @@ class CaptureState(Capture):
         "GET /v1/auth/email/admin/users",
     )
 
-    gateway: Slug
+    server: Slug
 
     @override
     async def collect(self, world: World) -> tuple[Collected, ...]:
-        forge = world.reach(ContextForge, self.gateway)
+        forge = world.reach(ContextForge, entry_of(self.server, world).name)
         state = await forge.export_state()
         data = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False).encode()
         origin = f"{forge.gateway.url}/v1"
@@ -44,18 +45,18 @@ class CaptureLogs(Capture):
     """A gateway's newest audit trails and security events. ContextForge audits no tool calls.
 
     Args:
-        gateway: the gateway, as the inventory names it.
+        server: the server whose gateway it is, as the inventory names it.
     """
 
     name: ClassVar[str] = "gateway.capture_logs"
     exhibit: ClassVar[str] = "gateway_logs"
     permissions: ClassVar[tuple[str, ...]] = ("GET /api/logs/audit-trails", "GET /api/logs/security-events")
 
-    gateway: Slug
+    server: Slug
 
     @override
     async def collect(self, world: World) -> tuple[Collected, ...]:
-        forge = world.reach(ContextForge, self.gateway)
+        forge = world.reach(ContextForge, entry_of(self.server, world).name)
         return tuple(
             Collected(
                 name=f"{name.replace('_', '-')}.json",

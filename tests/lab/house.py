@@ -1,0 +1,230 @@
+"""A whole engine for tests: a real journal, a real vault and keys, over a site of the lab; alerts and people to use it."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.engine.case import PREFIX
+from flows.engine.parts import Parts, Timing
+from flows.responder import Responder
+from integrations.journal.store import Journal
+from integrations.log.notifier import LogNotifier
+from integrations.registry import STEPS
+from integrations.siem.source import Source, Sources
+from integrations.signing import SigningKey
+from integrations.vault.local import LocalVault
+from playbooks.action import World
+from playbooks.incident import Status
+from playbooks.inventory import Inventory
+from playbooks.journal import SYSTEM, Parsed
+from playbooks.playbook import shipped
+from playbooks.policy import Cap, Policy, Spacing
+from playbooks.plan import Radius
+from playbooks.projection import Incident, project
+from playbooks.request import People, Person, Verb, draft, sign
+from playbooks.strict import iso, now
+
+WITHIN = 60.0
+
+# What a laboratory with a handful of tools needs to be contained without people; the shipped caps are a fifth of them.
+ROOMY = Policy(
+    version=1,
+    caps={Radius.TOKEN: Cap(count=500, percent=100), Radius.TOOL: Cap(count=500, percent=100)},
+    spacing=Spacing(at_most=1000, within=60.0),
+)
+
+
+def source(**changes: Any) -> Source:  # noqa: ANN401  # whatever a source is configured with
+    """Return an authenticated source of high confidence whose tags name the class."""
+    fields: dict[str, Any] = {
+        "format": "generic",
+        "authentication": {"bearer": {"secrets": [{"env": "LAB_TOKEN"}]}},
+        "confidence": "high",
+        "classify": [{"tag": "tool_poisoning", "class": "tool_poisoning"}],
+    }
+    return Source.model_validate({**fields, **changes})
+
+
+SOURCES = Sources(
+    version=1,
+    sources={
+        "siem": source(),
+        "second": source(confidence="medium"),
+        "unsigned": source(authentication="none", confidence="low"),
+    },
+)
+
+
+def alert(server: str, *tools: str, **changes: Any) -> bytes:  # noqa: ANN401  # whatever an alert can say
+    """Return an alert in the generic format about tools of a server."""
+    entities = [{"kind": "server", "name": server}, *({"kind": "tool", "name": tool, "server": server} for tool in tools)]
+    fields = {
+        "version": 1,
+        "id": uuid.uuid4().hex,
+        "rule": "Tool description changed",
+        "title": "A description asks for a key file",
+        "severity": "high",
+        "detected_at": iso(now()),
+        "tags": ["tool_poisoning"],
+        "entities": entities,
+    }
+    return json.dumps({**fields, **changes}).encode()
+
+
+@dataclass
+class House:
+    """An installation.
+
+    Args:
+        parts: what its engine works with.
+        keys: the people's private keys.
+        folder: where its state is.
+    """
+
+    parts: Parts
+    keys: dict[str, SigningKey]
+    folder: Path
+
+    @property
+    def journal(self) -> Journal:
+        return self.parts.journal
+
+    async def receive(self, body: bytes, source: str = "siem") -> str:
+        """Put an alert into the inbox, as the receiver does, and return its receipt."""
+        receipt = await self.journal.put(kind="alert", source=source, nonce=uuid.uuid4().hex, body=body, headers={})
+        return receipt.id
+
+    async def ask(self, who: str, verb: Verb, subject: str, **more: Any) -> str:  # noqa: ANN401  # a request's other fields
+        """Put a person's signed request into the inbox and return its nonce."""
+        request = draft(actor=who, verb=verb, subject=subject, at=now(), **more)
+        body = sign(request, self.keys[who].sign).model_dump_json().encode()
+        await self.journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
+        return request.nonce
+
+    async def incidents(self) -> list[Incident]:
+        """Return every incident, the first opened first."""
+        streams = await self.journal.streams(PREFIX)
+        return [await self.incident(row.name.removeprefix(PREFIX)) for row in reversed(streams)]
+
+    async def incident(self, name: str) -> Incident:
+        return project(name, await self.journal.read(f"{PREFIX}{name}"))
+
+    async def system(self, kind: str) -> list[Parsed]:
+        return [e for e in (entry.parsed() for entry in await self.journal.read(SYSTEM)) if e.kind == kind]
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Wait until something is so."""
+        try:
+            async with asyncio.timeout(WITHIN):
+                while not await condition():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            shown = [(i.id, i.status.value, [(s.instance, s.progress.value, s.message) for s in i.steps.values()]) for i in await self.incidents()]
+            raise AssertionError(f"{what} within {WITHIN:g} s; there is {shown}") from None
+
+    async def reaches(self, status: Status, name: str | None = None) -> Incident:
+        """Wait until an incident, the only one if none is named, has a status."""
+
+        async def reached() -> bool:
+            found = [i for i in await self.incidents() if name in {None, i.id}]
+            return bool(found) and found[-1].status is status
+
+        await self.until(reached, f"{name or 'an incident'} is {status}")
+        return next(i for i in reversed(await self.incidents()) if name in {None, i.id})
+
+    async def settled(self, name: str) -> Incident:
+        """Wait until an incident's evidence is sealed, and return it."""
+
+        async def done() -> bool:
+            return (await self.incident(name)).sealed is not None
+
+        await self.until(done, f"{name} is sealed")
+        return await self.incident(name)
+
+    @asynccontextmanager
+    async def responding(self, **more: Any) -> AsyncIterator[Responder]:  # noqa: ANN401  # a responder's other arguments
+        """Run a responder meanwhile."""
+        responder = Responder(self.parts, **more)
+        stop = asyncio.Event()
+        running = asyncio.create_task(responder.run(stop))
+        try:
+            yield responder
+        finally:
+            stop.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+    def changed(self, **parts: Any) -> "House":  # noqa: ANN401  # fields of Parts
+        """Return the same installation with other parts."""
+        return replace(self, parts=replace(self.parts, **parts))
+
+
+PEOPLE = {"ann": ("responder", "approver"), "bob": ("approver",), "eve": ("auditor",)}
+
+
+@asynccontextmanager
+async def house(
+    folder: Path, world: World, *, url: str | None = None, policy: Policy = ROOMY, name: str = "responder-1"
+) -> AsyncIterator[House]:
+    """Make an installation in a folder, or open the one that is there.
+
+    Args:
+        folder: for keys, vault and, without a URL, the journal.
+        world: what its steps reach.
+        url: of the journal.
+        policy: the gate's rules.
+        name: of the responder.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = {who: _key(folder / f"{who}.key") for who in (*PEOPLE, "responder")}
+    signer = keys.pop("responder")
+    people = People(
+        people={who: Person(key=_encoded(keys[who]), roles=roles, enrolled_at=now()) for who, roles in PEOPLE.items()}
+    )
+    for made in ("vault", "bundles"):
+        (folder / made).mkdir(exist_ok=True, mode=0o700)
+    journal = await Journal.open(url or f"sqlite:///{folder}/journal.db", signer=signer, name=name)
+    await journal.migrate()
+    try:
+        yield House(
+            parts=Parts(
+                name=name,
+                journal=journal,
+                world=world,
+                vault=LocalVault(folder / "vault", reserve=0),
+                bundles=folder / "bundles",
+                signer=signer,
+                keys={signer.id: signer.public},
+                policy=policy,
+                playbooks=shipped(),
+                steps=STEPS,
+                sources=SOURCES,
+                people=lambda: people,
+                notifiers=(LogNotifier(),),
+                timing=Timing(),
+            ),
+            keys=keys,
+            folder=folder,
+        )
+    finally:
+        await journal.aclose()
+
+
+def _key(path: Path) -> SigningKey:
+    return SigningKey.load(path) if path.exists() else SigningKey.generate(path)
+
+
+def _encoded(key: SigningKey) -> str:
+    return "ed25519:" + base64.b64encode(key.public.raw).decode()
+
+
+def watched_every(inventory: Inventory, seconds: float) -> Inventory:
+    """Return an inventory whose leases are verified that often."""
+    return inventory.model_copy(update={"watch_every": seconds})
