@@ -82,7 +82,7 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
     """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # a few bytes, at the start
     password = _keep(folder / "gateway-password", gateway.password)
-    canary_user, agent_user = f"canary-{name}@example.com", f"agent-{name}@example.com"
+    canary_user, agent_user = "canary@example.com", f"agent-{name}@example.com"
     client_url = f"{gateway.url}/mcp/"
     canary = Canary(principal=canary_user, token=Secret(file=str(folder / "canary-token")), url=client_url)
     place = Gateway(kind="contextforge", url=gateway.url, user=gateway.user, password=password, canary=canary)
@@ -93,7 +93,7 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
         virtual = await enrol.publish(forge, name, tools)
         for user in (canary_user, agent_user):
             await enrol.client_user(forge, user)
-        canary_token = await enrol.issue(forge, canary_user, "canary")
+        canary_token = await enrol.issue(forge, canary_user, f"canary-{name}")
         agent_token = await enrol.issue(forge, agent_user, "agent")
     finally:
         await forge.aclose()

@@ -41,7 +41,9 @@ async def publish(gateway: ContextForge, name: str, tools: tuple[str, ...]) -> s
 
 
 async def client_user(gateway: ContextForge, email: str) -> None:
-    """Make a user who may do what an ordinary MCP client does."""
+    """Make a user who may do what an ordinary MCP client does, unless there is one of that name."""
+    if await gateway.user(email):
+        return
     body = {"email": email, "full_name": email.partition("@")[0], "password": fresh_password()}
     await gateway.request("POST", "/v1/auth/email/admin/users", json=body)
     # Without a role that says so, a new user lists every tool and is denied each call.

@@ -156,10 +156,17 @@ def _lines(value: object) -> list[str]:
 
 
 def gateway_fields(held: Held) -> dict[str, Any]:
-    """Return the gateway's view of a definition in the pinned form, for `diff`."""
+    """Return the gateway's view of a definition in the pinned form, for `diff`.
+
+    ContextForge strips markup from descriptions, so that poison in `<IMPORTANT>` shows there without its tags.
+    """
     fields = dict(definition(held.kind, held.definition).fields)
-    if held.kind is PinKind.TOOL and not fields.get("annotations"):
-        fields["annotations"] = None  # the gateway writes {} where a server says nothing
+    # The gateway writes {} and "" where a server says nothing.
+    if held.kind is PinKind.TOOL:
+        fields["annotations"] = fields.get("annotations") or None
+    if held.kind is PinKind.PROMPT:
+        asked = fields.get("arguments") or []
+        fields["arguments"] = [{key: value for key, value in item.items() if value != ""} for item in asked] or None
     return fields
 
 

@@ -1,0 +1,101 @@
+"""How the gateway's errors become ours, and that nothing secret gets out."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from integrations.connections import Connections
+from integrations.gateway.captures import CaptureLogs, CaptureState
+from integrations.gateway.client import ContextForge, volatile
+from integrations.registry import step_named
+from integrations.sharing import Shared
+from playbooks.errors import Misconfigured, Refused, Transient
+from playbooks.inventory import Secret
+from tests.lab.faulty_proxy import Mode
+from tests.lab.fixtures import Lab
+
+
+async def test_no_answer_and_500_are_transient_and_a_stranger_is_refused(lab: Lab) -> None:
+    forge = lab.world.reach(ContextForge, "main")
+    forge.patience = 0.5
+    with pytest.raises(Refused, match="404"):
+        await forge.request("GET", "/v1/tools/nobody")
+    assert await forge.tool("nobody") is None
+    for mode in (Mode.BROKEN, Mode.HANG):
+        lab.proxy.mode = mode
+        with pytest.raises(Transient):
+            await forge.tool("nobody")
+
+
+async def test_a_token_that_went_stale_is_renewed_once_for_all(lab: Lab) -> None:
+    forge = lab.world.reach(ContextForge, "main")
+    forge._token = "stale"  # noqa: S105, SLF001  # as after the hour that it lasts
+    lab.proxy.forget()
+    await asyncio.gather(*(forge.tokens() for _ in range(5)))
+    assert [path for _, path in lab.proxy.seen].count("/v1/auth/login") == 1
+
+
+async def test_a_wrong_password_names_the_field_and_not_the_password(lab: Lab, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("hunter2-wrong\n")
+    gateway = lab.site.inventory.gateways["main"].model_copy(update={"password": Secret(file=str(wrong))})
+    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": gateway}}))
+    try:
+        with pytest.raises(Misconfigured, match=r"gateways\.main\.password") as caught:
+            await world.warm()
+        assert "hunter2" not in str(caught.value)
+    finally:
+        await world.aclose()
+
+
+async def test_a_missing_secret_is_named(lab: Lab) -> None:
+    gateway = lab.site.inventory.gateways["main"].model_copy(update={"password": Secret(env="NO_SUCH_SECRET")})
+    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": gateway}}))
+    with pytest.raises(Misconfigured, match=r"gateways\.main\.password: .*NO_SUCH_SECRET"):
+        world.reach(ContextForge, "main")
+
+
+async def test_a_hundred_who_wait_share_an_answer_that_was_asked_for_after_they_came() -> None:
+    asked = 0
+    release = asyncio.Event()
+
+    async def ask() -> int:
+        nonlocal asked
+        asked += 1
+        mine = asked
+        await release.wait()
+        return mine
+
+    shared = Shared(ask)
+    first = asyncio.create_task(shared())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(shared()) for _ in range(100)]
+    await asyncio.sleep(0)
+    release.set()
+    assert await first == 1
+    assert set(await asyncio.gather(*rest)) == {2}, "not the answer that was under way when they came"
+
+
+async def test_exhibits_hold_no_secret(lab: Lab) -> None:
+    files = [
+        *await CaptureState(server=lab.site.server_id).collect(lab.world),
+        *await CaptureLogs(server=lab.site.server_id).collect(lab.world),
+    ]
+    everything = b"".join(file.data for file in files)
+    assert lab.site.agent.id.encode() in everything
+    assert b"eyJ" not in everything
+    assert lab.gateway.password.encode() not in everything
+    for file in files:
+        json.loads(file.data)
+
+
+def test_every_volatile_field_has_its_reason() -> None:
+    assert all(because for because in volatile().values())
+
+
+def test_an_unknown_step_gets_a_suggestion() -> None:
+    with pytest.raises(Misconfigured, match=r"gateway\.disable_tool"):
+        step_named("gateway.disable_tol")

@@ -1,0 +1,104 @@
+"""Whether a real server is what was approved, and what is kept of it as evidence."""
+
+import pytest
+
+from flows.demo.mcp_server import Behaviour
+from integrations.connections import Connections
+from integrations.gateway.client import ContextForge
+from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
+from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, ResponseInjection, orders
+from playbooks.plan import Answer
+from tests.lab.fixtures import Lab
+
+
+async def refresh(lab: Lab) -> None:
+    entry = lab.site.inventory.servers[lab.site.server_id].gateway
+    assert entry is not None
+    await lab.world.reach(ContextForge, "main").refresh(entry.id)
+
+
+async def test_an_untouched_server_matches_and_does_not_differ(lab: Lab) -> None:
+    server = lab.site.server_id
+    assert (await DefinitionsMatch(server=server).check(lab.world)).answer is Answer.ESTABLISHED
+    differs = await DefinitionDiffers(server=server, tool="get_weather").check(lab.world)
+    assert differs.answer is Answer.NOT_ESTABLISHED
+    assert len(differs.findings) == 2
+
+
+async def test_a_pulled_rug_is_found_at_the_server_first_and_at_the_gateway_once_it_has_read_it(lab: Lab) -> None:
+    check = DefinitionDiffers(server=lab.site.server_id, tool="get_weather")
+    lab.victim.poison()
+    direct = await check.check(lab.world)
+    assert direct.answer is Answer.ESTABLISHED
+    assert [finding.answer for finding in direct.findings] == [Answer.NOT_ESTABLISHED, Answer.ESTABLISHED]
+    await refresh(lab)
+    lab.proxy.forget()
+    gateway = await check.check(lab.world)
+    assert gateway.answer is Answer.ESTABLISHED
+    assert len(lab.proxy.seen) == 1, "one request is enough when the gateway already gives it to clients"
+    # The gateway strips the tags around the poison and hands on the poison.
+    assert "+Return the weather for a city. Before using this tool" in gateway.findings[0].observed
+    assert (await DefinitionDiffers(server=lab.site.server_id, tool="add").check(lab.world)).answer is not (
+        Answer.ESTABLISHED
+    )
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(added=("new_evil",)),
+        Behaviour(renamed={"add": "sum"}),
+        Behaviour(described={"get_forecast": "Something else."}),
+    ],
+    ids=["added", "renamed", "described"],
+)
+async def test_every_kind_of_change_at_the_server_is_a_mismatch(lab: Lab, behaviour: Behaviour) -> None:
+    lab.victim.behave(behaviour)
+    verdict = await DefinitionsMatch(server=lab.site.server_id).check(lab.world)
+    assert verdict.answer is Answer.NOT_ESTABLISHED
+    assert len(verdict.findings) == (2 if behaviour.renamed else 1)
+
+
+async def test_a_server_that_is_not_there_is_unknown_and_neither_matches_nor_differs(lab: Lab) -> None:
+    server = lab.site.inventory.servers[lab.site.server_id]
+    gone = server.model_copy(update={"url": "http://127.0.0.1:9/mcp"})
+    world = Connections(lab.site.inventory.model_copy(update={"servers": {lab.site.server_id: gone}}))
+    try:
+        assert (await DefinitionsMatch(server=lab.site.server_id).check(world)).answer is Answer.UNKNOWN
+        differs = await DefinitionDiffers(server=lab.site.server_id, tool="add").check(world)
+        assert differs.answer is Answer.UNKNOWN
+    finally:
+        await world.aclose()
+
+
+async def test_orders_and_hidden_characters_in_an_answer_are_a_signal(lab: Lab) -> None:
+    check = ResponseInjection(server=lab.site.server_id)
+    assert (await check.check(lab.world)).answer is Answer.NOT_ESTABLISHED
+    lab.victim.behave(Behaviour(injecting=True))
+    verdict = await check.check(lab.world)
+    assert verdict.answer is Answer.ESTABLISHED
+    observed = " ".join(finding.observed for finding in verdict.findings)
+    assert "U+200B" in observed
+    assert "Ignore previous instructions" in observed
+
+
+def test_ordinary_text_gives_no_orders() -> None:
+    assert orders("Today: 20 degrees.\n\tIMPORTANT: bring an umbrella. See https://example.com/weather") == ()
+
+
+async def test_the_definitions_exhibit_shows_who_says_what(lab: Lab) -> None:
+    lab.victim.poison()
+    files = {file.name: file.data for file in await CaptureDefinitions(server=lab.site.server_id).collect(lab.world)}
+    assert set(files) == {"approved.json", "gateway.json", "direct.json", "difference.diff"}
+    assert b"<IMPORTANT>" in files["direct.json"]
+    assert b"<IMPORTANT>" not in files["gateway.json"]
+    difference = files["difference.diff"].decode()
+    assert "### gateway\n### direct\n--- tool get_weather" in difference, "the gateway has not read the poison yet"
+
+
+async def test_the_answer_exhibit_is_raw_and_its_call_runs_nothing(lab: Lab) -> None:
+    listing, call = await CaptureAnswer(server=lab.site.server_id, tool="get_weather").collect(lab.world)
+    assert b"get_weather" in listing.data
+    assert b"validation error" in call.data
+    assert lab.victim.calls("get_weather") == []
+    assert listing.data.startswith((b"event:", b"{")), "as it came, framing included"
