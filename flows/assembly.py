@@ -30,7 +30,9 @@ def journal_url(config: Configuration) -> str:
     scheme, _, rest = config.journal_url.partition("://")
     user, at, host = rest.rpartition("@")
     if not at or ":" in user:
-        raise Misconfigured("write postgresql://user@host/name; the password comes from `password`", field="journal.url")
+        raise Misconfigured(
+            "write postgresql://user@host/name; the password comes from `password`", field="journal.url"
+        )
     return f"{scheme}://{user}:{quote(secret(place, what='journal.password'), safe='')}@{host}"
 
 

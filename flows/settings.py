@@ -1,14 +1,14 @@
 """The configuration folder: what is in it, and everything of it read and checked before anything starts.
 
-    mcp-soar.yaml    where things are kept and served; every field has a default
-    inventory.yaml   gateways, servers, principals
-    pins.yaml        approved definitions, written by `mcp-soar pins approve`
-    sources.yaml     who may send alerts
-    policy.yaml      the gate's rules
-    people.yaml      who may ask for what, written by `mcp-soar enroll`
-    playbooks/       playbooks that replace shipped ones, optional
-    keys/            this responder's signing key; keys of people who keep theirs here
-    state/           journal, vault, bundles on the embedded defaults
+mcp-soar.yaml    where things are kept and served; every field has a default
+inventory.yaml   gateways, servers, principals
+pins.yaml        approved definitions, written by `mcp-soar pins approve`
+sources.yaml     who may send alerts
+policy.yaml      the gate's rules
+people.yaml      who may ask for what, written by `mcp-soar enroll`
+playbooks/       playbooks that replace shipped ones, optional
+keys/            this responder's signing key; keys of people who keep theirs here
+state/           journal, vault, bundles on the embedded defaults
 """
 
 from collections.abc import Mapping
@@ -227,7 +227,7 @@ def _read(folder: Path, name: str, model: type[M], *, optional: bool = False) ->
 
 
 def _rooted(value: T, folder: Path) -> T:
-    """Return a value in which the file of every secret is taken from the folder, not from where the process was started."""
+    """Return a value whose secrets' files are taken from the folder, wherever the process was started."""
     if isinstance(value, Secret):
         if value.file is None or Path(value.file).expanduser().is_absolute():
             return value

@@ -68,7 +68,9 @@ class Misconfigured(SoarError):
         field: dotted path of the field, if known.
     """
 
-    def __init__(self, message: str, *, file: str | None = None, line: int | None = None, field: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, field: str | None = None
+    ) -> None:
         where = ":".join(str(part) for part in (file, line) if part is not None)
         super().__init__(": ".join(part for part in (where, field, message) if part))
         self.file = file

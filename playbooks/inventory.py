@@ -255,7 +255,9 @@ class Resolved(Strict):
         return f"{self.kind}:{self.server or ''}/{self.id}"
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id}" + (f" of {self.server}" if self.server and self.kind is not EntityKind.SERVER else "")
+        return f"{self.kind} {self.id}" + (
+            f" of {self.server}" if self.server and self.kind is not EntityKind.SERVER else ""
+        )
 
 
 _ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}
@@ -283,17 +285,23 @@ class Inventory(Strict):
     def _references(self) -> Self:
         for name, server in self.servers.items():
             if server.gateway and server.gateway.name not in self.gateways:
-                message = f"server {name}: gateway {server.gateway.name!r} is not among gateways: {sorted(self.gateways)}"
+                message = (
+                    f"server {name}: no gateway is called {server.gateway.name!r}; there is {sorted(self.gateways)}"
+                )
                 raise ValueError(message)
         for name, principal in self.principals.items():
             if principal.gateway not in self.gateways:
-                message = f"principal {name}: gateway {principal.gateway!r} is not among gateways: {sorted(self.gateways)}"
+                message = (
+                    f"principal {name}: no gateway is called {principal.gateway!r}; there is {sorted(self.gateways)}"
+                )
                 raise ValueError(message)
         claimed: dict[str, str] = {}
         for name, server in self.servers.items():
             for alias in {_fold(name), *map(_fold, server.aliases)}:
                 if claimed.setdefault(alias, name) != name:
-                    message = f"servers {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
+                    message = (
+                        f"servers {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
+                    )
                     raise ValueError(message)
         return self
 

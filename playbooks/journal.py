@@ -146,7 +146,8 @@ def head_data(n: int, at: str, key: str, tips: Iterable[tuple[str, int, bytes]])
         key: id of the key that signs it.
         tips: stream, seq and hash of the last entry of every stream that the commit touched.
     """
-    return canonical({"at": at, "key": key, "n": n, "tips": sorted([stream, seq, tip.hex()] for stream, seq, tip in tips)})
+    named = sorted([stream, seq, tip.hex()] for stream, seq, tip in tips)
+    return canonical({"at": at, "key": key, "n": n, "tips": named})
 
 
 def verify_chain(stream: str, entries: Iterable[Entry]) -> Iterator[Fault]:
@@ -228,6 +229,6 @@ def upcast(kind: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
         ValueError: if it was written by a newer release than this one.
     """
     if version > VERSION:
-        message = f"a {kind} entry has version {version}, this release reads up to {VERSION}: upgrade before you read it"
+        message = f"a {kind} entry has version {version}; this release reads up to {VERSION}: upgrade to read it"
         raise ValueError(message)
     return body

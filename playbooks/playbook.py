@@ -104,7 +104,11 @@ class Step(Strict):
 
     def parameters(self, entity: Resolved) -> dict[str, Any]:
         """Return the step's parameters for one entity."""
-        values = {Source.ENTITY: entity.id, Source.ENTITY_SERVER: entity.server, Source.ENTITY_PRINCIPAL: entity.principal}
+        values = {
+            Source.ENTITY: entity.id,
+            Source.ENTITY_SERVER: entity.server,
+            Source.ENTITY_PRINCIPAL: entity.principal,
+        }
         return {name: values[value.from_] if isinstance(value, Bound) else value for name, value in self.with_.items()}
 
 

@@ -78,7 +78,13 @@ class Approval(Strict):
     """
 
     quorum: dict[RadiusName, Annotated[int, Field(ge=1)]] = Field(
-        default_factory=lambda: {Radius.TOKEN: 1, Radius.TOOL: 1, Radius.PRINCIPAL: 1, Radius.SERVER: 1, Radius.FLEET: 2}
+        default_factory=lambda: {
+            Radius.TOKEN: 1,
+            Radius.TOOL: 1,
+            Radius.PRINCIPAL: 1,
+            Radius.SERVER: 1,
+            Radius.FLEET: 2,
+        }
     )
     roles: tuple[Slug, ...] = ("approver",)
     expires: Seconds = 900.0
@@ -254,7 +260,10 @@ def decide(
     denied = list(_never(plan, facts, inventory))
     if denied:
         return Decision(outcome=Outcome.DENY, reasons=tuple(denied), digest=plan.digest)
-    against = list(_release_needs(plan, policy, facts) if facts.purpose is Purpose.RELEASE else _contain_needs(plan, policy, facts, inventory))
+    if facts.purpose is Purpose.RELEASE:
+        against = list(_release_needs(plan, policy, facts))
+    else:
+        against = list(_contain_needs(plan, policy, facts, inventory))
     if facts.purpose is Purpose.CONTAIN and not against:
         against = list(_too_much(plan, policy, inventory, tuple(reserved)))
     if not against:
@@ -265,7 +274,9 @@ def decide(
     # Whoever asked for it does not count among those who agree.
     agreed = {who for who in facts.approved_by if who != facts.requested_by}
     if len(agreed) >= quorum:
-        return Decision(outcome=Outcome.ALLOW, reasons=(f"approved by {', '.join(sorted(agreed))}",), digest=plan.digest)
+        return Decision(
+            outcome=Outcome.ALLOW, reasons=(f"approved by {', '.join(sorted(agreed))}",), digest=plan.digest
+        )
     return Decision(outcome=Outcome.NEEDS_APPROVAL, reasons=tuple(against), digest=plan.digest, quorum=quorum)
 
 
@@ -347,7 +358,8 @@ def _too_much(plan: Plan, policy: Policy, inventory: Inventory, reserved: tuple[
 
 def _population(radius: Radius, inventory: Inventory) -> int:
     if radius is Radius.TOOL:
-        return sum(len(inventory.pins.of(server, kind)) for server in inventory.servers for kind in (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE))
+        pinned = (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
+        return sum(len(inventory.pins.of(server, kind)) for server in inventory.servers for kind in pinned)
     if radius is Radius.TOKEN:
         return sum(len(principal.tokens) for principal in inventory.principals.values())
     return len(inventory.principals) if radius is Radius.PRINCIPAL else len(inventory.servers)

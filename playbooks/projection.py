@@ -253,7 +253,8 @@ class Incident:
         if self.requested_by is not None:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
         entity = self.entities.get(key)
-        kin = {key} if entity else {k for k, item in self.entities.items() if item.server and key == _server_key(item.server)}
+        homes = {k: item.server for k, item in self.entities.items() if item.server}
+        kin = {key} if entity else {k for k, server in homes.items() if key == _server_key(server)}
         spoken = [alert for alert in self.alerts if alert.authenticated and alert.entities & kin]
         suffixes = {_suffix(self.entities[k]) for k in kin}
         return Standing(
@@ -376,6 +377,9 @@ Body = dict[str, Any]
 
 def _when(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
+
+
+# ruff: noqa: ARG001  # every reader is called alike: state, body, at, actor
 
 
 def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -629,8 +633,8 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
         state.accepted[body["nonce"]] = body["verb"]
         if body["verb"] == "release":
             params = body["params"]
-            wish = ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), bool(params.get("accept_changed")))
-            state.releases.append(wish)
+            accepts = bool(params.get("accept_changed"))
+            state.releases.append(ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts))
         if body["verb"] in {"release", "respond"}:
             # Asked again by a person: what had been given up is tried once more.
             for step in state.steps.values():

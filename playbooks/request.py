@@ -1,7 +1,7 @@
 """What people ask for: a verb on a subject, signed with the person's enrolled key, single use, expiring.
 
 The signature covers `PREFIX` and the request's canonical bytes, so it can be used for nothing else. A request travels
-through places that are not trusted (Prefect's API, a chat, a pipe): what it says counts only once `check` has passed it.
+through places that are not trusted (Prefect's API, a chat, a pipe): it counts only once `check` has passed it.
 """
 
 import base64
@@ -147,9 +147,7 @@ def sign(request: Request, signer: Callable[[bytes], bytes]) -> SignedRequest:
     return SignedRequest(request=request, signature=base64.b64encode(signer(request.signing_bytes())).decode())
 
 
-def check(
-    body: bytes, people: People, *, at: datetime, verify: Callable[[bytes, bytes, bytes], bool]
-) -> Request:
+def check(body: bytes, people: People, *, at: datetime, verify: Callable[[bytes, bytes, bytes], bool]) -> Request:
     """Return the request if a person who may ask for it signed it and it still counts.
 
     Args:
@@ -182,5 +180,6 @@ def check(
     if at > request.expires_at:
         raise Refused("the request has expired; ask again")
     if not ROLES[request.verb] & set(person.roles):
-        raise Refused(f"{request.verb} needs the role {' or '.join(sorted(ROLES[request.verb]))}; {request.actor} has {', '.join(person.roles)}")
+        needed, has = " or ".join(sorted(ROLES[request.verb])), ", ".join(person.roles)
+        raise Refused(f"{request.verb} needs the role {needed}; {request.actor} has {has}")
     return request

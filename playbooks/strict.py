@@ -1,4 +1,4 @@
-"""Values that cannot be malformed: immutable models, bounded text, canonical bytes, and YAML that says where it is wrong."""
+"""Values that cannot be malformed: strict models, bounded text, canonical bytes, YAML that says where it is wrong."""
 
 import hashlib
 import re
@@ -127,7 +127,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]  # upstream has no types
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed: write the value out", event.start_mark)
+            problem = "aliases are not allowed: write the value out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # upstream's signature
@@ -137,7 +138,8 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key has to be plain text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+                problem = f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -145,7 +147,7 @@ class _Loader(yaml.SafeLoader):
 # YAML 1.1 reads `on`, `no` and 1:30 as something else than they say: only true and false are booleans here,
 # and times stay text until a model asks for one.
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] not in {"bool", "timestamp"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))

@@ -1,4 +1,4 @@
-"""Carrying out an action: confirm and plan, ask the gate, freeze the intent, write, verify; and finishing after a death.
+"""Carrying out an action: plan, ask the gate, freeze the intent, write, verify; and finishing what a dead one began.
 
 The order is what everything rests on: the frozen plan is durable before the first write, and nothing counts as done
 because an API said so.
@@ -202,7 +202,9 @@ async def intend(
         decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
         decision = _evidence_first(case, plan, decision)
         if decision.outcome is not Outcome.ALLOW:
-            return [*first, _asked(case, todo, plan, decision, epoch, purpose)], decision
+            requester = case.state.requested_by
+            question = asked(case, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
+            return [*first, question], decision
         originals: dict[str, Any] = {}
         for change in plan.changes:
             await _not_releasing(tx, change, case.id, instance)
@@ -298,16 +300,14 @@ def _evidence_first(case: Case, plan: Plan, decision: Decision) -> Decision:
     return decision
 
 
-def _asked(case: Case, todo: Todo, plan: Plan, decision: Decision, epoch: int, purpose: Purpose) -> Event:
-    step = case.state.steps.get(todo.instance)
+def asked(
+    case: Case, todo: Todo, plan: Plan, decision: Decision, *, epoch: int, purpose: Purpose, requested_by: str | None
+) -> Event:
+    """Return what is recorded of a plan that the gate did not let pass: a question to people, or that it is not done."""
     if decision.outcome is Outcome.DENY:
         reason = f"the gate denies it: {'; '.join(decision.reasons)}"
         return Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": reason})
-    differs = ""
-    if step and step.plan and step.plan.digest != plan.digest:
-        before = {str(change) for change in step.plan.changes}
-        after = {str(change) for change in plan.changes}
-        differs = "; ".join([*(f"no longer: {c}" for c in sorted(before - after)), *(f"now: {c}" for c in sorted(after - before))])
+    step = case.state.steps.get(todo.instance)
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,
@@ -317,10 +317,17 @@ def _asked(case: Case, todo: Todo, plan: Plan, decision: Decision, epoch: int, p
         "quorum": decision.quorum,
         "expires_at": iso(now() + timedelta(seconds=case.parts.policy.approval.expires)),
         "purpose": purpose.value,
-        "requested_by": case.state.requested_by,
-        "differs": differs,
+        "requested_by": requested_by,
+        "differs": _differs(step.plan if step else None, plan),
     }
     return Event("proposed", body)
+
+
+def _differs(before: Plan | None, after: Plan) -> str:
+    if before is None or before.digest == after.digest:
+        return ""
+    old, new = ({str(change) for change in plan.changes} for plan in (before, after))
+    return "; ".join([*(f"no longer: {c}" for c in sorted(old - new)), *(f"now: {c}" for c in sorted(new - old))])
 
 
 async def _lapse(case: Case, step: StepState) -> None:
@@ -446,7 +453,9 @@ async def _already(case: Case, action: type[Action], change: Change) -> bool:
         return True
     if canonical(current) != canonical(change.before):
         shown = canonical(current).decode()
-        raise Drifted(f"{change.target}: {change.field} is {shown}, which is neither before nor after of the plan ({change})")
+        raise Drifted(
+            f"{change.target}: {change.field} is {shown}, which is neither before nor after of the plan ({change})"
+        )
     return False
 
 

@@ -55,7 +55,9 @@ async def raw(case: Case, todo: Todo) -> None:
         if item is None:
             raise Misconfigured(f"the inbox has no entry {todo.name} any more")
         collected = (
-            Collected(name="alert.bin", media_type="application/octet-stream", data=item.body, origin=f"inbox {item.id}"),
+            Collected(
+                name="alert.bin", media_type="application/octet-stream", data=item.body, origin=f"inbox {item.id}"
+            ),
             Collected(
                 name="headers.txt",
                 media_type="text/plain",
@@ -101,7 +103,7 @@ async def _sealed_before(case: Case, todo: Todo, kind: str) -> bool:
     return True
 
 
-async def _seal(  # noqa: PLR0913  # all by name
+async def _seal(  # all by name
     case: Case,
     todo: Todo,
     kind: str,

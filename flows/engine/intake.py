@@ -112,7 +112,9 @@ async def _alerts(parts: Parts, item: InboxItem) -> list[Opened]:
         opened: list[Opened] = []
         streams: list[str] = []
         for alert in alerts:
-            stream, fresh = await _join(parts, tx, item, alert, trusted=source.authenticated, confidence=source.confidence)
+            stream, fresh = await _join(
+                parts, tx, item, alert, trusted=source.authenticated, confidence=source.confidence
+            )
             streams += [stream] if stream else []
             opened += [fresh] if fresh else []
         await tx.move(item.id, streams[0] if streams else None)
@@ -230,7 +232,7 @@ def _seen(item: InboxItem, alert: Alert, known: Sequence[Resolved], *, trusted: 
     )
 
 
-def _opening(  # noqa: PLR0913  # the fields of one event, all by name
+def _opening(  # the fields of one event, all by name
     parts: Parts,
     *,
     incident_class: IncidentClass,
@@ -447,7 +449,9 @@ async def _stop(_parts: Parts, tx: Tx, request: Request) -> str:
         raise Refused("a stop needs a reason; it is shown wherever something does not happen because of it")
     stop = await tx.stop(request.subject, request.reason, request.actor)
     body: dict[str, Json] = {"scope": stop.scope, "by": stop.by, "reason": stop.reason, "number": stop.seq}
-    await tx.append(SYSTEM, [Event("stopped", body, request.actor), _answer(request, accepted=True, reason=request.reason)])
+    await tx.append(
+        SYSTEM, [Event("stopped", body, request.actor), _answer(request, accepted=True, reason=request.reason)]
+    )
     return SYSTEM
 
 

@@ -15,7 +15,7 @@ from playbooks.errors import Drifted, NotEstablished, SoarError
 from playbooks.incident import Phase
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
-from playbooks.policy import Decision, Facts, Outcome, Purpose, decide
+from playbooks.policy import Facts, Outcome, Purpose, decide
 from playbooks.projection import LeaseState, Progress
 from playbooks.strict import canonical, iso, now
 
@@ -78,11 +78,20 @@ async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
         matches = await definitions_match(case)
         if matches:
             wish = {"verb": "release", "actor": "mcp-soar", "nonce": f"expiry-{instance}-{iso(lease.until)}"}
-            body = {**wish, "accepted": True, "reason": "the lease ran out, and the policy ends it", "params": {"lease": instance}}
+            body = {
+                **wish,
+                "accepted": True,
+                "reason": "the lease ran out, and the policy ends it",
+                "params": {"lease": instance},
+            }
             await case.record(Event("request", body))
             return
     length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
-    body = {"instance": instance, "until": iso(now() + timedelta(seconds=length)), "why": "it ran out and nobody released it"}
+    body = {
+        "instance": instance,
+        "until": iso(now() + timedelta(seconds=length)),
+        "why": "it ran out and nobody released it",
+    }
     await case.record(Event("lease_extended", body))
 
 
@@ -127,14 +136,17 @@ def restoring(lease: LeaseState, action: type[Action]) -> Plan:
     if lease.plan.irreversible:
         # Nothing comes back: ending the lease only ends the watch over it.
         gone = tuple(change.model_copy(update={"before": change.after}) for change in lease.plan.changes)
-        return lease.plan.model_copy(update={"changes": gone, "irreversible": None, "summary": f"End: {lease.plan.summary}"})
+        return lease.plan.model_copy(
+            update={"changes": gone, "irreversible": None, "summary": f"End: {lease.plan.summary}"}
+        )
     return action.inverse(taken(lease))
 
 
 def taken(lease: LeaseState) -> Plan:
     """Return a lease's plan as it was against the world that the first of all holds found."""
     changes = tuple(
-        change.model_copy(update={"before": lease.originals.get(change.grip, change.before)}) for change in lease.plan.changes
+        change.model_copy(update={"before": lease.originals.get(change.grip, change.before)})
+        for change in lease.plan.changes
     )
     return lease.plan.model_copy(update={"changes": changes})
 
@@ -148,7 +160,9 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
     step = state.steps.get(todo.instance)
     if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
         why = "the approval was not given in time, which counts as no: it stays contained"
-        await case.record(Event("lapsed", {"instance": step.instance, "digest": step.plan.digest if step.plan else "", "why": why}))
+        await case.record(
+            Event("lapsed", {"instance": step.instance, "digest": step.plan.digest if step.plan else "", "why": why})
+        )
         return False
     clean = wish.accept_changed or await definitions_match(case)
     whole = restoring(lease, action_of(case, lease.plan))
@@ -158,7 +172,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
         changes: list[Change] = []
         for change in whole.changes:
             others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
-            # The strictest of those that remain stays in force; all of our fields are stricter at their contained value.
+            # The strictest of those that remain stays in force: every field of ours is stricter when contained.
             if others:
                 kept.append(change.grip)
                 changes.append(change.model_copy(update={"after": change.before}))
@@ -178,7 +192,11 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)
         if decision.outcome is not Outcome.ALLOW:
-            return [_asked(case, todo, plan, decision, wish.actor, lease.epoch)], False
+            purpose = Purpose.RELEASE
+            question = effects.asked(
+                case, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=wish.actor
+            )
+            return [question], False
         for change in plan.changes:
             if change.grip not in kept:
                 # From here on the grip is wanted as it was: whoever wants to take it now waits until that is done.
@@ -204,24 +222,6 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
         return [Event("release_intended", body)], True
 
     return await case.transact(work)
-
-
-def _asked(case: Case, todo: Todo, plan: Plan, decision: Decision, requester: str, epoch: int) -> Event:
-    return Event(
-        "proposed",
-        {
-            "instance": todo.instance,
-            "phase": todo.phase.value,
-            "epoch": epoch,
-            "plan": plan.model_dump(mode="json"),
-            "reasons": list(decision.reasons),
-            "quorum": decision.quorum,
-            "expires_at": iso(now() + timedelta(seconds=case.parts.policy.approval.expires)),
-            "purpose": Purpose.RELEASE.value,
-            "requested_by": requester,
-            "differs": "",
-        },
-    )
 
 
 async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:

@@ -24,26 +24,40 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
     if Notice.OPENED in wanted and "opened" not in state.noticed:
         yield "opened", "opened", f"{what}. Opened." + (f" {state.triage}." if state.triage else "")
     if Notice.AWAITING_APPROVAL in wanted:
-        for step in state.proposals:
-            digest = step.plan.digest if step.plan else ""
-            notice = f"awaiting_approval:{step.instance}:{digest[7:19]}"
-            if notice not in state.noticed and step.plan:
-                yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {'; '.join(step.reasons)}."
-    last = next((item for item in reversed(state.noticed) if item.split(":")[0] in {"contained", "not_established"}), "")
+        yield from _asking(state, what)
+    yield from _held(state, wanted, what)
+    yield from _leases(state, wanted, what)
+    if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
+        yield "closed", "closed", f"{what}. Closed as {state.closed_as}."
+
+
+def _asking(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
+    for step in state.proposals:
+        notice = f"awaiting_approval:{step.instance}:{step.plan.digest[7:19] if step.plan else ''}"
+        if notice not in state.noticed and step.plan:
+            because = "; ".join(step.reasons)
+            yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {because}."
+
+
+def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:
+    """Whether it is contained, each time that changes."""
+    words = {Notice.CONTAINED.value, Notice.NOT_ESTABLISHED.value}
+    last = next((item for item in reversed(state.noticed) if item.partition(":")[0] in words), "")
     number = len(state.noticed)
     if Notice.NOT_ESTABLISHED in wanted and state.status is Status.NOT_ESTABLISHED and not last.startswith("not_est"):
         yield f"not_established:{number}", f"not_established:{number}", f"{what}. NOT contained: {_why(state)}."
     if Notice.CONTAINED in wanted and state.status is Status.CONTAINED and not last.startswith("contained"):
         yield f"contained:{number}", f"contained:{number}", f"{what}. Contained, and a probe confirmed it."
+
+
+def _leases(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:
     for instance, lease in state.leases.items():
         undone = f"undone:{instance}:{lease.epoch}"
         if lease.epoch > 1 and undone not in state.noticed:
-            yield undone, undone, f"{what}. Somebody undid {instance}; put back for the {lease.put_backs}. time."
+            yield undone, undone, f"{what}. Somebody undid {instance}; it was put back {lease.put_backs} times."
         released = f"released:{instance}"
         if Notice.RELEASED in wanted and lease.released_at and released not in state.noticed:
             yield released, released, f"{what}. {instance} was released by {lease.released_by}."
-    if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
-        yield "closed", "closed", f"{what}. Closed as {state.closed_as}."
 
 
 def _why(state: Incident) -> str:
@@ -59,7 +73,10 @@ def _why(state: Incident) -> str:
 async def tell(case: Case) -> None:
     """Journal the pages that are due, then deliver those that nobody has been told of."""
     wanted = case.playbook.notify if case.playbook else EVERY
-    pages = [Event("page", {"id": page, "notice": notice, "text": text[:4000]}) for page, notice, text in due(case.state, wanted)]
+    pages = [
+        Event("page", {"id": page, "notice": notice, "text": text[:4000]})
+        for page, notice, text in due(case.state, wanted)
+    ]
     if pages:
         await case.record(*pages)
     for page, text in case.state.untold.items():

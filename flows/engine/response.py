@@ -10,7 +10,7 @@ from flows.engine import effects, evidence, leases, notices, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.parts import Parts, Runner, direct
 from flows.engine.schedule import Todo
-from integrations.journal.store import Claim, LostClaim
+from integrations.journal.store import Claim
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.incident import Phase
 from playbooks.strict import now
@@ -152,4 +152,6 @@ def check_steps(parts: Parts) -> None:
         steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
         for step in steps:
             if step.names and step.names not in parts.steps:
-                raise Misconfigured(f"step {step.id}: no {step.kind} is called {step.names!r}", file=f"{playbook.id}.yaml")
+                raise Misconfigured(
+                    f"step {step.id}: no {step.kind} is called {step.names!r}", file=f"{playbook.id}.yaml"
+                )

@@ -49,7 +49,13 @@ def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
 
 
 def ready(
-    state: Incident, playbook: Playbook | None, *, until: Phase, now: datetime, stopped: bool, retries: tuple[float, ...]
+    state: Incident,
+    playbook: Playbook | None,
+    *,
+    until: Phase,
+    now: datetime,
+    stopped: bool,
+    retries: tuple[float, ...],
 ) -> Iterator[Todo]:
     """Yield the steps that can run now, in the order of a response.
 
@@ -80,11 +86,17 @@ def ready(
         if any(_unattempted(state, todo) for todo in todos):
             return
         if phase is Phase.PRESERVE:
-            fresh = (len(state.exhibits), len(state.unavailable)) != state.sealed_of
-            if state.exhibits and fresh and not _collecting(state) and _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
-                yield Todo("seal", phase, "seal", "Seal the evidence")
+            yield from _sealing(state, now)
             if not _settled(state):
                 return
+
+
+def _sealing(state: Incident, now: datetime) -> Iterator[Todo]:
+    complete = (len(state.exhibits), len(state.unavailable)) == state.sealed_of
+    if not state.exhibits or complete or _collecting(state):
+        return
+    if _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
+        yield Todo("seal", Phase.PRESERVE, "seal", "Seal the evidence")
 
 
 def _unattempted(state: Incident, todo: Todo) -> bool:
@@ -147,12 +159,9 @@ def _todo(step: Step, phase: Phase, entity: Resolved) -> Todo:
     return Todo(instance, phase, step.kind, f"{step.id}: {entity}", step.names or "", params, step.lease, entity.key)
 
 
-def _runnable(
-    step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]
-) -> bool:
-    if step is None or step.progress in {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}:
-        return True
-    if kind == "seal" and step.progress is Progress.SEALED:
+def _runnable(step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]) -> bool:
+    at_once = {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
+    if step is None or step.progress in at_once or (kind == "seal" and step.progress is Progress.SEALED):
         return True
     if step.progress is Progress.RETRYING:
         return step.retry_at is None or step.retry_at <= now
@@ -160,9 +169,7 @@ def _runnable(
         # A new alert may bring the confirmation that was missing: the gate is asked again.
         news = state.alerted_at is not None and step.asked_at is not None and state.alerted_at > step.asked_at
         return news or (step.expires_at is not None and step.expires_at <= now)
-    if step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
-        if kind == "check":
-            return False
+    if step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN} and kind != "check":
         due = _verify_due(step, state, retries)
         return due is not None and due <= now
     return False
@@ -173,7 +180,9 @@ def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) ->
     if step.settled_at is None:
         return None
     widened = [state.steps.get(name) for name in state.widenings if name != step.instance]
-    if any(w and w.progress is Progress.ESTABLISHED and w.settled_at and w.settled_at > step.settled_at for w in widened):
+    if any(
+        w and w.progress is Progress.ESTABLISHED and w.settled_at and w.settled_at > step.settled_at for w in widened
+    ):
         return step.settled_at
     if step.attempt > len(retries):
         return None

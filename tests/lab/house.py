@@ -1,4 +1,4 @@
-"""A whole engine for tests: a real journal, a real vault and keys, over a site of the lab; alerts and people to use it."""
+"""A whole engine for tests: a real journal, vault and keys over a site of the lab; alerts and people to use it."""
 
 import asyncio
 import base64
@@ -24,9 +24,9 @@ from playbooks.action import World
 from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Parsed
+from playbooks.plan import Radius
 from playbooks.playbook import shipped
 from playbooks.policy import Cap, Policy, Spacing
-from playbooks.plan import Radius
 from playbooks.projection import Incident, project
 from playbooks.request import People, Person, Verb, draft, sign
 from playbooks.strict import iso, now
@@ -64,7 +64,10 @@ SOURCES = Sources(
 
 def alert(server: str, *tools: str, **changes: Any) -> bytes:  # noqa: ANN401  # whatever an alert can say
     """Return an alert in the generic format about tools of a server."""
-    entities = [{"kind": "server", "name": server}, *({"kind": "tool", "name": tool, "server": server} for tool in tools)]
+    entities = [
+        {"kind": "server", "name": server},
+        *({"kind": "tool", "name": tool, "server": server} for tool in tools),
+    ]
     fields = {
         "version": 1,
         "id": uuid.uuid4().hex,
@@ -123,10 +126,13 @@ class House:
         """Wait until something is so."""
         try:
             async with asyncio.timeout(WITHIN):
-                while not await condition():
+                while not await condition():  # noqa: ASYNC110  # the condition lies in other processes
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            shown = [(i.id, i.status.value, [(s.instance, s.progress.value, s.message) for s in i.steps.values()]) for i in await self.incidents()]
+            shown = [
+                (i.id, i.status.value, [(s.instance, s.progress.value, s.message) for s in i.steps.values()])
+                for i in await self.incidents()
+            ]
             raise AssertionError(f"{what} within {WITHIN:g} s; there is {shown}") from None
 
     async def reaches(self, status: Status, name: str | None = None) -> Incident:
@@ -182,7 +188,7 @@ async def house(
         policy: the gate's rules.
         name: of the responder.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240  # nothing else runs yet
     keys = {who: _key(folder / f"{who}.key") for who in (*PEOPLE, "responder")}
     signer = keys.pop("responder")
     people = People(

@@ -22,7 +22,11 @@ async def test_a_poisoned_tool_is_cut_proven_and_given_back(lab: Lab, tmp_path: 
         assert len([path for method, path in lab.proxy.writes if method == "POST"]) == 1
         incident = await home.settled(incident.id)
         assert {exhibit["kind"] for exhibit in incident.exhibits} == {
-            "raw-alert", "definitions", "server_answer", "gateway_state", "gateway_logs",
+            "raw-alert",
+            "definitions",
+            "server_answer",
+            "gateway_state",
+            "gateway_logs",
         }
         lab.victim.behave()
         await home.ask("ann", Verb.RELEASE, incident.id, reason="healed")
