@@ -81,11 +81,12 @@ endef
 # drop-in keeps Debian from starting a server of its own on the standard port.
 CREATECLUSTER := /etc/postgresql-common/createcluster.d
 .PHONY: postgres
+postgres: export DEBIAN_FRONTEND := noninteractive
 postgres: .venv/installed
-	@.venv/bin/python -m tests.lab.postgres >/dev/null && exit; \
-	test "$$(id -u)" = 0 && test -e /etc/debian_version || { echo "PostgreSQL not found: its tests will be skipped"; exit 0; }; \
+	@.venv/bin/python -m tests.lab.postgres && exit; \
+	test "$$(id -u)" = 0 && test -e /etc/debian_version || { echo "Tests that need it will be skipped"; exit 0; }; \
 	echo "Installing PostgreSQL with apt-get"; \
 	mkdir -p $(CREATECLUSTER) && echo "create_main_cluster = false" >$(CREATECLUSTER)/mcp-soar.conf; \
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql; } >/dev/null \
-		|| echo "PostgreSQL could not be installed: its tests will be skipped"; \
+	said=$$( (apt-get update && apt-get install --yes --no-install-recommends postgresql) 2>&1 ) \
+		|| { echo "$$said" | tail -n 5; echo "PostgreSQL could not be installed: tests that need it will be skipped"; }; \
 	rm -f $(CREATECLUSTER)/mcp-soar.conf

@@ -10,8 +10,10 @@ import pytest
 
 from flows.demo.contextforge import RunningGateway, contextforge, executable
 from flows.demo.mcp_server import McpServer, mcp_server
-from flows.demo.site import Site, build
+from flows.demo.site import GATEWAY, Site, build
 from integrations.connections import Connections
+from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge
 from playbooks.errors import Misconfigured
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
 
@@ -75,6 +77,9 @@ async def lab(gateway: RunningGateway, victim: McpServer, site: Site) -> AsyncIt
     async with faulty_proxy(gateway.url) as proxy:
         through = site.through(proxy.url)
         world = Connections(through.inventory)
+        # A loaded test machine is no finding; what hangs on purpose is tried with less patience.
+        world.reach(ContextForge, GATEWAY).patience = 20.0
+        world.reach(Canary, GATEWAY).endpoint.patience = 20.0
         await world.warm()
         proxy.forget()
         try:

@@ -1,6 +1,6 @@
-"""A real PostgreSQL for tests: its own cluster on a free loopback port, fsync on, gone afterwards.
+"""A real PostgreSQL for tests: its own cluster on a free loopback port, fsync on, gone even when the tests are killed.
 
-As a program it prints where PostgreSQL's programs are, or fails: `make test` asks it whether to install them.
+As a program it fails when PostgreSQL is not installed: `make test` asks it whether to do so.
 """
 
 import contextlib
@@ -15,8 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _SUPERUSER = "postgres"
+
+# Waits for the end of its input, which comes when whoever holds the other end closes it or dies.
+_KEEPER = 'cat; "$1/pg_ctl" stop --mode=fast --pgdata="$2/data"; rm -rf "$2"'
 
 
 def find_postgres() -> Path | None:
@@ -39,11 +43,6 @@ class PostgresServer:
     def url(self, database: str) -> str:
         """Return the address of a database, as its superuser, for SQLAlchemy with asyncpg."""
         return f"postgresql+asyncpg://{_SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{database}"
-
-    @property
-    def running(self) -> bool:
-        """Whether it was started and not stopped since."""
-        return (self._data / "postmaster.pid").exists()
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
@@ -71,10 +70,9 @@ class PostgresServer:
     def initialise(self) -> None:
         """Create the cluster; an initial sync to disk is left out because nobody restores it after a power cut."""
         password_file = self.directory / "password"
+        password_file.touch(mode=0o600)
+        _hand_over(password_file)
         password_file.write_text(self.password)
-        if account := _account():
-            os.chown(self.directory, account.pw_uid, account.pw_gid)
-            os.chown(password_file, account.pw_uid, account.pw_gid)
         self._run(
             "initdb",
             f"--pgdata={self._data}",
@@ -106,19 +104,16 @@ class PostgresServer:
         self._run(program, "--host=127.0.0.1", f"--port={self.port}", f"--username={_SUPERUSER}", *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        account = _account()
         result = subprocess.run(  # noqa: S603 - every argument is made in this file
             [self.programs / program, *arguments],
             cwd=self.directory,
             env={"PATH": os.defpath, "PGPASSWORD": self.password},
-            user=account and account.pw_uid,
-            group=account and account.pw_gid,
-            extra_groups=[] if account else None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            **_unprivileged(),
         )
         if result.returncode:
             log = self._log.read_text() if self._log.exists() else ""
@@ -133,15 +128,21 @@ def postgres_server(programs: Path) -> Iterator[PostgresServer]:
         programs: the folder of PostgreSQL's programs, from `find_postgres`.
     """
     # A folder of its own, since an unprivileged account cannot enter pytest's.
-    with tempfile.TemporaryDirectory(prefix="mcp-soar-postgres-") as name:
-        server = PostgresServer(programs, Path(name), _free_port(), secrets.token_urlsafe())
+    directory = Path(tempfile.mkdtemp(prefix="mcp-soar-postgres-"))
+    _hand_over(directory)
+    server = PostgresServer(programs, directory, _free_port(), secrets.token_urlsafe())
+    # In a session of its own, or the Ctrl-C that ends the tests would end it before the server.
+    with subprocess.Popen(  # noqa: S603 - every argument is made in this file
+        ["/bin/sh", "-c", _KEEPER, "keeper", programs, directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **_unprivileged(),
+    ):
         server.initialise()
         server.start()
-        try:
-            yield server
-        finally:
-            if server.running:
-                server.stop()
+        yield server
 
 
 def _account() -> pwd.struct_passwd | None:
@@ -152,6 +153,18 @@ def _account() -> pwd.struct_passwd | None:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Return the arguments that make subprocess run a program as that account."""
+    account = _account()
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+
+
+def _hand_over(path: Path) -> None:
+    """Make that account the owner of a file or folder."""
+    if account := _account():
+        os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def _free_port() -> int:
