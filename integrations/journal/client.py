@@ -2,11 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -67,6 +69,30 @@ def address(url: str) -> URL:
     return parsed.set(drivername=_DRIVERS[kind])
 
 
+class _Near(aiosqlite.Connection):
+    """Runs in the caller's thread what cannot take long.
+
+    The driver hands each of the four calls that make a statement to a thread and back, which takes ten times as long as
+    the statement. In a transaction that has the lock, nothing but the commit waits for anything.
+    """
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        here = self._connection
+        if here is not None and self._running:
+            whole = getattr(fn, "__self__", None) is here
+            name = getattr(fn, "__name__", "")
+            in_lock = here.in_transaction and not (whole and name in {"commit", "close"})
+            if in_lock or (whole and name == "cursor") or (name == "close" and not whole):
+                return fn(*args, **kwargs)
+        return await super()._execute(fn, *args, **kwargs)
+
+
+def _near(*args: Any, **kwargs: Any) -> _Near:  # noqa: ANN401
+    connection = _Near(lambda: sqlite3.connect(*args, **kwargs), iter_chunk_size=64)
+    connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does with those that it makes
+    return connection
+
+
 def engines(url: URL, name: str) -> tuple[AsyncEngine, AsyncEngine]:
     """Return the engine that writes and the one that reads.
 
@@ -84,8 +110,9 @@ def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as exc:
         raise Misconfigured(f"cannot open {path}: {exc.strerror}", field="journal.url") from exc
-    writing = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_SECONDS})
-    reading = create_async_engine(url, pool_size=READERS, connect_args={"timeout": LOCK_SECONDS})
+    arguments: dict[str, Any] = {"timeout": LOCK_SECONDS, "check_same_thread": False, "async_creator_fn": _near}
+    writing = create_async_engine(url, poolclass=NullPool, connect_args=arguments)
+    reading = create_async_engine(url, pool_size=READERS, connect_args=arguments)
 
     def tuned(connection: Any, pragmas: tuple[str, ...]) -> None:  # noqa: ANN401  # the driver's adapter has no type
         # None: we say BEGIN ourselves, the driver's own guesses where one starts break savepoints.
