@@ -28,6 +28,7 @@ class Connections:
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._open: dict[tuple[type, str], Any] = {}
+        self._orphans: list[_Connection] = []
 
     @property
     def inventory(self) -> Inventory:
@@ -65,8 +66,6 @@ class Connections:
         }
         fresh._orphans = [c for key, c in self._open.items() if key not in fresh._open]  # noqa: SLF001  # as above
         return fresh
-
-    _orphans: list[_Connection] = []  # noqa: RUF012  # never changed in place: with_inventory sets the instance's own
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -31,6 +31,9 @@ from playbooks.inventory import (
 
 GATEWAY = "main"
 
+# Nothing hurries while a site is built, and the machine may be starting ten other things.
+_PATIENCE = 30.0
+
 
 @dataclass(frozen=True)
 class Site:
@@ -87,6 +90,7 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
     canary = Canary(principal=canary_user, token=Secret(file=str(folder / "canary-token")), url=client_url)
     place = Gateway(kind="contextforge", url=gateway.url, user=gateway.user, password=password, canary=canary)
     forge = ContextForge(GATEWAY, place, gateway.password)
+    forge.patience = _PATIENCE
     try:
         entry = await enrol.register(forge, name, server.url)
         tools = tuple(held.id for held in await forge.held(PinKind.TOOL, entry))
@@ -149,6 +153,7 @@ def together(sites: Iterable[Site]) -> Inventory:
 
 async def _approve(inventory: Inventory, server: str) -> tuple[Pin, ...]:
     connections = Connections(inventory)
+    connections.reach(ContextForge, GATEWAY).patience = _PATIENCE
     try:
         return await read_pins(connections, server, Dossier(reviewed="the demonstration's own server"))
     finally:

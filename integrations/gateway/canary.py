@@ -81,6 +81,8 @@ class Canary:
 
         def meaning(reply: Reply) -> Answer:
             met = _met(kind, name, reply, absent)
+            if not refused and reply.text.startswith("Tool invocation failed"):
+                met = None  # it let the call pass, and then the server was not there
             if met is None:
                 return Answer.UNKNOWN
             return Answer.ESTABLISHED if met is refused else Answer.NOT_ESTABLISHED

@@ -98,15 +98,13 @@ async def _control(scene: _Scene) -> Finding:
     arguments = scene.arguments(PinKind.TOOL, pin.name, pin.definition)
     if arguments is None:
         return await scene.canary.control_by_list(PinKind.TOOL)
-    finding = await scene.canary.control(pin.gateway_name, arguments)
-    if finding.answer is Answer.NOT_ESTABLISHED:
-        # The control tool is contained as well, by another hold or by an operator. Then the list has to do: what this
-        # plan took away is refused by name.
-        held = await _settled(scene.forge.catalog(scene.entry))
-        if not isinstance(held, SoarError) and any(h.id == pin.gateway_id and not h.enabled for h in held):
-            return await scene.canary.control_by_list(PinKind.TOOL)
-        return finding.model_copy(update={"answer": Answer.UNKNOWN})
-    return finding
+    called = await scene.canary.control(pin.gateway_name, arguments)
+    if called.answer is Answer.ESTABLISHED:
+        return called
+    # The control tool is contained as well, or its server is down. The refusals that count here are the gateway's own,
+    # each by the tool's name: for those it is enough that the gateway answers this principal.
+    listed = await scene.canary.control_by_list(PinKind.TOOL)
+    return listed.model_copy(update={"observed": f"{listed.observed}; called {tool}: {called.observed}"})
 
 
 async def _pinned_call(scene: _Scene) -> Finding | None:

@@ -17,6 +17,7 @@ class Mode(StrEnum):
 
     PASS = "pass"  # noqa: S105  # a mode
     BROKEN = "answer 500 without forwarding"
+    BUSY = "answer 429 without forwarding"
     HANG = "never answer"
     IDLE = "answer changes with 200 without forwarding them"
     CUT = "forward changes, then close without an answer"
@@ -74,9 +75,12 @@ class FaultyProxy:
         mode = Mode.PASS if path == _SIGN_IN else self.mode
         if mode is Mode.HANG:
             await asyncio.Event().wait()
+        extra = ""
         status, kind, answer = 500, "application/json", b'{"detail":"broken"}'
         if mode is Mode.IDLE and _changes(method, path):
             status, answer = 200, b"{}"
+        elif mode is Mode.BUSY:
+            status, extra = 429, "Retry-After: 7\r\n"
         elif mode is not Mode.BROKEN:
             passed = {
                 name: value for name, value in headers.items() if name in {"authorization", "accept", "content-type"}
@@ -85,7 +89,7 @@ class FaultyProxy:
             status, kind, answer = response.status_code, response.headers.get("content-type", ""), response.content
         if mode is Mode.CUT and _changes(method, path):
             return False
-        head_out = f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n"
+        head_out = f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n{extra}\r\n"
         writer.write(head_out.encode() + (answer if status != httpx.codes.NO_CONTENT else b""))
         await writer.drain()
         return True

@@ -29,6 +29,13 @@ async def test_no_answer_and_500_are_transient_and_a_stranger_is_refused(lab: La
             await forge.tool("nobody")
 
 
+async def test_a_rate_limit_is_waited_for_as_long_as_it_says(lab: Lab) -> None:
+    lab.proxy.mode = Mode.BUSY
+    with pytest.raises(Transient) as caught:
+        await lab.world.reach(ContextForge, "main").tool("nobody")
+    assert caught.value.retry_after == 7
+
+
 async def test_a_token_that_went_stale_is_renewed_once_for_all(lab: Lab) -> None:
     forge = lab.world.reach(ContextForge, "main")
     forge._token = "stale"  # noqa: S105, SLF001  # as after the hour that it lasts
