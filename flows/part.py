@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,23 @@ def main(arguments: list[str]) -> int:
     """
     _leash()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "httpx2", "docket", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # Nothing that these write is for others to read.
     os.umask(0o077)
     kind, *rest = arguments
     try:
+        # Each process imports what it runs, and no more.
         if kind == "receiver":
-            _run(_receive(Path(rest[0]), int(rest[1])))
+            from flows.part_receiver import receive  # noqa: PLC0415
+
+            _run(lambda stop: receive(Path(rest[0]), int(rest[1]), stop))
         elif kind == "responder":
-            _run(_respond(Path(rest[0]), rest[1] if len(rest) > 1 else None))
+            from flows.part_responder import respond  # noqa: PLC0415
+
+            _run(lambda stop: respond(Path(rest[0]), rest[1], stop, ready=lambda: say(ready=True)))
         elif kind == "prefect":
-            from flows.prefect_server import serve  # noqa: PLC0415  # only that part needs it
+            from flows.prefect_server import serve  # noqa: PLC0415
 
             serve(int(rest[0]))
     except Misconfigured as exc:
@@ -74,71 +80,42 @@ def _leash() -> None:
     threading.Thread(target=hold, name="leash", daemon=True).start()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a part in a loop of its own thread, until a signal says to stop.
+
+    Not in the main thread: there Prefect would take SIGTERM over while a flow runs, and raise it in the middle of
+    whatever the loop does just then.
+    """
     import uvloop  # noqa: PLC0415  # Prefect's server brings its own loop
 
-    uvloop.run(work)
+    stop = threading.Event()
+    failure: list[BaseException] = []
 
+    async def supervised() -> None:
+        told = asyncio.Event()
+        loop = asyncio.get_running_loop()
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
+        def pass_on() -> None:
+            stop.wait()
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(told.set)
+
+        threading.Thread(target=pass_on, daemon=True).start()
+        await work(told)
+
+    def loop() -> None:
+        try:
+            uvloop.run(supervised())
+        except BaseException as exc:  # noqa: BLE001  # raised again in the main thread
+            failure.append(exc)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-async def _receive(folder: Path, descriptor: int) -> None:
-    import uvicorn  # noqa: PLC0415  # each part imports what it runs, and no more
-
-    from flows.assembly import open_journal  # noqa: PLC0415
-    from flows.receiver import create_app, server  # noqa: PLC0415
-    from flows.settings import read  # noqa: PLC0415
-    from playbooks.strict import now  # noqa: PLC0415
-
-    config = read(folder)
-    settings = config.settings.receiver
-    # It may put into the inbox: no signing key, and no connection to a target.
-    journal = await open_journal(config, name=f"receiver-{os.getpid()}", writing=False)
-    try:
-        app = create_app(config.sources.sources, journal, clock=now, tls=settings.tls, host=settings.host)
-        options = server(
-            app,
-            host=settings.host,
-            port=settings.port,
-            certificate=config.path(settings.certificate) if settings.certificate else None,
-            key=config.path(settings.key) if settings.key else None,
-        )
-        options.fd = descriptor
-        options.timeout_graceful_shutdown = 2
-        await uvicorn.Server(options).serve()
-    finally:
-        await journal.aclose()
-
-
-async def _respond(folder: Path, api: str | None) -> None:
-    from flows.assembly import assembled, reloading  # noqa: PLC0415
-    from flows.responder import Responder, direct_flow  # noqa: PLC0415
-    from flows.settings import read  # noqa: PLC0415
-    from integrations.connections import Connections  # noqa: PLC0415
-    from playbooks.errors import SoarError  # noqa: PLC0415
-
-    stop = _stop_on_signals()
-    config = read(folder)
-    async with assembled(config) as parts:
-        responder = Responder(
-            parts,
-            flow=direct_flow,
-            flows=config.settings.prefect.concurrency,
-            reload=reloading(parts, config),
-        )
-        say(ready=True)
-        working = asyncio.create_task(responder.run(stop))
-        if isinstance(parts.world, Connections):
-            try:
-                await parts.world.warm()
-            except SoarError as exc:
-                LOG.warning("a gateway does not answer yet: %s", exc)
-        await working
+        signal.signal(number, lambda *_: stop.set())
+    thread = threading.Thread(target=loop, name="loop")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ It is where people watch. It holds no secret of a target and no signing key, and
 
 import os
 import secrets
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,16 +1,18 @@
-"""All parts on one machine: responder, receiver and our own Prefect server, each a child process that never outlives us.
+"""All parts on one machine: responder, receiver, our own Prefect server, each a child process that never outlives us.
 
 The responder comes first, so that containment is possible before there is anything to watch it in. A part that dies is
 started again, a few times and not in silence.
 """
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections import deque
@@ -114,7 +116,7 @@ class Part:
                         self.ready.set()
 
     async def _ask(self) -> None:
-        while self.healthy and not await asyncio.to_thread(self.healthy):
+        while self.healthy and not await asyncio.to_thread(self.healthy):  # noqa: ASYNC110  # another process is asked
             await asyncio.sleep(0.1)
         self.ready.set()
 
@@ -157,7 +159,7 @@ async def up(config: Configuration, say: Say, *, stop: asyncio.Event | None = No
         own = None
         if config.settings.prefect.api is None:
             own = sockets.enter_context(_listening("127.0.0.1", config.settings.prefect.port, "prefect.port", config))
-        await _parts(config, say, stop, _Places(state, logs, entrance, own))
+        await _Group(config, say, stop, _Places(state, logs, entrance, own)).run()
 
 
 @dataclass(frozen=True)
@@ -168,112 +170,134 @@ class _Places:
     own: socket.socket | None
 
 
-async def _parts(config: Configuration, say: Say, stop: asyncio.Event, places: _Places) -> None:
-    folder = str(config.folder.resolve())
-    plain = {**prefect_server.clean(os.environ), "PYTHONPATH": _root(), "PYTHONUNBUFFERED": "1"}
-    scheme = "https" if config.settings.receiver.tls else "http"
-    address = f"{scheme}://{config.settings.receiver.host}:{places.entrance.getsockname()[1]}"
-    home = places.state / "prefect"
-    if places.own:
-        auth: str | None = prefect_server.password(home)
-        port = places.own.getsockname()[1]
-        api = f"http://127.0.0.1:{port}/api"
-    else:
-        place = config.settings.prefect.auth
-        auth = secret(place, what="prefect.auth") if place else None
-        port, api = 0, config.settings.prefect.api or ""
-    reporting = prefect_server.client_environment(home, auth=auth, url=api)
-    responder = Part("responder", ("responder", folder, api), places.logs / "responder.log", {**plain, **reporting})
-    parts = [
-        responder,
-        Part(
+class _Group:
+    """The parts of one installation, as they are started, watched and ended."""
+
+    def __init__(self, config: Configuration, say: Say, stop: asyncio.Event, places: _Places) -> None:
+        self._say, self._places = say, places
+        self._stopping = asyncio.create_task(stop.wait())
+        self._running: dict[asyncio.Task[None], Part] = {}
+        self._sources = ", ".join(config.sources.sources) or "none"
+        self._home = places.state / "prefect"
+        settings = config.settings
+        auth: str | None = None
+        if places.own:
+            auth = prefect_server.password(self._home)
+            self._api = f"http://127.0.0.1:{places.own.getsockname()[1]}/api"
+        else:
+            auth = secret(settings.prefect.auth, what="prefect.auth") if settings.prefect.auth else None
+            self._api = settings.prefect.api or ""
+        self._folder = str(config.folder.resolve())
+        plain = {**prefect_server.clean(os.environ), "PYTHONPATH": _root(), "PYTHONUNBUFFERED": "1"}
+        reporting = prefect_server.client_environment(self._home, auth=auth, url=self._api)
+        self._responder = Part(
+            "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**plain, **reporting}
+        )
+        scheme = "https" if settings.receiver.tls else "http"
+        host, port = settings.receiver.host, places.entrance.getsockname()[1]
+        self._entrance = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._receiver = Part(
             "receiver",
-            ("receiver", folder, str(places.entrance.fileno())),
+            ("receiver", self._folder, str(places.entrance.fileno())),
             places.logs / "receiver.log",
             plain,
             sockets=(places.entrance,),
-            healthy=_asks(config.settings.receiver.host, places.entrance.getsockname()[1], "/readyz", scheme),
-        ),
-    ]
-    if places.own:
-        served = prefect_server.server_environment(home, auth=auth or "", url=api)
-        parts.append(
-            Part(
-                "prefect",
-                ("prefect", str(places.own.fileno())),
-                places.logs / "prefect.log",
-                {**plain, **served},
-                sockets=(places.own,),
-                needed=False,
-                healthy=_asks("127.0.0.1", port, "/api/health", "http", auth),
-            )
+            healthy=_asks(host, port, "/readyz", scheme),
         )
-    status = {"pid": os.getpid(), "receiver": address, "prefect": api, "logs": str(places.logs)}
-    running: dict[asyncio.Task[None], Part] = {}
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        for part in parts:
-            running[asyncio.create_task(part.run(say))] = part
-            if part is responder and not await _readied(part, running, stopping):
+        self._prefect = places.own and Part(
+            "prefect",
+            ("prefect", str(places.own.fileno())),
+            places.logs / "prefect.log",
+            {**plain, **prefect_server.server_environment(self._home, auth=auth or "", url=self._api)},
+            sockets=(places.own,),
+            needed=False,
+            healthy=_asks("127.0.0.1", places.own.getsockname()[1], "/api/health", "http", auth),
+        )
+
+    async def run(self) -> None:
+        """Start everything in order, and stay until told to stop or until what is needed does not stay up.
+
+        Raises:
+            Misconfigured: naming what has to be mended.
+        """
+        try:
+            self._start(self._responder)
+            if not await self._ready(self._responder):
                 return
-        say(f"responder  ready, configuration {folder}")
-        if not await _readied(parts[1], running, stopping):
-            return
-        say(f"receiver   {address}/v1/alerts/<source>, sources: {', '.join(config.sources.sources) or 'none'}")
-        _write(places.state / STATUS, status)
-        told = places.own is None
-        while True:
-            watch = {stopping, *running}
-            if not told:
-                watch.add(became := asyncio.ensure_future(parts[-1].ready.wait()))
-                await asyncio.wait(watch, return_when=asyncio.FIRST_COMPLETED)
-                if became.done():
-                    say(f"Prefect    {api.removesuffix('/api')}, password in {home / 'auth'}")
-                    _write(places.state / STATUS, {**status, "prefect_ready": True})
-                    told = True
-                became.cancel()
-            else:
-                await asyncio.wait(watch, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done() or not _goes_on(running):
+            self._say(f"responder  ready, configuration {self._folder}")
+            self._start(self._receiver)
+            if self._prefect:
+                self._start(self._prefect)
+            if not await self._ready(self._receiver):
                 return
-    finally:
-        stopping.cancel()
-        for task in running:
+            self._say(f"receiver   {self._entrance}/v1/alerts/<source>, sources: {self._sources}")
+            self._tell(prefect_ready=False)
+            if self._prefect and not await self._ready(self._prefect):
+                return
+            where = f", user and password in {self._home / 'auth'}" if self._prefect else ""
+            self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
+            self._tell(prefect_ready=True)
+            while self._goes_on():
+                await asyncio.wait({self._stopping, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._end()
+
+    def _start(self, part: Part) -> None:
+        self._running[asyncio.create_task(part.run(self._say))] = part
+
+    async def _ready(self, part: Part) -> bool:
+        """Wait until a part serves; False if we are to stop instead.
+
+        Raises:
+            Misconfigured: if it does not get there.
+        """
+        ready = asyncio.create_task(part.ready.wait())
+        deadline = time.monotonic() + READY_WITHIN
+        try:
+            while not ready.done() and self._goes_on():
+                if part not in self._running.values():
+                    return not part.needed
+                if time.monotonic() > deadline:
+                    if not part.needed:
+                        self._say(f"{part.name} did not get ready within {READY_WITHIN:.0f} s; going on without it")
+                        return True
+                    raise Misconfigured(f"{part.name} did not get ready within {READY_WITHIN:.0f} s: see {part.log}")
+                everything = {ready, self._stopping, *self._running}
+                await asyncio.wait(everything, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            return ready.done()
+        finally:
+            ready.cancel()
+
+    def _goes_on(self) -> bool:
+        """Whether nobody wants us to stop, and every part that is needed is looked after.
+
+        Raises:
+            Misconfigured: if one of them said that it is, or does not stay up.
+        """
+        for task in [task for task in self._running if task.done()]:
+            part = self._running.pop(task)
+            task.result()
+            if part.needed:
+                raise Misconfigured(f"{part.name} does not stay up: see {part.log}")
+        return not self._stopping.done()
+
+    def _tell(self, *, prefect_ready: bool) -> None:
+        status = {"pid": os.getpid(), "receiver": self._entrance, "prefect": self._api, "prefect_ready": prefect_ready}
+        fresh = self._places.state / (STATUS + ".new")
+        fresh.write_text(json.dumps(status), encoding="utf-8")
+        fresh.replace(self._places.state / STATUS)
+
+    async def _end(self) -> None:
+        self._stopping.cancel()
+        for task in self._running:
             task.cancel()
-        # The entrance first, so that nothing is accepted that nobody works on; what is in hand is finished.
-        for part in (parts[1], responder, *parts[2:]):
-            await part.end()
-        await asyncio.gather(*running, stopping, return_exceptions=True)
-        (places.state / STATUS).unlink(missing_ok=True)
-        say("everything has stopped")
-
-
-async def _readied(part: Part, running: dict["asyncio.Task[None]", Part], stopping: "asyncio.Task[bool]") -> bool:
-    """Wait until a part serves; False if we are to stop instead."""
-    ready = asyncio.ensure_future(part.ready.wait())
-    try:
-        await asyncio.wait({ready, stopping, *running}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done():
-            return True
-        if stopping.done() or not _goes_on(running):
-            return False
-        raise Misconfigured(f"{part.name} did not get ready within {READY_WITHIN:.0f} s; its log: {part.log}")
-    finally:
-        ready.cancel()
-
-
-def _goes_on(running: dict["asyncio.Task[None]", Part]) -> bool:
-    """Whether every part that is needed is still looked after.
-
-    Raises:
-        Misconfigured: if one of them said that it is.
-    """
-    for task in [task for task in running if task.done()]:
-        part = running.pop(task)
-        task.result()
-        if part.needed:
-            raise Misconfigured(f"{part.name} does not stay up; its log: {part.log}")
-    return True
+        await asyncio.gather(*self._running, self._stopping, return_exceptions=True)
+        # The entrance first, so that nothing is accepted that nobody works on; then the step in hand is finished.
+        for part in (self._receiver, self._responder, self._prefect):
+            if part:
+                await part.end()
+        (self._places.state / STATUS).unlink(missing_ok=True)
+        self._say("everything has stopped")
 
 
 def _listening(host: str, port: int, name: str, config: Configuration) -> socket.socket:
@@ -289,9 +313,6 @@ def _listening(host: str, port: int, name: str, config: Configuration) -> socket
 
 
 def _asks(host: str, port: int, path: str, scheme: str, auth: str | None = None) -> Callable[[], bool]:
-    import base64  # noqa: PLC0415
-    import ssl  # noqa: PLC0415
-
     # Only whether it answers is asked, of our own child on our own socket.
     unverified = ssl._create_unverified_context()  # noqa: SLF001, S323
     headers = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()} if auth else {}
@@ -311,12 +332,6 @@ def _asks(host: str, port: int, path: str, scheme: str, auth: str | None = None)
             connection.close()
 
     return ask
-
-
-def _write(path: Path, content: dict[str, object]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(path)
 
 
 def _root() -> str:

@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,10 +37,10 @@ from integrations.mcp.agent import Agent
 from integrations.siem.source import new_secret, read_keys, read_sources, signed
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import bundle
-from playbooks.errors import SoarError, Transient
+from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.journal import Parsed
-from playbooks.projection import Incident, Progress, fold
+from playbooks.projection import Incident, fold
 from playbooks.request import People, Person
 from playbooks.strict import now
 
@@ -304,18 +303,21 @@ _PHASES = {
 }
 
 
-def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # noqa: C901  # a line for each kind
+def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # a line for each kind
     body, line = entry.body, state.timeline[-1] if state.timeline else None
     if line is None or entry.kind in {"told", "page"}:
         return
     step = state.steps.get(str(body.get("instance", "")))
     phase = _PHASES.get(entry.kind) or str(body.get("phase") or (step.phase.value if step else entry.kind))
-    label = f"{phase:<9}"
+    label = f"{phase:<11}"
     if entry.kind in {"opened", "alert"}:
-        yield f"{'incident' if entry.kind == 'opened' else 'alert':<9}{state.id + ' ' if entry.kind == 'opened' else ''}{line.what}", ""
+        yield (
+            f"{'incident' if entry.kind == 'opened' else 'alert':<9}{state.id + ' ' if entry.kind == 'opened' else ''}{line.what}",
+            "",
+        )
     elif entry.kind == "intended":
         yield f"{label}{line.what}", "strong"
-        yield f"{'':<9}allowed: {line.detail}", "dim"
+        yield f"{'':<11}allowed: {line.detail}", "dim"
     elif entry.kind == "wrote":
         yield f"{label}done: {printable(line.detail, 300)}", ""
     elif entry.kind in {"verified", "confirmed", "checked", "lease_checked"}:
@@ -323,7 +325,7 @@ def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # noqa
         good = verdict["answer"] == "established"
         yield f"{label}{line.what}", "good" if good else "bad"
         for finding in verdict["findings"]:
-            yield f"{'':<9}{finding['check']} as {finding['asked_as']}: {printable(finding['observed'], 160)}", "dim"
+            yield f"{'':<11}{finding['check']} as {finding['asked_as']}: {printable(finding['observed'], 160)}", "dim"
     elif entry.kind in {"failed", "unavailable", "skipped", "interrupted", "lapsed"}:
         yield f"{label}{line.what}: {printable(line.detail, 200)}", "bad"
     else:

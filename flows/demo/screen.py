@@ -42,7 +42,7 @@ class Screen:
     def event(self, seconds: float, text: str, style: str = "") -> None:
         """Print what happened, that long after the alert was sent."""
         stamp = f"{seconds:6.2f} s  "
-        self._wrapped(text, stamp, " " * (len(stamp) + 9), style)
+        self._wrapped(text, stamp, " " * (len(stamp) + 11), style)
 
     def check(self, text: str) -> None:
         """Print what was found to hold."""

@@ -1,0 +1,86 @@
+"""The responder as a part of `up`: it can contain at once, and loads Prefect beside that."""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows.assembly import assembled, reloading
+from flows.engine.case import Case
+from flows.engine.parts import Parts
+from flows.responder import FlowStarter, Responder, direct_flow
+from flows.settings import read
+from integrations.connections import Connections
+from integrations.journal.store import Claim
+from playbooks.errors import SoarError
+
+LOG = logging.getLogger("mcp_soar.responder")
+
+LOAD_WITHIN = 10.0
+"""Seconds that a flow waits for Prefect to be loaded; then it runs without."""
+
+
+async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    """Respond until told to stop.
+
+    Args:
+        folder: of the configuration.
+        api: of Prefect; empty for none.
+        stop: ends it.
+        ready: called when incidents are worked on.
+
+    Raises:
+        Misconfigured: naming what has to be mended.
+    """
+    config = read(folder)
+    async with assembled(config) as parts, contextlib.AsyncExitStack() as stack:
+        responder = Responder(
+            parts,
+            flow=await _reported(parts, stack, stop) if api else direct_flow,
+            flows=config.settings.prefect.concurrency,
+            reload=reloading(parts, config),
+        )
+        working = asyncio.create_task(responder.run(stop))
+        stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
+        ready()
+        await working
+
+
+async def _warm(parts: Parts) -> None:
+    """Sign in to the gateways ahead of need."""
+    if isinstance(parts.world, Connections):
+        try:
+            await parts.world.warm()
+        except SoarError as exc:
+            LOG.warning("a gateway does not answer yet: %s", exc)
+
+
+async def _reported(parts: Parts, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> FlowStarter:
+    """Return what runs flows in Prefect, which is loaded beside the first cuts: its import takes over a second."""
+
+    async def load() -> FlowStarter:
+        flows = await asyncio.to_thread(importlib.import_module, "flows.respond")
+        prefect = await stack.enter_async_context(flows.connected())
+        stack.push_async_callback(_ended, asyncio.create_task(prefect.publish(parts.journal, stop)))
+        start: FlowStarter = prefect.start
+        return start
+
+    loading = asyncio.create_task(load())
+    stack.push_async_callback(_ended, loading)
+
+    async def start(current: Parts, claim: Claim) -> Case:
+        await asyncio.wait({loading}, timeout=LOAD_WITHIN)
+        if loading.done() and (failure := loading.exception()) is None:
+            return await loading.result()(current, claim)
+        LOG.error("Prefect cannot be loaded; going on without it: %r", failure if loading.done() else "too slow")
+        return await direct_flow(current, claim)
+
+    return start
+
+
+async def _ended(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=2.0)
