@@ -1,0 +1,353 @@
+"""`incidents`, `incident`, `leases`, `verify`, and what people ask for: these declare the commands."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, Yes, configuration
+from flows.cli.output import Usage, speaking
+
+app = typer.Typer()
+
+_WAIT = 30.0
+
+Plan = Annotated[
+    str | None, typer.Option("--plan", metavar="DIGEST", help="The plan that you mean: the beginning of its digest.")
+]
+Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="everything, class:NAME, server:NAME or incident:ID.")]
+
+
+@app.command()
+def incidents(
+    config: Config = None,
+    as_json: Json = False,
+    everything: Annotated[bool, typer.Option("--all", help="The closed ones too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the youngest.")] = 100,
+) -> None:
+    """List the incidents, first those that need somebody.
+
+    \b
+    Example:
+      mcp-soar incidents --all
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import incidents as work
+
+        work.listing(out, configuration(config, out), everything=everything, limit=limit)
+
+
+@app.command()
+def incident(given: Incident, config: Config = None, as_json: Json = False) -> None:
+    """Show an incident: what happened, what is held, what is asked of you and how to answer.
+
+    \b
+    With --json: id, class, severity, status, servers, entities, asks, leases,
+    steps, exhibits, unavailable, tasks, stops, timeline, bundle, and metrics:
+    detected_at, accepted_at, first_effect_at, verified_at, released_at, and
+    first_effect_seconds, verified_seconds, released_seconds after accepted_at.
+    Times are ISO 8601 UTC or null. All keys: flows/cli/schema.py.
+
+    \b
+    Example:
+      mcp-soar incident 1
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import incidents as work
+
+        work.show(out, configuration(config, out), given)
+
+
+@app.command()
+def leases(
+    config: Config = None,
+    as_json: Json = False,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were released too.")] = False,
+) -> None:
+    """List what is contained now: until when, for which incident, when last verified.
+
+    \b
+    Example:
+      mcp-soar leases
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import incidents as work
+
+        work.leases(out, configuration(config, out), everything=everything)
+
+
+@app.command()
+def verify(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[ID|BUNDLE]", help="An incident, or a bundle (.tar.gz or folder).")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="PUBLIC.pem", help="The responder's public key, for a bundle.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Verify that nothing was changed: the whole journal and vault, one incident, or a bundle offline.
+
+    A bundle needs nothing but the public key: no network, no installation. Exit code 1 if anything is not as it was
+    written.
+
+    \b
+    Examples:
+      mcp-soar verify
+      mcp-soar verify inc-2026-000001-000042.tar.gz --key responder.pub
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import integrity
+
+        if what is not None and (key is not None or Path(what).exists()):
+            if key is None:
+                raise Usage(f"{what} is a bundle: add --key PUBLIC.pem, had from elsewhere than with the bundle")
+            raise typer.Exit(integrity.offline(out, Path(what), key))
+        if key is not None:
+            raise Usage("--key is for a bundle; the installation's own keys stand in mcp-soar.yaml")
+        raise typer.Exit(integrity.installed(out, configuration(config, out), what))
+
+
+@app.command()
+def respond(
+    given: Annotated[str | None, typer.Argument(metavar="[ID]", help="An open incident, to have it tried again.")] = None,
+    incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="As tool_poisoning.")] = None,
+    server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,
+    tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tool, as NAME or SERVER/NAME.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt, likewise.")] = None,
+    resource: Annotated[list[str] | None, typer.Option(metavar="URI", help="A resource of the one --server.")] = None,
+    token: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A token of a principal.")] = None,
+    principal: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user or an agent.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="One line on what it is about.")] = None,
+    severity: Annotated[
+        str, typer.Option(metavar="LEVEL", help="informational, low, medium, high or critical.")
+    ] = "high",
+    reason: Reason = "",
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Start a response by hand, or have an open incident tried again. Waits until it is contained.
+
+    \b
+    Examples:
+      mcp-soar respond --class tool_poisoning --server weather --tool forecast --as kim
+      mcp-soar respond 1 --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+
+        raise typer.Exit(
+            acts.respond(
+                out,
+                configuration(config, out),
+                acts.person(who, key, wait=wait, no_wait=no_wait),
+                incident=given,
+                incident_class=incident_class,
+                servers=server or [],
+                tools=tool or [],
+                prompts=prompt or [],
+                resources=resource or [],
+                tokens=token or [],
+                principals=principal or [],
+                title=title,
+                severity=severity,
+                reason=reason,
+            )
+        )
+
+
+@app.command()
+def approve(
+    given: Incident,
+    plan: Plan = None,
+    reason: Reason = "",
+    yes: Yes = False,
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let a plan that waits be carried out. Shows what will be done, asks, and waits until it is in effect.
+
+    The approval is bound to that very plan: if the world changes before, you are asked again.
+
+    \b
+    Example:
+      mcp-soar approve 1 --as kim
+    """
+    _decide("approve", given, plan, reason, yes, who, key, wait, no_wait, config, as_json)
+
+
+@app.command()
+def deny(
+    given: Incident,
+    plan: Plan = None,
+    reason: Reason = "",
+    yes: Yes = False,
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say no to a plan that waits. It is not done, and `respond` asks again.
+
+    \b
+    Example:
+      mcp-soar deny 1 --as kim --reason "a planned change"
+    """
+    _decide("deny", given, plan, reason, yes, who, key, wait, no_wait, config, as_json)
+
+
+def _decide(  # noqa: PLR0917  # the two commands' own parameters, in their order
+    verb: str,
+    given: str,
+    plan: str | None,
+    reason: str,
+    yes: bool,  # noqa: FBT001
+    who: str | None,
+    key: Path | None,
+    wait: float,
+    no_wait: bool,  # noqa: FBT001
+    config: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+        from playbooks.request import Verb
+
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes)
+        settings = configuration(config, out)
+        raise typer.Exit(acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, reason=reason))
+
+
+@app.command()
+def release(
+    given: Incident,
+    lease: Annotated[
+        str | None, typer.Option("--lease", metavar="LEASE", help="Only this one, as `incident` names it.")
+    ] = None,
+    accept_changed: Annotated[
+        bool, typer.Option("--accept-changed", help="Although a definition is not the approved one.")
+    ] = False,
+    reason: Reason = "",
+    yes: Yes = False,
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give back what was contained, exactly as it was. Waits until a probe confirms it.
+
+    \b
+    Example:
+      mcp-soar release 1 --as kim --reason "the server is clean again"
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes)
+        settings = configuration(config, out)
+        raise typer.Exit(
+            acts.release(
+                out, settings, person, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
+            )
+        )
+
+
+@app.command()
+def close(
+    given: Incident,
+    named: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="HOW|NAME",
+            help="How it ends: resolved (if nothing is said), false-positive or duplicate; and who you are.",
+        ),
+    ] = None,
+    reason: Reason = "",
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Close an incident for good. Nothing of it may be in force; a new alert opens a new one that links to it.
+
+    \b
+    Example:
+      mcp-soar close 1 --as false-positive --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+
+        ways = [word for word in named or [] if word in acts.WAYS]
+        names = [word for word in named or [] if word not in acts.WAYS] or [os.environ.get("MCP_SOAR_PERSON", "")]
+        if len(ways) > 1 or len(names) > 1:
+            raise Usage(f"--as takes one of {', '.join(acts.WAYS)}, and one person: {', '.join(named or [])} is more")
+        person = acts.person(names[0], key, wait=wait, no_wait=no_wait)
+        how = ways[0] if ways else acts.WAYS[0]
+        raise typer.Exit(acts.close(out, configuration(config, out), person, incident=given, how=how, reason=reason))
+
+
+@app.command()
+def stop(
+    scope: Scope,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown wherever it stops something.")],
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Turn the kill switch on: nothing new is done to any system in that scope until two people resume it.
+
+    What is contained stays contained. Evidence, notices and a person's own release go on.
+
+    \b
+    Example:
+      mcp-soar stop server:weather --reason "wrong server" --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+
+        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(acts.stop(out, configuration(config, out), person, scope=scope, reason=reason))
+
+
+@app.command()
+def resume(
+    scope: Scope,
+    reason: Reason = "",
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Turn the kill switch off. It takes two approvers: it goes off when the second one runs this.
+
+    \b
+    Example:
+      mcp-soar resume server:weather --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts
+
+        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(acts.resume(out, configuration(config, out), person, scope=scope, reason=reason))

@@ -1,0 +1,112 @@
+"""`mcp-soar`: the entry point, and the list of commands. Only declarations are imported here; see `flows.cli`."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flows.cli import exits, incidents, people
+from flows.cli.exits import Exit
+from flows.cli.options import Config, folder
+from flows.cli.output import speaking
+
+_ABOUT = f"""Incident response for MCP: contains, captures, verifies, releases.
+
+Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mcp-soar init`, then `mcp-soar doctor`;
+`mcp-soar incidents` when something happened.
+
+{exits.HELP}
+"""
+
+
+class Commands(TyperGroup):
+    """The commands. With --json a command that was not understood is JSON on stderr too."""
+
+    def main(self, args: Any = None, *more: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401  # typer's own
+        """Run a command line and exit with its code."""
+        words = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode or "--json" not in words:
+            return super().main(words, *more, standalone_mode=standalone_mode, **extra)
+        try:
+            code = super().main(words, *more, standalone_mode=False, **extra)
+        except (typer.Abort, typer.TyperException) as exc:
+            shown = getattr(exc, "format_message", None)
+            message = shown() if shown else "aborted"
+            usage = getattr(exc, "exit_code", Exit.NO)
+            sys.stderr.write(json.dumps({"error": {"code": int(usage), "kind": "usage", "message": message}}) + "\n")
+            sys.exit(int(usage))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(
+    name="mcp-soar",
+    cls=Commands,
+    help=_ABOUT,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"mcp-soar {installed('mcp-soar')}")
+        raise typer.Exit
+
+
+@app.command()
+def up(config: Config = None) -> None:
+    """Run everything on this machine until Ctrl-C: receiver, responder, and Prefect to watch them in.
+
+    \b
+    Example:
+      mcp-soar up --config ./mcp-soar
+    """
+    with speaking(as_json=False) as out:
+        from flows.cli import up as work
+
+        raise typer.Exit(work.run(folder(config, out)))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+    release: Annotated[bool, typer.Option("--release", help="Go on until everything is as it was before.")] = False,
+) -> None:
+    """Break into a small MCP estate and contain it.
+
+    \b
+    Example:
+      mcp-soar demo --release
+    """
+    with speaking(as_json=False):
+        from flows.cli import demo as work
+
+        raise typer.Exit(work.run(keep=keep, release=release))
+
+
+for group in (incidents, people):
+    app.registered_commands += group.app.registered_commands
+    app.registered_groups += group.app.registered_groups
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its number.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    app()
+
+
+if __name__ == "__main__":
+    main()

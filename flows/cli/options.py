@@ -1,0 +1,87 @@
+"""The options that commands share."""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.output import Out, Usage
+
+if TYPE_CHECKING:
+    from flows.settings import Configuration
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="MCP_SOAR_CONFIG",
+        metavar="DIR",
+        help="Configuration folder; by default ./mcp-soar, then ~/.config/mcp-soar.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; errors as JSON on stderr.")]
+As = Annotated[
+    str | None, typer.Option("--as", envvar="MCP_SOAR_PERSON", metavar="NAME", help="Who you are, as enrolled.")
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", envvar="MCP_SOAR_KEY", metavar="FILE", help="Your key; by default ~/.config/mcp-soar/NAME.key."
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the journal.")]
+Wait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a responder, and for the effect.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Hand the request in and go.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Incident = Annotated[
+    str, typer.Argument(metavar="ID", help="The incident: its id or a unique part of it, as 1 or 000001.")
+]
+
+
+def folder(given: Path | None, out: Out) -> Path:
+    """Return the configuration folder that is used, and say which.
+
+    Args:
+        given: with `--config` or MCP_SOAR_CONFIG.
+        out: where to say it.
+    """
+    if given is not None:
+        path, why = given, "given"
+    elif Path("mcp-soar").is_dir():
+        path, why = Path("mcp-soar"), "found here"
+    else:
+        path, why = home(), "by default"
+    out.note(f"configuration: {path} ({why})")
+    return path
+
+
+def configuration(given: Path | None, out: Out) -> "Configuration":
+    """Return the configuration, read and checked; says which folder it is from.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    from flows.settings import read  # noqa: PLC0415  # only when a command runs
+
+    return read(folder(given, out))
+
+
+def home() -> Path:
+    """Return where a person's own files are."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "mcp-soar"
+
+
+def key_file(name: str) -> Path:
+    """Return where a person's key is if nothing else is said.
+
+    Raises:
+        Usage: the name cannot be a file's.
+    """
+    if not re.fullmatch(r"[\w@+-][\w.@+ -]{0,99}", name):
+        raise Usage(f"no file can be called after {name!r}: say where the key is with --key FILE")
+    return home() / f"{name}.key"

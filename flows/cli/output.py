@@ -1,0 +1,308 @@
+"""What goes to the terminal: plain enough for 80 columns without colour, harmless whatever it quotes, or JSON.
+
+Everything that is shown passes `safe`: no markup is ever interpreted, and no character of outside text reaches the
+terminal as a control. Nothing is told by colour alone.
+"""
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from flows.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_LONGEST = 20_000
+
+_STYLES = {
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "dim": "dim",
+    "head": "bold",
+}
+"""The only styles there are; the words that carry them say the same."""
+
+_WORDS = {
+    "contained": "good",
+    "established": "good",
+    "ok": "good",
+    "released": "good",
+    "sealed": "good",
+    "approved": "good",
+    "not_established": "bad",
+    "frozen": "bad",
+    "failed": "bad",
+    "fail": "bad",
+    "denied": "bad",
+    "deny": "bad",
+    "awaiting_approval": "warn",
+    "needs_approval": "warn",
+    "unknown": "warn",
+    "warn": "warn",
+    "triage": "warn",
+    "containing": "warn",
+    "proposed": "warn",
+    "critical": "bad",
+    "high": "bad",
+}
+
+
+def safe(text: object, *, lines: bool = False) -> str:
+    """Return text that does nothing to a terminal: whatever is invisible or moves the cursor is written out.
+
+    Args:
+        text: anything; it may be hostile.
+        lines: keep its line breaks.
+    """
+    shown = str(text)[:_LONGEST]
+    return "".join(
+        character
+        if (lines and character == "\n") or unicodedata.category(character) not in _UNFIT
+        else " "
+        if character in "\n\t"
+        else f"\\u{{{ord(character):x}}}"
+        for character in shown
+    )
+
+
+def moment(at: datetime | float | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, in seconds, as 2026-01-31T12:00:00Z."""
+    if at is None:
+        return None
+    value = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else at.astimezone(UTC)
+    return value.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def precise(at: datetime | float | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, in milliseconds: for JSON, where differences are taken."""
+    if at is None:
+        return None
+    value = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else at.astimezone(UTC)
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time for people, as 340ms, 12s, 3m 20s or 2h 5m."""
+    if seconds is None:
+        return "-"
+    if 0 <= seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    whole = round(abs(seconds))
+    sign = "-" if seconds < 0 else ""
+    if whole < 60:  # noqa: PLR2004  # seconds in a minute
+        return f"{sign}{whole}s"
+    if whole < 3600:  # noqa: PLR2004  # in an hour
+        return f"{sign}{whole // 60}m {whole % 60}s"
+    if whole < 86400:  # noqa: PLR2004  # in a day
+        return f"{sign}{whole // 3600}h {whole % 3600 // 60}m"
+    return f"{sign}{whole // 86400}d {whole % 86400 // 3600}h"
+
+
+class Usage(Exception):
+    """Something was asked for in a way that does not work; the message says how it does."""
+
+
+class NotFound(Exception):
+    """There is no such thing."""
+
+
+class Out:
+    """Where a command says what it has to say.
+
+    Args:
+        as_json: one JSON document on stdout, and nothing else there.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console: Console | None = None
+        self._errors: Console | None = None
+
+    # Consoles are made when they are needed: rich takes a while to import.
+
+    @property
+    def console(self) -> "Console":
+        """The terminal, or whatever stdout is."""
+        if self._console is None:
+            self._console = _console(stderr=False)
+        return self._console
+
+    @property
+    def errors(self) -> "Console":
+        """Where notes and errors go."""
+        if self._errors is None:
+            self._errors = _console(stderr=True)
+        return self._errors
+
+    def document(self, value: Mapping[str, Any]) -> None:
+        """Write the one JSON document; does nothing for people."""
+        if self.as_json:
+            # ASCII: no character of it can do anything to a terminal.
+            sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+    def say(self, text: object = "", style: str = "", *, lines: bool = False) -> None:
+        """Write a line for people."""
+        if not self.as_json:
+            self.console.print(self._text(text, style, lines=lines), soft_wrap=False)
+
+    def raw(self, text: str) -> None:
+        """Write a line that people copy: it is not broken at the terminal's edge."""
+        if not self.as_json:
+            self.console.print(self._text(text, ""), soft_wrap=True)
+
+    def heading(self, text: object) -> None:
+        """Begin a part."""
+        self.say()
+        self.say(text, "head")
+
+    def note(self, text: object) -> None:
+        """Write a remark beside the answer, to stderr."""
+        if not self.as_json:
+            self.errors.print(self._text(text, "dim"), soft_wrap=False)
+
+    def fields(self, pairs: Sequence[tuple[str, object]]) -> None:
+        """Write names and values under each other; what has no value is left out."""
+        if self.as_json:
+            return
+        from rich.table import Table  # noqa: PLC0415  # see above
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in pairs:
+            if value not in (None, "", ()):
+                grid.add_row(self._text(name, "dim"), self._word(value))
+        self.console.print(grid)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none") -> None:
+        """Write a table; the last column takes what room there is.
+
+        Args:
+            columns: their names; one that ends in `!` is never broken.
+            rows: the cells.
+            empty: what is written when there are no rows.
+        """
+        if self.as_json:
+            return
+        if not rows:
+            self.say(empty, "dim")
+            return
+        from rich import box  # noqa: PLC0415  # see above
+        from rich.table import Table  # noqa: PLC0415  # see above
+
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+        for name in columns:
+            table.add_column(self._text(name.rstrip("!"), "head"), no_wrap=name.endswith("!"), overflow="fold")
+        for row in rows:
+            table.add_row(*(self._word(cell) for cell in row))
+        self.console.print(table)
+
+    def waiting(self, what: str) -> AbstractContextManager[Callable[[str], None]]:
+        """Show that something takes a while, on a terminal; yields what changes the text."""
+        if self.as_json or not self.errors.is_terminal:
+            return nullcontext(lambda _: None)
+        return self._spinner(what)
+
+    @contextmanager
+    def _spinner(self, what: str) -> Iterator[Callable[[str], None]]:
+        with self.errors.status(self._text(what, "")) as status:
+            yield lambda text: status.update(self._text(text, ""))
+
+    def confirm(self, question: str) -> bool:
+        """Ask a person at a terminal; anything but yes is no."""
+        self.errors.print(self._text(f"{question} [y/N] ", ""), end="")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a person at a terminal to ask."""
+        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def fail(self, code: Exit, message: str, **more: object) -> NoReturn:
+        """Say what went wrong on stderr, and end."""
+        if self.as_json:
+            error = {"code": int(code), "kind": code.name.lower(), "message": message, **more}
+            sys.stderr.write(json.dumps({"error": error}) + "\n")
+        else:
+            self.errors.print(self._text(f"{_SAID[code]}: {message}", "bad", lines=True), soft_wrap=False)
+        raise typer.Exit(code)
+
+    def _word(self, value: object) -> "Text":
+        text = str(value)
+        return self._text(text, _WORDS.get(text.split(" ", 1)[0], ""), lines=True)
+
+    @staticmethod
+    def _text(text: object, style: str, *, lines: bool = False) -> "Text":
+        from rich.text import Text  # noqa: PLC0415  # see above
+
+        return Text(safe(text, lines=lines), style=_STYLES.get(style, style))
+
+
+_SAID = {
+    Exit.OK: "done",
+    Exit.NO: "no",
+    Exit.USAGE: "usage",
+    Exit.MISCONFIGURED: "misconfigured",
+    Exit.REFUSED: "refused",
+    Exit.UNREACHABLE: "unreachable",
+    Exit.NOT_FOUND: "not found",
+    Exit.FAULT: "a fault of mcp-soar",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
+def _console(*, stderr: bool) -> "Console":
+    from rich.console import Console  # noqa: PLC0415  # see above
+
+    stream = sys.stderr if stderr else sys.stdout
+    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Console(
+        file=stream,
+        force_terminal=None,
+        color_system="auto" if colour else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if stream.isatty() or os.environ.get("COLUMNS") else 80,
+    )
+
+
+@contextmanager
+def speaking(*, as_json: bool) -> Iterator[Out]:
+    """Yield where to say things; every known way to go wrong becomes a message and an exit code.
+
+    Args:
+        as_json: from `--json`.
+    """
+    from playbooks.errors import Misconfigured, Refused, SoarError, Transient  # noqa: PLC0415  # only when a command runs
+
+    out = Out(as_json=as_json)
+    try:
+        yield out
+    except Usage as exc:
+        out.fail(Exit.USAGE, str(exc))
+    except NotFound as exc:
+        out.fail(Exit.NOT_FOUND, str(exc))
+    except Misconfigured as exc:
+        out.fail(Exit.MISCONFIGURED, str(exc), file=exc.file, line=exc.line, field=exc.field)
+    except Refused as exc:
+        out.fail(Exit.REFUSED, str(exc))
+    except Transient as exc:
+        out.fail(Exit.UNREACHABLE, str(exc))
+    except SoarError as exc:
+        # Tampered, Drifted, NotEstablished and their kin: the world is not as it should be.
+        out.fail(Exit.NO, f"{exc}")
+    except KeyboardInterrupt:
+        out.fail(Exit.INTERRUPTED, "nothing more is done here; what was asked for is kept")

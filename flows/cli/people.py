@@ -1,0 +1,66 @@
+"""`init` and `enroll`: these declare the commands."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import Config, Json, folder
+from flows.cli.output import speaking
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    where: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new or empty folder.")] = Path("mcp-soar"),
+    as_json: Json = False,
+) -> None:
+    """Write a configuration folder to start from.
+
+    It is valid as it is: commented settings, inventory, sources, policy and people, a signing key, and a source with
+    a generated secret. A folder that is not empty is refused.
+
+    \b
+    Example:
+      mcp-soar init ./mcp-soar
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import setup
+
+        raise typer.Exit(setup.init(out, where))
+
+
+@app.command()
+def enroll(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who; the name stands in journals and approvals.")],
+    role: Annotated[
+        list[str] | None, typer.Option("--role", metavar="ROLE", help="responder, approver or auditor; repeat it.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The private key; made (0600) if it is not there yet."),
+    ] = None,
+    public: Annotated[
+        Path | None, typer.Option("--public", metavar="FILE", help="An existing public key instead (PEM, Ed25519).")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the person's old key and roles away.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Enroll a person: make a key, or take a public one, into people.yaml.
+
+    Without --key the key is ~/.config/mcp-soar/NAME.key, where the other commands look for it.
+
+    \b
+    Example:
+      mcp-soar enroll kim --role responder --role approver
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import setup
+
+        where = folder(config, out)
+        raise typer.Exit(
+            setup.enroll(out, where, name, roles=role or [], key=key, public=public, replace=replace)
+        )

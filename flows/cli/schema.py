@@ -1,0 +1,252 @@
+"""The documents that `--json` writes. An interface: keys are added, never renamed or taken away.
+
+Times are ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z, or null. Lengths of time are seconds.
+A document of lists is an object with one key, so that it can grow. Errors are {"error": {"code", "kind", "message",
+"file", "line", "field"}} on stderr, `code` being the exit code; only a misconfiguration has the last three.
+
+    incidents          {"incidents": [IncidentRow]}
+    incident           Incident
+    leases             {"leases": [Lease]}
+    respond, approve, deny, release, close, stop, resume
+                       Act
+    plan               {"plans": [Foresight]}
+    verify             Verified
+    alert send         {"source", "id", "http_status", "receipt", "incident"}
+    enroll             {"name", "roles", "key", "public", "file", "replaced"}
+    init               {"folder", "files"}
+    playbooks list     {"playbooks": [{"id", "class", "title", "origin", "digest", "steps"}]}
+    playbooks show     the playbook
+    playbooks lint     {"files": [{"file", "ok", "faults": [{"line", "field", "message"}]}]}
+    inventory check    {"ok", "findings": [{"level", "subject", "message"}]}
+    inventory show     {"servers", "gateways", "principals"}
+    pins diff          {"differences": [{"server", "kind", "name", "change", "diff"}]}
+    pins approve       {"server", "approved": [{"kind", "name", "change", "diff"}], "written"}
+    doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
+"""
+
+from typing import TypedDict
+
+
+class Metrics(TypedDict):
+    """When what happened, and how long it took; the lengths count from `accepted_at`.
+
+    `first_effect_at` and `verified_at` are those of the cuts. A null is a thing that has not happened.
+    """
+
+    detected_at: str | None
+    accepted_at: str | None
+    first_effect_at: str | None
+    verified_at: str | None
+    released_at: str | None
+    first_effect_seconds: float | None
+    verified_seconds: float | None
+    released_seconds: float | None
+
+
+class Ask(TypedDict):
+    """An approval that is waited for. `approve` and `deny` are the exact commands that answer it."""
+
+    instance: str
+    digest: str
+    summary: str
+    changes: list[str]
+    reasons: list[str]
+    breaks: str
+    irreversible: str | None
+    differs: str
+    purpose: str
+    quorum: int
+    approved_by: list[str]
+    requested_by: str | None
+    expires_at: str | None
+    approve: str
+    deny: str
+
+
+class Lease(TypedDict):
+    """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago."""
+
+    incident: str
+    lease: str
+    summary: str
+    changes: list[str]
+    in_force: bool
+    opened_at: str | None
+    until: str | None
+    requested_by: str | None
+    verdict: str | None
+    checked_at: str | None
+    age: float | None
+    put_backs: int
+    released_at: str | None
+    released_by: str | None
+    release: str
+
+
+class Step(TypedDict):
+    """One step for one entity, and where it stands."""
+
+    instance: str
+    phase: str
+    action: str | None
+    progress: str
+    attempt: int
+    verdict: str | None
+    message: str
+
+
+class Exhibit(TypedDict):
+    """One piece of evidence in the vault."""
+
+    id: str
+    kind: str
+    files: list[str]
+    bytes: int
+    collected_at: str
+
+
+class Missing(TypedDict):
+    """An exhibit that could not be had."""
+
+    kind: str
+    reason: str
+    at: str
+
+
+class TimelineLine(TypedDict):
+    """One thing that happened."""
+
+    at: str
+    actor: str
+    what: str
+    detail: str
+
+
+class Task(TypedDict):
+    """What the playbook leaves to a person."""
+
+    step: str
+    task: str
+    until: str
+
+
+class StopRow(TypedDict):
+    """A kill switch that is on."""
+
+    scope: str
+    reason: str
+    by: str
+    at: str | None
+
+
+# `class` is a keyword, hence the other form.
+IncidentRow = TypedDict(
+    "IncidentRow",
+    {
+        "id": str,
+        "class": str,
+        "severity": str,
+        "status": str,
+        "title": str,
+        "servers": list[str],
+        "opened_at": str | None,
+        "asks": int,
+        "leases": int,
+    },
+)
+Incident = TypedDict(
+    "Incident",
+    {
+        "id": str,
+        "class": str,
+        "severity": str,
+        "status": str,
+        "title": str,
+        "servers": list[str],
+        "entities": list[str],
+        "unresolved": list[str],
+        "opened_at": str | None,
+        "closed_at": str | None,
+        "closed_as": str | None,
+        "triage": str | None,
+        "frozen": str | None,
+        "requested_by": str | None,
+        "linked": list[str],
+        "playbook": str | None,
+        "goals": dict[str, float] | None,
+        "metrics": Metrics,
+        "asks": list[Ask],
+        "leases": list[Lease],
+        "steps": list[Step],
+        "exhibits": list[Exhibit],
+        "unavailable": list[Missing],
+        "tasks": list[Task],
+        "stops": list[StopRow],
+        "untold": list[str],
+        "timeline": list[TimelineLine],
+        "bundle": str | None,
+        "bundle_digest": str | None,
+    },
+)
+
+
+class Act(TypedDict):
+    """What became of a person's request.
+
+    `state`: `handed_in` (--no-wait), `done` (and its effect is visible), `waiting` (for another person, see `message`),
+    `pending` (accepted, its effect not visible in time; exit 1).
+    """
+
+    verb: str
+    subject: str
+    incident: str | None
+    receipt: str
+    state: str
+    status: str | None
+    message: str
+    answer: str | None
+
+
+class Check(TypedDict):
+    """One thing that was verified."""
+
+    check: str
+    ok: bool
+    message: str
+
+
+class Verified(TypedDict):
+    """What a verification found; `ok` only if every check is."""
+
+    subject: str
+    ok: bool
+    checks: list[Check]
+
+
+class ChangeRow(TypedDict):
+    """One field of one object, before and after."""
+
+    target: str
+    field: str
+    before: object
+    after: object
+    pending: bool
+
+
+Foresight = TypedDict(
+    "Foresight",
+    {
+        "class": str,
+        "about": str,
+        "step": str,
+        "action": str,
+        "summary": str,
+        "digest": str | None,
+        "changes": list[ChangeRow],
+        "decision": str,
+        "reasons": list[str],
+        "breaks": str,
+        "undone_by": str,
+        "irreversible": str | None,
+    },
+)

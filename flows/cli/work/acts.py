@@ -1,0 +1,542 @@
+"""What people ask for: signed with their key, put into the inbox, and waited for until a responder has answered.
+
+Nothing is decided here. This process can only put a request into the inbox; whether it counts is the responder's say.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.options import key_file
+from flows.cli.output import NotFound, Out, Usage, moment
+from flows.cli.work import records
+from flows.settings import Configuration
+from integrations.journal.records import InboxItem
+from integrations.journal.store import Journal
+from integrations.signing import SigningKey
+from playbooks.errors import Misconfigured, Refused, Transient
+from playbooks.incident import Status
+from playbooks.journal import SYSTEM
+from playbooks.projection import Incident, Progress, StepState
+from playbooks.request import Request, SignedRequest, Verb, draft, sign
+from playbooks.strict import Json, canonical, now
+
+_FIRST_LOOK = 0.05
+_LAST_LOOK = 0.5
+_INBOX = 10_000
+WAYS = ("resolved", "false-positive", "duplicate")
+"""How an incident can be closed."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks, and for how long they wait.
+
+    Args:
+        name: as enrolled.
+        key: their private key's file.
+        wait: seconds to wait for an answer and its effect; 0 waits for nothing.
+        yes: do not ask for a confirmation.
+    """
+
+    name: str
+    key: Path
+    wait: float
+    yes: bool = False
+
+
+def person(name: str | None, key: Path | None, *, wait: float, no_wait: bool, yes: bool = False) -> Person:
+    """Return who asks.
+
+    Raises:
+        Usage: nobody was named.
+    """
+    if not name:
+        raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON; `mcp-soar enroll NAME` enrolls you")
+    return Person(name=name, key=key or key_file(name), wait=0.0 if no_wait else wait, yes=yes)
+
+
+class Seen(NamedTuple):
+    """What a look at the incident says about a request's effect.
+
+    Args:
+        state: done, waiting or pending.
+        message: for people.
+    """
+
+    state: str
+    message: str
+
+
+Look = Callable[[Incident], Seen]
+
+
+class _Answered(NamedTuple):
+    stream: str
+    reason: str
+
+
+async def carry(  # noqa: PLR0913  # a request's fields, all by name
+    out: Out,
+    journal: Journal,
+    who: Person,
+    *,
+    verb: Verb,
+    subject: str,
+    digest: str | None = None,
+    reason: str = "",
+    params: dict[str, Json] | None = None,
+    look: Look | None = None,
+) -> schema.Act:
+    """Hand a request in and wait for what becomes of it.
+
+    Args:
+        out: for progress.
+        journal: opened without a signing key.
+        who: the person.
+        verb: what for.
+        subject: of what.
+        digest: of the plan.
+        reason: why.
+        params: what else.
+        look: says from the incident how far the effect is; None if the acceptance is the effect.
+
+    Raises:
+        Refused: by the responder, with its reason.
+        Transient: no responder answered in time; the request is kept.
+    """
+    signed = _signed(who, verb=verb, subject=subject, digest=digest, reason=reason, params=params)
+    body = canonical(signed)
+    after = await _end(journal, SYSTEM)
+    receipt = await journal.put(
+        kind="request", source="person", nonce=signed.request.nonce, body=body, headers={"content-type": "application/json"}
+    )
+    act: schema.Act = {
+        "verb": verb.value,
+        "subject": subject,
+        "incident": None,
+        "receipt": receipt.id,
+        "state": "handed_in",
+        "status": None,
+        "message": "handed in; it is carried out when a responder runs",
+        "answer": None,
+    }
+    if who.wait <= 0:
+        return act
+    deadline = time.monotonic() + who.wait
+    with out.waiting(f"waiting for a responder to answer {verb}") as progress:
+        stream = await _answer(journal, signed.request, receipt.id, body, after, deadline)
+        if stream is None:
+            until = moment(signed.request.expires_at)
+            raise Transient(
+                f"no responder answered within {who.wait:g} s. The request is kept and will be carried out when one "
+                f"runs before {until}; start one with `mcp-soar up`, do not ask again"
+            )
+        if not stream.startswith(records.PREFIX):
+            return {**act, "state": "done", "message": "done"}
+        incident = stream.removeprefix(records.PREFIX)
+        seen, state = Seen("done", "done"), await records.load(journal, incident)
+        if look is not None:
+            seen, state = await _effect(journal, incident, look, deadline, progress)
+    return {**act, "incident": incident, "state": seen.state, "status": state.status.value, "message": seen.message}
+
+
+def _signed(
+    who: Person, *, verb: Verb, subject: str, digest: str | None, reason: str, params: dict[str, Json] | None
+) -> SignedRequest:
+    try:
+        key = SigningKey.load(who.key)
+    except Misconfigured as exc:
+        if not who.key.exists():
+            message = f"there is no key of {who.name}; `mcp-soar enroll {who.name}` makes one, --key FILE names another"
+            raise Misconfigured(message, file=str(who.key)) from exc
+        raise
+    try:
+        request = draft(actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params)
+    except ValueError as exc:
+        raise Usage(f"this cannot be asked for: {_first(exc)}") from exc
+    return sign(request, key.sign)
+
+
+def _first(exc: ValueError) -> str:
+    errors = getattr(exc, "errors", None)
+    if errors is None:
+        return str(exc)
+    fault = errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
+async def _end(journal: Journal, stream: str) -> int:
+    row = await journal.stream(stream)
+    return row.seq if row else 0
+
+
+async def _answer(
+    journal: Journal, request: Request, receipt: str, body: bytes, after: int, deadline: float
+) -> str | None:
+    """Return the stream that took the request in, None if none did in time.
+
+    Raises:
+        Refused: a responder refused it.
+    """
+    pause = _FIRST_LOOK
+    while True:
+        # Looked at first, read afterwards: what is no longer waiting has been answered in the same transaction.
+        waiting = await journal.waiting(_INBOX, kinds=["request"])
+        if not any(_is(item, receipt) for item in waiting):
+            for entry in (item.parsed() for item in await journal.read(SYSTEM, after=after)):
+                if entry.kind == "set_aside" and entry.body.get("receipt") == receipt:
+                    raise Refused(str(entry.body.get("reason", "")).removeprefix("refused: "))
+            # The same entry again changes nothing, and says where it went.
+            again = await journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
+            if again.incident is not None:
+                return again.incident
+        if time.monotonic() >= deadline:
+            return None
+        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(_LAST_LOOK, pause * 1.5)
+
+
+def _is(item: InboxItem, receipt: str) -> bool:
+    return item.id == receipt
+
+
+async def _effect(
+    journal: Journal, incident: str, look: Look, deadline: float, progress: Callable[[str], None]
+) -> tuple[Seen, Incident]:
+    pause = _FIRST_LOOK
+    while True:
+        state = await records.load(journal, incident)
+        seen = look(state)
+        if seen.state != "pending" or time.monotonic() >= deadline:
+            return seen, state
+        progress(f"{incident}: {seen.message}")
+        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(_LAST_LOOK, pause * 1.5)
+
+
+def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
+    """Say what became of a request and return the exit code."""
+    if act["incident"] and act["state"] in {"waiting", "pending"}:
+        act["answer"] = records.command(config, "incident", act["incident"])
+    out.document(act)
+    about = act["incident"] or act["subject"]
+    status = f" ({act['status']})" if act["status"] else ""
+    word = {"done": "done", "waiting": "accepted", "pending": "accepted, not in effect yet", "handed_in": "handed in"}
+    out.say(f"{about}{status}: {word[act['state']]}", "warn" if act["state"] == "pending" else "good")
+    if act["message"] != "done":
+        out.say(act["message"])
+    if act["answer"]:
+        out.raw(f"  {act['answer']}")
+    return Exit.NO if act["state"] == "pending" else Exit.OK
+
+
+# Respond
+
+
+def respond(  # noqa: PLR0913  # what a person says of an incident
+    out: Out,
+    config: Configuration,
+    who: Person,
+    *,
+    incident: str | None,
+    incident_class: str | None,
+    servers: list[str],
+    tools: list[str],
+    prompts: list[str],
+    resources: list[str],
+    tokens: list[str],
+    principals: list[str],
+    title: str | None,
+    severity: str,
+    reason: str,
+) -> Exit:
+    """Start a response by hand, or have one tried again."""
+    named = {
+        "server": servers,
+        "tool": tools,
+        "prompt": prompts,
+        "resource": resources,
+        "token": tokens,
+        "principal": principals,
+    }
+    entities: list[Json] = []
+    for kind, names in named.items():
+        for name in names:
+            home, slash, thing = name.partition("/")
+            if kind in {"tool", "prompt"} and slash:
+                entities.append({"kind": kind, "name": thing, "server": home})
+            elif kind in {"tool", "prompt", "resource"} and len(servers) == 1:
+                entities.append({"kind": kind, "name": name, "server": servers[0]})
+            else:
+                entities.append({"kind": kind, "name": name})
+    if (incident is None) == (incident_class is None):
+        raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
+    if incident is not None and entities:
+        raise Usage("an incident that is open already says what it is about: leave --server, --tool, ... out")
+    if incident_class is not None and not entities:
+        raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
+    params: dict[str, Json] = {}
+    if incident_class is not None:
+        params = {"class": incident_class, "severity": severity, "entities": entities}
+        params["title"] = title or f"started by {who.name}"
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            subject = await records.find(journal, incident) if incident else "new"
+            return await carry(
+                out, journal, who, verb=Verb.RESPOND, subject=subject, reason=reason, params=params, look=_contained
+            )
+
+    return finish(out, config, asyncio.run(work()))
+
+
+
+
+def _contained(state: Incident) -> Seen:
+    status = state.status
+    if status is Status.CONTAINED:
+        return Seen("done", "contained, and a probe confirmed it")
+    if status is Status.AWAITING_APPROVAL:
+        return Seen("waiting", "waits for a decision:")
+    if status is Status.TRIAGE:
+        return Seen("waiting", f"waits for a person: {state.triage or 'every cut was denied'}")
+    if status in {Status.CLOSED, Status.FROZEN, Status.RECOVERING}:
+        return Seen("done", f"it is {status}")
+    skipped = [step for step in state.steps.values() if step.progress is Progress.SKIPPED and step.message]
+    why = next((step.message for step in state.cuts if step.message), "")
+    if status is Status.NOT_ESTABLISHED:
+        return Seen("pending", f"NOT contained{': ' + why if why else ''}; the responder goes on trying")
+    return Seen("pending", "containing" + (f"; {skipped[0].message}" if skipped else ""))
+
+
+# Approve, deny
+
+
+def decide(
+    out: Out, config: Configuration, who: Person, *, verb: Verb, incident: str, plan: str | None, reason: str
+) -> Exit:
+    """Answer what an incident asks."""
+
+    async def work() -> schema.Act | None:
+        async with records.opened(config) as journal:
+            name = await records.find(journal, incident)
+            step = _asked(await records.load(journal, name), plan)
+            ask = records.ask_of(config, name, step)
+            _show(out, ask, verb)
+            if out.asks and not who.yes:
+                if not out.confirm(f"{verb.value.capitalize()} it as {who.name}?"):
+                    return None
+            elif not who.yes and plan is None:
+                raise Usage("nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes")
+            return await carry(
+                out,
+                journal,
+                who,
+                verb=verb,
+                subject=name,
+                digest=ask["digest"],
+                reason=reason,
+                look=_decided(step.instance, ask["digest"], verb),
+            )
+
+    act = asyncio.run(work())
+    if act is None:
+        out.note("nothing was done")
+        return Exit.NO
+    return finish(out, config, act)
+
+
+def _asked(state: Incident, given: str | None) -> StepState:
+    waiting = [step for step in state.proposals if step.plan]
+    if not waiting:
+        raise NotFound(f"{state.id} ({state.status}) asks for nothing")
+    wanted = (given or "").removeprefix("sha256:").lower()
+    found = [step for step in waiting if step.plan and step.plan.digest.removeprefix("sha256:").startswith(wanted)]
+    listed = "; ".join(f"--plan {step.plan.digest[7:19]}: {step.plan.summary}" for step in waiting if step.plan)
+    if not found:
+        raise NotFound(f"no plan {given} waits in {state.id}; there is {listed}")
+    if len({step.plan.digest for step in found if step.plan}) > 1:
+        raise Usage(f"{state.id} asks for more than one thing, say which: {listed}")
+    return found[0]
+
+
+def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
+    out.say(ask["summary"], "head")
+    for change in ask["changes"]:
+        out.say(f"  {change}")
+    out.fields(
+        [
+            ("it waits because", "; ".join(ask["reasons"])),
+            ("breaks", ask["breaks"]),
+            ("cannot be undone", ask["irreversible"]),
+            ("changed since it was asked before", ask["differs"]),
+            ("asked for by", ask["requested_by"]),
+            ("if you approve", "it is done as soon as enough people have approved" if verb is Verb.APPROVE else None),
+            ("if you deny", "it is not done, and everything stays as it is" if verb is Verb.DENY else None),
+        ]
+    )
+
+
+def _decided(instance: str, digest: str, verb: Verb) -> Look:
+    def look(state: Incident) -> Seen:
+        step = state.steps[instance]
+        if verb is Verb.DENY:
+            return Seen("done", "denied: it is not done")
+        progress = step.progress
+        if progress in {Progress.ESTABLISHED, Progress.RELEASED}:
+            return Seen("done", "done, and a probe confirmed it")
+        if progress is Progress.PROPOSED and step.plan and step.plan.digest == digest:
+            missing = step.quorum - len(set(step.approved_by) - {step.requested_by})
+            if missing > 0:
+                return Seen("waiting", f"your approval counts; {missing} more needed")
+            return Seen("pending", "approved; it is about to be carried out")
+        if progress is Progress.PROPOSED:
+            return Seen("waiting", "the world changed meanwhile, so another plan waits for a decision:")
+        if progress is Progress.SKIPPED:
+            return Seen("waiting", "the gate does not let it pass any more:")
+        why = f": {step.message}" if step.message else ""
+        return Seen("pending", f"approved; now {progress}{why}")
+
+    return look
+
+
+# Release, close
+
+
+def release(
+    out: Out, config: Configuration, who: Person, *, incident: str, lease: str | None, accept_changed: bool, reason: str
+) -> Exit:
+    """Give back what an incident holds."""
+
+    async def work() -> schema.Act | None:
+        async with records.opened(config) as journal:
+            name = await records.find(journal, incident)
+            state = await records.load(journal, name)
+            held = [key for key, item in state.leases.items() if item.in_force]
+            if lease is not None and lease not in held:
+                raise NotFound(f"{lease} is not in force in {name}; in force: {', '.join(held) or 'nothing'}")
+            wanted = [lease] if lease else held
+            for key in wanted:
+                out.say(f"Give back {key}: {state.leases[key].plan.summary}")
+                for change in state.leases[key].plan.changes:
+                    out.say(f"  {change.inverse()}")
+            if accept_changed:
+                out.say("even if a definition is not the approved one any more", "warn")
+            if out.asks and not who.yes and not out.confirm(f"Release as {who.name}?"):
+                return None
+            params: dict[str, Json] = {"accept_changed": accept_changed}
+            if lease is not None:
+                params["lease"] = lease
+            return await carry(
+                out,
+                journal,
+                who,
+                verb=Verb.RELEASE,
+                subject=name,
+                reason=reason,
+                params=params,
+                look=_given_back(tuple(wanted)),
+            )
+
+    act = asyncio.run(work())
+    if act is None:
+        out.note("nothing was done")
+        return Exit.NO
+    return finish(out, config, act)
+
+
+def _given_back(wanted: tuple[str, ...]) -> Look:
+    def look(state: Incident) -> Seen:
+        left = [key for key in wanted if state.leases[key].in_force]
+        if not left:
+            kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
+            if kept:
+                return Seen("done", f"released; other incidents still hold {', '.join(kept)}, so that stays as it is")
+            return Seen("done", "released, and a probe confirmed that it is back")
+        steps = [state.steps[f"release-{key}"] for key in left if f"release-{key}" in state.steps]
+        asked = [step for step in steps if step.progress is Progress.PROPOSED]
+        if asked:
+            return Seen("waiting", f"it needs another person: {'; '.join(asked[0].reasons)}")
+        failed = [step for step in steps if step.progress in {Progress.FAILED, Progress.RETRYING} and step.message]
+        if failed:
+            again = ", it is tried again" if failed[0].progress is Progress.RETRYING else ""
+            return Seen("pending", f"{failed[0].instance}: {failed[0].message}{again}")
+        return Seen("pending", f"releasing {', '.join(left)}")
+
+    return look
+
+
+def close(out: Out, config: Configuration, who: Person, *, incident: str, how: str, reason: str) -> Exit:
+    """Close an incident for good."""
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            name = await records.find(journal, incident)
+            return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params={"as": how})
+
+    return finish(out, config, asyncio.run(work()))
+
+
+# The kill switch
+
+
+def stop(out: Out, config: Configuration, who: Person, *, scope: str, reason: str) -> Exit:
+    """Turn a kill switch on."""
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            where = await _scope(journal, config, scope)
+            act = await carry(out, journal, who, verb=Verb.STOP, subject=where, reason=reason)
+            act["incident"] = None
+            if act["state"] == "done":
+                running = [row for row in await journal.streams(records.PREFIX, open_only=True) if row.owner]
+                names = ", ".join(row.name.removeprefix(records.PREFIX) for row in running[:10])
+                act["message"] = f"no new effect begins for {where}. Evidence, notices and a person's release go on"
+                act["message"] += f". A responder has these in hand, one call of each may still end: {names}" if names else ""
+            return act
+
+    return finish(out, config, asyncio.run(work()))
+
+
+def resume(out: Out, config: Configuration, who: Person, *, scope: str, reason: str) -> Exit:
+    """Ask for a kill switch to be turned off; two people have to."""
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            where = await _scope(journal, config, scope)
+            act = await carry(out, journal, who, verb=Verb.RESUME, subject=where, reason=reason)
+            act["incident"] = None
+            if act["state"] == "done":
+                if any(one.scope == where for one in await journal.stops()):
+                    act["state"] = "waiting"
+                    act["message"] = "a second person is needed: it stays stopped until another approver runs"
+                    act["answer"] = records.command(config, "resume", where, "--as", "NAME")
+                else:
+                    act["message"] = f"{where} goes on"
+            return act
+
+    return finish(out, config, asyncio.run(work()))
+
+
+async def _scope(journal: Journal, config: Configuration, given: str) -> str:
+    """Return a scope with its incident's id written out; the responder judges the rest."""
+    kind, colon, name = given.partition(":")
+    if kind == "incident" and name:
+        return f"incident:{await records.find(journal, name)}"
+    if given == "everything":
+        return given
+    if kind == "server" and colon and name not in config.inventory.servers:
+        raise NotFound(f"the inventory has no server {name}; it has {', '.join(sorted(config.inventory.servers)) or 'none'}")
+    if kind == "class" and colon and name not in {known.value for known in config.playbooks}:
+        raise NotFound(f"there is no playbook for a class {name}; there is {', '.join(sorted(config.playbooks))}")
+    if kind in {"server", "class"} and name:
+        return given
+    raise Usage("write a scope: everything, class:NAME, server:NAME or incident:ID")
+
+

@@ -1,0 +1,207 @@
+"""`incidents`, `incident`, `leases`: what there is, for a person who was just woken."""
+
+import asyncio
+from datetime import datetime
+
+from flows.cli import schema
+from flows.cli.output import Out, moment, span
+from flows.cli.work import records
+from flows.settings import Configuration
+from integrations.journal.client import Tampered
+from playbooks.strict import now
+
+_WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containing", "recovering", "contained", "closed")
+
+
+def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
+    """Show the incidents, the ones that need somebody first."""
+    rows, stops = asyncio.run(_rows(config, everything=everything, limit=limit))
+    out.document({"incidents": rows})
+    for stop in stops:
+        out.say(f"STOPPED {stop['scope']} by {stop['by']} since {_short(stop['at'])}: {stop['reason']}", "bad")
+    ordered = sorted(rows, key=lambda row: _WORST.index(row["status"]))
+    out.table(
+        ("incident!", "status", "severity", "opened!", "about"),
+        [
+            (
+                row["id"],
+                row["status"] + (f" ({row['asks']} to answer)" if row["asks"] else ""),
+                row["severity"],
+                _short(row["opened_at"]),
+                f"{row['class']}: {', '.join(row['servers']) or 'no known server'}. {row['title'][:120]}",
+            )
+            for row in ordered
+        ],
+        empty="no incidents" if everything else "no open incidents; --all lists the closed ones too",
+    )
+
+
+async def _rows(
+    config: Configuration, *, everything: bool, limit: int
+) -> tuple[list[schema.IncidentRow], list[schema.StopRow]]:
+    rows: list[schema.IncidentRow] = []
+    async with records.opened(config) as journal:
+        for row in await journal.streams(records.PREFIX, open_only=not everything, limit=limit):
+            name = row.name.removeprefix(records.PREFIX)
+            try:
+                rows.append(records.row_of(await records.load(journal, name)))
+            except Tampered as exc:
+                rows.append(_damaged(name, str(exc), row.opened_at))
+        stops = [records.stop_of(stop) for stop in await journal.stops()]
+    return rows, stops
+
+
+def _damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
+    """A stream that cannot be read is still listed: somebody has to look at it."""
+    return {
+        "id": name,
+        "class": "unclassified",
+        "severity": "critical",
+        "status": "frozen",
+        "title": f"its journal is not as it was written: {why}",
+        "servers": [],
+        "opened_at": moment(opened_at),
+        "asks": 0,
+        "leases": 0,
+    }
+
+
+def show(out: Out, config: Configuration, given: str) -> None:
+    """Show one incident."""
+    document = asyncio.run(read(config, given))
+    out.document(document)
+    if not out.as_json:
+        _show(out, config, document)
+
+
+async def read(config: Configuration, given: str) -> schema.Incident:
+    """Return the document of an incident."""
+    async with records.opened(config) as journal:
+        state = await records.load(journal, await records.find(journal, given))
+        return records.incident_of(config, state, await journal.watched(), await journal.stops())
+
+
+def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
+    metrics = it["metrics"]
+    out.say(f"{it['id']}  {it['status'].upper()}  {it['class']} ({it['severity']})", "head")
+    out.fields(
+        [
+            ("title", it["title"]),
+            ("about", ", ".join(it["entities"]) or "nothing that the inventory knows"),
+            ("not known", ", ".join(it["unresolved"])),
+            ("needs triage", it["triage"]),
+            ("frozen", it["frozen"]),
+            ("started by", it["requested_by"]),
+            ("earlier", ", ".join(it["linked"])),
+            ("opened", _short(it["opened_at"])),
+            ("closed", f"{_short(it['closed_at'])} as {it['closed_as']}" if it["closed_at"] else None),
+            ("first effect", _against(metrics["first_effect_seconds"], it["goals"], "first_effect")),
+            ("verified", _against(metrics["verified_seconds"], it["goals"], "verified")),
+            ("released", f"after {span(metrics['released_seconds'])}" if metrics["released_at"] else None),
+            ("evidence", it["bundle"]),
+        ]
+    )
+    for stop in it["stops"]:
+        out.say(f"STOPPED {stop['scope']} by {stop['by']} since {_short(stop['at'])}: {stop['reason']}", "bad")
+    for text in it["untold"]:
+        out.say(f"NOT DELIVERED to anybody: {text}", "bad")
+    for ask in it["asks"]:
+        _ask(out, ask)
+    if it["leases"]:
+        out.heading("Leases")
+        _leases(out, it["leases"], whose=False)
+        if any(lease["in_force"] for lease in it["leases"]):
+            out.say("Give it all back:")
+            out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
+    if it["exhibits"] or it["unavailable"]:
+        out.heading("Evidence")
+        out.table(
+            ("exhibit", "files", "bytes!", "collected!"),
+            [(x["id"], ", ".join(x["files"]), x["bytes"], _short(x["collected_at"])) for x in it["exhibits"]],
+        )
+        for missing in it["unavailable"]:
+            out.say(f"unavailable: {missing['kind']}: {missing['reason']}", "warn")
+    if it["tasks"]:
+        out.heading("Left to you")
+        for task in it["tasks"]:
+            out.say(f"- {task['task']}")
+    out.heading("Timeline (UTC)")
+    out.table(
+        ("at!", "who", "what"),
+        [
+            (_short(line["at"]), line["actor"], line["what"] + (f"\n{line['detail'][:600]}" if line["detail"] else ""))
+            for line in it["timeline"]
+        ],
+    )
+
+
+def _ask(out: Out, ask: schema.Ask) -> None:
+    out.heading("Waits for a decision")
+    out.say(ask["summary"])
+    for change in ask["changes"]:
+        out.say(f"  {change}")
+    missing = ask["quorum"] - len(set(ask["approved_by"]) - {ask["requested_by"]})
+    out.fields(
+        [
+            ("because", "; ".join(ask["reasons"])),
+            ("breaks", ask["breaks"]),
+            ("cannot be undone", ask["irreversible"]),
+            ("changed since", ask["differs"]),
+            ("asked for by", ask["requested_by"]),
+            ("approved by", ", ".join(ask["approved_by"])),
+            ("still needed", f"{max(missing, 0)} of {ask['quorum']}"),
+            ("until", f"{_short(ask['expires_at'])}, then the answer is no"),
+        ]
+    )
+    out.raw("  " + ask["approve"])
+    out.raw("  " + ask["deny"])
+
+
+def leases(out: Out, config: Configuration, *, everything: bool) -> None:
+    """Show every containment in force."""
+    found = asyncio.run(_all_leases(config, everything=everything))
+    out.document({"leases": found})
+    if not out.as_json:
+        _leases(out, found, whose=True)
+
+
+async def _all_leases(config: Configuration, *, everything: bool) -> list[schema.Lease]:
+    found: list[schema.Lease] = []
+    async with records.opened(config) as journal:
+        watches, at = {watch.lease: watch for watch in await journal.watched()}, now()
+        for row in await journal.streams(records.PREFIX, open_only=not everything):
+            try:
+                state = await records.load(journal, row.name.removeprefix(records.PREFIX))
+            except Tampered:
+                continue
+            some = [records.lease_of(config, state.id, lease, watches, at) for lease in state.leases.values()]
+            found += [lease for lease in some if lease["in_force"] or everything]
+    return found
+
+
+def _leases(out: Out, found: list[schema.Lease], *, whose: bool) -> None:
+    rows: list[tuple[object, ...]] = []
+    for lease in found:
+        if lease["in_force"]:
+            until = _short(lease["until"])
+            seen = f"{lease['verdict'] or 'not verified yet'}"
+            seen += f" ({span(lease['age'])} ago)" if lease["age"] is not None else ""
+        else:
+            until, seen = "-", f"released {_short(lease['released_at'])} by {lease['released_by']}"
+        seen += f", put back {lease['put_backs']}x" if lease["put_backs"] else ""
+        # The incident under the lease: names of both are long, and are copied.
+        rows.append((lease["lease"] + (f"\n{lease['incident']}" if whose else ""), until, seen))
+    out.table(("lease", "until!", "last verified"), rows, empty="nothing is contained")
+
+
+def _against(seconds: float | None, goals: dict[str, float] | None, name: str) -> str | None:
+    if seconds is None:
+        return "not yet"
+    goal = goals.get(name) if goals else None
+    if goal is None:
+        return f"after {span(seconds)}"
+    return f"after {span(seconds)} (goal {span(goal)}: {'met' if seconds <= goal else 'MISSED'})"
+
+
+def _short(at: str | None) -> str:
+    return (moment(datetime.fromisoformat(at)) or "-") if at else "-"

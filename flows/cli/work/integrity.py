@@ -1,0 +1,119 @@
+"""`verify`: whether journal, evidence and bundles are as they were written."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.assembly import responder_keys
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.output import Out
+from flows.cli.work import records
+from flows.settings import Configuration
+from integrations.journal.client import Tampered
+from integrations.journal.store import Journal
+from integrations.signing import PublicKey
+from integrations.vault import bundle
+from integrations.vault.local import LocalVault
+from playbooks.errors import SoarError
+from playbooks.evidence import Exhibit, journalled
+from playbooks.strict import sha256
+
+_SHOWN = 20
+
+
+def offline(out: Out, path: Path, key: Path) -> Exit:
+    """Verify a bundle with a public key and nothing else."""
+    with out.waiting(f"verifying {path}"):
+        report = bundle.verify(path, PublicKey.load(key))
+    checks: list[schema.Check] = [{"check": c.name, "ok": c.ok, "message": c.sentence} for c in report.checks]
+    about = report.manifest.incident if report.manifest else str(path)
+    return _tell(out, f"bundle of {about}" if report.manifest else str(path), checks)
+
+
+def installed(out: Out, config: Configuration, given: str | None) -> Exit:
+    """Verify the installation's journal and vault: all of it, or what one incident rests on."""
+    with out.waiting("verifying the journal") as progress:
+        subject, checks = asyncio.run(_installed(config, given, progress))
+    return _tell(out, subject, checks)
+
+
+async def _installed(
+    config: Configuration, given: str | None, progress: Callable[[str], None]
+) -> tuple[str, list[schema.Check]]:
+    keys = responder_keys(config)
+    async with records.opened(config) as journal:
+        incident = await records.find(journal, given) if given else None
+        wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
+        faults = await journal.verify(
+            public_keys=list(keys.values()), progress=lambda entries, heads: progress(f"{entries} entries, {heads} heads")
+        )
+        named = [fault for fault in faults if wanted is None or fault.stream in wanted]
+        checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
+        vault = LocalVault(config.path(config.settings.vault.path), reserve=config.settings.vault.reserve)
+        rows = await journal.streams(records.PREFIX, limit=1_000_000)
+        names = [incident] if incident else sorted(row.name.removeprefix(records.PREFIX) for row in rows)
+        for number, name in enumerate(names, 1):
+            progress(f"evidence of {name} ({number} of {len(names)})")
+            checks += await _evidence(journal, vault, config, name)
+    return incident or "this installation", checks
+
+
+async def _extent(journal: Journal) -> str:
+    head = await journal.head_latest()
+    rows = await journal.streams(limit=1_000_000)
+    entries = sum(row.seq for row in rows)
+    number = head.n if head else 0
+    return f"{entries} entries in {len(rows)} streams are chained, {number} heads signed; the last is {number}"
+
+
+async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, name: str) -> list[schema.Check]:
+    try:
+        parsed = [entry.parsed() for entry in await journal.read(records.PREFIX + name)]
+        exhibits, _ = journalled(parsed)
+    except (Tampered, ValueError) as exc:
+        return [_check(f"exhibits-{name}", [str(exc)], "")]
+    checks = [await _exhibits(vault, name, exhibits)] if exhibits else []
+    sealed = [entry.body for entry in parsed if entry.kind == "sealed"]
+    if sealed:
+        checks.append(await _bundle(config, name, sealed[-1]["bundle"], sealed[-1]["digest"]))
+    return checks
+
+
+async def _exhibits(vault: LocalVault, name: str, exhibits: tuple[Exhibit, ...]) -> schema.Check:
+    try:
+        flaws = [f"{flaw.exhibit} {flaw.file}: {flaw.message}" for flaw in await vault.verify(name, exhibits)]
+    except SoarError as exc:
+        flaws = [str(exc)]
+    return _check(f"exhibits-{name}", flaws, f"{len(exhibits)} exhibits of {name} have the bytes that they were sealed with")
+
+
+async def _bundle(config: Configuration, name: str, file: str, digest: str) -> schema.Check:
+    path = config.path(config.settings.vault.bundles) / file
+    faults: list[str] = []
+    try:
+        data = await asyncio.to_thread(path.read_bytes)
+    except OSError as exc:
+        return _check(f"bundle-{name}", [f"{path}: {exc.strerror}"], "")
+
+    if await asyncio.to_thread(sha256, data) != digest:
+        faults.append(f"{path} is not the file that the journal names")
+    # The responder that sealed it may be any of those that there are.
+    reports = [await asyncio.to_thread(bundle.verify, path, key) for key in responder_keys(config).values()]
+    if not any(report.ok for report in reports):
+        best = max(reports, key=lambda report: sum(check.ok for check in report.checks))
+        faults += [check.sentence for check in best.checks if not check.ok]
+    return _check(f"bundle-{name}", faults, f"{file} is the one that the journal names, and verifies")
+
+
+def _check(name: str, faults: list[str], good: str) -> schema.Check:
+    more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return {"check": name, "ok": not faults, "message": "; ".join(faults[:_SHOWN]) + more if faults else good}
+
+
+def _tell(out: Out, subject: str, checks: list[schema.Check]) -> Exit:
+    good = all(check["ok"] for check in checks)
+    out.document({"subject": subject, "ok": good, "checks": checks})
+    out.table(("", "check", "found"), [("ok" if c["ok"] else "FAIL", c["check"], c["message"]) for c in checks])
+    out.say(f"{subject}: " + ("verified" if good else "NOT verified"), "good" if good else "bad")
+    return Exit.OK if good else Exit.NO

@@ -1,0 +1,274 @@
+"""Reading the journal: which incident is meant, and how it stands, as the documents of `flows.cli.schema`."""
+
+import shlex
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from flows.assembly import open_journal
+from flows.cli import schema
+from flows.cli.output import NotFound, Usage, precise
+from flows.settings import Configuration
+from integrations.journal.records import Stop, Watch
+from integrations.journal.store import Journal
+from playbooks.errors import Transient
+from playbooks.incident import Phase
+from playbooks.playbook import Playbook
+from playbooks.projection import Incident, LeaseState, StepState, project
+from playbooks.strict import now
+
+PREFIX = "incident/"
+_MANY = 100_000
+
+
+@asynccontextmanager
+async def opened(config: Configuration) -> AsyncIterator[Journal]:
+    """Yield the journal, to be read and put into; it is never made or migrated here.
+
+    Raises:
+        Transient: there is none yet.
+    """
+    scheme, _, path = config.journal_url.partition(":///")
+    if scheme.startswith("sqlite") and not Path(path).exists():
+        raise Transient(f"there is no journal at {path} yet; `mcp-soar up` makes it when it first starts")
+    journal = await open_journal(config, name="mcp-soar-cli", writing=False)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def find(journal: Journal, given: str) -> str:
+    """Return the incident that a whole id or a unique part of one means.
+
+    Raises:
+        NotFound: there is none.
+        Usage: there are several; the message lists them.
+    """
+    given = given.strip().removeprefix(PREFIX)
+    if given and await journal.stream(PREFIX + given) is not None:
+        return given
+    names = [row.name.removeprefix(PREFIX) for row in await journal.streams(PREFIX, limit=_MANY)]
+    if given.isascii() and given.isdigit():
+        found = [name for name in names if name.rsplit("-", 1)[-1].isdigit() and int(name.rsplit("-", 1)[-1]) == int(given)]
+    else:
+        found = []
+    found = found or [name for name in names if given and (name.endswith(given) or name.startswith(given))]
+    if not found:
+        raise NotFound(f"there is no incident {given}; `mcp-soar incidents --all` lists them")
+    if len(found) > 1:
+        raise Usage(f"{given} could be {', '.join(found[:10])}: write more of it")
+    return found[0]
+
+
+async def load(journal: Journal, incident: str) -> Incident:
+    """Return an incident as its journal says.
+
+    Raises:
+        NotFound: there is none.
+        Tampered: its journal is not as it was written.
+    """
+    row = await journal.stream(PREFIX + incident)
+    if row is None:
+        raise NotFound(f"there is no incident {incident}")
+    state = project(incident, await journal.read(PREFIX + incident))
+    # Frozen stands beside the stream, not in it: nothing can be appended to it any more.
+    state.frozen = row.frozen
+    return state
+
+
+def suffix(config: Configuration) -> str:
+    """Return what a command to copy needs to find this configuration."""
+    here = Path("mcp-soar")
+    if here.is_dir() and config.folder.resolve() == here.resolve():
+        return ""
+    return f" --config {shlex.quote(str(config.folder))}"
+
+
+def command(config: Configuration, *words: str) -> str:
+    """Return a command line that can be copied."""
+    return shlex.join(["mcp-soar", *words]) + suffix(config)
+
+
+def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
+    """Return what is asked, and how it is answered."""
+    plan = step.plan
+    if plan is None:
+        raise ValueError(f"{step.instance} asks for nothing")
+    short = plan.digest[7:19]
+    return {
+        "instance": step.instance,
+        "digest": plan.digest,
+        "summary": plan.summary,
+        "changes": [str(change) for change in plan.changes],
+        "reasons": list(step.reasons),
+        "breaks": plan.breaks,
+        "irreversible": plan.irreversible.because if plan.irreversible else None,
+        "differs": step.differs,
+        "purpose": step.purpose.value,
+        "quorum": step.quorum,
+        "approved_by": list(step.approved_by),
+        "requested_by": step.requested_by,
+        "expires_at": precise(step.expires_at),
+        "approve": command(config, "approve", incident, "--plan", short, "--as", "NAME"),
+        "deny": command(config, "deny", incident, "--plan", short, "--as", "NAME"),
+    }
+
+
+def lease_of(
+    config: Configuration, incident: str, lease: LeaseState, watches: dict[str, Watch], at: datetime
+) -> schema.Lease:
+    """Return a lease with its latest verification, which the journal keeps beside the stream while nothing changes."""
+    watch = watches.get(f"{incident}/{lease.instance}")
+    checked = lease.checked_at.timestamp() if lease.checked_at else None
+    verdict = lease.verdict.answer.value if lease.verdict else None
+    if watch is not None and lease.in_force and (checked is None or watch.checked_at >= checked):
+        checked, verdict = watch.checked_at, watch.verdict
+    return {
+        "incident": incident,
+        "lease": lease.instance,
+        "summary": lease.plan.summary,
+        "changes": [str(change) for change in lease.plan.changes],
+        "in_force": lease.in_force,
+        "opened_at": precise(lease.opened_at),
+        "until": precise(lease.until),
+        "requested_by": lease.requested_by,
+        "verdict": verdict,
+        "checked_at": precise(checked),
+        "age": round(max(0.0, at.timestamp() - checked), 3) if checked is not None else None,
+        "put_backs": lease.put_backs,
+        "released_at": precise(lease.released_at),
+        "released_by": lease.released_by,
+        "release": command(config, "release", incident, "--lease", lease.instance, "--as", "NAME"),
+    }
+
+
+def metrics_of(state: Incident) -> schema.Metrics:
+    """Return when what happened, and how long it took from when the alert was accepted."""
+    times = state.metrics
+    start = times["accepted_at"]
+
+    def after(name: str) -> float | None:
+        then = times[name]
+        return round((then - start).total_seconds(), 3) if then and start else None
+
+    return {
+        "detected_at": precise(times["detected_at"]),
+        "accepted_at": precise(start),
+        "first_effect_at": precise(times["first_effect_at"]),
+        "verified_at": precise(times["verified_at"]),
+        "released_at": precise(times["released_at"]),
+        "first_effect_seconds": after("first_effect_at"),
+        "verified_seconds": after("verified_at"),
+        "released_seconds": after("released_at"),
+    }
+
+
+def scopes(state: Incident) -> frozenset[str]:
+    """Return the kill switch's scopes that an incident stands under."""
+    return frozenset(
+        {
+            "everything",
+            f"class:{state.incident_class}",
+            f"incident:{state.id}",
+            *(f"server:{server}" for server in state.servers),
+        }
+    )
+
+
+def stop_of(stop: Stop) -> schema.StopRow:
+    """Return a kill switch that is on."""
+    return {"scope": stop.scope, "reason": stop.reason, "by": stop.by, "at": precise(stop.at)}
+
+
+def incident_of(
+    config: Configuration, state: Incident, watches: Sequence[Watch], stops: Sequence[Stop]
+) -> schema.Incident:
+    """Return everything about an incident."""
+    playbook = config.playbooks.get(state.incident_class)
+    known, at = {watch.lease: watch for watch in watches}, now()
+    bundle = config.path(config.settings.vault.bundles) / state.bundle if state.bundle else None
+    return {
+        "id": state.id,
+        "class": state.incident_class.value,
+        "severity": state.severity.label,
+        "status": state.status.value,
+        "title": state.title,
+        "servers": list(state.servers),
+        "entities": [str(entity) for entity in state.entities.values()],
+        "unresolved": [f"{e.kind} {e.name}" + (f" of {e.server}" if e.server else "") for e in state.unresolved],
+        "opened_at": precise(state.opened_at),
+        "closed_at": precise(state.closed_at),
+        "closed_as": state.closed_as,
+        "triage": state.triage,
+        "frozen": state.frozen,
+        "requested_by": state.requested_by,
+        "linked": list(state.linked),
+        "playbook": state.playbook,
+        "goals": playbook.goals.model_dump() if playbook else None,
+        "metrics": metrics_of(state),
+        "asks": [ask_of(config, state.id, step) for step in state.proposals if step.plan],
+        "leases": [lease_of(config, state.id, lease, known, at) for lease in state.leases.values()],
+        "steps": [_step_of(step) for step in state.steps.values()],
+        "exhibits": [
+            {
+                "id": item["id"],
+                "kind": item["kind"],
+                "files": [file["name"] for file in item["files"]],
+                "bytes": sum(file["size"] for file in item["files"]),
+                "collected_at": item["collected_at"],
+            }
+            for item in state.exhibits
+        ],
+        "unavailable": [{"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.unavailable],
+        "tasks": _tasks(playbook, state),
+        "stops": [stop_of(stop) for stop in stops if stop.scope in scopes(state)],
+        "untold": list(state.untold.values()),
+        "timeline": [
+            {"at": precise(line.at) or "", "actor": line.actor, "what": line.what, "detail": line.detail}
+            for line in state.timeline
+        ],
+        "bundle": str(bundle) if bundle else None,
+        "bundle_digest": state.sealed,
+    }
+
+
+def _step_of(step: StepState) -> schema.Step:
+    return {
+        "instance": step.instance,
+        "phase": step.phase.value,
+        "action": step.action,
+        "progress": step.progress.value,
+        "attempt": step.attempt,
+        "verdict": step.verdict.answer.value if step.verdict else None,
+        "message": step.message,
+    }
+
+
+def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
+    """Return what is left to people: what ends with the release until everything is released, the rest until the end."""
+    if playbook is None or state.closed_at:
+        return []
+    released = bool(state.leases) and not any(lease.in_force for lease in state.leases.values())
+    return [
+        {"step": step.id, "task": step.task, "until": step.until or "closed"}
+        for phase in Phase
+        for step in playbook.phases[phase]
+        if step.task and not (step.until == "released" and released)
+    ]
+
+
+def row_of(state: Incident) -> schema.IncidentRow:
+    """Return an incident as a line of a list."""
+    return {
+        "id": state.id,
+        "class": state.incident_class.value,
+        "severity": state.severity.label,
+        "status": state.status.value,
+        "title": state.title,
+        "servers": list(state.servers),
+        "opened_at": precise(state.opened_at),
+        "asks": len(state.proposals),
+        "leases": sum(lease.in_force for lease in state.leases.values()),
+    }

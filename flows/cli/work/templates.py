@@ -1,0 +1,213 @@
+"""The files that `init` writes. What they say is what holds without them; the tests compare."""
+
+_SETTINGS = """\
+# The installation. Every field has a default, the one that stands here. Paths are taken from this folder.
+version: 1
+
+# This machine's name in claims and custody records: another one for each responder.
+responder: responder-1
+
+# The key that signs journal and evidence (Ed25519, PEM, mode 0600), and the public keys of all responders that there
+# are or ever were. Keep old public keys: without them old entries cannot be verified.
+key: keys/responder.key
+responders:
+  - keys/responder.pub
+
+journal:
+  # One machine: SQLite. Several: PostgreSQL, with its password in the environment.
+  url: sqlite:///state/journal.db
+  # url: postgresql://soar@db.example.com/soar
+  # password: {env: SOAR_JOURNAL_PASSWORD}
+
+vault:
+  path: state/vault
+  bundles: state/bundles
+  # Bytes on the disk that evidence leaves free, so that the journal always has room.
+  reserve: 268435456
+
+receiver:
+  # Off 127.0.0.1 it needs a certificate; then senders may use bearer tokens too.
+  host: 127.0.0.1
+  port: 8765
+  # certificate: tls/receiver.pem
+  # key: tls/receiver.key
+
+prefect:
+  # Without an address `mcp-soar up` starts a server of its own on 127.0.0.1 with a generated password.
+  # api: https://prefect.example.com/api
+  # auth: {env: SOAR_PREFECT_AUTH}
+  port: 4200
+  # Flow runs at a time; 2 is what SQLite bears.
+  concurrency: 2
+"""
+
+_INVENTORY = """\
+# What exists and where it can be touched. An alert's names are looked up here before anything is done, and what is not
+# here is never guessed at. `mcp-soar inventory check` says what is missing.
+version: 1
+
+# How often a containment in force is verified again.
+watch_every: 15s
+
+# Gateways that we may act on, and the canary: an ordinary client of ours that asks whether something can be reached.
+gateways: {}
+#  main:
+#    kind: contextforge
+#    url: https://gateway.example.com
+#    user: soar@example.com
+#    password: {file: secrets/gateway-password}
+#    canary:
+#      principal: canary@example.com
+#      token: {file: secrets/canary-token}
+#      url: https://gateway.example.com/mcp/
+#    # Ids at the gateway of our own credentials: never a target.
+#    credential_ids: [0b9d1a2c]
+
+servers: {}
+#  weather:
+#    title: Weather
+#    aliases: [weather-mcp]
+#    url: https://weather.example.com/mcp
+#    gateway: {name: main, id: 3f2a9c}
+#    owner: weather-team
+#    # low, medium, high, critical
+#    criticality: medium
+#    # dev, test, prod
+#    environment: prod
+#    # Never contained without a person.
+#    protected: false
+#    # Something in the real world moves: never automatic.
+#    physical_effects: false
+#    # A harmless tool whose call proves that the path works.
+#    control_tool: add
+#    tools:
+#      add: {risk: low, safe_arguments: {a: 1, b: 2}}
+
+# Users and agents, with the ids of their tokens.
+principals: {}
+#  agent-weather:
+#    title: Weather agent
+#    gateway: main
+#    user: agent-weather@example.com
+#    tokens: {agent: 7c1e0f}
+"""
+
+_SOURCES = """\
+# Who may send alerts, how each proves who it is, and which class its alerts are. What an alert says of its own
+# importance or confidence counts for nothing.
+version: 1
+
+sources:
+  # Whatever can be told what to send: POST /v1/alerts/generic, signed as Standard Webhooks says.
+  generic:
+    # falco, elastic, ocsf or generic
+    format: generic
+    authentication:
+      # The first signs what `mcp-soar alert send` sends; a second one is accepted too, while it is being rotated.
+      hmac: {secrets: [{file: secrets/generic}]}
+      window: 300s
+    # How far it is believed: low, medium, high.
+    confidence: medium
+    # The first that matches counts: by rule, by tag, or by a part of the title.
+    classify:
+      - {tag: tool_poisoning, class: tool_poisoning}
+      - {rule: Tool description changed, class: tool_poisoning}
+    # What nothing matches waits for a person.
+    default_class: unclassified
+"""
+
+_POLICY = """\
+# The gate: what may be done at once, and what needs people. These are the defaults; it fails closed.
+version: 1
+
+# By class: automatic, or approve (every class that is not named).
+classes:
+  tool_poisoning: automatic
+
+# The widest that is ever automatic: token, tool, principal, server (never fleet).
+automatic_up_to: tool
+
+# One of these has to be met: how far the source is believed, and how bad it is, at least.
+tiers:
+  - {confidence: high, severity: medium}
+  - {confidence: medium, severity: high}
+  - {confidence: low, severity: critical}
+
+# How much may be contained automatically at one time, over all incidents: objects, and percent of those that there are.
+# One is always within the percentage.
+caps:
+  token: {count: 5, percent: 20}
+  tool: {count: 5, percent: 20}
+
+# How fast automatic effects may follow one another, over all incidents.
+spacing: {at_most: 10, within: 60s}
+
+approval:
+  # People needed, by what the plan touches.
+  quorum: {token: 1, tool: 1, principal: 1, server: 1, fleet: 2}
+  # Any of these roles may approve; whoever asked for something never counts.
+  roles: [approver]
+  # Time to decide. After it the answer is no, and somebody is paged.
+  expires: 15m
+
+lease:
+  # extend (and page), or release where the last verification was clean.
+  at_expiry: extend
+  # How often what somebody undid is put back without asking.
+  put_backs: 3
+
+release:
+  # From this on another person has to agree to a release: token, tool, principal, server, fleet.
+  second_person_from: principal
+  # Any of these roles may release.
+  roles: [responder, approver]
+"""
+
+FILES = {
+    "mcp-soar.yaml": _SETTINGS,
+    "inventory.yaml": _INVENTORY,
+    "sources.yaml": _SOURCES,
+    "policy.yaml": _POLICY,
+}
+
+GITIGNORE = """\
+# Keys, secrets and state stay on this machine; the rest is worth reviewing like code.
+keys/*.key
+secrets/
+state/
+"""
+
+README = """\
+AN MCP-SOAR CONFIGURATION
+
+  mcp-soar.yaml     where things are kept and served
+  inventory.yaml    what exists, and where it can be touched
+  pins.yaml         approved definitions, written by `mcp-soar pins approve`
+  sources.yaml      who may send alerts
+  policy.yaml       what may be done at once, and what needs people
+  people.yaml       who may ask for what, written by `mcp-soar enroll`
+  keys/             this responder's signing key (0600) and its public half
+  secrets/          one secret a file (0600)
+  state/            journal, evidence, bundles
+
+What comes next (each with --config and this folder, unless it is ./mcp-soar):
+
+1. Enroll people. Approving takes an approver who did not ask for it, ending a stop takes two:
+     mcp-soar enroll kim --role responder --role approver
+     mcp-soar enroll lee --role approver
+2. Describe gateways and servers in inventory.yaml, put their secrets into secrets/ (mode 0600), then:
+     mcp-soar inventory check
+3. Approve what each server offers today, after reading it:
+     mcp-soar pins approve SERVER --reviewed "read every description" --as kim --role security
+4. See whether everything is reachable and permitted:
+     mcp-soar doctor
+5. Run it:
+     mcp-soar up
+6. Send a first alert (the format: integrations/siem/schemas/generic.schema.json), and see what would be done:
+     mcp-soar plan --alert alert.json --as generic
+     mcp-soar alert send alert.json --as generic
+     mcp-soar incidents
+
+Copy keys/responder.pub somewhere else: with it anybody verifies the evidence, and only a copy from elsewhere proves
+anything.
+"""

@@ -1,0 +1,160 @@
+"""`incidents`, `incident`, `leases`, `verify`: what they say about a real journal."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from playbooks.plan import Answer
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, INSTANCE, Installation
+
+HOSTILE = "[red]boom[/red] \x1b]0;owned\x07 \u202egnp.exe \x9b31m"
+
+
+def contained(site: Installation) -> None:
+    site.append(*(make() for make in world.CONTAINED))
+
+
+def test_an_incident_as_json_has_everything_that_was_promised(site: Installation) -> None:
+    contained(site)
+
+    it = site.json("incident", "1")
+
+    assert it["id"] == ID
+    assert (it["class"], it["severity"], it["status"], it["servers"]) == (
+        "tool_poisoning",
+        "high",
+        "contained",
+        ["weather"],
+    )
+    metrics = it["metrics"]
+    assert set(metrics) == {
+        *("detected_at", "accepted_at", "first_effect_at", "verified_at", "released_at"),
+        *("first_effect_seconds", "verified_seconds", "released_seconds"),
+    }
+    assert metrics["detected_at"] < metrics["accepted_at"] < metrics["first_effect_at"] <= metrics["verified_at"]
+    assert metrics["released_at"] is None
+    assert 1.5 < metrics["first_effect_seconds"] <= metrics["verified_seconds"] < 60
+    (lease,) = it["leases"]
+    assert lease["lease"] == INSTANCE
+    assert lease["in_force"]
+    assert lease["verdict"] == "established"
+    assert it["asks"] == []
+    assert [line["what"] for line in it["timeline"]][0].startswith("opened as tool_poisoning")
+
+
+@pytest.mark.parametrize("given", ["1", "000001", "inc-2026-000001", "inc-2026", "00001"])
+def test_a_unique_part_of_an_id_is_enough(site: Installation, given: str) -> None:
+    contained(site)
+    assert site.json("incident", given)["id"] == ID
+
+
+def test_a_part_that_several_have_is_asked_about_and_one_that_none_has_is_not_found(site: Installation) -> None:
+    contained(site)
+    site.append(world.opened(), incident="inc-2026-000002")
+    assert "inc-2026-000002" in site.error("incident", "inc-2026", code=2)["message"]
+    assert site.error("incident", "7", code=6)["kind"] == "not_found"
+
+
+def test_what_is_asked_comes_with_the_command_that_answers_it(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+
+    it = site.json("incident", "1")
+    (ask,) = it["asks"]
+    shown = site.run("incident", "1").stdout
+
+    assert it["status"] == "awaiting_approval"
+    assert ask["digest"] == world.plan().digest
+    assert ask["approve"].startswith(f"mcp-soar approve {ID} --plan {ask['digest'][7:19]}")
+    assert ask["approve"] in shown
+    assert ask["deny"] in shown
+    assert "no alert of it came from an authenticated source" in " ".join(shown.split())
+
+
+def test_lists_say_what_needs_somebody_first(site: Installation) -> None:
+    contained(site)
+    site.append(world.opened(), world.alert(), world.proposed(), incident="inc-2026-000002")
+
+    rows = site.json("incidents")["incidents"]
+    shown = site.run("incidents").stdout
+
+    assert {row["id"]: row["status"] for row in rows} == {ID: "contained", "inc-2026-000002": "awaiting_approval"}
+    assert shown.index("inc-2026-000002") < shown.index(ID)
+    assert [lease["lease"] for lease in site.json("leases")["leases"]] == [INSTANCE]
+    assert INSTANCE in site.run("leases").stdout
+
+
+@pytest.mark.parametrize("words", [("incident", "1"), ("incidents",), ("leases",)])
+def test_hostile_text_comes_out_harmless(site: Installation, words: tuple[str, ...]) -> None:
+    hostile = world.plan(summary=HOSTILE)
+    site.append(
+        world.opened(HOSTILE),
+        world.alert(HOSTILE, "[link=http://evil]x[/link]"),
+        world.intended(hostile),
+        world.wrote(),
+        world.verified(Answer.NOT_ESTABLISHED, HOSTILE),
+        world.proposed(hostile),
+    )
+
+    plain, document = site.run(*words), site.run(*words, "--json")
+
+    for text in (plain.stdout, plain.stderr, document.stdout):
+        assert not set(text) & {"\x1b", "\x07", "\x9b", "\u202e"}
+    json.loads(document.stdout)
+    if words[0] == "incident":
+        # Markup is shown as it is written, not interpreted.
+        assert "[red]boom[/red]" in plain.stdout
+        assert "[link=http://evil]x[/link]" in "".join(plain.stdout.split("\n"))
+
+
+@pytest.mark.parametrize("words", [("incident", "1"), ("incidents",), ("leases",), ("verify",)])
+def test_everything_fits_80_columns_without_colour(site: Installation, words: tuple[str, ...]) -> None:
+    contained(site)
+    site.append(world.proposed(world.plan(summary="x" * 300)))
+    shown = site.run(*words).stdout
+    assert "\x1b" not in shown
+    copied = [line for line in shown.splitlines() if not line.startswith("  mcp-soar ")]
+    assert max(len(line) for line in copied) <= 80
+
+
+def test_a_real_process_writes_no_colour_into_a_pipe_and_only_json_with_json(site: Installation) -> None:
+    contained(site)
+    program = [sys.executable, "-m", "flows.cli.main", "incident", "1", "--config", str(site.folder)]
+    for extra in ([], ["--json"]):
+        done = subprocess.run(
+            [*program, *extra],
+            capture_output=True,
+            timeout=60,
+            check=True,
+            cwd=Path(__file__).parents[3],
+            env={"PATH": "/usr/bin:/bin", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C"},
+        )
+        assert b"\x1b" not in done.stdout + done.stderr
+        if extra:
+            assert json.loads(done.stdout)["id"] == ID
+            assert done.stderr == b""
+
+
+def test_the_whole_journal_verifies_and_a_changed_byte_is_found(site: Installation) -> None:
+    contained(site)
+    assert site.json("verify")["ok"]
+    assert site.json("verify", "1")["subject"] == ID
+
+    import sqlite3  # noqa: PLC0415  # the attacker's tool
+
+    with sqlite3.connect(site.folder / "state" / "journal.db") as database:
+        database.execute("UPDATE entry SET data = replace(data, 'forecast', 'forecasx') WHERE seq = 2 AND stream LIKE 'inc%'")
+    database.close()
+    found = site.json("verify", code=1)
+    assert not found["ok"]
+    assert any(ID in check["message"] for check in found["checks"])
+    assert site.error("incident", "1", code=1)["message"]
+    assert site.json("incidents")["incidents"][0]["status"] == "frozen"
+
+
+def test_without_a_journal_it_says_what_makes_one(site: Installation) -> None:
+    assert "mcp-soar up" in site.error("incidents", code=5)["message"]
+    assert not (site.folder / "state" / "journal.db").exists()

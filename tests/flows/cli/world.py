@@ -1,0 +1,284 @@
+"""An installation to try the command line on: a folder from `init`, a real journal, and a real responder's intake."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from flows.assembly import assembled, open_journal
+from flows.cli.main import app
+from flows.engine.intake import intake
+from flows.engine.parts import Parts
+from flows.settings import Configuration, read
+from integrations.journal.store import Journal
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import Resolved
+from playbooks.journal import Event
+from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.strict import iso, now
+
+INVENTORY = """\
+version: 1
+gateways:
+  main:
+    kind: contextforge
+    url: http://127.0.0.1:9
+    user: soar@example.com
+    password: {file: secrets/gateway}
+    canary: {principal: canary@example.com, token: {file: secrets/canary}, url: http://127.0.0.1:9/mcp/}
+servers:
+  weather:
+    title: Weather
+    url: http://127.0.0.1:9/mcp
+    gateway: {name: main, id: g-1}
+    owner: weather-team
+    environment: prod
+    control_tool: add
+    tools: {forecast: {}, add: {}}
+principals:
+  agent: {title: Agent, gateway: main, user: agent@example.com, tokens: {laptop: t-1}}
+"""
+ID = "inc-2026-000001"
+INSTANCE = "cut-tool@weather/forecast"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A configuration folder with people, and what is done with it.
+
+    Args:
+        folder: the configuration.
+        home: where people's keys are.
+    """
+
+    folder: Path
+    home: Path
+
+    @property
+    def config(self) -> Configuration:
+        return read(self.folder)
+
+    def run(self, *words: str, env: dict[str, str | None] | None = None, text: str | None = None) -> Result:
+        """Run a command line in this process."""
+        runner = CliRunner(env={"MCP_SOAR_CONFIG": str(self.folder), "XDG_CONFIG_HOME": str(self.home), "COLUMNS": "80"})
+        return runner.invoke(app, list(words), env=env, input=text)
+
+    def json(self, *words: str, code: int = 0) -> Any:  # noqa: ANN401  # a document
+        """Run a command with --json and return its document."""
+        result = self.run(*words, "--json")
+        assert result.exit_code == code, (result.exit_code, result.stdout, result.stderr, result.exception)
+        return json.loads(result.stdout)
+
+    def error(self, *words: str, code: int) -> dict[str, Any]:
+        """Run a command with --json that fails, and return its error."""
+        result = self.run(*words, "--json")
+        assert result.exit_code == code, (result.exit_code, result.stdout, result.stderr, result.exception)
+        assert result.stdout == ""
+        error: dict[str, Any] = json.loads(result.stderr)["error"]
+        assert error["code"] == code
+        return error
+
+    def append(self, *events: Event, incident: str = ID, correlation: str | None = None) -> str:
+        """Append to an incident's stream, as a responder would; the first time opens it."""
+
+        async def work() -> str:
+            journal = await open_journal(self.config, name="test", writing=True)
+            try:
+                return await _append(journal, incident, correlation, events)
+            finally:
+                await journal.aclose()
+
+        return asyncio.run(work())
+
+    @contextlib.contextmanager
+    def responder(self, after: Callable[[Parts], Any] | None = None) -> Iterator[None]:
+        """Have a responder take in requests meanwhile: the real intake on the real journal.
+
+        Args:
+            after: a coroutine function that plays the engine's effects; called after every intake.
+        """
+        stop, ready = threading.Event(), threading.Event()
+        faults: list[BaseException] = []
+
+        async def work() -> None:
+            async with assembled(self.config) as parts:
+                ready.set()
+                while not stop.is_set():
+                    await intake(parts)
+                    if after is not None:
+                        await after(parts)
+                    await asyncio.sleep(0.02)
+
+        def run() -> None:
+            try:
+                asyncio.run(work())
+            except BaseException as exc:  # noqa: BLE001  # shown in the test's thread
+                faults.append(exc)
+                ready.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            assert ready.wait(20)
+            yield
+        finally:
+            stop.set()
+            thread.join(20)
+            if faults:
+                raise faults[0]
+
+
+async def _append(journal: Journal, incident: str, correlation: str | None, events: Sequence[Event]) -> str:
+    stream = f"incident/{incident}"
+
+    async def unit(tx: Any) -> str:  # noqa: ANN401  # a Tx
+        name = stream
+        if await tx.stream(stream) is None:
+            name, claim = await tx.open_stream(
+                "incident/inc", correlation=correlation, lane="cut", owner="test", claim_seconds=30
+            )
+            await tx.release(claim, runnable_at=None)
+        await tx.append(name, list(events))
+        return str(name).removeprefix("incident/")
+
+    return await journal.submit(unit)
+
+
+# What a stream holds; the readers are in playbooks.projection.
+
+TOOL = Resolved(kind=EntityKind.TOOL, id="forecast", server="weather")
+TARGET = Target(system="gateway/main", kind="tool", id="t-42", name="forecast", server="weather")
+
+
+def plan(summary: str = "Take the tool forecast of weather away from all clients of gateway main.", **more: Any) -> Plan:
+    fields: dict[str, Any] = {
+        "action": "gateway.disable_tool",
+        "params": {"server": "weather", "tool": "forecast"},
+        "summary": summary,
+        "changes": (Change(target=TARGET, field="enabled", before=True, after=False),),
+        "radius": Radius.TOOL,
+        "breaks": "Nobody can use forecast.",
+    }
+    return Plan(**{**fields, **more})
+
+
+def verdict(answer: Answer = Answer.ESTABLISHED, observed: str = "Tool not found: forecast") -> Verdict:
+    finding = Finding(
+        check="call", subject="tool forecast", asked_as="canary", expected="refused", observed=observed, answer=answer
+    )
+    return Verdict(answer=answer, findings=(finding,))
+
+
+def opened(title: str = "The description asks for files", requested_by: str | None = None, **more: Any) -> Event:
+    body: dict[str, Any] = {
+        "class": "tool_poisoning",
+        "severity": 4,
+        "title": title,
+        "key": "tool_poisoning|tool:weather/forecast",
+        "entities": [TOOL.model_dump(mode="json")],
+        "unresolved": [],
+        "playbook": {"id": "tool_poisoning", "digest": "sha256:" + "0" * 64},
+        "linked": [],
+        "requested_by": requested_by,
+        "triage": None,
+    }
+    return Event("opened", {**body, **more})
+
+
+def alert(title: str = "The description asks for files", rule: str = "Tool description changed") -> Event:
+    at = now()
+    return Event(
+        "alert",
+        {
+            "receipt": "r-1",
+            "source": "generic",
+            "external_id": "scan-17",
+            "state": "new",
+            "severity": 4,
+            "rule": rule,
+            "title": title,
+            "authenticated": True,
+            "confidence": 2,
+            "detected_at": iso(at - timedelta(seconds=3)),
+            "accepted_at": iso(at - timedelta(seconds=2)),
+            "digest": "sha256:" + "1" * 64,
+            "entities": [TOOL.model_dump(mode="json")],
+        },
+        "generic",
+    )
+
+
+def intended(wanted: Plan | None = None) -> Event:
+    wanted = wanted or plan()
+    body = {
+        "instance": INSTANCE,
+        "phase": Phase.CUT.value,
+        "action": wanted.action,
+        "attempt": 0,
+        "epoch": 1,
+        "key": "sha256:" + "2" * 64,
+        "plan": wanted.model_dump(mode="json"),
+        "decision": {"outcome": "allow", "reasons": ["within the policy's automatic limits"]},
+        "until": iso(now() + timedelta(hours=24)),
+        "purpose": "contain",
+        "originals": {wanted.changes[0].grip: True},
+    }
+    return Event("intended", body)
+
+
+def wrote() -> Event:
+    writes = [{"change": str(plan().changes[0]), "at": iso(now())}]
+    return Event("wrote", {"instance": INSTANCE, "epoch": 1, "writes": writes, "found": []})
+
+
+def verified(answer: Answer = Answer.ESTABLISHED, observed: str = "Tool not found: forecast") -> Event:
+    body = {"instance": INSTANCE, "epoch": 1, "attempt": 1, "at": iso(now())}
+    return Event("verified", {**body, "verdict": verdict(answer, observed).model_dump(mode="json")})
+
+
+def proposed(wanted: Plan | None = None, *, quorum: int = 1, requested_by: str | None = None, **more: Any) -> Event:
+    body = {
+        "instance": INSTANCE,
+        "phase": Phase.CUT.value,
+        "epoch": 1,
+        "plan": (wanted or plan()).model_dump(mode="json"),
+        "reasons": ["no alert of it came from an authenticated source"],
+        "quorum": quorum,
+        "expires_at": iso(now() + timedelta(minutes=15)),
+        "purpose": "contain",
+        "requested_by": requested_by,
+        "differs": "",
+    }
+    return Event("proposed", {**body, **more})
+
+
+def release_intended(by: str) -> Event:
+    undo = plan().inverse()
+    body = {
+        "instance": INSTANCE,
+        "release": f"release-{INSTANCE}",
+        "phase": Phase.RECOVER.value,
+        "epoch": 1,
+        "plan": undo.model_dump(mode="json"),
+        "decision": {"outcome": "allow", "reasons": ["a responder's signed request"]},
+        "key": "sha256:" + "3" * 64,
+        "kept": [],
+        "requested_by": by,
+    }
+    return Event("release_intended", body)
+
+
+def released() -> Event:
+    body = {"instance": INSTANCE, "release": f"release-{INSTANCE}", "epoch": 1, "kept": []}
+    writes = [{"change": str(plan().inverse().changes[0]), "at": iso(now())}]
+    return Event("released", {**body, "writes": writes, "verdict": verdict().model_dump(mode="json")})
+
+
+CONTAINED = (opened, alert, intended, wrote, verified)
