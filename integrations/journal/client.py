@@ -84,7 +84,7 @@ class _Near(aiosqlite.Connection):
             in_lock = here.in_transaction and not (whole and name in {"commit", "close"})
             if in_lock or (whole and name == "cursor") or (name == "close" and not whole):
                 return fn(*args, **kwargs)
-        return await super()._execute(fn, *args, **kwargs)
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # untyped upstream
 
 
 def _near(*args: Any, **kwargs: Any) -> _Near:  # noqa: ANN401

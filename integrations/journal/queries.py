@@ -29,6 +29,14 @@ INFO = (
     _stream.closed_at,
     _stream.summary,
 )
+STREAM = select(*INFO).where(_stream.name == bindparam("stream"))
+FIND_OPEN = select(_stream.name).where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_(None))
+CLOSED_WITH = (
+    select(_stream.name)
+    .where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_not(None))
+    .order_by(_stream.closed_at.desc(), _stream.name.desc())
+    .limit(bindparam("most"))
+)
 STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
 STOPS = select(*STOP).order_by(schema.stop.c.seq)
 _reservation = schema.reservation.c

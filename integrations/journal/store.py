@@ -285,21 +285,23 @@ class Journal:
 
     async def _unit(self, batch: Batch, work: _Unit) -> Any:  # noqa: ANN401  # what the unit returns
         state = batch.state()
-        savepoint = await batch.connection.begin_nested()
+        tx = Tx(batch)
         limit = asyncio.timeout(UNIT_SECONDS)
         try:
             async with limit:
-                result = await work(Tx(batch))
+                result = await work(tx)
+            await tx.end()
         except Exception as exc:
             if limit.expired():
                 # It was cut off inside a statement: this transaction is of no use to the others either.
                 raise Refused(f"a unit held the journal's lock for {UNIT_SECONDS} s") from exc
             if isinstance(exc, DBAPIError) and client.lost(exc):
                 raise
-            await savepoint.rollback()
+            if not await tx.undo() and isinstance(exc, DBAPIError):
+                # PostgreSQL lets a transaction do nothing more after an error that no savepoint caught.
+                raise
             batch.restore(state)
             return Failed(client.mapped(exc) if client.foreign(exc) else exc)
-        await savepoint.commit()
         return result
 
     # Claims
@@ -377,13 +379,12 @@ class Journal:
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
-        found = await self._rows(select(*queries.INFO).where(schema.stream.c.name == name))
+        found = await self._rows(queries.STREAM, {"stream": name})
         return queries.info(found[0]) if found else None
 
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key."""
-        row = schema.stream.c
-        found = await self._rows(select(row.name).where(row.correlation == correlation, row.closed_at.is_(None)))
+        found = await self._rows(queries.FIND_OPEN, {"correlation": correlation})
         return found[0][0] if found else None
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:

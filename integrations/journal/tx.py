@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Select,
     bindparam,
     case,
     delete,
@@ -39,7 +41,7 @@ _MOVE_TIP = (
 )
 _INSERT_HEAD = insert(schema.head)
 _MOVE_CHAIN = update(schema.chain).where(schema.chain.c.id == 1).values(n=bindparam("tip"), hash=bindparam("tip_hash"))
-_LOCK_CHAIN = select(schema.chain.c.n, schema.chain.c.hash).where(schema.chain.c.id == 1).with_for_update()
+_LOCK_CHAIN = select(schema.chain.c.n, schema.chain.c.hash, clock()).where(schema.chain.c.id == 1).with_for_update()
 _ROWS = select(
     _stream.name,
     _stream.seq,
@@ -49,6 +51,66 @@ _ROWS = select(
     _stream.frozen,
 ).where(_stream.name.in_(bindparam("names", expanding=True)))
 _MOST_NAMES = 256
+_inbox = schema.inbox.c
+_MOVE = (
+    update(schema.inbox)
+    .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
+    .values(moved_at=clock(), incident=bindparam("to"))
+)
+_ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
+
+
+class _Sql:
+    """The statements that each database spells in its own way, made once.
+
+    Args:
+        insertion: the dialect's INSERT.
+    """
+
+    def __init__(self, insertion: Any) -> None:  # noqa: ANN401  # two functions of one shape and no common type
+        self.next = (
+            insertion(schema.number)
+            .values(value=1)
+            .on_conflict_do_update(index_elements=["name"], set_={"value": schema.number.c.value + 1})
+            .returning(schema.number.c.value)
+        )
+        # A row comes back from those that say so only if the insert happened.
+        self.open_stream = (
+            insertion(schema.stream)
+            .values(
+                name=bindparam("name"),
+                seq=0,
+                hash=GENESIS,
+                lane=bindparam("lane"),
+                owner=bindparam("owner"),
+                fence=1,
+                claimed_until=bindparam("until"),
+                correlation=bindparam("correlation"),
+                opened_at=bindparam("time"),
+            )
+            .on_conflict_do_nothing()
+            .returning(_stream.name)
+        )
+        self.use = insertion(schema.used).values(at=clock()).on_conflict_do_nothing().returning(schema.used.c.nonce)
+        self.reserve = insertion(schema.reservation).values(at=clock()).on_conflict_do_nothing()
+        self.hold = _replacing(insertion(schema.hold).values(taken_at=clock()), ["grip", "incident", "lease"], "after")
+        self.stop = _replacing(
+            insertion(schema.stop).values(at=clock()), ["scope"], "reason", "by", "at", "seq"
+        ).returning(*queries.STOP)
+        self.watch = _replacing(
+            insertion(schema.watch).values(checked_at=clock()), ["lease"], "incident", "verdict", "checked_at"
+        )
+        self.present = _replacing(insertion(schema.responder).values(seen_at=clock()), ["name"], "address", "seen_at")
+
+
+def _replacing(insertion: Any, key: list[str], *columns: str) -> Any:  # noqa: ANN401
+    new = {column: insertion.excluded[column] for column in columns}
+    return insertion.on_conflict_do_update(index_elements=key, set_=new)
+
+
+@cache
+def _sql(dialect: str) -> _Sql:
+    return _Sql(postgresql.insert if dialect == "postgresql" else sqlite.insert)
 
 
 class _Row(NamedTuple):
@@ -90,6 +152,7 @@ class Batch:
     def __init__(self, connection: AsyncConnection, signer: Signer) -> None:
         self.connection = connection
         self.at = iso(now())
+        self.time = 0.0
         self._signer = signer
         self._rows: dict[str, _Row] = {}
         self._stale: set[str] = set()
@@ -102,7 +165,7 @@ class Batch:
         row = (await self.connection.execute(_LOCK_CHAIN)).one_or_none()
         if row is None:
             raise Tampered("heads", 0, "the row that holds the chain's tip is gone")
-        self._n, self._hash = row
+        self._n, self._hash, self.time = row
 
     def state(self) -> tuple[dict[str, _Row], int]:
         """Return what `restore` needs after a unit that raised."""
@@ -134,6 +197,10 @@ class Batch:
     def forget(self, name: str) -> None:
         """Read a stream's row again when it is needed next, because somebody changed it."""
         self._stale.add(name)
+
+    def opened(self, name: str) -> None:
+        """Take in a stream that was just made and claimed."""
+        self._rows[name] = _Row(0, GENESIS, 1, live=True, frozen=None, stored=True)
 
     async def ensure(self, name: str) -> None:
         """Write the row of a stream that this transaction began, so that it can be changed."""
@@ -204,10 +271,31 @@ class Tx:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._insert: Any = postgresql.insert if batch.connection.dialect.name == "postgresql" else sqlite.insert
+        self._sql = _sql(batch.connection.dialect.name)
+        self._savepoint = False
 
     async def _run(self, statement: Any, values: Any = None) -> Any:  # noqa: ANN401  # SQLAlchemy's own types say no more
+        if not self._savepoint and not isinstance(statement, Select):
+            await self._begin()
         return await self._batch.connection.execute(statement, values)
+
+    async def _begin(self) -> None:
+        # Only now: most units that raise have written nothing, and most that write nothing need none.
+        if not self._savepoint:
+            await self._batch.connection.exec_driver_sql("SAVEPOINT unit")
+            self._savepoint = True
+
+    async def end(self) -> None:
+        """Keep what the unit wrote."""
+        if self._savepoint:
+            await self._batch.connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+
+    async def undo(self) -> bool:
+        """Take back what the unit wrote, and return whether the transaction is as it was before."""
+        if self._savepoint:
+            await self._batch.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+            await self._batch.connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+        return self._savepoint
 
     async def clock(self) -> float:
         """Return the database's time."""
@@ -249,48 +337,32 @@ class Tx:
         Raises:
             Refused: if an open stream has the correlation key.
         """
-        if correlation is not None and await self.find_open(correlation) is not None:
-            raise Refused(f"another open stream has the correlation key {correlation}")
-        time = await self.clock()
+        time = self._batch.time
         numbers = f"{prefix}-{datetime.fromtimestamp(time, UTC).year}"
         name = f"{numbers}-{await self._next(numbers):06d}"
         until = time + claim_seconds
-        row = insert(schema.stream).values(
-            name=name,
-            seq=0,
-            hash=GENESIS,
-            lane=lane,
-            owner=owner,
-            fence=1,
-            claimed_until=until,
-            correlation=correlation,
-            opened_at=time,
-        )
-        await self._run(row)
-        self._batch.forget(name)
+        row = {"name": name, "lane": lane, "owner": owner, "until": until, "correlation": correlation, "time": time}
+        if (await self._run(self._sql.open_stream, row)).first() is None:
+            raise Refused(f"another open stream has the correlation key {correlation}")
+        self._batch.opened(name)
         return name, Claim(name, owner, 1, until)
 
     async def _next(self, name: str) -> int:
-        first = self._insert(schema.number).values(name=name, value=1)
-        count = first.on_conflict_do_update(
-            index_elements=["name"], set_={"value": schema.number.c.value + 1}
-        ).returning(schema.number.c.value)
-        return int((await self._run(count)).scalar_one())
+        return int((await self._run(self._sql.next, {"name": name})).scalar_one())
 
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key."""
-        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_(None))
-        return (await self._run(found)).scalar_one_or_none()  # type: ignore[no-any-return]
+        found = await self._run(queries.FIND_OPEN, {"correlation": correlation})
+        return found.scalar_one_or_none()  # type: ignore[no-any-return]
 
     async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
         """Return the closed streams that had a correlation key, the last closed first."""
-        found = select(_stream.name).where(_stream.correlation == correlation, _stream.closed_at.is_not(None))
-        ordered = found.order_by(_stream.closed_at.desc(), _stream.name.desc()).limit(limit)
-        return list((await self._run(ordered)).scalars().all())
+        found = await self._run(queries.CLOSED_WITH, {"correlation": correlation, "most": limit})
+        return list(found.scalars().all())
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
-        found = (await self._run(select(*queries.INFO).where(_stream.name == name))).one_or_none()
+        found = (await self._run(queries.STREAM, {"stream": name})).one_or_none()
         return queries.info(found) if found is not None else None
 
     async def close_stream(self, name: str) -> None:
@@ -327,6 +399,7 @@ class Tx:
         await self._change(stream, **changes)
 
     async def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401  # columns and SQL
+        await self._begin()
         await self._batch.ensure(name)
         changed = await self._run(update(schema.stream).where(_stream.name == name).values(**values))
         if changed.rowcount != 1:
@@ -411,9 +484,7 @@ class Tx:
         Raises:
             Refused: if it was moved before, or does not exist.
         """
-        inbox = schema.inbox.c
-        moved = update(schema.inbox).where(inbox.id == item, inbox.moved_at.is_(None))
-        if (await self._run(moved.values(moved_at=clock(), incident=incident))).rowcount != 1:
+        if (await self._run(_MOVE, {"item": item, "to": incident})).rowcount != 1:
             raise Refused(f"the inbox entry {item} was moved before")
 
     # Holds and reservations
@@ -423,24 +494,20 @@ class Tx:
 
         Taken again by the same lease, it keeps what it found the first time.
         """
-        hold = schema.hold.c
-        original = (await self._run(select(hold.original).where(hold.grip == grip).limit(1))).scalar_one_or_none()
+        original = (await self._run(_ORIGINAL, {"grip": grip})).scalar_one_or_none()
         if original is None:
             original = canonical(before)
-        taken = self._insert(schema.hold).values(
-            grip=grip,
-            incident=incident,
-            lease=lease,
-            server=server,
-            before=canonical(before),
-            after=canonical(after),
-            original=original,
-            taken_at=clock(),
-        )
         await self._run(
-            taken.on_conflict_do_update(
-                index_elements=["grip", "incident", "lease"], set_={"after": taken.excluded.after}
-            )
+            self._sql.hold,
+            {
+                "grip": grip,
+                "incident": incident,
+                "lease": lease,
+                "server": server,
+                "before": canonical(before),
+                "after": canonical(after),
+                "original": original,
+            },
         )
         return json.loads(original)  # type: ignore[no-any-return]
 
@@ -457,10 +524,8 @@ class Tx:
 
     async def reserve(self, incident: str, step: str, target: str, *, server: str, radius: int) -> None:
         """Reserve blast radius; the same again changes nothing."""
-        row = self._insert(schema.reservation).values(
-            incident=incident, step=step, target=target, server=server, radius=radius, at=clock()
-        )
-        await self._run(row.on_conflict_do_nothing())
+        row = {"incident": incident, "step": step, "target": target, "server": server, "radius": radius}
+        await self._run(self._sql.reserve, row)
 
     async def unreserve(self, incident: str, step: str | None = None) -> None:
         """Give back what an incident, or one of its steps, had reserved."""
@@ -477,24 +542,16 @@ class Tx:
         Raises:
             Refused: if it was used before.
         """
-        row = self._insert(schema.used).values(kind=kind, nonce=nonce, at=clock())
         # A row comes back only from an insert that happened.
-        fresh = row.on_conflict_do_nothing().returning(schema.used.c.nonce)
-        if (await self._run(fresh)).first() is None:
+        if (await self._run(self._sql.use, {"kind": kind, "nonce": nonce})).first() is None:
             raise Refused(f"the {kind} {nonce} was used before")
 
     # Stops and watches
 
     async def stop(self, scope: str, reason: str, by: str) -> Stop:
         """Turn a kill switch on; one that is on gets the new reason and a new number."""
-        row = self._insert(schema.stop).values(
-            scope=scope, reason=reason, by=by, at=clock(), seq=await self._next("stop")
-        )
-        new = row.excluded
-        changed = row.on_conflict_do_update(
-            index_elements=["scope"], set_={"reason": new.reason, "by": new.by, "at": new.at, "seq": new.seq}
-        )
-        return Stop(*(await self._run(changed.returning(*queries.STOP))).one())
+        row = {"scope": scope, "reason": reason, "by": by, "seq": await self._next("stop")}
+        return Stop(*(await self._run(self._sql.stop, row)).one())
 
     async def unstop(self, scope: str) -> bool:
         """Turn a kill switch off, and return whether it was on."""
@@ -507,14 +564,7 @@ class Tx:
 
     async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
         """Keep the latest check of a lease."""
-        row = self._insert(schema.watch).values(lease=lease, incident=incident, verdict=verdict, checked_at=clock())
-        new = row.excluded
-        await self._run(
-            row.on_conflict_do_update(
-                index_elements=["lease"],
-                set_={"incident": new.incident, "verdict": new.verdict, "checked_at": new.checked_at},
-            )
-        )
+        await self._run(self._sql.watch, {"lease": lease, "incident": incident, "verdict": verdict})
 
     async def drop_watch(self, lease: str) -> None:
         """Forget the checks of a lease that ended."""
@@ -524,11 +574,7 @@ class Tx:
 
     async def present(self, name: str, address: str) -> None:
         """Say where a responder can be poked."""
-        row = self._insert(schema.responder).values(name=name, address=address, seen_at=clock())
-        new = row.excluded
-        await self._run(
-            row.on_conflict_do_update(index_elements=["name"], set_={"address": new.address, "seen_at": new.seen_at})
-        )
+        await self._run(self._sql.present, {"name": name, "address": address})
 
     async def absent(self, name: str, older: float | None = None) -> None:
         """Forget a responder, and those not seen for `older` seconds."""
