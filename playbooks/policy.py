@@ -54,7 +54,7 @@ class Cap(Strict):
 
     Args:
         count: objects, over all incidents.
-        percent: of the inventory's objects of that kind; one is always within it.
+        percent: of everything in the inventory; one is always within it.
     """
 
     count: int = Field(ge=0)
@@ -341,7 +341,7 @@ def _too_much(plan: Plan, policy: Policy, inventory: Inventory, reserved: tuple[
     # Everything in force counts, and the caps of narrower radii hold for wider ones too: more reach is never cheaper.
     wanted = {item.target for item in reserved} | {target.key for target in plan.targets}
     for radius in sorted(radius for radius in policy.caps if radius <= plan.radius):
-        cap, population = policy.caps[radius], _population(radius, inventory)
+        cap, population = policy.caps[radius], _population(inventory)
         allowed = min(cap.count, max(1, ceil(population * cap.percent / 100)))
         if len(wanted) > allowed:
             yield (
@@ -356,10 +356,9 @@ def _too_much(plan: Plan, policy: Policy, inventory: Inventory, reserved: tuple[
         )
 
 
-def _population(radius: Radius, inventory: Inventory) -> int:
-    if radius is Radius.TOOL:
-        pinned = (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
-        return sum(len(inventory.pins.of(server, kind)) for server in inventory.servers for kind in pinned)
-    if radius is Radius.TOKEN:
-        return sum(len(principal.tokens) for principal in inventory.principals.values())
-    return len(inventory.principals) if radius is Radius.PRINCIPAL else len(inventory.servers)
+def _population(inventory: Inventory) -> int:
+    """Return how many things the inventory has: whatever the radius, the percentage is of the same whole."""
+    pinned = (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
+    things = sum(len(inventory.pins.of(server, kind)) for server in inventory.servers for kind in pinned)
+    tokens = sum(len(principal.tokens) for principal in inventory.principals.values())
+    return things + tokens + len(inventory.principals) + len(inventory.servers)
