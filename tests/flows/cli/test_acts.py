@@ -1,0 +1,214 @@
+"""What people ask for, from the command line through the real intake to the answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.engine.parts import Parts
+from integrations.signing import SigningKey
+from playbooks.journal import Event
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, INSTANCE, Installation
+
+NEW = ("respond", "--class", "tool_poisoning", "--server", "weather", "--tool", "forecast")
+
+
+def engine(*events: Event, on: str) -> Any:  # noqa: ANN401  # a coroutine function
+    """Play the engine: when a request for that verb was accepted, append these events."""
+    done: set[str] = set()
+
+    async def after(parts: Parts) -> None:
+        for row in await parts.journal.streams("incident/"):
+            for entry in (item.parsed() for item in await parts.journal.read(row.name)):
+                asked = entry.kind == "request" and entry.body["verb"] == on and entry.body["accepted"]
+                if asked and entry.body["nonce"] not in done:
+                    done.add(entry.body["nonce"])
+                    await parts.journal.append(row.name, events)
+
+    return after
+
+
+def contained(site: Installation) -> None:
+    site.append(*(make() for make in world.CONTAINED))
+
+
+def test_a_response_by_hand_is_opened_and_waited_for(site: Installation) -> None:
+    with site.responder(engine(world.intended(), world.wrote(), world.verified(), on="respond")):
+        act = site.json(*NEW, "--title", "seen by hand", "--as", "kim")
+        again = site.error(*NEW, "--as", "kim", code=4)
+
+    assert (act["incident"], act["state"], act["status"]) == (ID, "done", "contained")
+    assert f"{ID} is open about that already" in again["message"]
+    assert site.json("incident", "1")["requested_by"] == "kim"
+
+
+def test_a_response_that_does_not_hold_says_so_and_exits_1(site: Installation) -> None:
+    with site.responder():
+        act = site.json(*NEW, "--as", "kim", "--wait", "1", code=1)
+    assert (act["state"], act["status"]) == ("pending", "containing")
+    assert act["answer"].startswith(f"mcp-soar incident {ID}")
+
+
+def test_what_the_inventory_does_not_know_is_refused_with_the_reason(site: Installation) -> None:
+    with site.responder():
+        error = site.error("respond", "--class", "tool_poisoning", "--server", "nowhere", "--as", "kim", code=4)
+    assert "the inventory does not know server nowhere" in error["message"]
+
+
+def test_an_approval_is_bound_to_what_was_shown_and_waited_for(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    digest = world.plan().digest[7:19]
+    with site.responder(engine(world.intended(), world.wrote(), world.verified(), on="approve")):
+        result = site.run("approve", "1", "--plan", digest, "--as", "lee")
+
+    assert result.exit_code == 0, result.output
+    assert "Take the tool forecast of weather away" in result.stdout
+    assert "Nobody can use forecast." in result.stdout
+    assert "a probe confirmed it" in result.stdout
+    assert site.json("incident", "1")["status"] == "contained"
+
+
+def test_an_approval_that_needs_more_people_says_how_many(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(quorum=2))
+    with site.responder():
+        act = site.json("approve", "1", "--yes", "--as", "lee")
+        twice = site.error("approve", "1", "--yes", "--as", "lee", code=4)
+    assert act["state"] == "waiting"
+    assert "1 more needed" in act["message"]
+    assert "another person has to" in twice["message"]
+
+
+def test_nobody_approves_unseen(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    assert "nobody approves unseen" in site.error("approve", "1", "--as", "lee", code=2)["message"]
+    assert site.error("approve", "1", "--plan", "ffffffffffff", "--as", "lee", code=6)
+    assert site.json("incident", "1")["asks"]
+
+
+def test_a_denial_needs_no_approver(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    with site.responder():
+        assert site.error("approve", "1", "--yes", "--as", "sam", code=4)["message"].startswith("approve needs the role")
+        assert site.json("deny", "1", "--yes", "--as", "sam", "--reason", "planned")["state"] == "done"
+    assert site.json("incident", "1")["asks"] == []
+
+
+def test_a_release_shows_what_comes_back_and_waits_for_it(site: Installation) -> None:
+    contained(site)
+    with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
+        result = site.run("release", "1", "--as", "sam")
+    assert result.exit_code == 0, result.output
+    assert "enabled false → true" in " ".join(result.stdout.split())
+    assert "released" in result.stdout
+    assert site.json("incident", "1")["metrics"]["released_seconds"] > 0
+
+
+def test_a_release_that_needs_another_person_says_so(site: Installation) -> None:
+    contained(site)
+    asked = world.proposed(instance=f"release-{INSTANCE}", phase="recover", purpose="release", requested_by="sam")
+    with site.responder(engine(asked, on="release")):
+        act = site.json("release", "1", "--as", "sam")
+    assert act["state"] == "waiting"
+    assert "another person" in act["message"]
+
+
+def test_release_of_one_lease_and_of_none(site: Installation) -> None:
+    contained(site)
+    assert INSTANCE in site.error("release", "1", "--lease", "other", "--as", "sam", code=6)["message"]
+
+
+def test_close_takes_both_meanings_of_as(site: Installation) -> None:
+    site.append(world.opened())
+    with site.responder():
+        assert site.json("close", "1", "--as", "false-positive", "--as", "kim")["status"] == "closed"
+        assert "never reopens" in site.error("close", "1", "--as", "kim", code=4)["message"]
+    assert site.json("incident", "1")["closed_as"] == "false-positive"
+    assert site.error("close", "1", "--as", "resolved", "--as", "duplicate", "--as", "kim", code=2)
+
+
+def test_what_is_in_force_cannot_be_closed(site: Installation) -> None:
+    contained(site)
+    with site.responder():
+        assert "still in force" in site.error("close", "1", "--as", "kim", code=4)["message"]
+
+
+def test_stopping_takes_one_person_and_resuming_two(site: Installation) -> None:
+    contained(site)
+    with site.responder():
+        assert site.json("stop", "server:weather", "--reason", "wrong server", "--as", "sam")["state"] == "done"
+        shown = site.run("incident", "1").stdout
+        first = site.json("resume", "server:weather", "--as", "kim")
+        same = site.json("resume", "server:weather", "--as", "kim")
+        assert "needs the role approver" in site.error("resume", "server:weather", "--as", "sam", code=4)["message"]
+        second = site.json("resume", "server:weather", "--as", "lee")
+        over = site.error("resume", "server:weather", "--as", "lee", code=4)
+    assert "STOPPED server:weather by sam" in shown
+    assert (first["state"], same["state"], second["state"]) == ("waiting", "waiting", "done")
+    assert "a second person is needed" in first["message"]
+    assert "is not stopped" in over["message"]
+
+
+def test_scopes_that_mean_nothing(site: Installation) -> None:
+    contained(site)
+    assert site.error("stop", "everywhere", "--reason", "x", "--as", "kim", code=2)
+    assert site.error("stop", "server:nowhere", "--reason", "x", "--as", "kim", code=6)
+    with site.responder():
+        assert site.json("stop", "incident:1", "--reason", "x", "--as", "kim")["subject"] == f"incident:{ID}"
+
+
+def test_a_request_nobody_answers_is_kept(site: Installation) -> None:
+    contained(site)
+    error = site.error("release", "1", "--as", "sam", "--wait", "0.3", code=5)
+    assert "kept and will be carried out" in error["message"]
+    assert site.json("close", "1", "--as", "sam", "--no-wait")["state"] == "handed_in"
+    with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
+        assert site.json("respond", "1", "--as", "sam")["incident"] == ID
+    assert any("asks to release" in line["what"] for line in site.json("incident", "1")["timeline"])
+
+
+def test_a_strangers_and_a_wrong_key_are_refused_by_the_responder(site: Installation, tmp_path: Path) -> None:
+    contained(site)
+    SigningKey.generate(tmp_path / "other.key")
+    with site.responder():
+        wrong = site.error("release", "1", "--as", "sam", "--key", str(tmp_path / "other.key"), code=4)
+        stranger = site.error("release", "1", "--as", "eve", "--key", str(tmp_path / "other.key"), code=4)
+    assert "not one of sam's enrolled key" in wrong["message"]
+    assert "eve is not enrolled" in stranger["message"]
+
+
+def test_who_and_with_which_key(site: Installation) -> None:
+    contained(site)
+    assert "--as NAME" in site.error("release", "1", code=2)["message"]
+    assert "mcp-soar enroll eve" in site.error("release", "1", "--as", "eve", code=3)["message"]
+    assert site.error("release", "1", "--as", "../eve", code=2)
+    (site.home / "mcp-soar" / "sam.key").chmod(0o644)
+    assert "chmod 600" in site.error("release", "1", "--as", "sam", code=3)["message"]
+
+
+def test_the_person_may_come_from_the_environment(site: Installation) -> None:
+    contained(site)
+    key = str(site.home / "mcp-soar" / "kim.key")
+    result = site.run("close", "1", "--no-wait", env={"MCP_SOAR_PERSON": "kim", "MCP_SOAR_KEY": key})
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("respond", "--as", "kim"),
+        ("respond", "1", "--class", "tool_poisoning", "--as", "kim"),
+        ("respond", "1", "--server", "weather", "--as", "kim"),
+        ("respond", "--class", "tool_poisoning", "--as", "kim"),
+        ("stop", "everything", "--as", "kim"),
+        ("release", "--as", "kim"),
+        ("release", "1", "--nonsense"),
+        ("nonsense",),
+    ],
+)
+def test_what_is_not_understood_exits_2(site: Installation, words: tuple[str, ...]) -> None:
+    contained(site)
+    assert site.error(*words, code=2)["kind"] == "usage"
+    plain = site.run(*words)
+    assert plain.exit_code == 2
+    assert plain.stderr
