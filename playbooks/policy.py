@@ -155,6 +155,19 @@ class Policy(Strict):
     release: Release = Release()
 
     @model_validator(mode="after")
+    def _wider_is_stricter(self) -> Self:
+        radii = sorted(self.caps)
+        for narrow, wide in zip(radii, radii[1:], strict=False):
+            less, more = self.caps[narrow], self.caps[wide]
+            if more.count > less.count or more.percent > less.percent:
+                message = (
+                    f"caps: {wide.name.lower()} may not get more than {narrow.name.lower()}, which is narrower: "
+                    f"raise that one or lower this one"
+                )
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _no_automatic_fleet(self) -> Self:
         if self.automatic_up_to is Radius.FLEET:
             message = "automatic_up_to: a whole fleet is never contained without a person; write server or narrower"
