@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
@@ -187,3 +188,29 @@ async def test_a_fault_in_signing_reaches_the_callers(journal: Journal, open_jou
     assert [type(result) for result in results] == [RuntimeError] * 3
     assert await journal.read("a") == []
     assert (await journal.append("a", [Event("one", {})]))[0].seq == 1
+
+
+async def one_by_one(journal: Journal, events: list[Event]) -> None:
+    while True:
+        await journal.append("a", events)
+
+
+async def test_a_full_disk_is_transient_and_leaves_a_sound_journal(key: SigningKey, tmp_path: Path) -> None:
+    async with await Journal.open(f"sqlite:///{tmp_path / 'journal.db'}", signer=key, name="r1") as journal:
+        await journal.migrate()
+        pages = 80
+
+        @sqlalchemy.event.listens_for(journal._writing.sync_engine, "begin")  # noqa: SLF001  # stands in for the disk
+        def limit(connection: Any) -> None:  # noqa: ANN401
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+        much = [Event("x", {"much": "x" * 2000})] * 5
+        results = await asyncio.gather(*(one_by_one(journal, much) for _ in range(4)), return_exceptions=True)
+        assert all(isinstance(result, Transient) and "full" in str(result) for result in results)
+        written = len(await journal.read("a"))
+        assert written
+        with pytest.raises(Transient, match="full"):
+            await journal.put(kind="alert", source="s", nonce="1", body=bytes(400_000), headers={})
+        pages = 1_000_000
+        await journal.append("a", [Event("x", {})])
+        assert await journal.verify(public_keys=[key.public], witness=await journal.head_latest()) == []
