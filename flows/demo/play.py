@@ -12,11 +12,12 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ from playbooks.request import People, Person
 from playbooks.strict import now
 
 T = TypeVar("T")
+State = dict[str, list[dict[str, Any]]]
+Work = Callable[[ContextForge, str], Awaitable[T]]
 
 PERSON = "demo"
 TOOL = "get_weather"
@@ -110,14 +113,15 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
     try:
         with ExitStack() as stack:
             stage = _set(stack, screen, folder)
+            before: State = _run(_administer(stage, lambda forge, _: forge.export_state()))
             incident = _attack(stage, screen)
             if release:
-                incident = _release(stage, screen, incident)
+                _release(stage, screen, incident, before)
             screen.say("")
             screen.say(f"It all held, in {time.monotonic() - began:.0f} s.", style="good")
             screen.say(f"Everything that was written is in {folder}", style="dim")
             if keep:
-                _keep(stage, screen, incident)
+                _keep(screen)
     except KeyboardInterrupt:
         screen.say("")
         screen.say("Stopped; nothing is left running.", style="dim")
@@ -202,8 +206,10 @@ def _attack(stage: Stage, screen: Screen) -> Incident:
     stage.server.poison(TOOL)
     _run(_administer(stage, lambda forge, entry: forge.refresh(entry)))
     seen = _run(stage.agent.tools()).get(stage.offered, "")
-    screen.say("The server's owner changed a description after it was approved, and the gateway took it over. The")
-    screen.say("agent's model now reads:")
+    screen.say(
+        "The server's owner changes a description after it was approved, and the gateway takes it over. The agent's "
+        "model now reads:"
+    )
     screen.quote(printable(seen, 400))
     screen.say("A model that reads this may do as it says, without anybody calling the tool.")
     screen.title("3  The SIEM notices, mcp-soar responds")
@@ -286,6 +292,8 @@ async def _show_news(journal: Journal, stream: str, state: Incident, screen: Scr
         parsed = entry.parsed()
         fold(state, parsed)
         at = (datetime.fromisoformat(parsed.at) - since).total_seconds()
+        if at < 0:
+            continue
         for line, style in _lines(parsed, state):
             screen.event(at, line, style)
 
@@ -310,11 +318,10 @@ def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # a li
     step = state.steps.get(str(body.get("instance", "")))
     phase = _PHASES.get(entry.kind) or str(body.get("phase") or (step.phase.value if step else entry.kind))
     label = f"{phase:<11}"
-    if entry.kind in {"opened", "alert"}:
-        yield (
-            f"{'incident' if entry.kind == 'opened' else 'alert':<9}{state.id + ' ' if entry.kind == 'opened' else ''}{line.what}",
-            "",
-        )
+    if entry.kind == "opened":
+        yield f"{'incident':<11}{state.id} {line.what}", ""
+    elif entry.kind == "alert":
+        yield f"{'alert':<11}{line.what}", ""
     elif entry.kind == "intended":
         yield f"{label}{line.what}", "strong"
         yield f"{'':<11}allowed: {line.detail}", "dim"
@@ -325,7 +332,8 @@ def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # a li
         good = verdict["answer"] == "established"
         yield f"{label}{line.what}", "good" if good else "bad"
         for finding in verdict["findings"]:
-            yield f"{'':<11}{finding['check']} as {finding['asked_as']}: {printable(finding['observed'], 160)}", "dim"
+            observed = printable(finding["observed"].replace("\\u{a}", " "), 160)
+            yield f"{'':<11}{finding['check']} as {finding['asked_as']}: {observed}", "dim"
     elif entry.kind in {"failed", "unavailable", "skipped", "interrupted", "lapsed"}:
         yield f"{label}{line.what}: {printable(line.detail, 200)}", "bad"
     else:
@@ -397,14 +405,53 @@ def _until_ui(stage: Stage) -> dict[str, Any]:
 
 def _release_command(stage: Stage, incident: Incident) -> list[str]:
     program = Path(sys.executable).with_name("mcp-soar")
-    return [str(program), "release", incident.id, "--as", PERSON, "--config", str(stage.config)]
+    key = stage.config / "keys" / f"{PERSON}.key"
+    return [str(program), "release", incident.id, "--as", PERSON, "--key", str(key), "--config", str(stage.config)]
 
 
-def _release(stage: Stage, screen: Screen, incident: Incident) -> Incident:
-    raise NotImplementedError
+def _release(stage: Stage, screen: Screen, incident: Incident, before: State) -> None:
+    """Heal the server, release through the command line, and compare with what was.
+
+    Raises:
+        Failed: naming what is not as it was.
+    """
+    screen.title("6  Healed and given back")
+    stage.server.behave()
+    _run(_administer(stage, lambda forge, entry: forge.refresh(entry)))
+    screen.say("The server's owner undid the change. A person signs the release:")
+    command = _release_command(stage, incident)
+    screen.path(" ".join(command))
+    asked = now()
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [*command, "--yes"], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=environment()
+    )
+    if done.returncode:
+        raise Failed(f"the release ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    _run(_until_released(stage, screen, incident, asked))
+    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
+    if not said.worked:
+        raise Failed(f"the agent cannot call {stage.offered} after the release: {said.text}")
+    screen.check(f"the agent calls {stage.offered}: {said.text}")
+    after = _run(_administer(stage, lambda forge, _: forge.export_state()))
+    differing = [name for name in before if before[name] != after.get(name)]
+    if differing:
+        raise Failed(f"at the gateway not everything is as it was before: {', '.join(differing)}")
+    count = sum(map(len, after.values()))
+    screen.check(f"the gateway's state is what it was before: {count} objects, field by field")
 
 
-async def _administer(stage: Stage, work: Any) -> Any:  # noqa: ANN401  # what the work returns
+async def _until_released(stage: Stage, screen: Screen, incident: Incident, asked: datetime) -> None:
+    deadline = time.monotonic() + RELEASED_WITHIN
+    stream = f"incident/{incident.id}"
+    async with _journal(stage) as journal:
+        while any(lease.in_force for lease in incident.leases.values()):
+            if time.monotonic() > deadline:
+                raise Failed(f"{incident.id} was not released within {RELEASED_WITHIN:.0f} s")
+            await _show_news(journal, stream, incident, screen, asked)
+            await asyncio.sleep(0.05)
+
+
+async def _administer(stage: Stage, work: Work[T]) -> T:
     world = Connections(stage.site.inventory)
     try:
         place = stage.site.inventory.servers[stage.site.server_id].gateway
@@ -413,7 +460,7 @@ async def _administer(stage: Stage, work: Any) -> Any:  # noqa: ANN401  # what t
         await world.aclose()
 
 
-def _keep(stage: Stage, screen: Screen, incident: Incident) -> None:
+def _keep(screen: Screen) -> None:
     screen.say("")
     screen.say("Everything goes on running; Ctrl-C ends it.", style="strong")
     while True:
