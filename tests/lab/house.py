@@ -177,7 +177,13 @@ PEOPLE = {"ann": ("responder", "approver"), "bob": ("approver",), "eve": ("audit
 
 @asynccontextmanager
 async def house(
-    folder: Path, world: World, *, url: str | None = None, policy: Policy = ROOMY, name: str = "responder-1"
+    folder: Path,
+    world: World,
+    *,
+    url: str | None = None,
+    policy: Policy = ROOMY,
+    name: str = "responder-1",
+    key: str = "responder",
 ) -> AsyncIterator[House]:
     """Make an installation in a folder, or open the one that is there.
 
@@ -187,10 +193,12 @@ async def house(
         url: of the journal.
         policy: the gate's rules.
         name: of the responder.
+        key: which of the folder's responder keys is its own; it knows them all.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240  # nothing else runs yet
-    keys = {who: _key(folder / f"{who}.key") for who in (*PEOPLE, "responder")}
-    signer = keys.pop("responder")
+    keys = {who: _key(folder / f"{who}.key") for who in PEOPLE}
+    signer = _key(folder / f"{key}.key")
+    responders = [_key(path) for path in sorted(folder.glob("responder*.key"))]
     people = People(
         people={who: Person(key=_encoded(keys[who]), roles=roles, enrolled_at=now()) for who, roles in PEOPLE.items()}
     )
@@ -207,7 +215,7 @@ async def house(
                 vault=LocalVault(folder / "vault", reserve=0),
                 bundles=folder / "bundles",
                 signer=signer,
-                keys={signer.id: signer.public},
+                keys={one.id: one.public for one in responders},
                 policy=policy,
                 playbooks=shipped(),
                 steps=STEPS,

@@ -1,0 +1,294 @@
+"""Responders as processes of their own, which can be told to die by SIGKILL at a boundary that has a name.
+
+A boundary is something that a death may come right before or right after: a durable commit, named by what it appends
+(`intended cut-tool`) or by who asked for it (`Journal.release`); or a request that changes the gateway (`POST state`),
+which may also have been sent and not answered. A second one of a name is `name #2`.
+
+The processes are forked off a server that has everything imported: starting one takes a hundredth of a second. Each
+lives no longer than the pipe that its `Process` holds.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import httpx
+from alembic import command as _imported_here_so_that_no_child_has_to  # noqa: F401
+
+from flows.demo.site import GATEWAY
+from flows.engine.parts import Timing
+from integrations.connections import Connections
+from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge
+from integrations.journal.store import Claim, Journal, Tx
+from playbooks.inventory import Inventory
+from playbooks.journal import Event
+from tests.lab.house import house
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["__main__", __name__])
+
+# What happens when its time has come, and not because something was done.
+_BY_THE_CLOCK = {"Journal.renew", "Journal.set_watch", "Listener._present", "Listener.__aexit__"}
+
+
+class Moment(StrEnum):
+    """When to die."""
+
+    BEFORE = "right before"
+    SENT = "once it is sent, before its answer to"
+    AFTER = "right after"
+
+
+@dataclass(frozen=True)
+class Death:
+    """Where a responder dies.
+
+    Args:
+        moment: before or after what.
+        boundary: its name.
+    """
+
+    moment: Moment
+    boundary: str
+
+    def __str__(self) -> str:
+        return f"{self.moment} {self.boundary}"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a responder's process is given.
+
+    Args:
+        folder: of the installation, with all keys in it.
+        inventory: what there is to touch.
+        name: of the responder, which is its key's too.
+        url: of the journal; None for the folder's own.
+        claim: seconds that its claims last.
+        watch_every: seconds between two verifications of a lease.
+        death: where it dies; None if it does not.
+    """
+
+    folder: Path
+    inventory: Inventory
+    name: str
+    url: str | None = None
+    claim: float = 2.0
+    watch_every: float = 600.0
+    death: Death | None = None
+
+    @property
+    def boundaries(self) -> Path:
+        """Where it writes the boundaries that it came past, one a line."""
+        return self.folder / f"{self.name}.boundaries"
+
+    @property
+    def appends(self) -> Path:
+        """Where it writes what it appended to which stream under which fence, a line of JSON each."""
+        return self.folder / f"{self.name}.appends"
+
+
+class Process:
+    """A responder's process.
+
+    Args:
+        orders: its orders.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        theirs, self._ours = _CONTEXT.Pipe(duplex=False)
+        self._process: BaseProcess = _CONTEXT.Process(target=_run, args=(orders, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.is_alive()
+
+    async def ended(self) -> int:
+        """Wait for its end, and return its exit status: minus the signal if it was killed."""
+        await asyncio.to_thread(self._process.join)
+        return self._process.exitcode or 0
+
+    async def stop(self) -> int:
+        """Tell it to stop, and return its exit status."""
+        if not self._ours.closed:
+            self._ours.close()
+        return await self.ended()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+    def output(self) -> str:
+        """Return the end of what it wrote."""
+        log = _log(self.orders)
+        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+
+
+@asynccontextmanager
+async def responder_process(orders: Orders) -> AsyncIterator[Process]:
+    """Run a responder's process for the length of the block."""
+    process = Process(orders)
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
+def _log(orders: Orders) -> Path:
+    return orders.folder / f"{orders.name}.log"
+
+
+def _run(orders: Orders, until: Connection) -> None:
+    log = os.open(_log(orders), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    asyncio.run(_respond(orders, until))
+
+
+async def _respond(orders: Orders, until: Connection) -> None:
+    boundaries = _Boundaries(orders)
+    boundaries.watch_journal()
+    world = Connections(orders.inventory.model_copy(update={"watch_every": orders.watch_every}))
+    # A loaded test machine is no finding.
+    world.reach(ContextForge, GATEWAY).patience = 20.0
+    world.reach(Canary, GATEWAY).endpoint.patience = 20.0
+    boundaries.watch_gateway(world.reach(ContextForge, GATEWAY))
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(until.fileno(), stop.set)
+    try:
+        await world.warm()
+        async with house(orders.folder, world, url=orders.url, name=orders.name, key=orders.name) as home:
+            home = replace(home, parts=replace(home.parts, timing=Timing(claim=orders.claim)))
+            async with home.responding():
+                await stop.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(until.fileno())
+        await world.aclose()
+
+
+class _Boundaries:
+    """Counts boundaries, writes them down, and dies at the one that is asked for."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._death = orders.death
+        self._seen: Counter[str] = Counter()
+        self._passed = orders.boundaries.open("a", buffering=1)
+        self._appends = orders.appends.open("a", buffering=1)
+        self._unit: list[dict[str, Any]] = []
+
+    def name(self, what: str) -> str:
+        self._seen[what] += 1
+        return what if self._seen[what] == 1 else f"{what} #{self._seen[what]}"
+
+    def at(self, moment: Moment, name: str) -> None:
+        if moment is Moment.AFTER:
+            self._passed.write(f"{name}\n")
+        if self._death == Death(moment, name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch_journal(self) -> None:
+        """Stand around everything that the journal commits."""
+        append, submit, tx_append = Journal.append, Journal.submit, Tx.append
+
+        async def watched_append(
+            journal: Journal, stream: str, events: Sequence[Event], *, claim: Claim | None = None
+        ) -> Any:  # noqa: ANN401  # as Journal.append
+            name = self.name(_title(events))
+            self.at(Moment.BEFORE, name)
+            entries = await append(journal, stream, events, claim=claim)
+            self._write(_line(stream, entries, claim))
+            self.at(Moment.AFTER, name)
+            return entries
+
+        async def watched_submit(journal: Journal, work: Callable[[Tx], Awaitable[Any]]) -> Any:  # noqa: ANN401
+            title = work.__qualname__.split(".<locals>")[0]
+            titles: list[str] = []
+            lines: list[dict[str, Any]] = []
+            name = ""
+
+            async def unit(tx: Tx) -> Any:  # noqa: ANN401
+                nonlocal name
+                self._unit, self._titles = [], []
+                result = await work(tx)
+                titles[:], lines[:] = self._titles, self._unit
+                if title not in _BY_THE_CLOCK:
+                    # Still inside the transaction: right before its commit.
+                    name = self.name(titles[0] if titles else title)
+                    self.at(Moment.BEFORE, name)
+                return result
+
+            result = await submit(journal, unit)
+            for line in lines:
+                self._write(line)
+            if name:
+                self.at(Moment.AFTER, name)
+            return result
+
+        async def noted_append(tx: Tx, stream: str, events: Sequence[Event], claim: Claim | None = None) -> Any:  # noqa: ANN401
+            entries = await tx_append(tx, stream, events, claim)
+            self._unit.append(_line(stream, entries, claim))
+            self._titles.append(_title(events))
+            return entries
+
+        Journal.append = watched_append  # type: ignore[method-assign]
+        Journal.submit = watched_submit  # type: ignore[method-assign]
+        Tx.append = noted_append  # type: ignore[method-assign]
+
+    _titles: list[str] = []  # noqa: RUF012  # set anew for each unit
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._appends.write(json.dumps(line) + "\n")
+
+    def watch_gateway(self, forge: ContextForge) -> None:
+        """Stand around every request that changes the gateway."""
+
+        async def before(request: httpx.Request) -> None:
+            if request.method == "GET" or request.url.path.endswith("/login"):
+                return
+            name = self.name(f"{request.method} {request.url.path.rpartition('/')[2]}")
+            request.extensions["boundary"] = name
+            self.at(Moment.BEFORE, name)
+
+            async def trace(event: str, _info: object) -> None:  # noqa: RUF029  # as httpcore wants it
+                if event == "http11.send_request_body.complete":
+                    self.at(Moment.SENT, name)
+
+            request.extensions["trace"] = trace
+
+        async def after(response: httpx.Response) -> None:  # noqa: RUF029  # as httpx wants it
+            if "boundary" in response.request.extensions:
+                self.at(Moment.AFTER, response.request.extensions["boundary"])
+
+        forge._http.event_hooks = {"request": [before], "response": [after]}  # noqa: SLF001
+
+
+def _title(events: Sequence[Event]) -> str:
+    """Return what an append is called: its last event's kind, and the step's or page's name without what differs."""
+    event = events[-1]
+    about = str(event.body.get("instance") or event.body.get("page") or event.body.get("id") or "").partition("@")[0]
+    return f"{event.kind} {about.partition(':')[0]}".strip()
+
+
+def _line(stream: str, entries: Sequence[Any], claim: Claim | None) -> dict[str, Any]:
+    return {
+        "stream": stream,
+        "seqs": [entry.seq for entry in entries],
+        "fence": claim.fence if claim else None,
+        "owner": claim.owner if claim else None,
+    }
