@@ -4,6 +4,7 @@ SoarError
 ├── Transient           the remote may answer later: retry with backoff
 ├── Refused             the gate or the remote said no, and will say no again
 ├── Drifted             the world is neither at *before* nor at *after*: plan anew and ask again
+│   └── Gone            the object is no longer there: there is nothing to undo, and nothing to give back
 ├── NotEstablished      applied, but the probe still gets through
 ├── PartiallyApplied    some changes are in force, some are not
 └── Misconfigured       a file, a setting or a permission of ours is wrong: names what to mend
@@ -37,6 +38,10 @@ class Refused(SoarError):
 
 class Drifted(SoarError):
     """The world is not what the plan was made for: plan anew, ask again."""
+
+
+class Gone(Drifted):
+    """The object that a plan means no longer exists."""
 
 
 class NotEstablished(SoarError):

@@ -9,7 +9,7 @@ confirmed         by verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
 wrote             instance epoch writes[{change at}] found[change]
 interrupted       instance writes[{change at}] why
-verified          instance epoch attempt verdict at
+verified          instance epoch attempt verdict at since
 failed            instance phase action epoch attempt error message retry_at
 proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs
 decided           digest verb actor reason
@@ -18,7 +18,7 @@ skipped           instance phase reason
 exhibit           instance phase exhibit
 unavailable       instance phase unavailable
 checked           instance phase verdict
-lease_checked     instance verdict
+lease_checked     instance verdict undone since
 lease_extended    instance until why
 release_intended  instance release phase epoch plan decision key kept requested_by
 released          instance release epoch writes kept verdict
@@ -35,7 +35,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from playbooks.incident import Confidence, Entity, EntityKind, Phase, Severity, Status
+from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
 from playbooks.inventory import Resolved
 from playbooks.journal import Entry, Parsed
 from playbooks.plan import Answer, Plan, Verdict, Widening
@@ -77,6 +77,8 @@ SETTLED = frozenset(
 )
 """Nothing more happens to these by themselves."""
 
+
+_ASKED = frozenset({Progress.PROPOSED, Progress.DENIED, Progress.EXPIRED})
 
 PATIENCE = 3
 """Attempts after which a cut that is still being retried counts as not established, and people are told."""
@@ -124,6 +126,7 @@ class LeaseState:
     verdict: Verdict | None = None
     checked_at: datetime | None = None
     put_backs: int = 0
+    held: int = 0
     originals: dict[str, Any] = field(default_factory=dict)
     releasing: Plan | None = None
     release_key: str = ""
@@ -135,6 +138,11 @@ class LeaseState:
     def in_force(self) -> bool:
         """Whether it still holds, or ought to."""
         return self.released_at is None
+
+    @property
+    def has_held(self) -> bool:
+        """Whether a probe found this epoch of it in force once: what does not hold now was undone by somebody."""
+        return self.held == self.epoch
 
 
 @dataclass(slots=True)
@@ -255,7 +263,8 @@ class Incident:
         entity = self.entities.get(key)
         homes = {k: item.server for k, item in self.entities.items() if item.server}
         kin = {key} if entity else {k for k, server in homes.items() if key == _server_key(server)}
-        spoken = [alert for alert in self.alerts if alert.authenticated and alert.entities & kin]
+        new = (alert for alert in self.alerts if alert.state == AlertState.NEW)
+        spoken = [alert for alert in new if alert.authenticated and alert.entities & kin]
         suffixes = {_suffix(self.entities[k]) for k in kin}
         return Standing(
             authenticated=bool(spoken),
@@ -419,9 +428,11 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         entities=frozenset(Resolved.model_validate(item).key for item in body["entities"]),
     )
     state.alerts.append(seen)
-    state.alerted_at = at
     state.severity = max(state.severity, seen.severity)
-    _join(state, body["entities"])
+    if seen.state == AlertState.NEW:
+        # The end or the change of something is no reason to contain anything, or anything more.
+        state.alerted_at = at
+        _join(state, body["entities"])
     trust = "authenticated" if seen.authenticated else "unsigned"
     return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
 
@@ -491,14 +502,27 @@ def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases.get(step.instance)
     if lease:
         lease.verdict, lease.checked_at = step.verdict, step.settled_at
-    _widen(state, step.verdict)
+        lease.held = lease.epoch if step.verdict.answer is Answer.ESTABLISHED else lease.held
+    _widen(state, step.verdict, _when(body.get("since")) or step.settled_at)
     return f"verified {step.instance}: {step.verdict.answer}\n{_first(step.verdict)}"
 
 
-def _widen(state: Incident, verdict: Verdict) -> None:
+def _widen(state: Incident, verdict: Verdict, since: datetime) -> None:
     for item in verdict.widen:
-        name = "-".join(str(value) for _, value in sorted(item.params.items()))
-        state.widenings.setdefault(f"widen-{item.action.replace('.', '-')}@{name}", item)
+        what = f"widen-{item.action.replace('.', '-')}"
+        where = "/".join(str(value) for _, value in sorted(item.params.items()))
+        instance, number = f"{what}@{where}", 1
+        while instance in state.widenings and _passed(state, instance, since):
+            # It was cut, and is back: taken away and made anew, say, under another id.
+            number += 1
+            instance = f"{what}-{number}@{where}"
+        state.widenings.setdefault(instance, item)
+
+
+def _passed(state: Incident, instance: str, since: datetime) -> bool:
+    """Whether a widening held before somebody looked and found that it is needed."""
+    step, lease = state.steps.get(instance), state.leases.get(instance)
+    return bool(step and step.settled_at and step.settled_at <= since and lease and lease.held)
 
 
 def _failed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -579,12 +603,17 @@ def _checked(state: Incident, body: Body, at: datetime, actor: str) -> str:
 def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases[body["instance"]]
     lease.verdict, lease.checked_at = Verdict.model_validate(body["verdict"]), at
+    holds = lease.verdict.answer is Answer.ESTABLISHED
+    lease.held = lease.epoch if holds else lease.held
     step = state.steps[body["instance"]]
-    if step.progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+    if holds and step.purpose is Purpose.PUT_BACK and step.progress in _ASKED:
+        # Somebody brought it back themselves: there is nothing left to decide.
+        step.progress, step.plan, step.epoch = Progress.ESTABLISHED, lease.plan, lease.epoch
+    if step.progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}:
         step.progress = Progress(lease.verdict.answer.value)
         step.verdict = lease.verdict
-        step.settled_at = at if step.progress is Progress.ESTABLISHED else step.settled_at
-    _widen(state, lease.verdict)
+        step.settled_at = at if holds else step.settled_at
+    _widen(state, lease.verdict, _when(body.get("since")) or at)
     return f"watch: {body['instance']} is {lease.verdict.answer}\n{_first(lease.verdict)}"
 
 
@@ -636,9 +665,11 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
             accepts = bool(params.get("accept_changed"))
             state.releases.append(ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts))
         if body["verb"] in {"release", "respond"}:
-            # Asked again by a person: what had been given up is tried once more.
+            # Asked again by a person: what had been given up of it is tried once more.
+            releases = {f"release-{instance}" for instance in state.leases}
             for step in state.steps.values():
-                if step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}:
+                given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
+                if given_up and (step.instance in releases) is (body["verb"] == "release"):
                     step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
         return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"
     return f"refused {body['actor']}'s request to {body['verb']}\n{body['reason']}"

@@ -1,6 +1,7 @@
 """One claimed incident in hand: its state, and the only way to write to its stream."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -15,6 +16,7 @@ from playbooks.projection import Incident, fold, project
 
 T = TypeVar("T")
 
+LOG = logging.getLogger("mcp_soar.engine")
 PREFIX = "incident/"
 MARGIN = 2.0
 """Seconds that a claim has to outlast the effect that is begun under it."""
@@ -141,6 +143,15 @@ class Case:
         for stop in stops:
             if stop.scope in scopes:
                 raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
+
+    async def is_stopped(self) -> bool:
+        """Whether the kill switch is on for this incident; unreadable counts as on."""
+        try:
+            await self.check_stop()
+        except Stopped as exc:
+            LOG.warning("%s: %s", self.id, exc)
+            return True
+        return False
 
     def scopes(self) -> frozenset[str]:
         """Return the kill switch's scopes that this incident stands under."""

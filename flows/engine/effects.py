@@ -5,9 +5,10 @@ because an API said so.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from playbooks.projection import Progress, StepState, instance_of
 from playbooks.strict import canonical, digest, iso, now
 
 T = TypeVar("T")
+LOG = logging.getLogger("mcp_soar.engine")
 
 
 CONFIRM_ATTEMPTS = 2
@@ -136,19 +138,49 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
 
 async def put_back(case: Case, todo: Todo) -> None:
     """Bring a containment that somebody undid into force again: a new epoch, through the gate."""
-    step = case.state.steps[todo.instance]
     action: Action = build(case, todo.name, todo.params)
     try:
         plan = await within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
         read_at = time.monotonic()
         await case.outlast(action.timeout)
-        decision = await intend(case, todo, plan, epoch=step.epoch + 1, purpose=Purpose.PUT_BACK)
-        if decision.outcome is Outcome.ALLOW:
-            await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
-    except (Stopped, LostClaim):
+        epoch = case.state.leases[todo.instance].epoch + 1
+        decision = await intend(case, todo, plan, epoch=epoch, purpose=Purpose.PUT_BACK)
+    except LostClaim:
+        raise
+    except SoarError as exc:
+        # Nothing was decided, and it is on record that it does not hold: the watch comes back to it.
+        LOG.warning("%s: %s is not put back yet: %s", case.id, todo.instance, exc)
+        return
+    if decision.outcome is not Outcome.ALLOW:
+        return
+    try:
+        await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+    except Stopped:
+        return
+    except LostClaim:
         raise
     except SoarError as exc:
         await failed(case, todo, exc)
+
+
+async def persist(case: Case, todo: Todo) -> None:
+    """Try once more to bring into force what was decided and never held; say so when that makes a difference."""
+    step, lease = case.state.steps[todo.instance], case.state.leases[todo.instance]
+    action: type[Action] = type(build(case, todo.name, todo.params))
+    since = now()
+    try:
+        written = await apply(case, action, lease.plan, instance=todo.instance, key=step.key, read_at=None)
+        verdict = await verify(case, action, lease.plan)
+    except LostClaim:
+        raise
+    except SoarError as exc:
+        LOG.warning("%s: %s still fails: %s", case.id, todo.instance, exc)
+        return
+    if lease.verdict is None or verdict.answer is not lease.verdict.answer or verdict.widen != lease.verdict.widen:
+        body = {"instance": todo.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
+        await case.record(Event("wrote", body), _verified(step, verdict, attempt=step.attempt, since=since))
+    watch = {"lease": f"{case.id}/{todo.instance}", "incident": case.id}
+    await case.parts.journal.set_watch(**watch, verdict=verdict.answer.value)
 
 
 async def intend(
@@ -226,7 +258,7 @@ async def intend(
                     radius=int(plan.radius),
                 )
         elif facts.approved_by:
-            await tx.use_once("approval", f"{case.id}/{instance}/{epoch}/{plan.digest}")
+            await tx.use_once("approval", f"{case.id}/{instance}/{epoch}/{plan.digest}/{_asked_at(step)}")
         body = {
             "instance": instance,
             "phase": todo.phase.value,
@@ -260,6 +292,10 @@ def key_of(incident: str, epoch: int, plan: Plan) -> str:
     """Return the idempotency key of an effect: the same for every attempt at it, another for every put-back."""
     targets: Any = [target.key for target in plan.targets]
     return digest([incident, epoch, plan.action, targets, [change.after for change in plan.changes]])
+
+
+def _asked_at(step: StepState | None) -> str:
+    return iso(step.asked_at) if step and step.asked_at else ""
 
 
 def _answer(event: Event) -> Answer:
@@ -303,11 +339,15 @@ def _evidence_first(case: Case, plan: Plan, decision: Decision) -> Decision:
 def asked(
     case: Case, todo: Todo, plan: Plan, decision: Decision, *, epoch: int, purpose: Purpose, requested_by: str | None
 ) -> Event:
-    """Return what is recorded of a plan that the gate did not let pass: a question to people, or that it is not done."""
+    """Return what is recorded of a plan that the gate did not let pass: a question to people, or a no."""
     if decision.outcome is Outcome.DENY:
         reason = f"the gate denies it: {'; '.join(decision.reasons)}"
         return Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": reason})
     step = case.state.steps.get(todo.instance)
+    expires = now() + timedelta(seconds=case.parts.policy.approval.expires)
+    if step and step.progress is Progress.PROPOSED and step.plan and step.plan.digest == plan.digest:
+        # Asked again for the sake of some news, it is the same question: its time runs on.
+        expires = step.expires_at or expires
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,
@@ -315,7 +355,7 @@ def asked(
         "plan": plan.model_dump(mode="json"),
         "reasons": list(decision.reasons),
         "quorum": decision.quorum,
-        "expires_at": iso(now() + timedelta(seconds=case.parts.policy.approval.expires)),
+        "expires_at": iso(expires),
         "purpose": purpose.value,
         "requested_by": requested_by,
         "differs": _differs(step.plan if step else None, plan),
@@ -337,10 +377,16 @@ async def _lapse(case: Case, step: StepState) -> None:
 
 
 async def _finish(case: Case, action: Action, step: StepState) -> None:
-    plan = step.plan
+    plan, lease = step.plan, case.state.leases.get(step.instance)
     if plan is None:  # `act` asked; for the type checker
         return
     await case.outlast(action.timeout)
+    if lease is not None and lease.has_held:
+        # What held once and does not now was undone: only the watch, through the gate, writes it again.
+        since = now()
+        verdict = await verify(case, type(action), plan)
+        await case.record(_verified(step, verdict, attempt=step.attempt + 1, since=since))
+        return
     await carry_out(case, type(action), step, plan, read_at=None)
 
 
@@ -356,24 +402,25 @@ async def carry_out(case: Case, action: type[Action], step: StepState, plan: Pla
     """
     written = await apply(case, action, plan, instance=step.instance, key=step.key, read_at=read_at)
     body = {"instance": step.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
-    attempt = step.attempt + 1
+    attempt, since = step.attempt + 1, now()
     # Recording and asking go on side by side: the record does not change what the probe finds.
     _, verdict = await asyncio.gather(
         case.record(Event("wrote", body)) if written.writes or step.progress in UNWRITTEN else _nothing(),
         verify(case, action, plan),
     )
-    await case.record(
-        Event(
-            "verified",
-            {
-                "instance": step.instance,
-                "epoch": step.epoch,
-                "attempt": attempt,
-                "verdict": verdict.model_dump(mode="json"),
-                "at": iso(now()),
-            },
-        )
-    )
+    await case.record(_verified(step, verdict, attempt=attempt, since=since))
+
+
+def _verified(step: StepState, verdict: Verdict, *, attempt: int, since: datetime) -> Event:
+    body = {
+        "instance": step.instance,
+        "epoch": step.epoch,
+        "attempt": attempt,
+        "verdict": verdict.model_dump(mode="json"),
+        "at": iso(now()),
+        "since": iso(since),
+    }
+    return Event("verified", body)
 
 
 UNWRITTEN = {Progress.INTENDED, Progress.RETRYING}

@@ -6,6 +6,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,10 +16,10 @@ from pydantic import Field, ValidationError
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
 from integrations.journal.records import InboxItem
-from integrations.journal.store import Claim, Tx
+from integrations.journal.store import Claim, Tampered, Tx
 from integrations.siem.source import Malformed, parse
 from integrations.signing import PublicKey
-from playbooks.errors import Refused
+from playbooks.errors import Refused, Transient
 from playbooks.incident import Alert, AlertState, Confidence, Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
@@ -28,6 +29,7 @@ from playbooks.request import Request, Verb, check
 from playbooks.strict import Json, Prose, Strict, digest, iso, now
 from playbooks.taxonomy import IncidentClass, load
 
+LOG = logging.getLogger("mcp_soar.engine")
 CUT = "cut"
 FLOW = "flow"
 SCOPES = ("everything", "class:", "server:", "incident:")
@@ -75,13 +77,34 @@ async def intake(parts: Parts, limit: int = MANY) -> list[Opened]:
 
 
 async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
-    if item.kind == "alert":
-        return await _alerts(parts, item)
-    if item.kind == "request":
-        return await _request(parts, item)
-    reason = f"nothing reads inbox entries of kind {item.kind!r}"
-    await parts.journal.submit(lambda tx: _set_aside(tx, item, reason))
-    return []
+    read = _READERS.get(item.kind)
+    if read is None:
+        reason = f"nothing reads inbox entries of kind {item.kind!r}"
+        await parts.journal.submit(lambda tx: _set_aside(tx, item, reason))
+        return []
+    try:
+        return await read(parts, item)
+    except Tampered as exc:
+        # The incident that it belongs to is not as it was written. That one waits for a person, this entry with it.
+        reason = f"{PREFIX}{exc.stream.removeprefix(PREFIX)} is not as it was written: {exc}"
+        stream = exc.stream
+        await parts.journal.submit(lambda tx: _freeze(tx, item, stream, reason))
+        return []
+    except (Transient, Refused):
+        raise
+    except Exception as exc:  # one message, whatever it does to us, must not keep the others out
+        LOG.exception("inbox entry %s cannot be taken in", item.id)
+        reason = f"a fault of ours: {type(exc).__name__}: {exc}"
+        await parts.journal.submit(lambda tx: _set_aside(tx, item, reason))
+        return []
+
+
+async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
+    if not stream.startswith(PREFIX):
+        raise Transient(reason)
+    await tx.freeze(stream, reason)
+    await tx.append(SYSTEM, [Event("frozen", {"incident": stream.removeprefix(PREFIX), "reason": reason[:2000]})])
+    await _set_aside(tx, item, reason, stream)
 
 
 async def _set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None = None) -> None:
@@ -442,9 +465,23 @@ async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     return stream
 
 
-async def _stop(_parts: Parts, tx: Tx, request: Request) -> str:
+async def _exists(parts: Parts, tx: Tx, scope: str) -> bool:
+    """Whether a scope of the kill switch means something: a mistyped one would stop nothing, without a word."""
+    kind, _, name = scope.partition(":")
+    if kind == "class":
+        return name in list(IncidentClass)
+    if kind == "server":
+        return name in parts.world.inventory.servers
+    if kind == "incident":
+        return await tx.stream(f"{PREFIX}{name}") is not None
+    return scope == "everything"
+
+
+async def _stop(parts: Parts, tx: Tx, request: Request) -> str:
     if not request.subject.startswith(SCOPES) or request.subject in SCOPES[1:]:
         raise Refused("write a scope: everything, class:NAME, server:NAME or incident:ID")
+    if not await _exists(parts, tx, request.subject):
+        raise Refused(f"there is no {request.subject.replace(':', ' ')}, so that would stop nothing")
     if not request.reason:
         raise Refused("a stop needs a reason; it is shown wherever something does not happen because of it")
     stop = await tx.stop(request.subject, request.reason, request.actor)
@@ -473,6 +510,8 @@ async def _resume(_parts: Parts, tx: Tx, request: Request) -> str:
     await tx.append(SYSTEM, events)
     return SYSTEM
 
+
+_READERS = {"alert": _alerts, "request": _request}
 
 _VERBS = {
     Verb.RESPOND: _respond,

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from flows.engine import effects
+from flows.engine import effects, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.effects import within
-from flows.engine.schedule import Todo, watched
+from flows.engine.schedule import OURSELVES, Todo, watched
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action
-from playbooks.errors import Drifted, NotEstablished, SoarError
+from playbooks.errors import Drifted, Gone, NotEstablished, SoarError
 from playbooks.incident import Phase
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
@@ -26,24 +26,43 @@ async def watch(case: Case) -> None:
 
 
 async def _watch_one(case: Case, instance: str) -> None:
-    lease = case.state.leases[instance]
+    lease, since = case.state.leases[instance], now()
     action = action_of(case, lease.plan)
-    try:
-        undone = [change for change in lease.plan.changes if not await _still(case, action, change)]
-        verdict = await effects.verify(case, action, lease.plan)
-    except SoarError as exc:
-        undone, verdict = [], effects.unknown(lease.plan.summary, exc)
-    await _note(case, instance, lease, verdict, undone)
-    if undone:
-        params = tuple(sorted(lease.plan.params.items()))
-        todo = Todo(instance, _phase(case, instance), "action", f"Put back {instance}", lease.plan.action, params)
-        await effects.put_back(case, todo)
+    undone, verdict = await _look(case, action, lease.plan)
+    asked = case.state.steps[instance].progress in ASKED
+    if undone and not lease.has_held and not asked:
+        # Nobody undid it: it never came into force, and what was decided is still to be done.
+        await effects.persist(case, schedule.step_of(case.state, instance))
+    else:
+        await _note(case, instance, verdict, undone, since)
+        if undone and not asked:
+            await effects.put_back(case, schedule.step_of(case.state, instance))
     if lease.until <= now():
         await _expire(case, instance, lease)
 
 
-def _phase(case: Case, instance: str) -> Phase:
-    return case.state.steps[instance].phase
+ASKED = {Progress.PROPOSED, Progress.DENIED, Progress.EXPIRED}
+"""People were asked about it: until they say yes it is only looked at."""
+
+
+async def _look(case: Case, action: type[Action], plan: Plan) -> tuple[list[Change], Verdict]:
+    """Return the changes of a lease that somebody undid, and whether it is in force."""
+    undone: list[Change] = []
+    doubt: SoarError | None = None
+    for change in plan.changes:
+        try:
+            if not await _still(case, action, change):
+                undone.append(change)
+        except Gone:
+            # What no longer exists cannot be used; what came in its place is the probe's question.
+            continue
+        except SoarError as exc:
+            doubt = exc
+            break
+    verdict = await effects.verify(case, action, plan)
+    if doubt is not None and verdict.answer is Answer.ESTABLISHED:
+        verdict = effects.unknown(plan.summary, doubt)
+    return undone, verdict
 
 
 def action_of(case: Case, plan: Plan) -> type[Action]:
@@ -59,25 +78,29 @@ async def _still(case: Case, action: type[Action], change: Change) -> bool:
     return canonical(current) == canonical(change.after)
 
 
-async def _note(case: Case, instance: str, lease: LeaseState, verdict: Verdict, undone: Sequence[Change]) -> None:
+async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], since: datetime) -> None:
     """Journal a verdict that is news; keep the time of one that is not."""
     if undone and verdict.answer is Answer.ESTABLISHED:
         verdict = verdict.model_copy(update={"answer": Answer.NOT_ESTABLISHED})
-    before = lease.verdict
-    news = before is None or before.answer is not verdict.answer or bool(undone)
-    widened = any(item not in case.state.widenings.values() for item in verdict.widen)
-    if news or widened:
-        body = {"instance": instance, "verdict": verdict.model_dump(mode="json"), "undone": [str(c) for c in undone]}
+    before = case.state.leases[instance].verdict
+    if before is None or before.answer is not verdict.answer or before.widen != verdict.widen:
+        body = {
+            "instance": instance,
+            "verdict": verdict.model_dump(mode="json"),
+            "undone": [str(change) for change in undone],
+            "since": iso(since),
+        }
         await case.record(Event("lease_checked", body))
     await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)
 
 
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
     clean = lease.verdict is not None and lease.verdict.answer is Answer.ESTABLISHED
-    if case.parts.policy.lease.at_expiry == "release" and clean and not lease.plan.irreversible:
+    ends = case.parts.policy.lease.at_expiry == "release" and not lease.plan.irreversible
+    if ends and clean and not await case.is_stopped():
         matches = await definitions_match(case)
         if matches:
-            wish = {"verb": "release", "actor": "mcp-soar", "nonce": f"expiry-{instance}-{iso(lease.until)}"}
+            wish = {"verb": "release", "actor": OURSELVES, "nonce": f"expiry-{instance}-{iso(lease.until)}"}
             body = {
                 **wish,
                 "accepted": True,
@@ -178,7 +201,10 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
                 changes.append(change.model_copy(update={"after": change.before}))
             else:
                 changes.append(change)
-        plan = whole.model_copy(update={"changes": tuple(changes)})
+        # What stays contained comes right after the first: giving that back (a gateway's entry) may have freed it.
+        first, *rest = changes
+        rest.sort(key=lambda change: change.grip not in kept)
+        plan = whole.model_copy(update={"changes": (first, *rest)})
         facts = Facts(
             incident_class=state.incident_class,
             severity=state.severity,
@@ -229,16 +255,19 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     if plan is None:
         return
     action = action_of(case, plan)
-    writes = await _write_back(case, action, plan, key=lease.release_key)
+    writes, gone = await _write_back(case, action, plan, key=lease.release_key, ours=lease.released_by == OURSELVES)
     verdict: Verdict | None = None
-    if not lease.kept and not lease.plan.irreversible:
-        verdict = await _verify_released(case, action, taken(lease))
+    whole = taken(lease)
+    left = whole.model_copy(update={"changes": tuple(c for c in whole.changes if c.target.key not in gone)})
+    if left.changes and not lease.kept and not lease.plan.irreversible:
+        verdict = await _verify_released(case, action, left)
     body = {
         "instance": todo.name,
         "release": todo.instance,
         "epoch": lease.epoch,
         "writes": writes,
         "kept": list(lease.kept),
+        "gone": sorted(gone),
         "verdict": verdict.model_dump(mode="json") if verdict else None,
     }
 
@@ -261,19 +290,43 @@ async def _verify_released(case: Case, action: type[Action], plan: Plan) -> Verd
     return verdict
 
 
-async def _write_back(case: Case, action: type[Action], plan: Plan, *, key: str) -> list[dict[str, str]]:
-    """Write what is not yet as it was; everything is compared before the first write."""
+async def _write_back(
+    case: Case, action: type[Action], plan: Plan, *, key: str, ours: bool
+) -> tuple[list[dict[str, str]], set[str]]:
+    """Write what is not yet as it was; everything is compared before the first write.
+
+    Args:
+        case: the incident.
+        action: who reads and writes.
+        plan: the release.
+        key: of idempotency.
+        ours: no person asked for it, so the kill switch stops it.
+
+    Returns:
+        What was written, and the keys of the targets that no longer exist: they need nothing back.
+    """
+    gone: set[str] = set()
     for change in plan.changes:
-        value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        try:
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
         current = canonical(value)
         if current not in {canonical(change.before), canonical(change.after)}:
             raise Drifted(f"{change.target}: {change.field} is {current.decode()}; the release knows only {change}")
     writes: list[dict[str, str]] = []
     for change in plan.changes:
+        if ours:
+            await case.check_stop()
         await case.outlast(action.timeout)
-        # Read again: giving back one object (a gateway's entry) may have changed others (its tools).
-        value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        try:
+            # Read again: giving back one object (a gateway's entry) may have changed others (its tools), or ended them.
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
         if canonical(value) != canonical(change.after):
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
-    return writes
+    return writes, gone

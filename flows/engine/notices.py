@@ -7,7 +7,7 @@ from playbooks.errors import SoarError
 from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
-from playbooks.projection import Incident
+from playbooks.projection import Incident, Progress
 
 EVERY = tuple(Notice)
 
@@ -25,6 +25,7 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
         yield "opened", "opened", f"{what}. Opened." + (f" {state.triage}." if state.triage else "")
     if Notice.AWAITING_APPROVAL in wanted:
         yield from _asking(state, what)
+        yield from _lapsed(state, what)
     yield from _held(state, wanted, what)
     yield from _leases(state, wanted, what)
     if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
@@ -37,6 +38,13 @@ def _asking(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
         if notice not in state.noticed and step.plan:
             because = "; ".join(step.reasons)
             yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {because}."
+
+
+def _lapsed(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
+    for step in state.steps.values():
+        notice = f"lapsed:{step.instance}:{step.plan.digest[7:19] if step.plan else ''}"
+        if step.progress is Progress.EXPIRED and notice not in state.noticed and step.plan:
+            yield notice, notice, f"{what}. Nobody decided in time, so it is NOT done: {step.plan.summary}"
 
 
 def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -15,7 +14,6 @@ from playbooks.errors import Misconfigured, SoarError
 from playbooks.incident import Phase
 from playbooks.strict import now
 
-LOG = logging.getLogger("mcp_soar.engine")
 STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "action": effects.act,
     "capture": evidence.capture,
@@ -52,7 +50,8 @@ async def respond(
     case = case or await Case.take(parts, claim)
     keeper = asyncio.create_task(_keep(case))
     try:
-        if watching and not await stopped(case):
+        if watching:
+            # Looking goes on while the kill switch is on; putting back asks it, like every effect.
             await leases.watch(case)
             await _ask_again(case)
         await _loop(case, until, run)
@@ -107,12 +106,7 @@ async def _run(case: Case, todo: Todo, run: Runner) -> None:
 
 async def stopped(case: Case) -> bool:
     """Whether the kill switch is on for the incident; unreadable counts as on."""
-    try:
-        await case.check_stop()
-    except Stopped as exc:
-        LOG.warning("%s: %s", case.id, exc)
-        return True
-    return False
+    return await case.is_stopped()
 
 
 async def _ask_again(case: Case) -> None:

@@ -12,6 +12,12 @@ from playbooks.projection import Incident, Progress, StepState, instance_of
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
+READING = {"capture", "raw", "check"}
+"""What goes on while the kill switch is on."""
+
+OURSELVES = "mcp-soar"
+"""Who asks for what no person asked for."""
+
 ACTING = (Phase.FREEZE, Phase.CUT)
 """The phases that run before any flow."""
 
@@ -64,13 +70,12 @@ def ready(
         playbook: its class's; None if there is none, and then nothing is done to anything.
         until: the last phase that is wanted.
         now: the present moment.
-        stopped: the kill switch is on: captures go on, effects do not.
+        stopped: the kill switch is on: captures and what people release go on, effects do not.
         retries: waits between verifications that did not find a containment in force.
     """
     if state.frozen or state.closed_at:
         return
-    if not stopped:
-        yield from _releases(state, now, retries)
+    yield from _releases(state, now, retries, stopped=stopped)
     if playbook is None or state.triage:
         yield from _raw(state, until, now)
         return
@@ -78,9 +83,9 @@ def ready(
         todos = list(_phase(state, playbook, phase, now=now, retries=retries))
         if phase is Phase.CAPTURE:
             todos += _raw(state, until, now)
-        for todo in todos:
-            if not stopped or todo.kind in {"capture", "raw", "check"}:
-                yield todo
+        if stopped:
+            todos = [todo for todo in todos if todo.kind in READING]
+        yield from todos
         # The next phase starts when everything of this one was tried once: what waits for a person or for a retry
         # holds up eradication and recovery only.
         if any(_unattempted(state, todo) for todo in todos):
@@ -206,12 +211,13 @@ def _being_widened(state: Incident) -> bool:
     return any(step is None or step.progress in {Progress.INTENDED, Progress.WROTE} for step in steps)
 
 
-def _releases(state: Incident, now: datetime, retries: tuple[float, ...]) -> Iterator[Todo]:
+def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, stopped: bool) -> Iterator[Todo]:
     # The last one taken goes first: a whole entry comes back before its single tools are judged.
     for instance, lease in reversed(state.leases.items()):
-        if not lease.in_force:
+        wish = state.release_wanted(instance)
+        if not lease.in_force or (stopped and OURSELVES in {lease.released_by, wish.actor if wish else None}):
             continue
-        wanted = lease.releasing is not None or state.release_wanted(instance)
+        wanted = lease.releasing is not None or wish
         if wanted and _runnable(state.steps.get(release_of(instance)), "action", state, now=now, retries=retries):
             yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
             return
@@ -256,14 +262,24 @@ def next_due(
 
 
 def watched(state: Incident) -> list[str]:
-    """Return the leases that are in force and were established once: those that the watch asks about."""
+    """Return the leases in force that nobody is working on: those that the watch asks about."""
+    in_hand = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING, Progress.APPROVED}
     return [
         instance
         for instance, lease in state.leases.items()
-        if lease.in_force
-        and lease.releasing is None
-        and state.steps[instance].progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
+        if lease.in_force and lease.releasing is None and state.steps[instance].progress not in in_hand
     ]
+
+
+def step_of(state: Incident, instance: str) -> Todo:
+    """Return the step that took a lease, for doing it again."""
+    lease, step = state.leases[instance], state.steps[instance]
+    server = lease.plan.changes[0].target.server or ""
+    home = Resolved(kind=EntityKind.SERVER, id=server, server=server).key if server else ""
+    about = (item.key for item in state.entities.values() if instance == instance_of(instance.partition("@")[0], item))
+    params = tuple(sorted(lease.plan.params.items()))
+    title = f"Put back {instance}"
+    return Todo(instance, step.phase, "action", title, lease.plan.action, params, entity=next(about, home))
 
 
 def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
