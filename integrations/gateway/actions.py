@@ -11,7 +11,7 @@ from integrations.gateway import exposure
 from integrations.gateway.client import ENTRY_TIMEOUT, ContextForge, Held
 from integrations.hostile import printable
 from playbooks.action import Action, World
-from playbooks.errors import Drifted, Misconfigured, Refused, SoarError
+from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError
 from playbooks.inventory import GatewayEntry, PinKind, Principal
 from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.strict import Name, Slug
@@ -45,10 +45,11 @@ def _same(held: Held | None, target: Target, world: World) -> Held:
     """Return the object if it is the one that the plan means.
 
     Raises:
-        Drifted: it is gone, or its id now stands for another.
+        Gone: it is no longer there.
+        Drifted: its id now stands for another.
     """
     if held is None:
-        raise Drifted(f"{target} is no longer at {target.system} under the id {target.id}")
+        raise Gone(f"{target} is no longer at {target.system} under the id {target.id}")
     if held.name != target.name or held.entry != entry_of(target.server or "", world).id:
         raise Drifted(f"the id {target.id} at {target.system} now stands for {held.kind} {held.name} of {held.entry}")
     return held
@@ -84,7 +85,7 @@ class _OneObject(Action):
     async def _find(self, forge: ContextForge, entry: GatewayEntry, world: World) -> Held:
         pin = world.inventory.pins.find(self.server, self.kind, self.object_name)
         if pin and pin.gateway_id and self.kind is PinKind.TOOL:
-            held = await forge.tool(pin.gateway_id)
+            held = await forge.tool(pin.gateway_id, entry.id)
             if held is not None:
                 if held.name != self.object_name or held.entry != entry.id:
                     raise Refused(
@@ -103,11 +104,11 @@ class _OneObject(Action):
     @classmethod
     async def read(cls, change: Change, world: World) -> JsonValue:
         target, forge = change.target, forge_of(change.target, world)
+        entry = entry_of(target.server or "", world)
         if cls.kind is PinKind.TOOL:
-            held = await forge.tool(target.id)
+            held = await forge.tool(target.id, entry.id)
         else:
             # Prompts and resources have no address that reads without using them.
-            entry = entry_of(target.server or "", world)
             held = next((held for held in await forge.held(cls.kind, entry.id) if held.id == target.id), None)
         return _same(held, target, world).enabled
 
@@ -249,7 +250,7 @@ class DisableServer(Action):
         if target.kind == "entry":
             fields = await forge.entry(target.id)
             if fields is None:
-                raise Drifted(f"gateway {forge.name} no longer has the entry {target.id}")
+                raise Gone(f"gateway {forge.name} no longer has the entry {target.id}")
             return bool(fields["enabled"])
         # Writing the entry has done most of them: one list finds that out, where a hundred single questions would take
         # seconds. Only what a list shows as done is taken from it; whatever is to be written is read anew.

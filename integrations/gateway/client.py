@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -26,6 +27,13 @@ ENTRY_TIMEOUT: Final = 18.0
 """Seconds for enabling an entry: the gateway asks the server itself meanwhile."""
 
 _RECENT: Final = 0.5
+_MOST_SINGLE: Final = 2
+_AT_ONCE: Final = 8
+"""Requests under way. The gateway is one process: more at once make each slower, and then time out together."""
+
+_CHANGES_AT_ONCE: Final = 2
+"""Changes under way. They meet in one table: eight at once take three times as long as one after the other."""
+
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
 _AS_CLIENTS_SEE: Final = {
@@ -121,12 +129,21 @@ class ContextForge:
         self._password = password
         self._token: str | None = None
         self._signing_in = asyncio.Lock()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._changes = asyncio.Semaphore(_CHANGES_AT_ONCE)
+        self._changing = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._single: dict[str, int] = {}
+        self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
         self._http = httpx.AsyncClient(
             base_url=gateway.url.rstrip("/"),
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60.0),
+            limits=httpx.Limits(
+                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=60.0
+            ),
             trust_env=False,
         )
 
@@ -156,15 +173,53 @@ class ContextForge:
         kinds = await asyncio.gather(*(self.held(kind, entry) for kind in _PATHS))
         return tuple(held for kind in kinds for held in kind)
 
-    async def tool(self, id_: str) -> Held | None:
-        """Return one tool, or None if the gateway has none of that id."""
-        found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
+    async def tool(self, id_: str, entry: str) -> Held | None:
+        """Return one tool, or None if the gateway has none of that id.
+
+        Args:
+            id_: its id.
+            entry: the entry that it should belong to. When many ask for tools of one entry at once, one list answers
+                them all: it costs the gateway less than two single questions.
+        """
+        if self._single.get(entry, 0) >= _MOST_SINGLE:
+            tools = self._lists.setdefault(entry, Shared(lambda: self.held(PinKind.TOOL, entry)))
+            listed = next((held for held in await tools() if held.id == id_), None)
+            if listed is not None:
+                return listed
+        self._single[entry] = self._single.get(entry, 0) + 1
+        try:
+            found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
+        finally:
+            self._single[entry] -= 1
         return Held(PinKind.TOOL, found) if found else None
 
     async def entry(self, id_: str) -> Fields | None:
         """Return the gateway's entry of a server, or None if there is none of that id."""
         found: Fields | None = await self.request("GET", f"/v1/gateways/{id_}", missing_ok=True)
         return found
+
+    async def quiet(self, within: float = 3.0) -> None:
+        """Wait until none of our changes is under way: in a burst every cut is made before the first one is verified.
+
+        Args:
+            within: seconds to wait at most.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._quiet.wait()
+
+    @asynccontextmanager
+    async def _changing_something(self) -> AsyncIterator[None]:
+        self._recent.clear()
+        self._changing += 1
+        self._quiet.clear()
+        try:
+            async with self._changes:
+                yield
+        finally:
+            self._changing -= 1
+            if not self._changing:
+                self._quiet.set()
 
     async def recent(self, entry: str) -> tuple[Held, ...]:
         """Return the catalog, at most half a second old: good for finding what is already done, not for more."""
@@ -178,8 +233,9 @@ class ContextForge:
 
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
-        self._recent.clear()
-        await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params={"activate": str(enabled).lower()})
+        async with self._changing_something():
+            params = {"activate": str(enabled).lower()}
+            await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
 
     async def set_entry_enabled(self, id_: str, *, enabled: bool) -> None:
         """Let clients use a server, or keep them from it, and with it everything that the gateway holds from it.
@@ -188,7 +244,13 @@ class ContextForge:
         """
         self._recent.clear()
         params = {"activate": str(enabled).lower()}
-        await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
+        path = f"/v1/gateways/{id_}/state"
+        if enabled:
+            # It waits for the server itself, which may be slow on purpose: no cut queues behind that.
+            await self.request("POST", path, params=params, within=ENTRY_TIMEOUT)
+            return
+        async with self._changing_something():
+            await self.request("POST", path, params=params, within=ENTRY_TIMEOUT)
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""
@@ -310,7 +372,8 @@ class ContextForge:
         within = within or self.patience
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            async with asyncio.timeout(within):
+            # The clock starts when it is its turn: a burst of our own is not the gateway's silence.
+            async with self._turns, asyncio.timeout(within):
                 return await self._http.request(
                     method, path, params=params, json=json, headers=headers, timeout=httpx.Timeout(within, connect=2.0)
                 )

@@ -43,7 +43,11 @@ class DefinitionDiffers(Check):
     """
 
     name: ClassVar[str] = "mcp.definition_differs"
-    permissions: ClassVar[tuple[str, ...]] = ("GET /v1/tools/{id}", "MCP initialize, tools/list at the server")
+    permissions: ClassVar[tuple[str, ...]] = (
+        "GET /v1/tools/{id}",
+        "GET /v1/tools",
+        "MCP initialize, tools/list at the server",
+    )
 
     server: Slug
     tool: Name
@@ -56,7 +60,7 @@ class DefinitionDiffers(Check):
         entry = world.inventory.servers[self.server].gateway
         findings: list[Finding] = []
         if entry is not None and pin.gateway_id is not None:
-            findings.append(await _at_gateway(pin, world.reach(ContextForge, entry.name)))
+            findings.append(await _at_gateway(pin, world.reach(ContextForge, entry.name), entry.id))
             if findings[0].answer is Answer.ESTABLISHED:
                 return Verdict(answer=Answer.ESTABLISHED, findings=tuple(findings))
         if world.inventory.servers[self.server].url is not None:
@@ -71,9 +75,9 @@ class DefinitionDiffers(Check):
         return Verdict(answer=answer, findings=tuple(findings))
 
 
-async def _at_gateway(pin: Pin, forge: ContextForge) -> Finding:
+async def _at_gateway(pin: Pin, forge: ContextForge, entry: str) -> Finding:
     try:
-        held = await forge.tool(pin.gateway_id or "")
+        held = await forge.tool(pin.gateway_id or "", entry)
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:

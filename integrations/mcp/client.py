@@ -14,6 +14,7 @@ from playbooks.errors import Misconfigured, Refused, Transient
 TIMEOUT: Final = 4.0
 """Seconds for one answer."""
 
+_AT_ONCE: Final = 8
 _MOST_PAGES: Final = 50
 _LARGEST: Final = 16 * 1024 * 1024
 
@@ -79,11 +80,14 @@ class McpEndpoint:
         self.patience = TIMEOUT
         """Seconds for one answer."""
         self._ids = count(1)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         headers = {"Accept": "application/json, text/event-stream"}
         self._http = httpx.AsyncClient(
             headers={**headers, "Authorization": f"Bearer {token}"} if token else headers,
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=60.0),
+            limits=httpx.Limits(
+                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=60.0
+            ),
             trust_env=False,
         )
 
@@ -100,7 +104,12 @@ class McpEndpoint:
         number = next(self._ids)
         body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
         try:
-            async with asyncio.timeout(self.patience), self._http.stream("POST", self.url, json=body) as response:
+            # The clock starts when it is its turn: a burst of our own questions is not the other side's silence.
+            async with (
+                self._turns,
+                asyncio.timeout(self.patience),
+                self._http.stream("POST", self.url, json=body) as response,
+            ):
                 raw = b""
                 async for chunk in response.aiter_bytes():
                     raw += chunk

@@ -22,17 +22,17 @@ async def test_no_answer_and_500_are_transient_and_a_stranger_is_refused(lab: La
     forge.patience = 0.5
     with pytest.raises(Refused, match="404"):
         await forge.request("GET", "/v1/tools/nobody")
-    assert await forge.tool("nobody") is None
+    assert await forge.tool("nobody", "nowhere") is None
     for mode in (Mode.BROKEN, Mode.HANG):
         lab.proxy.mode = mode
         with pytest.raises(Transient):
-            await forge.tool("nobody")
+            await forge.tool("nobody", "nowhere")
 
 
 async def test_a_rate_limit_is_waited_for_as_long_as_it_says(lab: Lab) -> None:
     lab.proxy.mode = Mode.BUSY
     with pytest.raises(Transient) as caught:
-        await lab.world.reach(ContextForge, "main").tool("nobody")
+        await lab.world.reach(ContextForge, "main").tool("nobody", "nowhere")
     assert caught.value.retry_after == 7
 
 
