@@ -142,6 +142,7 @@ def respond(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work.naming import entities
 
         raise typer.Exit(
             acts.respond(
@@ -150,12 +151,9 @@ def respond(
                 acts.person(who, key, wait=wait, no_wait=no_wait),
                 incident=given,
                 incident_class=incident_class,
-                servers=server or [],
-                tools=tool or [],
-                prompts=prompt or [],
-                resources=resource or [],
-                tokens=token or [],
-                principals=principal or [],
+                entities=entities(
+                    servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
+                ),
                 title=title,
                 severity=severity,
                 reason=reason,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import exits, incidents, people
+from flows.cli import alerts, estate, exits, incidents, people
 from flows.cli.exits import Exit
 from flows.cli.options import Config, folder
 from flows.cli.output import speaking
@@ -95,7 +95,7 @@ def demo(
         raise typer.Exit(work.run(keep=keep, release=release))
 
 
-for group in (incidents, people):
+for group in (incidents, alerts, estate, people):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

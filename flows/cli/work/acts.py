@@ -5,7 +5,7 @@ Nothing is decided here. This process can only put a request into the inbox; whe
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -246,35 +246,12 @@ def respond(  # noqa: PLR0913  # what a person says of an incident
     *,
     incident: str | None,
     incident_class: str | None,
-    servers: list[str],
-    tools: list[str],
-    prompts: list[str],
-    resources: list[str],
-    tokens: list[str],
-    principals: list[str],
+    entities: Sequence[tuple[str, str, str | None]],
     title: str | None,
     severity: str,
     reason: str,
 ) -> Exit:
     """Start a response by hand, or have one tried again."""
-    named = {
-        "server": servers,
-        "tool": tools,
-        "prompt": prompts,
-        "resource": resources,
-        "token": tokens,
-        "principal": principals,
-    }
-    entities: list[Json] = []
-    for kind, names in named.items():
-        for name in names:
-            home, slash, thing = name.partition("/")
-            if kind in {"tool", "prompt"} and slash:
-                entities.append({"kind": kind, "name": thing, "server": home})
-            elif kind in {"tool", "prompt", "resource"} and len(servers) == 1:
-                entities.append({"kind": kind, "name": name, "server": servers[0]})
-            else:
-                entities.append({"kind": kind, "name": name})
     if (incident is None) == (incident_class is None):
         raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
     if incident is not None and entities:
@@ -283,7 +260,10 @@ def respond(  # noqa: PLR0913  # what a person says of an incident
         raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
     params: dict[str, Json] = {}
     if incident_class is not None:
-        params = {"class": incident_class, "severity": severity, "entities": entities}
+        named: list[Json] = [
+            {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in entities
+        ]
+        params = {"class": incident_class, "severity": severity, "entities": named}
         params["title"] = title or f"started by {who.name}"
 
     async def work() -> schema.Act:
@@ -294,8 +274,6 @@ def respond(  # noqa: PLR0913  # what a person says of an incident
             )
 
     return finish(out, config, asyncio.run(work()))
-
-
 
 
 def _contained(state: Incident) -> Seen:

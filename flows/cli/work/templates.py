@@ -204,7 +204,7 @@ What comes next (each with --config and this folder, unless it is ./mcp-soar):
 5. Run it:
      mcp-soar up
 6. Send a first alert (the format: integrations/siem/schemas/generic.schema.json), and see what would be done:
-     mcp-soar plan --alert alert.json --as generic
+     mcp-soar plan alert.json --as generic
      mcp-soar alert send alert.json --as generic
      mcp-soar incidents
 

@@ -1,0 +1,93 @@
+"""`alert send` and `plan`: these declare the commands."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import Config, Json, configuration
+from flows.cli.output import speaking
+
+app = typer.Typer()
+alert = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Send alerts.")
+app.add_typer(alert, name="alert")
+
+
+@alert.callback()
+def _alert() -> None:
+    """Send alerts."""
+
+
+@alert.command()
+def send(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The message, in the source's format.")],
+    source: Annotated[str, typer.Option("--as", metavar="SOURCE", help="The source, as sources.yaml names it.")],
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="The receiver; by default the one of mcp-soar.yaml.")
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The message's id; the same one again counts once.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Send an alert to the receiver, signed with the source's secret.
+
+    \b
+    Example:
+      mcp-soar alert send alert.json --as generic
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import alerts as work
+
+        settings = configuration(config, out)
+        raise typer.Exit(work.send(out, settings, file, name=source, url=url, message_id=message_id))
+
+
+@app.command()
+def plan(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="An alert, in its source's format.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--as", metavar="SOURCE", help="The source that sends it.")] = None,
+    incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Instead of an alert.")] = None,
+    server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,
+    tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tool, as NAME or SERVER/NAME.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt, likewise.")] = None,
+    resource: Annotated[list[str] | None, typer.Option(metavar="URI", help="A resource of the one --server.")] = None,
+    token: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A token of a principal.")] = None,
+    principal: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user or an agent.")] = None,
+    severity: Annotated[
+        str, typer.Option(metavar="LEVEL", help="informational, low, medium, high or critical.")
+    ] = "high",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what would be done, as a diff, with the gate's decision. Changes nothing.
+
+    It asks the systems themselves: what stands there before, what our own checks say. What is contained already counts.
+
+    \b
+    Examples:
+      mcp-soar plan alert.json --as generic
+      mcp-soar plan --class tool_poisoning --server weather --tool forecast
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import foresight
+        from flows.cli.work.naming import entities
+
+        named = entities(
+            servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
+        )
+        raise typer.Exit(
+            foresight.foresee(
+                out,
+                configuration(config, out),
+                alert=file,
+                source=source,
+                incident_class=incident_class,
+                severity=severity,
+                entities=named,
+            )
+        )

@@ -1,0 +1,179 @@
+"""`playbooks`, `inventory`, `pins`, `doctor`: these declare the commands."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import Config, Json, Yes, configuration, folder
+from flows.cli.output import Usage, speaking
+
+app = typer.Typer()
+playbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own.")
+inventory = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at the inventory, and check it.")
+pins = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Approve definitions; see what differs.")
+app.add_typer(playbooks, name="playbooks")
+app.add_typer(inventory, name="inventory")
+app.add_typer(pins, name="pins")
+
+Server = Annotated[str, typer.Argument(metavar="SERVER", help="As the inventory names it.")]
+
+
+@playbooks.command("list")
+def list_(config: Config = None, as_json: Json = False) -> None:
+    """List the playbooks by class, and where each comes from.
+
+    \b
+    Example:
+      mcp-soar playbooks list
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import catalog
+
+        raise typer.Exit(catalog.listing(out, configuration(config, out)))
+
+
+@playbooks.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A playbook's id or its class.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a playbook does, step by step, and why.
+
+    \b
+    Example:
+      mcp-soar playbooks show tool_poisoning
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import catalog
+
+        raise typer.Exit(catalog.show(out, configuration(config, out), name))
+
+
+@playbooks.command()
+def lint(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="By default the shipped ones and this folder's.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Check playbooks: form, the steps that they name and their parameters, and a drill for every cut.
+
+    Each fault comes with file, line and what to write. Exit code 1 if there is one.
+
+    \b
+    Example:
+      mcp-soar playbooks lint my_playbook.yaml
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import catalog
+
+        raise typer.Exit(catalog.lint(out, files or catalog.files(None if files else folder(config, out))))
+
+
+@inventory.command()
+def check(config: Config = None, as_json: Json = False) -> None:
+    """Check the inventory: form, references, secrets, and what is missing to contain and verify.
+
+    \b
+    Example:
+      mcp-soar inventory check
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import stock
+
+        raise typer.Exit(stock.check(out, configuration(config, out)))
+
+
+@inventory.command("show")
+def show_inventory(config: Config = None, as_json: Json = False) -> None:
+    """Show servers, gateways and principals, with what is pinned of each.
+
+    \b
+    Example:
+      mcp-soar inventory show
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import stock
+
+        raise typer.Exit(stock.show(out, configuration(config, out)))
+
+
+@pins.command()
+def diff(
+    server: Annotated[str | None, typer.Argument(metavar="[SERVER]", help="By default every server.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show how what servers and gateways offer now differs from what was approved. Exit code 1 if it does.
+
+    \b
+    Example:
+      mcp-soar pins diff weather
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import approved
+
+        raise typer.Exit(approved.diff(out, configuration(config, out), server))
+
+
+@pins.command()
+def approve(
+    server: Server,
+    reviewed: Annotated[str, typer.Option("--reviewed", metavar="TEXT", help="What was looked at, and how.")],
+    who: Annotated[str, typer.Option("--as", envvar="MCP_SOAR_PERSON", metavar="NAME", help="Who reviewed it.")],
+    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="In which role: security, owner, ...")],
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this definition; repeat it.")
+    ] = None,
+    risk: Annotated[str, typer.Option("--risk", metavar="LEVEL", help="low, medium or high.")] = "medium",
+    yes: Yes = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Approve what a server offers now, after showing how it differs from what was approved before.
+
+    It is read from the server itself and through its gateway, and what was shown is what is written to pins.yaml.
+    Definitions that did not change keep their pins and gain your sign-off.
+
+    \b
+    Example:
+      mcp-soar pins approve weather --reviewed "read every description" --as kim --role security
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import approved
+
+        if risk not in {"low", "medium", "high"}:
+            raise Usage(f"{risk} is no risk; write low, medium or high")
+        raise typer.Exit(
+            approved.approve(
+                out,
+                configuration(config, out),
+                server,
+                only=tool or [],
+                reviewed=reviewed,
+                who=who,
+                role=role,
+                risk=risk,
+                yes=yes,
+            )
+        )
+
+
+@app.command()
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Check everything that a response needs: each line ok, warn or fail, and what to do about it.
+
+    Changes nothing. Exit code 1 if anything fails; warnings alone are 0.
+
+    \b
+    Example:
+      mcp-soar doctor
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import examination
+
+        raise typer.Exit(examination.doctor(out, folder(config, out)))

@@ -1,0 +1,230 @@
+"""`playbooks`: what there is, what it does, and whether it is right."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+import playbooks
+from flows.cli.exits import Exit
+from flows.cli.output import NotFound, Out, span
+from flows.settings import Configuration
+from integrations.registry import step_named
+from playbooks.action import Action, Capture, Check
+from playbooks.errors import Misconfigured
+from playbooks.incident import Phase
+from playbooks.playbook import Bound, Playbook, Step, parse, shipped
+
+_KINDS = {"action": Action, "capture": Capture, "check": Check}
+_FAULT = re.compile(r"^\s*(?P<file>.+?):(?P<line>\d+): (?P<field>[^:\s]+): (?P<message>.*)$", re.DOTALL)
+
+
+class Fault(NamedTuple):
+    """Something wrong in a playbook.
+
+    Args:
+        line: where, 1-based; 0 if it is the whole file.
+        field: dotted path or step.
+        message: what to write.
+    """
+
+    line: int
+    field: str
+    message: str
+
+
+def listing(out: Out, config: Configuration) -> Exit:
+    """Show the playbooks in use."""
+    ours = {book.class_: book.digest for book in shipped().values()}
+    rows = [
+        {
+            "id": book.id,
+            "class": book.class_.value,
+            "title": book.title,
+            "origin": "shipped" if ours.get(book.class_) == book.digest else "this configuration",
+            "digest": book.digest,
+            "steps": sum(1 for _ in book.steps()),
+        }
+        for book in config.playbooks.values()
+    ]
+    out.document({"playbooks": rows})
+    out.table(
+        ("class", "from", "steps!", "title"),
+        [(row["class"], row["origin"], row["steps"], row["title"]) for row in rows],
+    )
+    return Exit.OK
+
+
+def show(out: Out, config: Configuration, name: str) -> Exit:
+    """Show one playbook."""
+    found = [book for book in config.playbooks.values() if name in (book.id, book.class_.value)]
+    if not found:
+        known = ", ".join(sorted(config.playbooks)) or "none"
+        raise NotFound(f"there is no playbook {name}; there are {known}")
+    book = found[0]
+    out.document(book.model_dump(mode="json", by_alias=True))
+    out.say(f"{book.id}: {book.title}", "head")
+    out.say(book.summary)
+    out.fields(
+        [
+            ("first effect", f"within {span(book.goals.first_effect)}"),
+            ("verified", f"within {span(book.goals.verified)}"),
+            ("contain first", book.contain_first),
+            ("tells people", ", ".join(book.notify)),
+            ("digest", book.digest),
+        ]
+    )
+    _steps(out, "confirm", book.confirm)
+    for phase in Phase:
+        _steps(out, phase.value, book.phases[phase])
+    return Exit.OK
+
+
+def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
+    if not steps:
+        return
+    out.heading(title)
+    for step in steps:
+        what = step.task or f"{step.kind} {step.names} for each {step.for_each}"
+        only = " (only while a cut leaks)" if step.when == "leaking" else ""
+        out.say(f"- {step.id}: {what}{only}")
+        out.say(f"    {step.why}", "dim")
+
+
+def files(folder: Path | None) -> list[Path]:
+    """Return the playbooks that are there: the shipped ones, and a configuration's own."""
+    places = [Path(playbooks.__file__).parent / "catalog", *([folder / "playbooks"] if folder else [])]
+    return [
+        file for place in places for file in sorted(place.glob("*.yaml")) if not file.name.endswith(".drill.yaml")
+    ]
+
+
+def lint(out: Out, paths: list[Path]) -> Exit:
+    """Check playbooks and show each fault with its place."""
+    rows = []
+    for path in paths:
+        if not path.is_file():
+            raise NotFound(f"there is no file {path}")
+        faults = sorted(set(faults_of(path)))
+        rows.append({"file": str(path), "ok": not faults, "faults": [fault._asdict() for fault in faults]})
+        for fault in faults:
+            where = f"{path}:{fault.line}" if fault.line else str(path)
+            out.say(f"{where}: {fault.field}: {fault.message}", "bad")
+        if not faults:
+            out.say(f"{path}: ok", "good")
+    out.document({"files": rows})
+    if not rows:
+        out.say("there is no playbook to check")
+    return Exit.OK if all(row["ok"] for row in rows) else Exit.NO
+
+
+def faults_of(path: Path) -> Iterator[Fault]:
+    """Yield everything that is wrong with a playbook."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        yield Fault(0, "file", f"cannot be read as UTF-8 text: {exc}")
+        return
+    try:
+        book = parse(text, file=str(path))
+    except Misconfigured as exc:
+        yield from _read(exc)
+        return
+    if path.stem != book.id:
+        yield Fault(_line(text, ("id",)), "id", f"is {book.id}, and the file is called {path.name}: make them the same")
+    places = [(("confirm",), book.confirm), *((("phases", phase.value), book.phases[phase]) for phase in Phase)]
+    for place, steps in places:
+        for number, step in enumerate(steps):
+            yield from _step(text, (*place, number), step)
+    yield from _drills(path, text, book)
+
+
+def _read(exc: Misconfigured) -> Iterator[Fault]:
+    first, *more = str(exc).split("\n  ")
+    for part in (first, *more):
+        found = _FAULT.match(part)
+        if found:
+            yield Fault(int(found["line"]), found["field"], found["message"])
+        else:
+            yield Fault(exc.line or 0, exc.field or "document", part.removeprefix(f"{exc.file}:{exc.line}: "))
+
+
+def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault]:
+    if step.names is None:
+        return
+    line, field = _line(text, (*place, step.kind)), f"{step.id}.{step.kind}"
+    try:
+        found = step_named(step.names)
+    except Misconfigured as exc:
+        yield Fault(line, field, str(exc))
+        return
+    if not issubclass(found, _KINDS[step.kind]):
+        kind = next(name for name, base in _KINDS.items() if issubclass(found, base))
+        yield Fault(line, field, f"{step.names} is a {kind}: write `{kind}: {step.names}`")
+        return
+    known = found.model_fields
+    for name in step.with_:
+        if name not in known:
+            where = _line(text, (*place, "with", name))
+            yield Fault(where, f"{step.id}.with.{name}", f"{step.names} takes {', '.join(known) or 'no parameters'}")
+    for name, info in known.items():
+        if info.is_required() and name not in step.with_:
+            yield Fault(line, f"{step.id}.with", f"{step.names} needs {name}; write `{name}: {{from: entity.id}}` or a value")
+    literals = {name: value for name, value in step.with_.items() if not isinstance(value, Bound) and name in known}
+    filled = {name: "x" for name in known if name in step.with_} | literals
+    try:
+        found.model_validate(filled)
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False):
+            name = str(error["loc"][0]) if error["loc"] else ""
+            if name in literals:
+                yield Fault(_line(text, (*place, "with", name)), f"{step.id}.with.{name}", str(error["msg"]))
+
+
+def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
+    """A cut that was never drilled is a hope."""
+    cuts = [(number, step) for number, step in enumerate(book.phases[Phase.CUT]) if step.action]
+    drill = path.with_suffix(".drill.yaml")
+    named: set[str] = set()
+    if drill.is_file():
+        try:
+            named = set(_scalars(yaml.safe_load(drill.read_text(encoding="utf-8"))))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+            yield Fault(0, "drill", f"{drill.name} is not YAML: {exc}")
+    for number, step in cuts:
+        if step.id not in named:
+            line = _line(text, ("phases", "cut", number, "id"))
+            yield Fault(line, step.id, f"this cut has no drill: write {drill.name} beside it, and name {step.id} there")
+
+
+def _scalars(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _scalars(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _scalars(item)
+    else:
+        yield str(value)
+
+
+def _line(text: str, place: tuple[str | int, ...]) -> int:
+    """Return the line on which a value's key stands; that of the nearest thing around it if it has none."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == part), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

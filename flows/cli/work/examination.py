@@ -1,0 +1,358 @@
+"""`doctor`: is everything there that a response needs, and what to do about what is not."""
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.assembly import responder_keys
+from flows.cli.exits import Exit
+from flows.cli.output import Out, moment, span
+from flows.cli.work import approved, catalog, records, stock
+from flows.settings import Configuration, read
+from integrations.connections import Connections, secret
+from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge
+from integrations.siem.source import read_keys
+from integrations.signing import SigningKey
+from playbooks.errors import Misconfigured, SoarError, Transient
+from playbooks.inventory import PinKind, Secret
+from playbooks.plan import Answer, Radius
+from playbooks.strict import now
+
+_WITHIN = 20.0
+_CLOCKS = 2.0
+_WAITED = 60.0
+_APPROVERS = 2
+
+
+class Line(NamedTuple):
+    """One thing that was looked at.
+
+    Args:
+        check: what.
+        level: ok, warn or fail.
+        message: what was found.
+        remedy: what to do about it; empty if nothing has to be done.
+    """
+
+    check: str
+    level: str
+    message: str
+    remedy: str = ""
+
+
+def doctor(out: Out, folder: Path) -> Exit:
+    """Look at everything and show it."""
+    with out.waiting("looking at the configuration") as progress:
+        lines = list(_look(folder, progress))
+    good = not any(line.level == "fail" for line in lines)
+    out.document({"ok": good, "checks": [line._asdict() for line in lines]})
+    rows = [
+        (line.level if line.level == "ok" else line.level.upper(), line.check, _with(line.message, line.remedy))
+        for line in lines
+    ]
+    out.table(("", "check", "found"), rows)
+    bad, odd = (sum(line.level == level for line in lines) for level in ("fail", "warn"))
+    out.say(f"{bad} fail, {odd} warn, {len(lines) - bad - odd} ok", "good" if good else "bad")
+    return Exit.OK if good else Exit.NO
+
+
+def _with(message: str, remedy: str) -> str:
+    return f"{message}\n→ {remedy}" if remedy else message
+
+
+def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
+    try:
+        config = read(folder)
+    except Misconfigured as exc:
+        yield Line("configuration", "fail", str(exc), "mend that line; nothing else was looked at")
+        return
+    yield Line("configuration", "ok", f"{folder} is valid")
+    yield from _keys(config)
+    yield from _secrets(config)
+    yield from _people(config)
+    yield from _playbooks(config)
+    yield from _disk(config)
+    progress("asking journal, gateways and servers")
+    yield from asyncio.run(_ask(config))
+    yield from _running(config)
+
+
+def _keys(config: Configuration) -> Iterator[Line]:
+    path = config.path(config.settings.key)
+    try:
+        key, known = SigningKey.load(path), responder_keys(config)
+    except SoarError as exc:
+        yield Line("signing key", "fail", str(exc), "`mcp-soar init` in another folder shows how it should look")
+        return
+    if key.id in known:
+        yield Line("signing key", "ok", f"{path} signs as {key.id[:19]}, one of {len(known)} responders")
+    else:
+        message = f"the public half of {path} is not among `responders`"
+        yield Line("signing key", "fail", message, f"add it in {config.folder / 'mcp-soar.yaml'}: responders")
+
+
+def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
+    for name, gateway in config.inventory.gateways.items():
+        yield f"gateways.{name}.password", gateway.password
+        yield f"gateways.{name}.canary.token", gateway.canary.token
+    for name, source in config.sources.sources.items():
+        for place in source.secrets:
+            yield f"sources.{name}", place
+    if config.settings.journal.password:
+        yield "journal.password", config.settings.journal.password
+    if config.settings.prefect.auth:
+        yield "prefect.auth", config.settings.prefect.auth
+
+
+def _secrets(config: Configuration) -> Iterator[Line]:
+    count = 0
+    for what, place in _places(config):
+        try:
+            secret(place, what=what)
+        except Misconfigured as exc:
+            yield Line("secrets", "fail", str(exc), "put the secret there, or mend the place")
+            continue
+        count += 1
+        if place.file is not None:
+            mode = stat.S_IMODE(Path(place.file).expanduser().stat().st_mode)
+            if mode & 0o077:
+                yield Line("secrets", "warn", f"{place.file} has mode {mode:04o}: others read it", f"chmod 600 {place.file}")
+    for name, source in config.sources.sources.items():
+        try:
+            read_keys(name, source)
+        except Misconfigured as exc:
+            yield Line("sources", "fail", str(exc), "write a new one: `whsec_` and the base64 of 32 random bytes")
+        if not source.authenticated:
+            message = f"anybody can send as {name}: its alerts never contain anything"
+            yield Line("sources", "warn", message, "give it hmac or bearer authentication")
+    yield Line("secrets", "ok", f"{count} found")
+
+
+def _people(config: Configuration) -> Iterator[Line]:
+    try:
+        people = config.people().people
+    except Misconfigured as exc:
+        yield Line("people", "fail", str(exc), "mend that line")
+        return
+    approvers = [name for name, person in people.items() if "approver" in person.roles]
+    entitled = [name for name, one in people.items() if set(one.roles) & set(config.policy.approval.roles)]
+    responders = [name for name, person in people.items() if "responder" in person.roles]
+    enroll = "mcp-soar enroll NAME --role"
+    if not responders:
+        yield Line("people", "fail", "nobody is a responder: nobody can start a response", f"{enroll} responder")
+    if len(approvers) < _APPROVERS:
+        message = f"{len(approvers)} approvers: whoever asks cannot approve, and ending a stop takes two"
+        yield Line("people", "fail", message, f"{enroll} approver, for two people")
+    most = max(config.policy.approval.needed(radius) for radius in Radius)
+    if len(set(entitled)) < most:
+        message = f"the policy wants {most} approvals for some plans, {len(set(entitled))} people can give one"
+        yield Line("people", "fail", message, "enroll more people, or lower approval.quorum in policy.yaml")
+    if responders and len(approvers) >= _APPROVERS:
+        yield Line("people", "ok", f"{len(people)} enrolled, {len(approvers)} approvers, {len(responders)} responders")
+
+
+def _playbooks(config: Configuration) -> Iterator[Line]:
+    bad = 0
+    for file in catalog.files(config.folder):
+        for fault in catalog.faults_of(file):
+            drill = "has no drill" in fault.message
+            bad += 1
+            where = f"{file}:{fault.line}: {fault.field}: {fault.message}"
+            yield Line("playbooks", "warn" if drill else "fail", where, "mcp-soar playbooks lint")
+    if not bad:
+        yield Line("playbooks", "ok", f"{len(config.playbooks)} in use, all right")
+
+
+def _disk(config: Configuration) -> Iterator[Line]:
+    vault = config.settings.vault
+    for what, path in (("vault", config.path(vault.path)), ("bundles", config.path(vault.bundles))):
+        place = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
+        if not os.access(place, os.W_OK | os.X_OK):
+            yield Line(what, "fail", f"{place} cannot be written", f"chown or chmod {place} for the responder's user")
+            continue
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Line(what, "warn", f"others can look into {path}", f"chmod 700 {path}")
+        free = shutil.disk_usage(place).free
+        if free < 2 * vault.reserve:
+            message = f"{free >> 20} MiB are free, {vault.reserve >> 20} are kept for the journal"
+            yield Line(what, "fail" if free < vault.reserve else "warn", message, "make room, or evidence is not kept")
+        else:
+            yield Line(what, "ok", f"{path}, {free >> 30} GiB free")
+
+
+async def _ask(config: Configuration) -> list[Line]:
+    world = Connections(config.inventory)
+    try:
+        groups = await asyncio.gather(
+            _within("journal", _journal(config)),
+            *(_within(f"gateway {name}", _gateway(world, name)) for name in config.inventory.gateways),
+            *(_within(f"server {name}", _server(world, name)) for name in config.inventory.servers),
+        )
+    finally:
+        await world.aclose()
+    found = [line for lines in groups for line in lines]
+    found += [Line("inventory", one.level, f"{one.subject}: {one.message}") for one in stock.findings(config)]
+    return found
+
+
+async def _within(check: str, lines: AsyncIterator[Line]) -> list[Line]:
+    found: list[Line] = []
+    try:
+        async with asyncio.timeout(_WITHIN):
+            async for line in lines:
+                found.append(line)  # noqa: PERF401  # what came before an error is kept
+    except TimeoutError:
+        found.append(Line(check, "fail", f"no answer within {_WITHIN:g} s", "see whether it runs and can be reached"))
+    except Misconfigured as exc:
+        found.append(Line(check, "fail", str(exc), "mend what it names"))
+    except SoarError as exc:
+        found.append(Line(check, "fail", str(exc), "see whether it runs, and whether our account may ask it"))
+    return found
+
+
+async def _journal(config: Configuration) -> AsyncIterator[Line]:
+    url = config.journal_url.partition("@")[2] or config.journal_url
+    scheme, _, path = config.journal_url.partition(":///")
+    if scheme.startswith("sqlite") and not Path(path).exists():
+        yield Line("journal", "warn", f"{path} is not there yet", "`mcp-soar up` makes it when it first starts")
+        return
+    async with records.opened(config) as journal:
+        try:
+            stops = await journal.stops()
+        except Misconfigured as exc:
+            yield Line("journal", "fail", f"{url}: {exc}", "`mcp-soar up` brings its tables to this release's form")
+            return
+        except Transient as exc:
+            yield Line("journal", "fail", f"{url}: {exc}", "see whether the database runs and can be reached")
+            return
+        yield Line("journal", "ok", f"{url} answers")
+        apart = abs(await journal.clock() - now().timestamp())
+        if apart > _CLOCKS:
+            message = f"its clock and this machine's are {span(apart)} apart"
+            yield Line("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
+        for stop in stops:
+            message = f"{stop.scope} is stopped by {stop.by} since {moment(stop.at)}: {stop.reason}"
+            yield Line("kill switch", "warn", message, f"two approvers: mcp-soar resume {stop.scope}")
+        if not stops:
+            yield Line("kill switch", "ok", "nothing is stopped")
+        frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
+        for row in frozen:
+            name = row.name.removeprefix(records.PREFIX)
+            yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
+        late = [count for count in await journal.inbox_counts() if count.oldest > _WAITED]
+        for count in late:
+            message = f"{count.waiting} of kind {count.kind} wait, the oldest for {span(count.oldest)}"
+            yield Line("responder", "fail", message, "no responder runs: mcp-soar up")
+        if not late:
+            yield Line("responder", "ok", "nothing waits for one")
+
+
+async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
+    check, inventory = f"gateway {name}", world.inventory
+    forge = world.reach(ContextForge, name)
+    await forge.warm()
+    yield Line(check, "ok", f"signed in at {forge.gateway.url} as {forge.gateway.user}")
+    for server, one in inventory.servers.items():
+        if one.gateway is None or one.gateway.name != name:
+            continue
+        entry = await forge.entry(one.gateway.id)
+        if entry is None:
+            message = f"it has no entry {one.gateway.id} for server {server}"
+            yield Line(check, "fail", message, f"mend servers.{server}.gateway.id in inventory.yaml")
+        elif not entry.get("enabled", True):
+            yield Line(check, "warn", f"its entry of server {server} is disabled", "see whether an incident holds it")
+    canary = world.reach(Canary, name)
+    finding = await canary.control_by_list(PinKind.TOOL)
+    if finding.answer is Answer.ESTABLISHED:
+        yield Line(f"canary of {name}", "ok", f"{finding.asked_as} {finding.observed} tools")
+    else:
+        remedy = "give the canary a valid token with an ordinary client's grants: without it nothing can be verified"
+        yield Line(f"canary of {name}", "fail", finding.observed, remedy)
+
+
+async def _server(world: Connections, name: str) -> AsyncIterator[Line]:
+    check = f"server {name}"
+    if world.inventory.servers[name].url is None:
+        yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
+        return
+    found = await approved.differences(world, name)
+    for one in found:
+        remedy = f"mcp-soar pins diff {name}; approve it, or respond"
+        yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
+    if not found:
+        yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
+
+
+def _running(config: Configuration) -> Iterator[Line]:
+    receiver, prefect = config.settings.receiver, config.settings.prefect
+    if receiver.tls:
+        context = ssl.create_default_context()
+        try:
+            context.load_cert_chain(
+                config.path(receiver.certificate or Path()), config.path(receiver.key) if receiver.key else None
+            )
+        except (OSError, ssl.SSLError) as exc:
+            yield Line("receiver", "fail", f"its certificate cannot be used: {exc}", "mend receiver.certificate and .key")
+        else:
+            yield from _expiry(config.path(receiver.certificate or Path()))
+    up = "start it with `mcp-soar up`"
+    if not receiver.port:
+        yield Line("receiver", "ok", "takes a free port when it starts")
+    elif not _listens(receiver.host, receiver.port):
+        yield Line("receiver", "warn", f"nothing listens at {receiver.host}:{receiver.port}", up)
+    elif receiver.tls or _says(f"http://{receiver.host}:{receiver.port}/readyz"):
+        yield Line("receiver", "ok", f"listens at {receiver.host}:{receiver.port}")
+    else:
+        yield Line("receiver", "fail", f"{receiver.host}:{receiver.port} answers, but cannot take alerts", "see its log")
+    api = prefect.api or (f"http://127.0.0.1:{prefect.port}/api" if prefect.port else None)
+    if api is None:
+        yield Line("prefect", "ok", "takes a free port when it starts")
+    elif _says(f"{api.rstrip('/')}/health"):
+        yield Line("prefect", "ok", f"answers at {api}")
+    else:
+        yield Line("prefect", "warn", f"does not answer at {api}", f"containment does not wait for it; {up}")
+
+
+def _expiry(certificate: Path) -> Iterator[Line]:
+    from cryptography import x509  # noqa: PLC0415  # only with TLS
+
+    end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    left = (end - datetime.now(UTC)).total_seconds()
+    if left < 14 * 86400:
+        level = "fail" if left <= 0 else "warn"
+        yield Line("receiver", level, f"its certificate ends {moment(end)}", "renew it, then restart the receiver")
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _says(url: str) -> bool:
+    if not url.startswith(("http://", "https://")):
+        return False
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2):
+            return True
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        # It is there, and wants to know who asks.
+        return exc.code in {401, 403}
+    except OSError:
+        return False
+
+

@@ -1,0 +1,287 @@
+"""`plan`: what would be done, and why or why not. The actions' own plans and the gate's own decision; nothing is written."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.output import Out, Usage
+from flows.cli.work import records
+from flows.cli.work.alerts import read_alert, source_of, understood
+from flows.engine.effects import within
+from flows.engine.intake import resolve, triage
+from flows.engine.schedule import entities_for
+from flows.settings import Configuration
+from integrations.connections import Connections
+from integrations.registry import STEPS, step_named
+from integrations.siem.source import parse
+from playbooks.action import Action, Check
+from playbooks.errors import SoarError, Transient
+from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
+from playbooks.inventory import Resolved
+from playbooks.plan import Answer, Plan, Radius
+from playbooks.playbook import Playbook, Step, When
+from playbooks.policy import Facts, Outcome, Reservation, decide
+from playbooks.projection import Incident, instance_of
+from playbooks.strict import canonical
+from playbooks.taxonomy import IncidentClass
+
+_ACTING = (Phase.FREEZE, Phase.CUT, Phase.ISOLATE, Phase.ERADICATE, Phase.RECOVER)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What would be responded to."""
+
+    incident_class: IncidentClass
+    severity: Severity
+    confidence: Confidence
+    authenticated: bool
+    by_hand: bool
+    entities: tuple[Entity, ...]
+    about: str
+
+
+def foresee(  # noqa: PLR0913  # the command's own options
+    out: Out,
+    config: Configuration,
+    *,
+    alert: Path | None,
+    source: str | None,
+    incident_class: str | None,
+    severity: str,
+    entities: Sequence[tuple[str, str, str | None]],
+) -> Exit:
+    """Show what would be done for an alert, or for what a person names."""
+    if (alert is None) == (incident_class is None):
+        raise Usage("write either FILE --as SOURCE, or --class with --server, --tool, ...")
+    cases = _from_alert(config, alert, source) if alert else [_by_hand(incident_class or "", severity, entities)]
+    with out.waiting("planning"):
+        found, notes = asyncio.run(_all(config, cases))
+    out.document({"plans": found, "notes": notes})
+    for note in notes:
+        out.say(f"! {note}", "warn")
+    for one in found:
+        _show(out, one)
+    if not found:
+        out.say("Nothing would be done to any system.")
+    out.say()
+    out.say("Nothing was changed.")
+    return Exit.OK
+
+
+def _from_alert(config: Configuration, path: Path, name: str | None) -> list[_Case]:
+    if name is None:
+        raise Usage("say which source sent it: --as SOURCE")
+    source = source_of(config, name)
+    raw = read_alert(path)
+    understood(path, name, source, raw)
+    return [
+        _Case(
+            incident_class=alert.incident_class or IncidentClass.UNCLASSIFIED,
+            severity=alert.severity,
+            confidence=source.confidence,
+            authenticated=source.authenticated,
+            by_hand=False,
+            entities=alert.entities,
+            about=f"{alert.state} alert {alert.external_id}: {alert.title[:200]}",
+        )
+        for alert in parse(raw, name, source)
+        if alert.state is AlertState.NEW
+    ]
+
+
+def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | None]]) -> _Case:
+    if not entities:
+        raise Usage("say what it is about: --server NAME, --tool NAME, ...")
+    try:
+        return _Case(
+            incident_class=IncidentClass(word),
+            severity=Severity[severity.upper()],
+            confidence=Confidence.HIGH,
+            authenticated=True,
+            by_hand=True,
+            entities=tuple(Entity(kind=EntityKind(kind), name=name, server=home) for kind, name, home in entities),
+            about=f"{word} by hand",
+        )
+    except KeyError as exc:
+        raise Usage(f"{severity} is no severity; write {', '.join(level.label for level in Severity)}") from exc
+    except ValueError as exc:
+        raise Usage(f"this cannot be responded to: {str(exc).splitlines()[0]}; classes: {', '.join(IncidentClass)}") from exc
+
+
+async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[schema.Foresight], list[str]]:
+    notes: list[str] = []
+    reserved: tuple[Reservation, ...] = ()
+    stopped: list[str] = []
+    try:
+        async with records.opened(config) as journal:
+            reserved = tuple(
+                Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=item.age)
+                for item in await journal.reserved()
+            )
+            stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await journal.stops()]
+    except Transient as exc:
+        notes.append(f"as if nothing were contained: {exc}")
+    if not cases:
+        notes.append("the alert reports nothing new; only what is new starts a response")
+    notes += stopped
+    world = Connections(config.inventory)
+    found: list[schema.Foresight] = []
+    try:
+        for case in cases:
+            found += await _one(config, world, case, reserved, notes)
+    finally:
+        await world.aclose()
+    return found, notes
+
+
+async def _one(
+    config: Configuration, world: Connections, case: _Case, reserved: tuple[Reservation, ...], notes: list[str]
+) -> list[schema.Foresight]:
+    known, unknown = resolve(config.inventory, case.entities)
+    playbook = config.playbooks.get(case.incident_class)
+    parts: Any = _Rules(config)
+    against = triage(parts, case.incident_class, known, unknown)
+    if unknown:
+        named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
+        notes.append(f"{case.about}: the inventory does not know {named}")
+    if against:
+        notes.append(f"{case.about}: waits for a person: {against}")
+    if playbook is None or against:
+        return []
+    state = Incident(id="inc-none", incident_class=case.incident_class, severity=case.severity)
+    state.entities = {entity.key: entity for entity in known}
+    found = []
+    for phase in _ACTING:
+        for step in playbook.phases[phase]:
+            if step.action is None:
+                continue
+            for entity in entities_for(state, step.for_each):
+                found.append(await _step(config, world, case, playbook, phase, step, entity, reserved))  # noqa: PERF401
+    return found
+
+
+class _Rules:
+    """What `triage` reads of the engine's parts."""
+
+    def __init__(self, config: Configuration) -> None:
+        self.playbooks = config.playbooks
+
+
+async def _step(  # noqa: PLR0917  # everything that a decision rests on
+    config: Configuration,
+    world: Connections,
+    case: _Case,
+    playbook: Playbook,
+    phase: Phase,
+    step: Step,
+    entity: Resolved,
+    reserved: tuple[Reservation, ...],
+) -> schema.Foresight:
+    name = step.action or ""
+    params = step.parameters(entity)
+    row: schema.Foresight = {
+        "class": case.incident_class.value,
+        "about": f"{entity} ({case.about})",
+        "step": f"{phase}: {instance_of(step.id, entity)}",
+        "action": name,
+        "summary": "",
+        "digest": None,
+        "changes": [],
+        "decision": "unknown",
+        "reasons": [],
+        "breaks": "",
+        "undone_by": "",
+        "irreversible": None,
+    }
+    try:
+        kind = step_named(name)
+        action: Any = kind.model_validate(params)
+        plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
+    except (SoarError, ValueError) as exc:
+        return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
+    confirmed, why = (True, []) if case.by_hand else await _confirmed(world, playbook, entity)
+    facts = Facts(
+        incident_class=case.incident_class,
+        severity=case.severity,
+        confidence=case.confidence,
+        authenticated=case.authenticated,
+        confirmed=confirmed,
+    )
+    decision = decide(plan, config.policy, facts, config.inventory, reserved)
+    reasons = [*decision.reasons, *why]
+    if decision.outcome is Outcome.NEEDS_APPROVAL:
+        reasons.append(f"people needed: {decision.quorum}")
+    if step.when is When.LEAKING:
+        reasons.insert(0, "only if a cut does not hold")
+    inverse = (kind if issubclass(kind, Action) else Action).inverse(plan)
+    return {
+        **row,
+        "summary": plan.summary,
+        "digest": plan.digest,
+        "changes": [
+            {
+                "target": str(change.target),
+                "field": change.field,
+                "before": change.before,
+                "after": change.after,
+                "pending": change.pending,
+            }
+            for change in plan.changes
+        ],
+        "decision": decision.outcome.value,
+        "reasons": reasons,
+        "breaks": plan.breaks,
+        "undone_by": "" if plan.irreversible else "; ".join(str(change) for change in inverse.changes),
+        "irreversible": plan.irreversible.because if plan.irreversible else None,
+    }
+
+
+async def _confirmed(world: Connections, playbook: Playbook, entity: Resolved) -> tuple[bool, list[str]]:
+    """Ask the playbook's confirming checks, as the engine would; they only read."""
+    why: list[str] = []
+    for step in playbook.confirm:
+        if step.for_each is not entity.kind:
+            continue
+        kind = STEPS.get(step.check or "")
+        if kind is None or not issubclass(kind, Check):
+            continue
+        check = kind.model_validate(step.parameters(entity))
+        try:
+            verdict = await within(check.timeout, check.check(world), f"asking {step.check}")
+        except SoarError as exc:
+            why.append(f"{step.check} could not be asked: {exc}")
+            continue
+        if verdict.answer is Answer.ESTABLISHED:
+            return True, []
+        why.append(f"{step.check}: {verdict.answer}")
+    return False, why
+
+
+def _show(out: Out, one: schema.Foresight) -> None:
+    out.heading(one["step"])
+    out.say(one["summary"])
+    for change in one["changes"]:
+        before, after = canonical(change["before"]).decode(), canonical(change["after"]).decode()
+        if change["pending"]:
+            out.say(f"  {change['target']}")
+            out.say(f"  - {change['field']}: {before}", "bad")
+            out.say(f"  + {change['field']}: {after}", "good")
+        else:
+            out.say(f"  {change['target']}: {change['field']} is {after} already; it is held there")
+    out.fields(
+        [
+            ("gate", one["decision"]),
+            ("because", "; ".join(one["reasons"])),
+            ("breaks", one["breaks"]),
+            ("undone by", one["undone_by"]),
+            ("cannot be undone", one["irreversible"]),
+            ("digest", one["digest"]),
+        ]
+    )
+
+

@@ -1,0 +1,133 @@
+"""`inventory`: what exists, and what is missing to contain it and to prove it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from flows.cli.exits import Exit
+from flows.cli.output import Out
+from flows.settings import Configuration
+from integrations.connections import secret
+from playbooks.errors import Misconfigured
+from playbooks.inventory import PinKind
+
+
+class Finding(NamedTuple):
+    """Something about the inventory.
+
+    Args:
+        level: ok, warn or fail.
+        subject: what it is about.
+        message: what to write.
+    """
+
+    level: str
+    subject: str
+    message: str
+
+
+def check(out: Out, config: Configuration) -> Exit:
+    """Show what is wrong or missing. That it was read at all says that its form and references are right."""
+    found = list(findings(config))
+    good = not any(one.level == "fail" for one in found)
+    out.document({"ok": good, "findings": [one._asdict() for one in found]})
+    inventory = config.inventory
+    out.say(
+        f"{len(inventory.servers)} servers, {len(inventory.gateways)} gateways, {len(inventory.principals)} principals: "
+        "form and references are right"
+    )
+    out.table(("", "about", "what"), found, empty="nothing is missing")
+    return Exit.OK if good else Exit.NO
+
+
+def findings(config: Configuration) -> Iterator[Finding]:
+    """Yield what is wrong or missing, by looking at files only."""
+    inventory = config.inventory
+    if not inventory.servers:
+        yield Finding("warn", "servers", "there is none: every alert waits for a person. Describe your servers")
+    for name, gateway in inventory.gateways.items():
+        for field, place in (("password", gateway.password), ("canary.token", gateway.canary.token)):
+            try:
+                secret(place, what=f"gateways.{name}.{field}")
+            except Misconfigured as exc:
+                yield Finding("fail", f"gateway {name}", str(exc))
+        if not gateway.credential_ids:
+            message = "credential_ids is empty: write the ids of our own tokens there, so that none is ever a target"
+            yield Finding("warn", f"gateway {name}", message)
+    for name, server in inventory.servers.items():
+        about = f"server {name}"
+        if server.gateway is None:
+            yield Finding("warn", about, "has no gateway: nothing of it can be cut. Add `gateway: {name: ..., id: ...}`")
+        if server.url is None:
+            yield Finding("warn", about, "has no url: its own definitions cannot be read. Add its MCP address")
+        tools = inventory.pins.of(name, PinKind.TOOL)
+        if not inventory.pins.of(name):
+            yield Finding("warn", about, f"nothing of it is approved: mcp-soar pins approve {name} --reviewed ...")
+        if server.control_tool is None:
+            yield Finding("warn", about, "has no control_tool: a list has to prove that the path works. Name a harmless one")
+        elif tools and server.control_tool not in {pin.name for pin in tools}:
+            yield Finding("fail", about, f"control_tool {server.control_tool} is not among its approved tools")
+        known = {pin.name for pin in tools}
+        for tool in server.tools:
+            if known and tool not in known:
+                yield Finding("warn", about, f"notes on the tool {tool}, which is not approved")
+
+
+def show(out: Out, config: Configuration) -> Exit:
+    """Show everything that may be acted on."""
+    inventory = config.inventory
+    servers = {
+        name: {
+            "title": server.title,
+            "owner": server.owner,
+            "environment": server.environment.value,
+            "criticality": server.criticality.name.lower(),
+            "protected": server.protected,
+            "physical_effects": server.physical_effects,
+            "gateway": server.gateway.name if server.gateway else None,
+            "url": server.url,
+            "aliases": list(server.aliases),
+            "pins": {kind.value: [pin.name for pin in inventory.pins.of(name, kind)] for kind in PinKind},
+        }
+        for name, server in inventory.servers.items()
+    }
+    gateways = {
+        name: {"kind": one.kind, "url": one.url, "user": one.user, "canary": one.canary.principal}
+        for name, one in inventory.gateways.items()
+    }
+    principals = {
+        name: {"title": one.title, "gateway": one.gateway, "user": one.user, "tokens": dict(one.tokens)}
+        for name, one in inventory.principals.items()
+    }
+    out.document({"servers": servers, "gateways": gateways, "principals": principals})
+    out.heading("Servers")
+    out.table(
+        ("server", "gateway", "where", "owner", "approved"),
+        [
+            (
+                name + (" (protected)" if server.protected else ""),
+                server.gateway.name if server.gateway else "-",
+                f"{server.environment}, {server.criticality.name.lower()}",
+                server.owner,
+                ", ".join(f"{len(some)} {kind}" for kind in PinKind if (some := inventory.pins.of(name, kind))) or "nothing",
+            )
+            for name, server in inventory.servers.items()
+        ],
+    )
+    for name in inventory.servers:
+        tools = inventory.pins.of(name, PinKind.TOOL)
+        if tools:
+            out.say(f"tools of {name}: {', '.join(pin.name for pin in tools)}")
+    out.heading("Gateways")
+    out.table(
+        ("gateway", "kind", "address", "we are", "canary"),
+        [(name, one.kind, one.url, one.user, one.canary.principal) for name, one in inventory.gateways.items()],
+    )
+    out.heading("Principals")
+    out.table(
+        ("principal", "user", "gateway", "tokens"),
+        [
+            (name + (" (protected)" if one.protected else ""), one.user, one.gateway, ", ".join(one.tokens) or "-")
+            for name, one in inventory.principals.items()
+        ],
+    )
+    return Exit.OK
