@@ -1,0 +1,198 @@
+"""Responses as Prefect flows, with a real Prefect server, a real gateway and a real MCP server."""
+
+import asyncio
+import string
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows import respond
+from flows.shown import escaped, markdown
+from playbooks.incident import Status
+from playbooks.projection import Incident
+from tests.lab.fixtures import Lab
+from tests.lab.house import House, alert, house
+from tests.lab.prefect import PrefectServer
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@asynccontextmanager
+async def reporting(home: House) -> AsyncIterator[respond.Prefect]:
+    """Run a responder that reports to Prefect, and publishes what it could not report."""
+    async with respond.connected() as prefect, home.responding(flow=prefect.start):
+        stop = asyncio.Event()
+        publishing = asyncio.create_task(prefect.publish(home.journal, stop))
+        try:
+            yield prefect
+        finally:
+            stop.set()
+            await publishing
+
+
+async def finished(prefect: PrefectServer, incident: str) -> dict[str, Any]:
+    """Wait for an incident's artifact and a finished flow run of it, and return the run."""
+
+    def look() -> dict[str, Any] | None:
+        runs = prefect.ask("/flow_runs/filter")
+        artifacts = prefect.ask("/artifacts/latest/filter")
+        ended = [run for run in runs if run["end_time"] and run["parameters"] == {"incident": incident}]
+        return ended[-1] if ended and any(item["key"] == incident for item in artifacts) else None
+
+    async with asyncio.timeout(60):
+        while not (run := await asyncio.to_thread(look)):
+            await asyncio.sleep(0.1)
+    return run
+
+
+async def task_runs(prefect: PrefectServer, run: dict[str, Any], least: int) -> dict[str, dict[str, Any]]:
+    """Wait until a flow run has so many finished task runs, and return them by name."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await asyncio.to_thread(
+                prefect.ask, "/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}}
+            )
+            ended = [item for item in found if item["state_type"] in {"COMPLETED", "FAILED"}]
+            if len(ended) >= least and len(ended) == len(found):
+                return {item["name"]: item for item in found}
+            await asyncio.sleep(0.1)
+
+
+async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    async with house(tmp_path / "house", lab.world) as home, reporting(home):
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+        run = await finished(prefect, incident.id)
+        assert run["name"] == f"{incident.id} {lab.site.server_id}"
+        assert set(run["tags"]) == {"tool-poisoning", "high", lab.site.server_id}
+        assert (run["state_name"], run["state_type"]) == ("Contained", "COMPLETED")
+        flows = prefect.ask("/flows/filter", {"flows": {"id": {"any_": [run["flow_id"]]}}})
+        assert [flow["name"] for flow in flows] == ["tool-poisoning"]
+
+        tasks = await task_runs(prefect, run, 7)
+        cut = tasks[f"cut: Disable tool get_weather of {lab.site.server_id} at gateway main"]
+        step = incident.steps[f"cut-tool@{lab.site.server_id}/get_weather"]
+        assert step.intended_at is not None
+        assert step.settled_at is not None
+        assert datetime.fromisoformat(cut["start_time"]) == step.intended_at
+        assert datetime.fromisoformat(cut["end_time"]) == step.settled_at
+        assert datetime.fromisoformat(cut["end_time"]) < datetime.fromisoformat(run["start_time"])
+        assert any(name.startswith("capture-definitions: server") for name in tasks)
+        assert any(name.startswith("Keep alert 1") for name in tasks)
+
+        artifact = next(a for a in prefect.ask("/artifacts/latest/filter") if a["key"] == incident.id)
+        for heading in ("Plans and effects", "In force", "Evidence", "Timeline"):
+            assert f"## {heading}" in artifact["data"]
+        assert "<IMPORTANT>" not in artifact["data"]
+
+
+async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
+    absent_prefect: PrefectServer, lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    async with house(tmp_path / "house", lab.world) as home, reporting(home):
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+        await asyncio.to_thread(absent_prefect.start)
+        run = await finished(absent_prefect, incident.id)
+        assert len(await task_runs(absent_prefect, run, 7)) >= 7
+
+
+async def test_prefect_dying_in_the_middle_changes_nothing(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_task, killed = respond.as_task, asyncio.Event()
+
+    async def killing(title: str, step: Callable[[], Awaitable[None]]) -> None:
+        if not killed.is_set():
+            killed.set()
+            prefect.kill()
+        await as_task(title, step)
+
+    monkeypatch.setattr(respond, "as_task", killing)
+    lab.victim.poison()
+    async with house(tmp_path / "house", lab.world) as home, reporting(home):
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+        assert killed.is_set()
+        intents = [entry.parsed() for entry in await home.journal.read(f"incident/{incident.id}")]
+        assert sum(entry.kind == "intended" for entry in intents) == 1
+        await asyncio.to_thread(prefect.start)
+        await finished(prefect, incident.id)
+
+
+async def test_cancelling_a_run_changes_nothing(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_task, cancelled = respond.as_task, asyncio.Event()
+
+    async def cancelling(title: str, step: Callable[[], Awaitable[None]]) -> None:
+        if not cancelled.is_set():
+            cancelled.set()
+            for run in prefect.ask("/flow_runs/filter"):
+                state = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+                prefect.ask(f"/flow_runs/{run['id']}/set_state", state)
+        await as_task(title, step)
+
+    monkeypatch.setattr(respond, "as_task", cancelling)
+    lab.victim.poison()
+    async with house(tmp_path / "house", lab.world) as home, reporting(home):
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+        assert cancelled.is_set()
+        assert incident.status is Status.CONTAINED
+
+
+async def test_a_run_that_nobody_has_work_for_does_nothing() -> None:
+    with pytest.raises(respond.Refused, match="only a responder"):
+        await respond.respond("inc-2026-000001")
+
+
+async def test_what_a_step_raises_comes_through_and_what_prefect_raises_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def lost() -> None:
+        raise respond.SoarError("ours")
+
+    class Broken:
+        def __init__(self, **_: object) -> None: ...
+
+        async def __call__(self) -> None:
+            raise RuntimeError("Prefect's")
+
+    done = []
+
+    async def step() -> None:
+        done.append(1)
+
+    monkeypatch.setattr(respond, "Task", Broken)
+    await respond.as_task("a step", step)
+    assert done == [1]
+    with pytest.raises(respond.SoarError, match="ours"):
+        await respond.as_task("a step", lost)
+
+
+@given(st.text())
+def test_no_text_is_more_than_text_in_markdown(text: str) -> None:
+    shown = escaped(text, 10_000)
+    plain = set(string.punctuation) - set(",;'\"&")
+    escapes = shown.replace("&lt;", "").replace("&gt;", "").replace("&amp;", "")
+    while "\\" in escapes:
+        place = escapes.index("\\")
+        assert escapes[place + 1] in plain
+        escapes = escapes[:place] + escapes[place + 2 :]
+    assert not set(escapes) & plain
+    assert "\n" not in shown
+
+
+def test_an_empty_incident_has_a_page() -> None:
+    assert "inc" in markdown(Incident(id="inc-2026-000001"))

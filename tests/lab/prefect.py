@@ -1,0 +1,124 @@
+"""A real Prefect server for tests, the one that `up` runs: it can be killed and comes back at its address."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
+
+from flows import prefect_server
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN = 60.0
+
+
+class PrefectServer:
+    """A server that can be killed.
+
+    Args:
+        folder: where its database is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.auth = prefect_server.password(folder)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        if self._socket.fileno() < 0:
+            self._socket = socket.create_server(("127.0.0.1", self.port))
+        environment = {
+            **prefect_server.clean(os.environ),
+            **prefect_server.server_environment(self.folder, auth=self.auth, url=self.api),
+            "PYTHONPATH": str(ROOT),
+        }
+        with (self.folder / "prefect.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flows.part", "prefect", str(self._socket.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=[self._socket.fileno()],
+            )
+        deadline = time.monotonic() + WITHIN
+        while not self._healthy():
+            assert time.monotonic() < deadline, (self.folder / "prefect.log").read_text()[-3000:]
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill it, and refuse connections."""
+        self._socket.close()
+        if self._process:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def ask(self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "") -> Any:  # noqa: ANN401
+        """Return what the API answers, with its password unless another is given; an error's status as a number."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Content-Type": "application/json"}
+        known = self.auth if auth == "" else auth
+        if known:
+            headers["Authorization"] = "Basic " + base64.b64encode(known.encode()).decode()
+        try:
+            connection.request(method, f"/api{path}", json.dumps(body or {}), headers)
+            response = connection.getresponse()
+            text = response.read()
+        finally:
+            connection.close()
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            return response.status
+        return json.loads(text) if text else None
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.ask("/health", method="GET") is True
+        return False
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+            self._process.wait(timeout=20)
+
+
+@contextmanager
+def prefect_running(folder: Path, *, started: bool = True) -> Iterator[PrefectServer]:
+    """Run a server of our own, and have Prefect's client in this process use it."""
+    server = PrefectServer(folder)
+    try:
+        if started:
+            server.start()
+        with temporary_settings(
+            {
+                PREFECT_API_URL: server.api,
+                PREFECT_API_AUTH_STRING: server.auth,
+                PREFECT_API_REQUEST_TIMEOUT: 5,
+                PREFECT_CLIENT_MAX_RETRIES: 2,
+            }
+        ):
+            yield server
+    finally:
+        server.close()
