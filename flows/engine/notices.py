@@ -59,6 +59,9 @@ def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tu
 
 
 def _leases(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:
+    for instance, widening in state.widenings.items():
+        if Notice.NOT_ESTABLISHED in wanted and instance not in state.noticed:
+            yield instance, instance, f"{what}. It leaked beside the cut, so the cut is widened: {widening.because}."
     for instance, lease in state.leases.items():
         undone = f"undone:{instance}:{lease.epoch}"
         if lease.epoch > 1 and undone not in state.noticed:
