@@ -152,20 +152,23 @@ async def seal(case: Case, todo: Todo) -> None:
     """Write the signed bundle of everything that is known so far, and record its digest."""
     parts, state = case.parts, case.state
     try:
-        entries = await parts.journal.read(case.stream)
+        # Others append meanwhile. What is bundled is what is known now; then the heads, then the entries, so that no
+        # head witnesses an entry that is not there: for entries after the last head, the manifest vouches itself.
+        exhibits, missing = tuple(state.exhibits), tuple(state.unavailable)
+        out = parts.bundles / f"{case.id}-{state.seq:06d}.tar.gz"
         heads = await parts.journal.heads_for([case.stream])
+        entries = await parts.journal.read(case.stream)
         manifest = Manifest(
             incident=case.id,
             playbook=state.playbook_digest,
             made_at=now(),
             made_by=parts.name,
-            exhibits=tuple(Exhibit.model_validate(item) for item in state.exhibits),
-            unavailable=tuple(Unavailable.model_validate(item) for item in state.unavailable),
+            exhibits=tuple(Exhibit.model_validate(item) for item in exhibits),
+            unavailable=tuple(Unavailable.model_validate(item) for item in missing),
             journal=bundle.tips(entries, heads),
             keys=tuple(sorted(parts.keys)),
         )
         envelope = bundle.sign(manifest, parts.signer.dsse())
-        out = parts.bundles / f"{case.id}-{state.seq:06d}.tar.gz"
         if not await asyncio.to_thread(out.exists):
             await bundle.export(
                 case.id,
@@ -183,8 +186,8 @@ async def seal(case: Case, todo: Todo) -> None:
                 {
                     "digest": digest,
                     "bundle": out.name,
-                    "exhibits": len(state.exhibits),
-                    "unavailable": len(state.unavailable),
+                    "exhibits": len(exhibits),
+                    "unavailable": len(missing),
                 },
             )
         )
