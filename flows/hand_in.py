@@ -1,8 +1,8 @@
 """What a Prefect worker may do: put a person's signed request into the inbox, and nothing else.
 
-A worker is not trusted. It holds no signing key, no credential of a target and none that writes a stream: the one thing
-that it is given is `MCP_SOAR_INBOX`, the journal's address under the insert-only role (`mcp-soar grants`, PostgreSQL). Whether a
-request counts is for the responder to judge, by its signature.
+A worker is not trusted. It holds no signing key, no credential of a target and none that writes a stream: all that it
+is given is `MCP_SOAR_INBOX`, the journal's address, on PostgreSQL under the insert-only role. Whether a request counts
+is for the responder to judge, by its signature.
 """
 
 import os
@@ -20,8 +20,8 @@ INBOX = "MCP_SOAR_INBOX"
 async def respond(request: SignedRequest) -> str:
     """Hand in a signed request to respond.
 
-    Make one with `mcp-soar respond ... --print`; it expires after ten minutes and counts once. A request that nobody
-    enrolled has signed is kept, refused, and does nothing.
+    It expires ten minutes after it was signed and counts once. A request that nobody enrolled has signed is kept,
+    refused, and does nothing.
 
     Args:
         request: the signed request, as JSON.
@@ -38,7 +38,8 @@ async def respond(request: SignedRequest) -> str:
     async with await Journal.open(url, signer=None, name=f"worker-{os.getpid()}") as journal:
         receipt = await journal.put(
             kind="request",
-            source="person",
+            # Apart from what the command line puts: what is forged here cannot take a genuine request's place there.
+            source="prefect",
             nonce=request.request.nonce,
             body=request.model_dump_json().encode(),
             headers={},

@@ -171,7 +171,7 @@ async def as_task(title: str, step: Callable[[], Awaitable[None]]) -> None:
     )
     try:
         await task()
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # what the step raised is raised below
         if once.error is None:
             LOG.warning("no task run for %s: %s", name, type(exc).__name__)
     if once.error is not None:
@@ -364,16 +364,16 @@ def final(state: Incident) -> State[Any]:
 
 def _show_step(flow_run: str, incident: str, number: int, step: Shown) -> None:
     task_run = TaskRun.model_validate(
-        dict(
-            id=uuid.uuid5(uuid.UUID(flow_run), f"{incident}/{step.instance}/{step.ended.isoformat()}"),
-            name=step.title,
-            flow_run_id=uuid.UUID(flow_run),
-            task_key=f"mcp-soar-{step.instance.partition('@')[0]}",
-            dynamic_key=f"early-{number}",
-            expected_start_time=step.began,
-            start_time=step.began,
-            run_count=1,
-        )
+        {
+            "id": uuid.uuid5(uuid.UUID(flow_run), f"{incident}/{step.instance}/{step.ended.isoformat()}"),
+            "name": step.title,
+            "flow_run_id": uuid.UUID(flow_run),
+            "task_key": f"mcp-soar-{step.instance.partition('@')[0]}",
+            "dynamic_key": f"early-{number}",
+            "expected_start_time": step.began,
+            "start_time": step.began,
+            "run_count": 1,
+        }
     )
     outcome = State[Any](
         type=StateType.COMPLETED if step.good else StateType.FAILED,

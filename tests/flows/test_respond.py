@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flows import respond
 from flows.shown import escaped, markdown
+from playbooks.errors import Refused, SoarError
 from playbooks.incident import Status
 from playbooks.projection import Incident
 from tests.lab.fixtures import Lab
@@ -46,7 +47,7 @@ async def finished(prefect: PrefectServer, incident: str) -> dict[str, Any]:
         return ended[-1] if ended and any(item["key"] == incident for item in artifacts) else None
 
     async with asyncio.timeout(60):
-        while not (run := await asyncio.to_thread(look)):
+        while not (run := await asyncio.to_thread(look)):  # noqa: ASYNC110  # another process is asked
             await asyncio.sleep(0.1)
     return run
 
@@ -153,7 +154,7 @@ async def test_cancelling_a_run_changes_nothing(
 
 
 async def test_a_run_that_nobody_has_work_for_does_nothing() -> None:
-    with pytest.raises(respond.Refused, match="only a responder"):
+    with pytest.raises(Refused, match="only a responder"):
         await respond.respond("inc-2026-000001")
 
 
@@ -161,7 +162,7 @@ async def test_what_a_step_raises_comes_through_and_what_prefect_raises_does_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def lost() -> None:
-        raise respond.SoarError("ours")
+        raise SoarError("ours")
 
     class Broken:
         def __init__(self, **_: object) -> None: ...
@@ -177,7 +178,7 @@ async def test_what_a_step_raises_comes_through_and_what_prefect_raises_does_not
     monkeypatch.setattr(respond, "Task", Broken)
     await respond.as_task("a step", step)
     assert done == [1]
-    with pytest.raises(respond.SoarError, match="ours"):
+    with pytest.raises(SoarError, match="ours"):
         await respond.as_task("a step", lost)
 
 

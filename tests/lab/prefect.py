@@ -54,7 +54,7 @@ class PrefectServer:
             "PYTHONPATH": str(ROOT),
         }
         with (self.folder / "prefect.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  # of our own making
                 [sys.executable, "-m", "flows.part", "prefect", str(self._socket.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,

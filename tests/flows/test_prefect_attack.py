@@ -1,0 +1,233 @@
+"""Whoever has Prefect's API can run commands in a worker and read everything there; it must be worth nothing."""
+
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import prefect_server
+from flows.hand_in import INBOX
+from flows.respond import connected
+from integrations.signing import SigningKey
+from playbooks.incident import Status
+from playbooks.request import SignedRequest, Verb, draft, sign
+from playbooks.strict import now
+from tests.lab.fixtures import Lab
+from tests.lab.house import House, alert, house
+from tests.lab.prefect import ROOT, PrefectServer
+
+pytestmark = pytest.mark.timeout(300)
+WITHIN = 90.0
+
+
+@contextmanager
+def worker(prefect: PrefectServer, folder: Path, home: House, pool: str) -> Iterator[None]:
+    """Run a stock worker, with what its operator gives it."""
+    url = f"sqlite:///{home.folder / 'journal.db'}"
+    client = prefect_server.client_environment(folder / "worker", auth=prefect.auth, url=prefect.api)
+    clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603  # of our own making
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"],
+            cwd=ROOT,
+            env={**clean, **client, INBOX: url, "PREFECT_WORKER_QUERY_SECONDS": "1", "HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def deploy(prefect: PrefectServer, folder: Path) -> str:
+    """Deploy what prefect.yaml says, as people do, and return the deployment's id."""
+    client = prefect_server.client_environment(folder / "deployer", auth=prefect.auth, url=prefect.api)
+    clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    for command in (["work-pool", "create", "requests", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "prefect", *command],
+            cwd=ROOT,
+            env={**clean, **client, "HOME": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    # It may fail with exit status 0: what counts is what the server has.
+    found = prefect.ask("/deployments/filter")
+    assert [(item["name"], item["entrypoint"]) for item in found] == [("respond", "flows.hand_in.respond")], done.stdout
+    return str(found[0]["id"])
+
+
+async def run_to_its_end(prefect: PrefectServer, deployment: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Start a run of a deployment and return it when it has ended, or the status with which it was refused."""
+    made = prefect.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
+    if isinstance(made, int):
+        return made
+    async with asyncio.timeout(WITHIN):
+        while True:
+            run = await asyncio.to_thread(prefect.ask, f"/flow_runs/{made['id']}", method="GET")
+            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}:
+                return run
+            await asyncio.sleep(0.2)
+
+
+def everything(prefect: PrefectServer) -> str:
+    """Return all that the API tells."""
+    kinds = (
+        "flows",
+        "flow_runs",
+        "task_runs",
+        "artifacts",
+        "logs",
+        "variables",
+        "block_documents",
+        "deployments",
+        "work_pools",
+        "events",
+        "flow_run_states",
+    )
+    answers = {kind: prefect.ask(f"/{kind}/filter", {"filter": {}} if kind == "events" else {}) for kind in kinds}
+    settings = prefect.ask("/admin/settings", method="GET")
+    return json.dumps([answers, settings])
+
+
+def secrets_of(lab: Lab, home: House) -> dict[str, str]:
+    """Return every secret that there is, by what it is."""
+    gateway = lab.site.inventory.gateways["main"]
+    found = {
+        "the gateway's password": Path(str(gateway.password.file)).read_text(),
+        "the canary's token": Path(str(gateway.canary.token.file)).read_text(),
+        "the agent's token": lab.site.agent.secret,
+    }
+    for key in home.folder.glob("*.key"):
+        found[f"the key {key.name}"] = "".join(key.read_text().splitlines()[1:-1])
+    return found
+
+
+async def test_nothing_secret_reaches_prefect_and_no_password_no_answer(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    async with house(tmp_path / "house", lab.world) as home, connected() as api:
+        async with home.responding(flow=api.start):
+            await home.receive(alert(lab.site.server_id, "get_weather"))
+            incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+            async with asyncio.timeout(WITHIN):
+                while incident.id not in json.dumps(prefect.ask("/artifacts/filter")):
+                    await asyncio.sleep(0.1)
+        told = everything(prefect)
+        assert incident.id in told
+        for what, secret in secrets_of(lab, home).items():
+            assert secret.strip() not in told, what
+        assert "PRIVATE KEY" not in told
+        # A poisoned description is shown as text at most, never as something that a browser follows.
+        assert "<IMPORTANT>" not in json.dumps(prefect.ask("/artifacts/filter"))
+        for auth in (None, "mcp-soar:wrong"):
+            for path in ("/flow_runs/filter", "/flows/", "/deployments/filter", "/artifacts/filter"):
+                assert prefect.ask(path, auth=auth) == http.client.UNAUTHORIZED
+        # With the password: a run by hand has no work, so nothing happens; and what a run says counts for nothing.
+        before = len(await home.journal.read(f"incident/{incident.id}"))
+        flow = next(item for item in prefect.ask("/flows/filter") if item["name"] == "tool-poisoning")
+        made = prefect.ask("/flow_runs/", {"flow_id": flow["id"], "parameters": {"incident": incident.id}})
+        assert not isinstance(made, int)
+        for state in ("RUNNING", "COMPLETED", "FAILED"):
+            prefect.ask(f"/flow_runs/{made['id']}/set_state", {"state": {"type": state}, "force": True})
+        async with home.responding(flow=api.start):
+            assert (await home.incident(incident.id)).status is Status.CONTAINED
+        assert len(await home.journal.read(f"incident/{incident.id}")) == before
+
+
+async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    manual = {
+        "class": "tool_poisoning",
+        "title": "a person saw it",
+        "entities": [{"kind": "tool", "name": "get_weather", "server": lab.site.server_id}],
+    }
+    request = draft(actor="ann", verb=Verb.RESPOND, subject="new", at=now(), params=manual)  # type: ignore[arg-type]
+    async with house(tmp_path / "house", lab.world) as home, home.responding():
+        deployment = await deploy(prefect, tmp_path)
+        stranger = SigningKey.generate(tmp_path / "stranger.key")
+        forged = sign(request, stranger.sign).model_dump(mode="json")
+        genuine = sign(request, home.keys["ann"].sign).model_dump(mode="json")
+        with worker(prefect, tmp_path, home, "requests"):
+            # Not even in the form of a request.
+            refused = await run_to_its_end(prefect, deployment, {"request": {"actor": "ann", "verb": "respond"}})
+            assert refused == http.client.CONFLICT or refused["state_type"] == "FAILED"
+            run = await run_to_its_end(prefect, deployment, {"request": forged})
+            assert run["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
+            await home.until(lambda: some(home, "the signature is not one of ann's"), "the forged request is refused")
+            assert not await home.incidents()
+            assert not lab.proxy.writes
+            # A forged one takes the nonce with it; the person signs another.
+            fresh = sign(request.model_copy(update={"nonce": "n" * 32}), home.keys["ann"].sign)
+            assert genuine != fresh.model_dump(mode="json")
+            run = await run_to_its_end(prefect, deployment, {"request": fresh.model_dump(mode="json")})
+            assert run["state_type"] == "COMPLETED"
+            incident = await home.reaches(Status.CONTAINED)
+            assert incident.requested_by == "ann"
+            await commands_in_a_worker_find_nothing(prefect, lab, home, tmp_path)
+
+
+async def some(home: House, words: str) -> bool:
+    """Whether something was set aside with these words."""
+    return any(words in str(entry.body["reason"]) for entry in await home.system("set_aside"))
+
+
+async def commands_in_a_worker_find_nothing(prefect: PrefectServer, lab: Lab, home: House, tmp_path: Path) -> None:
+    """Deploy a flow of the attacker's own, which a worker runs, and look at what it can see of its own process."""
+    loot = tmp_path / "loot.json"
+    code = (
+        "import json, os\n"
+        "from prefect import flow\n"
+        "@flow\n"
+        "def steal():\n"
+        "    parent = open(f'/proc/{os.getppid()}/environ').read()\n"
+        f"    open({str(loot)!r}, 'w').write(json.dumps([dict(os.environ), parent]))\n"
+    )
+    (tmp_path / "steal.py").write_text(code)
+    flow = prefect.ask("/flows/", {"name": "steal"})
+    evil = {
+        "name": "evil",
+        "flow_id": flow["id"],
+        "entrypoint": f"{tmp_path}/steal.py:steal",
+        "path": str(tmp_path),
+        "work_pool_name": "requests",
+    }
+    deployment = prefect.ask("/deployments/", evil)
+    await run_to_its_end(prefect, deployment["id"], {})
+    seen = await asyncio.to_thread(loot.read_text)
+    assert INBOX in seen
+    for what, secret in secrets_of(lab, home).items():
+        assert secret.strip() not in seen, what
+    # What it was given opens the journal for putting in, not for writing streams.
+    journal = home.journal
+    faults = await journal.verify(public_keys=list(home.parts.keys.values()))
+    assert not faults
+
+
+def test_a_signed_request_is_all_that_the_deployment_takes() -> None:
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    (deployment,) = document["deployments"]
+    assert deployment["entrypoint"] == "flows.hand_in.respond"
+    assert "request" in SignedRequest.model_fields

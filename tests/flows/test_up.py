@@ -1,0 +1,209 @@
+"""`up` as a process: it says where everything is, mends what dies, and leaves nothing running however it ends."""
+
+import asyncio
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from integrations.siem.source import new_secret
+from integrations.signing import SigningKey
+from playbooks.request import People, Person
+from playbooks.strict import now
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN = 90.0
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def configuration(folder: Path, **settings: Any) -> Path:  # noqa: ANN401  # of mcp-soar.yaml
+    """Write a configuration with nothing to respond to."""
+    (folder / "keys").mkdir(parents=True, mode=0o700)
+    key = SigningKey.generate(folder / "keys" / "responder.key")
+    (folder / "keys" / "responder.pub").write_bytes(key.public.pem)
+    (folder / "keys" / "siem").touch(mode=0o600)
+    (folder / "keys" / "siem").write_text(new_secret())
+    source = {
+        "format": "generic",
+        "authentication": {"hmac": {"secrets": [{"file": "keys/siem"}]}},
+        "confidence": "high",
+    }
+    ann = SigningKey.generate(folder / "keys" / "ann.key")
+    public = "ed25519:" + base64.b64encode(ann.public.raw).decode()
+    people = People(people={"ann": Person(key=public, roles=("responder",), enrolled_at=now())})
+    documents: dict[str, Any] = {
+        "mcp-soar.yaml": {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}, **settings},
+        "inventory.yaml": {"version": 1},
+        "sources.yaml": {"version": 1, "sources": {"siem": source}},
+        "people.yaml": people.model_dump(mode="json"),
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(yaml.safe_dump(document))
+    return folder
+
+
+class Up:
+    """A running `mcp-soar up`.
+
+    Args:
+        folder: its configuration.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "up.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: S603  # of our own making
+                [sys.executable, "-m", "flows.cli.up", str(folder)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def status(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((self.folder / "state" / "up.json").read_text())
+            return found
+        return {}
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + WITHIN
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: {self.said}"
+            time.sleep(0.05)
+
+    def processes(self, part: str = "") -> list[int]:
+        """Return the processes of this installation, which all name its folder or are its children."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                ours = os.fsencode(self.folder) in words or os.fsencode(self.folder) in (entry / "environ").read_bytes()
+                if ours and b"-m" in words and part.encode() in b" ".join(words):
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    running = Up(configuration(tmp_path / "config"))
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            running.process.kill()
+        running.process.wait()
+
+
+def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
+    up.until(lambda: up.status().get("prefect_ready"), "everything is up")
+    status = up.status()
+    for line in (
+        "responder  ready",
+        f"receiver   {status['receiver']}/v1/alerts/<source>, sources: siem",
+        "Prefect    ",
+    ):
+        assert line in up.said
+    auth = up.folder / "state" / "prefect" / "auth"
+    assert auth.stat().st_mode & 0o777 == 0o600
+    host = status["prefect"].removeprefix("http://").removesuffix("/api")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.request("GET", "/api/admin/version")
+    assert connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED
+    connection.close()
+
+    for part in ("flows.part receiver", "flows.part responder"):
+        (victim,) = up.processes(part)
+        os.kill(victim, signal.SIGKILL)
+        up.until(
+            lambda part=part, victim=victim: (now_ := up.processes(part)) and now_ != [victim],  # type: ignore[misc]
+            f"{part} is back",
+        )
+    assert "receiver ended with status -9; starting it again" in up.said
+    assert "responder ended with status -9; starting it again" in up.said
+    host = status["receiver"].removeprefix("http://")
+    up.until(lambda: answers(host, "/readyz"), "the receiver answers at the same address")
+
+    began = time.monotonic()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(timeout=30) == 0
+    assert time.monotonic() - began < 20
+    assert "everything has stopped" in up.said
+    assert not up.processes()
+    assert not up.status()
+
+
+def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:
+    up.until(up.status, "it is up")
+    assert len(up.processes()) == 4
+    up.process.kill()
+    up.process.wait()
+    up.until(lambda: not up.processes(), "nothing is left")
+
+
+def test_a_mistake_in_the_configuration_is_named_before_anything_starts(tmp_path: Path) -> None:
+    folder = configuration(tmp_path / "config")
+    (folder / "mcp-soar.yaml").write_text("version: 1\nreceiver:\n  prot: 1\n")
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-m", "flows.cli.up", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert f"{folder / 'mcp-soar.yaml'}:3" in done.stderr
+    assert "receiver.prot" in done.stderr
+    assert not (folder / "state").exists()
+
+
+def test_a_mistake_that_a_part_finds_ends_it_with_its_words(tmp_path: Path) -> None:
+    folder = configuration(tmp_path / "config")
+    (folder / "keys" / "responder.key").chmod(0o644)
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-m", "flows.cli.up", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "others can read this key" in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    async def listen() -> tuple[asyncio.Server, int]:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        return server, server.sockets[0].getsockname()[1]
+
+    with asyncio.Runner() as runner:
+        server, port = runner.run(listen())
+        folder = configuration(tmp_path / "config", receiver={"port": port})
+        done = subprocess.run(  # noqa: S603  # of our own making
+            [sys.executable, "-m", "flows.cli.up", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        server.close()
+    assert done.returncode == 3
+    assert "receiver.port" in done.stderr
+
+
+def answers(host: str, path: str) -> bool:
+    """Whether an HTTP server answers 200."""
+    connection = http.client.HTTPConnection(host, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
