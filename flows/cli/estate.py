@@ -1,5 +1,6 @@
 """`playbooks`, `inventory`, `pins`, `doctor`: these declare the commands."""
-# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# a command needs is imported when it runs, so that help is fast.
 
 from pathlib import Path
 from typing import Annotated

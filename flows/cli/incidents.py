@@ -1,5 +1,6 @@
 """`incidents`, `incident`, `leases`, `verify`, and what people ask for: these declare the commands."""
-# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# a command needs is imported when it runs, so that help is fast.
 
 import os
 from pathlib import Path
@@ -113,7 +114,9 @@ def verify(
 
 @app.command()
 def respond(
-    given: Annotated[str | None, typer.Argument(metavar="[ID]", help="An open incident, to have it tried again.")] = None,
+    given: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="An open incident, to have it tried again.")
+    ] = None,
     incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="As tool_poisoning.")] = None,
     server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,
     tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tool, as NAME or SERVER/NAME.")] = None,
@@ -207,7 +210,7 @@ def deny(
     _decide("deny", given, plan, reason, yes, who, key, wait, no_wait, config, as_json)
 
 
-def _decide(  # noqa: PLR0917  # the two commands' own parameters, in their order
+def _decide(  # the two commands' own parameters, in their order
     verb: str,
     given: str,
     plan: str | None,

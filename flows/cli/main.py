@@ -1,5 +1,6 @@
 """`mcp-soar`: the entry point, and the list of commands. Only declarations are imported here; see `flows.cli`."""
-# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that help is fast
+# ruff: noqa: D301, FBT002, PLC0415  # a parameter is an option, \b keeps an example as it is written, and what
+# a command needs is imported when it runs, so that help is fast.
 
 import json
 import sys
@@ -25,13 +26,13 @@ Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mc
 class Commands(TyperGroup):
     """The commands. With --json a command that was not understood is JSON on stderr too."""
 
-    def main(self, args: Any = None, *more: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401  # typer's own
+    def main(self, args: Any = None, prog_name: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  # the rest by name
         """Run a command line and exit with its code."""
         words = list(sys.argv[1:] if args is None else args)
         if not standalone_mode or "--json" not in words:
-            return super().main(words, *more, standalone_mode=standalone_mode, **extra)
+            return super().main(words, prog_name, standalone_mode=standalone_mode, **extra)
         try:
-            code = super().main(words, *more, standalone_mode=False, **extra)
+            code = super().main(words, prog_name, standalone_mode=False, **extra)
         except (typer.Abort, typer.TyperException) as exc:
             shown = getattr(exc, "format_message", None)
             message = shown() if shown else "aborted"

@@ -33,7 +33,8 @@ Key = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the journal.")]
 Wait = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a responder, and for the effect.")
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a responder, and for the effect."),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Hand the request in and go.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -151,10 +151,14 @@ class Out:
             # ASCII: no character of it can do anything to a terminal.
             sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
-    def say(self, text: object = "", style: str = "", *, lines: bool = False) -> None:
-        """Write a line for people."""
-        if not self.as_json:
-            self.console.print(self._text(text, style, lines=lines), soft_wrap=False)
+    def say(self, text: object = "", style: str = "", *, indent: int = 0) -> None:
+        """Write a paragraph for people."""
+        if self.as_json:
+            return
+        from rich.padding import Padding  # noqa: PLC0415  # see above
+
+        shown = self._text(text, style)
+        self.console.print(Padding(shown, (0, 0, 0, indent), expand=False) if indent else shown)
 
     def raw(self, text: str) -> None:
         """Write a line that people copy: it is not broken at the terminal's edge."""
@@ -169,7 +173,7 @@ class Out:
     def note(self, text: object) -> None:
         """Write a remark beside the answer, to stderr."""
         if not self.as_json:
-            self.errors.print(self._text(text, "dim"), soft_wrap=False)
+            self.errors.print(self._text(text, "dim"))
 
     def fields(self, pairs: Sequence[tuple[str, object]]) -> None:
         """Write names and values under each other; what has no value is left out."""
@@ -236,7 +240,7 @@ class Out:
             error = {"code": int(code), "kind": code.name.lower(), "message": message, **more}
             sys.stderr.write(json.dumps({"error": error}) + "\n")
         else:
-            self.errors.print(self._text(f"{_SAID[code]}: {message}", "bad", lines=True), soft_wrap=False)
+            self.errors.print(self._text(f"{_SAID[code]}: {message}", "bad", lines=True))
         raise typer.Exit(code)
 
     def _word(self, value: object) -> "Text":

@@ -81,7 +81,7 @@ class _Answered(NamedTuple):
     reason: str
 
 
-async def carry(  # noqa: PLR0913  # a request's fields, all by name
+async def carry(  # a request's fields, all by name
     out: Out,
     journal: Journal,
     who: Person,
@@ -114,7 +114,11 @@ async def carry(  # noqa: PLR0913  # a request's fields, all by name
     body = canonical(signed)
     after = await _end(journal, SYSTEM)
     receipt = await journal.put(
-        kind="request", source="person", nonce=signed.request.nonce, body=body, headers={"content-type": "application/json"}
+        kind="request",
+        source="person",
+        nonce=signed.request.nonce,
+        body=body,
+        headers={"content-type": "application/json"},
     )
     act: schema.Act = {
         "verb": verb.value,
@@ -157,7 +161,9 @@ def _signed(
             raise Misconfigured(message, file=str(who.key)) from exc
         raise
     try:
-        request = draft(actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params)
+        request = draft(
+            actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params
+        )
     except ValueError as exc:
         raise Usage(f"this cannot be asked for: {_first(exc)}") from exc
     return sign(request, key.sign)
@@ -176,7 +182,7 @@ async def _end(journal: Journal, stream: str) -> int:
     return row.seq if row else 0
 
 
-async def _answer(
+async def _answer(  # noqa: PLR0917  # where to look, for what, until when
     journal: Journal, request: Request, receipt: str, body: bytes, after: int, deadline: float
 ) -> str | None:
     """Return the stream that took the request in, None if none did in time.
@@ -239,7 +245,7 @@ def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
 # Respond
 
 
-def respond(  # noqa: PLR0913  # what a person says of an incident
+def respond(  # what a person says of an incident
     out: Out,
     config: Configuration,
     who: Person,
@@ -311,7 +317,9 @@ def decide(
                 if not out.confirm(f"{verb.value.capitalize()} it as {who.name}?"):
                     return None
             elif not who.yes and plan is None:
-                raise Usage("nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes")
+                raise Usage(
+                    "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
+                )
             return await carry(
                 out,
                 journal,
@@ -347,7 +355,7 @@ def _asked(state: Incident, given: str | None) -> StepState:
 def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
     out.say(ask["summary"], "head")
     for change in ask["changes"]:
-        out.say(f"  {change}")
+        out.say(change, indent=2)
     out.fields(
         [
             ("it waits because", "; ".join(ask["reasons"])),
@@ -362,7 +370,7 @@ def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
 
 
 def _decided(instance: str, digest: str, verb: Verb) -> Look:
-    def look(state: Incident) -> Seen:
+    def look(state: Incident) -> Seen:  # noqa: PLR0911  # one for each way that it can stand
         step = state.steps[instance]
         if verb is Verb.DENY:
             return Seen("done", "denied: it is not done")
@@ -403,7 +411,7 @@ def release(
             for key in wanted:
                 out.say(f"Give back {key}: {state.leases[key].plan.summary}")
                 for change in state.leases[key].plan.changes:
-                    out.say(f"  {change.inverse()}")
+                    out.say(change.inverse(), indent=2)
             if accept_changed:
                 out.say("even if a definition is not the approved one any more", "warn")
             if out.asks and not who.yes and not out.confirm(f"Release as {who.name}?"):
@@ -476,7 +484,9 @@ def stop(out: Out, config: Configuration, who: Person, *, scope: str, reason: st
                 running = [row for row in await journal.streams(records.PREFIX, open_only=True) if row.owner]
                 names = ", ".join(row.name.removeprefix(records.PREFIX) for row in running[:10])
                 act["message"] = f"no new effect begins for {where}. Evidence, notices and a person's release go on"
-                act["message"] += f". A responder has these in hand, one call of each may still end: {names}" if names else ""
+                act["message"] += (
+                    f". A responder has these in hand, one call of each may still end: {names}" if names else ""
+                )
             return act
 
     return finish(out, config, asyncio.run(work()))
@@ -510,11 +520,11 @@ async def _scope(journal: Journal, config: Configuration, given: str) -> str:
     if given == "everything":
         return given
     if kind == "server" and colon and name not in config.inventory.servers:
-        raise NotFound(f"the inventory has no server {name}; it has {', '.join(sorted(config.inventory.servers)) or 'none'}")
+        raise NotFound(
+            f"the inventory has no server {name}; it has {', '.join(sorted(config.inventory.servers)) or 'none'}"
+        )
     if kind == "class" and colon and name not in {known.value for known in config.playbooks}:
         raise NotFound(f"there is no playbook for a class {name}; there is {', '.join(sorted(config.playbooks))}")
     if kind in {"server", "class"} and name:
         return given
     raise Usage("write a scope: everything, class:NAME, server:NAME or incident:ID")
-
-

@@ -136,10 +136,10 @@ def _show(out: Out, one: Difference) -> None:
     out.heading(f"{one.server}: {one.kind} {one.name} {words[one.change]}")
     for line in one.diff.split("\n"):
         style = "good" if line.startswith("+") else "bad" if line.startswith("-") else "dim"
-        out.say(f"  {line}", style)
+        out.say(line, style, indent=2)
 
 
-def approve(  # noqa: PLR0913  # what a sign-off consists of
+def approve(  # what a sign-off consists of
     out: Out,
     config: Configuration,
     server: str,

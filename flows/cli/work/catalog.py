@@ -91,15 +91,13 @@ def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
         what = step.task or f"{step.kind} {step.names} for each {step.for_each}"
         only = " (only while a cut leaks)" if step.when == "leaking" else ""
         out.say(f"- {step.id}: {what}{only}")
-        out.say(f"    {step.why}", "dim")
+        out.say(step.why, "dim", indent=4)
 
 
 def files(folder: Path | None) -> list[Path]:
     """Return the playbooks that are there: the shipped ones, and a configuration's own."""
     places = [Path(playbooks.__file__).parent / "catalog", *([folder / "playbooks"] if folder else [])]
-    return [
-        file for place in places for file in sorted(place.glob("*.yaml")) if not file.name.endswith(".drill.yaml")
-    ]
+    return [file for place in places for file in sorted(place.glob("*.yaml")) if not file.name.endswith(".drill.yaml")]
 
 
 def lint(out: Out, paths: list[Path]) -> Exit:
@@ -152,7 +150,7 @@ def _read(exc: Misconfigured) -> Iterator[Fault]:
             yield Fault(exc.line or 0, exc.field or "document", part.removeprefix(f"{exc.file}:{exc.line}: "))
 
 
-def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault]:
+def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault]:  # noqa: C901  # one fault after another
     if step.names is None:
         return
     line, field = _line(text, (*place, step.kind)), f"{step.id}.{step.kind}"
@@ -172,7 +170,9 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
             yield Fault(where, f"{step.id}.with.{name}", f"{step.names} takes {', '.join(known) or 'no parameters'}")
     for name, info in known.items():
         if info.is_required() and name not in step.with_:
-            yield Fault(line, f"{step.id}.with", f"{step.names} needs {name}; write `{name}: {{from: entity.id}}` or a value")
+            yield Fault(
+                line, f"{step.id}.with", f"{step.names} needs {name}; write `{name}: {{from: entity.id}}` or a value"
+            )
     literals = {name: value for name, value in step.with_.items() if not isinstance(value, Bound) and name in known}
     filled = {name: "x" for name in known if name in step.with_} | literals
     try:

@@ -126,7 +126,9 @@ def _secrets(config: Configuration) -> Iterator[Line]:
         if place.file is not None:
             mode = stat.S_IMODE(Path(place.file).expanduser().stat().st_mode)
             if mode & 0o077:
-                yield Line("secrets", "warn", f"{place.file} has mode {mode:04o}: others read it", f"chmod 600 {place.file}")
+                yield Line(
+                    "secrets", "warn", f"{place.file} has mode {mode:04o}: others read it", f"chmod 600 {place.file}"
+                )
     for name, source in config.sources.sources.items():
         try:
             read_keys(name, source)
@@ -222,8 +224,7 @@ async def _within(check: str, lines: AsyncIterator[Line]) -> list[Line]:
 
 async def _journal(config: Configuration) -> AsyncIterator[Line]:
     url = config.journal_url.partition("@")[2] or config.journal_url
-    scheme, _, path = config.journal_url.partition(":///")
-    if scheme.startswith("sqlite") and not Path(path).exists():
+    if (path := records.missing(config)) is not None:
         yield Line("journal", "warn", f"{path} is not there yet", "`mcp-soar up` makes it when it first starts")
         return
     async with records.opened(config) as journal:
@@ -302,7 +303,9 @@ def _running(config: Configuration) -> Iterator[Line]:
                 config.path(receiver.certificate or Path()), config.path(receiver.key) if receiver.key else None
             )
         except (OSError, ssl.SSLError) as exc:
-            yield Line("receiver", "fail", f"its certificate cannot be used: {exc}", "mend receiver.certificate and .key")
+            yield Line(
+                "receiver", "fail", f"its certificate cannot be used: {exc}", "mend receiver.certificate and .key"
+            )
         else:
             yield from _expiry(config.path(receiver.certificate or Path()))
     up = "start it with `mcp-soar up`"
@@ -313,7 +316,9 @@ def _running(config: Configuration) -> Iterator[Line]:
     elif receiver.tls or _says(f"http://{receiver.host}:{receiver.port}/readyz"):
         yield Line("receiver", "ok", f"listens at {receiver.host}:{receiver.port}")
     else:
-        yield Line("receiver", "fail", f"{receiver.host}:{receiver.port} answers, but cannot take alerts", "see its log")
+        yield Line(
+            "receiver", "fail", f"{receiver.host}:{receiver.port} answers, but cannot take alerts", "see its log"
+        )
     api = prefect.api or (f"http://127.0.0.1:{prefect.port}/api" if prefect.port else None)
     if api is None:
         yield Line("prefect", "ok", "takes a free port when it starts")
@@ -354,5 +359,3 @@ def _says(url: str) -> bool:
         return exc.code in {401, 403}
     except OSError:
         return False
-
-

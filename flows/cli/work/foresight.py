@@ -1,4 +1,4 @@
-"""`plan`: what would be done, and why or why not. The actions' own plans and the gate's own decision; nothing is written."""
+"""`plan`: what would be done, and why: the actions' own plans and the gate's own decision. It writes nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class _Case:
     about: str
 
 
-def foresee(  # noqa: PLR0913  # the command's own options
+def foresee(  # the command's own options
     out: Out,
     config: Configuration,
     *,
@@ -110,7 +110,9 @@ def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | 
     except KeyError as exc:
         raise Usage(f"{severity} is no severity; write {', '.join(level.label for level in Severity)}") from exc
     except ValueError as exc:
-        raise Usage(f"this cannot be responded to: {str(exc).splitlines()[0]}; classes: {', '.join(IncidentClass)}") from exc
+        raise Usage(
+            f"this cannot be responded to: {str(exc).splitlines()[0]}; classes: {', '.join(IncidentClass)}"
+        ) from exc
 
 
 async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[schema.Foresight], list[str]]:
@@ -268,11 +270,11 @@ def _show(out: Out, one: schema.Foresight) -> None:
     for change in one["changes"]:
         before, after = canonical(change["before"]).decode(), canonical(change["after"]).decode()
         if change["pending"]:
-            out.say(f"  {change['target']}")
-            out.say(f"  - {change['field']}: {before}", "bad")
-            out.say(f"  + {change['field']}: {after}", "good")
+            out.say(f"{change['target']}", indent=2)
+            out.say(f"- {change['field']}: {before}", "bad", indent=2)
+            out.say(f"+ {change['field']}: {after}", "good", indent=2)
         else:
-            out.say(f"  {change['target']}: {change['field']} is {after} already; it is held there")
+            out.say(f"{change['target']}: {change['field']} is {after} already; it is held there", indent=2)
     out.fields(
         [
             ("gate", one["decision"]),
@@ -283,5 +285,3 @@ def _show(out: Out, one: schema.Foresight) -> None:
             ("digest", one["digest"]),
         ]
     )
-
-

@@ -139,7 +139,7 @@ def _ask(out: Out, ask: schema.Ask) -> None:
     out.heading("Waits for a decision")
     out.say(ask["summary"])
     for change in ask["changes"]:
-        out.say(f"  {change}")
+        out.say(change, indent=2)
     missing = ask["quorum"] - len(set(ask["approved_by"]) - {ask["requested_by"]})
     out.fields(
         [

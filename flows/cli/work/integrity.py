@@ -46,7 +46,8 @@ async def _installed(
         incident = await records.find(journal, given) if given else None
         wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
         faults = await journal.verify(
-            public_keys=list(keys.values()), progress=lambda entries, heads: progress(f"{entries} entries, {heads} heads")
+            public_keys=list(keys.values()),
+            progress=lambda entries, heads: progress(f"{entries} entries, {heads} heads"),
         )
         named = [fault for fault in faults if wanted is None or fault.stream in wanted]
         checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
@@ -85,7 +86,9 @@ async def _exhibits(vault: LocalVault, name: str, exhibits: tuple[Exhibit, ...])
         flaws = [f"{flaw.exhibit} {flaw.file}: {flaw.message}" for flaw in await vault.verify(name, exhibits)]
     except SoarError as exc:
         flaws = [str(exc)]
-    return _check(f"exhibits-{name}", flaws, f"{len(exhibits)} exhibits of {name} have the bytes that they were sealed with")
+    return _check(
+        f"exhibits-{name}", flaws, f"{len(exhibits)} exhibits of {name} have the bytes that they were sealed with"
+    )
 
 
 async def _bundle(config: Configuration, name: str, file: str, digest: str) -> schema.Check:

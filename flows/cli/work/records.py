@@ -22,6 +22,12 @@ PREFIX = "incident/"
 _MANY = 100_000
 
 
+def missing(config: Configuration) -> Path | None:
+    """Return where the journal's file would be if it is not there; opening it would make an empty one."""
+    scheme, _, path = config.journal_url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") and not Path(path).exists() else None
+
+
 @asynccontextmanager
 async def opened(config: Configuration) -> AsyncIterator[Journal]:
     """Yield the journal, to be read and put into; it is never made or migrated here.
@@ -29,8 +35,7 @@ async def opened(config: Configuration) -> AsyncIterator[Journal]:
     Raises:
         Transient: there is none yet.
     """
-    scheme, _, path = config.journal_url.partition(":///")
-    if scheme.startswith("sqlite") and not Path(path).exists():
+    if (path := missing(config)) is not None:
         raise Transient(f"there is no journal at {path} yet; `mcp-soar up` makes it when it first starts")
     journal = await open_journal(config, name="mcp-soar-cli", writing=False)
     try:
@@ -51,7 +56,9 @@ async def find(journal: Journal, given: str) -> str:
         return given
     names = [row.name.removeprefix(PREFIX) for row in await journal.streams(PREFIX, limit=_MANY)]
     if given.isascii() and given.isdigit():
-        found = [name for name in names if name.rsplit("-", 1)[-1].isdigit() and int(name.rsplit("-", 1)[-1]) == int(given)]
+        found = [
+            name for name in names if name.rsplit("-", 1)[-1].isdigit() and int(name.rsplit("-", 1)[-1]) == int(given)
+        ]
     else:
         found = []
     found = found or [name for name in names if given and (name.endswith(given) or name.startswith(given))]
@@ -221,7 +228,9 @@ def incident_of(
             }
             for item in state.exhibits
         ],
-        "unavailable": [{"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.unavailable],
+        "unavailable": [
+            {"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.unavailable
+        ],
         "tasks": _tasks(playbook, state),
         "stops": [stop_of(stop) for stop in stops if stop.scope in scopes(state)],
         "untold": list(state.untold.values()),
@@ -247,7 +256,7 @@ def _step_of(step: StepState) -> schema.Step:
 
 
 def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
-    """Return what is left to people: what ends with the release until everything is released, the rest until the end."""
+    """Return what is left to people; what the release ends is left out once everything is released."""
     if playbook is None or state.closed_at:
         return []
     released = bool(state.leases) and not any(lease.in_force for lease in state.leases.values())

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
@@ -17,14 +17,14 @@ from integrations.siem.source import new_secret
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.request import People, Person
-from playbooks.strict import now, parse_yaml
+from playbooks.strict import Name, now, parse_yaml
 
 ROLES = ("responder", "approver", "auditor")
 SOURCE = "generic"
 _PEOPLE_HEAD = """\
 # Who may ask for what, written by `mcp-soar enroll`; review changes like code. Read anew for each request: whoever is
-# removed here is nobody from then on. Roles: responder (respond, release, stop, deny), approver (approve, resume and the
-# same), auditor (nothing but reading).
+# removed here is nobody from then on. Roles: responder (respond, deny, release, close, stop), approver (approve, deny,
+# release, close, stop, resume), auditor (none of it).
 """
 
 
@@ -36,7 +36,12 @@ def init(out: Out, folder: Path) -> Exit:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("keys", "secrets", "state"):
             (folder / name).mkdir(mode=0o700)
-        for name, text in {**FILES, "people.yaml": people_text(People()), ".gitignore": GITIGNORE, "README.txt": README}.items():
+        for name, text in {
+            **FILES,
+            "people.yaml": people_text(People()),
+            ".gitignore": GITIGNORE,
+            "README.txt": README,
+        }.items():
             write(folder / name, text, mode=0o644)
         write(folder / "secrets" / SOURCE, new_secret() + "\n", mode=0o600)
         key = SigningKey.generate(folder / "keys" / "responder.key")
@@ -48,7 +53,7 @@ def init(out: Out, folder: Path) -> Exit:
     out.document({"folder": str(folder), "files": files})
     out.say(f"{folder} is ready and valid as it is:")
     for name in files:
-        out.say(f"  {name}")
+        out.say(name, indent=2)
     out.say(f"What comes next stands in {folder / 'README.txt'}.")
     return Exit.OK
 
@@ -77,7 +82,7 @@ def people_text(people: People) -> str:
     return _PEOPLE_HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
-def enroll(  # noqa: PLR0913  # what enrolling a person needs
+def enroll(  # noqa: C901  # what enrolling a person needs
     out: Out, folder: Path, name: str, *, roles: list[str], key: Path | None, public: Path | None, replace: bool
 ) -> Exit:
     """Add a person's key to people.yaml, making the key if there is none yet."""
@@ -85,9 +90,17 @@ def enroll(  # noqa: PLR0913  # what enrolling a person needs
         raise Misconfigured("there is no such folder; `mcp-soar init` makes one", file=str(folder))
     strange = [role for role in roles if role not in ROLES]
     if strange or not roles:
-        raise Usage(f"write --role {' or --role '.join(ROLES)}" + (f"; {', '.join(strange)} is none" if strange else ""))
+        raise Usage(
+            f"write --role {' or --role '.join(ROLES)}" + (f"; {', '.join(strange)} is none" if strange else "")
+        )
     if key is not None and public is not None:
-        raise Usage("write --key FILE for a key of this machine, or --public FILE for somebody else's public key; not both")
+        raise Usage(
+            "write --key FILE for a key of this machine, or --public FILE for somebody else's public key; not both"
+        )
+    try:
+        name = TypeAdapter(Name).validate_python(name)
+    except ValidationError as exc:
+        raise Usage(f"{name!r} cannot be a person's name: {exc.errors(include_url=False)[0]['msg']}") from exc
     file = folder / "people.yaml"
     people = parse_yaml(People, file.read_text(encoding="utf-8"), file=str(file)) if file.exists() else People()
     if name in people.people and not replace:
@@ -105,11 +118,8 @@ def enroll(  # noqa: PLR0913  # what enrolling a person needs
     others = [who for who, person in people.people.items() if person.key == text and who != name]
     if others:
         raise Refused(f"that key is {others[0]}'s: two people with one key would count as two. Make another")
-    try:
-        entry = Person(key=text, roles=tuple(dict.fromkeys(roles)), enrolled_at=now().replace(microsecond=0))
-        grown = People.model_validate({"version": 1, "people": {**people.people, name: entry}})
-    except ValidationError as exc:
-        raise Usage(f"{name!r} cannot be a person's name: {exc.errors(include_url=False)[0]['msg']}") from exc
+    entry = Person(key=text, roles=tuple(dict.fromkeys(roles)), enrolled_at=now().replace(microsecond=0))
+    grown = People(people={**people.people, name: entry})
     written = people_text(grown)
     if parse_yaml(People, written, file=str(file)) != grown:
         raise Refused(f"{file} would not say what was meant; nothing was written")
@@ -125,7 +135,10 @@ def enroll(  # noqa: PLR0913  # what enrolling a person needs
             "replaced": replaced,
         }
     )
-    out.say(f"{name} is enrolled as {', '.join(entry.roles)} in {file}" + ("; the key before counts no more" if replaced else ""))
+    out.say(
+        f"{name} is enrolled as {', '.join(entry.roles)} in {file}"
+        + ("; the key before counts no more" if replaced else "")
+    )
     if path is not None:
         out.say(f"{'A new key was made' if made else 'The key'}: {path}. It signs for {name}: keep it to yourself.")
     out.say("Responders on other machines need the same people.yaml.")

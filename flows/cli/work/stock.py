@@ -26,14 +26,14 @@ class Finding(NamedTuple):
 
 
 def check(out: Out, config: Configuration) -> Exit:
-    """Show what is wrong or missing. That it was read at all says that its form and references are right."""
+    """Show what is wrong or missing. That it could be read says that form and references are right."""
     found = list(findings(config))
     good = not any(one.level == "fail" for one in found)
     out.document({"ok": good, "findings": [one._asdict() for one in found]})
     inventory = config.inventory
     out.say(
-        f"{len(inventory.servers)} servers, {len(inventory.gateways)} gateways, {len(inventory.principals)} principals: "
-        "form and references are right"
+        f"{len(inventory.servers)} servers, {len(inventory.gateways)} gateways, "
+        f"{len(inventory.principals)} principals: form and references are right"
     )
     out.table(("", "about", "what"), found, empty="nothing is missing")
     return Exit.OK if good else Exit.NO
@@ -41,10 +41,12 @@ def check(out: Out, config: Configuration) -> Exit:
 
 def findings(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong or missing, by looking at files only."""
-    inventory = config.inventory
-    if not inventory.servers:
-        yield Finding("warn", "servers", "there is none: every alert waits for a person. Describe your servers")
-    for name, gateway in inventory.gateways.items():
+    yield from _gateways(config)
+    yield from _servers(config)
+
+
+def _gateways(config: Configuration) -> Iterator[Finding]:
+    for name, gateway in config.inventory.gateways.items():
         for field, place in (("password", gateway.password), ("canary.token", gateway.canary.token)):
             try:
                 secret(place, what=f"gateways.{name}.{field}")
@@ -53,17 +55,27 @@ def findings(config: Configuration) -> Iterator[Finding]:
         if not gateway.credential_ids:
             message = "credential_ids is empty: write the ids of our own tokens there, so that none is ever a target"
             yield Finding("warn", f"gateway {name}", message)
+
+
+def _servers(config: Configuration) -> Iterator[Finding]:
+    inventory = config.inventory
+    if not inventory.servers:
+        yield Finding("warn", "servers", "there is none: every alert waits for a person. Describe your servers")
     for name, server in inventory.servers.items():
         about = f"server {name}"
         if server.gateway is None:
-            yield Finding("warn", about, "has no gateway: nothing of it can be cut. Add `gateway: {name: ..., id: ...}`")
+            yield Finding(
+                "warn", about, "has no gateway: nothing of it can be cut. Add `gateway: {name: ..., id: ...}`"
+            )
         if server.url is None:
             yield Finding("warn", about, "has no url: its own definitions cannot be read. Add its MCP address")
         tools = inventory.pins.of(name, PinKind.TOOL)
         if not inventory.pins.of(name):
             yield Finding("warn", about, f"nothing of it is approved: mcp-soar pins approve {name} --reviewed ...")
         if server.control_tool is None:
-            yield Finding("warn", about, "has no control_tool: a list has to prove that the path works. Name a harmless one")
+            yield Finding(
+                "warn", about, "has no control_tool: a list has to prove that the path works. Name a harmless one"
+            )
         elif tools and server.control_tool not in {pin.name for pin in tools}:
             yield Finding("fail", about, f"control_tool {server.control_tool} is not among its approved tools")
         known = {pin.name for pin in tools}
@@ -108,7 +120,8 @@ def show(out: Out, config: Configuration) -> Exit:
                 server.gateway.name if server.gateway else "-",
                 f"{server.environment}, {server.criticality.name.lower()}",
                 server.owner,
-                ", ".join(f"{len(some)} {kind}" for kind in PinKind if (some := inventory.pins.of(name, kind))) or "nothing",
+                ", ".join(f"{len(some)} {kind}" for kind in PinKind if (some := inventory.pins.of(name, kind)))
+                or "nothing",
             )
             for name, server in inventory.servers.items()
         ],

@@ -89,7 +89,9 @@ def test_nobody_approves_unseen(site: Installation) -> None:
 def test_a_denial_needs_no_approver(site: Installation) -> None:
     site.append(world.opened(), world.alert(), world.proposed())
     with site.responder():
-        assert site.error("approve", "1", "--yes", "--as", "sam", code=4)["message"].startswith("approve needs the role")
+        assert site.error("approve", "1", "--yes", "--as", "sam", code=4)["message"].startswith(
+            "approve needs the role"
+        )
         assert site.json("deny", "1", "--yes", "--as", "sam", "--reason", "planned")["state"] == "done"
     assert site.json("incident", "1")["asks"] == []
 

@@ -146,7 +146,9 @@ def test_the_whole_journal_verifies_and_a_changed_byte_is_found(site: Installati
     import sqlite3  # noqa: PLC0415  # the attacker's tool
 
     with sqlite3.connect(site.folder / "state" / "journal.db") as database:
-        database.execute("UPDATE entry SET data = replace(data, 'forecast', 'forecasx') WHERE seq = 2 AND stream LIKE 'inc%'")
+        database.execute(
+            "UPDATE entry SET data = replace(data, 'forecast', 'forecasx') WHERE seq = 2 AND stream LIKE 'inc%'"
+        )
     database.close()
     found = site.json("verify", code=1)
     assert not found["ok"]

@@ -67,7 +67,9 @@ class Installation:
 
     def run(self, *words: str, env: dict[str, str | None] | None = None, text: str | None = None) -> Result:
         """Run a command line in this process."""
-        runner = CliRunner(env={"MCP_SOAR_CONFIG": str(self.folder), "XDG_CONFIG_HOME": str(self.home), "COLUMNS": "80"})
+        runner = CliRunner(
+            env={"MCP_SOAR_CONFIG": str(self.folder), "XDG_CONFIG_HOME": str(self.home), "COLUMNS": "80"}
+        )
         return runner.invoke(app, list(words), env=env, input=text)
 
     def json(self, *words: str, code: int = 0) -> Any:  # noqa: ANN401  # a document
@@ -157,7 +159,9 @@ TOOL = Resolved(kind=EntityKind.TOOL, id="forecast", server="weather")
 TARGET = Target(system="gateway/main", kind="tool", id="t-42", name="forecast", server="weather")
 
 
-def plan(summary: str = "Take the tool forecast of weather away from all clients of gateway main.", **more: Any) -> Plan:
+def plan(
+    summary: str = "Take the tool forecast of weather away from all clients of gateway main.", **more: Any
+) -> Plan:
     fields: dict[str, Any] = {
         "action": "gateway.disable_tool",
         "params": {"server": "weather", "tool": "forecast"},

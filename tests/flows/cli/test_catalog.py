@@ -1,0 +1,174 @@
+"""`playbooks` and `inventory`, the help of every command, and JSON from every command."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from flows.cli.main import app
+from playbooks.playbook import shipped
+from playbooks.taxonomy import IncidentClass
+from tests.flows.cli import world
+from tests.flows.cli.world import Installation
+
+SHIPPED = Path(__file__).parents[3] / "playbooks" / "catalog" / "tool_poisoning.yaml"
+DRILL = "drills: [{step: cut-tool}]\n"
+
+
+def playbook(folder: Path, *changes: tuple[str, str], drill: str | None = DRILL, name: str = "tool_poisoning") -> str:
+    text = SHIPPED.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    if drill is not None:
+        path.with_suffix(".drill.yaml").write_text(drill, encoding="utf-8")
+    return str(path)
+
+
+def line_of(path: str, part: str) -> int:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if part in line)
+
+
+def test_a_right_playbook_passes(site: Installation, tmp_path: Path) -> None:
+    assert site.json("playbooks", "lint", playbook(tmp_path / "p"))["files"][0]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "says"),
+    [
+        (("gateway.disable_tool", "gateway.disable_tol"), "gateway.disable_tol", "gateway.disable_tool"),
+        (("action: gateway.disable_tool", "capture: gateway.disable_tool"), "capture: gateway.dis", "is a action"),
+        (
+            ("with: {server: {from: entity.server}, tool: {from: entity.id}}\n      lease: 24h", "with: {servr: x}"),
+            "with: {servr: x}",
+            "takes server, tool",
+        ),
+        (("lease: 24h", "lease: soon"), "lease: soon", "valid number"),
+        (("title: A tool", "titel: A tool"), "titel: A tool", "not a field here"),
+        (("id: tool_poisoning", "id: other"), "id: other", "make them the same"),
+    ],
+)
+def test_a_fault_comes_with_its_line_and_what_to_write(
+    site: Installation, tmp_path: Path, change: tuple[str, str], at: str, says: str
+) -> None:
+    path = playbook(tmp_path / "p", change)
+    (row,) = site.json("playbooks", "lint", path, code=1)["files"]
+    line = line_of(path, at)
+    assert any(fault["line"] == line and says in fault["message"] for fault in row["faults"]), row
+    assert f"{path}:{line}:" in "".join(site.run("playbooks", "lint", path).stdout.split("\n"))
+
+
+@pytest.mark.parametrize("drill", [None, "drills: [{step: another}]\n", "{"])
+def test_a_cut_without_a_drill_is_a_fault(site: Installation, tmp_path: Path, drill: str | None) -> None:
+    path = playbook(tmp_path / "p", drill=drill)
+    faults = site.json("playbooks", "lint", path, code=1)["files"][0]["faults"]
+    assert any("this cut has no drill" in fault["message"] for fault in faults)
+
+
+def test_lint_of_what_is_no_playbook(site: Installation, tmp_path: Path) -> None:
+    broken = tmp_path / "x.yaml"
+    broken.write_bytes(b"\xff\xfe")
+    assert site.json("playbooks", "lint", str(broken), code=1)
+    assert site.error("playbooks", "lint", str(tmp_path / "none.yaml"), code=6)
+
+
+def test_a_folders_own_playbook_is_used_and_listed_as_such(site: Installation) -> None:
+    playbook(site.folder / "playbooks", ("lease: 24h", "lease: 12h"))
+    rows = site.json("playbooks", "list")["playbooks"]
+    assert {row["class"]: row["origin"] for row in rows}["tool_poisoning"] == "this configuration"
+    files = [row["file"] for row in site.json("playbooks", "lint", code=1 if not _drilled() else 0)["files"]]
+    assert str(site.folder / "playbooks" / "tool_poisoning.yaml") in files
+    assert site.json("playbooks", "show", "tool_poisoning")["phases"]["cut"][0]["lease"] == 12 * 3600
+    assert "cut-tool" in site.run("playbooks", "show", "tool_poisoning").stdout
+    assert site.error("playbooks", "show", "nothing", code=6)
+
+
+def _drilled() -> bool:
+    catalog = SHIPPED.parent
+    return all((catalog / f"{book.id}.drill.yaml").exists() for book in shipped().values())
+
+
+def test_every_class_is_shipped_as_it_is(site: Installation) -> None:
+    rows = site.json("playbooks", "list")["playbooks"]
+    assert {row["class"] for row in rows} <= {one.value for one in IncidentClass}
+    assert all(row["origin"] == "shipped" for row in rows)
+
+
+def test_inventory_check_says_what_is_missing(site: Installation) -> None:
+    found = site.json("inventory", "check")
+    assert found["ok"]
+    assert any("pins approve weather" in one["message"] for one in found["findings"])
+    (site.folder / "secrets" / "gateway").unlink()
+    found = site.json("inventory", "check", code=1)
+    assert any(one["level"] == "fail" and "gateways.main.password" in one["message"] for one in found["findings"])
+    (site.folder / "inventory.yaml").write_text("version: 1\nservers: {a: {}}\n", encoding="utf-8")
+    assert site.error("inventory", "check", code=3)["line"] == 2
+
+
+def test_inventory_show(site: Installation) -> None:
+    shown = site.json("inventory", "show")
+    assert shown["servers"]["weather"]["owner"] == "weather-team"
+    assert "weather" in site.run("inventory", "show").stdout
+
+
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+
+    def walk(command: object, path: tuple[str, ...]) -> None:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found.append(path)
+        for name, one in (inner or {}).items():
+            walk(one, (*path, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_commands_help_has_an_example_and_fits(site: Installation, path: tuple[str, ...]) -> None:
+    result = site.run(*path, "--help", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    assert result.exit_code == 0
+    assert re.search(rf"Examples?:\n +mcp-soar {' '.join(path)}", result.stdout), result.stdout
+    assert "\x1b" not in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    if path not in {("up",), ("demo",)}:
+        assert "--json" in result.stdout
+        assert "--config" in result.stdout or path == ("init",)
+
+
+def test_the_exit_codes_stand_in_the_help(site: Installation) -> None:
+    shown = site.run("--help").stdout
+    for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 "):
+        assert f"\n    {code}" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("incidents",),
+        ("incident", "1"),
+        ("leases",),
+        ("verify",),
+        ("playbooks", "list"),
+        ("playbooks", "show", "tool_poisoning"),
+        ("playbooks", "lint"),
+        ("inventory", "check"),
+        ("inventory", "show"),
+        ("doctor",),
+        ("plan", "--class", "tool_poisoning", "--server", "weather"),
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_document_and_nothing_else(site: Installation, words: tuple[str, ...]) -> None:
+    site.append(*(make() for make in world.CONTAINED))
+    result = site.run(*words, "--json")
+    assert result.exit_code in {0, 1}, result.output
+    assert isinstance(json.loads(result.stdout), dict)
+    assert result.stderr == ""

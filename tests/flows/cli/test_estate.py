@@ -1,0 +1,188 @@
+"""`plan`, `pins`, `doctor`, and a whole response by hand, on a real gateway with a real server behind it."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.assembly import assembled
+from flows.demo import site as building
+from flows.demo.contextforge import RunningGateway
+from flows.demo.mcp_server import Behaviour, McpServer
+from flows.responder import Responder
+from playbooks.inventory import PinKind
+from tests.flows.cli.world import Installation
+from tests.lab.fixtures import unique_name
+
+HIDDEN = "Adds two numbers.\u200b [red]\x1b]0;owned\x07"
+
+
+@pytest.fixture
+def estate(site: Installation, gateway: RunningGateway, victim: McpServer) -> tuple[Installation, str]:
+    """The installation with a real server, approved as it is now; and what the inventory calls it."""
+    name = unique_name("weather")
+    built = asyncio.run(building.build(gateway, victim, site.folder / "secrets", name=name))
+    built.write(site.folder)
+    return site, name
+
+
+@contextlib.contextmanager
+def responding(site: Installation) -> Iterator[None]:
+    """Run a whole responder meanwhile."""
+    loop = asyncio.new_event_loop()
+    stop, ready = asyncio.Event(), threading.Event()
+
+    async def work() -> None:
+        async with assembled(site.config) as parts:
+            ready.set()
+            await Responder(parts).run(stop)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(work())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def alert(folder: Path, server: str, tool: str, title: str = "poisoned") -> str:
+    path = folder / "alert.json"
+    document = {
+        "version": 1,
+        "id": "scan-1",
+        "rule": "Tool description changed",
+        "title": title,
+        "severity": "high",
+        "detected_at": "2026-01-31T12:00:00Z",
+        "entities": [{"kind": "tool", "name": tool, "server": server}],
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return str(path)
+
+
+def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
+    estate: tuple[Installation, str], victim: McpServer, tmp_path: Path
+) -> None:
+    site, name = estate
+    path = alert(tmp_path, name, "get_weather")
+
+    unconfirmed = site.json("plan", path, "--as", "generic")["plans"]
+    victim.poison("get_weather")
+    confirmed = site.json("plan", path, "--as", "generic")["plans"]
+    by_hand = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"]
+    shown = site.run("plan", path, "--as", "generic").stdout
+
+    cut = {plans[0]["decision"]: plans[0] for plans in (unconfirmed, confirmed)}
+    assert set(cut) == {"needs_approval", "allow"}
+    assert "nothing of our own confirms it" in " ".join(cut["needs_approval"]["reasons"])
+    (change,) = confirmed[0]["changes"]
+    assert (change["before"], change["after"], change["pending"]) == (True, False, True)
+    assert confirmed[0]["undone_by"]
+    assert by_hand[0]["digest"] == confirmed[0]["digest"]
+    assert any("only if a cut does not hold" in plan["reasons"] for plan in confirmed)
+    assert "- enabled: true" in shown
+    assert "+ enabled: false" in shown
+    assert site.json("pins", "diff", name, code=1)["differences"][0]["change"] == "changed"
+    assert not (site.folder / "state" / "journal.db").exists()
+
+
+def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
+    estate: tuple[Installation, str], victim: McpServer
+) -> None:
+    site, name = estate
+    assert site.json("pins", "diff")["differences"] == []
+    victim.behave(Behaviour(described={"add": HIDDEN}, added=("brand_new",)))
+
+    differs = site.run("pins", "diff", name)
+    unseen = site.error("pins", "approve", name, "--reviewed", "all", "--as", "kim", "--role", "security", code=2)
+    one = site.json(
+        "pins", "approve", name, "--tool", "add", "--reviewed", "all", "--as", "kim", "--role", "security", "--yes"
+    )
+    left = site.json("pins", "diff", name, code=1)["differences"]
+    rest = site.run("pins", "approve", name, "--reviewed", "all", "--as", "lee", "--role", "owner", "--yes")
+
+    assert differs.exit_code == 1
+    assert not set(differs.stdout + rest.stdout) & {"\x1b", "\x07", "\u200b"}
+    assert "[red]" in differs.stdout
+    assert "nobody approves unseen" in unseen["message"]
+    assert [row["name"] for row in one["approved"]] == ["add"]
+    assert [(row["name"], row["change"]) for row in left] == [("brand_new", "new")]
+    assert rest.exit_code == 0, rest.output
+    pins = site.config.inventory.pins
+    add = pins.find(name, PinKind.TOOL, "add")
+    assert add is not None
+    assert add.definition["description"] == HIDDEN
+    assert [(one.by, one.role) for one in add.dossier.sign_offs] == [("kim", "security"), ("lee", "owner")]
+    assert site.json("pins", "diff", name)["differences"] == []
+
+
+def test_hidden_characters_are_pointed_at(estate: tuple[Installation, str], victim: McpServer) -> None:
+    site, name = estate
+    victim.behave(Behaviour(described={"add": HIDDEN}))
+    result = site.run("pins", "approve", name, "--reviewed", "all", "--as", "kim", "--role", "security", "--yes")
+    assert "add holds hidden characters: U+0007, U+001B, U+200B" in " ".join(result.stdout.split())
+
+
+def test_doctor_says_ok_line_by_line_and_what_to_do_about_the_rest(
+    estate: tuple[Installation, str], victim: McpServer
+) -> None:
+    site, name = estate
+    good = site.json("doctor")
+    levels = {line["check"]: line["level"] for line in good["checks"]}
+    assert good["ok"]
+    for check in ("configuration", "signing key", "people", "gateway main", "canary of main", f"server {name}"):
+        assert levels[check] == "ok", good
+
+    victim.poison("get_weather")
+    (site.folder / "secrets" / "canary-token").write_text("nonsense", encoding="utf-8")
+    (site.folder / "people.yaml").write_text("version: 1\npeople: {}\n", encoding="utf-8")
+    bad = site.json("doctor", code=1)
+    by = {line["check"]: line for line in bad["checks"] if line["level"] != "ok"}
+    assert by["canary of main"]["level"] == "fail"
+    assert "mcp-soar pins diff" in by[f"server {name}"]["remedy"]
+    assert any(line["check"] == "people" and line["level"] == "fail" for line in bad["checks"])
+    assert all(line["remedy"] for line in bad["checks"] if line["level"] == "fail")
+
+    (site.folder / "policy.yaml").write_text("version: 2\n", encoding="utf-8")
+    assert "policy.yaml:1" in site.json("doctor", code=1)["checks"][0]["message"]
+
+
+def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, str]) -> None:
+    site, name = estate
+    with responding(site):
+        act = site.json("respond", "--class", "tool_poisoning", "--tool", f"{name}/get_weather", "--as", "kim")
+        assert (act["state"], act["status"]) == ("done", "contained")
+        it = site.json("incident", act["incident"])
+        planned = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"][0]
+        freed = site.json("release", act["incident"], "--as", "sam", "--reason", "it was a drill")
+        after = site.json("incident", act["incident"])
+    assert it["metrics"]["first_effect_seconds"] <= it["metrics"]["verified_seconds"] < 30
+    assert it["leases"][0]["verdict"] == "established"
+    assert not planned["changes"][0]["pending"]
+    assert freed["state"] == "done"
+    assert after["metrics"]["released_at"]
+    assert site.json("verify")["ok"]
+    if after["bundle"]:
+        key = str(site.folder / "keys" / "responder.pub")
+        assert site.json("verify", after["bundle"], "--key", key)["ok"]
+        assert site.error("verify", after["bundle"], code=2)
+
+
+def test_gateways_that_do_not_answer(site: Installation) -> None:
+    bad = site.json("doctor", code=1)
+    failed = {line["check"] for line in bad["checks"] if line["level"] == "fail"}
+    assert {"gateway main", "server weather"} <= failed
+    assert site.error("pins", "diff", "weather", code=5)
+    planned = site.json("plan", "--class", "tool_poisoning", "--tool", "weather/forecast")["plans"]
+    assert planned[0]["decision"] == "unknown"
+    assert site.error("pins", "diff", "nowhere", code=6)
