@@ -119,13 +119,13 @@ class Case:
                 await self.renew(max(self.parts.timing.claim, seconds + 2 * MARGIN))
 
     async def renew(self, seconds: float | None = None) -> None:
-        """Extend the claim.
+        """Extend the claim; one that was made to outlast an effect never becomes shorter.
 
         Raises:
             LostClaim: if somebody else has it now.
         """
-        length = seconds or self.parts.timing.claim
         before = time.monotonic()
+        length = max(seconds or self.parts.timing.claim, self._until - before)
         self.claim = await self.parts.journal.renew(self.claim, length)
         self._until = before + length
 

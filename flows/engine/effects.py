@@ -466,12 +466,13 @@ async def apply(
     for position, change in enumerate(pending):
         try:
             await case.check_stop()
-            await case.outlast(action.timeout)
             # What was read a moment ago, by this process, is not read again. Later it is compared before the write.
             fresh = position == 0 and read_at is not None and time.monotonic() - read_at < case.parts.timing.fresh
             if not fresh and await _already(case, action, change):
                 done.found.append(str(change))
                 continue
+            # Only now: the read may have taken its time.
+            await case.outlast(action.timeout)
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             done.writes.append({"change": str(change), "at": iso(now())})
         except Stopped as exc:

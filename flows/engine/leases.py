@@ -319,7 +319,6 @@ async def _write_back(
     for change in plan.changes:
         if ours:
             await case.check_stop()
-        await case.outlast(action.timeout)
         try:
             # Read again: giving back one object (a gateway's entry) may have changed others (its tools), or ended them.
             value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
@@ -327,6 +326,7 @@ async def _write_back(
             gone.add(change.target.key)
             continue
         if canonical(value) != canonical(change.after):
+            await case.outlast(action.timeout)
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
     return writes, gone
