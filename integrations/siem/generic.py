@@ -28,8 +28,8 @@ class GenericEntity(Strict):
     """
 
     kind: EntityKind
-    name: Name
-    server: Name | None = None
+    name: Annotated[str, Field(min_length=1)]
+    server: Annotated[str, Field(min_length=1)] | None = None
 
 
 class GenericAlert(Strict):

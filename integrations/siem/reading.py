@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from integrations.hostile import printable
 from playbooks.errors import SoarError
 from playbooks.incident import AlertState, Entity, EntityKind, Severity
-from playbooks.strict import Json, Line, Moment, Prose
+from playbooks.strict import Json, Line, Moment, Name, Prose
 
 MAX_BYTES = 1024 * 1024
 """The largest message that is read."""
@@ -277,6 +278,9 @@ def excerpt(text: str) -> str:
 def entity(kind: EntityKind, name: object, path: str, *, server: object = None) -> Entity:
     """Return an alert's claim about one thing.
 
+    The one under attack chose the name. If hidden characters or its length could make us refuse the alert, an attacker
+    would only have to name a tool so: such a name is written out and cut instead, and resolves to nothing.
+
     Args:
         kind: what it is.
         name: what the alert calls it.
@@ -284,13 +288,26 @@ def entity(kind: EntityKind, name: object, path: str, *, server: object = None) 
         server: the server that it belongs to, as the alert calls it.
 
     Raises:
-        Malformed: the name breaks a limit of `playbooks.incident.Entity`.
+        Malformed: the name is no text, or empty.
     """
     try:
-        return Entity.model_validate({"kind": kind, "name": name, "server": server})
+        return Entity.model_validate({"kind": kind, "name": _legible(name), "server": _legible(server)})
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         raise Malformed(path, _message(error["type"], error["msg"])) from None
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def _legible(name: object) -> object:
+    if not isinstance(name, str):
+        return name
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError:
+        # NFKC writes the ellipsis as three dots.
+        return printable(name, 190)
 
 
 _OF_A_SERVER = (EntityKind.TOOL, EntityKind.PROMPT, EntityKind.RESOURCE)

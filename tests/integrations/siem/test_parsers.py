@@ -251,9 +251,7 @@ def test_an_update_or_resolution_keeps_the_id(alert_format: str, state: str) -> 
         ("falco-tags", {"time": "9999-12-31T23:59:59-23:00"}, "time"),
         ("falco-tags", {"uuid": "x" * 2001}, "external_id"),
         ("falco-tags", {"output_fields": []}, "output_fields"),
-        ("falco-tags", {"output_fields": {"mcp.tool": "x" * 201}}, "output_fields.mcp.tool"),
         ("falco-tags", {"output_fields": {"mcp.server": {"a": 1}}}, "output_fields.mcp.server"),
-        ("falco-tags", {"output_fields": {"fd.rip": "a\u200bb"}}, "output_fields.fd.rip"),
         ("falco-tags", {"tags": ["x" * 201]}, "tags.0"),
         ("elastic-updated", {"kibana.alert.uuid": ""}, "kibana.alert.uuid"),
         ("elastic-updated", {"kibana.alert.severity": "severe"}, "kibana.alert.severity"),
@@ -269,7 +267,6 @@ def test_an_update_or_resolution_keeps_the_id(alert_format: str, state: str) -> 
         ("ocsf-updated", {"time": "2026-01-31T12:00:00Z"}, "time"),
         ("ocsf-updated", {"time": 10**30}, "time"),
         ("ocsf-updated", {"finding_info": {"title": "x"}}, "finding_info.uid"),
-        ("ocsf-updated", {"unmapped": {"mcp": {"tool": "x" * 300}}}, "unmapped.mcp.tool"),
         ("generic-updated", {"version": 2}, "version"),
         ("generic-updated", {"state": "closed"}, "state"),
         ("generic-updated", {"severity": 5}, "severity"),
@@ -277,9 +274,6 @@ def test_an_update_or_resolution_keeps_the_id(alert_format: str, state: str) -> 
         ("generic-updated", {"class": "tool_poisoning"}, "class"),
         ("generic-updated", {"title": "x" * 20_001}, "title"),
         ("generic-updated", {"entities": [{"kind": "pod", "name": "x"}]}, "entities.0.kind"),
-        ("generic-updated", {"entities": [{"kind": "tool", "name": "x" * 201}]}, "entities.0.name"),
-        # 18 letters in NFKC: within the limit before it, beyond it after.
-        ("generic-updated", {"entities": [{"kind": "tool", "name": "\ufdfa" * 100}]}, "entities.0"),
         ("generic-updated", {"entities": [{"kind": "tool", "name": "x"}] * 101}, "entities"),
     ],
 )
@@ -287,6 +281,25 @@ def test_what_is_wrong_is_named(name: str, change: dict[str, object], field: str
     with pytest.raises(Malformed) as caught:
         parse(changed(name, **change), "siem", source(name.partition("-")[0]))
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        ("get\u200bweather", "get\\u{200b}weather"),
+        ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
+        ("x" * 201, "x" * 189 + "..."),
+        ("\ufdfa" * 100, None),
+    ],
+)
+def test_an_attacker_cannot_lose_the_alert_by_the_name_of_a_tool(chosen: str, shown: str | None) -> None:
+    raw = changed("generic-updated", entities=[{"kind": "tool", "name": chosen, "server": "weather"}])
+    (alert,) = parse(raw, "siem", source("generic"))
+    (tool,) = alert.entities
+    assert tool.server == "weather"
+    assert len(tool.name) <= 200
+    assert shown in {None, tool.name}
+    assert tool.name != chosen
 
 
 def test_all_faults_of_a_message_are_named_without_their_values() -> None:
