@@ -21,8 +21,9 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
-from prefect.events import emit_event
+from prefect.events import Event, RelatedResource, Resource
 from prefect.flow_engine import run_flow_async
+from prefect.types import DateTime
 
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import FLOW
@@ -219,9 +220,10 @@ class Prefect:
         self._flowing.add(claim.stream)
 
         async def work(run: Runner, flow_run: str | None) -> State[Any] | None:
-            if flow_run:
-                self._show(flow_run, case.id, early)
+            showing = asyncio.create_task(self._shown(flow_run, case.id, early)) if flow_run else None
             await run_engine(parts, claim, until=Phase.REVIEW, run=run, case=case)
+            if showing:
+                await showing
             return final(case.state) if flow_run else None
 
         try:
@@ -266,7 +268,9 @@ class Prefect:
             _RUN.set(str(run.id))
             body = flow_of(state.incident_class)
             await run_flow_async(body, flow_run=run, parameters={"incident": state.id}, return_type="state")
-            await self._artifact(state, run.id)
+            if self._well:
+                # Whatever has an artifact counts as published.
+                await self._artifact(state, run.id)
         except Exception as exc:  # noqa: BLE001  # whatever Prefect's client raises, it is only a report
             if work.error is not exc:
                 # Its text may quote what it was sent.
@@ -283,10 +287,21 @@ class Prefect:
             tags=sorted({flow_name(state.incident_class), state.severity.label, *state.servers}),
         )
 
-    def _show(self, flow_run: str, incident: str, steps: list[Shown]) -> None:
+    async def _shown(self, flow_run: str, incident: str, steps: list[Shown]) -> None:
+        """Show what was run before; if that cannot be, the whole incident is published later."""
+        try:
+            async with asyncio.timeout(END_WITHIN):
+                await self._show(flow_run, incident, steps)
+        except Exception as exc:  # noqa: BLE001  # whatever Prefect's client raises, it is only a report
+            LOG.warning("%s: Prefect: %s", incident, type(exc).__name__)
+            self._away()
+
+    async def _show(self, flow_run: str, incident: str, steps: list[Shown]) -> None:
         """Add steps that were run before as task runs, with their true times."""
-        for number, step in enumerate(steps):
-            _show_step(flow_run, incident, number, step)
+        events = [event for number, step in enumerate(steps) for event in _events(flow_run, incident, number, step)]
+        if events:
+            # Posted, not handed to Prefect's own queue, which loses what it cannot deliver and says nothing.
+            await self._client._client.post("/events", json=[event.model_dump(mode="json") for event in events])  # noqa: SLF001
 
     async def _artifact(self, state: Incident, flow_run: uuid.UUID | None) -> None:
         """Publish the incident as it stands; the versions of one key are its course."""
@@ -348,7 +363,7 @@ class Prefect:
 
         async def work(_: Runner, flow_run: str | None) -> State[Any] | None:
             if flow_run:
-                self._show(flow_run, state.id, fresh)
+                await self._show(flow_run, state.id, fresh)
             return final(state)
 
         await self._flow_run(state, _Work(work))
@@ -362,7 +377,8 @@ def final(state: Incident) -> State[Any]:
     return State(type=kind, name=name, message=f"{state.id}: {state.status}")
 
 
-def _show_step(flow_run: str, incident: str, number: int, step: Shown) -> None:
+def _events(flow_run: str, incident: str, number: int, step: Shown) -> list[Event]:
+    """Return what Prefect's own engine would have told of a task run, with the times at which it was."""
     task_run = TaskRun.model_validate(
         {
             "id": uuid.uuid5(uuid.UUID(flow_run), f"{incident}/{step.instance}/{step.ended.isoformat()}"),
@@ -384,27 +400,31 @@ def _show_step(flow_run: str, incident: str, number: int, step: Shown) -> None:
     running = State[Any](type=StateType.RUNNING, name="Running", timestamp=step.began)
     seconds = step.ended - step.began
     ended = task_run.model_copy(update={"end_time": step.ended, "total_run_time": seconds})
-    _emit(flow_run, task_run, None, running)
-    _emit(flow_run, ended, running, outcome)
+    return [_event(flow_run, task_run, None, running), _event(flow_run, ended, running, outcome)]
 
 
-def _emit(flow_run: str, task_run: TaskRun, before: State[Any] | None, state: State[Any]) -> None:
-    """Tell the API of a task run's state as Prefect's own engine does: with the time at which it was."""
-    emit_event(
+def _event(flow_run: str, task_run: TaskRun, before: State[Any] | None, state: State[Any]) -> Event:
+    return Event(
         id=state.id,
-        occurred=state.timestamp,
+        occurred=DateTime.instance(state.timestamp),
         event=f"prefect.task-run.{state.type.value.title()}",
-        resource={
-            "prefect.resource.id": f"prefect.task-run.{task_run.id}",
-            "prefect.resource.name": task_run.name,
-            "prefect.run-count": "1",
-            "prefect.state-message": state.message or "",
-            "prefect.state-name": state.name or "",
-            "prefect.state-timestamp": state.timestamp.isoformat(),
-            "prefect.state-type": state.type.value,
-            "prefect.orchestration": "client",
-        },
-        related=[{"prefect.resource.id": f"prefect.flow-run.{flow_run}", "prefect.resource.role": "flow-run"}],
+        resource=Resource(
+            {
+                "prefect.resource.id": f"prefect.task-run.{task_run.id}",
+                "prefect.resource.name": task_run.name,
+                "prefect.run-count": "1",
+                "prefect.state-message": state.message or "",
+                "prefect.state-name": state.name or "",
+                "prefect.state-timestamp": state.timestamp.isoformat(),
+                "prefect.state-type": state.type.value,
+                "prefect.orchestration": "client",
+            }
+        ),
+        related=[
+            RelatedResource(
+                {"prefect.resource.id": f"prefect.flow-run.{flow_run}", "prefect.resource.role": "flow-run"}
+            )
+        ],
         payload={
             "intended": {"from": before.type.value if before else None, "to": state.type.value},
             "initial_state": {"type": before.type.value, "name": before.name} if before else None,

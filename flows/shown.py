@@ -55,7 +55,7 @@ def escaped(text: object, limit: int = LONGEST) -> str:
     """Return text that Markdown shows as it is, on one line."""
     # NFKC may yield the characters that are looked for, so it comes first; & < > as entities for renderers that
     # take HTML before they take escapes.
-    return printable(str(text), limit).translate(_PLAIN | _ESCAPED).replace("\\&amp", "&amp")
+    return printable(str(text), limit).translate(_ESCAPED | _PLAIN)
 
 
 def history(state: Incident) -> list[Shown]:

@@ -1,4 +1,4 @@
-"""A Prefect server for the tests of one worker process."""
+"""A Prefect server for the tests of one process: Prefect's client reports to one address as long as it lives."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,24 @@ import pytest
 from tests.lab.prefect import PrefectServer, prefect_running
 
 
-@pytest.fixture
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A real server that this process reports to."""
+@pytest.fixture(scope="session")
+def the_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The session's server."""
     with prefect_running(tmp_path_factory.mktemp("prefect")) as server:
         yield server
 
 
 @pytest.fixture
-def absent_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server that this process would report to, if it ran."""
-    with prefect_running(tmp_path_factory.mktemp("prefect"), started=False) as server:
-        server.kill()
-        yield server
+def prefect(the_prefect: PrefectServer) -> PrefectServer:
+    """A real server that this process reports to, with nothing in it."""
+    if not the_prefect.running:
+        the_prefect.start()
+    the_prefect.forget()
+    return the_prefect
+
+
+@pytest.fixture
+def absent_prefect(prefect: PrefectServer) -> PrefectServer:
+    """The server, which does not run until the test starts it."""
+    prefect.kill()
+    return prefect

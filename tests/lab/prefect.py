@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefect.events.worker import EventsWorker
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_REQUEST_TIMEOUT,
@@ -67,12 +68,25 @@ class PrefectServer:
             assert time.monotonic() < deadline, (self.folder / "prefect.log").read_text()[-3000:]
             time.sleep(0.05)
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def forget(self) -> None:
+        """Remove what runs have left: incidents of other tests have the same names."""
+        for kind in ("artifacts", "deployments", "flows"):
+            for item in self.ask(f"/{kind}/filter"):
+                self.ask(f"/{kind}/{item['id']}", method="DELETE")
+
     def kill(self) -> None:
         """Kill it, and refuse connections."""
         self._socket.close()
-        if self._process:
+        if self._process and self._process.stdin:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+            self._process.stdin.close()
+            self._process = None
 
     def ask(self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "") -> Any:  # noqa: ANN401
         """Return what the API answers, with its password unless another is given; an error's status as a number."""
@@ -105,12 +119,11 @@ class PrefectServer:
 
 
 @contextmanager
-def prefect_running(folder: Path, *, started: bool = True) -> Iterator[PrefectServer]:
+def prefect_running(folder: Path) -> Iterator[PrefectServer]:
     """Run a server of our own, and have Prefect's client in this process use it."""
     server = PrefectServer(folder)
     try:
-        if started:
-            server.start()
+        server.start()
         with temporary_settings(
             {
                 PREFECT_API_URL: server.api,
@@ -120,5 +133,7 @@ def prefect_running(folder: Path, *, started: bool = True) -> Iterator[PrefectSe
             }
         ):
             yield server
+            # What it queued goes out while there is somebody to take it.
+            EventsWorker.drain_all(timeout=5)
     finally:
         server.close()
