@@ -142,7 +142,7 @@ def approve(
 
     \b
     Example:
-      mcp-soar pins approve weather --reviewed "read every description" --as kim --role security
+      mcp-soar pins approve weather --reviewed "all of it" --as kim --role owner
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import approved

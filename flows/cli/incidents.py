@@ -140,7 +140,7 @@ def respond(
 
     \b
     Examples:
-      mcp-soar respond --class tool_poisoning --server weather --tool forecast --as kim
+      mcp-soar respond --class tool_poisoning --tool weather/forecast --as kim
       mcp-soar respond 1 --as kim
     """
     with speaking(as_json=as_json) as out:

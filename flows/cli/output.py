@@ -284,7 +284,7 @@ def _console(*, stderr: bool) -> "Console":
 
 
 @contextmanager
-def speaking(*, as_json: bool) -> Iterator[Out]:
+def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for each way to go wrong
     """Yield where to say things; every known way to go wrong becomes a message and an exit code.
 
     Args:
@@ -308,5 +308,11 @@ def speaking(*, as_json: bool) -> Iterator[Out]:
     except SoarError as exc:
         # Tampered, Drifted, NotEstablished and their kin: the world is not as it should be.
         out.fail(Exit.NO, f"{exc}")
+    except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        raise
+    except Exception as exc:  # whatever it is, a script must not take it for an answer
+        if os.environ.get("MCP_SOAR_DEBUG"):
+            raise
+        out.fail(Exit.FAULT, f"{type(exc).__name__}: {exc} (MCP_SOAR_DEBUG=1 shows where)")
     except KeyboardInterrupt:
         out.fail(Exit.INTERRUPTED, "nothing more is done here; what was asked for is kept")

@@ -62,7 +62,8 @@ def understood(path: Path, name: str, source: Source, raw: bytes) -> None:
     try:
         parse(raw, name, source)
     except Malformed as exc:
-        raise Usage(f"{path} is not in the format {source.format}: {exc}") from exc
+        faults = "; ".join(f"{field}: {message}" for field, message in exc.faults) or str(exc)
+        raise Usage(f"{path} is not in the format {source.format}: {faults}") from exc
 
 
 def send(out: Out, config: Configuration, path: Path, *, name: str, url: str | None, message_id: str | None) -> Exit:

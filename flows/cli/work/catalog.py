@@ -161,7 +161,7 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
         return
     if not issubclass(found, _KINDS[step.kind]):
         kind = next(name for name, base in _KINDS.items() if issubclass(found, base))
-        yield Fault(line, field, f"{step.names} is a {kind}: write `{kind}: {step.names}`")
+        yield Fault(line, field, f"{step.names} is no {step.kind}: write `{kind}: {step.names}`")
         return
     known = found.model_fields
     for name in step.with_:

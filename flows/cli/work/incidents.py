@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 
 from flows.cli import schema
-from flows.cli.output import Out, moment, span
+from flows.cli.output import Out, moment, safe, span
 from flows.cli.work import records
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
@@ -21,19 +21,21 @@ def listing(out: Out, config: Configuration, *, everything: bool, limit: int) ->
         out.say(f"STOPPED {stop['scope']} by {stop['by']} since {_short(stop['at'])}: {stop['reason']}", "bad")
     ordered = sorted(rows, key=lambda row: _WORST.index(row["status"]))
     out.table(
-        ("incident!", "status", "severity", "opened!", "about"),
+        ("incident!", "status!", "about"),
         [
             (
-                row["id"],
-                row["status"] + (f" ({row['asks']} to answer)" if row["asks"] else ""),
-                row["severity"],
-                _short(row["opened_at"]),
-                f"{row['class']}: {', '.join(row['servers']) or 'no known server'}. {row['title'][:120]}",
+                f"{row['id']}\n{_short(row['opened_at'])}",
+                row["status"] + (f"\n{row['asks']} to answer" if row["asks"] else ""),
+                f"{row['severity']} {row['class']}: {_on(row)}\n{safe(row['title'][:120])}",
             )
             for row in ordered
         ],
         empty="no incidents" if everything else "no open incidents; --all lists the closed ones too",
     )
+
+
+def _on(row: schema.IncidentRow) -> str:
+    return ", ".join(row["servers"]) or "no known server"
 
 
 async def _rows(

@@ -43,7 +43,7 @@ def test_a_right_playbook_passes(site: Installation, tmp_path: Path) -> None:
     ("change", "at", "says"),
     [
         (("gateway.disable_tool", "gateway.disable_tol"), "gateway.disable_tol", "gateway.disable_tool"),
-        (("action: gateway.disable_tool", "capture: gateway.disable_tool"), "capture: gateway.dis", "is a action"),
+        (("action: gateway.disable_tool", "capture: gateway.disable_tool"), "capture: gateway.dis", "is no capture"),
         (
             ("with: {server: {from: entity.server}, tool: {from: entity.id}}\n      lease: 24h", "with: {servr: x}"),
             "with: {servr: x}",

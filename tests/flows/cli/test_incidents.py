@@ -43,7 +43,7 @@ def test_an_incident_as_json_has_everything_that_was_promised(site: Installation
     assert lease["in_force"]
     assert lease["verdict"] == "established"
     assert it["asks"] == []
-    assert [line["what"] for line in it["timeline"]][0].startswith("opened as tool_poisoning")
+    assert it["timeline"][0]["what"].startswith("opened as tool_poisoning")
 
 
 @pytest.mark.parametrize("given", ["1", "000001", "inc-2026-000001", "inc-2026", "00001"])
@@ -124,7 +124,7 @@ def test_a_real_process_writes_no_colour_into_a_pipe_and_only_json_with_json(sit
     contained(site)
     program = [sys.executable, "-m", "flows.cli.main", "incident", "1", "--config", str(site.folder)]
     for extra in ([], ["--json"]):
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  # our own program
             [*program, *extra],
             capture_output=True,
             timeout=60,
@@ -160,3 +160,16 @@ def test_the_whole_journal_verifies_and_a_changed_byte_is_found(site: Installati
 def test_without_a_journal_it_says_what_makes_one(site: Installation) -> None:
     assert "mcp-soar up" in site.error("incidents", code=5)["message"]
     assert not (site.folder / "state" / "journal.db").exists()
+
+
+def test_a_fault_of_ours_is_no_answer(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    contained(site)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("boom \x1b[31m")
+
+    monkeypatch.setattr("flows.cli.work.records.incident_of", broken)
+    assert site.error("incident", "1", code=70)["kind"] == "fault"
+    result = site.run("incident", "1")
+    assert result.exit_code == 70
+    assert "\x1b" not in result.stderr

@@ -160,7 +160,8 @@ TARGET = Target(system="gateway/main", kind="tool", id="t-42", name="forecast", 
 
 
 def plan(
-    summary: str = "Take the tool forecast of weather away from all clients of gateway main.", **more: Any
+    summary: str = "Take the tool forecast of weather away from all clients of gateway main.",
+    **more: Any,  # noqa: ANN401  # fields of a plan
 ) -> Plan:
     fields: dict[str, Any] = {
         "action": "gateway.disable_tool",
@@ -180,7 +181,7 @@ def verdict(answer: Answer = Answer.ESTABLISHED, observed: str = "Tool not found
     return Verdict(answer=answer, findings=(finding,))
 
 
-def opened(title: str = "The description asks for files", requested_by: str | None = None, **more: Any) -> Event:
+def opened(title: str = "The description asks for files", requested_by: str | None = None, **more: Any) -> Event:  # noqa: ANN401  # fields of the body
     body: dict[str, Any] = {
         "class": "tool_poisoning",
         "severity": 4,
@@ -247,7 +248,7 @@ def verified(answer: Answer = Answer.ESTABLISHED, observed: str = "Tool not foun
     return Event("verified", {**body, "verdict": verdict(answer, observed).model_dump(mode="json")})
 
 
-def proposed(wanted: Plan | None = None, *, quorum: int = 1, requested_by: str | None = None, **more: Any) -> Event:
+def proposed(wanted: Plan | None = None, *, quorum: int = 1, requested_by: str | None = None, **more: Any) -> Event:  # noqa: ANN401  # fields of the body
     body = {
         "instance": INSTANCE,
         "phase": Phase.CUT.value,
