@@ -572,7 +572,7 @@ def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _skipped(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.SKIPPED)
-    step.settled_at = at
+    step.settled_at, step.message = at, body["reason"]
     return f"skipped {step.instance}\n{body['reason']}"
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from flows.engine.case import Case, Stopped
-from flows.engine.schedule import Todo
+from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
 from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyApplied, SoarError, Transient
@@ -374,6 +374,12 @@ async def _lapse(case: Case, step: StepState) -> None:
     why = "the approval was not given in time, which counts as no"
     digest_ = step.plan.digest if step.plan else ""
     await case.record(Event("lapsed", {"instance": step.instance, "digest": digest_, "why": why}))
+
+
+async def moot(case: Case, todo: Todo) -> None:
+    """Take back a question that the cut, which holds by now, has answered."""
+    body = {"instance": todo.instance, "phase": todo.phase.value, "reason": MOOT}
+    await case.record(Event("skipped", body))
 
 
 async def _finish(case: Case, action: Action, step: StepState) -> None:

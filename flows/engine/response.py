@@ -21,6 +21,7 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "raw": evidence.raw,
     "release": leases.release,
     "seal": evidence.seal,
+    "moot": effects.moot,
 }
 LOOK = 1.0
 """Seconds after which a running response looks whether others appended to its stream."""

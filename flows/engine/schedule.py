@@ -1,7 +1,7 @@
 """Which steps of an incident can run now, and when it has to be looked at again. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,9 @@ WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progr
 PHASES = tuple(Phase)
 READING = {"capture", "raw", "check"}
 """What goes on while the kill switch is on."""
+
+MOOT = "no longer needed: what leaked holds by now"
+"""Why a step is skipped that runs after all should it leak again."""
 
 OURSELVES = "mcp-soar"
 """Who asks for what no person asked for."""
@@ -29,7 +32,8 @@ class Todo:
     Args:
         instance: the step for one entity, its name in the journal.
         phase: where it belongs.
-        kind: what to do: action, capture, check, raw (the alert itself as an exhibit), release, seal.
+        kind: what to do: action, capture, check, raw (the alert itself as an exhibit), release, seal, moot (nothing,
+            any more).
         title: what it does to what, for people.
         name: the registered action, capture or check.
         params: its parameters.
@@ -138,7 +142,10 @@ def _phase(
 ) -> Iterator[Todo]:
     busy: set[str] = set()
     for step in playbook.phases[phase]:
-        if step.kind == "task" or (step.when is When.LEAKING and not leaking(state)):
+        if step.kind == "task":
+            continue
+        if step.when is When.LEAKING and not leaking(state):
+            yield from _moot(state, step, phase)
             continue
         for entity in entities_for(state, step.for_each):
             todo = _todo(step, phase, entity)
@@ -158,6 +165,14 @@ def _phase(
                 yield Todo(instance, phase, "action", title, widening.action, params, entity=home.key)
 
 
+def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
+    """Yield what people are asked, or said yes to, and what is needed no longer."""
+    for entity in entities_for(state, step.for_each):
+        asked = state.steps.get(instance_of(step.id, entity))
+        if asked and asked.progress in {Progress.PROPOSED, Progress.APPROVED}:
+            yield replace(_todo(step, phase, entity), kind="moot")
+
+
 def _todo(step: Step, phase: Phase, entity: Resolved) -> Todo:
     params = tuple(sorted(step.parameters(entity).items()))
     instance = instance_of(step.id, entity)
@@ -168,6 +183,8 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
     at_once = {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
     if step is None or step.progress in at_once or (kind == "seal" and step.progress is Progress.SEALED):
         return True
+    if step.progress is Progress.SKIPPED:
+        return step.message == MOOT
     if step.progress is Progress.RETRYING:
         return step.retry_at is None or step.retry_at <= now
     if step.progress is Progress.PROPOSED:
@@ -208,7 +225,8 @@ def leaking(state: Incident) -> bool:
 
 def _being_widened(state: Incident) -> bool:
     steps = (state.steps.get(name) for name in state.widenings)
-    return any(step is None or step.progress in {Progress.INTENDED, Progress.WROTE} for step in steps)
+    under_way = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING, Progress.PROPOSED, Progress.APPROVED}
+    return any(step is None or step.progress in under_way for step in steps)
 
 
 def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, stopped: bool) -> Iterator[Todo]:
