@@ -185,6 +185,12 @@ class Playbook(Strict):
         return digest(self.model_dump(mode="json", by_alias=True))
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema (2020-12) of a playbook's YAML, for editors; `catalog/playbook.schema.json` is this."""
+    schema = Playbook.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 def parse(text: str, *, file: str) -> Playbook:
     """Read a playbook's YAML.
 

@@ -6,6 +6,7 @@ not only the first, so that a person sees the whole of what stands against a pla
 
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import pairwise
 from math import ceil
 from typing import Annotated, Literal, Self
 
@@ -157,7 +158,7 @@ class Policy(Strict):
     @model_validator(mode="after")
     def _wider_is_stricter(self) -> Self:
         radii = sorted(self.caps)
-        for narrow, wide in zip(radii, radii[1:], strict=False):
+        for narrow, wide in pairwise(radii):
             less, more = self.caps[narrow], self.caps[wide]
             if more.count > less.count or more.percent > less.percent:
                 message = (

@@ -9,7 +9,15 @@ from typing import Annotated, Any, TypeVar
 
 import rfc8785
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from playbooks.errors import Misconfigured
 
@@ -86,7 +94,11 @@ def _seconds(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[smhdw]$"}]}),
+]
 """A length of time in seconds; files may write 90s, 15m, 4h, 2d."""
 
 
@@ -144,13 +156,18 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 reads `on`, `no` and 1:30 as something else than they say: only true and false are booleans here,
-# and times stay text until a model asks for one.
+# YAML 1.1 reads `on`, `no`, 010 and 1:30 as something else than they say: only true and false are booleans here, only
+# decimals are numbers, and times stay text until a model asks for one.
+_SURPRISING = {"bool", "timestamp", "int", "float"}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] not in {"bool", "timestamp"}]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] not in _SURPRISING]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)\.[0-9]+$"), list("-+0123456789")
+)
 
 
 def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:

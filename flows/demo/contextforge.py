@@ -59,6 +59,8 @@ def contextforge(folder: Path) -> Iterator[RunningGateway]:
     port = free_port()
     password = fresh_password()
     env = environment(
+        # Its migrations take a lock in the temporary folder, one for the whole machine; this one is ours.
+        TMPDIR=str(folder),
         HOST="127.0.0.1",
         PORT=str(port),
         DATABASE_URL=f"sqlite:///{folder / 'contextforge.db'}",

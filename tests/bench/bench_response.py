@@ -1,0 +1,331 @@
+"""Measures the hot path: a webhook's POST to the first effect and to verified containment, beside a bare script.
+
+    python -m tests.bench.bench_response [RESULTS.json]
+
+Real parts, each its own process: a gateway with 110 tools of a real MCP server, receiver, responder and Prefect as
+`mcp-soar up` runs them. The bare script makes the same gateway calls (GET the tool, POST its state; then, where it also
+probes, one tools/call) over eight connections, with no engine, journal, gate or evidence.
+
+(a) 50 incidents one at a time · (b) 100 alerts about 100 tools at once
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from flows.demo.contextforge import contextforge
+from flows.demo.mcp_server import Behaviour, McpServer, mcp_server
+from flows.demo.site import Site, build
+from flows.settings import read
+from flows.up import up
+from integrations.connections import Connections
+from integrations.gateway.client import ContextForge
+from integrations.journal.store import Journal
+from integrations.siem.source import new_secret, read_keys, signed
+from integrations.signing import SigningKey
+from playbooks.inventory import PinKind
+from playbooks.projection import Incident, Progress, project
+from playbooks.strict import iso, now
+from tests.bench.bench_journal import results
+from tests.lab.postgres import find_postgres, postgres_server
+
+TOOLS = 110
+SERIAL = 50
+BURST = 100
+CONNECTIONS = 8
+POLICY = {
+    "version": 1,
+    "caps": {"tool": {"count": 500, "percent": 100}, "token": {"count": 500, "percent": 100}},
+    "spacing": {"at_most": 1000, "within": "60s"},
+}
+
+
+@dataclass
+class Times:
+    """Seconds from each alert's POST."""
+
+    first_effect: list[float] = field(default_factory=list)
+    verified: list[float] = field(default_factory=list)
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        out: dict[str, float] = {}
+        for name, values in (("first_effect", self.first_effect), ("verified", self.verified)):
+            if values:
+                out |= {f"{prefix} {name} {label} ms": value * 1000 for label, value in spread(values).items()}
+        return out
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Return p50, p95, p99 and the largest."""
+    ordered = sorted(values)
+    cuts = statistics.quantiles(ordered, n=100, method="inclusive")
+    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": ordered[-1]}
+
+
+# The bare script
+
+
+async def bare(site: Site, tools: list[str], *, at_once: bool, probing: bool) -> Times:
+    """Disable tools at the gateway with nothing around it."""
+    canary = Path(site.inventory.gateways["main"].canary.token.file or "").read_text()  # noqa: ASYNC240  # before it is measured
+    times = Times()
+    async with _signed_in(site) as http:
+        ask = {
+            "Authorization": f"Bearer {canary}",
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2025-06-18",
+        }
+
+        async def one(tool: str, offered: str) -> None:
+            begun = time.perf_counter()
+            (await http.get(f"/v1/tools/{tool}")).raise_for_status()
+            (await http.post(f"/v1/tools/{tool}/state?activate=false")).raise_for_status()
+            times.first_effect.append(time.perf_counter() - begun)
+            if probing:
+                call = {"name": offered, "arguments": {"": 1}}
+                body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+                (await http.post("/mcp/", headers=ask, json=body)).raise_for_status()
+                times.verified.append(time.perf_counter() - begun)
+
+        pins = {pin.gateway_id: pin.gateway_name or "" for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL)}
+        work = [one(tool, pins[tool]) for tool in tools]
+        if at_once:
+            await asyncio.gather(*work)
+        else:
+            for item in work:
+                await item
+    return times
+
+
+# mcp-soar
+
+
+@asynccontextmanager
+async def running(site: Site, url: str | None) -> AsyncIterator["Running"]:
+    """Run all parts on a configuration of their own."""
+    with tempfile.TemporaryDirectory(prefix="mcp-soar-bench-") as name:
+        folder = Path(name)
+        (folder / "keys").mkdir()
+        site.write(folder)
+        key = SigningKey.generate(folder / "keys" / "responder.key")
+        (folder / "keys" / "responder.pub").write_bytes(key.public.pem)
+        (folder / "keys" / "hook").touch(mode=0o600)
+        (folder / "keys" / "hook").write_text(new_secret())
+        source = {
+            "format": "generic",
+            "authentication": {"hmac": {"secrets": [{"file": "keys/hook"}]}},
+            "confidence": "high",
+            "classify": [{"tag": "tool_poisoning", "class": "tool_poisoning"}],
+        }
+        settings: dict[str, Any] = {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}}
+        if url:
+            settings["journal"] = {"url": url}
+        for file, content in (
+            ("sources.yaml", {"version": 1, "sources": {"siem": source}}),
+            ("mcp-soar.yaml", settings),
+            ("policy.yaml", POLICY),
+        ):
+            (folder / file).write_text(yaml.safe_dump(content))
+        config = read(folder)
+        stop = asyncio.Event()
+        task = asyncio.create_task(up(config, lambda _: None, stop=stop))
+        status = folder / "state" / "up.json"
+        try:
+            while not (status.exists() and json.loads(status.read_text()).get("prefect_ready")):
+                if task.done():
+                    print((folder / "state" / "logs" / "responder.log").read_text()[-4000:])  # noqa: T201
+                    task.result()
+                await asyncio.sleep(0.1)
+            journal = await Journal.open(url or config.journal_url, signer=None, name="bench")
+            base = json.loads(status.read_text())["receiver"]
+            async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False) as http:
+                yield Running(http, journal, read_keys("siem", config.sources.sources["siem"])[0], site.server_id)
+            await journal.aclose()
+        finally:
+            stop.set()
+            await task
+
+
+@dataclass
+class Running:
+    """A running installation."""
+
+    http: httpx.AsyncClient
+    journal: Journal
+    key: Any
+    server: str
+
+    async def alert(self, tool: str) -> float:
+        """POST an alert about a tool and return when, as seconds since 1970."""
+        body = json.dumps(
+            {
+                "version": 1,
+                "id": uuid.uuid4().hex,
+                "rule": "Tool description changed",
+                "title": "A description asks for a key file",
+                "severity": "high",
+                "detected_at": iso(now()),
+                "tags": ["tool_poisoning"],
+                "entities": [{"kind": "tool", "name": tool, "server": self.server}],
+            }
+        ).encode()
+        headers = {"Content-Type": "application/json", **signed(self.key, secrets.token_hex(12), now(), body)}
+        begun = time.time()
+        answer = await self.http.post("/v1/alerts/siem", content=body, headers=headers)
+        if answer.status_code != httpx.codes.ACCEPTED:
+            raise RuntimeError(f"the receiver answered {answer.status_code}: {answer.text}")
+        return begun
+
+    async def incidents(self) -> dict[str, Incident]:
+        """Return every incident by the tool that it is about."""
+        rows = await self.journal.streams("incident/")
+        found = {}
+        for row in rows:
+            state = project(row.name, await self.journal.read(row.name))
+            found[next(e.id for e in state.entities.values() if e.kind.value == "tool")] = state
+        return found
+
+    async def until(self, count: int, *, sealed: bool) -> dict[str, Incident]:
+        """Wait until so many incidents are verified, or sealed too."""
+        while True:
+            found = await self.incidents()
+            done = [s for s in found.values() if s.metrics["verified_at"] and (s.sealed or not sealed)]
+            if len(done) >= count:
+                return found
+            bad = [s for s in found.values() if any(step.progress is Progress.PROPOSED for step in s.steps.values())]
+            if bad:
+                raise RuntimeError(f"the gate wants people: {bad[0].proposals[0].reasons}")
+            await asyncio.sleep(0.25)
+
+
+def _times(found: dict[str, Incident], begun: dict[str, float]) -> Times:
+    times = Times()
+    for tool, start in begun.items():
+        metrics = found[tool].metrics
+        if metrics["first_effect_at"] is None or metrics["verified_at"] is None:
+            raise RuntimeError(f"{tool} was lost")
+        times.first_effect.append(metrics["first_effect_at"].timestamp() - start)
+        times.verified.append(metrics["verified_at"].timestamp() - start)
+    return times
+
+
+async def one_at_a_time(site: Site, server: McpServer, tools: list[str], url: str | None) -> Times:
+    """Poison a tool, let the gateway take it over, alert; and again when all of that incident is done."""
+    async with running(site, url) as house:
+        begun: dict[str, float] = {}
+        found: dict[str, Incident] = {}
+        for number, tool in enumerate(tools, 1):
+            server.behave(Behaviour(poisoned=tuple(tools[:number])))
+            await _refresh(site)
+            begun[tool] = await house.alert(tool)
+            found = await house.until(number, sealed=True)
+    return _times(found, begun)
+
+
+async def burst(site: Site, server: McpServer, tools: list[str], url: str | None) -> Times:
+    """Poison every tool at the server, before any gateway took it over, and alert about all of them at once."""
+    server.behave(Behaviour(poisoned=tuple(tools)))
+    async with running(site, url) as house:
+        begun = dict(zip(tools, await asyncio.gather(*(house.alert(tool) for tool in tools)), strict=True))
+        return _times(await house.until(len(tools), sealed=False), begun)
+
+
+# Both
+
+
+async def measure(path: str | None, stores: list[str]) -> None:
+    """Measure everything on one machine in one run."""
+    print(f"policy: {json.dumps(POLICY)}", flush=True)  # noqa: T201  # what it is for
+    with tempfile.TemporaryDirectory(prefix="mcp-soar-bench-") as name:
+        folder = Path(name)
+        with (
+            mcp_server(folder / "server", tools=TOOLS) as server,
+            contextforge(folder / "gateway") as gateway,
+        ):
+            site = await build(gateway, server, folder / "site")
+            await _bare(site, path)
+            for store in stores:
+                if store == "postgresql":
+                    programs = find_postgres()
+                    if programs is None:
+                        continue
+                    with postgres_server(programs) as database:
+                        await _ours(site, server, path, store, database)
+                else:
+                    await _ours(site, server, path, store, None)
+
+
+async def _bare(site: Site, path: str | None) -> None:
+    ids, _ = _tools(site)
+    results((await bare(site, ids[:SERIAL], at_once=False, probing=True)).figures("(a) bare"), path)
+    await _restore(site)
+    results((await bare(site, ids[:BURST], at_once=True, probing=False)).figures("(b) bare"), path)
+    await _restore(site)
+    results((await bare(site, ids[:BURST], at_once=True, probing=True)).figures("(b) bare probing"), path)
+    await _restore(site)
+
+
+async def _ours(site: Site, server: McpServer, path: str | None, store: str, database: Any) -> None:  # noqa: ANN401
+    _, names = _tools(site)
+    for label, count, way in (("(a)", SERIAL, one_at_a_time), ("(b)", BURST, burst)):
+        with contextlib.nullcontext(None) if database is None else database.fresh_database() as url:
+            times = await way(site, server, names[:count], url)
+        results(times.figures(f"{label} {store}"), path)
+        server.behave()
+        await _restore(site)
+
+
+def _tools(site: Site) -> tuple[list[str], list[str]]:
+    control = site.inventory.servers[site.server_id].control_tool
+    pins = [pin for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL) if pin.name != control]
+    return [pin.gateway_id or "" for pin in pins], [pin.name for pin in pins]
+
+
+async def _refresh(site: Site) -> None:
+    """Have the gateway take over what the server says now."""
+    entry = site.inventory.servers[site.server_id].gateway
+    async with _signed_in(site) as http:
+        answer = await http.post(f"/v1/gateways/{entry.id if entry else ''}/tools/refresh")
+        answer.raise_for_status()
+
+
+@asynccontextmanager
+async def _signed_in(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    gateway = site.inventory.gateways["main"]
+    password = Path(gateway.password.file or "").read_text()  # noqa: ASYNC240  # before anything is measured
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    async with httpx.AsyncClient(base_url=gateway.url, limits=limits, timeout=120, trust_env=False) as http:
+        answer = await http.post("/v1/auth/login", json={"email": gateway.user, "password": password})
+        http.headers["Authorization"] = "Bearer " + answer.json()["access_token"]
+        yield http
+
+
+async def _restore(site: Site) -> None:
+    """Enable every tool again."""
+    connections = Connections(site.inventory)
+    forge = connections.reach(ContextForge, "main")
+    await _refresh(site)
+    for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL):
+        await forge.set_enabled(PinKind.TOOL, pin.gateway_id or "", enabled=True)
+    await connections.aclose()
+
+
+if __name__ == "__main__":
+    target = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BENCH_RESULTS")
+    chosen = os.environ.get("BENCH_STORES", "sqlite,postgresql").split(",")
+    asyncio.run(measure(target, chosen))

@@ -1,0 +1,372 @@
+"""The gate as laws: a wider radius, less trust or more in force never weakens its answer; the unknown is denied."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from playbooks.errors import Misconfigured
+from playbooks.incident import Confidence, IncidentClass, Severity
+from playbooks.inventory import (
+    Canary,
+    Dossier,
+    Environment,
+    Gateway,
+    GatewayEntry,
+    Inventory,
+    Pin,
+    PinKind,
+    Pins,
+    Principal,
+    Secret,
+    Server,
+    ToolNotes,
+)
+from playbooks.plan import Change, Irreversible, Plan, Radius, Target
+from playbooks.policy import Cap, Decision, Facts, Mode, Outcome, Policy, Purpose, Reservation, Spacing, decide
+from playbooks.strict import digest, parse_yaml
+
+SECRET = Secret(env="LAB")
+
+
+def server(**changes: object) -> Server:
+    fields = {
+        "title": "t",
+        "owner": "o",
+        "environment": Environment.PROD,
+        "gateway": GatewayEntry(name="main", id="e1"),
+    }
+    return Server.model_validate({**fields, **changes})
+
+
+def pin(name: str) -> Pin:
+    return Pin(kind=PinKind.TOOL, name=name, digest=digest(name), definition={}, dossier=Dossier(reviewed="lab"))
+
+
+INVENTORY = Inventory(
+    version=1,
+    gateways={
+        "main": Gateway(
+            kind="contextforge",
+            url="http://127.0.0.1:1",
+            user="admin@example.com",
+            password=SECRET,
+            canary=Canary(principal="canary@example.com", token=SECRET, url="http://127.0.0.1:1/mcp/"),
+            credential_ids=("our-own-token",),
+        )
+    },
+    servers={
+        "weather": server(),
+        "vault": server(protected=True),
+        "robot": server(tools={"move": ToolNotes(physical_effects=True)}),
+    },
+    principals={"chief": Principal(title="t", gateway="main", user="chief@example.com", protected=True)},
+    pins=Pins(servers={"weather": tuple(pin(f"tool-{n}") for n in range(100))}),
+)
+SURE = Facts(
+    incident_class=IncidentClass.TOOL_POISONING,
+    severity=Severity.HIGH,
+    confidence=Confidence.HIGH,
+    authenticated=True,
+    confirmed=True,
+)
+SHIPPED = Policy(version=1)
+
+
+def plan(*tools: str, on: str = "weather", radius: Radius = Radius.TOOL, **changes: object) -> Plan:
+    targets = [Target(system="gateway/main", kind="tool", id=f"id-{tool}", name=tool, server=on) for tool in tools]
+    return Plan(
+        action="gateway.disable_tool",
+        params={},
+        summary=f"Disable {', '.join(tools)}",
+        changes=tuple(Change(target=target, field="enabled", before=True, after=False) for target in targets),
+        radius=radius,
+    ).model_copy(update=changes)
+
+
+def asked(
+    judged: Plan, facts: Facts = SURE, policy: Policy = SHIPPED, reserved: tuple[Reservation, ...] = ()
+) -> Decision:
+    return decide(judged, policy, facts, INVENTORY, reserved)
+
+
+def but(**changes: object) -> Facts:
+    return SURE.model_copy(update=changes)
+
+
+def in_force(count: int, age: float = 1000.0) -> tuple[Reservation, ...]:
+    return tuple(
+        Reservation(incident=f"inc-{n}", target=f"gateway/main/tool/held-{n}", radius=Radius.TOOL, age=age)
+        for n in range(count)
+    )
+
+
+def test_the_one_thing_that_ships_automatic() -> None:
+    decision = asked(plan("tool-1"))
+    assert decision.outcome is Outcome.ALLOW
+    assert decision.automatic
+
+
+@pytest.mark.parametrize(
+    ("facts", "judged", "reason"),
+    [
+        (but(authenticated=False), plan("tool-1"), "authenticated"),
+        (but(confirmed=False), plan("tool-1"), "confirms"),
+        (but(confidence=Confidence.LOW), plan("tool-1"), "tier"),
+        (but(severity=Severity.LOW), plan("tool-1"), "tier"),
+        (but(incident_class=IncidentClass.SERVER_COMPROMISE), plan("tool-1"), "needs a person"),
+        (SURE, plan("tool-1", radius=Radius.SERVER), "touches a server"),
+        (SURE, plan("tool-1", irreversible=Irreversible(because="it is gone")), "cannot be undone"),
+        (SURE, plan("tool-1", on="vault"), "protected"),
+        (SURE, plan("move", on="robot"), "physical"),
+        (but(purpose=Purpose.PUT_BACK, put_backs=3), plan("tool-1"), "undid it 3 times"),
+        (but(purpose=Purpose.RELEASE), plan("tool-1"), "nobody asked"),
+        (
+            but(purpose=Purpose.RELEASE, requested_by="ann", clean=False),
+            plan("tool-1"),
+            "differs from its approved pin",
+        ),
+        (but(purpose=Purpose.RELEASE, requested_by="ann"), plan("tool-1", radius=Radius.SERVER), "second person"),
+    ],
+)
+def test_what_needs_people_says_why(facts: Facts, judged: Plan, reason: str) -> None:
+    decision = asked(judged, facts)
+    assert decision.outcome is Outcome.NEEDS_APPROVAL
+    assert reason in "; ".join(decision.reasons)
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        plan(),
+        plan("tool-1", on="nobody-knows"),
+        plan("tool-1").model_copy(
+            update={
+                "changes": (
+                    Change(
+                        target=Target(system="gateway/other", kind="tool", id="x", name="x"),
+                        field="enabled",
+                        before=True,
+                        after=False,
+                    ),
+                )
+            }
+        ),
+        *(
+            plan().model_copy(
+                update={
+                    "changes": (
+                        Change(
+                            target=Target(system="gateway/main", kind=kind, id=id_, name=name),
+                            field="active",
+                            before=True,
+                            after=False,
+                        ),
+                    )
+                }
+            )
+            for kind, id_, name in (
+                ("token", "our-own-token", "canary"),
+                ("user", "u1", "canary@example.com"),
+                ("user", "u2", "admin@example.com"),
+            )
+        ),
+    ],
+)
+def test_what_is_unknown_or_our_own_is_denied_whoever_agrees(judged: Plan) -> None:
+    everybody = but(approved_by=("ann", "bob", "cho"), requested_by="dan")
+    assert asked(judged, everybody).outcome is Outcome.DENY
+
+
+def test_an_unclassified_incident_is_never_acted_on() -> None:
+    assert asked(plan("tool-1"), but(incident_class=IncidentClass.UNCLASSIFIED)).outcome is Outcome.DENY
+
+
+def test_approvals_count_without_whoever_asked() -> None:
+    wide = plan("tool-1", radius=Radius.FLEET)
+    assert asked(wide, but(requested_by="ann", approved_by=("ann", "bob"))).outcome is Outcome.NEEDS_APPROVAL
+    assert asked(wide, but(requested_by="ann", approved_by=("bob", "cho"))).outcome is Outcome.ALLOW
+    assert asked(wide, but(approved_by=("bob", "bob"))).outcome is Outcome.NEEDS_APPROVAL
+
+
+def test_caps_count_what_all_incidents_hold() -> None:
+    assert asked(plan("tool-1"), reserved=in_force(4)).outcome is Outcome.ALLOW
+    decision = asked(plan("tool-1"), reserved=in_force(5))
+    assert decision.outcome is Outcome.NEEDS_APPROVAL
+    assert "the policy allows 5" in decision.reasons[0]
+
+
+def test_the_percentage_is_of_the_inventory_and_one_is_always_within_it() -> None:
+    tight = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=2)})  # 105 things: 3
+    assert asked(plan("tool-1"), policy=tight, reserved=in_force(2)).outcome is Outcome.ALLOW
+    assert asked(plan("tool-1"), policy=tight, reserved=in_force(3)).outcome is Outcome.NEEDS_APPROVAL
+    none = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=0)})
+    assert asked(plan("tool-1"), policy=none).outcome is Outcome.ALLOW
+
+
+def test_the_same_target_counts_once() -> None:
+    mine = (Reservation(incident="inc-9", target="gateway/main/tool/id-tool-1", radius=Radius.TOOL, age=1000.0),)
+    assert asked(plan("tool-1"), reserved=(*in_force(4), *mine)).outcome is Outcome.ALLOW
+
+
+def test_spacing() -> None:
+    slow = Policy(version=1, spacing=Spacing(at_most=2, within=60.0))
+    assert asked(plan("tool-1"), policy=slow, reserved=in_force(1, age=1.0)).outcome is Outcome.ALLOW
+    assert asked(plan("tool-1"), policy=slow, reserved=in_force(2, age=1.0)).outcome is Outcome.NEEDS_APPROVAL
+    assert asked(plan("tool-1"), policy=slow, reserved=in_force(2, age=61.0)).outcome is Outcome.ALLOW
+
+
+# Laws
+
+RADII = st.sampled_from(Radius)
+FACTS = st.builds(
+    Facts,
+    incident_class=st.sampled_from(IncidentClass),
+    severity=st.sampled_from(Severity),
+    confidence=st.sampled_from(Confidence),
+    authenticated=st.booleans(),
+    confirmed=st.booleans(),
+    purpose=st.sampled_from(Purpose),
+    put_backs=st.integers(0, 5),
+    requested_by=st.sampled_from([None, "ann"]),
+    approved_by=st.sets(st.sampled_from(["ann", "bob", "cho"])).map(tuple),
+    clean=st.booleans(),
+)
+CAPS = st.lists(st.tuples(st.integers(0, 8), st.floats(0, 100)), min_size=0, max_size=5).map(
+    # Wider radii get no more than narrower ones, or the policy is refused.
+    lambda pairs: {
+        radius: Cap(count=count, percent=percent)
+        for radius, count, percent in zip(
+            Radius,
+            sorted((count for count, _ in pairs), reverse=True),
+            sorted((percent for _, percent in pairs), reverse=True),
+            strict=False,
+        )
+    }
+)
+POLICIES = st.builds(
+    Policy,
+    version=st.just(1),
+    classes=st.dictionaries(st.sampled_from(IncidentClass), st.sampled_from(Mode)),
+    automatic_up_to=st.sampled_from([Radius.TOKEN, Radius.TOOL, Radius.PRINCIPAL, Radius.SERVER]),
+    caps=CAPS,
+    spacing=st.builds(Spacing, at_most=st.integers(1, 8), within=st.just(60.0)),
+)
+PLANS = st.builds(
+    lambda tools, on: plan(*sorted(tools), on=on),
+    st.sets(st.sampled_from(["tool-1", "tool-2", "move"]), max_size=3),
+    st.sampled_from(["weather", "vault", "robot", "nobody-knows"]),
+)
+HELD = st.lists(st.tuples(RADII, st.floats(0, 120)), max_size=8).map(
+    lambda rows: tuple(
+        Reservation(incident=f"inc-{n}", target=f"gateway/main/tool/held-{n}", radius=radius, age=age)
+        for n, (radius, age) in enumerate(rows)
+    )
+)
+
+
+@dataclass(frozen=True)
+class Weaker:
+    """The same facts with one thing less to be said for acting."""
+
+    name: str
+    change: dict[str, object]
+
+
+@given(PLANS, POLICIES, FACTS, HELD, st.tuples(RADII, RADII))
+def test_a_wider_radius_never_yields_a_weaker_gate(
+    judged: Plan, policy: Policy, facts: Facts, held: tuple[Reservation, ...], radii: tuple[Radius, Radius]
+) -> None:
+    narrow, wide = (judged.model_copy(update={"radius": radius}) for radius in sorted(radii))
+    narrower = decide(narrow, policy, facts, INVENTORY, held)
+    wider = decide(wide, policy, facts, INVENTORY, held)
+    assert wider.outcome.rank >= narrower.outcome.rank
+    assert wider.quorum >= narrower.quorum or wider.outcome is not narrower.outcome
+
+
+@given(PLANS, POLICIES, FACTS, HELD, st.integers(0, 8))
+def test_more_in_force_never_yields_a_weaker_gate(
+    judged: Plan, policy: Policy, facts: Facts, held: tuple[Reservation, ...], fewer: int
+) -> None:
+    less, more = (decide(judged, policy, facts, INVENTORY, rows) for rows in (held[:fewer], held))
+    assert more.outcome.rank >= less.outcome.rank
+
+
+@given(
+    PLANS,
+    POLICIES,
+    FACTS,
+    HELD,
+    st.sampled_from(
+        [
+            Weaker("nobody authentic", {"authenticated": False}),
+            Weaker("nothing confirms", {"confirmed": False}),
+            Weaker("low confidence", {"confidence": Confidence.LOW}),
+            Weaker("harmless", {"severity": Severity.INFORMATIONAL}),
+            Weaker("nobody approves", {"approved_by": ()}),
+            Weaker("undone often", {"put_backs": 100}),
+            Weaker("not clean", {"clean": False}),
+        ]
+    ),
+)
+def test_less_to_be_said_for_it_never_yields_a_weaker_gate(
+    judged: Plan, policy: Policy, facts: Facts, held: tuple[Reservation, ...], weaker: Weaker
+) -> None:
+    before = decide(judged, policy, facts, INVENTORY, held)
+    after = decide(judged, policy, facts.model_copy(update=weaker.change), INVENTORY, held)
+    assert after.outcome.rank >= before.outcome.rank, weaker.name
+
+
+@given(PLANS, POLICIES, FACTS, HELD)
+def test_nothing_is_automatic_that_is_not_reversible_authentic_and_confirmed(
+    judged: Plan, policy: Policy, facts: Facts, held: tuple[Reservation, ...]
+) -> None:
+    decision = decide(judged, policy, facts, INVENTORY, held)
+    if decision.automatic:
+        assert facts.authenticated
+        assert facts.confirmed
+        assert judged.irreversible is None
+        assert policy.classes.get(facts.incident_class) is Mode.AUTOMATIC
+        assert all(target.server in {"weather", "robot"} for target in judged.targets)
+        assert not any(target.name == "move" and target.server == "robot" for target in judged.targets)
+
+
+@given(PLANS, POLICIES, FACTS, HELD)
+def test_every_answer_gives_its_reasons_and_names_its_plan(
+    judged: Plan, policy: Policy, facts: Facts, held: tuple[Reservation, ...]
+) -> None:
+    decision = decide(judged, policy, facts, INVENTORY, held)
+    assert decision.reasons
+    assert decision.digest == judged.digest
+    assert decision.outcome is not Outcome.NEEDS_APPROVAL or decision.quorum >= 1
+
+
+# The file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: 1\nautomatic_up_to: fleet\n", "a whole fleet is never contained without a person"),
+        ("version: 1\nautomatic_up_to: planet\n", "policy.yaml:2: automatic_up_to: is not one of token, tool"),
+        (
+            "version: 1\ncaps:\n  tool: {count: 9, percent: 20}\n  token: {count: 5, percent: 20}\n",
+            "tool may not get more",
+        ),
+        ("version: 1\nclases: {}\n", "policy.yaml:2: clases: is not a field here"),
+        ("version: 1\nclasses: {tool_poisoning: auto}\n", "policy.yaml:2: classes.tool_poisoning"),
+        ("version: 1\nversion: 1\n", "policy.yaml:2: the key 'version' is given twice"),
+        ("version: 1\nspacing: {at_most: 1, within: soon}\n", "policy.yaml:2: spacing.within"),
+    ],
+)
+def test_a_policy_that_is_wrong_names_line_and_field(text: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match=r"policy\.yaml") as caught:
+        parse_yaml(Policy, text, file="policy.yaml")
+    assert said in str(caught.value)
+
+
+def test_a_quorum_of_nobody_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Policy.model_validate({"version": 1, "approval": {"quorum": {"tool": 0}}})

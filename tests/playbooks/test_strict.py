@@ -1,0 +1,90 @@
+"""Strict values: hostile names, times and YAML."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from playbooks.errors import Misconfigured
+from playbooks.strict import Line, Moment, Name, Seconds, Strict, canonical, digest, iso, parse_yaml
+
+NAME: TypeAdapter[str] = TypeAdapter(Name)
+MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+
+
+class Thing(Strict):
+    name: Name
+    wait: Seconds = 1.0
+    parts: tuple[Name, ...] = ()
+    on: bool = False
+
+
+@given(st.text(max_size=250))
+def test_a_name_that_is_accepted_is_accepted_again_as_it_was_read(text: str) -> None:
+    try:
+        name = NAME.validate_python(text)
+    except ValidationError:
+        return
+    assert NAME.validate_python(name) == name
+    assert len(name) <= 200
+
+
+@pytest.mark.parametrize("text", ["a\u200bb", "a\u202eb", "a\x1b[2Jb", "a\nb", "\ue000", "", "x" * 201, "\ufdfa" * 100])
+def test_a_name_that_hides_something_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        NAME.validate_python(text)
+
+
+def test_compatibility_forms_are_one_name() -> None:
+    assert NAME.validate_python("\uff57\uff45\uff41ther") == "weather"
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T12:00:00", "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00"])
+def test_a_time_without_zone_or_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        MOMENT.validate_python(text)
+
+
+def test_times_are_utc() -> None:
+    moment = MOMENT.validate_python("2026-01-31T21:00:00+09:00")
+    assert moment == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert iso(moment) == "2026-01-31T12:00:00.000Z"
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(-(2**53) + 1, 2**53 - 1)))
+def test_the_order_of_keys_does_not_change_the_digest(value: dict[str, int]) -> None:
+    assert digest(dict(reversed(value.items()))) == digest(value)
+    assert canonical(value) == canonical(dict(sorted(value.items())))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nname: b\n", "thing.yaml:2: the key 'name' is given twice"),
+        ("name: &x a\nparts: [*x]\n", "thing.yaml:2: aliases are not allowed"),
+        ("name: a\nparts:\n  - b\n  - ''\n", "thing.yaml:4: parts.1"),
+        ("name: a\nwait: soon\n", "thing.yaml:2: wait"),
+        ("nam: a\n", "is not a field here"),
+        ("name: a\non: maybe\n", "thing.yaml:2: on"),
+        ("? [a]\n: b\n", "a key has to be plain text"),
+        ("name: !!python/object:os.system {}\n", "thing.yaml:1"),
+        ("- a\n", "thing.yaml:1"),
+        ("name: [\n", "thing.yaml"),
+    ],
+)
+def test_yaml_that_is_wrong_names_file_line_and_field(text: str, said: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse_yaml(Thing, text, file="thing.yaml")
+    assert said in str(caught.value)
+
+
+def test_yaml_says_what_it_says() -> None:
+    thing = parse_yaml(Thing, "name: on\nwait: 90s\nparts: [no, 1:30, 2026-01-31]\non: true\n", file="thing.yaml")
+    assert (thing.name, thing.wait, thing.parts, thing.on) == ("on", 90.0, ("no", "1:30", "2026-01-31"), True)
+
+
+def test_lines_are_bounded() -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Line).validate_python("x" * 2001)
