@@ -15,8 +15,8 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -27,14 +27,18 @@ import httpx
 from alembic import command as _imported_here_so_that_no_child_has_to  # noqa: F401
 
 from flows.demo.site import GATEWAY
+from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
 from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.journal.store import Claim, Journal, Tx
+from playbooks.errors import Transient
+from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
-from tests.lab.house import house
+from playbooks.projection import Incident
+from tests.lab.house import House, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])
@@ -150,6 +154,76 @@ async def responder_process(orders: Orders) -> AsyncIterator[Process]:
         await process.stop()
 
 
+async def at_rest(
+    home: House, status: Status, count: int, processes: Sequence[Process], *, within: float = 60.0
+) -> list[Incident]:
+    """Wait until that many incidents have a status and nothing is left to do, and return them.
+
+    Args:
+        home: a view of the installation.
+        status: which.
+        count: how many there are to be.
+        processes: those that work on them; one that ends ends the wait.
+        within: seconds that it may take.
+    """
+    known: dict[str, tuple[int, Incident]] = {}
+
+    async def rest() -> bool:
+        rows = await home.journal.streams(PREFIX)
+        for row in rows:
+            if row.name not in known or known[row.name][0] != row.seq:
+                known[row.name] = row.seq, await home.incident(row.name.removeprefix(PREFIX))
+        quiet = all(row.owner is None for row in rows) and not await home.journal.waiting(1)
+        return quiet and len(known) == count and all(_done(incident, status) for _, incident in known.values())
+
+    try:
+        async with asyncio.timeout(within):
+            while True:
+                # A journal that is being restarted is asked again.
+                with suppress(Transient):
+                    if await rest():
+                        return [incident for _, incident in known.values()]
+                if ended := [process for process in processes if not process.alive]:
+                    raise AssertionError(f"{ended[0].orders.name} ended: {ended[0].output()}")
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        undone = [incident for _, incident in known.values() if not _done(incident, status)]
+        told = [
+            f"{line.at:%H:%M:%S.%f} {line.what} {line.detail}" for incident in undone[:1] for line in incident.timeline
+        ]
+        shown = "\n".join([*told, *(process.output() for process in processes)])
+        raise AssertionError(
+            f"within {within:g} s, {len(known) - len(undone)} of {count} are {status} and done\n{shown}"
+        ) from None
+
+
+def _done(incident: Incident, status: Status) -> bool:
+    sealed = incident.sealed is not None and incident.sealed_of == (len(incident.exhibits), len(incident.unavailable))
+    return incident.status is status and sealed and not incident.untold
+
+
+def in_turn(crew: Sequence[Orders]) -> dict[str, set[str]]:
+    """Refuse streams into which somebody wrote under a claim that had passed on; return who wrote into which.
+
+    Args:
+        crew: the orders of everybody who wrote.
+    """
+    written: dict[str, list[tuple[int, int, str]]] = {}
+    for orders in crew:
+        lines = orders.appends.read_text().splitlines() if orders.appends.exists() else []
+        for line in map(json.loads, lines):
+            if line["fence"] is not None:
+                written.setdefault(line["stream"], []).append((line["seqs"][0], line["fence"], line["owner"]))
+    for stream, appends in written.items():
+        appends.sort()
+        fences = [fence for _, fence, _ in appends]
+        if fences != sorted(fences):
+            raise AssertionError(f"{stream} is interleaved: {appends}")
+        if len({(fence, owner) for _, fence, owner in appends}) != len(set(fences)):
+            raise AssertionError(f"two had one fence of {stream}: {appends}")
+    return {stream: {owner for _, _, owner in appends} for stream, appends in written.items()}
+
+
 def _log(orders: Orders) -> Path:
     return orders.folder / f"{orders.name}.log"
 
@@ -173,10 +247,11 @@ async def _respond(orders: Orders, until: Connection) -> None:
     asyncio.get_running_loop().add_reader(until.fileno(), stop.set)
     try:
         await world.warm()
-        async with house(orders.folder, world, url=orders.url, name=orders.name, key=orders.name) as home:
-            home = replace(home, parts=replace(home.parts, timing=Timing(claim=orders.claim)))
-            async with home.responding():
-                await stop.wait()
+        async with (
+            house(orders.folder, world, url=orders.url, name=orders.name, key=orders.name) as home,
+            home.changed(timing=Timing(claim=orders.claim)).responding(),
+        ):
+            await stop.wait()
     finally:
         asyncio.get_running_loop().remove_reader(until.fileno())
         await world.aclose()
@@ -246,9 +321,9 @@ class _Boundaries:
             self._titles.append(_title(events))
             return entries
 
-        Journal.append = watched_append  # type: ignore[method-assign]
-        Journal.submit = watched_submit  # type: ignore[method-assign]
-        Tx.append = noted_append  # type: ignore[method-assign]
+        Journal.append = watched_append  # type: ignore[method-assign,assignment]
+        Journal.submit = watched_submit  # type: ignore[method-assign,assignment]
+        Tx.append = noted_append  # type: ignore[method-assign,assignment]
 
     _titles: list[str] = []  # noqa: RUF012  # set anew for each unit
 
@@ -265,13 +340,13 @@ class _Boundaries:
             request.extensions["boundary"] = name
             self.at(Moment.BEFORE, name)
 
-            async def trace(event: str, _info: object) -> None:  # noqa: RUF029  # as httpcore wants it
+            async def trace(event: str, _info: object) -> None:
                 if event == "http11.send_request_body.complete":
                     self.at(Moment.SENT, name)
 
             request.extensions["trace"] = trace
 
-        async def after(response: httpx.Response) -> None:  # noqa: RUF029  # as httpx wants it
+        async def after(response: httpx.Response) -> None:
             if "boundary" in response.request.extensions:
                 self.at(Moment.AFTER, response.request.extensions["boundary"])
 

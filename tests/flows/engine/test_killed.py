@@ -4,20 +4,17 @@ The boundaries are those that an undisturbed run comes past, so that a new step 
 """
 
 import asyncio
-import itertools
-import json
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows.demo.contextforge import RunningGateway
-from flows.demo.mcp_server import McpServer, mcp_server
-from flows.demo.site import GATEWAY, Site, build
+from flows.demo.site import GATEWAY
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import CUT
 from flows.engine.parts import Timing
@@ -32,63 +29,29 @@ from playbooks.inventory import Inventory, PinKind
 from playbooks.journal import Event
 from playbooks.projection import Incident, Progress
 from playbooks.request import Verb
+from tests.lab.crowd import Crowd, crowd
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.lab.fixtures import unique_name
 from tests.lab.house import House, alert, house
-from tests.lab.responder_process import Death, Moment, Orders, Process, responder_process
+from tests.lab.responder_process import Death, Moment, Orders, Process, at_rest, in_turn, responder_process
 
 AT_ONCE = 6
-"""Cases side by side, each about a tool of its own: most of a case is waiting until a dead responder's claim runs out."""
+"""Cases side by side, each about a tool of its own: most of one is waiting until a dead responder's claim runs out."""
 
 WITHIN = 60.0
-SPARE = 3
 NAMES = ("responder-1", "responder-2", "responder-3")
 EXHIBITS = {"raw-alert", "definitions", "server_answer", "gateway_state", "gateway_logs"}
 
 
-@dataclass(frozen=True)
-class Ring:
-    """A server with a tool for each case, behind the gateway."""
-
-    gateway: RunningGateway
-    server: McpServer
-    site: Site
-    folder: Path
-    numbers: Iterator[int]
-
-    @property
-    def tools(self) -> list[str]:
-        return [f"t{number:03}" for number in range(SPARE, SPARE + AT_ONCE)]
-
-    def poison(self) -> None:
-        self.server.poison(*self.tools)
-
-    def tool_id(self, tool: str) -> str:
-        pin = self.site.inventory.pins.find(self.site.server_id, PinKind.TOOL, tool)
-        assert pin is not None
-        assert pin.gateway_id is not None
-        return pin.gateway_id
-
-    @property
-    def entry(self) -> str:
-        place = self.site.inventory.servers[self.site.server_id].gateway
-        assert place is not None
-        return place.id
-
-
 @pytest.fixture(scope="module")
-def ring(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
-    folder = tmp_path_factory.mktemp("killed")
-    with mcp_server(folder / "server", tools=SPARE + AT_ONCE) as process:
-        server = McpServer(process.port, process.folder, name=unique_name("victim"))
-        site = asyncio.run(build(gateway, server, folder / "site", name=unique_name("weather")))
-        yield Ring(gateway, server, site, folder, itertools.count(1))
+def ring(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=AT_ONCE) as running:
+        yield running
 
 
 class _Case:
     """One installation, one tool, one incident."""
 
-    def __init__(self, ring: Ring, tool: str, home: House, proxy: FaultyProxy, inventory: Inventory) -> None:
+    def __init__(self, ring: Crowd, tool: str, home: House, proxy: FaultyProxy, inventory: Inventory) -> None:
         self.ring = ring
         self.tool = tool
         self.home = home
@@ -98,9 +61,8 @@ class _Case:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, ring: Ring, tool: str) -> AsyncIterator["_Case"]:
-        folder = ring.folder / f"{next(ring.numbers):03}"
-        folder.mkdir()
+    async def opened(cls, ring: Crowd, tool: str, folder: Path) -> AsyncIterator["_Case"]:
+        folder = Path(tempfile.mkdtemp(dir=folder))
         for name in NAMES:
             SigningKey.generate(folder / f"{name}.key")
         world = Connections(ring.site.inventory)
@@ -141,50 +103,24 @@ class _Case:
     async def finishes(self, name: str, status: Status) -> Incident:
         """Run a responder until the incident has a status and nothing is left to do."""
         async with responder_process(self.orders(name)) as process:
-            incident = await self.rests(status, process)
+            (incident,) = await at_rest(self.home, status, 1, [process], within=WITHIN)
         assert await process.ended() == 0, process.output()
         return incident
 
-    async def rests(self, status: Status, process: Process) -> Incident:
-        seen = -1
-        incident: Incident | None = None
-        try:
-            async with asyncio.timeout(WITHIN):
-                while True:
-                    rows = await self.journal.streams(PREFIX)
-                    if rows and rows[0].seq != seen:
-                        seen = rows[0].seq
-                        incident = await self.home.incident(rows[0].name.removeprefix(PREFIX))
-                    quiet = rows and rows[0].owner is None and not await self.journal.waiting(1)
-                    if incident and quiet and incident.status is status and not incident.untold and _is_sealed(incident):
-                        return incident
-                    assert process.alive, f"it ended: {process.output()}"
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            told = [line.what + " " + line.detail for line in incident.timeline] if incident else []
-            raise AssertionError(f"{status} within {WITHIN:g} s; {told}; {process.output()}") from None
-
     async def enabled(self) -> bool:
         """Whether the gateway lets clients use the case's tool; nothing else of the server was touched."""
-        held = {held.name: held.enabled for held in await self.forge.held(PinKind.TOOL, self.ring.entry)}
-        assert all(enabled for name, enabled in held.items() if name not in self.ring.tools)
-        return held[self.tool]
+        enabled = await self.ring.enabled(self.forge)
+        assert all(is_ for name, is_ in enabled.items() if name not in self.ring.tools)
+        return enabled[self.tool]
 
     async def entries(self, kind: str) -> int:
         (row,) = await self.journal.streams(PREFIX)
         return sum(entry.parsed().kind == kind for entry in await self.journal.read(row.name))
 
-    def changes(self) -> list[str]:
-        """The requests that the gateway got and that could have changed something."""
-        return [f"{method} {path}" for method, path in self.proxy.writes]
-
-    def change(self) -> str:
-        return f"POST /v1/tools/{self.ring.tool_id(self.tool)}/state"
-
     async def is_contained(self, incident: Incident) -> None:
-        assert self.changes() == [self.change()]
+        assert self.proxy.writes == [self.ring.change(self.tool)]
         assert await self.enabled() is False
-        cut = f"cut-tool@{self.ring.site.server_id}/{self.tool}"
+        cut = f"cut-tool@{self.ring.server_id}/{self.tool}"
         assert incident.steps[cut].progress is Progress.ESTABLISHED
         assert list(incident.leases) == [cut]
         assert await self.entries("intended") == 1
@@ -206,21 +142,10 @@ class _Case:
         reports = [bundle.verify(self.home.parts.bundles / incident.bundle, key) for key in keys]
         (signed,) = (report for report in reports if report.manifest)
         assert [check.sentence for check in signed.checks if not check.ok] == []
-        self.is_in_order()
-
-    def is_in_order(self) -> None:
-        """Nobody appended under a claim that had passed on."""
-        fences: dict[str, list[tuple[int, int, str]]] = {}
-        for name in NAMES:
-            for line in _appends(self.orders(name)):
-                if line["fence"] is not None:
-                    fences.setdefault(line["stream"], []).append((line["seqs"][0], line["fence"], line["owner"]))
-        for written in fences.values():
-            in_order = [fence for _, fence, _ in sorted(written)]
-            assert in_order == sorted(in_order)
+        in_turn([self.orders(name) for name in NAMES])
 
     async def is_given_back(self, incident: Incident) -> None:
-        assert self.changes() == [self.change(), self.change()]
+        assert self.proxy.writes == [self.ring.change(self.tool)] * 2
         assert await self.enabled() is True
         assert await self.entries("released") == 1
         assert await self.entries("release_intended") == 1
@@ -228,35 +153,27 @@ class _Case:
         assert await self.journal.holds() == []
         assert await self.journal.reserved() == []
         assert await self.journal.watched() == []
-        assert incident.noticed.count(f"released:cut-tool@{self.ring.site.server_id}/{self.tool}") == 1
+        assert incident.noticed.count(f"released:cut-tool@{self.ring.server_id}/{self.tool}") == 1
         await self.is_whole(incident)
 
 
-def _is_sealed(incident: Incident) -> bool:
-    return incident.sealed is not None and incident.sealed_of == (len(incident.exhibits), len(incident.unavailable))
-
-
-def _appends(orders: Orders) -> list[dict[str, Any]]:
-    path = orders.appends
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-async def _undisturbed(ring: Ring) -> tuple[list[str], list[str]]:
+async def _undisturbed(ring: Crowd, folder: Path) -> tuple[list[str], list[str]]:
     ring.poison()
-    async with _Case.opened(ring, ring.tools[0]) as case:
-        await case.home.receive(alert(ring.site.server_id, case.tool))
+    async with _Case.opened(ring, ring.tools[0], folder) as case:
+        await case.home.receive(alert(ring.server_id, case.tool))
         incident = await case.finishes(NAMES[0], Status.CONTAINED)
         await case.is_contained(incident)
         ring.server.behave()
         await case.home.ask("ann", Verb.RELEASE, incident.id, reason="healed")
         await case.is_given_back(await case.finishes(NAMES[1], Status.RECOVERING))
-        return tuple(case.orders(name).boundaries.read_text().splitlines() for name in NAMES[:2])
+        response, release = (case.orders(name).boundaries.read_text().splitlines() for name in NAMES[:2])
+        return response, release
 
 
 @pytest.fixture(scope="module")
-def boundaries(ring: Ring) -> tuple[list[str], list[str]]:
+def boundaries(ring: Crowd, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
     """Those of a response and those of a release, as an undisturbed run comes past them."""
-    return asyncio.run(_undisturbed(ring))
+    return asyncio.run(_undisturbed(ring, tmp_path_factory.mktemp("undisturbed")))
 
 
 def _deaths(moment: Moment, boundaries: Sequence[str]) -> list[Death]:
@@ -265,7 +182,7 @@ def _deaths(moment: Moment, boundaries: Sequence[str]) -> list[Death]:
 
 @pytest.mark.parametrize("moment", Moment)
 async def test_a_response_is_finished_by_another_responder(
-    ring: Ring, boundaries: tuple[list[str], list[str]], moment: Moment
+    ring: Crowd, boundaries: tuple[list[str], list[str]], moment: Moment, tmp_path: Path
 ) -> None:
     ring.poison()
     tools: asyncio.Queue[str] = asyncio.Queue()
@@ -276,8 +193,8 @@ async def test_a_response_is_finished_by_another_responder(
     async def attempt(death: Death) -> None:
         tool = await tools.get()
         try:
-            async with _Case.opened(ring, tool) as case:
-                await case.home.receive(alert(ring.site.server_id, tool))
+            async with _Case.opened(ring, tool, tmp_path) as case:
+                await case.home.receive(alert(ring.server_id, tool))
                 await case.dies(NAMES[0], death)
                 await case.is_contained(await case.finishes(NAMES[1], Status.CONTAINED))
         except (AssertionError, SoarError) as exc:
@@ -293,7 +210,7 @@ async def test_a_response_is_finished_by_another_responder(
 
 @pytest.mark.parametrize("moment", Moment)
 async def test_a_release_is_finished_by_another_responder(
-    ring: Ring, boundaries: tuple[list[str], list[str]], moment: Moment
+    ring: Crowd, boundaries: tuple[list[str], list[str]], moment: Moment, tmp_path: Path
 ) -> None:
     failures: dict[str, str] = {}
 
@@ -310,9 +227,12 @@ async def test_a_release_is_finished_by_another_responder(
         batch = deaths[start : start + AT_ONCE]
         async with AsyncExitStack() as stack:
             ring.poison()
-            opened = [await stack.enter_async_context(_Case.opened(ring, tool)) for _, tool in zip(batch, ring.tools)]
+            opened = [
+                await stack.enter_async_context(_Case.opened(ring, tool, tmp_path))
+                for _, tool in zip(batch, ring.tools, strict=False)
+            ]
             for case in opened:
-                await case.home.receive(alert(ring.site.server_id, case.tool))
+                await case.home.receive(alert(ring.server_id, case.tool))
             contained = await asyncio.gather(*(case.finishes(NAMES[0], Status.CONTAINED) for case in opened))
             ring.server.behave()
             await asyncio.gather(*(attempt(c, i.id, d) for c, i, d in zip(opened, contained, batch, strict=True)))

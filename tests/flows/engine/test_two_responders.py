@@ -1,0 +1,73 @@
+"""Two responders, two processes, one journal: fifty incidents about fifty tools, each done once, by one at a time."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.demo.contextforge import RunningGateway
+from flows.demo.site import GATEWAY
+from flows.engine.case import PREFIX
+from integrations.connections import Connections
+from integrations.gateway.client import ContextForge
+from integrations.signing import SigningKey
+from playbooks.incident import Status
+from tests.lab.crowd import Crowd, crowd
+from tests.lab.faulty_proxy import faulty_proxy
+from tests.lab.house import alert, house
+from tests.lab.responder_process import Orders, at_rest, in_turn, responder_process
+
+MANY = 50
+NAMES = ("responder-1", "responder-2")
+
+
+@pytest.fixture(scope="module")
+def many(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=MANY) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    """The journal's address; None for the installation's own SQLite file."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.mark.timeout(300)
+async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_path: Path) -> None:
+    many.poison()
+    for name in NAMES:
+        SigningKey.generate(tmp_path / f"{name}.key")
+    world = Connections(many.site.inventory)
+    forge = world.reach(ContextForge, GATEWAY)
+    forge.patience = 30.0
+    async with (
+        faulty_proxy(many.gateway.url) as proxy,
+        house(tmp_path, world, url=url, key=NAMES[0], name="test") as home,
+    ):
+        inventory = many.site.through(proxy.url).inventory
+        crew = [Orders(tmp_path, inventory, name, url=url, claim=10.0) for name in NAMES]
+        async with responder_process(crew[0]) as one, responder_process(crew[1]) as other:
+            for tool in many.tools:
+                await home.receive(alert(many.server_id, tool))
+            incidents = await at_rest(home, Status.CONTAINED, MANY, [one, other], within=240.0)
+        assert await one.ended() == 0, one.output()
+        assert await other.ended() == 0, other.output()
+        # The gateway got each change once, and nothing else.
+        assert Counter(proxy.writes) == Counter(many.change(tool) for tool in many.tools)
+        assert {name for name, enabled in (await many.enabled(forge)).items() if not enabled} == set(many.tools)
+        await many.restore(forge)
+        # One incident, one cut, one reservation for each tool.
+        assert {key for incident in incidents for key in incident.leases} == {
+            f"cut-tool@{many.server_id}/{tool}" for tool in many.tools
+        }
+        assert len(await home.journal.holds()) == MANY
+        assert len({item.target for item in await home.journal.reserved()}) == MANY
+        assert len(await home.journal.reserved()) == MANY
+        # Both worked, never both at once, and everything is signed by one of them.
+        writers = {stream: who for stream, who in in_turn(crew).items() if stream.startswith(PREFIX)}
+        assert len(writers) == MANY
+        assert set().union(*writers.values()) == set(NAMES)
+        assert await home.journal.verify(public_keys=tuple(home.parts.keys.values())) == []
+    await world.aclose()
