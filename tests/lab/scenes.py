@@ -121,7 +121,9 @@ async def enabled(lab: Lab, tool: str) -> bool:
 async def usable(lab: Lab, tool: str, **arguments: Any) -> bool:  # noqa: ANN401  # a tool's arguments
     """Return whether the lab's agent gets an answer from a tool, asked past the proxy."""
     agent = Agent(lab.site.client_url, lab.site.agent.secret)
-    name = next((seen for seen in await agent.tools() if seen == f"{lab.site.server_id}-{tool.replace('_', '-')}"), None)
+    name = next(
+        (seen for seen in await agent.tools() if seen == f"{lab.site.server_id}-{tool.replace('_', '-')}"), None
+    )
     return name is not None and (await agent.call(name, arguments)).worked
 
 

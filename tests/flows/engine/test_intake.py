@@ -1,0 +1,184 @@
+"""What arrives: unknown, repeated, ended, several at once, malformed, or for a stream that somebody changed."""
+
+import json
+import sqlite3
+import uuid
+from pathlib import Path
+
+import pytest
+
+from flows.engine import intake
+from playbooks.incident import Status
+from playbooks.taxonomy import IncidentClass
+from tests.lab import scenes
+from tests.lab.fixtures import Lab
+from tests.lab.house import House, alert
+
+
+async def opened(home: House, number: int) -> None:
+    async def so() -> bool:
+        return len(await home.incidents()) == number
+
+    await home.until(so, f"{number} incidents are open")
+
+
+def several(*bodies: bytes) -> bytes:
+    """Return one message of several alerts."""
+    return json.dumps([json.loads(body) for body in bodies]).encode()
+
+
+async def test_what_the_inventory_does_not_know_is_triage_and_nothing_is_done(lab: Lab, tmp_path: Path) -> None:
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert("nobody-knows-this", "a_tool"))
+        incident = await home.reaches(Status.TRIAGE)
+        assert incident.triage is not None
+        assert incident.triage.startswith("unknown server: shadow?")
+        assert "nobody-knows-this" in incident.triage
+
+        async def kept() -> bool:
+            return [exhibit["kind"] for exhibit in (await home.incident(incident.id)).exhibits] == ["raw-alert"]
+
+        await home.until(kept, "the alert itself is kept, and nothing else is done")
+        incident = await home.incident(incident.id)
+        assert incident.cuts == []
+        assert lab.proxy.seen == [], "not even asked"
+        # A class that nobody gave, and one without a playbook, wait for a person as well.
+        await home.receive(alert(lab.site.server_id, "get_weather", tags=[]))
+        await opened(home, 2)
+        other = (await home.incidents())[-1]
+        assert other.incident_class is IncidentClass.UNCLASSIFIED
+        assert other.status is Status.TRIAGE
+        assert lab.proxy.writes == []
+
+
+async def test_repeats_join_and_the_end_of_an_alert_starts_nothing(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    server = lab.site.server_id
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        for state in ("resolved", "updated"):
+            await home.receive(alert(server, "get_weather", state=state))
+        await scenes.taken_in(home)
+        assert await home.incidents() == []
+        aside = [entry.body["reason"] for entry in await home.system("set_aside")]
+        assert len(aside) == 2
+        assert all("no incident of that is open" in reason for reason in aside)
+
+        body = alert(server, "get_weather", id="the-same")
+        for _ in range(5):
+            await home.receive(body)
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.receive(alert(server, "get_weather", id="another"))
+        for state in ("updated", "resolved"):
+            await home.receive(alert(server, "get_weather", "add", id="the-same", state=state))
+        await scenes.taken_in(home)
+
+        async def joined() -> bool:
+            return any(seen.external_id == "another" for seen in (await home.incident(name)).alerts)
+
+        await home.until(joined, "the other alert joined")
+        assert len([path for _, path in lab.proxy.writes if path.endswith("/state")]) == 1
+        last = (await home.incident(name)).alerts
+        assert [seen.external_id for seen in last if seen.state == "new"] == ["the-same", "another"]
+        assert not any("add" in instance for instance in (await home.incident(name)).steps)
+
+
+async def test_several_alerts_in_one_message_each_find_their_incident(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison("get_weather", "get_forecast")
+    server = lab.site.server_id
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        body = several(alert(server, "get_weather"), alert(server, "get_forecast"), alert("unheard-of", "x"))
+        receipt = await home.receive(body)
+        await opened(home, 3)
+
+        async def done() -> bool:
+            found = await home.incidents()
+            return sorted(incident.status for incident in found) == [Status.CONTAINED, Status.CONTAINED, Status.TRIAGE]
+
+        await home.until(done, "two are contained, one is for triage")
+        assert {seen.receipt for incident in await home.incidents() for seen in incident.alerts} == {receipt}
+        assert not await scenes.usable(lab, "get_weather", city="Seoul")
+        assert not await scenes.usable(lab, "get_forecast", city="Seoul")
+
+
+async def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.victim.poison()
+    async with scenes.installation(lab, tmp_path) as home:
+        bad = [
+            await home.receive(b"\x00\xff not json"),
+            await home.receive(b'{"version": 1}'),
+            await home.receive(alert(lab.site.server_id, "get_weather"), source="nobody-configured-this"),
+        ]
+        odd = await home.journal.put(kind="letter", source="x", nonce=uuid.uuid4().hex, body=b"{}", headers={})
+        poison = await home.receive(alert(lab.site.server_id, "add", title="this one trips us"))
+        join = intake._join  # noqa: SLF001  # a fault that nobody foresaw has no public name
+
+        async def trips(parts, tx, item, found, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
+            if found.title == "this one trips us":
+                raise KeyError("a bug of ours")
+            return await join(parts, tx, item, found, **more)
+
+        monkeypatch.setattr(intake, "_join", trips)
+        good = await home.receive(alert(lab.site.server_id, "get_weather"))
+        async with home.responding():
+            incident = await home.reaches(Status.CONTAINED)
+        assert [seen.receipt for seen in incident.alerts] == [good]
+        aside = {entry.body["receipt"]: entry.body["reason"] for entry in await home.system("set_aside")}
+        assert set(aside) == {*bad, odd.id, poison}
+        assert "a fault of ours" in aside[poison]
+        assert await home.journal.waiting(10) == []
+        for receipt in (*bad, poison):
+            kept = await home.journal.message(receipt)
+            assert kept is not None, "set aside is not thrown away"
+
+
+async def test_an_incident_whose_journal_was_changed_is_frozen_and_everything_else_goes_on(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison("get_weather", "get_forecast", "add")
+    server = lab.site.server_id
+    async with scenes.installation(lab, tmp_path) as home:
+        async with home.responding():
+            await home.receive(alert(server, "get_weather"))
+            first = (await home.reaches(Status.CONTAINED)).id
+            await home.settled(first)
+            await home.receive(alert(server, "get_forecast"))
+            await opened(home, 2)
+            second = next(incident.id for incident in await home.incidents() if incident.id != first)
+            await home.reaches(Status.CONTAINED, second)
+            await home.settled(second)
+        changed(home.folder / "journal.db", first)
+        changed(home.folder / "journal.db", second)
+        # One is noticed by the watch, the other by an alert that wants to join it, whichever comes first.
+        await home.receive(alert(server, "get_forecast", id="joins the changed one"))
+        await home.receive(alert(server, "add"))
+        async with home.responding():
+
+            async def others() -> bool:
+                rows = await home.journal.streams("incident/")
+                found = [row for row in rows if row.frozen is None]
+                if len(rows) != 3 or len(found) != 1:
+                    return False
+                return (await home.incident(found[0].name.removeprefix("incident/"))).status is Status.CONTAINED
+
+            await home.until(others, "two are frozen, the third is contained")
+        said = {entry.body["incident"] for entry in await home.system("frozen")}
+        assert said == {first, second}
+        # And they stay with a person: another alert about it is set aside with the reason.
+        receipt = await home.receive(alert(server, "get_weather", id="later"))
+        async with home.responding():
+            await scenes.taken_in(home)
+        aside = {entry.body["receipt"]: entry.body["reason"] for entry in await home.system("set_aside")}
+        assert "frozen" in aside[receipt]
+
+
+def changed(database: Path, incident: str) -> None:
+    """Change a word in the middle of an incident's stream, as somebody with the database in hand can."""
+    with sqlite3.connect(database) as raw:
+        row = raw.execute(
+            "SELECT seq, data FROM entry WHERE stream = ? AND seq = 2", (f"incident/{incident}",)
+        ).fetchone()
+        data = bytes(row[1]).replace(b"high", b"calm") if b"high" in bytes(row[1]) else bytes(row[1])[:-2] + b" }"
+        raw.execute("UPDATE entry SET data = ? WHERE stream = ? AND seq = ?", (data, f"incident/{incident}", row[0]))
+    raw.close()

@@ -1,0 +1,122 @@
+"""A release gives back exactly what was taken, and only what was approved."""
+
+from pathlib import Path
+
+from flows.demo.mcp_server import Behaviour
+from playbooks.incident import Status
+from playbooks.policy import Purpose
+from playbooks.projection import Progress
+from playbooks.request import Verb
+from tests.lab import scenes
+from tests.lab.fixtures import Lab
+from tests.lab.house import House, alert
+
+
+async def released(home: House, name: str, *instances: str) -> None:
+    async def so() -> bool:
+        leases = (await home.incident(name)).leases
+        return all(not leases[instance].in_force for instance in instances or leases)
+
+    await home.until(so, "released")
+
+
+async def test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_incident(lab: Lab, tmp_path: Path) -> None:
+    await scenes.enable(lab, "get_forecast", enabled=False)
+    async with scenes.operator(lab) as forge:
+        before = await forge.export_state()
+    lab.victim.poison()
+    evil = tuple(f"evil{number}" for number in range(5))
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await scenes.turn(lab, Behaviour(poisoned=("get_weather",), added=evil))
+        whole = f"widen-gateway-disable_server@{lab.site.server_id}"
+        await scenes.approve(home, "bob", name, await scenes.proposed(home, name, whole))
+        await scenes.established(home, name, whole)
+        await home.reaches(Status.CONTAINED, name)
+        # Healed: the gateway forgets what the server no longer offers as soon as the entry is enabled again.
+        lab.victim.behave()
+        await home.ask("ann", Verb.RELEASE, name, reason="rebuilt")
+        back = await scenes.proposed(home, name, f"release-{whole}")
+        assert any("second person" in reason for reason in back.reasons)
+        assert back.purpose is Purpose.RELEASE
+        await scenes.approve(home, "bob", name, back)
+        await released(home, name)
+        assert await scenes.usable(lab, "add", a=1, b=2)
+        assert await scenes.usable(lab, "get_weather", city="Seoul")
+        assert not await scenes.enabled(lab, "get_forecast"), "an operator had disabled it before"
+        assert await home.journal.holds() == []
+        async with scenes.operator(lab) as forge:
+            assert await forge.export_state() == before
+
+
+async def test_the_tool_stays_contained_while_only_the_entry_comes_back(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    evil = tuple(f"evil{number}" for number in range(5))
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await scenes.turn(lab, Behaviour(poisoned=("get_weather",), added=evil))
+        whole = f"widen-gateway-disable_server@{lab.site.server_id}"
+        await scenes.approve(home, "bob", name, await scenes.proposed(home, name, whole))
+        await scenes.established(home, name, whole)
+        lab.victim.behave()
+        await home.ask("ann", Verb.RELEASE, name, reason="the rest is needed", params={"lease": whole})
+        await scenes.approve(home, "bob", name, await scenes.proposed(home, name, f"release-{whole}"))
+        await released(home, name, whole)
+        incident = await home.incident(name)
+        assert incident.leases[cut].in_force
+        assert await scenes.usable(lab, "add", a=1, b=2)
+        assert not await scenes.usable(lab, "get_weather", city="Seoul")
+        await home.reaches(Status.CONTAINED, name)
+
+
+async def test_what_differs_from_its_pin_comes_back_only_when_another_person_accepts_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="must work")
+        step = await scenes.proposed(home, name, f"release-{cut}")
+        assert any("differs from its approved pin" in reason for reason in step.reasons)
+        nonce = await scenes.approve(home, "ann", name, step)
+        await scenes.taken_in(home)
+        assert nonce not in (await home.incident(name)).accepted, "whoever asked for it cannot approve it"
+        assert not await scenes.enabled(lab, "get_weather")
+
+
+async def test_asking_for_a_release_does_not_repeat_a_cut_that_people_denied(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison("get_weather")
+    healthy = scenes.cut_of(lab, "get_forecast")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather", "get_forecast"))
+        step = await scenes.proposed(home, (await home.reaches(Status.AWAITING_APPROVAL)).id, healthy)
+        assert step.plan is not None
+        name = (await home.incidents())[0].id
+        await home.ask("bob", Verb.DENY, name, digest=step.plan.digest, reason="it is as approved")
+        await home.reaches(Status.CONTAINED, name)
+        lab.victim.behave()
+        await home.ask("ann", Verb.RELEASE, name, reason="healed")
+        await released(home, name)
+        assert (await home.incident(name)).steps[healthy].progress is Progress.DENIED
+
+
+async def test_a_tool_that_no_longer_exists_can_be_let_go(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await scenes.turn(lab, Behaviour(renamed={"get_weather": "weather_now"}))
+        await home.ask(
+            "ann",
+            Verb.RELEASE,
+            name,
+            reason="retired",
+            params={"accept_changed": True, "lease": scenes.cut_of(lab, "get_weather")},
+        )
+        await released(home, name, scenes.cut_of(lab, "get_weather"))
+        assert not await scenes.usable(lab, "weather_now", city="Seoul"), "what came in its place is no part of that"
