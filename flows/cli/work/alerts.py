@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
+from flows.cli.work import records
 from flows.settings import Configuration
 from integrations.siem.source import MAX_BYTES, Hmac, Malformed, Source, parse, read_keys, signed
 from playbooks.errors import Refused, Transient
@@ -74,7 +75,11 @@ def send(out: Out, config: Configuration, path: Path, *, name: str, url: str | N
     keys = read_keys(name, source)
     number = message_id or f"cli-{secrets.token_hex(12)}"
     receiver = config.settings.receiver
-    base = url or f"{'https' if receiver.tls else 'http'}://{_host(receiver.host)}:{receiver.port}"
+    base = (
+        url
+        or records.running(config).get("receiver")
+        or f"{'https' if receiver.tls else 'http'}://{_host(receiver.host)}:{receiver.port}"
+    )
     if not base.startswith(("http://", "https://")):
         raise Usage(f"{base} is not an address of a receiver; write https://HOST:PORT")
     certificate = config.path(receiver.certificate) if receiver.certificate and url is None else None

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from flows.assembly import responder_keys
 from flows.cli.exits import Exit
@@ -309,19 +310,20 @@ def _running(config: Configuration) -> Iterator[Line]:
         else:
             yield from _expiry(config.path(receiver.certificate or Path()))
     up = "start it with `mcp-soar up`"
-    if not receiver.port:
-        yield Line("receiver", "ok", "takes a free port when it starts")
-    elif not _listens(receiver.host, receiver.port):
-        yield Line("receiver", "warn", f"nothing listens at {receiver.host}:{receiver.port}", up)
-    elif receiver.tls or _says(f"http://{receiver.host}:{receiver.port}/readyz"):
-        yield Line("receiver", "ok", f"listens at {receiver.host}:{receiver.port}")
+    running = records.running(config)
+    # Where `up` says that it is counts: a port of 0 is a free one.
+    port = urlsplit(running["receiver"]).port if "receiver" in running else receiver.port
+    if not port:
+        yield Line("receiver", "warn", "does not run; it takes a free port when it starts", up)
+    elif not _listens(receiver.host, port):
+        yield Line("receiver", "warn", f"nothing listens at {receiver.host}:{port}", up)
+    elif receiver.tls or _says(f"http://{receiver.host}:{port}/readyz"):
+        yield Line("receiver", "ok", f"listens at {receiver.host}:{port}")
     else:
-        yield Line(
-            "receiver", "fail", f"{receiver.host}:{receiver.port} answers, but cannot take alerts", "see its log"
-        )
-    api = prefect.api or (f"http://127.0.0.1:{prefect.port}/api" if prefect.port else None)
+        yield Line("receiver", "fail", f"{receiver.host}:{port} answers, but cannot take alerts", "see its log")
+    api = running.get("prefect") or prefect.api or (f"http://127.0.0.1:{prefect.port}/api" if prefect.port else None)
     if api is None:
-        yield Line("prefect", "ok", "takes a free port when it starts")
+        yield Line("prefect", "warn", "does not run; it takes a free port when it starts", up)
     elif _says(f"{api.rstrip('/')}/health"):
         yield Line("prefect", "ok", f"answers at {api}")
     else:

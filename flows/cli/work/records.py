@@ -1,5 +1,8 @@
 """Reading the journal: which incident is meant, and how it stands, as the documents of `flows.cli.schema`."""
 
+import contextlib
+import json
+import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +29,17 @@ def missing(config: Configuration) -> Path | None:
     """Return where the journal's file would be if it is not there; opening it would make an empty one."""
     scheme, _, path = config.journal_url.partition(":///")
     return Path(path) if scheme.startswith("sqlite") and not Path(path).exists() else None
+
+
+def running(config: Configuration) -> dict[str, str]:
+    """Return where an `up` on this machine serves `receiver` and `prefect`; empty if none runs."""
+    try:
+        status = json.loads((config.folder / "state" / "up.json").read_text(encoding="utf-8"))
+        with contextlib.suppress(PermissionError):  # then it runs, as another user
+            os.kill(int(status["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return {}
+    return {name: str(status[name]) for name in ("receiver", "prefect") if status.get(name)}
 
 
 @asynccontextmanager

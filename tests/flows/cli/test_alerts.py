@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -59,10 +60,15 @@ def test_an_alert_is_signed_accepted_once_and_becomes_an_incident(site: Installa
     with receiving(site) as url:
         first = site.json("alert", "send", file, "--as", "generic", "--url", url, "--id", "one")
         again = site.json("alert", "send", file, "--as", "generic", "--url", url, "--id", "one")
+        status = site.folder / "state" / "up.json"
+        status.write_text(json.dumps({"pid": os.getpid(), "receiver": url}), encoding="utf-8")
+        found = site.json("alert", "send", file, "--as", "generic", "--id", "one")
+        levels = {line["check"]: line["level"] for line in site.json("doctor", code=1)["checks"]}
         (site.folder / "secrets" / "generic").write_text("whsec_" + "QUFB" * 11 + "\n", encoding="utf-8")
         forged = site.error("alert", "send", file, "--as", "generic", "--url", url, code=4)
     assert (first["http_status"], again["http_status"]) == (202, 200)
-    assert first["receipt"] == again["receipt"]
+    assert first["receipt"] == again["receipt"] == found["receipt"]
+    assert levels["receiver"] == "ok"
     assert "401" in forged["message"]
 
 
