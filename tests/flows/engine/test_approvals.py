@@ -141,9 +141,9 @@ async def test_a_denial_and_silence_are_both_no(lab: Lab, tmp_path: Path) -> Non
         assert lab.proxy.writes == []
         # A person can have it asked again; a no to that is a no.
         await home.ask("ann", Verb.RESPOND, name, reason="look again")
-        step = await scenes.proposed(home, name, step.instance)
-        assert step.plan is not None
-        await home.ask("bob", Verb.DENY, name, digest=step.plan.digest, reason="a test system")
+        again = await scenes.proposed(home, name, step.instance)
+        assert again.plan is not None
+        await home.ask("bob", Verb.DENY, name, digest=again.plan.digest, reason="a test system")
 
         async def denied() -> bool:
             return (await home.incident(name)).steps[step.instance].progress is Progress.DENIED
@@ -171,12 +171,13 @@ async def test_two_approvals_by_one_person_count_once(lab: Lab, tmp_path: Path) 
 async def test_a_plan_that_changed_meanwhile_is_asked_anew_and_says_how(lab: Lab, tmp_path: Path) -> None:
     async with asked(lab, tmp_path) as (home, name, step):
         assert step.plan is not None
+        first = step.plan.digest
         await scenes.enable(lab, "get_weather", enabled=False)
         await scenes.approve(home, "bob", name, step)
 
         async def anew() -> bool:
             now_ = (await home.incident(name)).steps[step.instance]
-            return now_.progress is Progress.PROPOSED and now_.plan is not None and now_.plan.digest != step.plan.digest
+            return now_.progress is Progress.PROPOSED and now_.plan is not None and now_.plan.digest != first
 
         await home.until(anew, "asked anew")
         fresh = (await home.incident(name)).steps[step.instance]

@@ -1,4 +1,4 @@
-"""The gate over all incidents at once, under the policy that ships: what it lets pass, what waits, what never happens."""
+"""The gate over all incidents at once, under the shipped policy: what passes, what waits, what never happens."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,27 +63,30 @@ async def bigger(lab: Lab, folder: Path, tools: int) -> AsyncIterator[tuple[Lab,
 
 
 async def test_a_storm_never_exceeds_the_shipped_caps(lab: Lab, tmp_path: Path) -> None:
-    async with bigger(lab, tmp_path, 12) as (big, names):
-        async with scenes.installation(big, tmp_path, policy=SHIPPED, watch_every=30.0) as home, home.responding():
-            for name in names:
-                await home.receive(alert(big.site.server_id, name))
-            await settled(home, len(names))
-            # 12 tools, a prompt, a resource, an agent, its token, the server: a fifth of 17, rounded up.
-            incidents = await home.incidents()
-            contained = [incident for incident in incidents if incident.status is Status.CONTAINED]
-            assert len(contained) == 4
-            assert len(states(big)) == 4
-            waiting = [step for incident in incidents for step in incident.proposals]
-            assert len(waiting) == len(names) - 4
-            assert all(any("the policy allows 4" in reason for reason in step.reasons) for step in waiting)
-            assert len(await home.journal.reserved()) == 4
-            async with scenes.operator(big) as forge:
-                tools = await forge.held(PinKind.TOOL, scenes.entry(big))
-            assert sum(not tool.enabled for tool in tools) == 4
-            # A person may go on where the machine stops.
-            first = next(incident for incident in incidents if incident.proposals)
-            await scenes.approve(home, "bob", first.id, first.proposals[0])
-            await home.reaches(Status.CONTAINED, first.id)
+    async with (
+        bigger(lab, tmp_path, 12) as (big, names),
+        scenes.installation(big, tmp_path, policy=SHIPPED, watch_every=30.0) as home,
+        home.responding(),
+    ):
+        for name in names:
+            await home.receive(alert(big.site.server_id, name))
+        await settled(home, len(names))
+        # 12 tools, a prompt, a resource, an agent, its token, the server: a fifth of 17, rounded up.
+        incidents = await home.incidents()
+        contained = [incident for incident in incidents if incident.status is Status.CONTAINED]
+        assert len(contained) == 4
+        assert len(states(big)) == 4
+        waiting = [step for incident in incidents for step in incident.proposals]
+        assert len(waiting) == len(names) - 4
+        assert all(any("the policy allows 4" in reason for reason in step.reasons) for step in waiting)
+        assert len(await home.journal.reserved()) == 4
+        async with scenes.operator(big) as forge:
+            tools = await forge.held(PinKind.TOOL, scenes.entry(big))
+        assert sum(not tool.enabled for tool in tools) == 4
+        # A person may go on where the machine stops.
+        first = next(incident for incident in incidents if incident.proposals)
+        await scenes.approve(home, "bob", first.id, first.proposals[0])
+        await home.reaches(Status.CONTAINED, first.id)
 
 
 async def test_one_alert_about_everything_is_held_to_the_same_caps(lab: Lab, tmp_path: Path) -> None:
@@ -270,7 +273,8 @@ class WipeTool(DisableTool):
         return (await super().plan(world)).model_copy(update={"destroys": self.destroys})
 
 
-WIPE = "    - {id: wipe, action: test.wipe_tool, for: tool, with: {server: {from: entity.server}, tool: {from: entity.id}}, why: test}"
+TOOL = "{server: {from: entity.server}, tool: {from: entity.id}}"
+WIPE = f"    - {{id: wipe, action: test.wipe_tool, for: tool, with: {TOOL}, why: test}}"
 CAPTURE = (
     "    - {id: keep, capture: mcp.capture_definitions, for: server, with: {server: {from: entity.server}}, why: test}"
 )

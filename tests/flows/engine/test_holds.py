@@ -1,4 +1,4 @@
-"""Two incidents that need the same tool away share one grip: it comes back with the last, as it was before the first."""
+"""Two incidents that need a tool away share one grip: it comes back with the last, as it was before the first."""
 
 from pathlib import Path
 

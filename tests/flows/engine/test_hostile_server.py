@@ -1,4 +1,4 @@
-"""A server that fights back after one of its tools was taken away: what slips in beside the cut is found and cut too."""
+"""A server that fights back after one of its tools was cut: what slips in beside the cut is found and cut too."""
 
 from pathlib import Path
 

@@ -4,15 +4,18 @@ import json
 import sqlite3
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.engine import intake
+from integrations.siem.source import Sources
 from playbooks.incident import Status
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
-from tests.lab.house import House, alert
+from tests.lab.house import House, alert, source
 
 
 async def opened(home: House, number: int) -> None:
@@ -22,9 +25,17 @@ async def opened(home: House, number: int) -> None:
     await home.until(so, f"{number} incidents are open")
 
 
-def several(*bodies: bytes) -> bytes:
-    """Return one message of several alerts."""
-    return json.dumps([json.loads(body) for body in bodies]).encode()
+def finding(server: str, tool: str) -> dict[str, Any]:
+    """Return an OCSF detection finding about a tool."""
+    return {
+        "class_uid": 2004,
+        "activity_id": 1,
+        "severity_id": 4,
+        "time": int(now().timestamp() * 1000),
+        "metadata": {"labels": ["tool_poisoning"]},
+        "finding_info": {"uid": f"finding-{tool}", "title": "Tool definition changed"},
+        "resources": [{"type": "MCP Server", "name": server}, {"type": "MCP Tool", "name": tool}],
+    }
 
 
 async def test_what_the_inventory_does_not_know_is_triage_and_nothing_is_done(lab: Lab, tmp_path: Path) -> None:
@@ -85,9 +96,10 @@ async def test_repeats_join_and_the_end_of_an_alert_starts_nothing(lab: Lab, tmp
 async def test_several_alerts_in_one_message_each_find_their_incident(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison("get_weather", "get_forecast")
     server = lab.site.server_id
-    async with scenes.installation(lab, tmp_path) as home, home.responding():
-        body = several(alert(server, "get_weather"), alert(server, "get_forecast"), alert("unheard-of", "x"))
-        receipt = await home.receive(body)
+    sources = Sources(version=1, sources={"several": source(format="ocsf")})
+    async with scenes.installation(lab, tmp_path, sources=sources) as home, home.responding():
+        findings = [finding(server, "get_weather"), finding(server, "get_forecast"), finding("unheard-of", "x")]
+        receipt = await home.receive(json.dumps(findings).encode(), source="several")
         await opened(home, 3)
 
         async def done() -> bool:

@@ -1,4 +1,4 @@
-"""A gateway that breaks, hangs, lies, or hides its answers: never a false `established`, always a page, and it recovers."""
+"""A gateway that breaks, hangs, lies, or hides its answers: never a false `established`, always a page."""
 
 from pathlib import Path
 

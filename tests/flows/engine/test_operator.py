@@ -1,4 +1,4 @@
-"""Somebody with rights at the gateway undoes a containment by hand: it is put back, paged, and in the end asked about."""
+"""Somebody undoes a containment by hand at the gateway: it is put back, paged, and in the end asked about."""
 
 from pathlib import Path
 
