@@ -234,9 +234,10 @@ class _Group:
             self._tell(prefect_ready=False)
             if self._prefect and not await self._ready(self._prefect):
                 return
-            where = f", user and password in {self._home / 'auth'}" if self._prefect else ""
-            self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
-            self._tell(prefect_ready=True)
+            if self._prefect is None or self._prefect.ready.is_set():
+                where = f", user and password in {self._home / 'auth'}" if self._prefect else ""
+                self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
+                self._tell(prefect_ready=True)
             while self._goes_on():
                 await asyncio.wait({self._stopping, *self._running}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -108,15 +108,16 @@ async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
         assert len(await task_runs(absent_prefect, run, 7)) >= 7
 
 
-async def test_prefect_dying_in_the_middle_changes_nothing(
-    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_prefect_failing_in_the_middle_changes_nothing(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     as_task, killed = respond.as_task, asyncio.Event()
 
     async def killing(title: str, step: Callable[[], Awaitable[None]]) -> None:
         if not killed.is_set():
             killed.set()
-            prefect.kill()
+            prefect.kill() if how == "killed" else prefect.freeze()
         await as_task(title, step)
 
     monkeypatch.setattr(respond, "as_task", killing)
@@ -127,8 +128,21 @@ async def test_prefect_dying_in_the_middle_changes_nothing(
         assert killed.is_set()
         intents = [entry.parsed() for entry in await home.journal.read(f"incident/{incident.id}")]
         assert sum(entry.kind == "intended" for entry in intents) == 1
-        await asyncio.to_thread(prefect.start)
+        assert not await asyncio.to_thread(prefect.answers)
+        await asyncio.to_thread(prefect.start if how == "killed" else prefect.thaw)
         await finished(prefect, incident.id)
+
+
+async def test_a_frozen_prefect_holds_nothing_up(prefect: PrefectServer, lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    prefect.freeze()
+    try:
+        async with house(tmp_path / "house", lab.world) as home, reporting(home):
+            await home.receive(alert(lab.site.server_id, "get_weather"))
+            incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
+            assert incident.bundle
+    finally:
+        prefect.thaw()
 
 
 async def test_cancelling_a_run_changes_nothing(

@@ -79,6 +79,20 @@ class PrefectServer:
             for item in self.ask(f"/{kind}/filter"):
                 self.ask(f"/{kind}/{item['id']}", method="DELETE")
 
+    def answers(self) -> bool:
+        """Whether it answers now."""
+        return self._healthy()
+
+    def freeze(self) -> None:
+        """Let it hang: connections are taken, nothing is answered."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill it, and refuse connections."""
         self._socket.close()
@@ -90,7 +104,7 @@ class PrefectServer:
 
     def ask(self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "") -> Any:  # noqa: ANN401
         """Return what the API answers, with its password unless another is given; an error's status as a number."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         headers = {"Content-Type": "application/json"}
         known = self.auth if auth == "" else auth
         if known:
