@@ -125,7 +125,15 @@ class Process:
 
     async def ended(self) -> int:
         """Wait for its end, and return its exit status: minus the signal if it was killed."""
-        await asyncio.to_thread(self._process.join)
+        # Not joined in a thread: starting another process looks after this one too, and its status is read once only.
+        if self._process.is_alive():
+            loop, gone = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_reader(self._process.sentinel, gone.set)
+            try:
+                await gone.wait()
+            finally:
+                loop.remove_reader(self._process.sentinel)
+        self._process.join()
         return self._process.exitcode or 0
 
     async def stop(self) -> int:

@@ -28,7 +28,8 @@ def many(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# The same on SQLite takes another minute, and production is PostgreSQL.
+@pytest.fixture(params=["postgresql", pytest.param("sqlite", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest) -> str | None:
     """The journal's address; None for the installation's own SQLite file."""
     return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
