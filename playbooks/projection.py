@@ -80,6 +80,9 @@ SETTLED = frozenset(
 
 _ASKED = frozenset({Progress.PROPOSED, Progress.DENIED, Progress.EXPIRED})
 
+HELD = frozenset({Progress.ESTABLISHED, Progress.RELEASED})
+"""What is in force, or was until a person gave it back."""
+
 PATIENCE = 3
 """Attempts after which a cut that is still being retried counts as not established, and people are told."""
 
@@ -321,7 +324,7 @@ class Incident:
             return Status.TRIAGE
         held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
         refused = {Progress.DENIED, Progress.EXPIRED}
-        if held and all(step.progress is Progress.ESTABLISHED or step.progress in refused for step in self.cuts):
+        if held and all(step.progress in HELD | refused for step in self.cuts):
             return Status.CONTAINED
         if self.cuts and all(step.progress in refused for step in self.cuts):
             return Status.TRIAGE
@@ -331,7 +334,7 @@ class Incident:
     def metrics(self) -> dict[str, datetime | None]:
         """When what happened: detected, accepted, first effect, verified, released."""
         wrote = [step.wrote_at for step in self.cuts if step.wrote_at]
-        held = [step.settled_at for step in self.cuts if step.progress is Progress.ESTABLISHED and step.settled_at]
+        held = [step.settled_at for step in self.cuts if step.progress in HELD and step.settled_at]
         whole = bool(self.cuts) and len(held) == len(self.cuts)
         released = [lease.released_at for lease in self.leases.values()]
         return {

@@ -8,7 +8,7 @@ from typing import Any
 from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.playbook import Playbook, Step, When
-from playbooks.projection import Incident, Progress, StepState, instance_of
+from playbooks.projection import HELD, Incident, Progress, StepState, instance_of
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
@@ -124,7 +124,7 @@ def _collecting(state: Incident) -> bool:
 
 def _settled(state: Incident) -> bool:
     """Whether eradication may begin: every cut holds, and nobody is being asked."""
-    return not state.proposals and all(step.progress is Progress.ESTABLISHED for step in state.cuts)
+    return not state.proposals and all(step.progress in HELD for step in state.cuts)
 
 
 def _raw(state: Incident, until: Phase, now: datetime) -> Iterator[Todo]:
@@ -230,12 +230,20 @@ def _being_widened(state: Incident) -> bool:
 
 
 def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, stopped: bool) -> Iterator[Todo]:
-    # The last one taken goes first: a whole entry comes back before its single tools are judged.
+    # The last one taken goes first: a whole entry comes back before its single tools are judged. While people are asked
+    # about it, what they are asked must not change under their hands.
+    waiting: set[str] = set()
     for instance, lease in reversed(state.leases.items()):
         wish = state.release_wanted(instance)
         if not lease.in_force or (stopped and OURSELVES in {lease.released_by, wish.actor if wish else None}):
             continue
         wanted = lease.releasing is not None or wish
+        grips = {change.grip for change in lease.plan.changes}
+        if wanted and grips & waiting:
+            continue
+        step = state.steps.get(release_of(instance))
+        if wanted and step and step.progress is Progress.PROPOSED:
+            waiting |= grips
         if wanted and _runnable(state.steps.get(release_of(instance)), "action", state, now=now, retries=retries):
             yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
             return

@@ -58,6 +58,7 @@ async def installation(
     for connection in (world.reach(ContextForge, GATEWAY), world.reach(Canary, GATEWAY).endpoint):
         connection.patience = patience or 20.0
     await world.warm()
+    lab.proxy.forget()
     try:
         async with house(folder / "house", world, policy=policy) as home:
             yield home.changed(**{"timing": FAST, **parts})

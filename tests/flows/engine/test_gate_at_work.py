@@ -93,8 +93,14 @@ async def test_one_alert_about_everything_is_held_to_the_same_caps(lab: Lab, tmp
     lab.victim.poison("get_weather", "get_forecast", "add")
     async with scenes.installation(lab, tmp_path, policy=SHIPPED) as home, home.responding():
         await home.receive(alert(lab.site.server_id, "get_weather", "get_forecast", "add"))
-        incident = await home.reaches(Status.AWAITING_APPROVAL)
-        progress = [step.progress for step in incident.cuts]
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+
+        async def decided() -> bool:
+            cuts = (await home.incident(name)).cuts
+            return len(cuts) == 3 and {cut.progress for cut in cuts} == {Progress.ESTABLISHED, Progress.PROPOSED}
+
+        await home.until(decided, "each of the three is cut or asked about")
+        progress = [step.progress for step in (await home.incident(name)).cuts]
         # Three tools, a prompt, a resource, the agent, its token, the server: a fifth of eight, rounded up.
         assert sorted(progress) == [Progress.ESTABLISHED, Progress.ESTABLISHED, Progress.PROPOSED]
         assert len(states(lab)) == 2

@@ -111,6 +111,7 @@ async def test_a_tool_that_no_longer_exists_can_be_let_go(lab: Lab, tmp_path: Pa
         await home.receive(alert(lab.site.server_id, "get_weather"))
         name = (await home.reaches(Status.CONTAINED)).id
         await scenes.turn(lab, Behaviour(renamed={"get_weather": "weather_now"}))
+        await scenes.established(home, name, f"widen-gateway-disable_tool@{lab.site.server_id}/weather_now")
         await home.ask(
             "ann",
             Verb.RELEASE,
