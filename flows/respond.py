@@ -19,7 +19,12 @@ from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactCollectionFilter,
+    ArtifactCollectionFilterKey,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.events import Event, RelatedResource, Resource
 from prefect.flow_engine import run_flow_async
@@ -298,10 +303,21 @@ class Prefect:
 
     async def _show(self, flow_run: str, incident: str, steps: list[Shown]) -> None:
         """Add steps that were run before as task runs, with their true times."""
+        if not steps:
+            return
         events = [event for number, step in enumerate(steps) for event in _events(flow_run, incident, number, step)]
-        if events:
-            # Posted, not handed to Prefect's own queue, which loses what it cannot deliver and says nothing.
-            await self._client._client.post("/events", json=[event.model_dump(mode="json") for event in events])  # noqa: SLF001
+        body = [event.model_dump(mode="json") for event in events]
+        wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[uuid.UUID(flow_run)]))
+        names = {step.title for step in steps}
+        while True:
+            # Posted, not handed to Prefect's own queue, which loses what it cannot deliver and says nothing. A server
+            # that has just started loses it too, so it is asked, and told again: the same task runs, by their ids.
+            await self._client._client.post("/events", json=body)  # noqa: SLF001  # it offers no method for this
+            for _ in range(8):
+                await asyncio.sleep(0.25)
+                found = await self._client.read_task_runs(task_run_filter=wanted)
+                if names <= {run.name for run in found if run.state and run.state.is_final()}:
+                    return
 
     async def _artifact(self, state: Incident, flow_run: uuid.UUID | None) -> None:
         """Publish the incident as it stands; the versions of one key are its course."""

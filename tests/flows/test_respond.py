@@ -37,13 +37,13 @@ async def reporting(home: House) -> AsyncIterator[respond.Prefect]:
             await publishing
 
 
-async def finished(prefect: PrefectServer, incident: str) -> dict[str, Any]:
+async def finished(prefect: PrefectServer, incident: str, server: str) -> dict[str, Any]:
     """Wait for an incident's artifact and a finished flow run of it, and return the run."""
 
     def look() -> dict[str, Any] | None:
         runs = prefect.ask("/flow_runs/filter")
         artifacts = prefect.ask("/artifacts/latest/filter")
-        ended = [run for run in runs if run["end_time"] and run["parameters"] == {"incident": incident}]
+        ended = [run for run in runs if run["end_time"] and run["name"] == f"{incident} {server}"]
         return ended[-1] if ended and any(item["key"] == incident for item in artifacts) else None
 
     async with asyncio.timeout(60):
@@ -72,7 +72,7 @@ async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
     async with house(tmp_path / "house", lab.world) as home, reporting(home):
         await home.receive(alert(lab.site.server_id, "get_weather"))
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
-        run = await finished(prefect, incident.id)
+        run = await finished(prefect, incident.id, lab.site.server_id)
         assert run["name"] == f"{incident.id} {lab.site.server_id}"
         assert set(run["tags"]) == {"tool-poisoning", "high", lab.site.server_id}
         assert (run["state_name"], run["state_type"]) == ("Contained", "COMPLETED")
@@ -104,7 +104,7 @@ async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
         await home.receive(alert(lab.site.server_id, "get_weather"))
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
         await asyncio.to_thread(absent_prefect.start)
-        run = await finished(absent_prefect, incident.id)
+        run = await finished(absent_prefect, incident.id, lab.site.server_id)
         assert len(await task_runs(absent_prefect, run, 7)) >= 7
 
 
@@ -130,7 +130,7 @@ async def test_prefect_failing_in_the_middle_changes_nothing(
         assert sum(entry.kind == "intended" for entry in intents) == 1
         assert not await asyncio.to_thread(prefect.answers)
         await asyncio.to_thread(prefect.start if how == "killed" else prefect.thaw)
-        await finished(prefect, incident.id)
+        await finished(prefect, incident.id, lab.site.server_id)
 
 
 async def test_a_frozen_prefect_holds_nothing_up(prefect: PrefectServer, lab: Lab, tmp_path: Path) -> None:
