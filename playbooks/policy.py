@@ -304,7 +304,9 @@ def _never(plan: Plan, facts: Facts, inventory: Inventory) -> Iterable[str]:
         gateway = inventory.gateways.get(name) if system == "gateway" else None
         if system == "gateway" and gateway is None:
             yield f"{target} is on gateway {name!r}, which the inventory does not know"
-        if gateway and (target.id in gateway.credential_ids or target.name in (gateway.user, gateway.canary.principal)):
+        ours = {*gateway.credential_ids, gateway.user, gateway.canary.principal} if gateway else set()
+        # By its id as well as by its name: an inventory may call our own user by any other name.
+        if ours & {target.id, target.name}:
             yield f"{target} is a credential of mcp-soar itself"
         if target.server is not None and target.server not in inventory.servers:
             yield f"{target} is on a server that the inventory does not know"
@@ -336,7 +338,8 @@ def _guarded(plan: Plan, inventory: Inventory) -> Iterable[str]:
         notes = server.tools.get(target.name) if server else None
         if server and (server.physical_effects or (notes and notes.physical_effects)):
             yield f"{target} has physical effects"
-        if any(who.protected and target.name in (name, who.user) for name, who in inventory.principals.items()):
+        named = {target.id, target.name}
+        if any(who.protected and named & {name, who.user} for name, who in inventory.principals.items()):
             yield f"{target} is protected"
 
 

@@ -232,7 +232,7 @@ async def intend(
             for item in await tx.reserved()
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
-        decision = _evidence_first(case, plan, decision)
+        decision = _evidence_first(case, plan, decision, facts)
         if decision.outcome is not Outcome.ALLOW:
             requester = case.state.requested_by
             question = asked(case, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
@@ -309,7 +309,7 @@ def _approvals(step: StepState | None, plan: Plan) -> tuple[str, ...]:
     return step.approved_by
 
 
-def _evidence_first(case: Case, plan: Plan, decision: Decision) -> Decision:
+def _evidence_first(case: Case, plan: Plan, decision: Decision, facts: Facts) -> Decision:
     """Refuse what would destroy evidence that is neither sealed nor recorded as unavailable."""
     playbook = case.playbook
     if not plan.destroys or (playbook and playbook.contain_first):
@@ -324,12 +324,16 @@ def _evidence_first(case: Case, plan: Plan, decision: Decision) -> Decision:
         reason = f"it would destroy evidence that is not sealed yet: {', '.join(lost)}"
         return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
     if decision.outcome is Outcome.ALLOW and decision.automatic:
+        quorum = case.parts.policy.approval.needed(plan.radius)
+        agreed = sorted(set(facts.approved_by) - {facts.requested_by})
+        if len(agreed) >= quorum:
+            return decision.model_copy(update={"reasons": (f"approved by {', '.join(agreed)}",), "automatic": False})
         reason = f"it would destroy evidence that could not be collected: {', '.join(missing)}"
         return decision.model_copy(
             update={
                 "outcome": Outcome.NEEDS_APPROVAL,
                 "reasons": (reason,),
-                "quorum": case.parts.policy.approval.needed(plan.radius),
+                "quorum": quorum,
                 "automatic": False,
             }
         )
