@@ -31,6 +31,9 @@ FlowStarter = Callable[[Parts, Claim], Awaitable[Case]]
 SWEEP = 1.0
 """Seconds between two looks at the queue when nobody pokes."""
 
+DRAIN = 4.0
+"""Seconds that incidents in hand get to end by themselves when the responder stops."""
+
 AT_ONCE = 200
 """Incidents that are cut side by side; what really limits is each gateway's connection pool."""
 
@@ -207,6 +210,10 @@ class Responder:
 
     async def _finish(self) -> None:
         tasks = [*self._cutting, *self._flowing]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            # What ends by itself gives its claim back; what does not is cut off, and its claim runs out: releasing it
+            # while a write may still be on its way would let a successor write too.
+            _, late = await asyncio.wait(tasks, timeout=DRAIN)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -40,7 +40,9 @@ class Case:
         self.claim = claim
         self.state = state
         self.playbook: Playbook | None = parts.playbooks.get(state.incident_class)
-        self._until = time.monotonic() + parts.timing.claim
+        # Opened in a long batch, the claim is older than this object; a clock that is behind must not lengthen it.
+        left = min(parts.timing.claim, claim.until - time.time())
+        self._until = time.monotonic() + left
         self._renewing = asyncio.Lock()
         self._folding = asyncio.Lock()
         self.confirming: dict[str, asyncio.Task[None]] = {}

@@ -135,6 +135,7 @@ class ContextForge:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._single: dict[str, int] = {}
+        self._tools: dict[str, Shared[Held | None]] = {}
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
@@ -188,9 +189,13 @@ class ContextForge:
                 return listed
         self._single[entry] = self._single.get(entry, 0) + 1
         try:
-            found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
+            # Planning a cut and confirming its alert ask for the same tool at the same moment: one request serves both.
+            return await self._tools.setdefault(id_, Shared(lambda: self._tool(id_)))()
         finally:
             self._single[entry] -= 1
+
+    async def _tool(self, id_: str) -> Held | None:
+        found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
         return Held(PinKind.TOOL, found) if found else None
 
     async def entry(self, id_: str) -> Fields | None:
