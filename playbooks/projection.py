@@ -316,7 +316,12 @@ class Incident:
             lease.in_force and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
             for lease in self.leases.values()
         )
-        if leaking or stuck or any(step.progress in bad for step in self.cuts):
+        # A release that broke off may have given something back that is not what it ought to be, and nobody watches it.
+        broken = any(
+            lease.in_force and lease.releasing and self.steps[f"release-{instance}"].progress is Progress.FAILED
+            for instance, lease in self.leases.items()
+        )
+        if leaking or stuck or broken or any(step.progress in bad for step in self.cuts):
             return Status.NOT_ESTABLISHED
         if self.proposals:
             return Status.AWAITING_APPROVAL

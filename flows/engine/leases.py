@@ -10,11 +10,13 @@ from flows.engine.case import Case, Stopped
 from flows.engine.effects import within
 from flows.engine.schedule import OURSELVES, Todo, watched
 from integrations.journal.store import LostClaim, Tx
-from playbooks.action import Action
+from playbooks.action import Action, Check
 from playbooks.errors import Drifted, Gone, NotEstablished, SoarError
 from playbooks.incident import Phase
+from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
+from playbooks.playbook import Step
 from playbooks.policy import Facts, Outcome, Purpose, decide
 from playbooks.projection import LeaseState, Progress
 from playbooks.strict import canonical, iso, now
@@ -119,23 +121,33 @@ async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
 
 
 async def definitions_match(case: Case) -> bool:
-    """Ask the playbook's eradication checks whether what will come back is what was approved."""
+    """Ask whether what will come back is what was approved.
+
+    The playbook's eradication checks have to agree, and nothing that confirmed the alert may still be so: a gateway can
+    go on handing out a poisoned definition when its server is healed already.
+    """
     playbook = case.playbook
     if playbook is None:
         return True
     for step in playbook.phases[Phase.ERADICATE]:
-        if step.check is None:
-            continue
-        for server in case.state.servers:
-            entity = next(item for item in case.state.entities.values() if item.server == server)
-            check = effects.build(case, step.check, tuple(step.parameters(entity).items()))
-            try:
-                verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
-            except SoarError:
+        for entity in schedule.entities_for(case.state, step.for_each) if step.check else ():
+            if await _asks(case, step, entity) is not Answer.ESTABLISHED:
                 return False
-            if verdict.answer is not Answer.ESTABLISHED:
+    for step in playbook.confirm:
+        for entity in schedule.entities_for(case.state, step.for_each):
+            if await _asks(case, step, entity) is not Answer.NOT_ESTABLISHED:
                 return False
     return True
+
+
+async def _asks(case: Case, step: Step, entity: Resolved) -> Answer:
+    try:
+        check: Check = effects.build(case, step.check or "", tuple(step.parameters(entity).items()))
+        return (await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")).answer
+    except LostClaim:
+        raise
+    except SoarError:
+        return Answer.UNKNOWN
 
 
 # Release
