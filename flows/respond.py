@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -413,7 +414,9 @@ def _events(flow_run: str, incident: str, number: int, step: Shown) -> list[Even
         message=step.message,
         timestamp=step.ended,
     )
-    running = State[Any](type=StateType.RUNNING, name="Running", timestamp=step.began)
+    # Of two states of one moment, Prefect keeps whichever it happens to record first.
+    earlier = min(step.began, step.ended - timedelta(milliseconds=1))
+    running = State[Any](type=StateType.RUNNING, name="Running", timestamp=earlier)
     seconds = step.ended - step.began
     ended = task_run.model_copy(update={"end_time": step.ended, "total_run_time": seconds})
     return [_event(flow_run, task_run, None, running), _event(flow_run, ended, running, outcome)]
