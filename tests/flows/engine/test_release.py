@@ -29,7 +29,7 @@ async def test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_inciden
     async with scenes.installation(lab, tmp_path) as home, home.responding():
         await home.receive(alert(lab.site.server_id, "get_weather"))
         name = (await home.reaches(Status.CONTAINED)).id
-        await scenes.turn(lab, Behaviour(poisoned=("get_weather",), added=evil))
+        await scenes.turn(lab, Behaviour(added=evil))
         whole = f"widen-gateway-disable_server@{lab.site.server_id}"
         await scenes.approve(home, "bob", name, await scenes.proposed(home, name, whole))
         await scenes.established(home, name, whole)
@@ -41,6 +41,7 @@ async def test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_inciden
         assert any("second person" in reason for reason in back.reasons)
         assert back.purpose is Purpose.RELEASE
         await scenes.approve(home, "bob", name, back)
+        await released(home, name, whole)
         await released(home, name)
         assert await scenes.usable(lab, "add", a=1, b=2)
         assert await scenes.usable(lab, "get_weather", city="Seoul")
@@ -48,6 +49,22 @@ async def test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_inciden
         assert await home.journal.holds() == []
         async with scenes.operator(lab) as forge:
             assert await forge.export_state() == before
+
+
+async def test_a_poisoned_copy_at_the_gateway_is_not_given_back_though_the_server_is_healed(
+    lab: Lab, tmp_path: Path
+) -> None:
+    cut = scenes.cut_of(lab, "get_weather")
+    await scenes.turn(lab, Behaviour(poisoned=("get_weather",)))
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        lab.victim.behave()
+        await home.ask("ann", Verb.RELEASE, name, reason="the server is healed")
+        step = await scenes.proposed(home, name, f"release-{cut}")
+        assert any("differs from its approved pin" in reason for reason in step.reasons)
+        assert not await scenes.usable(lab, "get_weather", city="Seoul")
+        assert (await home.incident(name)).leases[cut].in_force
 
 
 async def test_the_tool_stays_contained_while_only_the_entry_comes_back(lab: Lab, tmp_path: Path) -> None:
