@@ -8,13 +8,15 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
+from flows.engine import schedule
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import CUT, FLOW, Opened, intake
+from flows.engine.intake import CUT, FLOW, WATCH, Opened, intake
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
 from integrations.journal.store import Claim, LostClaim, Tampered, Tx
@@ -30,6 +32,9 @@ FlowStarter = Callable[[Parts, Claim], Awaitable[Case]]
 
 SWEEP = 1.0
 """Seconds between two looks at the queue when nobody pokes."""
+
+WATCHES = 2
+"""Incidents whose leases are verified again side by side; each asks the gateway what a client would."""
 
 DRAIN = 4.0
 """Seconds that incidents in hand get to end by themselves when the responder stops."""
@@ -67,6 +72,7 @@ class Responder:
         self._flows = flows
         self._reload = reload
         self._cutting: set[asyncio.Task[None]] = set()
+        self._watching: set[asyncio.Task[None]] = set()
         self._flowing: set[asyncio.Task[None]] = set()
         self._due: list[float] = []
         self._watched: dict[str, float] = {}
@@ -120,6 +126,10 @@ class Responder:
         if room > 0:
             for claim in await self._claim(CUT, room):
                 self._start(self._cutting, self._cut(claim, None))
+        # The watch over what is in force gives way to what is not in force yet.
+        if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
+            for claim in await self._claim(WATCH, watches):
+                self._start(self._watching, self._cut(claim, None))
         # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
         if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
             for claim in await self._claim(FLOW, slots):
@@ -169,7 +179,7 @@ class Responder:
             elif more(case, Phase.REVIEW, halted=halted):
                 lane = FLOW
             else:
-                lane, at = CUT, due(case, halted=halted)
+                lane, at = self._later(case, halted=halted)
             await journal.release(case.claim, runnable_at=at, lane=lane)
             if at is not None:
                 heapq.heappush(self._due, at.timestamp())
@@ -186,6 +196,16 @@ class Responder:
         except Exception as exc:  # a bug of ours must not take the other incidents along
             LOG.exception("%s could not go on", claim.stream)
             await self._set_back(claim, exc)
+
+    def _later(self, case: Case, *, halted: bool) -> tuple[str, datetime | None]:
+        """Return when an incident runs next by itself: retries in the cutting lane, the watch in its own."""
+        retry = due(case, halted=halted)
+        # Spread, so that what was contained in one burst is not verified in bursts for ever.
+        every = self.parts.world.inventory.watch_every * random.uniform(0.9, 1.1)  # noqa: S311  # no secret
+        watch = schedule.next_watch(case.state, now=now(), every=every)
+        if watch is not None and (retry is None or watch <= retry):
+            return WATCH, watch
+        return CUT, retry
 
     async def _set_back(self, claim: Claim, exc: Exception) -> None:
         body = {"incident": claim.stream.removeprefix(PREFIX), "error": type(exc).__name__, "message": str(exc)[:2000]}
@@ -209,7 +229,7 @@ class Responder:
                 await notifier.tell(claim.stream.removeprefix(PREFIX), "frozen", f"its journal was changed: {why}")
 
     async def _finish(self) -> None:
-        tasks = [*self._cutting, *self._flowing]
+        tasks = [*self._cutting, *self._watching, *self._flowing]
         if tasks:
             # What ends by itself gives its claim back; what does not is cut off, and its claim runs out: releasing it
             # while a write may still be on its way would let a successor write too.

@@ -278,7 +278,7 @@ class Inventory(Strict):
     gateways: dict[Slug, Gateway] = Field(default_factory=dict)
     servers: dict[Slug, Server] = Field(default_factory=dict)
     principals: dict[Name, Principal] = Field(default_factory=dict)
-    watch_every: Seconds = 15.0
+    watch_every: Seconds = 60.0
     pins: Pins = Pins()
 
     @model_validator(mode="after")

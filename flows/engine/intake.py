@@ -32,6 +32,7 @@ from playbooks.taxonomy import IncidentClass, load
 LOG = logging.getLogger("mcp_soar.engine")
 CUT = "cut"
 FLOW = "flow"
+WATCH = "watch"
 SCOPES = ("everything", "class:", "server:", "incident:")
 MANY = 500
 

@@ -341,4 +341,23 @@ async def _write_back(
             await case.outlast(action.timeout)
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
+    await _stands(case, action, plan, gone)
     return writes, gone
+
+
+async def _stands(case: Case, action: type[Action], plan: Plan, gone: set[str]) -> None:
+    """Read back what was given back: a later write may have undone an earlier one, and an answer is no proof.
+
+    Raises:
+        NotEstablished: if something is not as it was; writing it again is tried.
+    """
+    for change in plan.changes:
+        if change.target.key in gone:
+            continue
+        try:
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
+        if canonical(value) != canonical(change.after):
+            raise NotEstablished(f"{change.target}: {change.field} is {canonical(value).decode()} after {change}")

@@ -119,12 +119,11 @@ async def _ask_again(case: Case) -> None:
 
 
 def due(case: Case, *, halted: bool) -> datetime | None:
-    """Return when an incident has to be looked at again if nothing happens meanwhile."""
+    """Return when the next retry or expiry of an incident comes; the watch over its leases aside."""
     timing = case.parts.timing
     return schedule.next_due(
         case.state,
         now=now(),
-        watch_every=case.parts.world.inventory.watch_every,
         stopped_wait=timing.stopped if halted else None,
         retries=timing.verify_retries,
     )

@@ -254,15 +254,28 @@ def release_of(instance: str) -> str:
     return f"release-{instance}"
 
 
-def next_due(
-    state: Incident, *, now: datetime, watch_every: float, stopped_wait: float | None, retries: tuple[float, ...]
-) -> datetime | None:
-    """Return when the incident has to be looked at again without anything happening, None for never.
+def next_watch(state: Incident, *, now: datetime, every: float) -> datetime | None:
+    """Return when the leases of an incident are verified again, None if none is in force.
 
     Args:
         state: the incident.
         now: the present moment.
-        watch_every: seconds between two verifications of a lease in force.
+        every: seconds between two verifications.
+    """
+    untils = [lease.until for lease in state.leases.values() if lease.in_force]
+    if not untils or state.frozen or state.closed_at:
+        return None
+    return min(now + timedelta(seconds=every), *untils)
+
+
+def next_due(
+    state: Incident, *, now: datetime, stopped_wait: float | None, retries: tuple[float, ...]
+) -> datetime | None:
+    """Return when the next retry or expiry of an incident comes, None if none does.
+
+    Args:
+        state: the incident.
+        now: the present moment.
         stopped_wait: seconds until a stopped incident asks again; None if it is not stopped.
         retries: waits between verifications.
     """
@@ -279,9 +292,6 @@ def next_due(
         elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN} and step.action:
             again = _verify_due(step, state, retries)
             due += [again] if again else []
-    if any(lease.in_force for lease in state.leases.values()):
-        due.append(now + timedelta(seconds=watch_every))
-        due += [lease.until for lease in state.leases.values() if lease.in_force]
     if state.untold:
         due.append(now + timedelta(seconds=30))
     return min(due, default=None)

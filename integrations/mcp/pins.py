@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import httpx2
 from mcp import Client, MCPError
@@ -15,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from integrations.gateway.client import ContextForge, Held
 from integrations.hostile import printable
 from integrations.mcp.client import McpEndpoint
+from integrations.sharing import Shared
 from playbooks.action import World
 from playbooks.errors import Refused, Transient
 from playbooks.inventory import Dossier, Pin, PinKind
@@ -71,12 +73,20 @@ def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
 async def snapshot(endpoint: McpEndpoint) -> tuple[Definition, ...]:
     """Return everything that a server itself offers now, in order of kind and name.
 
-    It asks through the official client, which speaks whichever revision the server does.
+    It asks through the official client, which speaks whichever revision the server does. Calls that wait at the same
+    time share an answer, asked after each of them began: a burst of alerts about one server reads it once.
 
     Raises:
         Transient: the server does not answer.
         Refused: it answers something that no client could use.
     """
+    return await _SNAPSHOTS.setdefault(endpoint, Shared(lambda: _snapshot(endpoint)))()
+
+
+_SNAPSHOTS: WeakKeyDictionary[McpEndpoint, Shared[tuple[Definition, ...]]] = WeakKeyDictionary()
+
+
+async def _snapshot(endpoint: McpEndpoint) -> tuple[Definition, ...]:
     found: list[Definition] = []
     async with _session(endpoint) as client:
         able = client.server_capabilities

@@ -191,26 +191,21 @@ class Running:
             raise RuntimeError(f"the receiver answered {answer.status_code}: {answer.text}")
         return begun
 
-    async def incidents(self) -> dict[str, Incident]:
-        """Return every incident by the tool that it is about."""
-        rows = await self.journal.streams("incident/")
-        found = {}
-        for row in rows:
-            state = project(row.name, await self.journal.read(row.name))
-            found[next(e.id for e in state.entities.values() if e.kind.value == "tool")] = state
+    async def until(self, tools: Iterable[str], *, sealed: bool) -> dict[str, Incident]:
+        """Wait until there is a verified, and sealed, incident about each of some tools; return them by tool."""
+        missing, found = set(tools), dict[str, Incident]()
+        # Few and small reads: whoever measures must not be what is measured.
+        while missing:
+            await asyncio.sleep(0.5)
+            for row in await self.journal.streams("incident/", limit=len(missing)):
+                state = project(row.name, await self.journal.read(row.name))
+                tool = next(entity.id for entity in state.entities.values() if entity.kind.value == "tool")
+                if tool in missing and state.metrics["verified_at"] and (state.sealed or not sealed):
+                    found[tool] = state
+                    missing.discard(tool)
+                if any(step.progress is Progress.PROPOSED for step in state.steps.values()):
+                    raise RuntimeError(f"the gate wants people: {state.proposals[0].reasons}")
         return found
-
-    async def until(self, count: int, *, sealed: bool) -> dict[str, Incident]:
-        """Wait until so many incidents are verified, or sealed too."""
-        while True:
-            found = await self.incidents()
-            done = [s for s in found.values() if s.metrics["verified_at"] and (s.sealed or not sealed)]
-            if len(done) >= count:
-                return found
-            bad = [s for s in found.values() if any(step.progress is Progress.PROPOSED for step in s.steps.values())]
-            if bad:
-                raise RuntimeError(f"the gate wants people: {bad[0].proposals[0].reasons}")
-            await asyncio.sleep(0.25)
 
 
 def _times(found: dict[str, Incident], begun: dict[str, float]) -> Times:
@@ -233,7 +228,7 @@ async def one_at_a_time(site: Site, server: McpServer, tools: list[str], url: st
             server.behave(Behaviour(poisoned=tuple(tools[:number])))
             await _refresh(site)
             begun[tool] = await house.alert(tool)
-            found = await house.until(number, sealed=True)
+            found |= await house.until([tool], sealed=True)
     return _times(found, begun)
 
 
@@ -242,7 +237,7 @@ async def burst(site: Site, server: McpServer, tools: list[str], url: str | None
     server.behave(Behaviour(poisoned=tuple(tools)))
     async with running(site, url) as house:
         begun = dict(zip(tools, await asyncio.gather(*(house.alert(tool) for tool in tools)), strict=True))
-        return _times(await house.until(len(tools), sealed=False), begun)
+        return _times(await house.until(tools, sealed=False), begun)
 
 
 # Both

@@ -47,7 +47,7 @@ _INVENTORY = """\
 version: 1
 
 # How often a containment in force is verified again.
-watch_every: 15s
+watch_every: 60s
 
 # Gateways that we may act on, and the canary: an ordinary client of ours that asks whether something can be reached.
 gateways: {}
