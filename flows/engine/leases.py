@@ -17,7 +17,7 @@ from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
 from playbooks.playbook import Step
-from playbooks.policy import Facts, Outcome, Purpose, decide
+from playbooks.policy import Decision, Facts, Outcome, Purpose, decide
 from playbooks.projection import LeaseState, Progress
 from playbooks.strict import canonical, iso, now
 
@@ -283,14 +283,54 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
         "verdict": verdict.model_dump(mode="json") if verdict else None,
     }
 
-    async def work(tx: Tx) -> tuple[list[Event], None]:
+    async def work(tx: Tx) -> tuple[list[Event], bool]:
+        left: list[str] = []
+        for grip in lease.kept:
+            if any((h.incident, h.lease) != (case.id, todo.name) for h in await tx.holds(grip=grip)):
+                left.append(grip)
+        if len(left) < len(lease.kept):
+            # Those for whose sake it was kept let go meanwhile, and left it to us, who are the last.
+            return [await _again(tx, case, todo, left)], False
         for change in plan.changes:
             await tx.drop_hold(change.grip, case.id, todo.name)
         await tx.unreserve(case.id, todo.name)
         await tx.drop_watch(f"{case.id}/{todo.name}")
-        return [Event("released", body)], None
+        return [Event("released", body)], True
 
-    await case.transact(work)
+    if not await case.transact(work):
+        await _restore(case, todo, case.state.leases[todo.name])
+
+
+async def _again(tx: Tx, case: Case, todo: Todo, kept: list[str]) -> Event:
+    """Freeze a release anew that gives back more than it could at first; each part was asked for and agreed to."""
+    lease = case.state.leases[todo.name]
+    whole = restoring(lease, action_of(case, lease.plan))
+    changes = tuple(c.model_copy(update={"after": c.before}) if c.grip in kept else c for c in whole.changes)
+    plan = whole.model_copy(update={"changes": changes})
+    for change in changes:
+        if change.grip not in kept:
+            await tx.hold(
+                change.grip,
+                incident=case.id,
+                lease=todo.name,
+                server=change.target.server or "",
+                before=change.before,
+                after=change.after,
+            )
+    reason = "nobody else holds the rest any more"
+    decision = Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest)
+    body: dict[str, Any] = {
+        "instance": todo.name,
+        "release": todo.instance,
+        "phase": todo.phase.value,
+        "epoch": lease.epoch,
+        "plan": plan.model_dump(mode="json"),
+        "decision": decision.model_dump(mode="json"),
+        "key": effects.key_of(case.id, lease.epoch, plan),
+        "kept": kept,
+        "requested_by": lease.released_by,
+    }
+    return Event("release_intended", body)
 
 
 async def _verify_released(case: Case, action: type[Action], plan: Plan) -> Verdict:
