@@ -284,10 +284,8 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     }
 
     async def work(tx: Tx) -> tuple[list[Event], bool]:
-        left: list[str] = []
-        for grip in lease.kept:
-            if any((h.incident, h.lease) != (case.id, todo.name) for h in await tx.holds(grip=grip)):
-                left.append(grip)
+        ours = (case.id, todo.name)
+        left = [g for g in lease.kept if any((h.incident, h.lease) != ours for h in await tx.holds(grip=g))]
         if len(left) < len(lease.kept):
             # Those for whose sake it was kept let go meanwhile, and left it to us, who are the last.
             return [await _again(tx, case, todo, left)], False
