@@ -33,10 +33,13 @@ check: .venv/installed ## Lint, formatting, types, import layers
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
-# One process: a benchmark shares the machine with nothing else.
+# One after another: a benchmark shares the machine with nothing else.
 .PHONY: bench
-bench: .venv/installed .venv-gateway/installed postgres ## Measure: runs tests/bench/bench_*.py
-	@.venv/bin/pytest -s -o python_files="bench_*.py" tests/bench $(ARGS)
+bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path, the journal, the command line: bench.json
+	@rm -f bench.json
+	@.venv/bin/python -m tests.bench.bench_cli bench.json
+	@.venv/bin/python -m tests.bench.bench_journal bench.json
+	@.venv/bin/python -m tests.bench.bench_response bench.json
 
 .PHONY: lock
 lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--upgrade for newer versions)

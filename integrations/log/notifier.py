@@ -23,4 +23,3 @@ class LogNotifier:
         """
         LOG.warning("%s [%s] %s", incident, notice, printable(text, MOST))
         return f"log {LOG.name}"
-

@@ -197,7 +197,7 @@ class Running:
         # Few and small reads: whoever measures must not be what is measured.
         while missing:
             await asyncio.sleep(0.5)
-            for row in await self.journal.streams("incident/", limit=len(missing)):
+            for row in await self.journal.streams("incident/", limit=1 if sealed else 1000):
                 state = project(row.name, await self.journal.read(row.name))
                 tool = next(entity.id for entity in state.entities.values() if entity.kind.value == "tool")
                 if tool in missing and state.metrics["verified_at"] and (state.sealed or not sealed):
