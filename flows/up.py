@@ -204,15 +204,17 @@ class _Group:
             sockets=(places.entrance,),
             healthy=_asks(host, port, "/readyz", scheme),
         )
-        self._prefect = places.own and Part(
-            "prefect",
-            ("prefect", str(places.own.fileno())),
-            places.logs / "prefect.log",
-            {**plain, **prefect_server.server_environment(self._home, auth=auth or "", url=self._api)},
-            sockets=(places.own,),
-            needed=False,
-            healthy=_asks("127.0.0.1", places.own.getsockname()[1], "/api/health", "http", auth),
-        )
+        self._prefect: Part | None = None
+        if places.own:
+            self._prefect = Part(
+                "prefect",
+                ("prefect", str(places.own.fileno())),
+                places.logs / "prefect.log",
+                {**plain, **prefect_server.server_environment(self._home, auth=auth or "", url=self._api)},
+                sockets=(places.own,),
+                needed=False,
+                healthy=_asks("127.0.0.1", places.own.getsockname()[1], "/api/health", "http", auth),
+            )
 
     async def run(self) -> None:
         """Start everything in order, and stay until told to stop or until what is needed does not stay up.

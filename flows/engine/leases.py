@@ -272,7 +272,8 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     whole = taken(lease)
     left = whole.model_copy(update={"changes": tuple(c for c in whole.changes if c.target.key not in gone)})
     if left.changes and not lease.kept and not lease.plan.irreversible:
-        verdict = await _verify_released(case, action, left)
+        wish = case.state.release_wanted(todo.name)
+        verdict = await _verify_released(case, action, left, accepted=wish is not None and wish.accept_changed)
     body = {
         "instance": todo.name,
         "release": todo.instance,
@@ -331,10 +332,14 @@ async def _again(tx: Tx, case: Case, todo: Todo, kept: list[str]) -> Event:
     return Event("release_intended", body)
 
 
-async def _verify_released(case: Case, action: type[Action], plan: Plan) -> Verdict:
+async def _verify_released(case: Case, action: type[Action], plan: Plan, *, accepted: bool) -> Verdict:
     verdict = await within(action.timeout * 3, action.verify_released(plan, case.parts.world), "verifying the release")
     if verdict.answer is not Answer.ESTABLISHED:
-        wrong = [finding for finding in verdict.findings if finding.answer is not Answer.ESTABLISHED]
+        # A person saw that the definition is another one and took it on: then it only has to answer.
+        taken_on = {"definition", "exposure"} if accepted else set()
+        wrong = [f for f in verdict.findings if f.answer is not Answer.ESTABLISHED and f.check not in taken_on]
+        if not wrong and verdict.findings:
+            return verdict
         seen = "; ".join(f"{finding.check} {finding.subject}: {finding.observed}" for finding in wrong)
         raise NotEstablished(f"what was given back does not answer yet: {seen}")
     return verdict

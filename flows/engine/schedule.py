@@ -102,7 +102,7 @@ def ready(
 
 def _sealing(state: Incident, now: datetime) -> Iterator[Todo]:
     complete = (len(state.exhibits), len(state.unavailable)) == state.sealed_of
-    if not state.exhibits or complete or _collecting(state):
+    if complete or _collecting(state):
         return
     if _runnable(state.steps.get("seal"), "seal", state, now=now, retries=()):
         yield Todo("seal", Phase.PRESERVE, "seal", "Seal the evidence")
