@@ -24,7 +24,7 @@ demo: .venv/installed .venv-gateway/installed ## Break into a small MCP estate a
 
 .PHONY: test
 test: .venv/installed .venv-gateway/installed postgres ## Run the test suite (ARGS="-k gate" for a part of it)
-	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
+	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: check
 check: .venv/installed ## Lint, formatting, types, import layers

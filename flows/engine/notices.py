@@ -90,8 +90,12 @@ async def tell(case: Case) -> None:
     ]
     if pages:
         await case.record(*pages)
-    for page, text in case.state.untold.items():
-        await _deliver(case, page, text)
+    untold = case.state.untold
+    head = await case.parts.journal.head_latest() if untold else None
+    # Whoever keeps a page keeps a witness: a journal whose tail was cut off cannot have this head any more.
+    witness = f" (journal head {head.n}:{head.hash.hex()[:16]})" if head else ""
+    for page, text in untold.items():
+        await _deliver(case, page, text + witness)
 
 
 async def _deliver(case: Case, page: str, text: str) -> None:

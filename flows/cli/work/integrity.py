@@ -16,10 +16,13 @@ from integrations.signing import PublicKey
 from integrations.vault import bundle
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
-from playbooks.evidence import Exhibit, journalled
+from playbooks.evidence import HEADS, Exhibit, Tip, journalled
+from playbooks.journal import Head
 from playbooks.strict import sha256
 
 _SHOWN = 20
+_WITNESSES = 3
+"""The newest bundles that are asked for the head that they witnessed."""
 
 
 def offline(out: Out, path: Path, key: Path) -> Exit:
@@ -45,8 +48,10 @@ async def _installed(
     async with records.opened(config) as journal:
         incident = await records.find(journal, given) if given else None
         wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
+        witness = await asyncio.to_thread(_witness, config)
         faults = await journal.verify(
             public_keys=list(keys.values()),
+            witness=witness,
             progress=lambda entries, heads: progress(f"{entries} entries, {heads} heads"),
         )
         named = [fault for fault in faults if wanted is None or fault.stream in wanted]
@@ -58,6 +63,27 @@ async def _installed(
             progress(f"evidence of {name} ({number} of {len(names)})")
             checks += await _evidence(journal, vault, config, name)
     return incident or "this installation", checks
+
+
+def _witness(config: Configuration) -> Head | None:
+    """Return the latest head that a bundle kept outside the journal: without one a lost tail is not found."""
+    folder = config.path(config.settings.vault.bundles)
+    newest = sorted(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime_ns, reverse=True)[:_WITNESSES]
+    kept = [
+        tip
+        for path in newest
+        for key in responder_keys(config).values()
+        for tip in _manifest_tips(path, key)
+        if tip.stream == HEADS
+    ]
+    last = max(kept, key=lambda tip: tip.seq, default=None)
+    return Head(last.seq, b"", bytes.fromhex(last.hash), b"") if last else None
+
+
+def _manifest_tips(path: Path, key: PublicKey) -> tuple[Tip, ...]:
+    # What a broken bundle says is worth nothing here; that it is broken is found where its incident is verified.
+    report = bundle.verify(path, key)
+    return report.manifest.journal if report.ok and report.manifest else ()
 
 
 async def _extent(journal: Journal) -> str:

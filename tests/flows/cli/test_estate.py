@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,7 +163,8 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
     with responding(site):
         act = site.json("respond", "--class", "tool_poisoning", "--tool", f"{name}/get_weather", "--as", "kim")
         assert (act["state"], act["status"]) == ("done", "contained")
-        it = site.json("incident", act["incident"])
+        while not (it := site.json("incident", act["incident"]))["bundle"]:
+            pass  # each look is a process's work; the test's time-out ends it
         planned = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"][0]
         freed = site.json("release", act["incident"], "--as", "sam", "--reason", "it was a drill")
         after = site.json("incident", act["incident"])
@@ -172,10 +174,26 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
     assert freed["state"] == "done"
     assert after["metrics"]["released_at"]
     assert site.json("verify")["ok"]
-    if after["bundle"]:
-        key = str(site.folder / "keys" / "responder.pub")
-        assert site.json("verify", after["bundle"], "--key", key)["ok"]
-        assert site.error("verify", after["bundle"], code=2)
+    key = str(site.folder / "keys" / "responder.pub")
+    assert site.json("verify", after["bundle"], "--key", key)["ok"]
+    assert site.error("verify", after["bundle"], code=2)
+    _cut_the_tail(site.folder / "state" / "journal.db")
+    (found,) = [check for check in site.json("verify", code=1)["checks"] if check["check"] == "journal"]
+    assert "was witnessed, and the heads end with 1" in found["message"]
+
+
+def _cut_the_tail(path: Path) -> None:
+    """Take back everything after the first head, leaving no loose end inside the journal."""
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM head WHERE n > 1")
+        database.execute("DELETE FROM entry WHERE head > 1")
+        database.execute("UPDATE chain SET n = 1, hash = (SELECT hash FROM head WHERE n = 1)")
+        database.execute("DELETE FROM stream WHERE name NOT IN (SELECT stream FROM entry)")
+        database.execute("UPDATE stream SET seq = (SELECT max(seq) FROM entry AS e WHERE e.stream = stream.name)")
+        database.execute(
+            "UPDATE stream SET hash = (SELECT hash FROM entry AS e WHERE e.stream = stream.name AND e.seq = stream.seq)"
+        )
+    database.close()
 
 
 def test_gateways_that_do_not_answer(site: Installation) -> None:
