@@ -13,10 +13,6 @@ pytest_plugins = ["tests.lab.fixtures"]
 
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
-# Fixtures that cost seconds and hundreds of megabytes a session. The tests of one go to one xdist worker
-# (--dist loadgroup), so that it starts once. All others go where there is room: PostgreSQL's too (1 s, 50 MB).
-_COSTLY_FIXTURES = ("gateway",)
-
 # The suite shares few cores with its own servers: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
@@ -29,15 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="mcp-soar-prefect-")
     config.add_cleanup(home.cleanup)
     os.environ |= {"PREFECT_HOME": home.name, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of a costly fixture into its group; a test of two goes with the first, groups do not mix."""
-    for item in items:
-        costly = next((name for name in _COSTLY_FIXTURES if name in getattr(item, "fixturenames", ())), None)
-        if costly:
-            item.add_marker(pytest.mark.xdist_group(costly))
 
 
 # Outermost, since pytest itself marks the reports of expected failures in a wrapper.

@@ -107,6 +107,8 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
         keep: leave everything running until Ctrl-C.
         release: go on until everything is as it was before.
     """
+    # Explicitly: started in a shell's background, a process inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mcp-soar-demo-"))

@@ -14,8 +14,7 @@ from playbooks.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# With the tests of the gateway, so that it does not start beside another one.
-pytestmark = [pytest.mark.xdist_group("gateway"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(autouse=True)
