@@ -55,9 +55,12 @@ async def installation(
     """
     read = (inventory or lab.world.inventory).model_copy(update={"watch_every": watch_every})
     world = Connections(read)
-    for connection in (world.reach(ContextForge, GATEWAY), world.reach(Canary, GATEWAY).endpoint):
-        connection.patience = patience or 20.0
+    connections = (world.reach(ContextForge, GATEWAY), world.reach(Canary, GATEWAY).endpoint)
+    for connection in connections:
+        connection.patience = 20.0
     await world.warm()
+    for connection in connections:
+        connection.patience = patience or 20.0
     lab.proxy.forget()
     try:
         async with house(folder / "house", world, policy=policy) as home:

@@ -12,7 +12,7 @@ from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
 
-SILENT = {Mode.HANG: 0.5}
+SILENT = {Mode.HANG: 1.5}
 
 
 def paged_as_not_contained(incident: Incident) -> bool:
