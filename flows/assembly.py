@@ -57,6 +57,15 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
     return journal
 
 
+def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
+    """Return the environment variables that hold secrets: those for targets, those of sources and journal."""
+    gateways = config.inventory.gateways.values()
+    targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
+    places = [place for source in config.sources.sources.values() for place in source.secrets]
+    places += [place for place in (config.settings.journal.password, config.settings.prefect.auth) if place]
+    return {name for name in targets if name}, {place.env for place in places if place.env}
+
+
 def responder_keys(config: Configuration) -> dict[str, PublicKey]:
     """Return the public keys of all responders there are or were, by id."""
     keys = [PublicKey.load(config.path(path)) for path in config.settings.responders]
@@ -81,6 +90,8 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
     if signer.id not in keys:
         file = str(config.folder / "mcp-soar.yaml")
         raise Misconfigured("the public key of `key` is not among them; add it", file=file, field="responders")
+    # Read now, to refuse to start with a file that nobody could act by.
+    config.people()
     bundles = config.path(settings.vault.bundles)
     bundles.mkdir(parents=True, exist_ok=True, mode=0o700)
     vault = config.path(settings.vault.path)

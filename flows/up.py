@@ -188,10 +188,16 @@ class _Group:
             auth = secret(settings.prefect.auth, what="prefect.auth") if settings.prefect.auth else None
             self._api = settings.prefect.api or ""
         self._folder = str(config.folder.resolve())
-        plain = {**prefect_server.clean(os.environ), "PYTHONPATH": _root(), "PYTHONUNBUFFERED": "1"}
+        from flows.assembly import secret_variables  # noqa: PLC0415  # the database's driver, for nobody's --help
+
+        whole = {**prefect_server.clean(os.environ), "PYTHONPATH": _root(), "PYTHONUNBUFFERED": "1"}
+        targets, doors = secret_variables(config)
+        # Each part gets the secrets that it needs: the receiver those of its sources, Prefect none at all.
+        entering = {name: value for name, value in whole.items() if name not in targets}
+        plain = {name: value for name, value in entering.items() if name not in doors}
         reporting = prefect_server.client_environment(self._home, auth=auth, url=self._api)
         self._responder = Part(
-            "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**plain, **reporting}
+            "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**whole, **reporting}
         )
         scheme = "https" if settings.receiver.tls else "http"
         host, port = settings.receiver.host, places.entrance.getsockname()[1]
@@ -200,7 +206,7 @@ class _Group:
             "receiver",
             ("receiver", self._folder, str(places.entrance.fileno())),
             places.logs / "receiver.log",
-            plain,
+            entering,
             sockets=(places.entrance,),
             healthy=_asks(host, port, "/readyz", scheme),
         )

@@ -263,6 +263,15 @@ class Resolved(Strict):
 _ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}
 
 
+def _one_meaning(what: str, names: dict[str, tuple[str, ...]]) -> None:
+    claimed: dict[str, str] = {}
+    for name, aliases in names.items():
+        for alias in {_fold(item) for item in aliases}:
+            if claimed.setdefault(alias, name) != name:
+                message = f"{what} {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
+                raise ValueError(message)
+
+
 class Inventory(Strict):
     """Everything that may be acted on.
 
@@ -295,14 +304,8 @@ class Inventory(Strict):
                     f"principal {name}: no gateway is called {principal.gateway!r}; there is {sorted(self.gateways)}"
                 )
                 raise ValueError(message)
-        claimed: dict[str, str] = {}
-        for name, server in self.servers.items():
-            for alias in {_fold(name), *map(_fold, server.aliases)}:
-                if claimed.setdefault(alias, name) != name:
-                    message = (
-                        f"servers {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
-                    )
-                    raise ValueError(message)
+        _one_meaning("servers", {name: (name, *server.aliases) for name, server in self.servers.items()})
+        _one_meaning("principals", {name: (name, p.user, *p.aliases) for name, p in self.principals.items()})
         return self
 
     @cached_property
@@ -328,7 +331,9 @@ class Inventory(Strict):
             who = self._principals_by_name.get(_fold(entity.name))
             return Resolved(kind=entity.kind, id=who, principal=who) if who else None
         if entity.kind is EntityKind.TOKEN:
-            return next(self._tokens(entity.name), None)
+            tokens = list(self._tokens(entity.name))
+            # A label that two people use means neither.
+            return tokens[0] if len(tokens) == 1 else None
         if entity.kind in _ON_SERVER:
             home = self._servers_by_name.get(_fold(entity.server)) if entity.server else server
             return self._on_server(home, entity) if home else None

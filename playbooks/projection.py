@@ -680,7 +680,7 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
                 if given_up and (step.instance in releases) is (body["verb"] == "release"):
                     step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
         return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"
-    return f"refused {body['actor']}'s request to {body['verb']}\n{body['reason']}"
+    return f"asked to {body['verb']}, and mcp-soar refused\n{body['reason']}"
 
 
 def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:

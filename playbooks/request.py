@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from playbooks.errors import Refused
 from playbooks.strict import Digest, Json, JsonField, Line, Moment, Name, Slug, Strict, canonical
@@ -56,6 +56,15 @@ class People(Strict):
 
     version: Literal[1] = 1
     people: dict[Name, Person] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_key_each(self) -> Self:
+        owners: dict[str, str] = {}
+        for name, person in self.people.items():
+            if owners.setdefault(person.key, name) != name:
+                message = f"{owners[person.key]} and {name} have the same key: two people need two keys"
+                raise ValueError(message)
+        return self
 
 
 class Request(Strict):

@@ -18,7 +18,7 @@ Config = Annotated[
         "--config",
         envvar="MCP_SOAR_CONFIG",
         metavar="DIR",
-        help="Configuration folder; by default ./mcp-soar, then ~/.config/mcp-soar.",
+        help="Configuration folder; by default this folder if it is one, ./mcp-soar, then ~/.config/mcp-soar.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; errors as JSON on stderr.")]
@@ -52,12 +52,18 @@ def folder(given: Path | None, out: Out) -> Path:
     """
     if given is not None:
         path, why = given, "given"
-    elif Path("mcp-soar").is_dir():
+    elif _is_configuration(Path()):
+        path, why = Path(), "this folder"
+    elif _is_configuration(Path("mcp-soar")):
         path, why = Path("mcp-soar"), "found here"
     else:
         path, why = home(), "by default"
     out.note(f"configuration: {path} ({why})")
     return path
+
+
+def _is_configuration(path: Path) -> bool:
+    return (path / "inventory.yaml").is_file()
 
 
 def configuration(given: Path | None, out: Out) -> "Configuration":

@@ -121,7 +121,11 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
                 _release(stage, screen, incident, before)
             screen.say("")
             screen.say(f"It all held, in {time.monotonic() - began:.0f} s.", style="good")
-            screen.say(f"Everything that was written is in {folder}", style="dim")
+            if not keep:
+                screen.say(
+                    "Every process of it ends now; `make demo ARGS=--keep` leaves them running to try commands on."
+                )
+            screen.say(f"What was written, demo keys included, stays in {folder}; delete it when you have looked.")
             if keep:
                 _keep(screen)
     except KeyboardInterrupt:
@@ -334,12 +338,19 @@ def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # a li
         good = verdict["answer"] == "established"
         yield f"{label}{line.what}", "good" if good else "bad"
         for finding in verdict["findings"]:
-            observed = printable(finding["observed"].replace("\\u{a}", " "), 160)
+            observed = _excerpt(finding["observed"])
             yield f"{'':<11}{finding['check']} as {finding['asked_as']}: {observed}", "dim"
     elif entry.kind in {"failed", "unavailable", "skipped", "interrupted", "lapsed"}:
         yield f"{label}{line.what}: {printable(line.detail, 200)}", "bad"
     else:
         yield f"{label}{line.what}", ""
+
+
+def _excerpt(observed: str) -> str:
+    """Return what a finding saw, in a line; of a difference, what is there now."""
+    lines = observed.replace("\\u{a}", "\n").splitlines()
+    added = [line[1:].strip() for line in lines if line.startswith("+") and not line.startswith("+++")]
+    return printable("now reads: " + " ".join(added), 260) if added else printable(" ".join(lines), 160)
 
 
 def _prove(stage: Stage, screen: Screen, incident: Incident) -> None:

@@ -17,7 +17,7 @@ from flows.engine.case import Case, Stopped
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
-from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyApplied, SoarError, Transient
+from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyApplied, Refused, SoarError, Transient
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
@@ -211,6 +211,10 @@ async def intend(
     lease = case.state.leases.get(instance)
 
     async def work(tx: Tx) -> tuple[Sequence[Event], Decision]:
+        row = await tx.stream(case.stream)
+        if row is not None and row.closed_at is not None:
+            # Somebody closed it while this was being planned: nobody would watch over what is begun now.
+            raise Refused(f"{case.id} was closed meanwhile")
         scopes = case.scopes()
         for stop in await tx.stops():
             if stop.scope in scopes:

@@ -9,6 +9,7 @@ from flows.engine.case import Case, Stopped
 from flows.engine.effects import build, failed, unknown, within
 from flows.engine.schedule import Todo
 from integrations.journal.store import LostClaim
+from integrations.signing import PublicKey
 from integrations.vault import Damaged, VaultFull, bundle
 from playbooks.action import Capture, Check, Collected
 from playbooks.errors import Misconfigured, SoarError, Transient
@@ -148,6 +149,16 @@ async def ask(case: Case, todo: Todo) -> None:
         await case.record(Event("checked", body))
 
 
+def _whole(out: Path, key: PublicKey) -> bool:
+    """Whether a predecessor wrote the bundle and died before it could say so; what somebody planted goes."""
+    if not out.exists():
+        return False
+    if bundle.verify(out, key).ok:
+        return True
+    out.unlink()
+    return False
+
+
 async def seal(case: Case, todo: Todo) -> None:
     """Write the signed bundle of everything that is known so far, and record its digest."""
     parts, state = case.parts, case.state
@@ -169,7 +180,7 @@ async def seal(case: Case, todo: Todo) -> None:
             keys=tuple(sorted(parts.keys)),
         )
         envelope = bundle.sign(manifest, parts.signer.dsse())
-        if not await asyncio.to_thread(out.exists):
+        if not await asyncio.to_thread(_whole, out, parts.signer.public):
             await bundle.export(
                 case.id,
                 vault=parts.vault,

@@ -5,6 +5,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tampered, Tx
 from integrations.siem.source import Malformed, parse
 from integrations.signing import PublicKey
-from playbooks.errors import Refused, Transient
+from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.incident import Alert, AlertState, Confidence, Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
@@ -35,6 +36,8 @@ FLOW = "flow"
 WATCH = "watch"
 SCOPES = ("everything", "class:", "server:", "incident:")
 MANY = 500
+UNSIGNED = 100
+"""Entries of an incident after which alerts that prove no sender are only counted to it."""
 
 
 class Opened(NamedTuple):
@@ -62,7 +65,9 @@ class Manual(Strict):
 
 async def intake(parts: Parts, limit: int = MANY) -> list[Opened]:
     """Move what waits in the inbox into streams; return the incidents opened and claimed on the way."""
-    items = await parts.journal.waiting(limit)
+    # Whoever does not prove who they are waits until all others are served.
+    unsigned = [name for name, source in parts.sources.sources.items() if not source.authenticated]
+    items = await parts.journal.waiting(limit, last=unsigned)
     if not items:
         return []
     # Submitted together, they share one commit; a bad one fails alone.
@@ -199,6 +204,9 @@ async def _join(
             body: dict[str, Json] = {"receipt": item.id, "incident": stream, "reason": f"frozen: {row.frozen}"}
             await tx.append(SYSTEM, [Event("set_aside", {**body, "kind": item.kind, "source": item.source})])
             return stream, None
+        if not trusted and row is not None and row.seq > UNSIGNED:
+            # A flood of what anybody can send: it is kept in the inbox and named by it, and costs nothing more here.
+            return stream, None
         if not _repeats(project(stream, await tx.read(stream)), alert):
             await tx.append(stream, [event])
             await tx.make_runnable(stream, lane=CUT)
@@ -315,7 +323,13 @@ async def _open(parts: Parts, tx: Tx, key: str, opened: dict[str, Json], *events
 
 async def _request(parts: Parts, item: InboxItem) -> list[Opened]:
     try:
-        request = check(item.body, parts.people(), at=now(), verify=_signed)
+        people = parts.people()
+    except Misconfigured as exc:
+        # It is not the request's fault, and it may be a stop: it waits until the file is mended.
+        LOG.error("a person's request waits: %s", exc)  # noqa: TRY400  # it says what to mend
+        return []
+    try:
+        request = check(item.body, people, at=now(), verify=_signed)
     except Refused as exc:
         reason = f"refused: {exc}"
         await parts.journal.submit(lambda tx: _set_aside(tx, item, reason))
@@ -336,6 +350,10 @@ async def _request(parts: Parts, item: InboxItem) -> list[Opened]:
 
 
 async def _refuse(tx: Tx, item: InboxItem, request: Request, reason: str) -> None:
+    # What was refused once must not be accepted later, when the world has changed and the person may not want it any
+    # more. Used before means that this is a replay already.
+    with contextlib.suppress(Refused):
+        await tx.use_once("request", request.nonce)
     stream = f"{PREFIX}{request.subject}"
     row = await tx.stream(stream)
     if row is not None and not row.frozen:

@@ -115,6 +115,7 @@ def _met(kind: PinKind, name: str, reply: Reply, absent: str | None) -> bool | N
         return True if said in {absent, f"Prompt '{name}' exists but is inactive"} else None
     thing = "Tool" if kind is PinKind.TOOL else "Resource"
     if said in {f"{thing} not found: {name}", f"{thing} '{name}' exists but is inactive"}:
-        return True
+        # The gateway refuses with an error; the same words in a successful result are the server's own.
+        return reply.failed
     # Our canary has no right to call: nothing follows for those who have.
     return None if said == "Access denied" else False

@@ -127,9 +127,10 @@ INBOX = (
 )
 
 
-def waiting(limit: int, kinds: Sequence[str] | None) -> Select[Any]:
-    """Return the statement that finds inbox entries to move, for `inbox_item`."""
-    found = select(*INBOX).where(_inbox.moved_at.is_(None)).order_by(_inbox.received_at, _inbox.id).limit(limit)
+def waiting(limit: int, kinds: Sequence[str] | None, last: Sequence[str] = ()) -> Select[Any]:
+    """Return the statement that finds inbox entries to move, those of `last` after all others, for `inbox_item`."""
+    order = [_inbox.source.in_(last)] if last else []
+    found = select(*INBOX).where(_inbox.moved_at.is_(None)).order_by(*order, _inbox.received_at, _inbox.id).limit(limit)
     return found if kinds is None else found.where(_inbox.kind.in_(kinds))
 
 

@@ -197,9 +197,17 @@ class Journal:
             await self._poker.notify(connection)
         return Done(receipts, None)
 
-    async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
-        """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts."""
-        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds))]
+    async def waiting(
+        self, limit: int, kinds: Sequence[str] | None = None, last: Sequence[str] = ()
+    ) -> list[InboxItem]:
+        """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts.
+
+        Args:
+            limit: at most so many.
+            kinds: only these.
+            last: sources whose entries come after those of all others.
+        """
+        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last))]
 
     async def message(self, item: str) -> InboxItem | None:
         """Return an inbox entry, moved or not."""

@@ -1,6 +1,7 @@
 """Questions about a server: is it still what was approved, and do its answers try to command the model."""
 
 import re
+from collections import Counter
 from typing import ClassVar, Final
 
 from typing_extensions import override
@@ -98,11 +99,12 @@ async def _at_gateway(pin: Pin, forge: ContextForge, entry: str) -> Finding:
 
 async def _at_server(pin: Pin, endpoint: McpEndpoint) -> Finding:
     try:
-        found = {(item.kind, item.name): item for item in await pins.snapshot(endpoint)}
+        found = [item for item in await pins.snapshot(endpoint) if (item.kind, item.name) == (pin.kind, pin.name)]
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:
-        now = found.get((pin.kind, pin.name))
+        # Offered twice, a name stands for whichever a client takes: the other one is looked at.
+        now = next((item for item in found if not pins.same(pin, item)), found[0] if found else None)
         if pins.same(pin, now):
             observed, answer = "the approved definition", Answer.NOT_ESTABLISHED
         else:
@@ -147,10 +149,15 @@ class DefinitionsMatch(Check):
             )
 
         try:
-            offered = {(item.kind, item.name): item for item in await pins.snapshot(endpoint)}
+            snapshot = await pins.snapshot(endpoint)
         except SoarError as exc:
             return Verdict.of((finding(f"server {self.server}", str(exc), Answer.UNKNOWN),))
-        findings = []
+        offered = {(item.kind, item.name): item for item in snapshot}
+        twice = {key for key, count in Counter((item.kind, item.name) for item in snapshot).items() if count > 1}
+        findings = [
+            finding(f"{kind} {name}", "is offered more than once", Answer.NOT_ESTABLISHED)
+            for kind, name in sorted(twice)
+        ]
         for kind, name in sorted(approved.keys() | offered.keys()):
             pin, now = approved.get((kind, name)), offered.get((kind, name))
             if pin is None:

@@ -45,6 +45,11 @@ class Reply:
         return printable(self.raw.decode(errors="replace"), 500)
 
     @property
+    def failed(self) -> bool:
+        """Whether it is an error: of JSON-RPC, of the tool, or no answer of that protocol at all."""
+        return self.result is None or bool(self.result.get("isError"))
+
+    @property
     def said(self) -> str:
         """The answer in a line for findings."""
         if self.error is not None:
@@ -167,12 +172,14 @@ def _answer(raw: bytes, number: int, *, framed: bool) -> dict[str, Any]:
     for candidate in candidates:
         try:
             answer = json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):
+            # A hostile server nests as deep as it likes.
             continue
         if (
             isinstance(answer, dict)
             and ("result" in answer or "error" in answer)
-            and answer.get("id") in {number, None}
+            # Compared, not looked up: what it sends as an id need not be hashable.
+            and (answer.get("id") is None or answer.get("id") == number)
         ):
             return answer
     return {}

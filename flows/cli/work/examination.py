@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from flows.assembly import responder_keys
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
@@ -22,11 +24,13 @@ from flows.settings import Configuration, read
 from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
+from integrations.journal.store import Journal
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.inventory import PinKind, Secret
 from playbooks.plan import Answer, Radius
+from playbooks.request import SignedRequest
 from playbooks.strict import now
 
 _WITHIN = 20.0
@@ -251,12 +255,31 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
             yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
-        late = [count for count in await journal.inbox_counts() if count.oldest > _WAITED]
-        for count in late:
-            message = f"{count.waiting} of kind {count.kind} wait, the oldest for {span(count.oldest)}"
-            yield Line("responder", "fail", message, "no responder runs: mcp-soar up")
-        if not late:
-            yield Line("responder", "ok", "nothing waits for one")
+        async for line in _queue(journal):
+            yield line
+
+
+async def _queue(journal: Journal) -> AsyncIterator[Line]:
+    late = [count for count in await journal.inbox_counts() if count.oldest > _WAITED]
+    for count in late:
+        message = f"{count.waiting} of kind {count.kind} wait, the oldest for {span(count.oldest)}"
+        yield Line("responder", "fail", message, "no responder runs: mcp-soar up")
+    pending = [line async for line in _pending(journal)]
+    for line in pending:
+        yield line
+    if not late and not pending:
+        yield Line("responder", "ok", "nothing waits for one")
+
+
+async def _pending(journal: Journal) -> AsyncIterator[Line]:
+    """Yield what people asked for and no responder has taken up: above all, a stop that is not in force."""
+    for item in await journal.waiting(20, ["request"]):
+        try:
+            request = SignedRequest.model_validate_json(item.body).request
+        except ValidationError:
+            continue
+        message = f"{request.actor}'s request to {request.verb} {request.subject} waits; it is NOT in force"
+        yield Line("responder", "fail", message, "start a responder: mcp-soar up")
 
 
 async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:

@@ -271,7 +271,16 @@ def _step_of(step: StepState) -> schema.Step:
 
 def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
     """Return what is left to people; what the release ends is left out once everything is released."""
-    if playbook is None or state.closed_at:
+    if state.closed_at:
+        return []
+    if state.triage and not state.leases:
+        # The playbook's tasks are about a containment, and there is none.
+        look = f"Nothing was done, because: {state.triage}"
+        act = (
+            "Add it to inventory.yaml and approve its pins, then `mcp-soar respond --class …`; or close this incident."
+        )
+        return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
+    if playbook is None:
         return []
     released = bool(state.leases) and not any(lease.in_force for lease in state.leases.values())
     return [
