@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from playbooks.errors import Refused
 from playbooks.request import LIFETIME, People, Person, Request, Verb, check, draft, sign
@@ -100,3 +101,9 @@ def test_any_changed_field_breaks_the_signature(field: str, value: object) -> No
 def test_arbitrary_bytes_are_refused_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(Refused):
         asked(raw)
+
+
+def test_two_people_need_two_keys() -> None:
+    people = {"ann": person(ANN, "responder"), "ann2": person(ANN, "approver"), "bob": person(BOB, "approver")}
+    with pytest.raises(ValidationError, match="ann and ann2 have the same key"):
+        People(people=people)

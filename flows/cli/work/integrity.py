@@ -17,7 +17,7 @@ from integrations.vault import bundle
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
 from playbooks.evidence import HEADS, Exhibit, Tip, journalled
-from playbooks.journal import Head
+from playbooks.journal import SYSTEM, Head
 from playbooks.strict import sha256
 
 _SHOWN = 20
@@ -56,6 +56,8 @@ async def _installed(
         )
         named = [fault for fault in faults if wanted is None or fault.stream in wanted]
         checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
+        if incident is None:
+            checks.append(await _kill_switch(journal))
         vault = LocalVault(config.path(config.settings.vault.path), reserve=config.settings.vault.reserve)
         rows = await journal.streams(records.PREFIX, limit=1_000_000)
         names = [incident] if incident else sorted(row.name.removeprefix(records.PREFIX) for row in rows)
@@ -63,6 +65,26 @@ async def _installed(
             progress(f"evidence of {name} ({number} of {len(names)})")
             checks += await _evidence(journal, vault, config, name)
     return incident or "this installation", checks
+
+
+async def _kill_switch(journal: Journal) -> schema.Check:
+    """Compare the switches that are on with what people signed for: a deleted row is nobody's decision."""
+    signed: dict[str, int] = {}
+    try:
+        for entry in (item.parsed() for item in await journal.read(SYSTEM)):
+            if entry.kind == "stopped":
+                signed[entry.body["scope"]] = entry.body["number"]
+            elif entry.kind == "resumed":
+                signed.pop(entry.body["scope"], None)
+    except Tampered as exc:
+        return _check("kill-switch", [str(exc)], "")
+    on = {stop.scope: stop.seq for stop in await journal.stops()}
+    faults = [
+        f"{scope} is {'not stopped' if scope not in on else 'stopped'}, and the signed record says otherwise"
+        for scope in sorted(signed.keys() | on.keys())
+        if signed.get(scope) != on.get(scope)
+    ]
+    return _check("kill-switch", faults, f"{len(on)} stops are in force, as people signed for them")
 
 
 def _witness(config: Configuration) -> Head | None:

@@ -1,5 +1,6 @@
 """What people ask for, from the command line through the real intake to the answer."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,19 @@ def test_stopping_takes_one_person_and_resuming_two(site: Installation) -> None:
     assert (first["state"], same["state"], second["state"]) == ("waiting", "waiting", "done")
     assert "a second person is needed" in first["message"]
     assert "is not stopped" in over["message"]
+
+
+def test_a_stop_that_was_deleted_behind_everybodys_back_is_found(site: Installation) -> None:
+    contained(site)
+    with site.responder():
+        site.json("stop", "everything", "--reason", "look first", "--as", "sam")
+        assert site.json("verify")["ok"]
+    with sqlite3.connect(site.folder / "state" / "journal.db") as database:
+        database.execute("DELETE FROM stop")
+    database.close()
+    (found,) = [check for check in site.json("verify", code=1)["checks"] if not check["ok"]]
+    assert found["check"] == "kill-switch"
+    assert "everything is not stopped" in found["message"]
 
 
 def test_scopes_that_mean_nothing(site: Installation) -> None:
