@@ -1,0 +1,69 @@
+"""What a name means: one thing, or nothing."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from playbooks.incident import Entity, EntityKind
+from playbooks.inventory import Inventory
+
+GATEWAY = {
+    "kind": "contextforge",
+    "url": "http://127.0.0.1:9",
+    "user": "soar@example.com",
+    "password": {"env": "PASSWORD"},
+    "canary": {"principal": "canary@example.com", "token": {"env": "TOKEN"}, "url": "http://127.0.0.1:9/mcp/"},
+}
+
+
+def principal(name: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a principal
+    return {"title": name, "gateway": "main", "user": f"{name}@example.com", **more}
+
+
+def server(**more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a server
+    return {"title": "One", "owner": "a-team", "environment": "test", **more}
+
+
+def inventory(**parts: Any) -> Inventory:  # noqa: ANN401  # servers and principals
+    return Inventory.model_validate({"version": 1, "gateways": {"main": GATEWAY}, **parts})
+
+
+def test_a_token_label_that_two_people_use_means_neither() -> None:
+    ann, bob = principal("ann", tokens={"laptop": "t-1", "desk": "t-3"}), principal("bob", tokens={"laptop": "t-2"})
+    known = inventory(principals={"ann": ann, "bob": bob})
+    assert known.resolve(Entity(kind=EntityKind.TOKEN, name="laptop")) is None
+    for name, token, who in (("desk", "t-3", "ann"), ("t-1", "t-1", "ann"), ("t-2", "t-2", "bob")):
+        found = known.resolve(Entity(kind=EntityKind.TOKEN, name=name))
+        assert found is not None
+        assert (found.id, found.principal) == (token, who)
+
+
+@pytest.mark.parametrize(
+    "bob",
+    [
+        principal("bob", aliases=["The Agent"]),
+        principal("bob", aliases=["ANN"]),
+        principal("bob", aliases=["ann@example.com"]),
+        principal("bob", user="the agent"),
+    ],
+    ids=["alias", "id", "user", "own-user"],
+)
+def test_two_principals_that_answer_to_one_name_are_refused(bob: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="an alert could mean either"):
+        inventory(principals={"ann": principal("ann", aliases=["the agent"]), "bob": bob})
+
+
+def test_two_servers_that_answer_to_one_name_are_refused() -> None:
+    one = server(aliases=["meteo"])
+    for other in (server(aliases=["METEO"]), server(aliases=["one"])):
+        with pytest.raises(ValidationError, match="servers one and two both answer to"):
+            inventory(servers={"one": one, "two": other})
+
+
+def test_a_name_said_twice_about_one_thing_is_one_name() -> None:
+    ann = principal("ann", aliases=["Ann", "ann@example.com"])
+    known = inventory(principals={"ann": ann}, servers={"one": server(aliases=["ONE", "one"])})
+    found = known.resolve(Entity(kind=EntityKind.PRINCIPAL, name="ANN"))
+    assert found is not None
+    assert found.principal == "ann"
