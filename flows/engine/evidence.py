@@ -9,7 +9,6 @@ from flows.engine.case import Case, Stopped
 from flows.engine.effects import build, failed, unknown, within
 from flows.engine.schedule import Todo
 from integrations.journal.store import LostClaim
-from integrations.signing import PublicKey
 from integrations.vault import Damaged, VaultFull, bundle
 from playbooks.action import Capture, Check, Collected
 from playbooks.errors import Misconfigured, SoarError, Transient
@@ -149,14 +148,11 @@ async def ask(case: Case, todo: Todo) -> None:
         await case.record(Event("checked", body))
 
 
-def _whole(out: Path, key: PublicKey) -> bool:
-    """Whether a predecessor wrote the bundle and died before it could say so; what somebody planted goes."""
-    if not out.exists():
-        return False
-    if bundle.verify(out, key).ok:
-        return True
-    out.unlink()
-    return False
+def _clear(out: Path) -> None:
+    """Make room for a bundle: nothing vouches for a file that no journal names, planted or a dead predecessor's."""
+    if out.is_dir() and not out.is_symlink():
+        raise Misconfigured("a folder stands where a bundle belongs: move it away", file=str(out))
+    out.unlink(missing_ok=True)
 
 
 async def seal(case: Case, todo: Todo) -> None:
@@ -180,16 +176,16 @@ async def seal(case: Case, todo: Todo) -> None:
             keys=tuple(sorted(parts.keys)),
         )
         envelope = bundle.sign(manifest, parts.signer.dsse())
-        if not await asyncio.to_thread(_whole, out, parts.signer.public):
-            await bundle.export(
-                case.id,
-                vault=parts.vault,
-                journal_entries=entries,
-                heads=heads,
-                public_keys=tuple(parts.keys.values()),
-                manifest=envelope,
-                out=out,
-            )
+        await asyncio.to_thread(_clear, out)
+        await bundle.export(
+            case.id,
+            vault=parts.vault,
+            journal_entries=entries,
+            heads=heads,
+            public_keys=tuple(parts.keys.values()),
+            manifest=envelope,
+            out=out,
+        )
         digest = sha256(await asyncio.to_thread(Path(out).read_bytes))
         await case.record(
             Event(
