@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from typing import Any, Final, Literal
 
@@ -19,6 +19,9 @@ from playbooks.inventory import Gateway, PinKind
 from playbooks.strict import Line, Strict, digest, parse_yaml
 
 Fields = Mapping[str, Any]
+
+IDLE = 4.0
+"""Seconds after which an idle connection is not used again: servers commonly close theirs after five."""
 
 TIMEOUT: Final = 4.0
 """Seconds for one request: less than the 5 that an action's read or write may take."""
@@ -143,7 +146,7 @@ class ContextForge:
             base_url=gateway.url.rstrip("/"),
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
             limits=httpx.Limits(
-                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=60.0
+                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=IDLE
             ),
             trust_env=False,
         )
@@ -379,9 +382,16 @@ class ContextForge:
         try:
             # The clock starts when it is its turn: a burst of our own is not the gateway's silence.
             async with self._turns, asyncio.timeout(within):
-                return await self._http.request(
-                    method, path, params=params, json=json, headers=headers, timeout=httpx.Timeout(within, connect=2.0)
-                )
+                ask = partial(self._http.request, method, path, params=params, json=json, headers=headers)
+                limit = httpx.Timeout(within, connect=2.0)
+                try:
+                    return await ask(timeout=limit)
+                except (httpx.ReadError, httpx.RemoteProtocolError):
+                    if method != "GET":
+                        raise
+                    # The gateway closed a connection that had been idle just as it was used again. A question may be
+                    # put twice; whether a change arrived is found out by reading.
+                    return await ask(timeout=limit)
         except (httpx.TransportError, TimeoutError) as exc:
             raise Transient(f"gateway {self.name}: {method} {path}: no answer ({type(exc).__name__})") from exc
         except httpx.HTTPError as exc:

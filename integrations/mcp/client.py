@@ -91,7 +91,7 @@ class McpEndpoint:
             headers={**headers, "Authorization": f"Bearer {token}"} if token else headers,
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
             limits=httpx.Limits(
-                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=60.0
+                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=4.0
             ),
             trust_env=False,
         )

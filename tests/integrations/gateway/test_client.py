@@ -1,6 +1,8 @@
 """How the gateway's errors become ours, and that nothing secret gets out."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from integrations.gateway.client import ContextForge, volatile
 from integrations.registry import step_named
 from integrations.sharing import Shared
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.inventory import Secret
+from playbooks.inventory import Canary, Gateway, Secret
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
@@ -106,3 +108,39 @@ def test_every_volatile_field_has_its_reason() -> None:
 def test_an_unknown_step_gets_a_suggestion() -> None:
     with pytest.raises(Misconfigured, match=r"gateway\.disable_tool"):
         step_named("gateway.disable_tol")
+
+
+async def test_a_question_on_a_connection_that_was_just_closed_is_put_again_and_a_change_is_not() -> None:
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for number in itertools.count():
+                head = await reader.readuntil(b"\r\n\r\n")
+                asked.append(head.decode().partition(" HTTP")[0])
+                if number:
+                    break  # the second request of a connection meets its end
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    secret = Secret(env="LAB")
+    place = Gateway(
+        kind="contextforge",
+        url=f"http://127.0.0.1:{port}",
+        user="admin@example.com",
+        password=secret,
+        canary=Canary(principal="canary", token=secret, url=f"http://127.0.0.1:{port}/mcp/"),
+    )
+    forge = ContextForge("main", place, "unused")
+    forge._token = "signed-in"  # noqa: S105, SLF001  # signing in is not what is tried
+    try:
+        await forge.request("GET", "/v1/first")
+        await forge.request("GET", "/v1/second")
+        with pytest.raises(Transient):
+            await forge.request("POST", "/v1/third")
+    finally:
+        await forge.aclose()
+        server.close()
+    assert asked == ["GET /v1/first", "GET /v1/second", "GET /v1/second", "POST /v1/third"]
