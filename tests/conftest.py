@@ -10,6 +10,8 @@ import pytest
 from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
 pytest_plugins = ["tests.lab.fixtures"]
+# Its assertions are tests' own.
+pytest.register_assert_rewrite("tests.lab.succession")
 
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

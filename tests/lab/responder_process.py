@@ -26,9 +26,11 @@ from typing import Any
 import httpx
 from alembic import command as _imported_here_so_that_no_child_has_to  # noqa: F401
 
+from flows import prefect_server
 from flows.demo.site import GATEWAY
 from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
+from flows.responder import FlowStarter, direct_flow
 from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
@@ -83,6 +85,7 @@ class Orders:
         claim: seconds that its claims last.
         watch_every: seconds between two verifications of a lease.
         death: where it dies; None if it does not.
+        prefect: address of Prefect's API and its `user:password`, to run what follows the cuts as flows there.
     """
 
     folder: Path
@@ -92,6 +95,7 @@ class Orders:
     claim: float = 2.0
     watch_every: float = 600.0
     death: Death | None = None
+    prefect: tuple[str, str] | None = None
 
     @property
     def boundaries(self) -> Path:
@@ -256,13 +260,32 @@ async def _respond(orders: Orders, until: Connection) -> None:
     try:
         await world.warm()
         async with (
+            _flow(orders) as flow,
             house(orders.folder, world, url=orders.url, name=orders.name, key=orders.name) as home,
-            home.changed(timing=Timing(claim=orders.claim)).responding(),
+            home.changed(timing=Timing(claim=orders.claim)).responding(flow=flow),
         ):
             await stop.wait()
     finally:
         asyncio.get_running_loop().remove_reader(until.fileno())
         await world.aclose()
+
+
+@asynccontextmanager
+async def _flow(orders: Orders) -> AsyncIterator[FlowStarter]:
+    """Yield what runs what follows the cuts."""
+    if orders.prefect is None:
+        yield direct_flow
+        return
+    url, auth = orders.prefect
+    home = orders.folder / f"{orders.name}.prefect"
+    # Prefect reads its settings when it is imported, and only this process is to have these.
+    os.environ.update(prefect_server.client_environment(home, auth=auth, url=url))
+    from flows import respond  # noqa: PLC0415
+
+    # As above: going on without Prefect is not what is looked at.
+    respond.PROBE_WITHIN = respond.BEGIN_WITHIN = 20.0
+    async with respond.connected() as prefect:
+        yield prefect.start
 
 
 class _Boundaries:
@@ -292,7 +315,7 @@ class _Boundaries:
         async def watched_append(
             journal: Journal, stream: str, events: Sequence[Event], *, claim: Claim | None = None
         ) -> Any:  # noqa: ANN401  # as Journal.append
-            name = self.name(_title(events))
+            name = self.name(title(events))
             self.at(Moment.BEFORE, name)
             entries = await append(journal, stream, events, claim=claim)
             self._write(_line(stream, entries, claim))
@@ -300,7 +323,7 @@ class _Boundaries:
             return entries
 
         async def watched_submit(journal: Journal, work: Callable[[Tx], Awaitable[Any]]) -> Any:  # noqa: ANN401
-            title = work.__qualname__.split(".<locals>")[0]
+            asked = work.__qualname__.split(".<locals>")[0]
             titles: list[str] = []
             lines: list[dict[str, Any]] = []
             name = ""
@@ -310,9 +333,9 @@ class _Boundaries:
                 self._unit, self._titles = [], []
                 result = await work(tx)
                 titles[:], lines[:] = self._titles, self._unit
-                if title not in _BY_THE_CLOCK:
+                if asked not in _BY_THE_CLOCK:
                     # Still inside the transaction: right before its commit.
-                    name = self.name(titles[0] if titles else title)
+                    name = self.name(titles[0] if titles else asked)
                     self.at(Moment.BEFORE, name)
                 return result
 
@@ -326,7 +349,7 @@ class _Boundaries:
         async def noted_append(tx: Tx, stream: str, events: Sequence[Event], claim: Claim | None = None) -> Any:  # noqa: ANN401
             entries = await tx_append(tx, stream, events, claim)
             self._unit.append(_line(stream, entries, claim))
-            self._titles.append(_title(events))
+            self._titles.append(title(events))
             return entries
 
         Journal.append = watched_append  # type: ignore[method-assign,assignment]
@@ -361,7 +384,7 @@ class _Boundaries:
         forge._http.event_hooks = {"request": [before], "response": [after]}  # noqa: SLF001
 
 
-def _title(events: Sequence[Event]) -> str:
+def title(events: Sequence[Event]) -> str:
     """Return what an append is called: its last event's kind, and the step's or page's name without what differs."""
     event = events[-1]
     about = str(event.body.get("instance") or event.body.get("page") or event.body.get("id") or "").partition("@")[0]

@@ -1,0 +1,74 @@
+"""A responder dies by SIGKILL inside a Prefect flow, once in each phase that a flow runs; another one finishes it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.demo.contextforge import RunningGateway
+from flows.engine.case import PREFIX
+from playbooks.incident import Phase, Status
+from playbooks.journal import Event
+from tests.lab.crowd import Crowd, crowd
+from tests.lab.house import alert
+from tests.lab.prefect import PrefectServer
+from tests.lab.responder_process import Death, Moment, title
+from tests.lab.succession import NAMES, Succession, directly
+
+SEAL = "sealed"
+IN_FLOW = (Phase.CAPTURE, Phase.PRESERVE, SEAL, Phase.ERADICATE)
+
+
+@pytest.fixture(scope="module")
+def ring(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=1) as running:
+        yield running
+
+
+async def boundaries(case: Succession) -> dict[str, str]:
+    """Return the first commit of each phase after the cut that the first responder came past, and the seal's."""
+    passed = case.orders(NAMES[0]).boundaries.read_text().splitlines()
+    (row,) = await case.journal.streams(PREFIX)
+    first: dict[str, str] = {}
+    for entry in await case.journal.read(row.name):
+        parsed = entry.parsed()
+        name = title([Event(parsed.kind, parsed.body)])
+        phase = SEAL if parsed.kind == SEAL else parsed.body.get("phase")
+        if phase in IN_FLOW and name in passed:
+            first.setdefault(str(phase), name)
+    return first
+
+
+def runs(prefect: PrefectServer, before: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the flow runs that were not there before."""
+    return {run["id"]: run for run in prefect.ask("/flow_runs/filter") if run["id"] not in before}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_flow_is_finished_by_another_responder(ring: Crowd, prefect: PrefectServer, tmp_path: Path) -> None:
+    ring.poison()
+    (tool,) = ring.tools
+    before = set(runs(prefect, set()))
+    async with directly(ring) as world:
+        async with Succession.opened(ring, tool, tmp_path, world) as case:
+            case.prefect = prefect.api, prefect.auth
+            await case.home.receive(alert(ring.server_id, tool))
+            await case.is_contained(await case.finishes(NAMES[0], Status.CONTAINED))
+            deaths = await boundaries(case)
+        assert "Contained" in {run["state_name"] for run in runs(prefect, before).values()}
+        assert set(deaths) == set(IN_FLOW)
+
+        for name in deaths.values():
+            before |= set(runs(prefect, before))
+            async with Succession.opened(ring, tool, tmp_path, world) as case:
+                case.prefect = prefect.api, prefect.auth
+                await case.home.receive(alert(ring.server_id, tool))
+                await case.dies(NAMES[0], Death(Moment.AFTER, name))
+                (left,) = runs(prefect, before)
+                await case.is_contained(await case.finishes(NAMES[1], Status.CONTAINED))
+                after = runs(prefect, before)
+            assert after.pop(left)["state_type"] == "RUNNING", name
+            # Showing may outlast so short a claim; then the incident is looked at in a flow once more.
+            assert "Contained" in {run["state_name"] for run in after.values()}, name
