@@ -23,6 +23,10 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import (
     ArtifactCollectionFilter,
     ArtifactCollectionFilterKey,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
@@ -34,9 +38,11 @@ from prefect.types import DateTime
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import FLOW
 from flows.engine.parts import Parts, Runner, direct
+from flows.engine.response import kept
 from flows.engine.response import respond as run_engine
 from flows.shown import Shown, history, markdown
 from integrations.hostile import printable
+from integrations.journal.records import StreamInfo
 from integrations.journal.store import Claim, Journal
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Phase, Status
@@ -63,6 +69,9 @@ RECENT = 200
 """So many of the youngest incidents are looked through for what was not published."""
 
 _THROUGH = "journal entry "
+_OURS = "mcp-soar"
+"""Tags every run of a responder."""
+
 _KEPT = {
     "name",
     "task_key",
@@ -233,7 +242,9 @@ class Prefect:
             return final(case.state) if flow_run else None
 
         try:
-            await self._as_flow(case.state, _Work(work))
+            # Reporting may take longer than a claim lasts; until it ends, nobody else begins another run.
+            async with kept(case):
+                await self._as_flow(case.state, _Work(work))
         finally:
             self._flowing.discard(claim.stream)
         return case
@@ -290,7 +301,7 @@ class Prefect:
             name=printable(f"{state.id} {about}"),
             parameters={"incident": state.id},
             # With the run, not around it: its tasks would inherit tags and ask the API for a slot, each of them.
-            tags=sorted({flow_name(state.incident_class), state.severity.label, *state.servers}),
+            tags=sorted({_OURS, flow_name(state.incident_class), state.severity.label, *state.servers}),
         )
 
     async def _shown(self, flow_run: str, incident: str, steps: list[Shown]) -> None:
@@ -343,6 +354,7 @@ class Prefect:
                 continue
             try:
                 await self._publish_all(journal)
+                await self._end_abandoned(journal)
             except SoarError as exc:
                 LOG.info("publishing: %s", exc)
             except Exception as exc:  # noqa: BLE001  # whatever it is, it is tried again
@@ -351,9 +363,8 @@ class Prefect:
 
     async def _publish_all(self, journal: Journal) -> None:
         for row in await journal.streams(PREFIX, limit=RECENT):
-            busy = row.name in self._flowing or (row.owner is not None and (row.claimed_until or 0) > time.time())
             waits = row.runnable_at is not None and row.lane == FLOW
-            if busy or waits or row.seq <= self._published.get(row.name, 0):
+            if self._busy(row) or waits or row.seq <= self._published.get(row.name, 0):
                 continue
             async with asyncio.timeout(PUBLISH_WITHIN):
                 # The API itself says what it has: any responder, started at any time, can tell.
@@ -361,6 +372,30 @@ class Prefect:
                 self._published[row.name] = known
                 if row.seq > known:
                     await self._publish_one(journal, row.name, known)
+
+    async def _end_abandoned(self, journal: Journal) -> None:
+        """End the runs whose responder died: Prefect would show them as running for ever."""
+        began = [StateType.PENDING, StateType.RUNNING]
+        wanted = FlowRunFilter(
+            tags=FlowRunFilterTags(all_=[_OURS]), state=FlowRunFilterState(type=FlowRunFilterStateType(any_=began))
+        )
+        async with asyncio.timeout(PUBLISH_WITHIN):
+            left = await self._client.read_flow_runs(flow_run_filter=wanted)
+            held = (
+                {row.name for row in await journal.streams(PREFIX, limit=RECENT) if self._busy(row)} if left else set()
+            )
+            for run in left:
+                stream = f"{PREFIX}{run.parameters.get('incident')}"
+                if stream in held or stream in self._flowing:
+                    continue
+                # A claim outlasts its run's report: what has no claim and still runs has nobody.
+                again = await self._client.read_flow_run(run.id)
+                if again.state and again.state.type in began:
+                    ended = State[Any](type=StateType.CRASHED, message="its responder is gone; another one went on")
+                    await self._client.set_flow_run_state(run.id, ended, force=True)
+
+    def _busy(self, row: StreamInfo) -> bool:
+        return row.name in self._flowing or (row.owner is not None and (row.claimed_until or 0) > time.time())
 
     async def _known(self, incident: str) -> int:
         key = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[incident]))

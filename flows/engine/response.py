@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from flows.engine import effects, evidence, leases, notices, schedule
@@ -49,23 +50,29 @@ async def respond(
         Transient: if the journal does not answer.
     """
     case = case or await Case.take(parts, claim)
-    keeper = asyncio.create_task(_keep(case))
-    try:
+    async with kept(case):
         if watching:
             # Looking goes on while the kill switch is on; putting back asks it, like every effect.
             await leases.watch(case)
             await _ask_again(case)
         await _loop(case, until, run)
         await notices.tell(case)
+    return case
+
+
+@asynccontextmanager
+async def kept(case: Case) -> AsyncIterator[None]:
+    """Renew an incident's claim for as long as the block runs."""
+    keeper = asyncio.create_task(_keep(case))
+    try:
+        yield
     finally:
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError, SoarError):
             await keeper
-    return case
 
 
 async def _keep(case: Case) -> None:
-    """Renew the claim while steps run."""
     while True:
         await asyncio.sleep(case.parts.timing.claim / 3)
         await case.renew()

@@ -2,8 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,10 @@ from playbooks.errors import Refused, SoarError
 from playbooks.incident import Status
 from playbooks.projection import Incident
 from tests.lab.fixtures import Lab
-from tests.lab.house import House, alert, house
-from tests.lab.prefect import PrefectServer
+from tests.lab.house import alert, house
+from tests.lab.prefect import PrefectServer, reporting
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@asynccontextmanager
-async def reporting(home: House) -> AsyncIterator[respond.Prefect]:
-    """Run a responder that reports to Prefect, and publishes what it could not report."""
-    async with respond.connected() as prefect, home.responding(flow=prefect.start):
-        stop = asyncio.Event()
-        publishing = asyncio.create_task(prefect.publish(home.journal, stop))
-        try:
-            yield prefect
-        finally:
-            stop.set()
-            await publishing
 
 
 async def finished(prefect: PrefectServer, incident: str, server: str) -> dict[str, Any]:
@@ -74,7 +60,7 @@ async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
         run = await finished(prefect, incident.id, lab.site.server_id)
         assert run["name"] == f"{incident.id} {lab.site.server_id}"
-        assert set(run["tags"]) == {"tool-poisoning", "high", lab.site.server_id}
+        assert set(run["tags"]) == {"mcp-soar", "tool-poisoning", "high", lab.site.server_id}
         assert (run["state_name"], run["state_type"]) == ("Contained", "COMPLETED")
         flows = prefect.ask("/flows/filter", {"flows": {"id": {"any_": [run["flow_id"]]}}})
         assert [flow["name"] for flow in flows] == ["tool-poisoning"]

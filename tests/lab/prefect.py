@@ -1,5 +1,6 @@
 """A real Prefect server for tests, the one that `up` runs: it can be killed and comes back at its address."""
 
+import asyncio
 import base64
 import contextlib
 import http.client
@@ -10,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows import prefect_server
+from flows import prefect_server, respond
+from integrations.journal.store import Journal
+from tests.lab.house import House
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN = 60.0
@@ -154,3 +157,23 @@ def prefect_running(folder: Path) -> Iterator[PrefectServer]:
             EventsWorker.drain_all(timeout=5)
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def publishing(journal: Journal) -> AsyncIterator[respond.Prefect]:
+    """Publish what Prefect does not have yet."""
+    async with respond.connected() as prefect:
+        stop = asyncio.Event()
+        task = asyncio.create_task(prefect.publish(journal, stop))
+        try:
+            yield prefect
+        finally:
+            stop.set()
+            await task
+
+
+@asynccontextmanager
+async def reporting(home: House) -> AsyncIterator[respond.Prefect]:
+    """Run a responder that reports to Prefect, and publishes what it could not report."""
+    async with publishing(home.journal) as prefect, home.responding(flow=prefect.start):
+        yield prefect
