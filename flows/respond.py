@@ -36,7 +36,7 @@ from prefect.flow_engine import run_flow_async
 from prefect.types import DateTime
 
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import FLOW
+from flows.engine.opening import FLOW
 from flows.engine.parts import Parts, Runner, direct
 from flows.engine.response import kept
 from flows.engine.response import respond as run_engine

@@ -16,7 +16,8 @@ from typing import Any
 
 from flows.engine import schedule
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import CUT, FLOW, WATCH, Opened, intake
+from flows.engine.intake import intake
+from flows.engine.opening import CUT, FLOW, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
 from integrations.journal.store import Claim, LostClaim, Tampered, Tx

@@ -12,7 +12,7 @@ from flows.cli.output import Out, Usage
 from flows.cli.work import records
 from flows.cli.work.alerts import read_alert, source_of, understood
 from flows.engine.effects import within
-from flows.engine.intake import resolve, triage
+from flows.engine.opening import resolve, triage
 from flows.engine.schedule import entities_for
 from flows.settings import Configuration
 from integrations.connections import Connections

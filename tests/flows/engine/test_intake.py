@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.engine import intake
+from flows.engine import alerts
 from integrations.siem.source import Sources
 from playbooks.incident import Status
 from playbooks.strict import now
@@ -124,14 +124,14 @@ async def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(
         ]
         odd = await home.journal.put(kind="letter", source="x", nonce=uuid.uuid4().hex, body=b"{}", headers={})
         poison = await home.receive(alert(lab.site.server_id, "add", title="this one trips us"))
-        join = intake._join  # noqa: SLF001  # a fault that nobody foresaw has no public name
+        join = alerts._join  # noqa: SLF001  # a fault that nobody foresaw has no public name
 
         async def trips(parts, tx, item, found, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
             if found.title == "this one trips us":
                 raise KeyError("a bug of ours")
             return await join(parts, tx, item, found, **more)
 
-        monkeypatch.setattr(intake, "_join", trips)
+        monkeypatch.setattr(alerts, "_join", trips)
         good = await home.receive(alert(lab.site.server_id, "get_weather"))
         async with home.responding():
             incident = await home.reaches(Status.CONTAINED)

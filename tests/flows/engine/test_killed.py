@@ -13,7 +13,7 @@ import pytest
 
 from flows.demo.contextforge import RunningGateway
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import CUT
+from flows.engine.opening import CUT
 from flows.engine.parts import Timing
 from integrations.connections import Connections
 from playbooks.errors import SoarError

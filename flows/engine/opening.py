@@ -1,0 +1,126 @@
+"""Opening an incident: what it is about, whether a person has to look first, its stream and its claim."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flows.engine.case import PREFIX
+from flows.engine.parts import Parts
+from integrations.journal.records import InboxItem
+from integrations.journal.store import Claim, Tx
+from playbooks.incident import Entity, EntityKind, Severity
+from playbooks.inventory import Inventory, Resolved
+from playbooks.journal import SYSTEM, Event
+from playbooks.projection import Incident, project
+from playbooks.strict import Json
+from playbooks.taxonomy import IncidentClass, load
+
+CUT = "cut"
+FLOW = "flow"
+WATCH = "watch"
+"""The lanes of the queue: what a responder claims together."""
+
+
+class Opened(NamedTuple):
+    """An incident that a message opened, claimed by us."""
+
+    claim: Claim
+    state: Incident
+
+
+async def set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None = None) -> None:
+    """Record on the system stream what no incident takes in, so that nothing is lost without a word."""
+    await tx.move(item.id, incident)
+    body: dict[str, Json] = {"receipt": item.id, "kind": item.kind, "source": item.source, "reason": reason[:2000]}
+    await tx.append(SYSTEM, [Event("set_aside", body, item.source)])
+
+
+def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Resolved], list[Entity]]:
+    """Return an alert's entities that the inventory knows, and those that it does not.
+
+    Args:
+        inventory: what exists.
+        entities: the alert's claims. A tool that names no server belongs to the alert's one server.
+    """
+    servers = [inventory.resolve(entity) for entity in entities if entity.kind is EntityKind.SERVER]
+    homes = {found.id for found in servers if found}
+    home = homes.pop() if len(homes) == 1 else None
+    known: dict[str, Resolved] = {}
+    unknown: list[Entity] = []
+    for entity in entities:
+        found = inventory.resolve(entity, server=home)
+        if found:
+            known[found.key] = found
+        else:
+            unknown.append(entity)
+    return list(known.values()), unknown
+
+
+def primary(incident_class: IncidentClass, entities: Sequence[Resolved]) -> Resolved | None:
+    """Return the most specific entity, in the order that the taxonomy gives the class."""
+    order = {kind: place for place, kind in enumerate(load().of(incident_class).entities)}
+    ranked = sorted(entities, key=lambda entity: (order.get(entity.kind, len(order)), entity.key))
+    return ranked[0] if ranked else None
+
+
+def opening(  # the fields of one event, all by name
+    parts: Parts,
+    *,
+    incident_class: IncidentClass,
+    severity: Severity,
+    title: str,
+    key: str,
+    known: Sequence[Resolved],
+    unknown: Sequence[Entity],
+    requested_by: str | None,
+) -> dict[str, Json]:
+    """Return the body of an incident's first entry."""
+    playbook = parts.playbooks.get(incident_class)
+    return {
+        "class": incident_class.value,
+        "severity": int(severity),
+        "title": title,
+        "key": key,
+        "entities": [entity.model_dump(mode="json") for entity in known],
+        "unresolved": [entity.model_dump(mode="json") for entity in unknown],
+        "playbook": {"id": playbook.id, "digest": playbook.digest} if playbook else None,
+        "linked": [],
+        "requested_by": requested_by,
+        "triage": triage(parts, incident_class, known, unknown),
+    }
+
+
+def triage(
+    parts: Parts, incident_class: IncidentClass, known: Sequence[Resolved], unknown: Sequence[Entity]
+) -> str | None:
+    """Return why a person has to look before anything can be done, None if nothing stands against it."""
+    if not incident_class.actionable:
+        return "no rule of the source's configuration gives it a class: which one is it?"
+    playbook = parts.playbooks.get(incident_class)
+    if playbook is None:
+        return f"there is no playbook for {incident_class} yet: respond by hand"
+    named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown) or "nothing"
+    if not known:
+        return f"unknown server: shadow? The inventory knows nothing of what it names ({named})"
+    kinds = {step.for_each for _, step in playbook.steps() if step.kind == "action"}
+    if not any(entity.kind in kinds for entity in known):
+        return f"it names {', '.join(map(str, known))}, but no {' or '.join(sorted(kinds))} that is approved ({named})"
+    return None
+
+
+async def open_incident(parts: Parts, tx: Tx, key: str, opened: dict[str, Json], *events: Event) -> Opened:
+    """Open an incident's stream with its first entries, claimed by us.
+
+    Args:
+        parts: what the engine works with.
+        tx: the transaction that it happens in.
+        key: under which alerts about one thing meet.
+        opened: from `opening`.
+        events: what comes right after.
+    """
+    opened["linked"] = [name.removeprefix(PREFIX) for name in await tx.closed_with(key)]
+    stream, claim = await tx.open_stream(
+        f"{PREFIX}inc", correlation=key, lane=CUT, owner=parts.name, claim_seconds=parts.timing.claim
+    )
+    actor = str(opened["requested_by"] or "mcp-soar")
+    entries = await tx.append(stream, [Event("opened", opened, actor), *events], claim)
+    return Opened(claim, project(stream.removeprefix(PREFIX), entries))
