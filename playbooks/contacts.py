@@ -69,7 +69,7 @@ class Contact(Strict):
 
     @property
     def private(self) -> tuple[Way, ...]:
-        """The ways that may carry a one-time code: whoever holds Slack's token reads what its bot wrote, so not Slack."""
+        """The ways that may carry a one-time code: not Slack, whose token reads all that its bot wrote."""
         return tuple(way for way in self.order if way in {Way.EMAIL, Way.FILE})
 
 
