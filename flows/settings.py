@@ -6,6 +6,7 @@ pins.yaml        approved definitions, written by `mcp-soar pins approve`
 sources.yaml     who may send alerts
 policy.yaml      the gate's rules
 people.yaml      who may ask for what, written by `mcp-soar enroll`
+contacts.yaml    whom to tell, and by which ways; optional
 playbooks/       playbooks that replace shipped ones, optional
 keys/            this responder's signing key; keys of people who keep theirs here
 state/           journal, vault, bundles on the embedded defaults
@@ -14,17 +15,19 @@ state/           journal, vault, bundles on the embedded defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
 from integrations.siem.source import Sources
+from playbooks.contacts import Contact, Contacts
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Pins, Secret
 from playbooks.playbook import Playbook, parse, shipped
 from playbooks.policy import Policy
 from playbooks.request import People
-from playbooks.strict import Name, Slug, Strict, parse_yaml
+from playbooks.strict import Name, Slug, Strict, line_of, parse_yaml
 from playbooks.taxonomy import IncidentClass
 
 M = TypeVar("M", bound=BaseModel)
@@ -130,6 +133,7 @@ class Configuration:
         inventory: with its pins.
         sources: who may send alerts.
         policy: the gate's rules.
+        contacts: whom to tell, and by which ways.
         playbooks: by class, those of the folder instead of the shipped ones.
     """
 
@@ -138,6 +142,7 @@ class Configuration:
     inventory: Inventory
     sources: Sources
     policy: Policy
+    contacts: Contacts = field(default_factory=Contacts)
     playbooks: Mapping[IncidentClass, Playbook] = field(default_factory=dict)
 
     def path(self, relative: Path) -> Path:
@@ -183,6 +188,7 @@ def read(folder: Path) -> Configuration:
         inventory=read_inventory(folder),
         sources=_read(folder, "sources.yaml", Sources, optional=True) or Sources(version=1),
         policy=_read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1),
+        contacts=read_contacts(folder),
         playbooks=_playbooks(folder),
     )
 
@@ -204,7 +210,51 @@ def read_inventory(folder: Path) -> Inventory:
             file=str(folder / "pins.yaml"),
             field="servers",
         )
+    _known_contacts(folder, inventory, read_contacts(folder))
     return inventory.model_copy(update={"pins": pins})
+
+
+def _known_contacts(folder: Path, inventory: Inventory, contacts: Contacts) -> None:
+    known = ", ".join(sorted(contacts.contacts)) or "none"
+    for name, server in inventory.servers.items():
+        for role, contact in server.stakeholders.items():
+            if contact not in contacts.contacts:
+                _misplaced(
+                    folder / "inventory.yaml",
+                    ("servers", name, "stakeholders", role),
+                    f"contacts.yaml has no contact {contact!r}; it has: {known}",
+                )
+
+
+def read_contacts(folder: Path) -> Contacts:
+    """Read whom to tell; without the file it is nobody.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    contacts = _read(folder, "contacts.yaml", Contacts, optional=True)
+    if contacts is None:
+        return Contacts()
+    file, email, slack = folder / "contacts.yaml", contacts.channels.email, contacts.channels.slack
+    if email and email.security == "none" and email.host not in LOOPBACK:
+        message = f"{email.host} is another machine: messages and password would go there in the clear; write starttls"
+        _misplaced(file, ("channels", "email", "security"), message)
+    if slack and urlsplit(slack.url).scheme != "https" and urlsplit(slack.url).hostname not in LOOPBACK:
+        _misplaced(file, ("channels", "slack", "url"), "the token would go there in the clear; write https://")
+    placed = {name: _placed(contact, folder) for name, contact in contacts.contacts.items()}
+    return contacts.model_copy(update={"contacts": placed})
+
+
+def _placed(contact: Contact, folder: Path) -> Contact:
+    """Return a contact whose folder of messages is taken from the configuration's."""
+    if contact.file is None:
+        return contact
+    return contact.model_copy(update={"file": str(folder.resolve() / Path(contact.file).expanduser())})
+
+
+def _misplaced(file: Path, path: tuple[str | int, ...], message: str) -> NoReturn:
+    line = line_of(_text(file), path)
+    raise Misconfigured(message, file=str(file), line=line, field=".".join(map(str, path)))
 
 
 def _playbooks(folder: Path) -> dict[IncidentClass, Playbook]:

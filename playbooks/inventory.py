@@ -54,6 +54,10 @@ class Environment(StrEnum):
     PROD = "prod"
 
 
+DataKind = Literal["personal", "health", "payment", "secret"]
+"""A kind of data whose loss somebody has to be told of."""
+
+
 class Canary(Strict):
     """A principal of ours with the grants that an ordinary client has, used to ask whether something is reachable.
 
@@ -129,6 +133,9 @@ class Server(Strict):
         physical_effects: some tool of it moves something in the real world.
         control_tool: a harmless tool whose call proves that the path works.
         tools: notes on single tools.
+        stakeholders: role → contact of `contacts.yaml`, where it is another one than there.
+        data: what kinds of data it handles; with the class they decide which duties to report there are.
+        regimes: the laws that bind us for it, as `playbooks/duties.yaml` calls them.
     """
 
     title: Line
@@ -142,6 +149,9 @@ class Server(Strict):
     physical_effects: bool = False
     control_tool: Name | None = None
     tools: dict[Name, ToolNotes] = Field(default_factory=dict)
+    stakeholders: dict[Slug, Name] = Field(default_factory=dict)
+    data: tuple[DataKind, ...] = ()
+    regimes: tuple[Slug, ...] = ()
 
 
 class Principal(Strict):

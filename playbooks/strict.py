@@ -214,10 +214,31 @@ def parse_yaml(model: type[M], text: str, *, file: str) -> M:
         raise Misconfigured(message + more, file=file, line=line, field=field) from exc
 
 
+def line_of(text: str, path: tuple[str | int, ...]) -> int | None:
+    """Return the line of a YAML document on which a field stands, or the nearest field around it.
+
+    Args:
+        text: the document; one that `parse_yaml` read.
+        path: keys and indexes from the top, as ("servers", "weather", "regimes", 0).
+    """
+    node = _Loader(text).get_single_node()
+    lines = dict(_lines(node)) if node is not None else {}
+    return next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
 def _fault(error: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str, str]:  # noqa: ANN401  # pydantic's ErrorDetails holds Any
     path = tuple(error["loc"])
-    line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
     message = str(error["msg"]).removeprefix("Value error, ")
+    # What a whole document's validator finds begins with the field, as `on_call[0].contact: …`.
+    named, colon, rest = message.partition(": ")
+    inner = next((p for p in lines if p[: len(path)] == path and p != path and _dotted(p[len(path) :]) == named), None)
+    if colon and inner:
+        path, message = inner, rest
+    line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
     if error["type"] == "extra_forbidden":
         message = "is not a field here; remove it or mend its spelling"
     elif error["type"] == "missing":

@@ -82,6 +82,12 @@ servers: {}
 #    control_tool: add
 #    tools:
 #      add: {risk: low, safe_arguments: {a: 1, b: 2}}
+#    # Who is told of it, where contacts.yaml says otherwise: role, contact.
+#    # stakeholders: {owner: weather-team}
+#    # What it handles (personal, health, payment, secret), and the laws that then set a time to report (gdpr, pipa,
+#    # nis2). Clocks run for an incident only where both are written.
+#    data: [personal]
+#    regimes: [gdpr]
 
 # Users and agents, with the ids of their tokens.
 principals: {}
@@ -163,11 +169,67 @@ release:
   roles: [responder, approver]
 """
 
+_CONTACTS = """\
+# Whom to tell, and by which ways. Without any of it messages go to the log, and nothing is escalated.
+# `mcp-soar message test CONTACT` shows whether they arrive.
+version: 1
+
+# What messages travel by; the log is always there.
+channels: {}
+#  slack:
+#    bot_token: {file: secrets/slack-bot}
+#    # For buttons (Socket Mode); without it there are messages only.
+#    app_token: {file: secrets/slack-app}
+#  email:
+#    host: mail.example.com
+#    port: 587
+#    # starttls, tls, or none, which only 127.0.0.1 may have.
+#    security: starttls
+#    user: soar
+#    password: {file: secrets/mail}
+#    sender: soar@example.com
+#  webhooks:
+#    # Signed as Standard Webhooks says; the secret is `whsec_` and the base64 of 24 to 64 random bytes.
+#    pager: {url: "https://pager.example.com/soar", secret: {file: secrets/pager}}
+
+# A person has the name that they are enrolled by; a team or an office any other. One-time codes go to a person's own
+# address, Slack user (U…) or folder, never to a room.
+contacts: {}
+#  kim:
+#    slack: U012ABCDEF
+#    email: kim@example.com
+#    # en or ko
+#    language: ko
+#    # Which way is tried first; in the order slack, email, webhook, file if nothing is said.
+#    ways: [slack, email]
+#  lee: {email: lee@example.com}
+#  soc: {slack: C012ABCDEF, webhook: pager}
+#  weather-team: {email: weather@example.com}
+#  privacy-office: {email: privacy@example.com, language: ko}
+
+# Who is paged, one after the other, until somebody acknowledges (`mcp-soar ack`).
+on_call: []
+#  - {contact: kim, wait: 5m}
+#  - {contact: lee, wait: 10m}
+
+# Every message goes here too, one thread for each incident.
+# room: soc
+
+# Who else is told, by class of incident: security, owner, data-governance, privacy, legal, customers, regulator.
+stakeholders: {}
+#  security: soc
+#  privacy: privacy-office
+
+# How often the on-call list is gone through; after that a page counts as unanswered, and every answer shows it.
+repeat: 3
+"""
+
 FILES = {
     "mcp-soar.yaml": _SETTINGS,
     "inventory.yaml": _INVENTORY,
     "sources.yaml": _SOURCES,
     "policy.yaml": _POLICY,
+    "contacts.yaml": _CONTACTS,
 }
 
 GITIGNORE = """\
@@ -186,6 +248,8 @@ AN MCP-SOAR CONFIGURATION
   sources.yaml      who may send alerts
   policy.yaml       what may be done at once, and what needs people
   people.yaml       who may ask for what, written by `mcp-soar enroll`
+  contacts.yaml     whom to tell, and by which ways
+  messages/         templates that replace shipped ones, optional
   keys/             this responder's signing key (0600) and its public half
   secrets/          one secret a file (0600)
   state/            journal, evidence, bundles
@@ -201,9 +265,11 @@ What comes next (each with --config and this folder, unless it is ./mcp-soar):
      mcp-soar pins approve SERVER --reviewed "read every description" --as kim --role security
 4. See whether everything is reachable and permitted:
      mcp-soar doctor
-5. Run it:
+5. Say who is on call in contacts.yaml, and see whether messages arrive:
+     mcp-soar message test kim
+6. Run it:
      mcp-soar up
-6. Send a first alert (the format: integrations/siem/schemas/generic.schema.json), and see what would be done:
+7. Send a first alert (the format: integrations/siem/schemas/generic.schema.json), and see what would be done:
      mcp-soar plan alert.json --as generic
      mcp-soar alert send alert.json --as generic
      mcp-soar incidents
