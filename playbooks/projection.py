@@ -194,6 +194,7 @@ class Line:
     actor: str
     what: str
     detail: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +387,7 @@ def fold(state: Incident, entry: Parsed) -> None:
         line = reader(state, entry.body, at, entry.actor)
         if line:
             what, _, detail = line.partition("\n")
-            state.timeline.append(Line(at=at, actor=entry.actor, what=what, detail=detail))
+            state.timeline.append(Line(at=at, actor=entry.actor, what=what, detail=detail, kind=entry.kind))
 
 
 Body = dict[str, Any]
