@@ -101,10 +101,22 @@ class Lease(Strict):
     Args:
         at_expiry: `extend` (and page), or `release` where the last verification was clean.
         put_backs: how often what somebody undid is put back without asking.
+        longest: how far from now a person may extend it.
     """
 
     at_expiry: Literal["extend", "release"] = "extend"
     put_backs: int = Field(default=3, ge=0)
+    longest: Seconds = Field(default=30 * 86400.0, gt=0)
+
+
+class Suppression(Strict):
+    """How far people may keep alerts from opening incidents.
+
+    Args:
+        longest: how long one may last.
+    """
+
+    longest: Seconds = Field(default=7 * 86400.0, gt=0)
 
 
 class Release(Strict):
@@ -137,6 +149,7 @@ class Policy(Strict):
         approval: what an approval must look like.
         lease: how a containment ends.
         release: what a release needs.
+        suppression: how long alerts may be kept from opening incidents.
     """
 
     version: Literal[1]
@@ -154,6 +167,7 @@ class Policy(Strict):
     approval: Approval = Approval()
     lease: Lease = Lease()
     release: Release = Release()
+    suppression: Suppression = Suppression()
 
     @model_validator(mode="after")
     def _wider_is_stricter(self) -> Self:

@@ -35,6 +35,13 @@ class Verb(StrEnum):
     CLOSE = "close"
     STOP = "stop"
     RESUME = "resume"
+    NOTE = "note"
+    ASSIGN = "assign"
+    EXTEND = "extend"
+    SUPPRESS = "suppress"
+    UNSUPPRESS = "unsuppress"
+    HOLD = "hold"
+    UNHOLD = "unhold"
 
 
 class Person(Strict):
@@ -114,6 +121,14 @@ ROLES: dict[Verb, frozenset[str]] = {
     Verb.CLOSE: frozenset({"responder", "approver"}),
     Verb.STOP: frozenset({"responder", "approver"}),
     Verb.RESUME: frozenset({"approver"}),
+    Verb.NOTE: frozenset({"responder", "approver"}),
+    Verb.ASSIGN: frozenset({"responder", "approver"}),
+    Verb.EXTEND: frozenset({"responder", "approver"}),
+    Verb.SUPPRESS: frozenset({"responder", "approver"}),
+    Verb.UNSUPPRESS: frozenset({"responder", "approver"}),
+    # Nothing is lost by keeping it, so whoever looks after the law may ask for it; letting go takes two approvers.
+    Verb.HOLD: frozenset({"responder", "approver", "auditor"}),
+    Verb.UNHOLD: frozenset({"approver"}),
 }
 
 

@@ -161,12 +161,18 @@ lease:
   at_expiry: extend
   # How often what somebody undid is put back without asking.
   put_backs: 3
+  # How far from now `mcp-soar extend` may put its end.
+  longest: 30d
 
 release:
   # From this on another person has to agree to a release: token, tool, principal, server, fleet.
   second_person_from: principal
   # Any of these roles may release.
   roles: [responder, approver]
+
+suppression:
+  # How long `mcp-soar suppress` may keep a source's or a rule's alerts from opening incidents.
+  longest: 7d
 """
 
 _CONTACTS = """\
