@@ -10,7 +10,7 @@ from flows.engine.parts import Parts
 from flows.settings import Configuration, read_inventory
 from integrations.connections import Connections, secret
 from integrations.journal.store import Journal
-from integrations.log.notifier import LogNotifier
+from integrations.log.notifier import LogChannel
 from integrations.registry import STEPS
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.local import LocalVault
@@ -112,7 +112,8 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             steps=STEPS,
             sources=config.sources,
             people=config.people,
-            notifiers=(LogNotifier(),),
+            contacts=config.contacts,
+            channels=lambda _contact, _way: LogChannel(),
         )
     finally:
         await world.aclose()

@@ -17,9 +17,10 @@ from typing import Any
 from flows.engine import schedule
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
-from flows.engine.opening import CUT, FLOW, WATCH, Opened
+from flows.engine.opening import CUT, FLOW, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
+from flows.engine.telling import ITSELF, page, tell
 from integrations.journal.store import Claim, LostClaim, Tampered, Tx
 from playbooks.errors import SoarError, Transient
 from playbooks.incident import Phase
@@ -36,6 +37,9 @@ SWEEP = 1.0
 
 WATCHES = 2
 """Incidents whose leases are verified again side by side; each asks the gateway what a client would."""
+
+TELLS = 8
+"""Incidents that people are told of side by side; it costs the gateway nothing, and a hanging channel holds up one."""
 
 DRAIN = 4.0
 """Seconds that incidents in hand get to end by themselves when the responder stops."""
@@ -75,6 +79,7 @@ class Responder:
         self._cutting: set[asyncio.Task[None]] = set()
         self._watching: set[asyncio.Task[None]] = set()
         self._flowing: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         self._due: list[float] = []
         self._watched: dict[str, float] = {}
         self._poked = asyncio.Event()
@@ -131,10 +136,16 @@ class Responder:
         if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
             for claim in await self._claim(WATCH, watches):
                 self._start(self._watching, self._cut(claim, None))
+        await self._start_telling()
         # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
         if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
             for claim in await self._claim(FLOW, slots):
                 self._start(self._flowing, self._rest(claim))
+
+    async def _start_telling(self) -> None:
+        if (room := TELLS - len(self._telling)) > 0:
+            for claim in await self._claim(TELL, room):
+                self._start(self._telling, self._tell(claim))
 
     async def _claim(self, lane: str, limit: int) -> list[Claim]:
         seconds = self.parts.timing.claim
@@ -157,6 +168,24 @@ class Responder:
 
     async def _rest(self, claim: Claim) -> None:
         await self._held(claim, lambda: self._flow(self.parts, claim))
+
+    async def _tell(self, claim: Claim) -> None:
+        """Tell people of one incident, and give the claim back with the time at which somebody else has to be told."""
+        journal = self.parts.journal
+        try:
+            at = await tell(self.parts, claim)
+            await journal.release(claim, runnable_at=at, lane=TELL)
+            if at is not None:
+                heapq.heappush(self._due, at.timestamp())
+        except LostClaim as exc:
+            LOG.info("%s", exc)
+        except Transient as exc:
+            # The claim runs out by itself, and whoever takes it then goes on.
+            LOG.warning("%s: %s", claim.stream, exc)
+        except Exception:  # a bug of ours must not take the others along
+            LOG.exception("%s could not go on", claim.stream)
+            with contextlib.suppress(SoarError):
+                await journal.release(claim, runnable_at=time.time() + 30.0, lane=TELL)
 
     def _watch_due(self, case: Case) -> bool:
         """Whether the incident's leases have to be verified now; a new responder does so at once."""
@@ -218,19 +247,20 @@ class Responder:
         """Leave a tampered incident to a person; everything else goes on."""
         LOG.error("%s is frozen: %s", claim.stream, why)
 
+        incident = claim.stream.removeprefix(PREFIX)
+        text = f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written. {why}"
+
         async def unit(tx: Tx) -> None:
             await tx.freeze(claim.stream, why)
-            body = {"incident": claim.stream.removeprefix(PREFIX), "reason": why}
-            await tx.append(SYSTEM, [Event("frozen", body)])
+            await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why})])
+            notice = f"fault:frozen:{incident}"
+            await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
 
         with contextlib.suppress(Transient):
             await self.parts.journal.submit(unit)
-        for notifier in self.parts.notifiers:
-            with contextlib.suppress(SoarError):
-                await notifier.tell(claim.stream.removeprefix(PREFIX), "frozen", f"its journal was changed: {why}")
 
     async def _finish(self) -> None:
-        tasks = [*self._cutting, *self._watching, *self._flowing]
+        tasks = [*self._cutting, *self._watching, *self._flowing, *self._telling]
         if tasks:
             # What ends by itself gives its claim back; what does not is cut off, and its claim runs out: releasing it
             # while a write may still be on its way would let a successor write too.

@@ -76,6 +76,7 @@ class Approval(Strict):
         quorum: people needed, by the plan's radius.
         roles: any of these roles may approve.
         expires: time to decide; after it the answer is no, and somebody is paged.
+        codes: approvers who can be reached in private are sent one-time codes beside; a key always works.
     """
 
     quorum: dict[RadiusName, Annotated[int, Field(ge=1)]] = Field(
@@ -89,6 +90,7 @@ class Approval(Strict):
     )
     roles: tuple[Slug, ...] = ("approver",)
     expires: Seconds = 900.0
+    codes: bool = True
 
     def needed(self, radius: Radius) -> int:
         """Return how many people a plan of this radius needs; never fewer than a narrower one."""

@@ -12,7 +12,7 @@ interrupted       instance writes[{change at}] why
 verified          instance epoch attempt verdict at since
 failed            instance phase action epoch attempt error message retry_at
 proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs
-decided           digest verb actor reason
+decided           digest verb actor reason behalf way
 lapsed            instance digest why
 skipped           instance phase reason
 exhibit           instance phase exhibit
@@ -23,7 +23,10 @@ lease_extended    instance until why
 release_intended  instance release phase epoch plan decision key kept requested_by
 released          instance release epoch writes kept verdict
 page              id notice text
-told              page channel delivered detail
+told              page channel delivered detail contact purpose round reference
+acknowledged      pages by way
+code_issued       digest approver answer salt hash expires_at
+code_refused      digest approver left why
 request           verb actor nonce accepted reason params
 sealed            digest bundle exhibits unavailable
 closed            as by reason
@@ -109,6 +112,7 @@ class StepState:
     expires_at: datetime | None = None
     retry_at: datetime | None = None
     approved_by: tuple[str, ...] = ()
+    behalf: dict[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
     differs: str = ""
     intended_at: datetime | None = None
@@ -186,6 +190,70 @@ class ReleaseRequest:
     accept_changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Something that people have to hear of.
+
+    Args:
+        id: unique in its incident.
+        notice: what happened, with what tells it from others of its kind.
+        text: for people.
+        at: since when.
+    """
+
+    id: str
+    notice: str
+    text: str
+    at: datetime
+
+    @property
+    def kind(self) -> str:
+        """What happened, as `opened` or `awaiting_approval`."""
+        return self.notice.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One attempt to tell somebody.
+
+    Args:
+        page: of what.
+        contact: whom; None for the log.
+        channel: by which way.
+        delivered: whether it went out.
+        purpose: why to them.
+        round: all ways tried one after the other are one round.
+        at: when.
+        detail: where it went, or why not.
+        reference: what the channel needs to go on in the same thread.
+    """
+
+    page: str
+    contact: str | None
+    channel: str
+    delivered: bool
+    purpose: str
+    round: int
+    at: datetime
+    detail: str
+    reference: str
+
+
+@dataclass(slots=True)
+class Code:
+    """A one-time code that somebody was sent, as far as it is kept.
+
+    Args:
+        salt: of the hash, hexadecimal.
+        hash: of the code.
+        expires_at: when it stops counting.
+    """
+
+    salt: str
+    hash: str
+    expires_at: datetime
+
+
 @dataclass(slots=True)
 class Line:
     """One line of the timeline, for people."""
@@ -236,8 +304,11 @@ class Incident:
     decisions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
     releases: list[ReleaseRequest] = field(default_factory=list)
-    pages: dict[str, str] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    pages: dict[str, Page] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    codes: dict[tuple[str, str, str], Code] = field(default_factory=dict)
+    wrong_codes: dict[tuple[str, str], int] = field(default_factory=dict)
     noticed: list[str] = field(default_factory=list)
     sealed: str | None = None
     sealed_of: tuple[int, int] = (0, 0)
@@ -281,7 +352,19 @@ class Incident:
     @property
     def untold(self) -> dict[str, str]:
         """Pages that nobody could be told of yet: page id → text."""
-        return {page: text for page, text in self.pages.items() if page not in self.told}
+        reached = {told.page for told in self.told if told.delivered}
+        return {page.id: page.text for page in self.pages.values() if page.id not in reached}
+
+    @property
+    def undelivered(self) -> dict[tuple[str, str], str]:
+        """Who could not be reached about what: (page id, contact) → why."""
+        reached = {(told.page, told.contact) for told in self.told if told.delivered}
+        tried = ((told.page, told.contact or told.channel, told) for told in self.told if not told.delivered)
+        return {(page, who): told.detail for page, who, told in tried if (page, told.contact) not in reached}
+
+    def told_of(self, page: str, contact: str | None) -> list[Told]:
+        """Return the attempts to tell a contact of a page, the first one first."""
+        return [told for told in self.told if told.page == page and told.contact == contact]
 
     def release_wanted(self, instance: str) -> ReleaseRequest | None:
         """Return the request that asks for a lease to be released, if one does."""
@@ -556,21 +639,29 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.expires_at, step.requested_by = datetime.fromisoformat(body["expires_at"]), body["requested_by"]
     # The same plan asked about again keeps the answers that it has.
     step.approved_by = step.approved_by if same else ()
+    step.behalf = step.behalf if same else {}
     step.asked_at = at
     return f"asks for approval: {step.plan.summary}\n{'; '.join(step.reasons)}"
 
 
 def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    # Whoever decides for another is not a second voice beside them.
+    behalf, way = body.get("behalf"), body.get("way", "key")
     for step in state.steps.values():
         if step.progress is Progress.PROPOSED and step.plan and step.plan.digest == body["digest"]:
             if body["verb"] == "deny":
                 step.progress, step.settled_at = Progress.DENIED, at
             else:
                 step.approved_by = (*step.approved_by, body["actor"])
+                if behalf:
+                    step.behalf[body["actor"]] = behalf
                 if len(set(step.approved_by) - {step.requested_by}) >= step.quorum:
                     step.progress = Progress.APPROVED
+    for answer in ("approve", "deny"):
+        state.codes.pop((body["digest"], body["actor"], answer), None)
     said = "denied" if body["verb"] == "deny" else "approved"
-    return f"{body['actor']} {said} plan {body['digest'][7:19]}\n{body['reason']}"
+    who = body["actor"] + (f" for {behalf}" if behalf else "") + (" with a one-time code" if way == "code" else "")
+    return f"{who} {said} plan {body['digest'][7:19]}\n{body['reason']}"
 
 
 def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -656,14 +747,37 @@ def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 
 def _page(state: Incident, body: Body, at: datetime, actor: str) -> str:
-    state.pages[body["id"]] = body["text"]
+    state.pages[body["id"]] = Page(body["id"], body["notice"], body["text"], at)
     state.noticed.append(body["notice"])
     return f"page: {body['text']}"
 
 
-def _told(state: Incident, body: Body, at: datetime, actor: str) -> None:
-    if body["delivered"]:
-        state.told.add(body["page"])
+def _told(state: Incident, body: Body, at: datetime, actor: str) -> str | None:
+    # The first release told one channel, and nobody by name.
+    contact, purpose = body.get("contact"), body.get("purpose", "log")
+    number, reference = body.get("round", 0), body.get("reference", "")
+    detail, channel, delivered = body["detail"], body["channel"], body["delivered"]
+    state.told.append(Told(body["page"], contact, channel, delivered, purpose, number, at, detail, reference))
+    if delivered:
+        return f"told {contact} by {channel}" if contact else None
+    return f"could NOT tell {contact or channel} by {channel}\n{detail}"
+
+
+def _acknowledged(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.acknowledged |= dict.fromkeys(body["pages"], body["by"])
+    return f"{body['by']} acknowledged {len(body['pages'])} pages, by {body['way']}"
+
+
+def _code_issued(state: Incident, body: Body, at: datetime, actor: str) -> str | None:
+    code = Code(body["salt"], body["hash"], datetime.fromisoformat(body["expires_at"]))
+    state.codes[body["digest"], body["approver"], body["answer"]] = code
+    return None
+
+
+def _code_refused(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    key = body["digest"], body["approver"]
+    state.wrong_codes[key] = state.wrong_codes.get(key, 0) + 1
+    return f"a wrong code in the name of {body['approver']}, {body['left']} tries left\n{body['why']}"
 
 
 def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -721,6 +835,9 @@ _READERS = {
     "released": _released,
     "page": _page,
     "told": _told,
+    "acknowledged": _acknowledged,
+    "code_issued": _code_issued,
+    "code_refused": _code_refused,
     "request": _request,
     "sealed": _sealed,
     "closed": _closed,

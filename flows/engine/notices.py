@@ -1,9 +1,10 @@
-"""Telling people, beside everything else: what is worth a page is journalled first, then delivered until it is."""
+"""What people have to hear of an incident: worked out from how it stands, journalled, and then sent by `telling`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from flows.engine.case import Case
-from playbooks.errors import SoarError
+from flows.engine.telling import queue
+from integrations.journal.store import Tx
 from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
@@ -81,30 +82,18 @@ def _why(state: Incident) -> str:
     return "see the timeline"
 
 
-async def tell(case: Case) -> None:
-    """Journal the pages that are due, then deliver those that nobody has been told of."""
+async def write(case: Case) -> None:
+    """Journal the pages that are due, and have them sent."""
     wanted = case.playbook.notify if case.playbook else EVERY
     pages = [
         Event("page", {"id": page, "notice": notice, "text": text[:4000]})
         for page, notice, text in due(case.state, wanted)
     ]
-    if pages:
-        await case.record(*pages)
-    untold = case.state.untold
-    head = await case.parts.journal.head_latest() if untold else None
-    # Whoever keeps a page keeps a witness: a journal whose tail was cut off cannot have this head any more.
-    witness = f" (journal head {head.n}:{head.hash.hex()[:16]})" if head else ""
-    for page, text in untold.items():
-        await _deliver(case, page, text + witness)
-
-
-async def _deliver(case: Case, page: str, text: str) -> None:
-    for notifier in case.parts.notifiers:
-        try:
-            where = await notifier.tell(case.id, page, text)
-        except SoarError as exc:
-            body = {"page": page, "channel": notifier.name, "delivered": False, "detail": str(exc)[:500]}
-            await case.record(Event("told", body))
-            continue
-        await case.record(Event("told", {"page": page, "channel": notifier.name, "delivered": True, "detail": where}))
+    if not pages:
         return
+
+    async def work(tx: Tx) -> tuple[Sequence[Event], None]:
+        await queue(tx, case.id)
+        return pages, None
+
+    await case.transact(work)

@@ -17,6 +17,7 @@ from playbooks.taxonomy import IncidentClass, load
 CUT = "cut"
 FLOW = "flow"
 WATCH = "watch"
+TELL = "tell"
 """The lanes of the queue: what a responder claims together."""
 
 

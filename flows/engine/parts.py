@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from integrations.journal.store import Journal
 from integrations.siem.source import Sources
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import Vault
 from playbooks.action import Action, Capture, Check, World
+from playbooks.contacts import Contact, Contacts, Way
+from playbooks.message import Channel
 from playbooks.playbook import Playbook
 from playbooks.policy import Policy
 from playbooks.request import People
@@ -24,20 +26,6 @@ Runner = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
 async def direct(_title: str, step: Callable[[], Awaitable[None]]) -> None:
     """Run a step with nothing around it."""
     await step()
-
-
-class Notifier(Protocol):
-    """A way to tell people."""
-
-    name: str
-
-    async def tell(self, incident: str, notice: str, text: str) -> str:
-        """Deliver a message and return where it went.
-
-        Raises:
-            SoarError: if it could not be delivered.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +64,8 @@ class Parts:
         steps: every action, capture and check, by name.
         sources: the configured senders of alerts.
         people: who may ask for what; read anew for each request.
-        notifiers: tried in order until one delivers.
+        contacts: whom there is to tell.
+        channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
         timing: waits and time-outs.
     """
 
@@ -92,5 +81,6 @@ class Parts:
     steps: Mapping[str, type[Action] | type[Capture] | type[Check]]
     sources: Sources
     people: Callable[[], People]
-    notifiers: tuple[Notifier, ...]
+    contacts: Contacts
+    channels: Callable[[Contact, Way], Channel]
     timing: Timing = Timing()

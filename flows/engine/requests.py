@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
+from flows.engine.subject import answer, subject
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
@@ -15,7 +16,6 @@ from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Entity, Severity
 from playbooks.journal import SYSTEM, Event
 from playbooks.policy import SeverityName
-from playbooks.projection import Incident, project
 from playbooks.request import Request, Verb, check
 from playbooks.strict import Json, Prose, Strict, now
 from playbooks.taxonomy import IncidentClass
@@ -78,7 +78,7 @@ async def _refuse(tx: Tx, item: InboxItem, request: Request, reason: str) -> Non
     stream = f"{PREFIX}{request.subject}"
     row = await tx.stream(stream)
     if row is not None and not row.frozen:
-        await tx.append(stream, [_answer(request, accepted=False, reason=reason)])
+        await tx.append(stream, [answer(request, accepted=False, reason=reason)])
     await set_aside(tx, item, reason, stream if row else None)
 
 
@@ -86,35 +86,10 @@ def _signed(key: bytes, message: bytes, signature: bytes) -> bool:
     return PublicKey.from_raw(key).signed(message, signature)
 
 
-def _answer(request: Request, *, accepted: bool, reason: str) -> Event:
-    body: dict[str, Json] = {
-        "verb": request.verb.value,
-        "actor": request.actor,
-        "nonce": request.nonce,
-        "accepted": accepted,
-        "reason": reason[:2000],
-        "params": dict(request.params),
-    }
-    return Event("request", body, request.actor)
-
-
-async def _stream_of(tx: Tx, request: Request) -> tuple[str, Incident]:
-    stream = f"{PREFIX}{request.subject}"
-    row = await tx.stream(stream)
-    if row is None:
-        raise Refused(f"there is no incident {request.subject}")
-    if row.frozen:
-        raise Refused(f"{request.subject} is frozen ({row.frozen}): its journal has to be looked at first")
-    state = project(request.subject, await tx.read(stream))
-    if state.closed_at:
-        raise Refused(f"{request.subject} is closed; a closed incident never reopens")
-    return stream, state
-
-
 async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
     if request.subject != "new":
-        stream, _ = await _stream_of(tx, request)
-        await tx.append(stream, [_answer(request, accepted=True, reason=request.reason)])
+        stream, _ = await subject(tx, request)
+        await tx.append(stream, [answer(request, accepted=True, reason=request.reason)])
         await tx.make_runnable(stream, lane=CUT)
         return stream
     try:
@@ -142,11 +117,11 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
         unknown=(),
         requested_by=request.actor,
     )
-    return await open_incident(parts, tx, key, opened, _answer(request, accepted=True, reason=request.reason))
+    return await open_incident(parts, tx, key, opened, answer(request, accepted=True, reason=request.reason))
 
 
 async def _decide(parts: Parts, tx: Tx, request: Request) -> str:
-    stream, state = await _stream_of(tx, request)
+    stream, state = await subject(tx, request)
     current = {step.plan.digest: step for step in state.proposals if step.plan}
     step = current.get(request.digest or "")
     if step is None:
@@ -169,26 +144,26 @@ async def _decide(parts: Parts, tx: Tx, request: Request) -> str:
         "reason": request.reason,
     }
     decided = Event("decided", body, request.actor)
-    await tx.append(stream, [_answer(request, accepted=True, reason=request.reason), decided])
+    await tx.append(stream, [answer(request, accepted=True, reason=request.reason), decided])
     await tx.make_runnable(stream, lane=CUT)
     return stream
 
 
 async def _release(_parts: Parts, tx: Tx, request: Request) -> str:
-    stream, state = await _stream_of(tx, request)
+    stream, state = await subject(tx, request)
     held = [instance for instance, lease in state.leases.items() if lease.in_force]
     wanted = request.params.get("lease")
     if not held:
         raise Refused(f"nothing of {request.subject} is in force")
     if wanted is not None and wanted not in held:
         raise Refused(f"{wanted} is not in force; in force: {', '.join(held)}")
-    await tx.append(stream, [_answer(request, accepted=True, reason=request.reason)])
+    await tx.append(stream, [answer(request, accepted=True, reason=request.reason)])
     await tx.make_runnable(stream, lane=CUT)
     return stream
 
 
 async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
-    stream, state = await _stream_of(tx, request)
+    stream, state = await subject(tx, request)
     held = [instance for instance, lease in state.leases.items() if lease.in_force]
     if held:
         raise Refused(f"{', '.join(held)} is still in force: release it first, or nobody will watch it")
@@ -197,7 +172,7 @@ async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
         raise Refused(f"cannot be closed as {how!r}; write resolved, false-positive or duplicate")
     body: dict[str, Json] = {"as": how, "by": request.actor, "reason": request.reason}
     closed = Event("closed", body, request.actor)
-    await tx.append(stream, [_answer(request, accepted=True, reason=request.reason), closed])
+    await tx.append(stream, [answer(request, accepted=True, reason=request.reason), closed])
     await tx.unreserve(state.id)
     await tx.close_stream(stream)
     # Once more, for what is told to people; it cannot be claimed for anything else.
@@ -227,7 +202,7 @@ async def _stop(parts: Parts, tx: Tx, request: Request) -> str:
     stop = await tx.stop(request.subject, request.reason, request.actor)
     body: dict[str, Json] = {"scope": stop.scope, "by": stop.by, "reason": stop.reason, "number": stop.seq}
     await tx.append(
-        SYSTEM, [Event("stopped", body, request.actor), _answer(request, accepted=True, reason=request.reason)]
+        SYSTEM, [Event("stopped", body, request.actor), answer(request, accepted=True, reason=request.reason)]
     )
     return SYSTEM
 
@@ -242,7 +217,7 @@ async def _resume(_parts: Parts, tx: Tx, request: Request) -> str:
         if entry.kind == "resume_asked" and entry.body["number"] == stop.seq
     }
     body: dict[str, Json] = {"scope": stop.scope, "by": request.actor, "reason": request.reason, "number": stop.seq}
-    events = [Event("resume_asked", body, request.actor), _answer(request, accepted=True, reason=request.reason)]
+    events = [Event("resume_asked", body, request.actor), answer(request, accepted=True, reason=request.reason)]
     if asked - {request.actor}:
         await tx.unstop(stop.scope)
         people: list[Json] = [*sorted(asked | {request.actor})]

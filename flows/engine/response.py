@@ -56,7 +56,7 @@ async def respond(
             await leases.watch(case)
             await _ask_again(case)
         await _loop(case, until, run)
-        await notices.tell(case)
+        await notices.write(case)
     return case
 
 

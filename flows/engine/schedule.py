@@ -292,8 +292,6 @@ def next_due(
         elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN} and step.action:
             again = _verify_due(step, state, retries)
             due += [again] if again else []
-    if state.untold:
-        due.append(now + timedelta(seconds=30))
     return min(due, default=None)
 
 

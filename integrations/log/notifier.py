@@ -3,23 +3,30 @@
 import logging
 
 from integrations.hostile import printable
+from playbooks.contacts import Contact, Way
+from playbooks.message import Message, Sent
 
 LOG = logging.getLogger("mcp_soar.pages")
 MOST = 4000
 
 
-class LogNotifier:
-    """Writes each page to the log `mcp_soar.pages`, at level warning."""
+class LogChannel:
+    """Writes each message to the log `mcp_soar.pages`, at level warning; never a one-time code."""
 
-    name = "log"
+    way = Way.LOG
 
-    async def tell(self, incident: str, notice: str, text: str) -> str:
-        """Log a page and return where it went.
+    async def send(self, _to: Contact, message: Message, *, thread: str = "", update: str = "") -> Sent:
+        """Log a message.
 
         Args:
-            incident: its id.
-            notice: which page.
-            text: hostile in parts: what could forge a line or move a cursor is shown escaped.
+            _to: nobody: whoever reads the log.
+            message: hostile in parts: what could forge a line or move a cursor is shown escaped.
+            thread: means nothing here.
+            update: means nothing here.
         """
-        LOG.warning("%s [%s] %s", incident, notice, printable(text, MOST))
-        return f"log {LOG.name}"
+        if not (thread or update):
+            LOG.warning("%s [%s] %s", message.incident, message.notice, printable(message.text, MOST))
+        return Sent(f"log {LOG.name}")
+
+    async def aclose(self) -> None:
+        """Do nothing."""

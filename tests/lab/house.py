@@ -15,12 +15,13 @@ from flows.engine.case import PREFIX
 from flows.engine.parts import Parts, Timing
 from flows.responder import Responder
 from integrations.journal.store import Journal
-from integrations.log.notifier import LogNotifier
+from integrations.log.notifier import LogChannel
 from integrations.registry import STEPS
 from integrations.siem.source import Source, Sources
 from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.action import World
+from playbooks.contacts import Contacts
 from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Parsed
@@ -221,7 +222,8 @@ async def house(
                 steps=STEPS,
                 sources=SOURCES,
                 people=lambda: people,
-                notifiers=(LogNotifier(),),
+                contacts=Contacts(),
+                channels=lambda _contact, _way: LogChannel(),
                 timing=Timing(),
             ),
             keys=keys,

@@ -132,7 +132,7 @@ async def test_a_denial_and_silence_are_both_no(lab: Lab, tmp_path: Path) -> Non
         incident = await home.reaches(Status.TRIAGE, name)
 
         async def paged() -> bool:
-            return any("Nobody decided in time" in text for text in (await home.incident(name)).pages.values())
+            return any("Nobody decided in time" in page.text for page in (await home.incident(name)).pages.values())
 
         await home.until(paged, "people are told that nobody decided")
         await scenes.approve(home, "bob", name, step)

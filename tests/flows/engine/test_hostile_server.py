@@ -36,7 +36,7 @@ async def test_a_tool_added_after_the_cut_is_found_cut_proven_and_paged(lab: Lab
             if e.kind == "intended" and e.body["instance"] == widening.instance
         )
         assert decided.body["decision"]["outcome"] == "allow", "it passed the gate like every other effect"
-        assert any("new_evil was never approved" in text for text in incident.pages.values()), incident.pages
+        assert any("new_evil was never approved" in page.text for page in incident.pages.values()), incident.pages
         assert Answer.NOT_ESTABLISHED in scenes.answers(await scenes.entries(home, name))
 
 

@@ -16,7 +16,7 @@ SILENT = {Mode.HANG: 1.5}
 
 
 def paged_as_not_contained(incident: Incident) -> bool:
-    return any("NOT contained" in text for text in incident.pages.values())
+    return any("NOT contained" in page.text for page in incident.pages.values())
 
 
 async def told(home: House, name: str) -> None:

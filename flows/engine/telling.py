@@ -1,0 +1,214 @@
+"""Telling people: what was journalled as a page goes out from a lane of its own: no cut waits for a mail server.
+
+Each incident has a stream `telling/<id>` beside its own. It holds next to nothing: claiming it is the right to tell.
+Every attempt is journalled in the incident's stream. A responder that dies between sending and journalling sends again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from flows.engine.case import PREFIX
+from flows.engine.opening import TELL
+from flows.engine.parts import Parts
+from integrations.journal.store import Claim, Tx
+from playbooks import code
+from playbooks.contacts import Contact, Way
+from playbooks.errors import Misconfigured, SoarError
+from playbooks.escalation import CODE, Delivery, Roster, agenda, urgent
+from playbooks.journal import Event
+from playbooks.message import Message
+from playbooks.projection import Incident, Page, StepState, project
+from playbooks.strict import Json, iso, now
+
+LOG = logging.getLogger("mcp_soar.telling")
+
+TELLING = "telling/"
+ITSELF = "system"
+"""What is told of the installation, not of one incident."""
+
+SEND_WITHIN = 15.0
+"""Seconds that a channel may take for one message."""
+
+
+def stream_of(subject: str) -> str:
+    """Return the stream that holds the pages of an incident, or of the installation."""
+    return f"{TELLING}{ITSELF}" if subject == ITSELF else f"{PREFIX}{subject}"
+
+
+async def page(tx: Tx, subject: str, *pages: Event) -> None:
+    """Journal pages, and have them sent.
+
+    Args:
+        tx: the transaction that decides on what they say.
+        subject: an incident's id, or `ITSELF`.
+        pages: of kind `page`.
+    """
+    if subject == ITSELF:
+        await tx.append(stream_of(subject), pages)
+    await queue(tx, subject)
+
+
+async def queue(tx: Tx, subject: str) -> None:
+    """Have an incident's pages looked at by whoever tells people."""
+    name = f"{TELLING}{subject}"
+    if await tx.stream(name) is None:
+        await tx.append(name, [Event("telling", {"incident": subject})])
+    await tx.make_runnable(name, lane=TELL)
+
+
+async def tell(parts: Parts, claim: Claim) -> datetime | None:
+    """Send everything of one incident that has to go out now.
+
+    Args:
+        parts: what the engine works with.
+        claim: of its `telling/` stream; kept alive, and the caller's to release.
+
+    Returns:
+        When there is more to send, None if nothing is foreseen.
+
+    Raises:
+        LostClaim: if another responder tells people of it now.
+        Transient: if the journal does not answer.
+    """
+    subject = claim.stream.removeprefix(TELLING)
+    async with _kept(parts, claim):
+        while True:
+            state = project(subject, await parts.journal.read(stream_of(subject)))
+            due = agenda(state, roster(parts, state), now())
+            if not due.now:
+                return due.at
+            # Side by side: a channel that hangs keeps nobody else from being told.
+            await asyncio.gather(*(_deliver(parts, claim, state, delivery) for delivery in due.now))
+
+
+@asynccontextmanager
+async def _kept(parts: Parts, claim: Claim) -> AsyncIterator[None]:
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(parts.timing.claim / 3)
+            await parts.journal.renew(claim, parts.timing.claim)
+
+    keeper = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SoarError):
+            await keeper
+
+
+def roster(parts: Parts, state: Incident) -> Roster:
+    """Return whom there is to tell of an incident."""
+    contacts = parts.contacts
+    approvers: dict[str, str] = {}
+    with contextlib.suppress(Misconfigured):  # doctor and the log name it; everybody else is told
+        for name, person in parts.people().people.items():
+            asked = {step.requested_by for step in state.proposals} - {None}
+            if name in contacts.contacts and set(person.roles) & set(parts.policy.approval.roles) and {name} != asked:
+                approvers[name] = name
+    return Roster(contacts, codes=parts.policy.approval.codes, approvers=approvers, stakeholders=contacts.stakeholders)
+
+
+async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delivery) -> None:
+    """Tell one contact, by the first of their ways that works; every attempt is journalled."""
+    about = state.pages[delivery.page]
+    number = 1 + max((told.round for told in state.told_of(about.id, delivery.contact)), default=0)
+    contacts = parts.contacts
+    contact = contacts.contacts[delivery.contact] if delivery.contact else Contact()
+    ways = contact.private if delivery.purpose == CODE else contact.order or (Way.LOG,)
+    for way in ways:
+        body: dict[str, Json] = {
+            "page": about.id,
+            "channel": way.value,
+            "contact": delivery.contact,
+            "purpose": delivery.purpose,
+        }
+        body |= {"round": number, "delivered": False, "detail": "", "reference": ""}
+        try:
+            channel = parts.channels(contact, way)
+            codes = await _codes(parts, claim, state, about, delivery) if delivery.purpose == CODE else ()
+            message = await _compose(parts, state, about, codes)
+            thread = _thread(state, delivery.contact, way)
+            async with asyncio.timeout(SEND_WITHIN):
+                sent = await channel.send(contact, message, thread=thread)
+        except TimeoutError:
+            body["detail"] = f"no answer within {SEND_WITHIN:g} s"
+        except SoarError as exc:
+            body["detail"] = str(exc)[:500]
+        except Exception as exc:  # a fault of one channel must not keep the others from being tried
+            LOG.exception("%s: %s cannot be told by %s", state.id, delivery.contact, way)
+            body["detail"] = f"a fault of ours: {type(exc).__name__}"
+        else:
+            body |= {"delivered": True, "detail": sent.where[:500], "reference": sent.reference}
+        await _record(parts, claim, state.id, Event("told", body))
+        if body["delivered"]:
+            return
+        LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, body["detail"])
+
+
+async def _record(parts: Parts, claim: Claim, subject: str, *events: Event) -> None:
+    """Append to what is told of, as long as telling is still ours; the claim of the incident itself is not needed."""
+
+    async def unit(tx: Tx) -> None:
+        await tx.renew(claim, parts.timing.claim)
+        await tx.append(stream_of(subject), events)
+
+    await parts.journal.submit(unit)
+
+
+def _thread(state: Incident, contact: str | None, way: Way) -> str:
+    """Return the reference of the first message that a contact got of an incident by a way."""
+    sent = (told for told in state.told if told.delivered and told.contact == contact and told.channel == way.value)
+    return next((told.reference for told in sent if told.reference), "")
+
+
+def _asked(state: Incident, about: Page) -> StepState | None:
+    mark = about.id.rpartition(":")[2]
+    return next((step for step in state.proposals if step.plan and step.plan.digest[7:19] == mark), None)
+
+
+async def _codes(
+    parts: Parts, claim: Claim, state: Incident, about: Page, delivery: Delivery
+) -> tuple[tuple[str, str, str], ...]:
+    """Make one code for each answer that an approver can give; what is kept of them is durable before they are sent."""
+    step = _asked(state, about)
+    if step is None or step.plan is None or delivery.contact is None:
+        return ()
+    codes: list[tuple[str, str, str]] = []
+    issued: list[Event] = []
+    for answer in ("approve", "deny"):
+        text, salt = code.new(), secrets.token_bytes(16)
+        body = {
+            "digest": step.plan.digest,
+            "approver": delivery.contact,
+            "answer": answer,
+            "salt": salt.hex(),
+            "hash": await asyncio.to_thread(code.hashed, text, salt),
+            "expires_at": iso(step.expires_at or now()),
+        }
+        issued.append(Event("code_issued", body))
+        codes.append((answer, step.plan.summary, text))
+    await _record(parts, claim, state.id, *issued)
+    return tuple(codes)
+
+
+async def _compose(parts: Parts, state: Incident, about: Page, codes: Sequence[tuple[str, str, str]]) -> Message:
+    head = await parts.journal.head_latest()
+    # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
+    witness = f" (journal head {head.n}:{head.hash.hex()[:16]})" if head else ""
+    text = about.text + witness
+    text += "".join(f"\n{answer}: {shown}" for answer, _, shown in codes)
+    return Message(
+        incident=state.id,
+        page=about.id,
+        notice=about.notice,
+        urgent=urgent(state, about),
+        subject=about.text[:150],
+        text=text,
+        codes=tuple(codes),
+    )

@@ -1,0 +1,182 @@
+"""Who has to be told of what now, and when the next one has to be: pages, the on-call list, rooms, stakeholders. Pure.
+
+A page is delivered to everybody that it is for, each by the first of their ways that works. An urgent one goes down the
+on-call list until somebody acknowledges it, or until what it said is no longer so.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from playbooks.contacts import Contacts
+from playbooks.incident import Severity, Status
+from playbooks.projection import Incident, Page
+
+CODE = "code"
+
+AGAIN = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Seconds until somebody is tried again by all of their ways; the last one stays."""
+
+GIVE_UP = timedelta(days=1)
+"""How long somebody who cannot be reached is tried."""
+
+URGENT = frozenset({"awaiting_approval", "not_established", "undone", "lapsed", "extended", "fault", "overdue"})
+"""What somebody has to look at."""
+
+OFFICIAL = frozenset({"opened", "contained", "not_established", "released", "closed", "due", "overdue"})
+"""What stakeholders are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message that has to go out.
+
+    Args:
+        page: which.
+        purpose: why to them: `log`, `room`, `code` (an approver, with one-time codes), `approver`,
+            `stakeholder:<role>`, `on_call:<round>:<step>`.
+        contact: whom, by name; None for the log.
+    """
+
+    page: str
+    purpose: str
+    contact: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Whom there is to tell of an incident.
+
+    Args:
+        contacts: with the on-call list.
+        codes: whether approvers are sent one-time codes.
+        approvers: person → contact, of those who may answer what the incident asks.
+        stakeholders: role → contact.
+    """
+
+    contacts: Contacts
+    codes: bool = True
+    approvers: Mapping[str, str] = field(default_factory=dict)
+    stakeholders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What there is to send now.
+
+    Args:
+        now: what has to go out.
+        at: when there will be more, None if nothing is foreseen.
+    """
+
+    now: tuple[Delivery, ...]
+    at: datetime | None
+
+
+def urgent(state: Incident, page: Page) -> bool:
+    """Whether somebody has to acknowledge a page."""
+    if page.kind == "opened":
+        return state.triage is not None or state.severity >= Severity.CRITICAL
+    return page.kind in URGENT
+
+
+def over(state: Incident, page: Page) -> bool:
+    """Whether nobody has to hear of a page any more: it was acknowledged, or it is no longer so."""
+    if page.id in state.acknowledged or state.closed_at is not None:
+        return True
+    if page.kind == "not_established":
+        return state.status not in {Status.NOT_ESTABLISHED, Status.FROZEN}
+    if page.kind == "awaiting_approval":
+        waiting = {step.plan.digest[7:19] for step in state.proposals if step.plan}
+        return page.id.rpartition(":")[2] not in waiting
+    return False
+
+
+def unanswered(state: Incident, contacts: Contacts, now: datetime) -> list[Page]:
+    """Return the urgent pages that went down the whole on-call list as often as they may, and that nobody took up."""
+    whole = timedelta(seconds=sum(step.wait for step in contacts.on_call) * contacts.repeat)
+    open_pages = (page for page in state.pages.values() if urgent(state, page) and not over(state, page))
+    return [page for page in open_pages if contacts.on_call and page.at + whole <= now]
+
+
+def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
+    """Return what has to be sent now, and when to look again.
+
+    Args:
+        state: the incident, or the system's own pages in the same form.
+        roster: whom there is to tell.
+        now: the present moment.
+    """
+    due: list[Delivery] = []
+    later: list[datetime] = []
+    for page in state.pages.values():
+        sent: set[object] = set()
+        for delivery, at in _wanted(state, page, roster, now):
+            at = max(at, _free(state, delivery) or at)  # noqa: PLW2901  # not before it may be tried again
+            if at - page.at > GIVE_UP or _done(state, delivery, roster.contacts):
+                continue
+            if at > now:
+                later.append(at)
+                continue
+            # One message is enough, whatever the reasons to send it; only codes go another way than what wakes people.
+            apart = delivery.purpose == CODE and not _prompt(delivery, roster.contacts)
+            post = (delivery.contact, CODE) if apart else delivery.contact
+            if post not in sent:
+                sent.add(post)
+                due.append(delivery)
+    return Agenda(tuple(due), min(later, default=None))
+
+
+def _wanted(state: Incident, page: Page, roster: Roster, now: datetime) -> Iterator[tuple[Delivery, datetime]]:
+    """Yield everything that a page calls for, with when; the most personal first."""
+    contacts = roster.contacts
+    gone = over(state, page)
+    if page.kind == "awaiting_approval" and not gone:
+        for contact in dict.fromkeys(roster.approvers.values()):
+            private = roster.codes and contacts.contacts[contact].private
+            yield Delivery(page.id, CODE if private else "approver", contact), page.at
+    if urgent(state, page) and not gone:
+        yield from _escalation(state, page, contacts, now)
+    if contacts.room:
+        yield Delivery(page.id, "room", contacts.room), page.at
+    if page.kind in OFFICIAL:
+        for role, contact in roster.stakeholders.items():
+            yield Delivery(page.id, f"stakeholder:{role}", contact), page.at
+    if not (contacts.room or contacts.on_call):
+        yield Delivery(page.id, "log", None), page.at
+
+
+def _escalation(state: Incident, page: Page, contacts: Contacts, now: datetime) -> Iterator[tuple[Delivery, datetime]]:
+    at = page.at
+    for number in range(contacts.repeat):
+        for place, step in enumerate(contacts.on_call):
+            delivery = Delivery(page.id, f"on_call:{number}:{place}", step.contact)
+            yield delivery, at
+            if at > now:
+                return
+            told = state.told_of(page.id, step.contact)
+            failed = bool(told) and not any(item.delivered for item in told)
+            # Nobody waits for an answer of somebody who could not even be reached.
+            at += timedelta(seconds=0.0 if failed else step.wait)
+
+
+def _prompt(delivery: Delivery, contacts: Contacts) -> bool:
+    """Whether a contact's codes go by the way that reaches them first anyhow."""
+    contact = contacts.contacts[delivery.contact or ""]
+    return bool(contact.private) and contact.order[0] == contact.private[0]
+
+
+def _done(state: Incident, delivery: Delivery, contacts: Contacts) -> bool:
+    told = [item for item in state.told_of(delivery.page, delivery.contact) if item.delivered]
+    if delivery.purpose == CODE or (delivery.purpose.startswith("on_call:") and ":0:" not in delivery.purpose):
+        return any(item.purpose == delivery.purpose for item in told)
+    return any(item.purpose != CODE or _prompt(delivery, contacts) for item in told)
+
+
+def _free(state: Incident, delivery: Delivery) -> datetime | None:
+    """Return when somebody who could not be reached is tried again."""
+    failed = [item for item in state.told_of(delivery.page, delivery.contact) if not item.delivered]
+    if not failed:
+        return None
+    rounds = len({item.round for item in failed})
+    return failed[-1].at + timedelta(seconds=AGAIN[min(rounds, len(AGAIN)) - 1])
