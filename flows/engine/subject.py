@@ -1,0 +1,49 @@
+"""The incident that a person's request is about, and the answer that goes on record with it."""
+
+from collections.abc import Mapping
+
+from flows.engine.case import PREFIX
+from integrations.journal.store import Tx
+from playbooks.errors import Refused
+from playbooks.journal import Event
+from playbooks.projection import Incident, project
+from playbooks.request import Request
+from playbooks.strict import Json
+
+
+def answer(request: Request, *, accepted: bool, reason: str) -> Event:
+    """Return the entry that says what became of a request."""
+    params: Mapping[str, Json] = request.params
+    body: dict[str, Json] = {
+        "verb": request.verb.value,
+        "actor": request.actor,
+        "nonce": request.nonce,
+        "accepted": accepted,
+        "reason": reason[:2000],
+        "params": dict(params),
+    }
+    return Event("request", body, request.actor)
+
+
+async def subject(tx: Tx, request: Request, *, closed: bool = False) -> tuple[str, Incident]:
+    """Return the stream and the state of the incident that a request names.
+
+    Args:
+        tx: the transaction that it is judged in.
+        request: the request.
+        closed: whether a closed incident will do. What is remembered of one goes on (notes, who looks after it, a
+            legal hold); what is done to the world does not.
+
+    Raises:
+        Refused: there is none, it is frozen, or it is closed.
+    """
+    stream = f"{PREFIX}{request.subject}"
+    row = await tx.stream(stream)
+    if row is None:
+        raise Refused(f"there is no incident {request.subject}")
+    if row.frozen:
+        raise Refused(f"{request.subject} is frozen ({row.frozen}): its journal has to be looked at first")
+    state = project(request.subject, await tx.read(stream))
+    if state.closed_at and not closed:
+        raise Refused(f"{request.subject} is closed; a closed incident never reopens")
+    return stream, state
