@@ -1,0 +1,58 @@
+"""How times, lengths and other people's words are written in a report. Pure."""
+
+from datetime import datetime
+
+from integrations.hostile import printable
+from playbooks.strict import iso
+
+EXCERPT = 300
+"""Characters of outside text that are shown in one place; the journal and the exhibits have all of it."""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def excerpt(text: object, limit: int = EXCERPT) -> str:
+    """Return outside text as one harmless line; each output still escapes it in its own way.
+
+    Args:
+        text: anything; it may be hostile.
+        limit: characters at most.
+    """
+    # U+FFFE and U+FFFF are no characters of XML, and no category that `printable` writes out.
+    shown = printable(str(text), limit)
+    return "".join("\N{REPLACEMENT CHARACTER}" if ord(c) & 0xFFFE == 0xFFFE else c for c in shown)  # noqa: PLR2004  # noncharacters
+
+
+def clock(moment: datetime | None) -> str:
+    """Return a moment in UTC with milliseconds, or a dash."""
+    return iso(moment) if moment else "-"
+
+
+def length(seconds: float) -> str:
+    """Return a length of time for people, as 54 ms, 2.4 s, 3 min 20 s, 2 h 5 min or 1 d 3 h."""
+    sign, value = ("-" if seconds < 0 else ""), abs(seconds)
+    if round(value * 1000) < 1000:  # noqa: PLR2004  # milliseconds in a second
+        return f"{sign}{value * 1000:.0f} ms"
+    if round(value, 1) < 10:  # noqa: PLR2004  # below it tenths matter
+        return f"{sign}{value:.1f} s".replace(".0 s", " s")
+    whole = round(value)
+    if whole < _MINUTE:
+        return f"{sign}{whole} s"
+    if whole < _HOUR:
+        return sign + _two(whole, _MINUTE, "min", 1, "s")
+    if whole < _DAY:
+        return sign + _two(whole, _HOUR, "h", _MINUTE, "min")
+    return sign + _two(whole, _DAY, "d", _HOUR, "h")
+
+
+def _two(whole: int, large: int, name: str, small: int, rest: str) -> str:
+    left = whole % large // small
+    return f"{whole // large} {name}" + (f" {left} {rest}" if left else "")
+
+
+def since(start: datetime | None, moment: datetime | None) -> str:
+    """Return how long after `start` something was, as +54 ms; empty if either is not known."""
+    if start is None or moment is None:
+        return ""
+    seconds = (moment - start).total_seconds()
+    return length(seconds) if seconds < 0 else f"+{length(seconds)}"
