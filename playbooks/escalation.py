@@ -20,7 +20,9 @@ AGAIN = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 GIVE_UP = timedelta(days=1)
 """How long somebody who cannot be reached is tried."""
 
-URGENT = frozenset({"awaiting_approval", "not_established", "undone", "lapsed", "extended", "fault", "overdue"})
+URGENT = frozenset(
+    {"awaiting_approval", "not_established", "undone", "lapsed", "extended", "fault", "guessed", "overdue"}
+)
 """What somebody has to look at."""
 
 OFFICIAL = frozenset({"opened", "contained", "not_established", "released", "closed", "due", "overdue"})

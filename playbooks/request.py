@@ -7,9 +7,10 @@ through places that are not trusted (Prefect's API, a chat, a pipe): it counts o
 import base64
 import binascii
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
@@ -35,6 +36,8 @@ class Verb(StrEnum):
     CLOSE = "close"
     STOP = "stop"
     RESUME = "resume"
+    ACK = "ack"
+    DELEGATE = "delegate"
     NOTE = "note"
     ASSIGN = "assign"
     EXTEND = "extend"
@@ -72,6 +75,17 @@ class People(Strict):
                 message = f"{owners[person.key]} and {name} have the same key: two people need two keys"
                 raise ValueError(message)
         return self
+
+    def stands_by(self, name: str, verb: "Verb", signed_at: datetime) -> bool:
+        """Return whether what somebody signed before still counts: they may ask for it today, with the same key.
+
+        Args:
+            name: who signed.
+            verb: for what.
+            signed_at: when; whoever was enrolled anew since then has to sign anew.
+        """
+        person = self.people.get(name)
+        return person is not None and person.enrolled_at <= signed_at and bool(ROLES[verb] & set(person.roles))
 
 
 class Request(Strict):
@@ -121,6 +135,9 @@ ROLES: dict[Verb, frozenset[str]] = {
     Verb.CLOSE: frozenset({"responder", "approver"}),
     Verb.STOP: frozenset({"responder", "approver"}),
     Verb.RESUME: frozenset({"approver"}),
+    # Whoever was told may say so.
+    Verb.ACK: frozenset({"responder", "approver", "auditor"}),
+    Verb.DELEGATE: frozenset({"approver"}),
     Verb.NOTE: frozenset({"responder", "approver"}),
     Verb.ASSIGN: frozenset({"responder", "approver"}),
     Verb.EXTEND: frozenset({"responder", "approver"}),
@@ -171,7 +188,14 @@ def sign(request: Request, signer: Callable[[bytes], bytes]) -> SignedRequest:
     return SignedRequest(request=request, signature=base64.b64encode(signer(request.signing_bytes())).decode())
 
 
-def check(body: bytes, people: People, *, at: datetime, verify: Callable[[bytes, bytes, bytes], bool]) -> Request:
+def check(
+    body: bytes,
+    people: People,
+    *,
+    at: datetime,
+    verify: Callable[[bytes, bytes, bytes], bool],
+    lent: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Request:
     """Return the request if a person who may ask for it signed it and it still counts.
 
     Args:
@@ -179,6 +203,7 @@ def check(body: bytes, people: People, *, at: datetime, verify: Callable[[bytes,
         people: who is enrolled now; somebody who was removed is nobody.
         at: now.
         verify: whether (raw public key, message, signature) fit.
+        lent: roles that others lent to somebody, for deciding on what waits; by name.
 
     Raises:
         Refused: with the reason, which is safe to show to the person.
@@ -203,7 +228,10 @@ def check(body: bytes, people: People, *, at: datetime, verify: Callable[[bytes,
         raise Refused("the request was signed in the future; set the clock of the machine that signed it")
     if at > request.expires_at:
         raise Refused("the request has expired; ask again")
-    if not ROLES[request.verb] & set(person.roles):
+    roles = set(person.roles)
+    if request.verb in {Verb.APPROVE, Verb.DENY}:
+        roles |= lent.get(request.actor, frozenset())
+    if not ROLES[request.verb] & roles:
         needed, has = " or ".join(sorted(ROLES[request.verb])), ", ".join(person.roles)
         raise Refused(f"{request.verb} needs the role {needed}; {request.actor} has {has}")
     return request

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from flows.engine.alerts import take_alerts
+from flows.engine.approvals import take_code
 from flows.engine.case import PREFIX
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
@@ -71,4 +72,4 @@ async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
     await set_aside(tx, item, reason, stream)
 
 
-_READERS = {"alert": take_alerts, "request": take_request}
+_READERS = {"alert": take_alerts, "code": take_code, "request": take_request}

@@ -2,13 +2,16 @@
 
 import contextlib
 import logging
+from datetime import datetime
 
 from pydantic import Field, ValidationError
 
+from flows.engine import approvals, oncall
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
+from flows.engine.telling import queue, stream_of
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
@@ -16,7 +19,8 @@ from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Entity, Severity
 from playbooks.journal import SYSTEM, Event
 from playbooks.policy import SeverityName
-from playbooks.request import Request, Verb, check
+from playbooks.projection import project
+from playbooks.request import Request, SignedRequest, Verb, check
 from playbooks.strict import Json, Prose, Strict, now
 from playbooks.taxonomy import IncidentClass
 
@@ -50,7 +54,9 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
         LOG.error("a person's request waits: %s", exc)  # noqa: TRY400  # it says what to mend
         return []
     try:
-        request = check(item.body, people, at=now(), verify=_signed)
+        found = await parts.journal.submit(lambda tx: approvals.delegations(tx, people, now()))
+        lent = approvals.lent(found, people, parts.policy.approval.roles)
+        request = check(item.body, people, at=now(), verify=_signed, lent=lent)
     except Refused as exc:
         reason = f"refused: {exc}"
         await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
@@ -58,7 +64,11 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
 
     async def unit(tx: Tx) -> list[Opened]:
         await tx.use_once("request", request.nonce)
-        found = await _VERBS[request.verb](parts, tx, request)
+        if request.verb is Verb.DELEGATE:
+            # Its signature is what others will believe later.
+            found: str | Opened = await approvals.delegate(parts, tx, SignedRequest.model_validate_json(item.body))
+        else:
+            found = await _VERBS[request.verb](parts, tx, request)
         await tx.move(item.id, found.claim.stream if isinstance(found, Opened) else found)
         return [found] if isinstance(found, Opened) else []
 
@@ -122,30 +132,29 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
 
 async def _decide(parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
-    current = {step.plan.digest: step for step in state.proposals if step.plan}
-    step = current.get(request.digest or "")
-    if step is None:
-        asked = ", ".join(digest_[7:19] for digest_ in current) or "none"
-        given = (request.digest or "none")[7:19]
-        raise Refused(f"plan {given} is not waiting for a decision in {request.subject}; waiting: {asked}")
-    if step.expires_at and step.expires_at <= now():
-        raise Refused("the time to decide is over, which counted as no; `mcp-soar respond` asks again")
-    if request.verb is Verb.APPROVE:
-        if not set(parts.policy.approval.roles) & set(parts.people().people[request.actor].roles):
-            raise Refused(f"approving needs the role {' or '.join(parts.policy.approval.roles)}")
-        if request.actor == step.requested_by:
-            raise Refused("whoever asked for it cannot approve it; another person has to")
-        if request.actor in step.approved_by:
-            raise Refused("you approved this plan already; another person has to")
-    body: dict[str, Json] = {
-        "digest": request.digest,
-        "verb": request.verb.value,
-        "actor": request.actor,
-        "reason": request.reason,
-    }
-    decided = Event("decided", body, request.actor)
+    step = approvals.waiting(state, request.digest or "")
+    decided = await approvals.decision(
+        parts, tx, step, actor=request.actor, verb=request.verb, reason=request.reason, way="key"
+    )
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), decided])
     await tx.make_runnable(stream, lane=CUT)
+    await queue(tx, state.id)
+    return stream
+
+
+async def _acknowledge(_parts: Parts, tx: Tx, request: Request) -> str:
+    """Take up the pages of an incident, or of the installation: nobody else is woken for them."""
+    stream = stream_of(request.subject)
+    row = await tx.stream(stream)
+    if row is None:
+        raise Refused(f"there is no incident {request.subject}")
+    state = project(request.subject, await tx.read(stream))
+    pages: list[Json] = [page for page in state.pages if page not in state.acknowledged]
+    body: dict[str, Json] = {"pages": pages, "by": request.actor, "way": "key"}
+    await tx.append(
+        stream, [answer(request, accepted=True, reason=request.reason), Event("acknowledged", body, request.actor)]
+    )
+    await queue(tx, request.subject)
     return stream
 
 
@@ -162,6 +171,25 @@ async def _release(_parts: Parts, tx: Tx, request: Request) -> str:
     return stream
 
 
+async def _original(tx: Tx, request: Request, how: str) -> str | None:
+    """Return the incident that another one is a duplicate of, if the request names one."""
+    of = request.params.get("of")
+    if of is None:
+        return None
+    if how != "duplicate":
+        raise Refused(f"only a duplicate is one of another incident; this one is to be closed as {how}")
+    if of == request.subject:
+        raise Refused("an incident is no duplicate of itself")
+    stream = f"{PREFIX}{of}"
+    if not isinstance(of, str) or await tx.stream(stream) is None:
+        raise Refused(f"there is no incident {of} that it could be a duplicate of")
+    # Of two that name each other nobody could say which one to read.
+    onward = project(of, await tx.read(stream)).duplicate_of
+    if onward is not None:
+        raise Refused(f"{of} is a duplicate itself, of {onward}: name that one")
+    return of
+
+
 async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
     held = [instance for instance, lease in state.leases.items() if lease.in_force]
@@ -170,7 +198,8 @@ async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     how = str(request.params.get("as", "resolved"))
     if how not in {"resolved", "false-positive", "duplicate"}:
         raise Refused(f"cannot be closed as {how!r}; write resolved, false-positive or duplicate")
-    body: dict[str, Json] = {"as": how, "by": request.actor, "reason": request.reason}
+    of = await _original(tx, request, how)
+    body: dict[str, Json] = {"as": how, "by": request.actor, "reason": request.reason, "of": of}
     closed = Event("closed", body, request.actor)
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), closed])
     await tx.unreserve(state.id)
@@ -207,31 +236,41 @@ async def _stop(parts: Parts, tx: Tx, request: Request) -> str:
     return SYSTEM
 
 
-async def _resume(_parts: Parts, tx: Tx, request: Request) -> str:
+async def _resume(parts: Parts, tx: Tx, request: Request) -> str:
     stop = next((stop for stop in await tx.stops() if stop.scope == request.subject), None)
     if stop is None:
         raise Refused(f"{request.subject} is not stopped")
+    # Whoever was removed since, or lost the role, is no second person.
+    people = parts.people()
     asked = {
         str(entry.body["by"])
         for entry in (item.parsed() for item in await tx.read(SYSTEM))
-        if entry.kind == "resume_asked" and entry.body["number"] == stop.seq
+        if entry.kind == "resume_asked"
+        and entry.body["number"] == stop.seq
+        and people.stands_by(str(entry.body["by"]), Verb.RESUME, datetime.fromisoformat(entry.at))
     }
     body: dict[str, Json] = {"scope": stop.scope, "by": request.actor, "reason": request.reason, "number": stop.seq}
     events = [Event("resume_asked", body, request.actor), answer(request, accepted=True, reason=request.reason)]
     if asked - {request.actor}:
         await tx.unstop(stop.scope)
-        people: list[Json] = [*sorted(asked | {request.actor})]
-        events.append(Event("resumed", {**body, "people": people}, request.actor))
+        both: list[Json] = [*sorted(asked | {request.actor})]
+        events.append(Event("resumed", {**body, "people": both}, request.actor))
     await tx.append(SYSTEM, events)
     return SYSTEM
 
 
 _VERBS = {
     Verb.RESPOND: _respond,
+    Verb.ACK: _acknowledge,
     Verb.APPROVE: _decide,
     Verb.DENY: _decide,
     Verb.RELEASE: _release,
     Verb.CLOSE: _close,
     Verb.STOP: _stop,
     Verb.RESUME: _resume,
+    Verb.NOTE: oncall.note,
+    Verb.ASSIGN: oncall.assign,
+    Verb.EXTEND: oncall.extend,
+    Verb.HOLD: oncall.hold,
+    Verb.UNHOLD: oncall.unhold,
 }

@@ -29,7 +29,7 @@ from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Si
 from integrations.journal.schema import clock
 from playbooks import journal
 from playbooks.errors import Refused
-from playbooks.journal import GENESIS, Entry, Event, Head
+from playbooks.journal import GENESIS, SYSTEM, Entry, Event, Head, Parsed
 from playbooks.strict import Json, canonical, iso, now
 
 _stream = schema.stream.c
@@ -321,6 +321,14 @@ class Tx:
         """
         stored = await self._run(queries.READ, {"stream": stream, "after": after})
         return queries.checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
+
+    async def system(self, *kinds: str) -> list[Parsed]:
+        """Return the system stream's entries of some kinds: an index over it, whose chain is not verified here."""
+        entry = schema.entry.c
+        found = select(entry.stream, entry.seq, entry.data, entry.hash)
+        found = found.where(entry.stream == SYSTEM, entry.kind.in_(kinds)).order_by(entry.seq)
+        stored = [Entry(*row).parsed() for row in await self._run(found)]
+        return stored + [item for item in (e.parsed() for e in self._batch.made(SYSTEM)) if item.kind in kinds]
 
     async def open_stream(
         self, prefix: str, *, correlation: str | None, lane: str, owner: str, claim_seconds: float

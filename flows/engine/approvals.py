@@ -1,0 +1,274 @@
+"""Who may answer what an incident asks: approvers, those they lent their voice to, and one-time codes.
+
+Nobody counts twice, for themselves or for another, and nobody approves what they asked for. An approval is of one plan:
+a plan that was made anew is asked about anew.
+"""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from flows.engine.case import PREFIX
+from flows.engine.opening import CUT, Opened, set_aside
+from flows.engine.parts import Parts
+from flows.engine.telling import queue
+from integrations.journal.records import InboxItem
+from integrations.journal.store import Tx
+from integrations.signing import PublicKey
+from playbooks import code
+from playbooks.code import TRIES, Answer
+from playbooks.errors import Refused
+from playbooks.journal import SYSTEM, Event
+from playbooks.projection import Incident, StepState, project
+from playbooks.request import People, SignedRequest, Verb
+from playbooks.strict import Json, iso, now
+
+LONGEST = timedelta(days=14)
+"""How long a voice can be lent."""
+
+
+class Delegation(NamedTuple):
+    """A voice that is lent.
+
+    Args:
+        by: the approver whose it is.
+        to: who may use it.
+        until: how long.
+    """
+
+    by: str
+    to: str
+    until: datetime
+
+
+async def delegations(tx: Tx, people: People, at: datetime) -> list[Delegation]:
+    """Return the voices that are lent now.
+
+    What the journal says is believed only with the lender's own signature, and only while both are enrolled.
+    """
+    latest: dict[tuple[str, str], Delegation] = {}
+    for entry in await tx.system("delegated"):
+        try:
+            signed = SignedRequest.model_validate(entry.body["signed"])
+            until = datetime.fromisoformat(str(signed.request.params["until"]))
+        except (ValidationError, KeyError, ValueError):
+            continue
+        lender, friend = signed.request.actor, signed.request.subject
+        person = people.people.get(lender)
+        if person is None or friend not in people.people or signed.request.verb is not Verb.DELEGATE:
+            continue
+        key = PublicKey.from_raw(base64.b64decode(person.key.removeprefix("ed25519:")))
+        if key.signed(signed.request.signing_bytes(), base64.b64decode(signed.signature)):
+            latest[lender, friend] = Delegation(lender, friend, until)
+    return [item for item in latest.values() if item.until > at]
+
+
+def lent(found: Sequence[Delegation], people: People, roles: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return person → roles that others lent them; only what they have themselves can be lent, and only once."""
+    given: dict[str, frozenset[str]] = {}
+    for item in found:
+        voice = frozenset(people.people[item.by].roles) & set(roles)
+        given[item.to] = given.get(item.to, frozenset()) | voice
+    return given
+
+
+async def delegate(parts: Parts, tx: Tx, signed: SignedRequest) -> str:
+    """Lend a voice, or take it back; journalled with the request's own signature.
+
+    Raises:
+        Refused: with the reason.
+    """
+    request, people = signed.request, parts.people()
+    if request.subject not in people.people:
+        raise Refused(f"{request.subject} is not enrolled; enrolled: {', '.join(sorted(people.people))}")
+    if request.subject == request.actor:
+        raise Refused("nobody lends their voice to themselves")
+    if not set(people.people[request.actor].roles) & set(parts.policy.approval.roles):
+        raise Refused(f"only {' or '.join(parts.policy.approval.roles)} can be lent, and {request.actor} has neither")
+    try:
+        until = datetime.fromisoformat(str(request.params["until"]))
+        over = until - now()
+    except (KeyError, ValueError, TypeError) as exc:
+        raise Refused("say until when: `until` as 2026-01-31T12:00:00Z") from exc
+    if over > LONGEST:
+        raise Refused(f"a voice is lent for at most {LONGEST.days} days")
+    body: dict[str, Json] = {
+        "by": request.actor,
+        "to": request.subject,
+        "until": iso(until),
+        "reason": request.reason,
+        "signed": signed.model_dump(mode="json"),
+    }
+    await tx.append(SYSTEM, [Event("delegated", body, request.actor)])
+    return SYSTEM
+
+
+def waiting(state: Incident, digest: str) -> StepState:
+    """Return what waits for a decision under a digest, or the beginning of one.
+
+    Raises:
+        Refused: if nothing does; it says which plans do.
+    """
+    wanted = digest.removeprefix("sha256:").lower()
+    plans = {step.plan.digest.removeprefix("sha256:"): step for step in state.proposals if step.plan}
+    found = [step for known, step in plans.items() if wanted and known.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    asked = ", ".join(f"{known[:12]} ({step.instance})" for known, step in plans.items()) or "none"
+    raise Refused(f"plan {wanted[:12] or 'none'} is not waiting for a decision in {state.id}; waiting: {asked}")
+
+
+async def decision(parts: Parts, tx: Tx, step: StepState, *, actor: str, verb: Verb, reason: str, way: str) -> Event:
+    """Return the entry that a person's decision makes.
+
+    Args:
+        parts: what the engine works with.
+        tx: the transaction that it happens in.
+        step: what waits.
+        actor: who decides; how they proved it was judged before.
+        verb: approve or deny.
+        reason: why.
+        way: `key` or `code`.
+
+    Raises:
+        Refused: with the reason.
+    """
+    if step.expires_at and step.expires_at <= now():
+        raise Refused("the time to decide is over, which counted as no; `mcp-soar respond` asks again")
+    people, behalf = parts.people(), None
+    if actor not in people.people:
+        raise Refused(f"{actor} is not enrolled any more")
+    if verb is Verb.APPROVE:
+        if actor == step.requested_by:
+            raise Refused("whoever asked for it cannot approve it; another person has to")
+        voices = {*step.approved_by, *step.behalf.values()}
+        if actor in voices:
+            raise Refused("you approved this plan already; another person has to")
+        if not set(parts.policy.approval.roles) & set(people.people[actor].roles):
+            behalf = await _lender(parts, tx, actor, people, taken=voices | {step.requested_by or ""})
+    body: dict[str, Json] = {
+        "digest": step.plan.digest if step.plan else "",
+        "verb": verb.value,
+        "actor": actor,
+        "reason": reason,
+        "behalf": behalf,
+        "way": way,
+    }
+    return Event("decided", body, actor)
+
+
+async def _lender(parts: Parts, tx: Tx, actor: str, people: People, *, taken: set[str]) -> str:
+    """Return whose voice somebody who is no approver uses."""
+    roles = set(parts.policy.approval.roles)
+    mine = [item.by for item in await delegations(tx, people, now()) if item.to == actor]
+    able = [by for by in mine if roles & set(people.people[by].roles)]
+    free = [by for by in able if by not in taken]
+    if free:
+        return free[0]
+    if able:
+        raise Refused(f"{', '.join(able)} asked for it or approved it already, and their voice counts once")
+    raise Refused(f"approving needs the role {' or '.join(parts.policy.approval.roles)}")
+
+
+# One-time codes
+
+
+async def take_code(parts: Parts, item: InboxItem) -> list[Opened]:
+    """Judge a one-time code: carry out the answer that it stands for, or refuse it on record; never journal it."""
+    try:
+        given = Answer.model_validate_json(item.body)
+    except ValidationError:
+        await parts.journal.submit(lambda tx: set_aside(tx, item, "refused: it is no answer with a one-time code"))
+        return []
+    stream = f"{PREFIX}{given.incident}"
+    # Hashing takes its time, so it is done before the transaction, with the salts of this moment.
+    state = project(given.incident, await parts.journal.read(stream))
+    hashes = await _hashes(state, given)
+
+    async def unit(tx: Tx) -> list[Opened]:
+        row = await tx.stream(stream)
+        if row is None:
+            raise Refused(f"there is no incident {given.incident}")
+        if row.frozen or row.closed_at is not None:
+            raise Refused(f"{given.incident} is closed or frozen")
+        now_ = project(given.incident, await tx.read(stream))
+        step = waiting(now_, given.digest)
+        verb = _meant(parts, now_, step, given, hashes)
+        if verb is None:
+            await _wrong(tx, now_, step, given)
+        else:
+            reason = "with a one-time code"
+            entry = await decision(parts, tx, step, actor=given.actor, verb=verb, reason=reason, way="code")
+            await tx.append(stream, [entry])
+            await tx.make_runnable(stream, lane=CUT)
+            await queue(tx, given.incident)
+        await tx.move(item.id, stream)
+        return []
+
+    try:
+        return await parts.journal.submit(unit)
+    except Refused as exc:
+        reason = f"refused: {exc}"
+        await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
+        return []
+
+
+async def _hashes(state: Incident, given: Answer) -> dict[str, str]:
+    """Return what the code would be kept as: salt → hash, for each code that it could be."""
+    wanted = given.digest.removeprefix("sha256:").lower()
+    salts = {
+        known.salt
+        for (digest, who, _), known in state.codes.items()
+        if who == given.actor and digest.removeprefix("sha256:").startswith(wanted)
+    }
+    if any(state.wrong_codes.get((digest, given.actor), 0) >= TRIES for digest, _, _ in state.codes):
+        return {}
+    return {salt: await asyncio.to_thread(code.hashed, given.code, bytes.fromhex(salt)) for salt in salts}
+
+
+def _meant(parts: Parts, state: Incident, step: StepState, given: Answer, hashes: dict[str, str]) -> Verb | None:
+    """Return what a code stands for, None if it is wrong.
+
+    Raises:
+        Refused: if no code can count here.
+    """
+    digest = step.plan.digest if step.plan else ""
+    if not parts.policy.approval.codes:
+        raise Refused("the policy takes no one-time codes; sign with your key: `mcp-soar approve`")
+    if state.wrong_codes.get((digest, given.actor), 0) >= TRIES:
+        raise Refused(f"{TRIES} wrong codes were tried, so none counts for this plan; sign with your key")
+    issued = {answer: state.codes.get((digest, given.actor, answer)) for answer in ("approve", "deny")}
+    live = {answer: known for answer, known in issued.items() if known and known.expires_at > now()}
+    if not live:
+        raise Refused(f"{given.actor} has no code for this plan: none was sent, it was used, or its time is over")
+    for answer, known in live.items():
+        if known.salt in hashes and code.same(hashes[known.salt], known.hash):
+            return Verb(answer)
+    return None
+
+
+async def _wrong(tx: Tx, state: Incident, step: StepState, given: Answer) -> None:
+    """Count a wrong code; after the last try people hear of it."""
+    digest = step.plan.digest if step.plan else ""
+    left = TRIES - 1 - state.wrong_codes.get((digest, given.actor), 0)
+    body: dict[str, Json] = {
+        "digest": digest,
+        "approver": given.actor,
+        "answer": "",
+        "left": left,
+        "why": "it does not fit",
+    }
+    events = [Event("code_refused", body)]
+    if left == 0:
+        notice = f"guessed:{given.actor}:{digest[7:19]}"
+        text = (
+            f"{state.id}: {TRIES} wrong one-time codes were tried in the name of {given.actor}. None counts for this "
+            f"plan any more; {given.actor} can still sign with their key."
+        )
+        events.append(Event("page", {"id": notice, "notice": notice, "text": text}))
+        await queue(tx, state.id)
+    await tx.append(f"{PREFIX}{state.id}", events)
