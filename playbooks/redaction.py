@@ -1,0 +1,404 @@
+"""Masks secrets and personal data in text that comes from outside, before it enters a journal, a message or a log.
+
+Exhibits stay raw: they are the evidence. Everything else says what was there, as `[redacted: aws key]`, and not what it
+was. Rather a word too many than one too few: `password: x` hides x whatever it is.
+
+The time is linear in the text: no pattern here can match one place in two ways, each is bounded or possessive, and is
+tried only where the literal text stands that it starts with. The forms are those that their makers document:
+
+* AWS unique ids: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+* GitHub: https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github
+* GitLab: https://docs.gitlab.com/security/tokens/#token-prefixes
+* Slack: https://docs.slack.dev/authentication/tokens/ and .../messaging/sending-messages-using-incoming-webhooks/
+* Stripe: https://docs.stripe.com/keys
+* npm: https://github.blog/changelog/2021-09-23-npm-has-a-new-access-token-format/
+* PyPI: https://pypi.org/help/#apitoken
+* Google API keys: https://docs.cloud.google.com/docs/authentication/api-keys
+* Hugging Face: https://huggingface.co/docs/hub/security-tokens
+* OpenAI and Anthropic document no form; theirs is as gitleaks has it:
+  https://github.com/gitleaks/gitleaks/blob/master/config/gitleaks.toml
+* Webhook secrets: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+* JWT and JWE: RFC 7519, RFC 7516 · PEM: RFC 7468 · Bearer: RFC 6750 · Basic: RFC 7617 · userinfo: RFC 3986, 3.2.1
+* e-mail: RFC 5321, 4.5.3.1 and RFC 6531 · telephone: ITU-T E.164 · payment cards: ISO/IEC 7812-1 · IBAN: ISO 13616
+* Korean resident and alien registration numbers: Enforcement Decree of the Resident Registration Act, article 7 and
+  its form (six digits of birth, the century and sex, six more); since October 2020 they carry no check digit.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+GROWTH: Final = 5
+"""How many times longer than the text the result can be at most, but for one mark."""
+
+_DEPTH = 5
+"""How often the result is read again for what only shows once something else is masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What one kind of secret or personal datum looks like.
+
+    Args:
+        name: what the mark says.
+        starts: lower-case text, with one of which every match starts; if it is empty, the pattern is searched for.
+        pattern: matches it; if there is a group `it`, only that is masked.
+        needs: text without which there is no match.
+        check: whether a match is one, as by its check digits.
+    """
+
+    name: str
+    starts: tuple[str, ...]
+    pattern: re.Pattern[str]
+    needs: str = ""
+    check: Callable[[str], bool] = bool
+
+
+def redacted(text: str, limit: int | None = None) -> str:
+    """Return the text with every secret and personal datum replaced by a mark that says what it was.
+
+    What is already masked stays as it is: twice is once. Full-width letters and invisible characters hide nothing.
+
+    Args:
+        text: from outside.
+        limit: how many characters the result may have; cut after masking, for half a secret is no longer recognised.
+    """
+    shown = text
+    for _ in range(_DEPTH):
+        spans = _spans(shown)
+        if not spans:
+            break
+        shown = _masked(shown, spans)
+    else:
+        # Secrets within secrets within secrets: somebody plays with us, and gets nothing through.
+        shown = mark("text") if _spans(shown) else shown
+    if len(shown) > GROWTH * len(text) + len(mark("text")):
+        shown = mark("text")
+    if limit is None or len(shown) <= limit:
+        return shown
+    kept = shown[: max(limit - 1, 0)]
+    opened = kept.rfind("[redacted: ")
+    if opened >= 0 and "]" not in kept[opened:]:
+        kept = kept[:opened]
+    return (kept + "…")[:limit]
+
+
+def mark(name: str) -> str:
+    """Return what stands in the place of something of that kind."""
+    return f"[redacted: {name}]"
+
+
+def _spans(text: str) -> list[tuple[int, int, str]]:
+    """Return what to mask as (start, end, name), in order, none touching another's inside."""
+    plain, places = _plain(text)
+    # The one letter whose lower case is two characters: places have to stay where they are.
+    lowered = plain.replace("\u0130", "i").lower()
+    found: list[tuple[int, int, str]] = []
+    for form in FORMS:
+        group: str | int = "it" if "it" in form.pattern.groupindex else 0
+        found += [
+            (match.start(group), match.end(group), form.name)
+            for match in _matches(form, plain, lowered)
+            if form.check(match[group])
+        ]
+    if not found:
+        return found
+    # sorted() is stable: of two that start together, the one listed first in FORMS names both.
+    merged: list[tuple[int, int, str]] = []
+    for start, end, name in sorted(found, key=lambda span: span[0]):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]), merged[-1][2])
+        else:
+            merged.append((start, end, name))
+    return merged if places is None else [(places[start], places[end - 1] + 1, name) for start, end, name in merged]
+
+
+def _matches(form: Form, plain: str, lowered: str) -> Iterator[re.Match[str]]:
+    """Yield where a form's pattern matches; from each start at most once."""
+    if not form.starts and form.needs in plain:
+        yield from form.pattern.finditer(plain)
+    for start in form.starts:
+        at = lowered.find(start)
+        while at >= 0:
+            match = form.pattern.match(plain, at)
+            if match:
+                yield match
+            at = lowered.find(start, match.end() if match else at + 1)
+
+
+def _masked(text: str, spans: list[tuple[int, int, str]]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for start, end, name in spans:
+        pieces += [text[at:start], mark(name)]
+        at = end
+    return "".join(pieces) + text[at:]
+
+
+_SPACES = str.maketrans("\n\r\t", "   ")
+_BLANK = re.compile(
+    r"[\u0300-\u036f\u115f\u1160\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u2800\ufe00-\ufe0f\ufe20-\ufe2f]"
+)
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n\r\t]+")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me"})
+
+
+def _plain(text: str) -> tuple[str, list[int] | None]:
+    """Return the text in NFKC without what is invisible, and where each of its characters stood; None if nowhere else.
+
+    Character by character, so that a mark can be put where the disguised text was.
+    """
+    if text.translate(_SPACES).isprintable() and (
+        text.isascii() or (unicodedata.is_normalized("NFKC", text) and not _BLANK.search(text))
+    ):
+        return text, None
+    pieces: list[str] = []
+    places: list[int] = []
+    at = 0
+    for unusual in _UNUSUAL.finditer(text):
+        pieces.append(text[at : unusual.start()])
+        places += range(at, unusual.start())
+        at = unusual.end()
+        for place, character in enumerate(unusual[0], unusual.start()):
+            if unicodedata.category(character) in _INVISIBLE or _BLANK.match(character):
+                continue
+            folded = _BLANK.sub("", unicodedata.normalize("NFKC", character))
+            pieces.append(folded)
+            places += [place] * len(folded)
+    pieces.append(text[at:])
+    places += range(at, len(text))
+    return "".join(pieces), places
+
+
+def _luhn(digits: str) -> bool:
+    """Whether a card number's check digit is right (ISO/IEC 7812-1)."""
+    doubled = (int(digit) * 2 for digit in digits[-2::-2])
+    return (sum(map(int, digits[-1::-2])) + sum(two - 9 * (two > 9) for two in doubled)) % 10 == 0  # noqa: PLR2004
+
+
+def _card(text: str) -> bool:
+    """Whether a card number is in groups of digits, which may have an expiry date or a line's number beside it."""
+    groups = re.split(r"[ -]", text)
+    runs = ("".join(groups[first:last]) for first in range(len(groups)) for last in range(first + 1, len(groups) + 1))
+    return any(13 <= len(run) <= 19 and run[0] in "23456" and _luhn(run) for run in runs)  # noqa: PLR2004
+
+
+def _iban(text: str) -> bool:
+    """Whether an account number with right check digits (ISO 13616, MOD 97-10) is there, before words in capitals."""
+    groups = text.split(" ")
+    packed = ("".join(groups[:last]) for last in range(1, len(groups) + 1))
+    return any(
+        15 <= len(number) <= 34  # noqa: PLR2004  # Norway's to the longest allowed
+        and int("".join(str(int(character, 36)) for character in number[4:] + number[:4])) % 97 == 1
+        for number in packed
+    )
+
+
+def _both(*words: str) -> tuple[str, ...]:
+    """Return words, each composed and as its separate jamo, in which macOS writes file names."""
+    return tuple(form for word in words for form in (word, unicodedata.normalize("NFD", word)))
+
+
+_NAMES = (
+    "api key",
+    "aws key",
+    "bearer token",
+    "card number",
+    "credentials",
+    "e-mail",
+    "gitlab token",
+    "github token",
+    "iban",
+    "jwt",
+    "npm token",
+    "one-time code",
+    "password",
+    "phone number",
+    "private key",
+    "pypi token",
+    "registration number",
+    "secret",
+    "slack token",
+    "stripe key",
+    "text",
+    "webhook secret",
+)
+# A value that is a mark already; of the very words, so that nobody hides a secret by dressing it as one.
+_MASKED = r"(?!\[redacted:[ ](?:" + "|".join(re.escape(name) for name in _NAMES) + r")\])"
+# A name and its value: password=x, "password": "x", 'password' => 'x', PASSWORD := x, \"password\": \"x\".
+_IS = r"\\{0,3}+[\"'`]?+[ \t]{0,3}+(?::=|=>|==|[:=])[ \t\n]{0,4}+"
+# To the end of the quotes; those that are themselves escaped, as in JSON within JSON, end at the next escaped one.
+_QUOTED = (
+    r"(?<=\\\")(?:[^\"\\\n]|\\(?!\"))++|(?<=(?<!\\)\")(?:[^\"\\\n]|\\.)++"
+    r"|(?<=\\')(?:[^'\\\n]|\\(?!'))++|(?<=(?<!\\)')(?:[^'\\\n]|\\.)++|(?<=`)[^`\n]++"
+)
+# What a sentence goes on with, where a value would stand: "password: is missing".
+_PROSE = (
+    r"(?!(?:a|an|and|are|as|at|env|expired|file|for|has|in|is|it|missing|must|no|none|not|null|of|or|required|should"
+    r"|that|the|this|to|true|false|unknown|was|wrong|you)(?=[\s.,;)]|$))"
+)
+_I = re.IGNORECASE
+
+
+def _any(*words: str) -> str:
+    return "(?:" + "|".join(map(re.escape, words)) + ")"
+
+
+def _assigned(name: str, words: tuple[str, ...], bare: str, more: str = "") -> Form:
+    """Return the form of a name with its value, masking the value: quoted to the quote's end, bare by `bare`."""
+    value = rf"{_QUOTED}|(?<![\"'`])(?:\[redacted:[^\]\n]{{0,99}}+\]?|{bare})"
+    pattern = rf"{_any(*words)}{more}[\w.-]{{0,24}}+{_IS}\\{{0,3}}+[\"'`]?+{_MASKED}(?P<it>{value})"
+    return Form(name, words, re.compile(pattern, _I))
+
+
+_PASSWORDS = ("password", "passwd", "passphrase", "passcode", "pwd", *_both("비밀번호", "암호"))
+_SECRETS = ("secret", "token", "credential", "signature", *_both("토큰", "비밀키"))
+_KEYS = ("api", "access", "auth", "private", "account", "encryption", "signing", "service", "master", "license")
+# An equals sign assigns. A colon is prose as often: then a value has to look like one.
+_SECRET = (
+    rf"(?:(?<==){_PROSE}[^\s\"'`&<>,;)}}\]]{{3,}}+"
+    rf"|{_PROSE}(?=[^\s\d]{{0,200}}\d|[^\s]{{20}})[^\s\"'`&<>,;)}}\]]{{8,}}+)"
+)
+_CODES = (
+    *(
+        f"{kind}{gap}{code}"
+        for kind in ("one-time", "one time", "verification", "security", "login")
+        for gap in (" ", "-", "_")
+        for code in ("code", "passcode", "password")
+    ),
+    "otp",
+    *_both("인증번호", "일회용 코드", "일회용 비밀번호"),
+)
+
+FORMS: Final[tuple[Form, ...]] = (
+    Form(
+        "private key",
+        ("-----begin",),
+        re.compile(
+            r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]++|-(?!----))*+"
+            r"(?:-----END[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+        ),
+    ),
+    Form(
+        "aws key",
+        ("akia", "asia", "abia", "acca"),
+        # The secret often follows its id, as in the console's CSV.
+        re.compile(r"A[KSBC][IC]A[A-Z0-9]{16,124}+(?:[\s,;:|/\"'=]{1,8}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"),
+    ),
+    _assigned(
+        "aws key",
+        ("secret", "session", "security"),
+        r"[A-Za-z0-9/+=]{40,4096}+",
+        more=r"[_.-]?(?:(?:access)?[_.-]?key|token)",
+    ),
+    Form(
+        "github token",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(r"gh[pousr]_[A-Za-z0-9]{36,255}+|ghs_[A-Za-z0-9._-]{36,1024}+|github_pat_[A-Za-z0-9_]{22,255}+"),
+    ),
+    Form(
+        "gitlab token",
+        ("gl", "gr1348941"),
+        re.compile(
+            r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.-]{20,320}+|GR1348941[\w-]{20,64}+"
+        ),
+    ),
+    Form(
+        "slack token",
+        ("xox", "xapp-", "xwfp-"),
+        re.compile(r"(?:xox[a-z](?:\.xox[a-z])?|xapp|xwfp)-[A-Za-z0-9-]{8,512}+", _I),
+    ),
+    Form(
+        "webhook secret",
+        ("hooks.slack",),
+        re.compile(r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/(?P<it>[\w/+-]{8,256}+)", _I),
+    ),
+    Form("webhook secret", ("whsec_",), re.compile(r"whsec_[A-Za-z0-9+/_-]{8,512}+={0,2}")),
+    Form("stripe key", ("sk_", "rk_"), re.compile(r"[sr]k_(?:live|test|prod|org)_[A-Za-z0-9_]{10,255}+")),
+    Form("api key", ("sk-",), re.compile(r"sk-[A-Za-z0-9_-]{20,256}+")),
+    Form("api key", ("aiza", "ya29."), re.compile(r"AIza[\w-]{35}|ya29\.[\w-]{20,1024}+")),
+    Form("api key", ("hf_",), re.compile(r"hf_[A-Za-z]{34}")),
+    Form("npm token", ("npm_",), re.compile(r"npm_[A-Za-z0-9]{36,255}+")),
+    Form("pypi token", ("pypi-",), re.compile(r"pypi-[\w-]{16,1024}+")),
+    Form("jwt", ("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]*+\.[\w-]*+(?:\.[\w-]*+){0,2}", re.ASCII)),
+    Form(
+        "bearer token",
+        ("bearer",),
+        # Twenty characters are no word; fewer need a digit to be a token.
+        re.compile(r"bearer[\s:]{1,4}(?P<it>(?=[^\s\d]{0,19}\d|[\w.~+/=-]{20})[\w.~+/-]{6,}+=*+)", _I),
+    ),
+    Form(
+        "credentials",
+        ("authorization",),
+        re.compile(
+            rf"authorization{_IS}\\{{0,3}}+[\"'`]?+(?:[a-z-]{{2,16}}[ \t]{{1,3}}+(?=\S{{5}}))?+{_MASKED}"
+            r"(?P<it>[^\s\"'`]++)",
+            _I,
+        ),
+    ),
+    Form("credentials", ("cookie",), re.compile(rf"cookie{_IS}{_MASKED}(?P<it>[^\n\"'`]++)", _I)),
+    Form(
+        "credentials",
+        ("basic ",),
+        re.compile(r"basic[ \t]{1,3}(?P<it>(?=[^\s\d]{0,99}\d|\S{0,99}=)[A-Za-z0-9+/]{12,}+=*+)", _I),
+    ),
+    Form("password", ("://",), re.compile(r"://(?P<it>[^\s/?#@\"'<>]{1,512}+)@")),
+    Form(
+        "one-time code",
+        _CODES,
+        re.compile(
+            rf"{_any(*_CODES)}[ \t]{{0,3}}+(?:[\"']?[:=]|is|는|은)?+[ \t\"'`*]{{0,4}}+{_MASKED}"
+            r"(?P<it>(?=[A-Z-]{0,11}[0-9])[0-9A-Z-]{4,24}+)",
+            _I,
+        ),
+    ),
+    _assigned("password", _PASSWORDS, rf"{_PROSE}[^\s\"'`&<>]++"),
+    _assigned("password", ("pass",), r"(?<==)[^\s\"'`&<>]++"),
+    _assigned("secret", _SECRETS, _SECRET),
+    _assigned("secret", _KEYS, _SECRET, more=r"[_. -]?key"),
+    Form(
+        "password",
+        ("--pass", "--token", "--secret", "--api", "--pwd"),
+        re.compile(
+            rf"--(?:pass(?:word|wd|phrase)?|pwd|token|secret|api-?key)[ \t]{{1,3}}+[\"']?+{_MASKED}"
+            r"(?P<it>[^\s\"'-][^\s\"']*+)",
+            _I,
+        ),
+    ),
+    Form(
+        "e-mail",
+        (),
+        # Only from where a run of its characters starts: else each of them would be a start of its own.
+        re.compile(
+            r"(?<![^\s@<>()\[\]{}:;,/\\\"'`|=])[^\s@<>()\[\]{}:;,/\\\"'`|=]++"
+            r"@(?:[^\W_][\w-]{0,62}\.){1,8}(?:xn--[a-z0-9-]{2,40}|[^\W\d_]{2,24})",
+            _I,
+        ),
+        needs="@",
+    ),
+    Form(
+        "registration number",
+        (),
+        # Without a dash thirteen digits may be a time in milliseconds: of these years, they are.
+        re.compile(
+            r"[0-9](?<![0-9].)(?:[0-9](?=[0-9]{4}[-\u2010-\u2015~ ])|(?<!1)[0-9]|(?<=1)[0-5])"
+            r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[-\u2010-\u2015~ ]?[0-8][0-9]{6}(?![0-9])"
+        ),
+    ),
+    Form("phone number", ("+",), re.compile(r"\+[1-9](?:[ ().-]{0,2}[0-9]){6,14}(?![0-9])")),
+    Form("phone number", ("01",), re.compile(r"(?<![0-9.])01[016789][-. ][0-9]{3,4}[-. ][0-9]{4}(?![0-9])")),
+    Form(
+        "card number",
+        (),
+        re.compile(r"[2-6](?<![0-9A-Fa-f.].)(?:[ -]?[0-9]){12,30}(?![0-9A-Fa-f]|[.][0-9])"),
+        check=_card,
+    ),
+    Form(
+        "iban",
+        (),
+        re.compile(r"[A-Z](?<![A-Z0-9].)[A-Z][0-9]{2}(?:[ ]?[A-Z0-9]){11,30}(?![A-Z0-9])"),
+        check=_iban,
+    ),
+)
