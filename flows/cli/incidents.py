@@ -215,13 +215,13 @@ def _decide(  # the two commands' own parameters, in their order
     given: str,
     plan: str | None,
     reason: str,
-    yes: bool,  # noqa: FBT001
+    yes: bool,  # noqa: FBT001  # in the order of the two commands, which name them
     who: str | None,
     key: Path | None,
     wait: float,
-    no_wait: bool,  # noqa: FBT001
+    no_wait: bool,  # noqa: FBT001  # likewise
     config: Path | None,
-    as_json: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001  # likewise
 ) -> None:
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts

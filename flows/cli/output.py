@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,8 @@ from flows.cli.exits import Exit
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from flows.cli.schema import Standing
 
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _LONGEST = 20_000
@@ -126,6 +129,8 @@ class Out:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.standing: Standing | None = None
+        """What must be in every answer, once the journal was opened."""
         self._console: Console | None = None
         self._errors: Console | None = None
 
@@ -174,6 +179,11 @@ class Out:
         """Write a remark beside the answer, to stderr."""
         if not self.as_json:
             self.errors.print(self._text(text, "dim"))
+
+    def alarm(self, text: object) -> None:
+        """Write what nobody may overlook, whatever was asked, to stderr."""
+        if not self.as_json:
+            self.errors.print(self._text(text, "bad"))
 
     def fields(self, pairs: Sequence[tuple[str, object]]) -> None:
         """Write names and values under each other; what has no value is left out."""
@@ -254,6 +264,9 @@ class Out:
         return Text(safe(text, lines=lines), style=_STYLES.get(style, style))
 
 
+SPEAKING: ContextVar[Out | None] = ContextVar("SPEAKING", default=None)
+"""Where the command that runs says things: what opens the journal speaks there, so that no command can leave it out."""
+
 _SAID = {
     Exit.OK: "done",
     Exit.NO: "no",
@@ -293,6 +306,7 @@ def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for
     from playbooks.errors import Misconfigured, Refused, SoarError, Transient  # noqa: PLC0415  # only when a command runs
 
     out = Out(as_json=as_json)
+    token = SPEAKING.set(out)
     try:
         yield out
     except Usage as exc:
@@ -316,3 +330,5 @@ def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for
         out.fail(Exit.FAULT, f"{type(exc).__name__}: {exc} (MCP_SOAR_DEBUG=1 shows where)")
     except KeyboardInterrupt:
         out.fail(Exit.INTERRUPTED, "nothing more is done here; what was asked for is kept")
+    finally:
+        SPEAKING.reset(token)

@@ -4,9 +4,9 @@ Times are ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z, or nul
 A document of lists is an object with one key, so that it can grow. Errors are {"error": {"code", "kind", "message",
 "file", "line", "field"}} on stderr, `code` being the exit code; only a misconfiguration has the last three.
 
-    incidents          {"incidents": [IncidentRow]}
+    incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered]}
     incident           Incident
-    leases             {"leases": [Lease]}
+    leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered]}
     respond, approve, deny, release, close, stop, resume
                        Act
     plan               {"plans": [Foresight]}
@@ -131,12 +131,27 @@ class Task(TypedDict):
 
 
 class StopRow(TypedDict):
-    """A kill switch that is on."""
+    """A kill switch that is on. `resume_asked_by`: who asked already that it end; it takes two."""
 
     scope: str
     reason: str
     by: str
     at: str | None
+    resume_asked_by: list[str]
+
+
+class Undelivered(TypedDict):
+    """Pages of an open incident that reached nobody: a way was tried and failed, or they wait for over a minute."""
+
+    incident: str
+    pages: int
+
+
+class Standing(TypedDict):
+    """What every list says beside what it lists."""
+
+    stops: list[StopRow]
+    undelivered: list[Undelivered]
 
 
 # `class` is a keyword, hence the other form.

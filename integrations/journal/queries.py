@@ -49,6 +49,18 @@ RESERVED = select(
     _reservation.at,
     clock() - _reservation.at,
 ).order_by(_reservation.at)
+# What was told to people, and to whom it could not be, of all streams that are open.
+TELLING = (
+    select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
+    .join(schema.stream, _stream.name == schema.entry.c.stream)
+    .where(_stream.closed_at.is_(None), schema.entry.c.kind.in_(["page", "told"]))
+    .order_by(schema.entry.c.stream, schema.entry.c.seq)
+)
+_SYSTEM = select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash).where(
+    schema.entry.c.stream == journal.SYSTEM
+)
+# As long as something is stopped: all entries of the stream are looked at.
+RESUMES = _SYSTEM.where(schema.entry.c.kind == "resume_asked").order_by(schema.entry.c.seq)
 # One statement, so that entries and tip are of one moment; with the entry at `after`, to which the next is chained.
 READ = (
     select(_stream.seq, _stream.hash, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)

@@ -407,6 +407,14 @@ class Journal:
         """Return the kill switches that are on. It raises if it cannot tell: then they count as on."""
         return [Stop(*row) for row in await self._rows(queries.STOPS)]
 
+    async def resumes(self) -> list[Entry]:
+        """Return the entries in which people asked to end a stop; an index over the stream, its chain not verified."""
+        return [Entry(*row) for row in await self._rows(queries.RESUMES)]
+
+    async def telling(self) -> list[Entry]:
+        """Return the pages of all open streams and what became of them; an index too, the chains not verified."""
+        return [Entry(*row) for row in await self._rows(queries.TELLING)]
+
     async def watched(self) -> list[Watch]:
         """Return the latest check of every lease."""
         row = schema.watch.c

@@ -79,7 +79,8 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
     try:
         config = read(folder)
     except Misconfigured as exc:
-        yield Line("configuration", "fail", str(exc), "mend that line; nothing else was looked at")
+        what = "mend that line" if exc.line else "mend that file" if exc.file else "mend what it names"
+        yield Line("configuration", "fail", str(exc), f"{what}; nothing else was looked at")
         return
     yield Line("configuration", "ok", f"{folder} is valid")
     yield from _keys(config)
@@ -149,7 +150,7 @@ def _people(config: Configuration) -> Iterator[Line]:
     try:
         people = config.people().people
     except Misconfigured as exc:
-        yield Line("people", "fail", str(exc), "mend that line")
+        yield Line("people", "fail", str(exc), "mend that line" if exc.line else "mend that file")
         return
     approvers = [name for name, person in people.items() if "approver" in person.roles]
     entitled = [name for name, one in people.items() if set(one.roles) & set(config.policy.approval.roles)]
@@ -234,7 +235,7 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         return
     async with records.opened(config) as journal:
         try:
-            stops = await journal.stops()
+            standing = await records.standing(journal)
         except Misconfigured as exc:
             yield Line("journal", "fail", f"{url}: {exc}", "`mcp-soar up` brings its tables to this release's form")
             return
@@ -246,17 +247,27 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         if apart > _CLOCKS:
             message = f"its clock and this machine's are {span(apart)} apart"
             yield Line("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
-        for stop in stops:
-            message = f"{stop.scope} is stopped by {stop.by} since {moment(stop.at)}: {stop.reason}"
-            yield Line("kill switch", "warn", message, f"two approvers: mcp-soar resume {stop.scope}")
-        if not stops:
+        for stop in standing["stops"]:
+            asked = stop["resume_asked_by"]
+            message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
+            message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
+            remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {stop['scope']}"
+            yield Line("kill switch", "warn", message, remedy)
+        if not standing["stops"]:
             yield Line("kill switch", "ok", "nothing is stopped")
+        for one in standing["undelivered"]:
+            message = f"{one['pages']} of {one['incident']} reached nobody"
+            yield Line("pages", "fail", message, f"mcp-soar incident {one['incident']}; mend contacts.yaml or the way")
         frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
             yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
         async for line in _queue(journal):
             yield line
+
+
+def _at(at: str | None) -> str:
+    return moment(datetime.fromisoformat(at)) or "-" if at else "-"
 
 
 async def _queue(journal: Journal) -> AsyncIterator[Line]:

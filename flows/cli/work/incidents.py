@@ -15,10 +15,8 @@ _WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containin
 
 def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
     """Show the incidents, the ones that need somebody first."""
-    rows, stops = asyncio.run(_rows(config, everything=everything, limit=limit))
-    out.document({"incidents": rows})
-    for stop in stops:
-        out.say(f"STOPPED {stop['scope']} by {stop['by']} since {_short(stop['at'])}: {stop['reason']}", "bad")
+    rows = asyncio.run(_rows(config, everything=everything, limit=limit))
+    out.document({"incidents": rows, **(out.standing or {})})
     ordered = sorted(rows, key=lambda row: _WORST.index(row["status"]))
     out.table(
         ("incident!", "status!", "about"),
@@ -38,9 +36,7 @@ def _on(row: schema.IncidentRow) -> str:
     return ", ".join(row["servers"]) or "no known server"
 
 
-async def _rows(
-    config: Configuration, *, everything: bool, limit: int
-) -> tuple[list[schema.IncidentRow], list[schema.StopRow]]:
+async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[schema.IncidentRow]:
     rows: list[schema.IncidentRow] = []
     async with records.opened(config) as journal:
         for row in await journal.streams(records.PREFIX, open_only=not everything, limit=limit):
@@ -49,8 +45,7 @@ async def _rows(
                 rows.append(records.row_of(await records.load(journal, name)))
             except Tampered as exc:
                 rows.append(_damaged(name, str(exc), row.opened_at))
-        stops = [records.stop_of(stop) for stop in await journal.stops()]
-    return rows, stops
+    return rows
 
 
 def _damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
@@ -80,7 +75,7 @@ async def read(config: Configuration, given: str) -> schema.Incident:
     """Return the document of an incident."""
     async with records.opened(config) as journal:
         state = await records.load(journal, await records.find(journal, given))
-        return records.incident_of(config, state, await journal.watched(), await journal.stops())
+        return records.incident_of(config, state, await journal.watched(), await records.stops(journal))
 
 
 def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
@@ -104,7 +99,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
         ]
     )
     for stop in it["stops"]:
-        out.say(f"STOPPED {stop['scope']} by {stop['by']} since {_short(stop['at'])}: {stop['reason']}", "bad")
+        out.say(records.stopped(stop), "bad")
     for text in it["untold"]:
         out.say(f"NOT DELIVERED to anybody: {text}", "bad")
     for ask in it["asks"]:
@@ -162,7 +157,7 @@ def _ask(out: Out, ask: schema.Ask) -> None:
 def leases(out: Out, config: Configuration, *, everything: bool) -> None:
     """Show every containment in force."""
     found = asyncio.run(_all_leases(config, everything=everything))
-    out.document({"leases": found})
+    out.document({"leases": found, **(out.standing or {})})
     if not out.as_json:
         _leases(out, found, whose=True)
 

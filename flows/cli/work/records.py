@@ -6,23 +6,27 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows.assembly import open_journal
 from flows.cli import schema
-from flows.cli.output import NotFound, Usage, precise
+from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
-from playbooks.errors import Transient
+from playbooks.errors import SoarError, Transient
 from playbooks.incident import Phase
+from playbooks.journal import Entry
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident, LeaseState, StepState, project
-from playbooks.strict import now
+from playbooks.projection import Incident, LeaseState, StepState, fold, project
+from playbooks.strict import iso, now
 
 PREFIX = "incident/"
 _MANY = 100_000
+_LATE = 60.0
+"""Seconds after which a page that was not even tried counts as one that reached nobody."""
+_NAMED = 3
 
 
 def missing(config: Configuration) -> Path | None:
@@ -53,9 +57,85 @@ async def opened(config: Configuration) -> AsyncIterator[Journal]:
         raise Transient(f"there is no journal at {path} yet; `mcp-soar up` makes it when it first starts")
     journal = await open_journal(config, name="mcp-soar-cli", writing=False)
     try:
+        await _announce(journal)
         yield journal
     finally:
         await journal.aclose()
+
+
+async def _announce(journal: Journal) -> None:
+    """Say first, once in a command, what is stopped and which pages reached nobody."""
+    out = SPEAKING.get()
+    if out is None or out.standing is not None:
+        return
+    out.standing = {"stops": [], "undelivered": []}
+    try:
+        out.standing = await standing(journal)
+    except SoarError as exc:
+        # Unreadable counts as on, there too where things are done.
+        out.alarm(f"STOPPED, as far as anybody knows: the kill switch cannot be read: {exc}")
+        return
+    for line in alarms(out.standing):
+        out.alarm(line)
+
+
+async def standing(journal: Journal) -> schema.Standing:
+    """Return what every answer says: two questions to the database, and a third while something is stopped."""
+    return {"stops": await stops(journal), "undelivered": undelivered(await journal.telling(), now())}
+
+
+async def stops(journal: Journal) -> list[schema.StopRow]:
+    """Return the kill switches that are on, with who asked to end them."""
+    on = await journal.stops()
+    asked: dict[int, list[str]] = {}
+    for entry in (item.parsed() for item in (await journal.resumes() if on else ())):
+        people = asked.setdefault(entry.body["number"], [])
+        people += [entry.body["by"]] if entry.body["by"] not in people else []
+    return [stop_of(stop, asked.get(stop.seq, ())) for stop in on]
+
+
+def undelivered(entries: Sequence[Entry], at: datetime) -> list[schema.Undelivered]:
+    """Return how many pages of which incident reached nobody.
+
+    Args:
+        entries: the kinds page and told, each stream in its order.
+        at: now.
+    """
+    late = iso(at - timedelta(seconds=_LATE))
+    states: dict[str, Incident] = {}
+    old: dict[str, set[str]] = {}
+    for entry in (item.parsed() for item in entries):
+        name = entry.stream.removeprefix(PREFIX)
+        fold(states.setdefault(name, Incident(name)), entry)
+        if entry.kind == "page" and entry.at < late:
+            old.setdefault(name, set()).add(str(entry.body["id"]))
+    found: list[schema.Undelivered] = []
+    for name, state in states.items():
+        # Somebody could not be told of it by any way that was tried; or nobody was, and that for a while.
+        lost = {page for page, _ in state.undelivered} | (state.untold.keys() & old.get(name, set()))
+        if lost:
+            found.append({"incident": name, "pages": len(lost)})
+    return found
+
+
+def alarms(standing: schema.Standing) -> list[str]:
+    """Return it as lines for people."""
+    lines = [stopped(stop) for stop in standing["stops"]]
+    failed = standing["undelivered"]
+    if failed:
+        total = sum(one["pages"] for one in failed)
+        named = "; ".join(f"mcp-soar incident {one['incident']}" for one in failed[:_NAMED])
+        more = f"; and {len(failed) - _NAMED} more incidents" if len(failed) > _NAMED else ""
+        lines.append(f"{total} {'page' if total == 1 else 'pages'} could not be delivered: {named}{more}")
+    return lines
+
+
+def stopped(stop: schema.StopRow) -> str:
+    """Return a kill switch that is on as a line for people, with who asked to end it."""
+    since = moment(datetime.fromisoformat(stop["at"])) if stop["at"] else "-"
+    line = f"STOPPED {stop['scope']} by {stop['by']} since {since}: {stop['reason']}"
+    asked = stop["resume_asked_by"]
+    return f"{line} ({', '.join(asked)} asked to resume it; one more approver is needed)" if asked else line
 
 
 async def find(journal: Journal, given: str) -> str:
@@ -198,13 +278,19 @@ def scopes(state: Incident) -> frozenset[str]:
     )
 
 
-def stop_of(stop: Stop) -> schema.StopRow:
-    """Return a kill switch that is on."""
-    return {"scope": stop.scope, "reason": stop.reason, "by": stop.by, "at": precise(stop.at)}
+def stop_of(stop: Stop, asked: Sequence[str] = ()) -> schema.StopRow:
+    """Return a kill switch that is on.
+
+    Args:
+        stop: the switch.
+        asked: who asked that it end.
+    """
+    at = precise(stop.at)
+    return {"scope": stop.scope, "reason": stop.reason, "by": stop.by, "at": at, "resume_asked_by": list(asked)}
 
 
 def incident_of(
-    config: Configuration, state: Incident, watches: Sequence[Watch], stops: Sequence[Stop]
+    config: Configuration, state: Incident, watches: Sequence[Watch], stops: Sequence[schema.StopRow]
 ) -> schema.Incident:
     """Return everything about an incident."""
     playbook = config.playbooks.get(state.incident_class)
@@ -246,7 +332,7 @@ def incident_of(
             {"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.unavailable
         ],
         "tasks": _tasks(playbook, state),
-        "stops": [stop_of(stop) for stop in stops if stop.scope in scopes(state)],
+        "stops": [stop for stop in stops if stop["scope"] in scopes(state)],
         "untold": list(state.untold.values()),
         "timeline": [
             {"at": precise(line.at) or "", "actor": line.actor, "what": line.what, "detail": line.detail}

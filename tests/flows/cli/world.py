@@ -93,7 +93,7 @@ class Installation:
         async def work() -> str:
             journal = await open_journal(self.config, name="test", writing=True)
             try:
-                return await _append(journal, incident, correlation, events)
+                return await append_to(journal, incident, events, correlation)
             finally:
                 await journal.aclose()
 
@@ -137,7 +137,8 @@ class Installation:
                 raise faults[0]
 
 
-async def _append(journal: Journal, incident: str, correlation: str | None, events: Sequence[Event]) -> str:
+async def append_to(journal: Journal, incident: str, events: Sequence[Event], correlation: str | None = None) -> str:
+    """Append to an incident's stream, opening it if it is not there."""
     stream = f"incident/{incident}"
 
     async def unit(tx: Any) -> str:  # noqa: ANN401  # a Tx

@@ -1,0 +1,122 @@
+"""What every answer says first: what is stopped, and which pages reached nobody."""
+
+import asyncio
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from flows.assembly import open_journal
+from flows.cli.work import records
+from playbooks.journal import Event, entry
+from playbooks.strict import iso
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, Installation
+
+MARKUP = "[red]wrong[/red] server"
+
+
+def page(name: str) -> Event:
+    return Event("page", {"id": name, "notice": name, "text": "Waits for a decision."})
+
+
+def told(name: str, *, delivered: bool) -> Event:
+    return Event("told", {"page": name, "channel": "mail", "delivered": delivered, "detail": "refused"})
+
+
+def stop(site: Installation, scope: str, reason: str = "wrong server") -> None:
+    with site.responder():
+        assert site.json("stop", scope, "--reason", reason, "--as", "kim")["state"] == "done"
+
+
+@pytest.mark.parametrize("words", [("incidents",), ("leases",), ("incident", "1"), ("verify",), ("doctor",)])
+def test_every_command_that_opens_the_journal_says_first_what_is_stopped(
+    site: Installation, words: tuple[str, ...]
+) -> None:
+    site.append(world.opened())
+    assert "STOPPED" not in site.run(*words).stderr
+
+    stop(site, "everything", MARKUP)
+    said = " ".join(site.run(*words).stderr.split())
+
+    assert said.count("STOPPED everything by kim since 20") == 1
+    assert MARKUP in said
+
+
+def test_lists_carry_it_as_json_and_say_nothing_on_stderr(site: Installation) -> None:
+    site.append(world.opened())
+    assert site.json("leases")["stops"] == []
+
+    stop(site, "server:weather")
+
+    for words in (("incidents",), ("leases",), ("incident", "1")):
+        (row,) = site.json(*words)["stops"]
+        assert (row["scope"], row["by"], row["reason"]) == ("server:weather", "kim", "wrong server")
+        assert row["resume_asked_by"] == []
+        assert site.run(*words, "--json").stderr == ""
+
+
+def test_the_first_yes_to_resume_is_seen_until_the_second_ends_it(site: Installation) -> None:
+    site.append(world.opened())
+    stop(site, "everything")
+    with site.responder():
+        assert site.json("resume", "everything", "--as", "kim")["state"] == "waiting"
+
+        assert "(kim asked to resume it; one more approver is needed)" in " ".join(site.run("incidents").stderr.split())
+        assert site.json("incident", "1")["stops"][0]["resume_asked_by"] == ["kim"]
+        (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "kill switch"]
+        assert "kim asked to resume it, one more is needed" in line["message"]
+
+        assert site.json("resume", "everything", "--as", "lee")["state"] == "done"
+    assert "STOPPED" not in site.run("incidents").stderr
+    # The old yes does not count for the next stop.
+    stop(site, "everything")
+    assert site.json("incidents")["stops"][0]["resume_asked_by"] == []
+
+
+def test_pages_that_reached_nobody_are_in_every_answer(site: Installation) -> None:
+    site.append(world.opened(), page("a"), page("b"), page("c"))
+    assert site.json("incidents")["undelivered"] == []  # written this moment: not late yet
+
+    site.append(told("a", delivered=False), told("b", delivered=False), told("b", delivered=False))
+    assert site.json("leases")["undelivered"] == [{"incident": ID, "pages": 2}]
+    assert f"2 pages could not be delivered: mcp-soar incident {ID}" in " ".join(site.run("leases").stderr.split())
+    (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "pages"]
+    assert line["message"] == f"2 of {ID} reached nobody"
+
+    site.append(told("a", delivered=True), told("b", delivered=True))
+    assert site.json("leases")["undelivered"] == []
+
+
+def test_a_page_that_nobody_even_tried_counts_after_a_minute() -> None:
+    at = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
+    old = entry("incident/x", 1, bytes(32), iso(at - timedelta(seconds=61)), page("a"))
+    new = entry("incident/x", 2, old.hash, iso(at - timedelta(seconds=1)), page("b"))
+    assert records.undelivered([old, new], at) == [{"incident": "x", "pages": 1}]
+
+
+def test_an_unreadable_kill_switch_counts_as_on(site: Installation) -> None:
+    (site.folder / "state" / "journal.db").touch()
+    assert "STOPPED, as far as anybody knows" in site.run("incidents").stderr
+
+
+def test_two_hundred_incidents_cost_less_than_a_person_notices(site: Installation) -> None:
+    async def measured() -> float:
+        journal = await open_journal(site.config, name="test", writing=True)
+        for number in range(200):
+            events = [page(f"p{number}-{one}") for one in range(5)]
+            events += [told(f"p{number}-{one}", delivered=True) for one in range(5)]
+            checks = [world.verified() for _ in range(20)]
+            await world.append_to(
+                journal, f"inc-2026-{number + 1:06}", [world.opened(), *checks, *events], f"k{number}"
+            )
+        seconds = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            await records.standing(journal)
+            seconds.append(time.perf_counter() - begun)
+        await journal.aclose()
+        return min(seconds)
+
+    # 30 ms on an idle machine; reading every stream takes 20 times as long.
+    assert asyncio.run(measured()) < 0.4
