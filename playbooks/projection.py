@@ -28,8 +28,15 @@ acknowledged      pages by way
 code_issued       digest approver answer salt hash expires_at
 code_refused      digest approver left why
 request           verb actor nonce accepted reason params
+noted             by text
+fulfilled         clock by text
+assigned          to by
+legal_hold        by reason
+legal_hold_end_asked
+                  by reason
+legal_hold_ended  by reason people
 sealed            digest bundle exhibits unavailable
-closed            as by reason
+closed            as by reason of
 """
 
 from collections.abc import Iterable
@@ -254,6 +261,15 @@ class Code:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote into an incident."""
+
+    by: str
+    at: datetime
+    text: str
+
+
 @dataclass(slots=True)
 class Line:
     """One line of the timeline, for people."""
@@ -313,6 +329,12 @@ class Incident:
     sealed: str | None = None
     sealed_of: tuple[int, int] = (0, 0)
     bundle: str | None = None
+    notes: list[Note] = field(default_factory=list)
+    fulfilled: dict[str, datetime] = field(default_factory=dict)
+    assigned_to: str | None = None
+    legal_hold: str | None = None
+    unhold_asked: dict[str, datetime] = field(default_factory=dict)
+    duplicate_of: str | None = None
     closed_as: str | None = None
     closed_at: datetime | None = None
     frozen: str | None = None
@@ -780,7 +802,11 @@ def _code_refused(state: Incident, body: Body, at: datetime, actor: str) -> str:
     return f"a wrong code in the name of {body['approver']}, {body['left']} tries left\n{body['why']}"
 
 
-def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
+_TOLD_ELSEWHERE = frozenset({"note", "assign", "extend", "hold", "unhold"})
+"""Verbs whose own entry, which comes right after, says all that there is to say."""
+
+
+def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | None:
     if body["accepted"]:
         state.accepted[body["nonce"]] = body["verb"]
         if body["verb"] == "release":
@@ -794,8 +820,42 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str:
                 given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
                 if given_up and (step.instance in releases) is (body["verb"] == "release"):
                     step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
+        if body["verb"] in _TOLD_ELSEWHERE:
+            return None
         return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"
     return f"asked to {body['verb']}, and mcp-soar refused\n{body['reason']}"
+
+
+def _noted(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.notes.append(Note(body["by"], at, body["text"]))
+    return f"note by {body['by']}\n{body['text']}"
+
+
+def _fulfilled(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.fulfilled.setdefault(body["clock"], at)
+    return f"the duty {body['clock']} is fulfilled, says {body['by']}"
+
+
+def _assigned(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.assigned_to = body["to"]
+    return f"{body['to']} looks after it, says {body['by']}"
+
+
+def _legal_hold(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    # A second matter's hold is added, and whoever wanted to end the first has to ask anew.
+    state.legal_hold = f"{state.legal_hold}; {body['reason']}" if state.legal_hold else body["reason"]
+    state.unhold_asked = {}
+    return f"legal hold by {body['by']}: nothing of it is deleted\n{body['reason']}"
+
+
+def _legal_hold_end_asked(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.unhold_asked[body["by"]] = at
+    return f"{body['by']} asks to end the legal hold\n{body['reason']}"
+
+
+def _legal_hold_ended(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.legal_hold, state.unhold_asked = None, {}
+    return f"legal hold ended by {' and '.join(body['people'])}\n{body['reason']}"
 
 
 def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -809,8 +869,9 @@ def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 
 def _closed(state: Incident, body: Body, at: datetime, actor: str) -> str:
-    state.closed_as, state.closed_at = body["as"], at
-    return f"closed as {body['as']} by {body['by']}\n{body['reason']}"
+    state.closed_as, state.closed_at, state.duplicate_of = body["as"], at, body.get("of")
+    of = f" of {state.duplicate_of}" if state.duplicate_of else ""
+    return f"closed as {body['as']}{of} by {body['by']}\n{body['reason']}"
 
 
 _READERS = {
@@ -839,6 +900,12 @@ _READERS = {
     "code_issued": _code_issued,
     "code_refused": _code_refused,
     "request": _request,
+    "noted": _noted,
+    "fulfilled": _fulfilled,
+    "assigned": _assigned,
+    "legal_hold": _legal_hold,
+    "legal_hold_end_asked": _legal_hold_end_asked,
+    "legal_hold_ended": _legal_hold_ended,
     "sealed": _sealed,
     "closed": _closed,
 }

@@ -1,0 +1,208 @@
+"""What people on call ask for, judged by the real intake on a real journal. Nothing of it touches a system."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.engine.case import PREFIX
+from flows.engine.intake import intake
+from integrations.connections import Connections
+from playbooks.inventory import Inventory
+from playbooks.projection import Incident
+from playbooks.request import People, Verb
+from playbooks.strict import now, parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import House, house
+
+ID = world.ID
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    """An installation with ann (responder, approver), bob (approver) and eve (auditor), and one open incident."""
+    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+        assert await asked(home, "ann", Verb.RESPOND, "new", params=NEW) is None
+        yield home
+
+
+NEW = {
+    "class": "tool_poisoning",
+    "title": "seen",
+    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
+}
+
+
+async def asked(home: House, who: str, verb: Verb, subject: str = ID, **more: Any) -> str | None:  # noqa: ANN401  # a request's other fields
+    """Hand a request in, have it judged, and return why it was refused, None if it was not."""
+    before = len(await home.system("set_aside"))
+    await home.ask(who, verb, subject, **more)
+    for opened in await intake(home.parts):
+        await home.journal.release(opened.claim, runnable_at=None)
+    refused = (await home.system("set_aside"))[before:]
+    return str(refused[0].body["reason"]) if refused else None
+
+
+async def state(home: House) -> Incident:
+    return await home.incident(ID)
+
+
+async def kinds(home: House) -> list[str]:
+    return [entry.parsed().kind for entry in await home.journal.read(PREFIX + ID)]
+
+
+async def contained(home: House) -> None:
+    """Append what containing it would have appended."""
+    await home.journal.append(PREFIX + ID, [world.intended(), world.wrote(), world.verified()])
+
+
+async def verifies(home: House) -> bool:
+    return await home.journal.verify(public_keys=[home.parts.signer.public]) == []
+
+
+async def test_a_note_is_kept_as_it_was_written_and_stops_a_clock(home: House) -> None:
+    assert await asked(home, "bob", Verb.NOTE, params={"text": "first line\nsecond: 도구"}) is None
+    assert await asked(home, "ann", Verb.NOTE, params={"text": "told the office", "fulfils": "gdpr-72h"}) is None
+    it = await state(home)
+    assert [(note.by, note.text) for note in it.notes] == [
+        ("bob", "first line\nsecond: 도구"),
+        ("ann", "told the office"),
+    ]
+    assert set(it.fulfilled) == {"gdpr-72h"}
+    assert "fulfilled" in (await asked(home, "bob", Verb.NOTE, params={"text": "again", "fulfils": "gdpr-72h"}) or "")
+
+
+@pytest.mark.parametrize("params", [{}, {"text": ""}, {"text": "x" * 4001}, {"text": 1}, {"text": "x", "more": 1}])
+async def test_a_note_that_is_none_is_refused_and_leaves_no_note(home: House, params: dict[str, Any]) -> None:
+    assert await asked(home, "ann", Verb.NOTE, params=params) is not None
+    assert (await state(home)).notes == []
+
+
+async def test_an_auditor_writes_nothing_into_an_incident(home: House) -> None:
+    assert "needs the role" in (await asked(home, "eve", Verb.NOTE, params={"text": "x"}) or "")
+
+
+async def test_a_closed_incident_takes_notes_and_stays_closed_and_whole(home: House) -> None:
+    assert await asked(home, "ann", Verb.CLOSE) is None
+    assert await asked(home, "bob", Verb.NOTE, params={"text": "root cause: an unpinned tag"}) is None
+    assert await asked(home, "bob", Verb.ASSIGN, params={"to": "ann"}) is None
+    it = await state(home)
+    assert it.closed_at is not None
+    assert it.notes[-1].text == "root cause: an unpinned tag"
+    assert (await home.journal.streams(PREFIX, open_only=True)) == []
+    assert await verifies(home)
+
+
+async def test_somebody_enrolled_looks_after_it(home: House) -> None:
+    assert await asked(home, "bob", Verb.ASSIGN, params={"to": "ann"}) is None
+    assert (await state(home)).assigned_to == "ann"
+    assert "mallory is not enrolled" in (await asked(home, "bob", Verb.ASSIGN, params={"to": "mallory"}) or "")
+    assert (await state(home)).assigned_to == "ann"
+
+
+async def test_leases_in_force_end_later(home: House) -> None:
+    await contained(home)
+    before = now()
+    assert await asked(home, "bob", Verb.EXTEND, reason="no fix before Monday", params={"seconds": 72 * 3600.0}) is None
+    (lease,) = (await state(home)).leases.values()
+    assert timedelta(hours=71) < lease.until - before < timedelta(hours=73)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"params": {"seconds": 72 * 3600.0}}, "needs a reason"),
+        ({"params": {"seconds": 31 * 86400.0}, "reason": "x"}, "lease.longest"),
+        ({"params": {"seconds": 60.0}, "reason": "x"}, "already"),
+        ({"params": {"seconds": -60.0}, "reason": "x"}, "greater than 0"),
+        ({"params": {"seconds": 72 * 3600.0, "lease": "cut-tool@other"}, "reason": "x"}, "is not in force"),
+    ],
+)
+async def test_an_extension_that_is_none_changes_nothing(home: House, fields: dict[str, Any], why: str) -> None:
+    await contained(home)
+    (before,) = (await state(home)).leases.values()
+    assert why in (await asked(home, "ann", Verb.EXTEND, **fields) or "")
+    (after,) = (await state(home)).leases.values()
+    assert after.until == before.until
+
+
+async def test_nothing_in_force_cannot_be_extended(home: House) -> None:
+    assert "in force" in (await asked(home, "ann", Verb.EXTEND, reason="x", params={"seconds": 60.0}) or "")
+
+
+async def test_a_duplicate_names_what_it_is_one_of(home: House) -> None:
+    other = {**NEW, "entities": [{"kind": "tool", "name": "add", "server": "weather"}]}
+    assert await asked(home, "ann", Verb.RESPOND, "new", params=other) is None
+    second = "inc-2026-000002"
+    assert "no duplicate of itself" in (
+        await asked(home, "ann", Verb.CLOSE, second, params={"as": "duplicate", "of": second}) or ""
+    )
+    assert "no incident inc-9" in (
+        await asked(home, "ann", Verb.CLOSE, second, params={"as": "duplicate", "of": "inc-9"}) or ""
+    )
+    assert "no incident 7" in (await asked(home, "ann", Verb.CLOSE, second, params={"as": "duplicate", "of": 7}) or "")
+    assert "only a duplicate" in (
+        await asked(home, "ann", Verb.CLOSE, second, params={"as": "resolved", "of": ID}) or ""
+    )
+    assert (await home.incident(second)).closed_at is None
+    assert await asked(home, "ann", Verb.CLOSE, second, params={"as": "duplicate", "of": ID}) is None
+    assert (await home.incident(second)).duplicate_of == ID
+    # Not in a circle.
+    assert second in (await asked(home, "ann", Verb.CLOSE, ID, params={"as": "duplicate", "of": second}) or "")
+
+
+async def test_a_legal_hold_is_anybodys_to_place_and_two_approvers_to_lift(home: House) -> None:
+    assert await asked(home, "ann", Verb.CLOSE) is None
+    assert "reason" in (await asked(home, "eve", Verb.HOLD) or "")
+    assert await asked(home, "eve", Verb.HOLD, reason="matter 12/26") is None
+    assert (await state(home)).legal_hold == "matter 12/26"
+    assert "needs the role approver" in (await asked(home, "eve", Verb.UNHOLD, reason="settled") or "")
+    assert await asked(home, "bob", Verb.UNHOLD, reason="settled") is None
+    assert await asked(home, "bob", Verb.UNHOLD, reason="settled") is None
+    assert (await state(home)).legal_hold == "matter 12/26"
+    assert await asked(home, "ann", Verb.UNHOLD, reason="settled") is None
+    assert (await state(home)).legal_hold is None
+    assert "under no legal hold" in (await asked(home, "ann", Verb.UNHOLD, reason="settled") or "")
+    assert await verifies(home)
+
+
+async def test_a_second_matter_keeps_what_the_first_one_lets_go(home: House) -> None:
+    await asked(home, "ann", Verb.HOLD, reason="matter 1")
+    await asked(home, "bob", Verb.UNHOLD, reason="settled")
+    await asked(home, "eve", Verb.HOLD, reason="matter 2")
+    # What bob agreed to was the end of the first one alone.
+    assert await asked(home, "ann", Verb.UNHOLD, reason="settled") is None
+    assert (await state(home)).legal_hold == "matter 1; matter 2"
+
+
+@pytest.mark.parametrize("change", ["removed", "other role", "enrolled anew"])
+async def test_half_of_a_pair_that_is_nobody_any_more_does_not_count(home: House, change: str) -> None:
+    await asked(home, "ann", Verb.HOLD, reason="matter 1")
+    await asked(home, "ann", Verb.STOP, "everything", reason="look first")
+    assert await asked(home, "bob", Verb.UNHOLD, reason="settled") is None
+    assert await asked(home, "bob", Verb.RESUME, "everything") is None
+    home = home.changed(people=without_bob(home.parts.people(), change))
+    assert await asked(home, "ann", Verb.UNHOLD, reason="settled") is None
+    assert await asked(home, "ann", Verb.RESUME, "everything") is None
+    assert (await state(home)).legal_hold == "matter 1"
+    assert [stop.scope for stop in await home.journal.stops()] == ["everything"]
+
+
+def without_bob(people: People, change: str) -> Any:  # noqa: ANN401  # a function that returns People
+    bob = people.people["bob"]
+    changed = {
+        "removed": {},
+        "other role": {"bob": bob.model_copy(update={"roles": ("responder",)})},
+        "enrolled anew": {"bob": bob.model_copy(update={"enrolled_at": datetime.now(UTC) + timedelta(seconds=1)})},
+    }[change]
+    others = {name: person for name, person in people.people.items() if name != "bob"}
+    return lambda: People(people={**others, **changed})
+
+
+async def test_a_note_is_one_line_of_the_timeline_and_its_request_is_on_record(home: House) -> None:
+    await asked(home, "ann", Verb.NOTE, params={"text": "seen"})
+    assert [line.what for line in (await state(home)).timeline][-1] == "note by ann"
+    assert (await kinds(home))[-2:] == ["request", "noted"]
