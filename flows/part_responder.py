@@ -63,7 +63,7 @@ async def _reported(parts: Parts, stack: contextlib.AsyncExitStack, stop: asynci
 
     async def load() -> FlowStarter:
         flows = await asyncio.to_thread(importlib.import_module, "flows.respond")
-        prefect = await stack.enter_async_context(flows.connected())
+        prefect = await stack.enter_async_context(flows.connected(parts.playbooks))
         stack.push_async_callback(_ended, asyncio.create_task(prefect.publish(parts.journal, stop)))
         start: FlowStarter = prefect.start
         return start

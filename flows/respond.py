@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
@@ -19,10 +19,7 @@ from typing import Any
 from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import (
-    ArtifactCollectionFilter,
-    ArtifactCollectionFilterKey,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -40,12 +37,15 @@ from flows.engine.opening import FLOW
 from flows.engine.parts import Parts, Runner, direct
 from flows.engine.response import kept
 from flows.engine.response import respond as run_engine
-from flows.shown import Shown, history, markdown
+from flows.shown import trend
+from flows.shown.shelf import Shelf
+from flows.shown.steps import Shown, history
 from integrations.hostile import printable
-from integrations.journal.records import StreamInfo
+from integrations.journal.records import Stop, StreamInfo
 from integrations.journal.store import Claim, Journal
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Phase, Status
+from playbooks.playbook import Playbook, shipped
 from playbooks.projection import Incident, project
 from playbooks.taxonomy import IncidentClass
 
@@ -68,7 +68,6 @@ PUBLISH_EVERY = 5.0
 RECENT = 200
 """So many of the youngest incidents are looked through for what was not published."""
 
-_THROUGH = "journal entry "
 _OURS = "mcp-soar"
 """Tags every run of a responder."""
 
@@ -201,15 +200,16 @@ class Prefect:
 
     Args:
         client: of the API.
+        playbooks: for their goals.
     """
 
-    def __init__(self, client: PrefectClient) -> None:
+    def __init__(self, client: PrefectClient, playbooks: Mapping[IncidentClass, Playbook]) -> None:
         self._client = client
+        self._shelf = Shelf(client, playbooks)
         self._well = False
         self._asked = -ASK_AGAIN
         self._asking = asyncio.Lock()
         self._flowing: set[str] = set()
-        self._published: dict[str, int] = {}
 
     async def well(self) -> bool:
         """Whether the API answers; asked at most every few seconds, for at most one."""
@@ -244,19 +244,19 @@ class Prefect:
         try:
             # Reporting may take longer than a claim lasts; until it ends, nobody else begins another run.
             async with kept(case):
-                await self._as_flow(case.state, _Work(work))
+                await self._as_flow(case.state, _Work(work), parts.journal)
         finally:
             self._flowing.discard(claim.stream)
         return case
 
-    async def _as_flow(self, state: Incident, work: _Work) -> None:
+    async def _as_flow(self, state: Incident, work: _Work, journal: Journal) -> None:
         """Do a piece of work inside a flow run, or without one.
 
         Raises:
             Exception: what the work raised, and nothing of Prefect's.
         """
         if await self.well():
-            running = asyncio.create_task(self._flow_run(state, work))
+            running = asyncio.create_task(self._flow_run(state, work, journal))
             try:
                 began = asyncio.create_task(work.began.wait())
                 await asyncio.wait({running, began}, timeout=BEGIN_WITHIN, return_when=asyncio.FIRST_COMPLETED)
@@ -278,7 +278,7 @@ class Prefect:
         if work.error is not None:
             raise work.error
 
-    async def _flow_run(self, state: Incident, work: _Work) -> None:
+    async def _flow_run(self, state: Incident, work: _Work, journal: Journal) -> None:
         try:
             run = await self._create(state)
             _IN_HAND.set(work)
@@ -287,7 +287,7 @@ class Prefect:
             await run_flow_async(body, flow_run=run, parameters={"incident": state.id}, return_type="state")
             if self._well:
                 # Whatever has an artifact counts as published.
-                await self._artifact(state, run.id)
+                await self._shelf.put(state, await journal.stops(), run.id)
         except Exception as exc:  # noqa: BLE001  # whatever Prefect's client raises, it is only a report
             if work.error is not exc:
                 # Its text may quote what it was sent.
@@ -331,18 +331,6 @@ class Prefect:
                 if names <= {run.name for run in found if run.state and run.state.is_final()}:
                     return
 
-    async def _artifact(self, state: Incident, flow_run: uuid.UUID | None) -> None:
-        """Publish the incident as it stands; the versions of one key are its course."""
-        artifact = ArtifactCreate(
-            key=state.id,
-            type="markdown",
-            description=f"{state.status.value}, {_THROUGH}{state.seq}",
-            data=markdown(state),
-            flow_run_id=flow_run,
-        )
-        await self._client.create_artifact(artifact)
-        self._published[PREFIX + state.id] = state.seq
-
     # What could not be shown when it happened
 
     async def publish(self, journal: Journal, stop: asyncio.Event) -> None:
@@ -362,16 +350,15 @@ class Prefect:
                 self._away()
 
     async def _publish_all(self, journal: Journal) -> None:
-        for row in await journal.streams(PREFIX, limit=RECENT):
+        rows, stops = await journal.streams(PREFIX, limit=RECENT), await journal.stops()
+        for row in rows:
             waits = row.runnable_at is not None and row.lane == FLOW
-            if self._busy(row) or waits or row.seq <= self._published.get(row.name, 0):
+            if self._busy(row) or waits or self._shelf.has(row, stops):
                 continue
             async with asyncio.timeout(PUBLISH_WITHIN):
-                # The API itself says what it has: any responder, started at any time, can tell.
-                known = max(self._published.get(row.name, 0), await self._known(row.name.removeprefix(PREFIX)))
-                self._published[row.name] = known
-                if row.seq > known:
-                    await self._publish_one(journal, row.name, known)
+                await self._publish_one(journal, row.name, await self._shelf.known(row), stops)
+        async with asyncio.timeout(PUBLISH_WITHIN):
+            await self._shelf.put_trend(journal, rows[: trend.LAST], stops)
 
     async def _end_abandoned(self, journal: Journal) -> None:
         """End the runs whose responder died: Prefect would show them as running for ever."""
@@ -397,20 +384,14 @@ class Prefect:
     def _busy(self, row: StreamInfo) -> bool:
         return row.name in self._flowing or (row.owner is not None and (row.claimed_until or 0) > time.time())
 
-    async def _known(self, incident: str) -> int:
-        key = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[incident]))
-        found = await self._client.read_latest_artifacts(artifact_filter=key)
-        _, _, number = (found[0].description or "").rpartition(_THROUGH) if found else ("", "", "")
-        return int(number) if number.isdecimal() else 0
-
-    async def _publish_one(self, journal: Journal, stream: str, known: int) -> None:
+    async def _publish_one(self, journal: Journal, stream: str, known: int, stops: Sequence[Stop]) -> None:
         entries = await journal.read(stream)
         state = project(stream.removeprefix(PREFIX), entries)
         before = project(state.id, (entry for entry in entries if entry.seq <= known))
         shown = set(history(before))
         fresh = [step for step in history(state) if step not in shown]
         if not fresh:
-            await self._artifact(state, None)
+            await self._shelf.put(state, stops, None)
             return
 
         async def work(_: Runner, flow_run: str | None) -> State[Any] | None:
@@ -418,7 +399,7 @@ class Prefect:
                 await self._show(flow_run, state.id, fresh)
             return final(state)
 
-        await self._flow_run(state, _Work(work))
+        await self._flow_run(state, _Work(work), journal)
 
 
 def final(state: Incident) -> State[Any]:
@@ -502,7 +483,11 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected() -> AsyncIterator[Prefect]:
-    """Yield the API that the environment names. It need not answer."""
+async def connected(playbooks: Mapping[IncidentClass, Playbook] | None = None) -> AsyncIterator[Prefect]:
+    """Yield the API that the environment names. It need not answer.
+
+    Args:
+        playbooks: by class; the shipped ones by default.
+    """
     async with get_client() as client:
-        yield Prefect(client)
+        yield Prefect(client, shipped() if playbooks is None else playbooks)

@@ -578,6 +578,7 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.INTENDED)
     step.action, step.attempt, step.epoch, step.key = body["action"], body["attempt"], body["epoch"], body["key"]
     step.plan, step.purpose = Plan.model_validate(body["plan"]), Purpose(body["purpose"])
+    step.reasons = tuple(body["decision"]["reasons"])
     step.intended_at, step.retry_at, step.wrote_at = at, None, step.wrote_at
     lease = state.leases.get(step.instance)
     until = datetime.fromisoformat(body["until"])

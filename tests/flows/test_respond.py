@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import respond
-from flows.shown import escaped, markdown
+from flows.shown.pages import overview, pages
+from flows.shown.text import escaped
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Status
 from playbooks.projection import Incident
@@ -77,9 +78,20 @@ async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
         assert any(name.startswith("Keep alert 1") for name in tasks)
 
         artifact = next(a for a in prefect.ask("/artifacts/latest/filter") if a["key"] == incident.id)
-        for heading in ("Plans and effects", "In force", "Evidence", "Timeline"):
+        for heading in ("In force", "What happened"):
             assert f"## {heading}" in artifact["data"]
-        assert "<IMPORTANT>" not in artifact["data"]
+        assert "(data:image/svg+xml;base64," in artifact["data"]
+        kinds = {a["key"]: a["data"] for a in prefect.ask("/artifacts/latest/filter") if a["flow_run_id"] == run["id"]}
+        assert set(kinds) == {incident.id, f"{incident.id}-plan", f"{incident.id}-evidence"}
+        assert (
+            f"| tool get\\_weather of {lab.site.server_id.replace('-', chr(92) + '-')} | enabled | yes | no |"
+            in (kinds[f"{incident.id}-plan"])
+        )
+        digests = {file["sha256"].removeprefix("sha256:") for item in incident.exhibits for file in item["files"]}
+        assert digests
+        assert all(digest in kinds[f"{incident.id}-evidence"] for digest in digests)
+        for data in kinds.values():
+            assert "<IMPORTANT>" not in data
 
 
 async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
@@ -195,5 +207,7 @@ def test_no_text_is_more_than_text_in_markdown(text: str) -> None:
     assert "\n" not in shown
 
 
-def test_an_empty_incident_has_a_page() -> None:
-    assert "inc" in markdown(Incident(id="inc-2026-000001"))
+def test_an_empty_incident_has_its_pages() -> None:
+    empty = Incident(id="inc-2026-000001")
+    assert "inc" in overview(empty, ())
+    assert [page.key for page in pages(empty, ())] == ["inc-2026-000001-plan"]

@@ -1,0 +1,260 @@
+"""An incident as artifacts: where it stands, its plans, its evidence. One key each; versions are its course. Pure.
+
+Nothing in them depends on when they are made, so what did not change is not published again.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from flows.report.words import length
+from flows.shown.text import at, escaped, table
+from integrations.journal.records import Stop
+from playbooks.plan import Plan
+from playbooks.playbook import Goals
+from playbooks.projection import Incident, StepState
+
+MOST = 500
+"""Lines of the timeline; the journal has them all."""
+
+LONG = 12
+"""Hexadecimal digits by which people name a plan."""
+
+PLAN = "-plan"
+EVIDENCE = "-evidence"
+REPORT = "-report"
+
+
+class Page(NamedTuple):
+    """One artifact.
+
+    Args:
+        key: of the artifact: lower case, digits and dashes.
+        description: one line.
+        data: Markdown.
+    """
+
+    key: str
+    description: str
+    data: str
+
+
+def pages(state: Incident, stops: Sequence[Stop]) -> tuple[Page, ...]:
+    """Return an incident's artifacts, except for the first one, which is `overview`.
+
+    Args:
+        state: the incident.
+        stops: the kill switches that are on for it.
+    """
+    top = banner(stops)
+    made = [Page(state.id + PLAN, _asks(state), top + plans(state))]
+    if state.exhibits or state.unavailable:
+        many = f"{len(state.exhibits)} exhibits" + (", sealed" if state.sealed else ", not sealed yet")
+        made.append(Page(state.id + EVIDENCE, many, top + evidence(state)))
+    return tuple(made)
+
+
+def concerned(state: Incident, stops: Sequence[Stop]) -> tuple[Stop, ...]:
+    """Return the kill switches that hold an incident up; none holds up one that is closed."""
+    if state.closed_at:
+        return ()
+    scopes = {"everything", f"class:{state.incident_class}", f"incident:{state.id}"}
+    scopes |= {f"server:{server}" for server in state.servers}
+    return tuple(stop for stop in stops if stop.scope in scopes)
+
+
+def banner(stops: Sequence[Stop]) -> str:
+    """Return what stands above everything while a kill switch is on; nothing while none is."""
+    lines = [
+        f"> **KILL SWITCH ON: {escaped(stop.scope)}.** Since {at(datetime.fromtimestamp(stop.at, UTC))} UTC, "
+        f"by {escaped(stop.by)}: {escaped(stop.reason or 'no reason given')}"
+        for stop in stops
+    ]
+    if not lines:
+        return ""
+    lines.append(
+        "> No new containment and no put-back begins; evidence, messages and a person's release go on. Two people end "
+        "it: `mcp-soar resume SCOPE`, each with their own key."
+    )
+    return "\n>\n".join(lines) + "\n\n"
+
+
+def overview(state: Incident, stops: Sequence[Stop], *, picture: str = "", goals: Goals | None = None) -> str:
+    """Return where an incident stands: what is asked, what is in force, what happened. As Markdown.
+
+    Args:
+        state: the incident.
+        stops: the kill switches that are on for it.
+        picture: its timeline, as Markdown.
+        goals: of its playbook.
+    """
+    about = ", ".join(escaped(entity, 100) for entity in state.entities.values())
+    about = about or "nothing that the inventory knows"
+    kind = escaped(state.incident_class.replace("_", " "))
+    parts = [
+        f"{banner(stops)}# {escaped(state.id)}: {_status(state)}",
+        f"**{kind.capitalize()}**, {escaped(state.severity.label)}, about {about}: {escaped(state.title)}",
+    ]
+    if state.triage:
+        parts.append(f"**Needs a person:** {escaped(state.triage)}")
+    if state.frozen:
+        parts.append(f"**Frozen:** {escaped(state.frozen)}")
+    if state.untold:
+        parts.append(f"**Not delivered to anybody yet:** {escaped('; '.join(map(str, state.untold.values())))}")
+    asks = [step for step in state.proposals if step.plan]
+    if asks:
+        parts += ["## It asks for a decision", *(_ask(state, step, step.plan) for step in asks if step.plan)]
+    parts += ["## In force", _leases(state)]
+    parts += ["## What happened", picture, _times(state, goals)]
+    left = len(state.timeline) - MOST
+    lines = [
+        (at(line.at), escaped(line.actor, 40), escaped(line.what), escaped(line.detail)) for line in state.timeline
+    ]
+    parts.append(table(("When (UTC)", "Who", "What", "Detail"), lines[-MOST:]))
+    if left > 0:
+        parts.append(f"{left} earlier lines are in the journal: `mcp-soar incident {state.id}`")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _status(state: Incident) -> str:
+    return escaped(state.status.replace("_", " ")) + (f" \\({escaped(state.closed_as)}\\)" if state.closed_as else "")
+
+
+def _asks(state: Incident) -> str:
+    """Return one line that names the plans that wait; a worker reads it to say which one is current."""
+    waiting = [step.plan.digest[7 : 7 + LONG] for step in state.proposals if step.plan]
+    return f"waiting: {' '.join(waiting)}" if waiting else "waiting: none"
+
+
+def _ask(state: Incident, step: StepState, plan: Plan) -> str:
+    short = plan.digest[7 : 7 + LONG]
+    missing = max(step.quorum - len(set(step.approved_by) - {step.requested_by}), 0)
+    changes = "; ".join(
+        f"{change.target}: {change.field} {_value(change.before)} → {_value(change.after)}" for change in plan.changes
+    )
+    undo = f"it cannot be: {plan.irreversible.because}" if plan.irreversible else "`mcp-soar release`"
+    people = f"{missing} approver{'s' if missing != 1 else ''}"
+    by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise"
+    facts = [
+        ("What", escaped(plan.summary)),
+        ("Changes", escaped(changes)),
+        ("Why it waits", escaped("; ".join(step.reasons))),
+        ("It would break", escaped(plan.breaks) or "nothing that is known"),
+        ("It is undone by", undo if plan.irreversible is None else escaped(undo)),
+        ("Not asked again, but anew", escaped(step.differs)),
+        ("Still needed", f"{people}, until {at(step.expires_at)} UTC; then it counts as denied"),
+        ("Approved by", escaped(", ".join(step.approved_by))),
+        ("To answer", f"{by_key}; with a one\\-time code, the deployment **answer**"),
+    ]
+    return table((f"Plan {short}", ""), [fact for fact in facts if fact[1]])
+
+
+def _value(value: object) -> str:
+    return "yes" if value is True else "no" if value is False else str(value)
+
+
+def _leases(state: Incident) -> str:
+    held = [
+        (
+            escaped(lease.plan.summary),
+            at(lease.until),
+            escaped(lease.verdict.answer.replace("_", " ")) if lease.verdict else "not asked yet",
+            at(lease.checked_at),
+        )
+        for lease in state.leases.values()
+        if lease.in_force
+    ]
+    return table(("Containment", "Until (UTC)", "Holds", "Last verified (UTC)"), held, empty="Nothing is in force.")
+
+
+def _times(state: Incident, goals: Goals | None) -> str:
+    times = state.metrics
+    start = times["accepted_at"]
+    wanted = {"first_effect_at": goals.first_effect, "verified_at": goals.verified} if goals else {}
+    names = {
+        "detected_at": "Detected",
+        "accepted_at": "Accepted",
+        "first_effect_at": "First effect",
+        "verified_at": "Containment verified",
+        "released_at": "Released",
+    }
+    rows = []
+    for key, name in names.items():
+        moment = times[key]
+        later = length((moment - start).total_seconds()) if moment and start and key != "accepted_at" else ""
+        goal = f"within {length(wanted[key])}" if key in wanted else ""
+        rows.append((name, at(moment) if moment else "not yet", escaped(later), goal))
+    return table(("", "When (UTC)", "After acceptance", "Goal"), rows)
+
+
+def plans(state: Incident) -> str:
+    """Return every plan of an incident: what it changes from what to what, and what the gate said. As Markdown."""
+    parts = [f"# Plans of {escaped(state.id)}"]
+    steps = [step for step in state.steps.values() if step.plan]
+    for step in steps:
+        if step.plan is None:
+            continue
+        rows = [
+            (
+                escaped(change.target),
+                escaped(change.field),
+                escaped(_value(change.before)),
+                escaped(_value(change.after)),
+            )
+            for change in step.plan.changes
+        ]
+        parts.append(f"## {escaped(step.phase)}: {escaped(step.plan.summary)}")
+        parts.append(table(("What", "Field", "Before", "After"), rows, empty="It changes nothing."))
+        facts = [
+            ("Stands", f"**{escaped(step.progress.replace('_', ' '))}**"),
+            ("The gate", escaped("; ".join(step.reasons)) or "was not asked"),
+            ("The probe", escaped(_probe(step), 600)),
+            ("What went wrong", escaped(step.message)),
+            ("Approved by", escaped(", ".join(step.approved_by))),
+            ("Digest", f"`{step.plan.digest}`"),
+        ]
+        parts.append(table(("", ""), [fact for fact in facts if fact[1]]))
+    if not steps:
+        parts.append("There is none yet.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _probe(step: StepState) -> str:
+    findings = step.verdict.findings if step.verdict else ()
+    return "; ".join(f"{found.check} as {found.asked_as}: {found.observed}" for found in findings)
+
+
+def evidence(state: Incident) -> str:
+    """Return the manifest: every exhibit's files with their digests, and what could not be had. As Markdown."""
+    files = [
+        (escaped(exhibit["id"]), escaped(file["name"]), str(file["size"]), f"`{_hex(file['sha256'])}`")
+        for exhibit in state.exhibits
+        for file in exhibit["files"]
+    ]
+    custody = [
+        (escaped(item["id"]), escaped(_moment(item.get("collected_at"))), escaped(item.get("collected_by", "")))
+        for item in state.exhibits
+    ]
+    missing = [(escaped(item["kind"]), escaped(item["reason"])) for item in state.unavailable]
+    parts = [
+        f"# Evidence of {escaped(state.id)}",
+        f"Sealed as {escaped(state.bundle)}, `{state.sealed}`" if state.bundle else "Not sealed yet.",
+        table(("Exhibit", "File", "Bytes", "SHA\\-256"), files),
+        "## Collected",
+        table(("Exhibit", "When (UTC)", "By"), custody),
+    ]
+    if missing:
+        parts += ["## Not available", table(("Exhibit", "Why"), missing)]
+    parts.append(
+        f"To verify: `mcp-soar verify {state.id}`, or the bundle alone, offline, with the responder's public key."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _hex(digest: Any) -> str:  # noqa: ANN401  # of the journal
+    text = str(digest).removeprefix("sha256:")
+    return text if text.isalnum() and text.isascii() else "not a digest"
+
+
+def _moment(value: Any) -> str:  # noqa: ANN401  # of the journal
+    return str(value or "").replace("T", " ").partition(".")[0].removesuffix("Z")
