@@ -1,0 +1,1 @@
+"""Slack: messages with buttons by the Web API, and what people press by Socket Mode."""
