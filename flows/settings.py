@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field
 
 from integrations.siem.source import Sources
+from playbooks import duties
 from playbooks.contacts import Contact, Contacts
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Pins, Secret
@@ -210,20 +211,29 @@ def read_inventory(folder: Path) -> Inventory:
             file=str(folder / "pins.yaml"),
             field="servers",
         )
-    _known_contacts(folder, inventory, read_contacts(folder))
+    _known(folder, inventory, read_contacts(folder))
     return inventory.model_copy(update={"pins": pins})
 
 
-def _known_contacts(folder: Path, inventory: Inventory, contacts: Contacts) -> None:
-    known = ", ".join(sorted(contacts.contacts)) or "none"
+def _known(folder: Path, inventory: Inventory, contacts: Contacts) -> None:
+    """Refuse a server that names a contact, a role or a law that there is not."""
+    laws, file = duties.load(), folder / "inventory.yaml"
     for name, server in inventory.servers.items():
         for role, contact in server.stakeholders.items():
+            where = ("servers", name, "stakeholders", role)
             if contact not in contacts.contacts:
-                _misplaced(
-                    folder / "inventory.yaml",
-                    ("servers", name, "stakeholders", role),
-                    f"contacts.yaml has no contact {contact!r}; it has: {known}",
-                )
+                known = ", ".join(sorted(contacts.contacts)) or "none"
+                _misplaced(file, where, f"contacts.yaml has no contact {contact!r}; it has: {known}")
+            _role(file, where, role)
+        for number, regime in enumerate(server.regimes):
+            if regime not in laws.regimes:
+                known = ", ".join(laws.regimes)
+                _misplaced(file, ("servers", name, "regimes", number), f"no law is called {regime!r}; there is {known}")
+
+
+def _role(file: Path, where: tuple[str | int, ...], role: str) -> None:
+    if role not in duties.load().roles:
+        _misplaced(file, where, f"no role is called {role!r}; there is {', '.join(duties.load().roles)}")
 
 
 def read_contacts(folder: Path) -> Contacts:
@@ -241,6 +251,8 @@ def read_contacts(folder: Path) -> Contacts:
         _misplaced(file, ("channels", "email", "security"), message)
     if slack and urlsplit(slack.url).scheme != "https" and urlsplit(slack.url).hostname not in LOOPBACK:
         _misplaced(file, ("channels", "slack", "url"), "the token would go there in the clear; write https://")
+    for role in contacts.stakeholders:
+        _role(file, ("stakeholders", role), role)
     placed = {name: _placed(contact, folder) for name, contact in contacts.contacts.items()}
     return contacts.model_copy(update={"contacts": placed})
 

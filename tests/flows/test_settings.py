@@ -113,6 +113,19 @@ def test_a_stakeholder_of_a_server_has_to_be_a_contact(folder: Path) -> None:
     assert read(folder).inventory.servers["weather"].stakeholders == {"owner": "ops"}
 
 
+def test_a_law_or_a_role_that_does_not_exist_is_refused(folder: Path) -> None:
+    put(folder, "inventory.yaml", SERVER + "    regimes:\n      - gdpr\n      - gdrp\n")
+    assert fault(folder).startswith(
+        "inventory.yaml:9: servers.weather.regimes.1: no law is called 'gdrp'; there is gdpr"
+    )
+    put(folder, "inventory.yaml", SERVER + "    regimes: [gdpr, pipa, nis2]\n    stakeholders: {ownr: ops}\n")
+    put(folder, "contacts.yaml", "contacts:\n  ops: {file: out}\n")
+    assert fault(folder).startswith("inventory.yaml:8: servers.weather.stakeholders.ownr: no role is called 'ownr'")
+    put(folder, "inventory.yaml", SERVER)
+    put(folder, "contacts.yaml", "contacts:\n  ops: {file: out}\nstakeholders:\n  pivacy: ops\n")
+    assert fault(folder).startswith("contacts.yaml:4: stakeholders.pivacy: no role is called 'pivacy'")
+
+
 def test_a_kind_of_data_that_does_not_exist_is_refused(folder: Path) -> None:
     put(folder, "inventory.yaml", SERVER + "    data: [persona]\n")
     assert fault(folder).startswith("inventory.yaml:7: servers.weather.data.0: ")
