@@ -17,12 +17,23 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from playbooks.errors import Misconfigured
+from playbooks.redaction import redacted
 
 GRACE = 6.0
 """Seconds that a part may take to end once it was told to."""
 
 LOG = logging.getLogger("mcp_soar.part")
+
+
+class Masking(logging.Formatter):
+    """Masks secrets and personal data in whole lines, what an exception and its traceback quote included."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +43,9 @@ def main(arguments: list[str]) -> int:
         arguments: which part, and what it takes: the configuration folder, a socket's number or a server's address.
     """
     _leash()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     for chatty in ("httpx", "httpx2", "docket", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Nothing that these write is for others to read.

@@ -25,6 +25,7 @@ from integrations.journal.store import Claim, LostClaim, Tampered, Tx
 from playbooks.errors import SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import SYSTEM, Event
+from playbooks.redaction import redacted
 from playbooks.strict import now
 
 LOG = logging.getLogger("mcp_soar.responder")
@@ -238,7 +239,11 @@ class Responder:
         return CUT, retry
 
     async def _set_back(self, claim: Claim, exc: Exception) -> None:
-        body = {"incident": claim.stream.removeprefix(PREFIX), "error": type(exc).__name__, "message": str(exc)[:2000]}
+        body = {
+            "incident": claim.stream.removeprefix(PREFIX),
+            "error": type(exc).__name__,
+            "message": redacted(str(exc), 2000),
+        }
         with contextlib.suppress(SoarError):
             await self.parts.journal.append(SYSTEM, [Event("fault", body)])
             await self.parts.journal.release(claim, runnable_at=now().timestamp() + 30.0, lane=CUT)

@@ -14,9 +14,18 @@ Each integration maps its vendor's errors once, in its `client.py`, with `raise 
 
 from collections.abc import Sequence
 
+from playbooks.redaction import redacted
+
 
 class SoarError(Exception):
-    """Anything mcp-soar raises on purpose."""
+    """Anything mcp-soar raises on purpose.
+
+    Args:
+        message: what happened. It may quote an outside system, and ends in journals and messages: masked here, once.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redacted(message))
 
 
 class Transient(SoarError):
@@ -59,8 +68,8 @@ class PartiallyApplied(SoarError):
 
     def __init__(self, message: str, *, done: Sequence[str], remaining: Sequence[str]) -> None:
         super().__init__(message)
-        self.done = tuple(done)
-        self.remaining = tuple(remaining)
+        self.done = tuple(map(redacted, done))
+        self.remaining = tuple(map(redacted, remaining))
 
 
 class Misconfigured(SoarError):
@@ -77,7 +86,9 @@ class Misconfigured(SoarError):
         self, message: str, *, file: str | None = None, line: int | None = None, field: str | None = None
     ) -> None:
         where = ":".join(str(part) for part in (file, line) if part is not None)
-        super().__init__(": ".join(part for part in (where, field, message) if part))
+        super().__init__(message)
+        # After masking: a field that is called `password` is no assignment of what the message starts with.
+        self.args = (": ".join(part for part in (where, field, str(self)) if part),)
         self.file = file
         self.line = line
         self.field = field

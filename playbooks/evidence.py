@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from playbooks.journal import Parsed
-from playbooks.strict import Digest, Json, JsonField, Line, Moment, Prose, Slug, Strict
+from playbooks.strict import Digest, Json, JsonField, Line, Moment, Prose, Redacted, Slug, Strict
 
 SEALED = "exhibit"
 """The kind of the journal's entry for an exhibit in the vault: {"exhibit": an `Exhibit`}."""
@@ -186,7 +186,7 @@ class Unavailable(Strict):
     """
 
     kind: Kind
-    reason: Prose
+    reason: Redacted
     recorded_by: Line
     at: Moment
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from pydantic import Field
 
-from playbooks.strict import Digest, JsonField, Line, Name, Prose, Slug, Strict, canonical, digest
+from playbooks.strict import Digest, JsonField, Line, Name, Redacted, RedactedLine, Slug, Strict, canonical, digest
 
 
 class Radius(IntEnum):
@@ -96,12 +96,12 @@ class Plan(Strict):
 
     action: Slug
     params: dict[str, JsonField]
-    summary: Prose
+    summary: Redacted
     changes: tuple[Change, ...]
     radius: Radius
     irreversible: Irreversible | None = None
     destroys: tuple[Slug, ...] = ()
-    breaks: Prose = ""
+    breaks: Redacted = ""
 
     @property
     def pending(self) -> tuple[Change, ...]:
@@ -140,15 +140,15 @@ class Finding(Strict):
         subject: of what.
         asked_as: the principal that asked, or the canary that stood in for it.
         expected: what a held containment would answer.
-        observed: what came back (redacted, short, hostile).
+        observed: what came back (short, hostile).
         answer: what that means.
     """
 
     check: Slug
-    subject: Line
+    subject: RedactedLine
     asked_as: Line
-    expected: Line
-    observed: Prose
+    expected: RedactedLine
+    observed: Redacted
     answer: Answer
 
 
@@ -163,7 +163,7 @@ class Widening(Strict):
 
     action: Slug
     params: dict[str, JsonField]
-    because: Line
+    because: RedactedLine
 
 
 class Verdict(Strict):

@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
 GROWTH: Final = 5
 """How many times longer than the text the result can be at most, but for one mark."""
 
@@ -83,6 +85,15 @@ def redacted(text: str, limit: int | None = None) -> str:
     if opened >= 0 and "]" not in kept[opened:]:
         kept = kept[:opened]
     return (kept + "…")[:limit]
+
+
+def masked(value: Json) -> Json:
+    """Return a JSON value with its texts masked; its keys are ours."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    return {key: masked(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def mark(name: str) -> str:
@@ -236,8 +247,9 @@ _QUOTED = (
 )
 # What a sentence goes on with, where a value would stand: "password: is missing".
 _PROSE = (
-    r"(?!(?:a|an|and|are|as|at|env|expired|file|for|has|in|is|it|missing|must|no|none|not|null|of|or|required|should"
-    r"|that|the|this|to|true|false|unknown|was|wrong|you)(?=[\s.,;)]|$))"
+    r"(?!(?:a|an|and|are|as|at|be|can|cannot|env|expired|field|file|for|give|has|in|input|is|it|may|missing|must|no|none"
+    r"|not|null|of|or|required|set|should|string|that|the|this|to|true|false|unknown|use|value|was|will|write|wrong|you)"
+    r"(?=[\s.,;)]|$))"
 )
 _I = re.IGNORECASE
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from playbooks.errors import Misconfigured
+from playbooks.redaction import redacted
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 """A JSON value. Pydantic sees `Any` through `JsonField` where a model carries one."""
@@ -76,6 +77,12 @@ Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_plain)
 
 Prose = Annotated[str, StringConstraints(max_length=20_000)]
 """Text that may be hostile. It is shown only through an escaper."""
+
+Redacted = Annotated[Prose, AfterValidator(lambda text: redacted(text, 20_000))]
+"""Hostile text that is kept, shown and sent: what is secret or personal in it is masked when the value is made."""
+
+RedactedLine = Annotated[Line, AfterValidator(lambda text: redacted(text, 2000))]
+"""One line that may quote something from outside, masked likewise."""
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
 """An identifier of ours, safe in paths, URLs and shells."""
@@ -244,5 +251,7 @@ def _fault(error: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, st
     elif error["type"] == "missing":
         message = "is missing; add it"
     elif not isinstance(error.get("input"), dict | list):
-        message = f"{message} (it is {error.get('input')!r})"
+        # Somebody may have written the password itself where a reference to it belongs.
+        given = f"{path[-1] if path else ''}={error.get('input')!r}"
+        message += f" (it is {error.get('input')!r})" if redacted(given) == given else " (what it is, is not shown)"
     return line, ".".join(str(part) for part in path) or "document", message

@@ -11,6 +11,7 @@ from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
 from playbooks.projection import Incident, project
+from playbooks.redaction import redacted
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass, load
 
@@ -19,6 +20,10 @@ FLOW = "flow"
 WATCH = "watch"
 TELL = "tell"
 """The lanes of the queue: what a responder claims together."""
+
+
+NAME = 200
+"""Characters that an entity's name may have."""
 
 
 class Opened(NamedTuple):
@@ -31,7 +36,12 @@ class Opened(NamedTuple):
 async def set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None = None) -> None:
     """Record on the system stream what no incident takes in, so that nothing is lost without a word."""
     await tx.move(item.id, incident)
-    body: dict[str, Json] = {"receipt": item.id, "kind": item.kind, "source": item.source, "reason": reason[:2000]}
+    body: dict[str, Json] = {
+        "receipt": item.id,
+        "kind": item.kind,
+        "source": item.source,
+        "reason": redacted(reason, 2000),
+    }
     await tx.append(SYSTEM, [Event("set_aside", body, item.source)])
 
 
@@ -79,15 +89,21 @@ def opening(  # the fields of one event, all by name
     return {
         "class": incident_class.value,
         "severity": int(severity),
-        "title": title,
+        "title": redacted(title),
         "key": key,
         "entities": [entity.model_dump(mode="json") for entity in known],
-        "unresolved": [entity.model_dump(mode="json") for entity in unknown],
+        "unresolved": [_shown(entity).model_dump(mode="json") for entity in unknown],
         "playbook": {"id": playbook.id, "digest": playbook.digest} if playbook else None,
         "linked": [],
         "requested_by": requested_by,
         "triage": triage(parts, incident_class, known, unknown),
     }
+
+
+def _shown(entity: Entity) -> Entity:
+    """Return what an alert names in a form that may be kept: what the inventory does not know is outside text."""
+    server = redacted(entity.server, NAME) if entity.server else None
+    return entity.model_copy(update={"name": redacted(entity.name, NAME), "server": server})
 
 
 def triage(
@@ -99,7 +115,7 @@ def triage(
     playbook = parts.playbooks.get(incident_class)
     if playbook is None:
         return f"there is no playbook for {incident_class} yet: respond by hand"
-    named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown) or "nothing"
+    named = ", ".join(f"{entity.kind} {entity.name}" for entity in map(_shown, unknown)) or "nothing"
     if not known:
         return f"unknown server: shadow? The inventory knows nothing of what it names ({named})"
     kinds = {step.for_each for _, step in playbook.steps() if step.kind == "action"}

@@ -7,6 +7,7 @@ from integrations.journal.store import Tx
 from playbooks.errors import Refused
 from playbooks.journal import Event
 from playbooks.projection import Incident, project
+from playbooks.redaction import masked, redacted
 from playbooks.request import Request
 from playbooks.strict import Json
 
@@ -19,8 +20,8 @@ def answer(request: Request, *, accepted: bool, reason: str) -> Event:
         "actor": request.actor,
         "nonce": request.nonce,
         "accepted": accepted,
-        "reason": reason[:2000],
-        "params": dict(params),
+        "reason": redacted(reason, 2000),
+        "params": masked(dict(params)),
     }
     return Event("request", body, request.actor)
 
