@@ -11,8 +11,8 @@ wrote             instance epoch writes[{change at}] found[change]
 interrupted       instance writes[{change at}] why
 verified          instance epoch attempt verdict at since
 failed            instance phase action epoch attempt error message retry_at
-proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs
-decided           digest verb actor reason behalf way
+proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by
+decided           digest verb actor reason behalf way receipt
 lapsed            instance digest why
 skipped           instance phase reason
 exhibit           instance phase exhibit
@@ -26,7 +26,7 @@ page              id notice text
 told              page channel delivered detail contact purpose round reference
 acknowledged      pages by way
 code_issued       digest approver answer salt hash expires_at
-code_refused      digest approver left why
+code_refused      digest approver receipt left why
 request           verb actor nonce accepted reason params
 noted             by text
 fulfilled         clock by text
@@ -119,6 +119,8 @@ class StepState:
     expires_at: datetime | None = None
     retry_at: datetime | None = None
     approved_by: tuple[str, ...] = ()
+    approved_at: dict[str, datetime] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
     behalf: dict[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
     differs: str = ""
@@ -660,8 +662,10 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.action, step.reasons, step.quorum = step.plan.action, tuple(body["reasons"]), body["quorum"]
     step.differs = body["differs"]
     step.expires_at, step.requested_by = datetime.fromisoformat(body["expires_at"]), body["requested_by"]
-    # The same plan asked about again keeps the answers that it has.
-    step.approved_by = step.approved_by if same else ()
+    # The same plan asked about again keeps the answers that it has, without those that no longer count.
+    kept = body.get("approved_by", step.approved_by)
+    step.uncounted = tuple(name for name in step.approved_by if name not in kept) if same else ()
+    step.approved_by = tuple(name for name in step.approved_by if name in kept) if same else ()
     step.behalf = step.behalf if same else {}
     step.asked_at = at
     return f"asks for approval: {step.plan.summary}\n{'; '.join(step.reasons)}"
@@ -676,6 +680,7 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
                 step.progress, step.settled_at = Progress.DENIED, at
             else:
                 step.approved_by = (*step.approved_by, body["actor"])
+                step.approved_at[body["actor"]] = at
                 if behalf:
                     step.behalf[body["actor"]] = behalf
                 if len(set(step.approved_by) - {step.requested_by}) >= step.quorum:

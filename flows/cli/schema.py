@@ -7,7 +7,7 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered]}
     incident           Incident
     leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered]}
-    respond, approve, deny, release, close, stop, resume
+    respond, approve, deny, answer, ack, delegate, release, close, stop, resume
                        Act
     plan               {"plans": [Foresight]}
     verify             Verified

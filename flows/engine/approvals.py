@@ -21,7 +21,7 @@ from integrations.journal.store import Tx
 from integrations.signing import PublicKey
 from playbooks import code
 from playbooks.code import TRIES, Answer
-from playbooks.errors import Refused
+from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.journal import SYSTEM, Event
 from playbooks.projection import Incident, StepState, project
 from playbooks.request import People, SignedRequest, Verb
@@ -122,7 +122,9 @@ def waiting(state: Incident, digest: str) -> StepState:
     raise Refused(f"plan {wanted[:12] or 'none'} is not waiting for a decision in {state.id}; waiting: {asked}")
 
 
-async def decision(parts: Parts, tx: Tx, step: StepState, *, actor: str, verb: Verb, reason: str, way: str) -> Event:
+async def decision(
+    parts: Parts, tx: Tx, step: StepState, *, actor: str, verb: Verb, reason: str, receipt: str = ""
+) -> Event:
     """Return the entry that a person's decision makes.
 
     Args:
@@ -132,7 +134,7 @@ async def decision(parts: Parts, tx: Tx, step: StepState, *, actor: str, verb: V
         actor: who decides; how they proved it was judged before.
         verb: approve or deny.
         reason: why.
-        way: `key` or `code`.
+        receipt: the inbox's, of a one-time code; without one it was signed with a key.
 
     Raises:
         Refused: with the reason.
@@ -156,9 +158,34 @@ async def decision(parts: Parts, tx: Tx, step: StepState, *, actor: str, verb: V
         "actor": actor,
         "reason": reason,
         "behalf": behalf,
-        "way": way,
+        "way": "code" if receipt else "key",
+        "receipt": receipt,
     }
     return Event("decided", body, actor)
+
+
+def counting(parts: Parts, step: StepState) -> tuple[str, ...]:
+    """Return whose approvals of a step count at this moment, before its effect.
+
+    Whoever was removed since, lost the role, or was enrolled anew with another key is not among them; nor is whoever
+    spoke for somebody of whom that is true.
+
+    Raises:
+        Transient: if nobody can say who is enrolled: then nothing counts as approved, and nothing as denied.
+    """
+    if not step.approved_by:
+        return ()
+    try:
+        people = parts.people()
+    except Misconfigured as exc:
+        raise Transient(f"approvals cannot be counted: {exc}") from exc
+    return tuple(name for name in step.approved_by if _counts(people, parts.policy.approval.roles, step, name))
+
+
+def _counts(people: People, roles: Sequence[str], step: StepState, name: str) -> bool:
+    at, voice = step.approved_at[name], step.behalf.get(name, name)
+    person = people.people.get(name)
+    return person is not None and person.enrolled_at <= at and people.stands_by(voice, roles, at)
 
 
 async def _lender(parts: Parts, tx: Tx, actor: str, people: People, *, taken: set[str]) -> str:
@@ -199,10 +226,10 @@ async def take_code(parts: Parts, item: InboxItem) -> list[Opened]:
         step = waiting(now_, given.digest)
         verb = _meant(parts, now_, step, given, hashes)
         if verb is None:
-            await _wrong(tx, now_, step, given)
+            await _wrong(tx, now_, step, given, item.id)
         else:
             reason = "with a one-time code"
-            entry = await decision(parts, tx, step, actor=given.actor, verb=verb, reason=reason, way="code")
+            entry = await decision(parts, tx, step, actor=given.actor, verb=verb, reason=reason, receipt=item.id)
             await tx.append(stream, [entry])
             await tx.make_runnable(stream, lane=CUT)
             await queue(tx, given.incident)
@@ -251,14 +278,14 @@ def _meant(parts: Parts, state: Incident, step: StepState, given: Answer, hashes
     return None
 
 
-async def _wrong(tx: Tx, state: Incident, step: StepState, given: Answer) -> None:
+async def _wrong(tx: Tx, state: Incident, step: StepState, given: Answer, receipt: str) -> None:
     """Count a wrong code; after the last try people hear of it."""
     digest = step.plan.digest if step.plan else ""
     left = TRIES - 1 - state.wrong_codes.get((digest, given.actor), 0)
     body: dict[str, Json] = {
         "digest": digest,
         "approver": given.actor,
-        "answer": "",
+        "receipt": receipt,
         "left": left,
         "why": "it does not fit",
     }

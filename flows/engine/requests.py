@@ -20,7 +20,7 @@ from playbooks.incident import Entity, Severity
 from playbooks.journal import SYSTEM, Event
 from playbooks.policy import SeverityName
 from playbooks.projection import project
-from playbooks.request import Request, SignedRequest, Verb, check
+from playbooks.request import ROLES, Request, SignedRequest, Verb, check
 from playbooks.strict import Json, Prose, Strict, now
 from playbooks.taxonomy import IncidentClass
 
@@ -133,9 +133,7 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
 async def _decide(parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
     step = approvals.waiting(state, request.digest or "")
-    decided = await approvals.decision(
-        parts, tx, step, actor=request.actor, verb=request.verb, reason=request.reason, way="key"
-    )
+    decided = await approvals.decision(parts, tx, step, actor=request.actor, verb=request.verb, reason=request.reason)
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), decided])
     await tx.make_runnable(stream, lane=CUT)
     await queue(tx, state.id)
@@ -247,7 +245,7 @@ async def _resume(parts: Parts, tx: Tx, request: Request) -> str:
         for entry in (item.parsed() for item in await tx.read(SYSTEM))
         if entry.kind == "resume_asked"
         and entry.body["number"] == stop.seq
-        and people.stands_by(str(entry.body["by"]), Verb.RESUME, datetime.fromisoformat(entry.at))
+        and people.stands_by(str(entry.body["by"]), ROLES[Verb.RESUME], datetime.fromisoformat(entry.at))
     }
     body: dict[str, Json] = {"scope": stop.scope, "by": request.actor, "reason": request.reason, "number": stop.seq}
     events = [Event("resume_asked", body, request.actor), answer(request, accepted=True, reason=request.reason)]

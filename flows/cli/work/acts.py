@@ -310,7 +310,7 @@ def decide(
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
-            step = _asked(await records.load(journal, name), plan)
+            step = asked(await records.load(journal, name), plan)
             ask = records.ask_of(config, name, step)
             _show(out, ask, verb)
             if out.asks and not who.yes:
@@ -338,7 +338,13 @@ def decide(
     return finish(out, config, act)
 
 
-def _asked(state: Incident, given: str | None) -> StepState:
+def asked(state: Incident, given: str | None) -> StepState:
+    """Return what an incident asks, the one that is meant if it asks for more.
+
+    Raises:
+        NotFound: it asks for nothing, or for no such plan.
+        Usage: it asks for more than one thing.
+    """
     waiting = [step for step in state.proposals if step.plan]
     if not waiting:
         raise NotFound(f"{state.id} ({state.status}) asks for nothing")

@@ -1,0 +1,106 @@
+"""`ack`, `answer` and `delegate`: these declare the commands."""
+# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# a command needs is imported when it runs, so that help is fast.
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, configuration
+from flows.cli.output import Usage, speaking
+
+app = typer.Typer()
+
+_WAIT = 30.0
+
+
+@app.command()
+def ack(
+    given: Annotated[
+        str, typer.Argument(metavar="ID", help="The incident; or `system`, for what is not about one incident.")
+    ],
+    reason: Reason = "",
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take up an incident's pages: nobody else on the on-call list is woken for them.
+
+    It promises that you look at it. It decides nothing: what waits for an approval still waits.
+
+    \b
+    Example:
+      mcp-soar ack 1 --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts, answering
+
+        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(answering.ack(out, configuration(config, out), person, subject=given, reason=reason))
+
+
+@app.command()
+def answer(
+    given: Incident,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="DIGEST", help="The plan, if more than one waits.")
+    ] = None,
+    who: As = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Approve or deny with a one-time code, if your key is not at hand. Whether it is yes or no lies in the code.
+
+    The code is asked for at the terminal, or read as one line from standard input: never written on a command line,
+    where others on the machine could see it.
+
+    \b
+    Example:
+      mcp-soar answer 1 --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import answering
+
+        if not who:
+            raise Usage("say whose code it is: --as NAME, or set MCP_SOAR_PERSON")
+        waiting = 0.0 if no_wait else wait
+        raise typer.Exit(
+            answering.answer(out, configuration(config, out), who, incident=given, plan=plan, wait=waiting)
+        )
+
+
+@app.command()
+def delegate(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who may use your voice; enrolled.")],
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="How long, as 8h or 3d; at most 14d.")
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="Take it back now.")] = False,
+    reason: Reason = "",
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Lend your voice as an approver to somebody who is none. Your voice counts once, whoever uses it.
+
+    \b
+    Examples:
+      mcp-soar delegate lee --for 8h --as kim --reason "on a flight"
+      mcp-soar delegate lee --end --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts, answering
+
+        if (length is None) == (not end):
+            raise Usage("say either how long, with --for, or --end")
+        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        settings = configuration(config, out)
+        raise typer.Exit(answering.delegate(out, settings, person, name=name, length=length, reason=reason))
