@@ -7,7 +7,7 @@ through places that are not trusted (Prefect's API, a chat, a pipe): it counts o
 import base64
 import binascii
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -76,16 +76,16 @@ class People(Strict):
                 raise ValueError(message)
         return self
 
-    def stands_by(self, name: str, verb: "Verb", signed_at: datetime) -> bool:
-        """Return whether what somebody signed before still counts: they may ask for it today, with the same key.
+    def stands_by(self, name: str, roles: Collection[str], signed_at: datetime) -> bool:
+        """Return whether what somebody signed before still counts: they are who they were, and may ask for it today.
 
         Args:
             name: who signed.
-            verb: for what.
+            roles: any of these suffices.
             signed_at: when; whoever was enrolled anew since then has to sign anew.
         """
         person = self.people.get(name)
-        return person is not None and person.enrolled_at <= signed_at and bool(ROLES[verb] & set(person.roles))
+        return person is not None and person.enrolled_at <= signed_at and bool(set(roles) & set(person.roles))
 
 
 class Request(Strict):

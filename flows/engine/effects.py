@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from flows.engine import approvals
 from flows.engine.case import Case, Stopped
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
@@ -228,7 +229,7 @@ async def intend(
             purpose=purpose,
             put_backs=lease.put_backs if lease else 0,
             requested_by=step.requested_by if step else None,
-            approved_by=_approvals(step, plan),
+            approved_by=approved_by(case, step, plan),
         )
         clock = await tx.clock()
         reserved = tuple(
@@ -306,11 +307,12 @@ def _answer(event: Event) -> Answer:
     return Verdict.model_validate(event.body["verdict"]).answer
 
 
-def _approvals(step: StepState | None, plan: Plan) -> tuple[str, ...]:
+def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ...]:
+    """Return whose approvals of a plan count now."""
     # An approval is bound to the digest: if the world changed and the plan with it, nobody has approved this one.
     if step is None or step.plan is None or step.plan.digest != plan.digest:
         return ()
-    return step.approved_by
+    return approvals.counting(case.parts, step)
 
 
 def _evidence_first(case: Case, plan: Plan, decision: Decision, facts: Facts) -> Decision:
@@ -356,17 +358,22 @@ def asked(
     if step and step.progress is Progress.PROPOSED and step.plan and step.plan.digest == plan.digest:
         # Asked again for the sake of some news, it is the same question: its time runs on.
         expires = step.expires_at or expires
+    counted = approved_by(case, step, plan)
+    same = step is not None and step.plan is not None and step.plan.digest == plan.digest
+    lost = [name for name in step.approved_by if name not in counted] if step and same else []
+    reasons = [*decision.reasons, *(f"{name} approved it, and is no approver any more" for name in lost)]
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,
         "epoch": epoch,
         "plan": plan.model_dump(mode="json"),
-        "reasons": list(decision.reasons),
+        "reasons": reasons,
         "quorum": decision.quorum,
         "expires_at": iso(expires),
         "purpose": purpose.value,
         "requested_by": requested_by,
         "differs": _differs(step.plan if step else None, plan),
+        "approved_by": list(counted),
     }
     return Event("proposed", body)
 

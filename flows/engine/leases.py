@@ -225,7 +225,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             confirmed=True,
             purpose=Purpose.RELEASE,
             requested_by=wish.actor,
-            approved_by=step.approved_by if step and step.plan and step.plan.digest == plan.digest else (),
+            approved_by=effects.approved_by(case, step, plan),
             clean=clean,
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)

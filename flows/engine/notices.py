@@ -35,7 +35,9 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
 
 def _asking(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
     for step in state.proposals:
-        notice = f"awaiting_approval:{step.instance}:{step.plan.digest[7:19] if step.plan else ''}"
+        # Asked again because an approval does not count any more, people have to hear of it again.
+        without = f":without {', '.join(step.uncounted)}" if step.uncounted else ""
+        notice = f"awaiting_approval:{step.instance}{without}:{step.plan.digest[7:19] if step.plan else ''}"
         if notice not in state.noticed and step.plan:
             because = "; ".join(step.reasons)
             yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {because}."

@@ -11,7 +11,7 @@ from flows.engine.subject import answer, subject
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
 from playbooks.journal import Event
-from playbooks.request import Request, Verb
+from playbooks.request import ROLES, Request, Verb
 from playbooks.strict import Json, Line, Name, Prose, Slug, Strict, iso, now
 
 M = TypeVar("M", bound=BaseModel)
@@ -145,7 +145,7 @@ async def unhold(parts: Parts, tx: Tx, request: Request) -> str:
     if not request.reason:
         raise Refused("ending a legal hold needs a reason")
     people = parts.people()
-    before = {name for name, at in state.unhold_asked.items() if people.stands_by(name, Verb.UNHOLD, at)}
+    before = {name for name, at in state.unhold_asked.items() if people.stands_by(name, ROLES[Verb.UNHOLD], at)}
     asked = {*before, request.actor}
     body: dict[str, Json] = {"by": request.actor, "reason": request.reason}
     events = [
