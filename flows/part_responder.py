@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.assembly import assembled, reloading
+from flows.desk import Desk
 from flows.engine.case import Case
 from flows.engine.parts import Parts
 from flows.responder import FlowStarter, Responder, direct_flow
 from flows.settings import read
-from integrations.connections import Connections
+from integrations.connections import Connections, secret
 from integrations.journal.store import Claim
+from integrations.slack.desk import run as listen
 from playbooks.errors import SoarError
 
 LOG = logging.getLogger("mcp_soar.responder")
@@ -44,6 +46,10 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
             reload=reloading(parts, config),
         )
         working = asyncio.create_task(responder.run(stop))
+        if (slack := config.contacts.channels.slack) and slack.app_token:
+            tokens = secret(slack.app_token, what="slack.app_token"), secret(slack.bot_token, what="slack.bot_token")
+            listening = listen(*tokens, slack.url, Desk(lambda: responder.parts), stop)
+            stack.push_async_callback(_ended, asyncio.create_task(listening))
         stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
         ready()
         await working

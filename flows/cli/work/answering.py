@@ -2,23 +2,19 @@
 
 import asyncio
 import getpass
-import secrets
 import sys
-import time
 from datetime import timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
+from flows import codes
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import acts, records
 from flows.engine.telling import ITSELF
 from flows.settings import Configuration
-from integrations.journal.store import Journal
 from playbooks.code import Answer
-from playbooks.errors import Refused, Transient
-from playbooks.journal import SYSTEM
 from playbooks.request import Verb
 from playbooks.strict import Json, Seconds, iso, now
 
@@ -72,7 +68,22 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
                 given = Answer(incident=name, digest=digest, actor=who, code=await asyncio.to_thread(_typed, out))
             except ValidationError as exc:
                 raise Usage("a code has ten characters, as 7K3M2-QX9AB") from exc
-            return await hand_in(journal, given, wait=wait, source="person")
+            receipt = await codes.hand_in(journal, given, source="person")
+            act: schema.Act = {
+                "verb": "answer",
+                "subject": name,
+                "incident": name,
+                "receipt": receipt.id,
+                "state": "handed_in",
+                "status": None,
+                "message": "handed in; it is judged when a responder runs",
+                "answer": None,
+            }
+            if wait > 0:
+                with out.waiting("waiting for a responder to judge the code"):
+                    verb = await codes.judged(journal, given, receipt, within=wait)
+                act["state"], act["message"] = "done", f"{verb} counts for plan {digest[7:19]}"
+            return act
 
     return acts.finish(out, config, asyncio.run(work()))
 
@@ -81,52 +92,3 @@ def _typed(out: Out) -> str:
     if out.asks:
         return getpass.getpass("Code: ").strip()
     return sys.stdin.readline().strip()
-
-
-async def hand_in(journal: Journal, given: Answer, *, wait: float, source: str) -> schema.Act:
-    """Hand a one-time code in and wait for what it decided.
-
-    Args:
-        journal: opened without a signing key.
-        given: the code, and what it answers.
-        wait: seconds; 0 waits for nothing.
-        source: where it came from.
-
-    Raises:
-        Refused: with the responder's reason.
-        Transient: no responder answered in time.
-    """
-    row = await journal.stream(f"{records.PREFIX}{given.incident}")
-    system = await journal.stream(SYSTEM)
-    after, set_aside_after = (row.seq if row else 0), (system.seq if system else 0)
-    receipt = await journal.put(
-        kind="code", source=source, nonce=secrets.token_urlsafe(24), body=given.model_dump_json().encode(), headers={}
-    )
-    act: schema.Act = {
-        "verb": "answer",
-        "subject": given.incident,
-        "incident": given.incident,
-        "receipt": receipt.id,
-        "state": "handed_in",
-        "status": None,
-        "message": "handed in; it is judged when a responder runs",
-        "answer": None,
-    }
-    deadline = time.monotonic() + wait
-    while time.monotonic() < deadline:
-        if not any(item.id == receipt.id for item in await journal.waiting(10_000, kinds=["code"])):
-            for entry in (item.parsed() for item in await journal.read(SYSTEM, after=set_aside_after)):
-                if entry.kind == "set_aside" and entry.body.get("receipt") == receipt.id:
-                    raise Refused(str(entry.body.get("reason", "")).removeprefix("refused: "))
-            for entry in (
-                item.parsed() for item in await journal.read(f"{records.PREFIX}{given.incident}", after=after)
-            ):
-                if entry.kind == "code_refused" and entry.body.get("receipt") == receipt.id:
-                    raise Refused(f"the code does not fit; {entry.body['left']} more tries, then only the key counts")
-                if entry.kind == "decided" and entry.body.get("receipt") == receipt.id:
-                    act["state"], act["message"] = "done", f"{entry.body['verb']} counts for plan {given.digest[7:19]}"
-                    return act
-        await asyncio.sleep(0.1)
-    if wait <= 0:
-        return act
-    raise Transient(f"no responder answered within {wait:g} s. The code is kept and counts when one runs")
