@@ -142,6 +142,7 @@ class LeaseState:
     verdict: Verdict | None = None
     checked_at: datetime | None = None
     put_backs: int = 0
+    ran_out: int = 0
     held: int = 0
     originals: dict[str, Any] = field(default_factory=dict)
     releasing: Plan | None = None
@@ -746,7 +747,10 @@ def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str
 
 
 def _lease_extended(state: Incident, body: Body, at: datetime, actor: str) -> str:
-    state.leases[body["instance"]].until = datetime.fromisoformat(body["until"])
+    lease = state.leases[body["instance"]]
+    lease.until = datetime.fromisoformat(body["until"])
+    # A person who extends it knows of it.
+    lease.ran_out += "by" not in body
     return f"extended {body['instance']} until {body['until']}\n{body['why']}"
 
 

@@ -9,6 +9,7 @@ from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
 from playbooks.projection import Incident, Progress
+from playbooks.strict import iso
 
 EVERY = tuple(Notice)
 
@@ -69,6 +70,10 @@ def _leases(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[
         undone = f"undone:{instance}:{lease.epoch}"
         if lease.epoch > 1 and undone not in state.noticed:
             yield undone, undone, f"{what}. Somebody undid {instance}; it was put back {lease.put_backs} times."
+        extended = f"extended:{instance}:{lease.ran_out}"
+        if lease.ran_out and lease.in_force and extended not in state.noticed:
+            until = f"extended by itself until {iso(lease.until)}"
+            yield extended, extended, f"{what}. The lease of {instance} ran out and nobody released it: {until}."
         released = f"released:{instance}"
         if Notice.RELEASED in wanted and lease.released_at and released not in state.noticed:
             yield released, released, f"{what}. {instance} was released by {lease.released_by}."

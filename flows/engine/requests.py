@@ -6,13 +6,13 @@ from datetime import datetime
 
 from pydantic import Field, ValidationError
 
-from flows.engine import approvals, oncall
+from flows.engine import approvals, oncall, suppression
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
-from flows.engine.telling import queue, stream_of
-from integrations.journal.records import InboxItem
+from flows.engine.telling import ITSELF, page, queue, stream_of
+from integrations.journal.records import InboxItem, Stop
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused
@@ -64,9 +64,10 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
 
     async def unit(tx: Tx) -> list[Opened]:
         await tx.use_once("request", request.nonce)
-        if request.verb is Verb.DELEGATE:
+        if request.verb in _SIGNED:
             # Its signature is what others will believe later.
-            found: str | Opened = await approvals.delegate(parts, tx, SignedRequest.model_validate_json(item.body))
+            signed = SignedRequest.model_validate_json(item.body)
+            found: str | Opened = await _SIGNED[request.verb](parts, tx, signed)
         else:
             found = await _VERBS[request.verb](parts, tx, request)
         await tx.move(item.id, found.claim.stream if isinstance(found, Opened) else found)
@@ -231,7 +232,13 @@ async def _stop(parts: Parts, tx: Tx, request: Request) -> str:
     await tx.append(
         SYSTEM, [Event("stopped", body, request.actor), answer(request, accepted=True, reason=request.reason)]
     )
+    await page(tx, ITSELF, _switched("stopped", stop, f"STOPPED {stop.scope}, by {stop.by}: {stop.reason}"))
     return SYSTEM
+
+
+def _switched(kind: str, stop: Stop, text: str) -> Event:
+    notice = f"{kind}:{stop.scope}:{stop.seq}"
+    return Event("page", {"id": notice, "notice": notice, "text": text[:4000]})
 
 
 async def _resume(parts: Parts, tx: Tx, request: Request) -> str:
@@ -253,9 +260,13 @@ async def _resume(parts: Parts, tx: Tx, request: Request) -> str:
         await tx.unstop(stop.scope)
         both: list[Json] = [*sorted(asked | {request.actor})]
         events.append(Event("resumed", {**body, "people": both}, request.actor))
+        text = f"Resumed {stop.scope}, by {' and '.join(sorted(asked | {request.actor}))}: {request.reason}"
+        await page(tx, ITSELF, _switched("resumed", stop, text))
     await tx.append(SYSTEM, events)
     return SYSTEM
 
+
+_SIGNED = {Verb.DELEGATE: approvals.delegate, Verb.SUPPRESS: suppression.suppress}
 
 _VERBS = {
     Verb.RESPOND: _respond,
@@ -271,4 +282,5 @@ _VERBS = {
     Verb.EXTEND: oncall.extend,
     Verb.HOLD: oncall.hold,
     Verb.UNHOLD: oncall.unhold,
+    Verb.UNSUPPRESS: suppression.unsuppress,
 }

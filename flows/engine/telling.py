@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from flows.engine import deadlines
 from flows.engine.case import PREFIX
 from flows.engine.opening import TELL
 from flows.engine.parts import Parts
@@ -79,9 +80,13 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
     async with _kept(parts, claim):
         while True:
             state = project(subject, await parts.journal.read(stream_of(subject)))
+            short, at = deadlines.pages(state, parts.world.inventory, now())
+            if short:
+                await _record(parts, claim, subject, *short)
+                continue
             due = agenda(state, roster(parts, state), now())
             if not due.now:
-                return due.at
+                return min((when for when in (due.at, at) if when), default=None)
             # Side by side: a channel that hangs keeps nobody else from being told.
             await asyncio.gather(*(_deliver(parts, claim, state, delivery) for delivery in due.now))
 
@@ -111,7 +116,8 @@ def roster(parts: Parts, state: Incident) -> Roster:
             asked = {step.requested_by for step in state.proposals} - {None}
             if name in contacts.contacts and set(person.roles) & set(parts.policy.approval.roles) and {name} != asked:
                 approvers[name] = name
-    return Roster(contacts, codes=parts.policy.approval.codes, approvers=approvers, stakeholders=contacts.stakeholders)
+    told = deadlines.told(state, parts.world.inventory, contacts, now())
+    return Roster(contacts, codes=parts.policy.approval.codes, approvers=approvers, stakeholders=told)
 
 
 async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delivery) -> None:
