@@ -19,7 +19,7 @@ exhibit           instance phase exhibit
 unavailable       instance phase unavailable
 checked           instance phase verdict
 lease_checked     instance verdict undone since
-lease_extended    instance until why
+lease_extended    instance until why by
 release_intended  instance release phase epoch plan decision key kept requested_by
 released          instance release epoch writes kept verdict
 page              id notice text
@@ -37,6 +37,9 @@ legal_hold_end_asked
 legal_hold_ended  by reason people
 sealed            digest bundle exhibits unavailable
 closed            as by reason of
+erasure_asked     exhibit by reason
+deletion_intended id exhibits[{id digests}] bundles[name] why by people whole
+deleted           id messages
 """
 
 from collections.abc import Iterable
@@ -274,6 +277,33 @@ class Note:
 
 
 @dataclass(slots=True)
+class Deletion:
+    """Evidence that is being deleted, or was.
+
+    Args:
+        id: unique in its incident.
+        exhibits: their ids.
+        bundles: the files that held copies of them.
+        why: retention, or a person's reason.
+        by: who, a person or mcp-soar by the policy.
+        people: who signed for it.
+        whole: everything that there was.
+        intended_at: when it was decided.
+        done_at: when nothing was left; None while it is not.
+    """
+
+    id: str
+    exhibits: tuple[str, ...]
+    bundles: tuple[str, ...]
+    why: str
+    by: str
+    people: tuple[str, ...]
+    whole: bool
+    intended_at: datetime
+    done_at: datetime | None = None
+
+
+@dataclass(slots=True)
 class Line:
     """One line of the timeline, for people."""
 
@@ -340,6 +370,8 @@ class Incident:
     duplicate_of: str | None = None
     closed_as: str | None = None
     closed_at: datetime | None = None
+    erasures_asked: dict[str, dict[str, datetime]] = field(default_factory=dict)
+    deletions: dict[str, Deletion] = field(default_factory=dict)
     frozen: str | None = None
     seq: int = 0
     timeline: list[Line] = field(default_factory=list)
@@ -348,6 +380,21 @@ class Incident:
     def servers(self) -> tuple[str, ...]:
         """The inventory's servers that it is about, in the order in which they joined."""
         return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
+
+    @property
+    def deleted_exhibits(self) -> dict[str, Deletion]:
+        """The exhibits that were deleted, or are being deleted: id → by what."""
+        return {exhibit: deletion for deletion in self.deletions.values() for exhibit in deletion.exhibits}
+
+    @property
+    def deleted_bundles(self) -> dict[str, Deletion]:
+        """The bundles that were deleted, or are being deleted: name → by what."""
+        return {bundle: deletion for deletion in self.deletions.values() for bundle in deletion.bundles}
+
+    @property
+    def purged(self) -> bool:
+        """Whether all of its evidence was deleted, or is being deleted."""
+        return any(deletion.whole for deletion in self.deletions.values())
 
     def standing(self, key: str) -> Standing:
         """Return how well founded it is to act on one entity.
@@ -884,6 +931,34 @@ def _closed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     return f"closed as {body['as']}{of} by {body['by']}\n{body['reason']}"
 
 
+def _erasure_asked(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.erasures_asked.setdefault(body["exhibit"], {})[body["by"]] = at
+    return f"{body['by']} asked to erase exhibit {body['exhibit']}\n{body['reason']}"
+
+
+def _deletion_intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    deletion = Deletion(
+        id=body["id"],
+        exhibits=tuple(item["id"] for item in body["exhibits"]),
+        bundles=tuple(body["bundles"]),
+        why=body["why"],
+        by=body["by"],
+        people=tuple(body["people"]),
+        whole=body["whole"],
+        intended_at=at,
+    )
+    state.deletions[deletion.id] = deletion
+    what = "all evidence" if deletion.whole else ", ".join(deletion.exhibits)
+    return f"deleting {what}, by {deletion.by}\n{deletion.why}"
+
+
+def _deleted(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    deletion = state.deletions[body["id"]]
+    deletion.done_at = at
+    count = f"{len(deletion.exhibits)} exhibits, {len(deletion.bundles)} bundles, {body['messages']} raw messages"
+    return f"deleted {count}; their digests stay\n{', '.join((*deletion.exhibits, *deletion.bundles))}"
+
+
 _READERS = {
     "opened": _opened,
     "alert": _alert,
@@ -918,6 +993,9 @@ _READERS = {
     "legal_hold_ended": _legal_hold_ended,
     "sealed": _sealed,
     "closed": _closed,
+    "erasure_asked": _erasure_asked,
+    "deletion_intended": _deletion_intended,
+    "deleted": _deleted,
 }
 
 KINDS = frozenset(_READERS)

@@ -113,7 +113,8 @@ async def extend(parts: Parts, tx: Tx, request: Request) -> str:
         raise Refused(f"{later[0]} lasts until {iso(held[later[0]].until)} already; `release` gives it back earlier")
     events = [answer(request, accepted=True, reason=request.reason)]
     for instance in wanted:
-        body: dict[str, Json] = {"instance": instance, "until": iso(until), "why": f"{request.actor}: {request.reason}"}
+        why = f"{request.actor}: {request.reason}"
+        body: dict[str, Json] = {"instance": instance, "until": iso(until), "why": why, "by": request.actor}
         events.append(Event("lease_extended", body, request.actor))
     await tx.append(stream, events)
     return stream
