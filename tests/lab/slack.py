@@ -160,6 +160,8 @@ class FakeSlack:
         """Every body and every frame that the app sent, as it was."""
         self.faults: dict[str, list[Fault]] = {}
         """What goes wrong with a method's next calls, the first one first; of `*`, with any."""
+        self.stale_tickets = 0
+        """How many of the next addresses of sockets are worthless."""
         self.opened = 0
         """How many sockets there have been."""
         self.sockets: list[web.WebSocketResponse] = []
@@ -179,7 +181,7 @@ class FakeSlack:
         app.router.add_route("*", "/api/{method}", self._serve)
         app.router.add_get("/link", self._link)
         self._released = asyncio.Event()
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handle_signals=False)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handle_signals=False, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await site.start()
@@ -462,7 +464,10 @@ class FakeSlack:
 
     def _connect(self, _: dict[str, Any]) -> dict[str, Any]:
         ticket = f"ticket-{next(self._numbers)}"
-        self._tickets.add(ticket)
+        if self.stale_tickets:
+            self.stale_tickets -= 1
+        else:
+            self._tickets.add(ticket)
         return {"url": f"ws://127.0.0.1:{self._port}/link?ticket={ticket}"}
 
     def _user(self, arguments: dict[str, Any]) -> dict[str, Any]:
