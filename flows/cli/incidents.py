@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, Yes, configuration
+from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, configuration
 from flows.cli.output import Usage, speaking
 
 app = typer.Typer()
@@ -133,6 +133,7 @@ def respond(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +152,7 @@ def respond(
             acts.respond(
                 out,
                 configuration(config, out),
-                acts.person(who, key, wait=wait, no_wait=no_wait),
+                acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints),
                 incident=given,
                 incident_class=incident_class,
                 entities=entities(
@@ -174,6 +175,7 @@ def approve(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -185,7 +187,7 @@ def approve(
     Example:
       mcp-soar approve 1 --as kim
     """
-    _decide("approve", given, plan, reason, yes, who, key, wait, no_wait, config, as_json)
+    _decide("approve", given, plan, reason, yes, who, key, wait, no_wait, prints, config, as_json)
 
 
 @app.command()
@@ -198,6 +200,7 @@ def deny(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +210,7 @@ def deny(
     Example:
       mcp-soar deny 1 --as kim --reason "a planned change"
     """
-    _decide("deny", given, plan, reason, yes, who, key, wait, no_wait, config, as_json)
+    _decide("deny", given, plan, reason, yes, who, key, wait, no_wait, prints, config, as_json)
 
 
 def _decide(  # the two commands' own parameters, in their order
@@ -220,6 +223,7 @@ def _decide(  # the two commands' own parameters, in their order
     key: Path | None,
     wait: float,
     no_wait: bool,  # noqa: FBT001  # likewise
+    prints: bool,  # noqa: FBT001  # likewise
     config: Path | None,
     as_json: bool,  # noqa: FBT001  # likewise
 ) -> None:
@@ -227,7 +231,7 @@ def _decide(  # the two commands' own parameters, in their order
         from flows.cli.work import acts
         from playbooks.request import Verb
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes)
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         settings = configuration(config, out)
         raise typer.Exit(acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, reason=reason))
 
@@ -247,6 +251,7 @@ def release(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -259,7 +264,7 @@ def release(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes)
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         settings = configuration(config, out)
         raise typer.Exit(
             acts.release(
@@ -312,6 +317,7 @@ def stop(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -326,7 +332,7 @@ def stop(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints)
         raise typer.Exit(acts.stop(out, configuration(config, out), person, scope=scope, reason=reason))
 
 
@@ -338,6 +344,7 @@ def resume(
     key: Key = None,
     wait: Wait = _WAIT,
     no_wait: NoWait = False,
+    prints: Print = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -350,5 +357,5 @@ def resume(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait)
+        person = acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints)
         raise typer.Exit(acts.resume(out, configuration(config, out), person, scope=scope, reason=reason))

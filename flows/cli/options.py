@@ -37,6 +37,9 @@ Wait = Annotated[
     typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a responder, and for the effect."),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Hand the request in and go.")]
+Print = Annotated[
+    bool, typer.Option("--print", help="Print the signed request, to hand it in elsewhere, as in Prefect's form.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Incident = Annotated[
     str, typer.Argument(metavar="ID", help="The incident: its id or a unique part of it, as 1 or 000001.")

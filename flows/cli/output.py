@@ -129,6 +129,8 @@ class Out:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.aside = False
+        """Whether stdout is for one thing to copy, and all that people read goes to stderr."""
         self.standing: Standing | None = None
         """What must be in every answer, once the journal was opened."""
         self._console: Console | None = None
@@ -139,6 +141,8 @@ class Out:
     @property
     def console(self) -> "Console":
         """The terminal, or whatever stdout is."""
+        if self.aside:
+            return self.errors
         if self._console is None:
             self._console = _console(stderr=False)
         return self._console
@@ -169,6 +173,11 @@ class Out:
         """Write a line that people copy: it is not broken at the terminal's edge."""
         if not self.as_json:
             self.console.print(self._text(text, ""), soft_wrap=True)
+
+    def verbatim(self, document: str) -> None:
+        """Write a JSON document to stdout as one line, whoever reads it."""
+        # ASCII: no character of it can do anything to a terminal.
+        sys.stdout.write(json.dumps(json.loads(document)) + "\n")
 
     def heading(self, text: object) -> None:
         """Begin a part."""

@@ -42,15 +42,19 @@ class Person:
         key: their private key's file.
         wait: seconds to wait for an answer and its effect; 0 waits for nothing.
         yes: do not ask for a confirmation.
+        prints: print the signed request instead of handing it in.
     """
 
     name: str
     key: Path
     wait: float
     yes: bool = False
+    prints: bool = False
 
 
-def person(name: str | None, key: Path | None, *, wait: float, no_wait: bool, yes: bool = False) -> Person:
+def person(
+    name: str | None, key: Path | None, *, wait: float, no_wait: bool, yes: bool = False, prints: bool = False
+) -> Person:
     """Return who asks.
 
     Raises:
@@ -58,7 +62,7 @@ def person(name: str | None, key: Path | None, *, wait: float, no_wait: bool, ye
     """
     if not name:
         raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON; `mcp-soar enroll NAME` enrolls you")
-    return Person(name=name, key=key or key_file(name), wait=0.0 if no_wait else wait, yes=yes)
+    return Person(name=name, key=key or key_file(name), wait=0.0 if no_wait else wait, yes=yes, prints=prints)
 
 
 class Seen(NamedTuple):
@@ -112,6 +116,17 @@ async def carry(  # a request's fields, all by name
     """
     signed = _signed(who, verb=verb, subject=subject, digest=digest, reason=reason, params=params)
     body = canonical(signed)
+    if who.prints:
+        return {
+            "verb": verb.value,
+            "subject": subject,
+            "incident": None,
+            "receipt": "",
+            "state": "printed",
+            "status": None,
+            "message": body.decode(),
+            "answer": None,
+        }
     after = await _end(journal, SYSTEM)
     receipt = await journal.put(
         kind="request",
@@ -228,6 +243,9 @@ async def _effect(
 
 def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
     """Say what became of a request and return the exit code."""
+    if act["state"] == "printed":
+        out.verbatim(act["message"])
+        return Exit.OK
     if act["incident"] and act["state"] in {"waiting", "pending"}:
         act["answer"] = records.command(config, "incident", act["incident"])
     out.document(act)
@@ -306,6 +324,7 @@ def decide(
     out: Out, config: Configuration, who: Person, *, verb: Verb, incident: str, plan: str | None, reason: str
 ) -> Exit:
     """Answer what an incident asks."""
+    out.aside = who.prints
 
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
@@ -405,6 +424,7 @@ def release(
     out: Out, config: Configuration, who: Person, *, incident: str, lease: str | None, accept_changed: bool, reason: str
 ) -> Exit:
     """Give back what an incident holds."""
+    out.aside = who.prints
 
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
