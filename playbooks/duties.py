@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from playbooks.contacts import Contacts, Language
 from playbooks.inventory import DataKind, Inventory, Server
@@ -21,7 +21,17 @@ from playbooks.strict import Line, Moment, Seconds, Slug, Strict, parse_yaml
 from playbooks.taxonomy import IncidentClass
 
 _FILE = "duties.yaml"
-Texts = dict[Language, Line]
+
+
+def _in_every_language(texts: dict[Language, Line]) -> dict[Language, Line]:
+    if missing := set(Language) - set(texts):
+        message = f"is missing in {', '.join(sorted(missing))}"
+        raise ValueError(message)
+    return texts
+
+
+Texts = Annotated[dict[Language, Line], AfterValidator(_in_every_language)]
+"""The same in each language."""
 
 
 class Role(Strict):
@@ -38,7 +48,7 @@ class Duty(Strict):
     """Something that a law wants done, and until when.
 
     Args:
-        article: where it stands.
+        article: where it stands, by language.
         to: the role that is told.
         within: from when we became aware; None without a number, as in "without undue delay".
         months: instead, calendar months.
@@ -51,7 +61,7 @@ class Duty(Strict):
         checked: against what it was verified.
     """
 
-    article: Line
+    article: Texts
     to: Slug
     within: Seconds | None = None
     months: int | None = Field(default=None, ge=1, le=24)
@@ -68,10 +78,6 @@ class Duty(Strict):
         if self.within is not None and self.months is not None:
             message = "write `within` or `months`"
             raise ValueError(message)
-        for name, texts in (("duty", self.duty), ("unless", self.unless)):
-            if missing := set(Language) - set(texts):
-                message = f"{name} is missing in {', '.join(sorted(missing))}"
-                raise ValueError(message)
         return self
 
 
@@ -86,7 +92,7 @@ class Regime(Strict):
         clocks: its duties, by id.
     """
 
-    title: Line
+    title: Texts
     edition: Line
     source: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
     note: Line = ""
@@ -136,7 +142,7 @@ class Clock(Strict):
     Args:
         id: as `gdpr-33`.
         regime: as `gdpr`.
-        law: the law's title.
+        law: the law's title, by language.
         article: where it stands.
         source: the law's address.
         to: the role that is told.
@@ -153,8 +159,8 @@ class Clock(Strict):
 
     id: Slug
     regime: Slug
-    law: Line
-    article: Line
+    law: Texts
+    article: Texts
     source: str
     to: Slug
     duty: Texts

@@ -1,0 +1,431 @@
+"""A briefing in words: plain text, HTML, Slack's blocks and Markdown, in each language. Pure.
+
+The templates are in `playbooks/messages/`: `message.j2` is the structure, `form.*.j2` writes it for one kind of reader,
+`<language>/words.j2` says it. They run in a sandbox, on values that were made fit for the output before they came: no
+template can forget to. A folder of the configuration may replace any of them; one that does not work is reported, and
+at night the shipped one speaks instead.
+"""
+
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from functools import cache, lru_cache
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import Any
+
+import jinja2
+import yaml
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel
+
+from playbooks import escaping
+from playbooks.briefing import Briefing, Command
+from playbooks.contacts import Language
+from playbooks.escaping import Escape
+
+_FOLDER = "messages"
+_WORDS = {language: f"{language.value}/words.j2" for language in Language}
+_BLANK = "¶"
+
+SUBJECT = 150
+"""Characters of a subject; Slack's header takes no more (https://docs.slack.dev/reference/block-kit/blocks/header-block/)."""
+
+SECTION = 3000
+"""Characters of a section (https://docs.slack.dev/reference/block-kit/blocks/section-block/)."""
+
+BLOCKS = 45
+"""Blocks of a message, which may have 50 with the buttons."""
+
+
+class Form(StrEnum):
+    """A kind of output."""
+
+    TEXT = "text"
+    HTML = "html"
+    SLACK = "slack"
+    MARKDOWN = "markdown"
+
+
+@dataclass(frozen=True, slots=True)
+class _Escapes:
+    """How outside text and commands are made fit for an output."""
+
+    text: Escape
+    command: Escape
+
+
+# Jinja escapes HTML itself; what it gets is already free of links and invisible characters.
+_ESCAPES = {
+    Form.TEXT: _Escapes(escaping.plain, escaping.command),
+    Form.HTML: _Escapes(escaping.plain, escaping.command),
+    Form.SLACK: _Escapes(escaping.slack, escaping.slack_command),
+    Form.MARKDOWN: _Escapes(escaping.markdown, escaping.command),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeCode:
+    """A code in a message that one person alone gets.
+
+    Args:
+        answer: `approve` or `deny`.
+        summary: of the plan that it answers.
+        code: itself.
+    """
+
+    answer: str
+    summary: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A briefing in words.
+
+    Args:
+        subject: one line.
+        text: plain text.
+        html: a whole document.
+        blocks: Slack's Block Kit; never a code in them.
+        loss: what of the configuration's own templates did not work, so that the shipped ones spoke; empty if all did.
+    """
+
+    subject: str
+    text: str
+    html: str
+    blocks: tuple[dict[str, Any], ...]
+    loss: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFault:
+    """What is wrong with a template of the configuration.
+
+    Args:
+        name: as `ko/words.j2`.
+        line: where, if it is known.
+        message: what.
+    """
+
+    name: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"messages/{self.name}{f':{self.line}' if self.line else ''}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """How something is said: in which language, by which templates, with which codes."""
+
+    language: Language
+    own: Mapping[str, str]
+    codes: Sequence[OneTimeCode] = ()
+
+
+class _BrokenTemplateError(Exception):
+    """A template did not work."""
+
+    def __init__(self, fault: TemplateFault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+@cache
+def shipped() -> Mapping[str, str]:
+    """Return the templates that ship with this version, by name."""
+    folder = files("playbooks").joinpath(_FOLDER)
+    names = ["message.j2", "subject.j2", *(f"form.{form.value}.j2" for form in Form), *_WORDS.values()]
+    return {name: folder.joinpath(*name.split("/")).read_text(encoding="utf-8") for name in names}
+
+
+def render(
+    briefing: Briefing,
+    language: Language = Language.EN,
+    *,
+    own: Mapping[str, str] | None = None,
+    codes: Sequence[OneTimeCode] = (),
+) -> Rendered:
+    """Return a briefing in words; whatever the configuration's own templates do, there is a message.
+
+    Args:
+        briefing: what there is to say.
+        language: of the words.
+        own: the configuration's templates, by name, that stand instead of shipped ones.
+        codes: one-time codes, for text and HTML alone.
+    """
+    try:
+        return _render(briefing, _Speech(language, own or {}, codes))
+    except _BrokenTemplateError as exc:
+        if not own:
+            raise
+        return replace(_render(briefing, _Speech(language, {}, codes)), loss=str(exc))
+
+
+def _render(briefing: Briefing, speech: _Speech) -> Rendered:
+    subject = _line(_written(briefing, speech, Form.TEXT, "subject.j2"))
+    return Rendered(
+        subject=subject,
+        text=_lines(_written(briefing, speech, Form.TEXT)),
+        html=_document(_written(briefing, speech, Form.HTML), speech.language, subject),
+        blocks=_blocks(_written(briefing, speech, Form.SLACK)),
+    )
+
+
+def markdown(briefing: Briefing, language: Language = Language.EN, *, own: Mapping[str, str] | None = None) -> str:
+    """Return a briefing as Markdown, for reports and Prefect.
+
+    Args:
+        briefing: what there is to say.
+        language: of the words.
+        own: the configuration's templates, by name.
+    """
+    try:
+        return _lines(_written(briefing, _Speech(language, own or {}), Form.MARKDOWN))
+    except _BrokenTemplateError:
+        if not own:
+            raise
+        return _lines(_written(briefing, _Speech(language, {}), Form.MARKDOWN))
+
+
+def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[TemplateFault]:
+    """Return what is wrong with the configuration's templates: found before the night, not at three.
+
+    Args:
+        own: the templates, by name.
+        samples: briefings that between them need every part of a template.
+    """
+    found: dict[str, TemplateFault] = {}
+    for name in sorted(set(own) - set(shipped())):
+        known = ", ".join(sorted(shipped()))
+        found[name] = TemplateFault(name, None, f"no template is called that; there is {known}")
+    for name in sorted(set(own) & set(shipped())):
+        if fault := _static_fault(name, own[name]):
+            found[name] = fault
+    usable = {name: text for name, text in own.items() if name not in found}
+    tried = [
+        (briefing, _Speech(language, usable, (OneTimeCode("approve", "A plan", "0"),)), form, template)
+        for briefing in samples
+        for language in Language
+        for form in Form
+        for template in ("message.j2", "subject.j2")
+    ]
+    for briefing, speech, form, template in tried:
+        try:
+            _written(briefing, speech, form, template)
+        except _BrokenTemplateError as exc:
+            found.setdefault(exc.fault.name, exc.fault)
+    return list(found.values())
+
+
+_GIVEN = frozenset({"b", "form", "words", "language"})
+
+
+def _static_fault(name: str, text: str) -> TemplateFault | None:
+    environment = ImmutableSandboxedEnvironment()
+    environment.filters["at"] = _at
+    try:
+        tree = environment.parse(text, name)
+        environment.compile(tree, name)
+    except jinja2.TemplateSyntaxError as exc:
+        return TemplateFault(name, exc.lineno, exc.message or "is not a template")
+    strangers = sorted(meta.find_undeclared_variables(tree) - _GIVEN - set(environment.globals))
+    if strangers:
+        line = next((n for n, one in enumerate(text.splitlines(), 1) if re.search(rf"\b{strangers[0]}\b", one)), None)
+        return TemplateFault(name, line, f"there is no variable {', '.join(strangers)}; there is b (the briefing)")
+    return None
+
+
+def _written(briefing: Briefing, speech: _Speech, form: Form, template: str = "message.j2") -> str:
+    environment = _environment(form, tuple(sorted(speech.own.items())))
+    language, escapes = speech.language, _ESCAPES[form]
+
+    def text(value: str) -> str:
+        return escapes.text(said(value, language))
+
+    shown = _shown(briefing, text, escapes.command)
+    codes = speech.codes if form in {Form.TEXT, Form.HTML} else ()
+    shown.codes = [
+        SimpleNamespace(answer=code.answer, summary=text(code.summary), code=escapes.command(code.code))
+        for code in codes
+    ]
+    try:
+        return environment.get_template(template).render(
+            b=shown, form=f"form.{form.value}.j2", words=_WORDS[language], language=language.value
+        )
+    except jinja2.TemplateSyntaxError as exc:
+        raise _BrokenTemplateError(TemplateFault(exc.name or template, exc.lineno, exc.message or "broken")) from exc
+    except Exception as exc:  # a template of the configuration can fail in any way, as by dividing by nothing
+        raise _BrokenTemplateError(_located(exc, template)) from exc
+
+
+def _located(exc: Exception, template: str) -> TemplateFault:
+    """Return where a template failed: the innermost line of one that the traceback goes through."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(exc.__traceback__)]
+    name, line = next(((name, line) for name, line in reversed(places) if name in shipped()), (template, None))
+    message = getattr(exc, "message", None) or str(exc) or type(exc).__name__
+    return TemplateFault(name, line, message)
+
+
+@lru_cache(maxsize=32)
+def _environment(form: Form, own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
+    texts = {**shipped(), **dict(own)}
+
+    def load(name: str) -> tuple[str, str, Callable[[], bool]] | None:
+        return (texts[name], name, lambda: True) if name in texts else None
+
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FunctionLoader(load),
+        undefined=jinja2.StrictUndefined,
+        autoescape=form is Form.HTML,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["at"] = _at
+    return environment
+
+
+def _at(moment: datetime) -> str:
+    """Return a moment for people; the house's times are UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _shown(value: Any, escape: Escape, command: Escape) -> Any:  # noqa: ANN401  # whatever a briefing holds
+    """Return a value for templates: models as plain objects, every text made fit; words of ours stay as they are."""
+    if isinstance(value, Command):
+        return SimpleNamespace(does=value.does, line=command(value.line))
+    if isinstance(value, BaseModel):
+        fields = {name: _shown(getattr(value, name), escape, command) for name in type(value).model_fields}
+        return SimpleNamespace(**fields)
+    if isinstance(value, Enum | datetime | int | float | None):
+        return value
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, Mapping):
+        return {key: _shown(one, escape, command) for key, one in value.items()}
+    return [_shown(one, escape, command) for one in value]
+
+
+@cache
+def _sentences(language: Language) -> tuple[tuple[re.Pattern[str], str], ...]:
+    file = files("playbooks").joinpath(_FOLDER, language.value, "sentences.yaml")
+    if not file.is_file():
+        return ()
+    pairs = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return tuple((_pattern(english), other) for english, other in pairs)
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    # Bounded: the text may be hostile, and a name holds no more than that.
+    parts = re.split(r"\{([a-z])\}", english)
+    text = "".join(f"(?P<{part}>.{{1,300}}?)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+    return re.compile(text)
+
+
+def said(text: str, language: Language, *, depth: int = 3) -> str:
+    """Return a sentence of mcp-soar's own in another language; any other text stays as it is.
+
+    Args:
+        text: as the journal has it.
+        language: to say it in.
+        depth: how often what varies in a sentence is looked up itself.
+    """
+    if len(text) > SECTION or not depth:
+        return text
+    for pattern, other in _sentences(language):
+        if match := pattern.fullmatch(text.rstrip(".")):
+            parts = {name: said(part, language, depth=depth - 1) for name, part in match.groupdict().items()}
+            return re.sub(r"\{([a-z])\}", lambda hole, parts=parts: parts[hole[1]], other)  # type: ignore[misc]
+    return text
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SUBJECT else line[: SUBJECT - 1] + "…"
+
+
+def _lines(text: str) -> str:
+    """Return text without the empty lines that templates leave, with those that they mean."""
+    lines = [line.strip() for line in text.splitlines()]
+    kept = ["" if line == _BLANK else line for line in lines if line]
+    shown = [line for n, line in enumerate(kept) if line or (n and kept[n - 1])]
+    return "\n".join(shown).strip("\n") + "\n"
+
+
+_HEAD = """\
+<!DOCTYPE html>
+<html lang="{language}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+</head>
+<body style="font-family:sans-serif;line-height:1.5;max-width:46em;margin:1em">
+"""
+
+
+def _document(body: str, language: Language, title: str) -> str:
+    from markupsafe import escape  # noqa: PLC0415  # the one that Jinja itself escapes with
+
+    lines = "\n".join(line.strip() for line in body.splitlines() if line.strip())
+    return f"{_HEAD.format(language=language.value, title=escape(title))}{lines}\n</body>\n</html>\n"
+
+
+def _blocks(text: str) -> tuple[dict[str, Any], ...]:
+    """Return Slack's blocks of what the Slack form wrote."""
+    blocks: list[dict[str, Any]] = []
+    for kind, lines in _marked(text):
+        if kind == "H":
+            blocks.append({"type": "header", "text": {"type": "plain_text", "text": _fit(lines[0], SUBJECT)}})
+        elif kind == "C":
+            element = {"type": "mrkdwn", "text": _fit(" ".join(lines), SECTION), "verbatim": True}
+            blocks.append({"type": "context", "elements": [element]})
+        else:
+            blocks += [
+                {"type": "section", "text": {"type": "mrkdwn", "text": part, "verbatim": True}}
+                for part in _parts(lines)
+            ]
+    if len(blocks) > BLOCKS:
+        return (*blocks[: BLOCKS - 1], blocks[-1])
+    return tuple(blocks)
+
+
+def _marked(text: str) -> Iterator[tuple[str, list[str]]]:
+    kind, lines = "S", list[str]()
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        if line[:3] in {"<H>", "<S>", "<C>"}:
+            if lines:
+                yield kind, lines
+            kind, lines = line[1], []
+            line = line[3:]  # noqa: PLW2901  # without its mark
+        lines.append(line)
+    if lines:
+        yield kind, lines
+
+
+def _parts(lines: list[str]) -> Iterator[str]:
+    """Yield lines in parts that a section can hold."""
+    part = ""
+    for line in (_fit(line, SECTION) for line in lines):
+        if part and len(part) + len(line) + 1 > SECTION:
+            yield part
+            part = ""
+        part = f"{part}\n{line}" if part else line
+    if part:
+        yield part
+
+
+def _fit(line: str, limit: int) -> str:
+    """Return a line that is short enough, cut where no entity is torn and no code span stays open."""
+    if len(line) <= limit:
+        return line
+    cut = re.sub(r"&[a-z]{0,4}$", "", line[: limit - 2])
+    return cut + "…" + ("`" if cut.count("`") % 2 else "")
