@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
+from flows.engine.suppression import hidden
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, parse
@@ -69,6 +70,8 @@ def correlation(alert: Alert, incident_class: IncidentClass, known: Sequence[Res
 async def _join(
     parts: Parts, tx: Tx, item: InboxItem, alert: Alert, *, trusted: bool, confidence: Confidence
 ) -> tuple[str | None, Opened | None]:
+    if await hidden(parts, tx, item, alert, trusted=trusted):
+        return None, None
     incident_class = alert.incident_class or IncidentClass.UNCLASSIFIED
     known, unknown = resolve(parts.world.inventory, alert.entities)
     key = correlation(alert, incident_class, known, trusted=trusted)

@@ -39,6 +39,20 @@ CLOSED_WITH = (
 )
 STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
 STOPS = select(*STOP).order_by(schema.stop.c.seq)
+_suppression = schema.suppression.c
+SUPPRESSION = (
+    _suppression.scope,
+    _suppression.source,
+    _suppression.rule,
+    _suppression.until,
+    _suppression.reason,
+    _suppression.by,
+    _suppression.at,
+    _suppression.seq,
+    _suppression.entry,
+    _suppression.hidden,
+)
+SUPPRESSIONS = select(*SUPPRESSION).order_by(_suppression.seq)
 _reservation = schema.reservation.c
 RESERVED = select(
     _reservation.incident,

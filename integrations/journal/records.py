@@ -180,6 +180,34 @@ class Stop(NamedTuple):
     seq: int
 
 
+class Suppression(NamedTuple):
+    """Alerts that are kept from opening incidents, until a time.
+
+    Args:
+        scope: what it names, as the person wrote it.
+        source: alerts of that source only; None for every source.
+        rule: alerts of that rule only; None for every rule.
+        until: from then on it counts for nothing.
+        reason: why.
+        by: who.
+        at: since when.
+        seq: no other suppression ever has it.
+        entry: the system stream's entry that it rests on.
+        hidden: how many alerts it has set aside.
+    """
+
+    scope: str
+    source: str | None
+    rule: str | None
+    until: float
+    reason: str
+    by: str
+    at: float
+    seq: int
+    entry: int
+    hidden: int
+
+
 class Watch(NamedTuple):
     """The latest check of a lease.
 

@@ -178,6 +178,24 @@ stop = Table(
     Column("seq", Integer, nullable=False),
 )
 
+# Until when alerts are kept from opening incidents. A row whose time is over counts for nothing and stays.
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("source", Text),
+    Column("rule", Text),
+    Column("until", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seq", Integer, nullable=False),
+    # The system stream's entry that says who signed for it.
+    Column("entry", Integer, nullable=False),
+    # How many alerts it has set aside.
+    Column("hidden", Integer, nullable=False),
+)
+
 watch = Table(
     "watch",
     metadata,

@@ -29,6 +29,7 @@ from integrations.journal.records import (
     Signer,
     Stop,
     StreamInfo,
+    Suppression,
     Watch,
 )
 from integrations.journal.schema import clock
@@ -414,6 +415,10 @@ class Journal:
     async def telling(self) -> list[Entry]:
         """Return the pages of all open streams and what became of them; an index too, the chains not verified."""
         return [Entry(*row) for row in await self._rows(queries.TELLING)]
+
+    async def suppressions(self) -> list[Suppression]:
+        """Return all suppressions; those whose time is over, by the database's clock, count for nothing."""
+        return [Suppression(*row) for row in await self._rows(queries.SUPPRESSIONS)]
 
     async def watched(self) -> list[Watch]:
         """Return the latest check of every lease."""

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import queries, schema
 from integrations.journal.client import LostClaim, Tampered
-from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo
+from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
 from integrations.journal.schema import clock
 from playbooks import journal
 from playbooks.errors import Refused
@@ -322,6 +322,15 @@ class Tx:
         stored = await self._run(queries.READ, {"stream": stream, "after": after})
         return queries.checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
 
+    async def entry(self, stream: str, seq: int) -> Parsed | None:
+        """Return one entry by its place; the chain that it stands in is not verified here."""
+        entry = schema.entry.c
+        found = select(entry.stream, entry.seq, entry.data, entry.hash).where(entry.stream == stream, entry.seq == seq)
+        row = (await self._run(found)).one_or_none()
+        made = (item for item in self._batch.made(stream) if item.seq == seq)
+        kept = Entry(*row) if row is not None else next(made, None)
+        return kept.parsed() if kept is not None else None
+
     async def system(self, *kinds: str) -> list[Parsed]:
         """Return the system stream's entries of some kinds: an index over it, whose chain is not verified here."""
         entry = schema.entry.c
@@ -554,7 +563,11 @@ class Tx:
         if (await self._run(self._sql.use, {"kind": kind, "nonce": nonce})).first() is None:
             raise Refused(f"the {kind} {nonce} was used before")
 
-    # Stops and watches
+    # Stops, suppressions and watches
+
+    async def next(self, name: str) -> int:
+        """Return a number that nothing else of this name ever has."""
+        return await self._next(name)
 
     async def stop(self, scope: str, reason: str, by: str) -> Stop:
         """Turn a kill switch on; one that is on gets the new reason and a new number."""
@@ -569,6 +582,25 @@ class Tx:
     async def stops(self) -> list[Stop]:
         """Return the kill switches that are on."""
         return [Stop(*row) for row in await self._run(queries.STOPS)]
+
+    async def suppress(self, suppression: Suppression) -> None:
+        """Keep alerts from opening incidents; one of the same scope gives way."""
+        await self.unsuppress(suppression.scope)
+        await self._run(insert(schema.suppression), suppression._asdict())
+
+    async def unsuppress(self, scope: str) -> bool:
+        """End a suppression, and return whether there was one."""
+        gone = await self._run(delete(schema.suppression).where(schema.suppression.c.scope == scope))
+        return bool(gone.rowcount)
+
+    async def suppressions(self) -> list[Suppression]:
+        """Return all suppressions; those whose time is over count for nothing."""
+        return [Suppression(*row) for row in await self._run(queries.SUPPRESSIONS)]
+
+    async def hide(self, scope: str) -> None:
+        """Count one more alert that a suppression set aside."""
+        row = schema.suppression.c
+        await self._run(update(schema.suppression).where(row.scope == scope).values(hidden=row.hidden + 1))
 
     async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
         """Keep the latest check of a lease."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from integrations.journal import Journal
+from integrations.journal.records import Suppression
 from integrations.signing import PublicKey, SigningKey
 from playbooks.journal import SYSTEM, Event, Head
 
@@ -45,6 +46,13 @@ async def test_a_journal_of_an_earlier_release(release: str, key: SigningKey, tm
         assert [watch.verdict for watch in await journal.watched()] == ["established"]
         (item,) = await journal.waiting(9)
         assert (item.kind, item.body) == ("request", b"\x00\xff")
+
+        # What came later is there, and empty.
+        assert await journal.suppressions() == []
+        quiet = Suppression("source:siem", "siem", None, 9.0, "drill", "ann", 1.0, 1, 1, 0)
+        await journal.submit(lambda tx: tx.suppress(quiet))
+        await journal.submit(lambda tx: tx.hide("source:siem"))
+        assert await journal.suppressions() == [quiet._replace(hidden=1)]
 
         await journal.append(SYSTEM, [Event("upgraded", {})])
         assert await journal.verify(public_keys=[public, key.public], witness=witness) == []
