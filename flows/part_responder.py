@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows import retention
 from flows.assembly import assembled, reloading
 from flows.desk import Desk
 from flows.engine.case import Case
@@ -51,6 +52,7 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
             listening = listen(*tokens, slack.url, Desk(lambda: responder.parts), stop)
             stack.push_async_callback(_ended, asyncio.create_task(listening))
         stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
+        stack.push_async_callback(_ended, asyncio.create_task(retention.keep(lambda: responder.parts, stop)))
         ready()
         await working
 

@@ -111,6 +111,33 @@ class Lease(Strict):
     longest: Seconds = Field(default=30 * 86400.0, gt=0)
 
 
+DAY = 86400.0
+
+Kept = Annotated[Seconds, Field(ge=30 * DAY, allow_inf_nan=False)]
+"""Nothing is deleted unattended before thirty days: an incident that was closed by mistake shows by then."""
+
+
+class Retention(Strict):
+    """How long what an incident's journal points to is kept after the incident was closed.
+
+    Args:
+        keep: exhibits, bundles and raw alerts.
+        classes: another length, for incidents of a class.
+    """
+
+    keep: Kept = 400 * DAY
+    classes: dict[IncidentClass, Kept] = Field(default_factory=dict)
+
+    def of(self, incident_class: IncidentClass) -> float:
+        """Return how long evidence of a class is kept, in seconds."""
+        return self.classes.get(incident_class, self.keep)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest that anything is kept, in seconds."""
+        return min([self.keep, *self.classes.values()])
+
+
 class Suppression(Strict):
     """How far people may keep alerts from opening incidents.
 
@@ -152,6 +179,7 @@ class Policy(Strict):
         lease: how a containment ends.
         release: what a release needs.
         suppression: how long alerts may be kept from opening incidents.
+        retention: how long evidence is kept after an incident was closed.
     """
 
     version: Literal[1]
@@ -170,6 +198,7 @@ class Policy(Strict):
     lease: Lease = Lease()
     release: Release = Release()
     suppression: Suppression = Suppression()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _wider_is_stricter(self) -> Self:

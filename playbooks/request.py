@@ -45,6 +45,8 @@ class Verb(StrEnum):
     UNSUPPRESS = "unsuppress"
     HOLD = "hold"
     UNHOLD = "unhold"
+    ERASE = "erase"
+    PURGE = "purge"
 
 
 class Person(Strict):
@@ -146,6 +148,10 @@ ROLES: dict[Verb, frozenset[str]] = {
     # Nothing is lost by keeping it, so whoever looks after the law may ask for it; letting go takes two approvers.
     Verb.HOLD: frozenset({"responder", "approver", "auditor"}),
     Verb.UNHOLD: frozenset({"approver"}),
+    # Anybody who answers for it may ask; it takes another person, an approver, to agree.
+    Verb.ERASE: frozenset({"responder", "approver", "auditor"}),
+    # It only hurries what the policy has decided.
+    Verb.PURGE: frozenset({"responder", "approver"}),
 }
 
 

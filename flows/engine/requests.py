@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, ValidationError
 
-from flows.engine import approvals, oncall, suppression
+from flows.engine import approvals, deletion, oncall, suppression
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
@@ -282,5 +282,7 @@ _VERBS = {
     Verb.EXTEND: oncall.extend,
     Verb.HOLD: oncall.hold,
     Verb.UNHOLD: oncall.unhold,
+    Verb.ERASE: deletion.erase,
+    Verb.PURGE: deletion.purge,
     Verb.UNSUPPRESS: suppression.unsuppress,
 }

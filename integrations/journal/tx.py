@@ -57,6 +57,7 @@ _MOVE = (
     .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
     .values(moved_at=clock(), incident=bindparam("to"))
 )
+_BLANKABLE = (_inbox.kind == "alert", _inbox.moved_at.is_not(None), _inbox.body != b"")
 _ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
 
 
@@ -503,6 +504,37 @@ class Tx:
         """
         if (await self._run(_MOVE, {"item": item, "to": incident})).rowcount != 1:
             raise Refused(f"the inbox entry {item} was moved before")
+
+    async def messages_of(self, incident: str) -> list[str]:
+        """Return the ids of the alerts that a stream was given, whose raw bytes are still there."""
+        found = select(_inbox.id).where(_inbox.incident == incident, *_BLANKABLE).order_by(_inbox.id)
+        return list((await self._run(found)).scalars().all())
+
+    async def unowned(self, before: float, limit: int) -> list[str]:
+        """Return the ids of the oldest alerts that no incident needed and whose raw bytes are still there.
+
+        Args:
+            before: seconds since 1970; those that came later are left out.
+            limit: how many.
+        """
+        owned = _inbox.incident.like("incident/%")
+        found = select(_inbox.id).where(
+            or_(_inbox.incident.is_(None), ~owned), _inbox.received_at < before, *_BLANKABLE
+        )
+        return list((await self._run(found.order_by(_inbox.received_at, _inbox.id).limit(limit))).scalars().all())
+
+    async def blank(self, items: Sequence[str]) -> int:
+        """Forget the raw bytes and headers of inbox entries, and return of how many; digest and nonce stay.
+
+        Only of alerts that were moved: a person's signed request is their word, and stays.
+        """
+        count = 0
+        for start in range(0, len(items), _MOST_NAMES):
+            await self._begin()
+            some = _inbox.id.in_(items[start : start + _MOST_NAMES])
+            emptied = update(schema.inbox).where(some, *_BLANKABLE).values(body=b"", headers=b"{}")
+            count += (await self._run(emptied)).rowcount
+        return count
 
     # Holds and reservations
 

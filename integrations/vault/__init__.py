@@ -47,6 +47,10 @@ class Vault(Protocol):
         """Return one file of an exhibit, compared with the hash that it was sealed with."""
         ...
 
+    async def delete(self, incident: str, exhibit: str) -> bool:
+        """Delete an exhibit for good, and return whether there was anything of it; the journal has said so before."""
+        ...
+
     async def verify(self, incident: str, expected: Collection[Exhibit] = ()) -> tuple[Flaw, ...]:
         """Hash everything anew and return what is not as it was sealed."""
         ...

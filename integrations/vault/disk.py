@@ -95,6 +95,24 @@ def hashes(path: Path) -> tuple[int, str, str]:
     return size, short.hexdigest(), long.hexdigest()
 
 
+def shred(path: Path) -> None:
+    """Overwrite a file of ours with zeros, durably, and remove it; a link is only removed, and nothing is no fault."""
+    try:
+        if stat.S_ISREG(path.lstat().st_mode):
+            path.chmod(0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                left = os.fstat(descriptor).st_size
+                while left:
+                    left -= os.write(descriptor, bytes(min(left, CHUNK)))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        path.unlink()
+    except FileNotFoundError:
+        return
+
+
 def sync(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -213,6 +213,40 @@ class LocalVault:
 
         return await asyncio.to_thread(work)
 
+    async def delete(self, incident: str, exhibit: str) -> bool:
+        """Overwrite an exhibit's files, then remove it, and return whether there was anything of it.
+
+        The record goes last: whoever dies in between leaves a name under which the next attempt finds the rest. What a
+        device or a file system keeps of overwritten blocks is beyond us: encrypt it.
+
+        Args:
+            incident: whose.
+            exhibit: its id. The caller has journalled that it is to be deleted, and why.
+
+        Raises:
+            SoarError: as for `seal`.
+        """
+        _checked(_EXHIBIT_ID, exhibit)
+        _checked(_SLUG, incident)
+
+        def work() -> bool:
+            with disk.translated():
+                if not os.path.lexists(self._root / incident):
+                    return False
+                with self._locked(incident) as folder:
+                    place = folder / exhibit
+                    if not os.path.lexists(place):
+                        return False
+                    if place.is_symlink() or not place.is_dir():
+                        raise Damaged(f"{exhibit} of {incident} is no folder: nothing was deleted")
+                    for path in (*sorted((place / _FILES).glob("*")), place / _RECORD):
+                        disk.shred(path)
+                    shutil.rmtree(place)
+                    disk.sync(folder)
+                    return True
+
+        return await asyncio.to_thread(work)
+
     def _folder(self, incident: str) -> Path:
         return self._root / _checked(_SLUG, incident)
 

@@ -173,6 +173,13 @@ release:
 suppression:
   # How long `mcp-soar suppress` may keep a source's or a rule's alerts from opening incidents.
   longest: 7d
+
+retention:
+  # How long exhibits, bundles and raw alerts are kept after their incident was closed; 30d at least. The responder then
+  # deletes them and says so in the journal, which stays. Never while the incident is open or under legal hold.
+  keep: 400d
+  # Another length for incidents of a class, as {tool_poisoning: 730d}.
+  classes: {}
 """
 
 _CONTACTS = """\
