@@ -32,11 +32,11 @@ _LABELS = 250
 _EDGE = 14
 _ROW = 34
 _HEAD = 20
-_BREAK = 62
+_BREAK = 58
 _POINT = 16
 _FLAG = 30.0
 _LAST = 74
-_PANELS = 4
+_PANELS = 5
 _BROKEN = 0.4
 _LETTER = 6.6
 _SMALL = 5.9
@@ -385,7 +385,7 @@ def trend(points: Sequence[Contained], *, width: int = WIDTH) -> str:
             parts.append(_text(x, bottom + 18, _fit(short, 50, _SMALL), size=11, anchor="middle"))
             parts.append(_text(x, bottom + 32, f"{point.at:%d %b}", size=10, fill=_MUTED, anchor="middle"))
     if any(point.seconds is None for point in drawn):
-        parts.append(_text(left - 8, top - 10, "never", size=11, anchor="end"))
+        parts.append(_text(left - 8, top - 10, "not yet", size=11, anchor="end"))
     lines = (
         f"{point.incident}: {'-' if point.seconds is None else length(point.seconds)}, {point.word}" for point in drawn
     )

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from integrations.hostile import printable
+from playbooks.escaping import plain
+from playbooks.redaction import redacted
 from playbooks.strict import iso
 
 EXCERPT = 300
@@ -12,20 +13,27 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def excerpt(text: object, limit: int = EXCERPT) -> str:
-    """Return outside text as one harmless line; each output still escapes it in its own way.
+    """Return outside text as one harmless line without secrets or links; each output still escapes it in its own way.
 
     Args:
         text: anything; it may be hostile.
         limit: characters at most.
     """
-    # U+FFFE and U+FFFF are no characters of XML, and no category that `printable` writes out.
-    shown = printable(str(text), limit)
+    # Masked before it is cut, or the half of a secret would look like none.
+    shown = plain(redacted(str(text)), limit)
+    # U+FFFE and U+FFFF are no characters of XML, and no category that `plain` writes out.
     return "".join("\N{REPLACEMENT CHARACTER}" if ord(c) & 0xFFFE == 0xFFFE else c for c in shown)  # noqa: PLR2004  # noncharacters
 
 
-def clock(moment: datetime | None) -> str:
-    """Return a moment in UTC with milliseconds, or a dash."""
-    return iso(moment) if moment else "-"
+def clock(moment: datetime | str | None) -> str:
+    """Return a moment in UTC with milliseconds, as 2026-01-31 12:00:00.000Z (RFC 3339; a line may break it), or a dash.
+
+    Args:
+        moment: when; text is ISO 8601.
+    """
+    if not moment:
+        return "-"
+    return iso(datetime.fromisoformat(moment) if isinstance(moment, str) else moment).replace("T", " ")
 
 
 def length(seconds: float) -> str:

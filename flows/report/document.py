@@ -1,0 +1,117 @@
+"""What a report consists of, before it is Markdown, HTML or PDF: sections of paragraphs, tables, pictures and forms.
+
+All of it is text. Each output escapes every word in its own way, so nothing in here is ever markup.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """A paragraph that must not be missed; it says so in words."""
+
+    kind: ClassVar[str] = "warn"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of short points."""
+
+    kind: ClassVar[str] = "list"
+    points: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under heads.
+
+    Args:
+        caption: what it shows, for people who hear it.
+        heads: the columns' names.
+        rows: of as many cells each.
+        empty: what is said instead when there is no row.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    empty: str = "None."
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values; what has no value is left out by whoever makes it."""
+
+    kind: ClassVar[str] = "facts"
+    caption: str
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An SVG, and what it shows in a sentence; the same stands in a table beside it."""
+
+    kind: ClassVar[str] = "picture"
+    svg: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Command lines to copy."""
+
+    kind: ClassVar[str] = "commands"
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Questions with room for an answer."""
+
+    kind: ClassVar[str] = "form"
+    caption: str
+    questions: Sequence[str]
+
+
+Block = Text | Warn | Listing | Table | Facts | Picture | Commands | Form
+
+
+class Section(NamedTuple):
+    """A part with a heading."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+class Document(NamedTuple):
+    """A report.
+
+    Args:
+        title: what it is.
+        made: from what and when, as names and values.
+        lead: what is read first.
+        sections: the rest.
+    """
+
+    title: str
+    made: Sequence[tuple[str, str]]
+    lead: Sequence[Block]
+    sections: Sequence[Section]
+
+
+def digest(data: bytes) -> str:
+    """Return the digest of a report as it was written, as `sha256:…`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,232 @@
+"""The note for the next shift, over all open incidents: what is in force, what waits for whom, what changed. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn
+from flows.report.incident import Switch, about, answer_word, duties_table, needed, switches_table, tasks
+from flows.report.words import clock, excerpt, length
+from playbooks.duties import Clock
+from playbooks.incident import IncidentClass, Status
+from playbooks.playbook import Playbook
+from playbooks.projection import Incident
+
+_WORST = (
+    Status.FROZEN,
+    Status.NOT_ESTABLISHED,
+    Status.AWAITING_APPROVAL,
+    Status.TRIAGE,
+    Status.CONTAINING,
+    Status.RECOVERING,
+    Status.CONTAINED,
+    Status.CLOSED,
+)
+_NOISE = frozenset({"told", "page", "exhibit", "code_issued"})
+"""Kinds of entry that the next shift need not read line by line."""
+
+MOST = 300
+"""Lines of what changed, the youngest."""
+
+
+class Quiet(NamedTuple):
+    """Alerts that somebody keeps from opening incidents for a while.
+
+    Args:
+        scope: which.
+        by: who.
+        reason: why.
+        until: until when.
+        hidden: how many were set aside.
+    """
+
+    scope: str
+    by: str
+    reason: str
+    until: datetime
+    hidden: int
+
+
+class Shift(NamedTuple):
+    """What there is to hand over.
+
+    Args:
+        at: now.
+        since: how far back what changed is told.
+        states: the open incidents, and those that were closed since.
+        playbooks: by class, for their tasks.
+        switches: the kill switches that are on.
+        quiet: the suppressions in force.
+        clocks: by incident, the duties with deadlines that are still running.
+    """
+
+    at: datetime
+    since: timedelta
+    states: Sequence[Incident]
+    playbooks: Mapping[IncidentClass, Playbook]
+    switches: Sequence[Switch] = ()
+    quiet: Sequence[Quiet] = ()
+    clocks: Mapping[str, Sequence[Clock]] = {}
+
+
+def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
+    """Return the note for the next shift.
+
+    Args:
+        shift: what there is.
+        made: from what it was made, as names and values.
+    """
+    open_ = sorted((s for s in shift.states if s.closed_at is None), key=lambda state: _WORST.index(state.status))
+    return Document(
+        title="Handover",
+        made=[("Made", clock(shift.at)), *made],
+        lead=list(_lead(shift, open_)),
+        sections=[
+            Section("Open incidents", [_incidents(open_)]),
+            Section("Waits for somebody", list(_asks(open_))),
+            Section("Not contained", [_leaks(open_)]),
+            Section("In force, what runs out first first", [_leases(open_, shift.at)]),
+            Section("Messages that reached nobody, or nobody took up", list(_messages(open_))),
+            Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
+            Section("Suppressed alerts", [_quiet(shift.quiet)]),
+            Section("Duties with a deadline", [_duties(open_, shift.clocks)]),
+            Section("Left to people", [_tasks(open_, shift.playbooks)]),
+            Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift)]),
+        ],
+    )
+
+
+def _lead(shift: Shift, open_: Sequence[Incident]) -> Iterator[Block]:
+    for one in shift.switches:
+        yield Warn(f"STOPPED: {one.scope} by {excerpt(one.by)} since {clock(one.since)}: {excerpt(one.reason)}")
+    for state in open_:
+        if state.status is Status.FROZEN:
+            yield Warn(f"FROZEN: {state.id}: {excerpt(state.frozen)}")
+        if state.status is Status.NOT_ESTABLISHED:
+            yield Warn(f"NOT CONTAINED: {state.id}, {about(state)}")
+    lost = sum(len(state.untold) for state in open_)
+    if lost:
+        yield Warn(f"{lost} messages reached nobody.")
+    asks = sum(len(state.proposals) for state in open_)
+    leases = sum(lease.in_force for state in open_ for lease in state.leases.values())
+    yield Text(
+        f"{len(open_)} incidents are open, {asks} questions wait for an answer, {leases} containments are in force."
+    )
+
+
+def _incidents(open_: Sequence[Incident]) -> Table:
+    rows = [
+        (
+            state.id,
+            state.status.value.replace("_", " "),
+            state.severity.label,
+            f"{state.incident_class.value}: {about(state)}",
+            excerpt(state.assigned_to or "nobody"),
+            clock(state.opened_at),
+        )
+        for state in open_
+    ]
+    heads = ("Incident", "Status", "Severity", "About", "Assigned to", "Opened")
+    return Table("Open incidents", heads, rows, "No incident is open.")
+
+
+def _asks(open_: Sequence[Incident]) -> Iterator[Block]:
+    asked = [(state, step) for state in open_ for step in state.proposals if step.plan]
+    asked.sort(key=lambda pair: (pair[1].expires_at is None, pair[1].expires_at))
+    rows = [
+        (state.id, excerpt(step.plan.summary), excerpt("; ".join(step.reasons)), needed(step), clock(step.expires_at))
+        for state, step in asked
+        if step.plan
+    ]
+    heads = ("Incident", "Plan", "Why it is asked", "Still needed", "Until, then no")
+    yield Table("Questions", heads, rows, "No question is open.")
+    if rows:
+        yield Commands(list(dict.fromkeys(f"mcp-soar incident {state.id}" for state, _ in asked)))
+
+
+def _leaks(open_: Sequence[Incident]) -> Table:
+    bad = {"not_established", "unknown", "failed", "retrying"}
+    rows = [
+        (
+            state.id,
+            excerpt(step.instance),
+            step.progress.value.replace("_", " "),
+            excerpt("; ".join(f"{f.subject}: {f.observed}" for f in step.verdict.findings))
+            if step.verdict
+            else excerpt(step.message),
+        )
+        for state in open_
+        for step in state.cuts
+        if step.progress.value in bad
+    ]
+    rows += [
+        (state.id, "", "triage", excerpt(state.triage))
+        for state in open_
+        if state.triage and state.status is Status.TRIAGE
+    ]
+    return Table("Not contained", ("Incident", "Step", "Stands", "What was seen"), rows, "Nothing leaks.")
+
+
+def _leases(open_: Sequence[Incident], at: datetime) -> Table:
+    found = [(state, lease) for state in open_ for lease in state.leases.values() if lease.in_force]
+    found.sort(key=lambda pair: pair[1].until)
+    rows = []
+    for state, lease in found:
+        left = (lease.until - at).total_seconds()
+        left_in_words = length(left) if left > 0 else f"OVERDUE by {length(-left)}"
+        holds = answer_word(lease.verdict.answer if lease.verdict else None)
+        rows.append((state.id, excerpt(lease.instance), holds, clock(lease.until), left_in_words))
+    return Table("In force", ("Incident", "Lease", "Holds", "Until", "Left"), rows, "Nothing is contained.")
+
+
+def _messages(open_: Sequence[Incident]) -> Iterator[Block]:
+    lost = [(state.id, excerpt(text)) for state in open_ for text in state.untold.values()]
+    yield Table("Reached nobody", ("Incident", "Message"), lost, "Every message reached somebody.")
+    failed = [
+        (state.id, excerpt(who), excerpt(state.pages[page].text if page in state.pages else page), excerpt(why))
+        for state in open_
+        for (page, who), why in state.undelivered.items()
+    ]
+    heads = ("Incident", "Who was not reached", "Message", "Why")
+    yield Table("Not delivered to somebody", heads, failed, "Nobody was missed.")
+    waiting = [
+        (state.id, excerpt(page.text), clock(page.at))
+        for state in open_
+        for page in state.pages.values()
+        if page.id not in state.acknowledged
+        and any(told.purpose == "on-call" and told.page == page.id for told in state.told)
+    ]
+    yield Table("Not taken up", ("Incident", "Message", "Since"), waiting, "Nothing waits to be acknowledged.")
+
+
+def _quiet(quiet: Sequence[Quiet]) -> Table:
+    rows = [
+        (excerpt(one.scope), excerpt(one.by), excerpt(one.reason), clock(one.until), str(one.hidden)) for one in quiet
+    ]
+    return Table("Suppressed", ("What", "By", "Reason", "Until", "Set aside"), rows, "No alert is suppressed.")
+
+
+def _duties(open_: Sequence[Incident], clocks: Mapping[str, Sequence[Clock]]) -> Table:
+    return duties_table([(state.id, one) for state in open_ for one in clocks.get(state.id, ()) if one.running])
+
+
+def _tasks(open_: Sequence[Incident], playbooks: Mapping[IncidentClass, Playbook]) -> Table:
+    rows = [
+        (state.id, task, until)
+        for state in open_
+        for _, task, until in tasks(state, playbooks.get(state.incident_class))
+    ]
+    return Table("Tasks", ("Incident", "Task", "Until"), rows, "No task is open.")
+
+
+def _changes(shift: Shift) -> Table:
+    begin = shift.at - shift.since
+    lines = [
+        (line.at, state.id, excerpt(line.actor), excerpt(line.what))
+        for state in shift.states
+        for line in state.timeline
+        if line.at >= begin and line.kind not in _NOISE
+    ]
+    lines.sort(key=lambda line: line[0])
+    rows = [(clock(at), *rest) for at, *rest in lines[-MOST:]]
+    return Table("Changes", ("When", "Incident", "Who", "What"), rows, "Nothing changed.")

@@ -1,0 +1,101 @@
+"""A report as PDF, set by Typst: one wheel, no system library. What is said goes in as data, never as markup."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Final
+
+import typst
+
+from flows.report.document import Block, Document, Table
+from playbooks.errors import Misconfigured
+
+_FONTS = (
+    "Noto Sans",
+    "DejaVu Sans",
+    "Noto Sans CJK KR",
+    "Noto Sans KR",
+    "NanumGothic",
+    "UnDotum",
+    "Libertinus Serif",
+)
+"""In order; the last one is Typst's own. For what none of them has, Typst looks through all fonts of the machine."""
+
+_STANDARD: Final = "ua-1"
+"""PDF/UA-1 (ISO 14289-1): tagged, so that a screen reader can follow headings, tables and the pictures' texts."""
+
+_WORD = 18
+"""Letters of a word that is never broken; `page.typ` breaks longer ones."""
+
+_LINE, _INSET, _LETTER = 504.0, 7.5, 0.6
+"""Points between the margins, and beside a cell's text; a letter's width as a share of its size."""
+
+_SIZES = ((6, 7.4), (99, 6.4))
+"""The size of letters in points, for tables of at most so many columns."""
+
+
+def pdf(document: Document, *, made: datetime) -> bytes:
+    """Return a report as a tagged PDF.
+
+    Args:
+        document: the report.
+        made: when; two reports of the same moment from the same journal are the same bytes.
+
+    Raises:
+        Misconfigured: Typst cannot set it; the message says why.
+    """
+    data = {
+        "title": document.title,
+        "made": document.made,
+        "lead": [_data(block) for block in document.lead],
+        "sections": [
+            {"title": section.title, "blocks": [_data(block) for block in section.blocks]}
+            for section in document.sections
+        ],
+        "fonts": fonts(),
+    }
+    source = files("flows.report").joinpath("page.typ").read_bytes()
+    try:
+        return bytes(
+            typst.compile(
+                source,
+                format="pdf",
+                sys_inputs={"document": json.dumps(data)},
+                pdf_standards=[_STANDARD],
+                timestamp=int(made.timestamp()),
+            )
+        )
+    except typst.TypstError as exc:
+        raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
+
+
+def fonts() -> list[str]:
+    """Return those of the fonts that this machine has; a name that it does not have would be a warning each."""
+    there = set(typst.Fonts().families())
+    return [name for name in _FONTS if name in there]
+
+
+def _data(block: Block) -> dict[str, Any]:
+    shown = {"kind": block.kind, **asdict(block)}
+    if isinstance(block, Table):
+        size = next(size for columns, size in _SIZES if len(block.heads) <= columns)
+        shown |= {"size": size, "widths": _widths([block.heads, *block.rows], size)}
+    return shown
+
+
+def _widths(rows: Sequence[Sequence[str]], size: float) -> list[float]:
+    """Return how wide each column is to be: room for its longest whole word, and a share of the rest by its text.
+
+    Args:
+        rows: the cells, the heads among them.
+        size: of the letters, in points.
+    """
+    columns = list(zip(*rows, strict=True))
+    least = [max(min(len(word), _WORD) for cell in (*column, "-") for word in cell.split()) + 1.0 for column in columns]
+    wanted = [max(0.0, min(60, max(map(len, column))) - low) for column, low in zip(columns, least, strict=True)]
+    rest = (_LINE - _INSET * len(columns)) / (size * _LETTER) - sum(least)
+    share = min(1.0, max(0.0, rest) / sum(wanted)) if sum(wanted) else 0.0
+    inset = _INSET / (size * _LETTER)
+    return [low + inset + share * want for low, want in zip(least, wanted, strict=True)]
