@@ -1,49 +1,256 @@
-"""What a Prefect worker may do: put a person's signed request into the inbox, and nothing else.
+"""What a Prefect worker may do: put a person's signed request, or their one-time code, into the inbox. Nothing else.
 
 A worker is not trusted. It holds no signing key, no credential of a target and none that writes a stream: all that it
 is given is `MCP_SOAR_INBOX`, the journal's address, on PostgreSQL under the insert-only role. Whether a request counts
-is for the responder to judge, by its signature.
+is for the responder to judge, by its signature; what became of it is in the incident. Each flow here is a deployment of
+`prefect.yaml`, and its docstring is the text of its form.
 """
 
+import asyncio
+import contextlib
 import os
+import secrets
+import time
+from datetime import UTC
+from typing import Annotated, Any
 
-from prefect import flow
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+from prefect.client.schemas.objects import State, StateType
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, WithJsonSchema
 
+from flows.shown.pages import LONG, PLAN
+from integrations.hostile import printable
 from integrations.journal.store import Journal
+from playbooks.code import Answer
 from playbooks.errors import Misconfigured, Refused
 from playbooks.request import SignedRequest, Verb
+from playbooks.strict import Strict, canonical, now
 
 INBOX = "MCP_SOAR_INBOX"
 
+TAKEN_WITHIN = 20.0
+"""Seconds to wait until a responder has taken an entry in."""
 
-@flow(name="hand-in-request", retries=0, persist_result=False, log_prints=False)
-async def respond(request: SignedRequest) -> str:
-    """Hand in a signed request to respond.
+_SOURCE = "prefect"
+"""Apart from what the command line puts: what is forged here cannot take a genuine request's place there."""
 
-    It expires ten minutes after it was signed and counts once. A request that nobody enrolled has signed is kept,
-    refused, and does nothing.
+
+def _read(value: object) -> object:
+    """Return a pasted request as what it says; an object passes as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return SignedRequest.model_validate_json(value)
+    except ValidationError as exc:
+        message = "this is not a signed request: paste all that the command printed with --print, braces included"
+        raise ValueError(message) from exc
+
+
+Signed = Annotated[
+    SignedRequest,
+    BeforeValidator(_read),
+    # `json-string`: the form shows a field for JSON, and hands over what was pasted.
+    WithJsonSchema({"type": "string", "format": "json-string", "minLength": 2, "maxLength": 20_000}),
+]
+
+
+class WithCode(Strict):
+    """With a one-time code that was sent to you."""
+
+    model_config = ConfigDict(title="With a one-time code")
+
+    incident: str = Field(
+        description="The incident's whole id, as inc-2026-000001.",
+        pattern=r"^inc-[0-9]{4}-[0-9]{6,}$",
+        title="Incident",
+    )
+    plan: str = Field(
+        description="The plan that you answer: the first twelve digits of its digest, or all of it. It stands in the "
+        "message with the code, in `mcp-soar incident`, and in the incident's artifact.",
+        pattern=r"^(sha256:)?[0-9a-fA-F]{12,64}$",
+        title="Plan",
+    )
+    person: str = Field(description="Your name, as you are enrolled.", min_length=1, max_length=200, title="Person")
+    code: SecretStr = Field(
+        description="The code, as 7K3M2-QX9AB. Which one it is decides what you answer: you were sent one to approve "
+        "and one to deny. It counts once; five wrong ones end it.",
+        title="One-time code",
+    )
+
+
+class WithKey(Strict):
+    """With a request that you signed with your own key."""
+
+    model_config = ConfigDict(title="With your own key")
+
+    request: Signed = Field(
+        description="Paste what `mcp-soar approve ID --print`, or `mcp-soar deny ID --print`, prints on your own "
+        "machine, where your key is. It counts once, within ten minutes.",
+        title="Signed request",
+    )
+
+
+@flow(name="respond-by-hand", retries=0, persist_result=False, log_prints=False)
+async def respond(request: Signed) -> State[Any]:
+    """Start a response by hand, or have an open incident tried again.
+
+    A request that nobody enrolled has signed does nothing.
 
     Args:
-        request: the signed request, as JSON.
-
-    Returns:
-        The inbox's receipt. What became of it is in `mcp-soar incidents`.
+        request: Paste what `mcp-soar respond --class tool_poisoning --tool SERVER/TOOL --print`, or
+            `mcp-soar respond ID --print`, prints on your own machine, where your key is. It counts once, within ten
+            minutes.
     """
-    if request.request.verb is not Verb.RESPOND:
-        raise Refused(f"this deployment hands in requests to respond, not to {request.request.verb}")
+    return await _hand_in(request, {Verb.RESPOND})
+
+
+@flow(name="answer", retries=0, persist_result=False, log_prints=False)
+async def answer(answer: WithCode | WithKey) -> State[Any]:
+    """Approve or deny a plan that waits for you.
+
+    Read it first: the incident's artifact says what would be done to what, why it waits, what it would break and how
+    it is undone. Your answer counts for that very plan. If the plan had to be made anew meanwhile, the run says which
+    one is current.
+
+    Args:
+        answer: How you prove that it is you.
+    """
+    if isinstance(answer, WithKey):
+        return await _hand_in(answer.request, {Verb.APPROVE, Verb.DENY})
+    return await _hand_code_in(answer)
+
+
+@flow(name="release", retries=0, persist_result=False, log_prints=False)
+async def release(request: Signed) -> State[Any]:
+    """Give back what an incident holds, exactly as it was before.
+
+    It is refused while a definition differs from its approved one, unless you signed that you accept it.
+
+    Args:
+        request: Paste what `mcp-soar release ID --print` prints on your own machine, where your key is. It counts once,
+            within ten minutes.
+    """
+    return await _hand_in(request, {Verb.RELEASE})
+
+
+@flow(name="stop", retries=0, persist_result=False, log_prints=False)
+async def stop(request: Signed) -> State[Any]:
+    """Turn the kill switch on: no new containment begins, nothing is put back or released unattended.
+
+    What is contained stays contained; evidence, messages and a person's release go on.
+
+    Args:
+        request: Paste what `mcp-soar stop SCOPE --reason TEXT --print` prints on your own machine, where your key is.
+            SCOPE is everything, class:NAME, server:NAME or incident:ID. It counts once, within ten minutes.
+    """
+    return await _hand_in(request, {Verb.STOP})
+
+
+@flow(name="resume", retries=0, persist_result=False, log_prints=False)
+async def resume(request: Signed) -> State[Any]:
+    """Turn the kill switch off. It takes two people: each signs, each submits this form.
+
+    Args:
+        request: Paste what `mcp-soar resume SCOPE --print` prints on your own machine, where your key is. It counts
+            once, within ten minutes.
+    """
+    return await _hand_in(request, {Verb.RESUME})
+
+
+async def _hand_in(signed: SignedRequest, verbs: set[Verb]) -> State[Any]:
+    asked = signed.request
+    if asked.verb not in verbs:
+        wanted = " or ".join(sorted(verbs))
+        return _said(
+            f"this form hands in requests to {wanted}, and yours is to {asked.verb}: use the other one", good=False
+        )
+    if asked.expires_at < now():
+        when = f"{asked.expires_at.astimezone(UTC):%H:%M:%S} UTC"
+        return _said(f"your request to {asked.verb} expired at {when}: sign it anew, nothing was handed in", good=False)
+    body = signed.model_dump_json().encode()
+    said = f"{printable(asked.actor, 60)}'s request to {asked.verb}"
+    await _rename(f"{asked.actor}: {asked.verb} {asked.subject}")
+    return await _put("request", asked.nonce, body, said, await _other_plan(asked.subject, asked.digest))
+
+
+async def _hand_code_in(given: WithCode) -> State[Any]:
+    try:
+        entry = Answer(
+            incident=given.incident, digest=given.plan.lower(), actor=given.person, code=given.code.get_secret_value()
+        )
+    except ValidationError as exc:
+        # Not its text: that may quote the code.
+        where = ", ".join(str(part) for fault in exc.errors() for part in fault["loc"])
+        return _said(f"this cannot be an answer: look at {where} again, nothing was handed in", good=False)
+    said = f"{printable(given.person, 60)}'s one-time code for {given.incident}"
+    other = await _other_plan(given.incident, given.plan)
+    state = await _put("code", f"code-{secrets.token_urlsafe(24)}", canonical(entry), said, other)
+    # It has done what it can; whoever reads the run later need not see it.
+    await _rename(f"{given.person}: answer {given.incident}", {**given.model_dump(mode="json"), "code": "handed in"})
+    return state
+
+
+async def _rename(name: str, answer: dict[str, Any] | None = None) -> None:
+    """Give the run a name that says what it is about, and other parameters to show."""
+    if not flow_run.id:
+        return
+    shown: dict[str, Any] = {"name": printable(name)} | ({"parameters": {"answer": answer}} if answer else {})
+    # Whatever Prefect's client raises: what counts is what was handed in.
+    with contextlib.suppress(Exception):
+        async with get_client() as client:
+            await client.update_flow_run(flow_run.id, **shown)
+
+
+async def _other_plan(incident: str, digest: str | None) -> str:
+    """Return which plan is current if Prefect shows another one than is answered; only to tell, never to decide."""
+    if digest is None:
+        return ""
+    key = ArtifactCollectionFilterKey(any_=[incident + PLAN])
+    try:
+        async with get_client() as client:
+            found = await client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
+    except Exception:  # noqa: BLE001  # whatever Prefect's client raises, the answer is handed in
+        return ""
+    waiting = (found[0].description or "").partition("waiting: ")[2].split() if found else []
+    mine = digest.lower().removeprefix("sha256:")[:LONG]
+    if not waiting or mine in waiting:
+        return ""
+    current = "no plan" if waiting == ["none"] else f"plan {printable(', '.join(waiting))}"
+    return f"you answered plan {mine}, but {current} is what waits in {printable(incident, 60)} now: answer anew"
+
+
+async def _put(kind: str, nonce: str, body: bytes, said: str, other: str) -> State[Any]:
     url = os.environ.get(INBOX, "")
     if not url:
         raise Misconfigured(f"the environment variable {INBOX} is not set: the journal's address, insert-only")
     # Without a signing key a journal can be read and put into, not written.
     async with await Journal.open(url, signer=None, name=f"worker-{os.getpid()}") as journal:
-        receipt = await journal.put(
-            kind="request",
-            # Apart from what the command line puts: what is forged here cannot take a genuine request's place there.
-            source="prefect",
-            nonce=request.request.nonce,
-            body=request.model_dump_json().encode(),
-            headers={},
+        deadline, pause = time.monotonic() + TAKEN_WITHIN, 0.2
+        while True:
+            # The same entry again changes nothing, and says where it went: that is all that this role may read.
+            receipt = await journal.put(kind=kind, source=_SOURCE, nonce=nonce, body=body, headers={})
+            if receipt.conflict:
+                raise Refused("another request was handed in under this nonce")
+            if receipt.incident is not None or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+    if other:
+        return _said(f"{said} was handed in as {receipt.id}; {other}", good=False)
+    if receipt.incident is None:
+        return _said(
+            f"{said} was handed in as {receipt.id}, and no incident has taken it in within {TAKEN_WITHIN:g} s: it was "
+            "refused, or no responder runs. What became of it: mcp-soar incidents, mcp-soar doctor"
         )
-    if receipt.conflict:
-        raise Refused("another request was handed in under this nonce")
-    return receipt.id
+    where = printable(receipt.incident.removeprefix("incident/"), 60)
+    about = f"mcp-soar incident {where}" if receipt.incident.startswith("incident/") else "mcp-soar incidents"
+    return _said(f"{said} was handed in and judged. What became of it: {about}")
+
+
+def _said(message: str, *, good: bool = True) -> State[Any]:
+    get_run_logger().log(20 if good else 40, message)
+    kind = StateType.COMPLETED if good else StateType.FAILED
+    return State(type=kind, name="HandedIn" if good else "LookAgain", message=message)

@@ -3,89 +3,21 @@
 import asyncio
 import http.client
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from flows import prefect_server
 from flows.hand_in import INBOX
 from integrations.signing import SigningKey
 from playbooks.incident import Status
-from playbooks.request import SignedRequest, Verb, draft, sign
+from playbooks.request import Verb, draft, sign
 from playbooks.strict import now
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
-from tests.lab.prefect import ROOT, PrefectServer, reporting
+from tests.lab.prefect import PrefectServer, reporting
+from tests.lab.workers import WITHIN, deploy, run_to_its_end, worker
 
 pytestmark = pytest.mark.timeout(300)
-WITHIN = 90.0
-
-
-@contextmanager
-def worker(prefect: PrefectServer, folder: Path, home: House, pool: str) -> Iterator[None]:
-    """Run a stock worker, with what its operator gives it."""
-    url = f"sqlite:///{home.folder / 'journal.db'}"
-    client = prefect_server.client_environment(folder / "worker", auth=prefect.auth, url=prefect.api)
-    clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603  # of our own making
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"],
-            cwd=ROOT,
-            env={**clean, **client, INBOX: url, "PREFECT_WORKER_QUERY_SECONDS": "1", "HOME": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-async def deploy(prefect: PrefectServer, folder: Path) -> str:
-    """Deploy what prefect.yaml says, as people do, and return the deployment's id."""
-    client = prefect_server.client_environment(folder / "deployer", auth=prefect.auth, url=prefect.api)
-    clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    for command in (["work-pool", "create", "requests", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "prefect", *command],
-            cwd=ROOT,
-            env={**clean, **client, "HOME": str(folder)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    # It may fail with exit status 0: what counts is what the server has.
-    found = prefect.ask("/deployments/filter")
-    assert [(item["name"], item["entrypoint"]) for item in found] == [("respond", "flows.hand_in.respond")]
-    return str(found[0]["id"])
-
-
-async def run_to_its_end(prefect: PrefectServer, deployment: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Start a run of a deployment and return it when it has ended, or the status with which it was refused."""
-    made = prefect.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
-    if isinstance(made, int):
-        return made
-    async with asyncio.timeout(WITHIN):
-        while True:
-            run = await asyncio.to_thread(prefect.ask, f"/flow_runs/{made['id']}", method="GET")
-            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}:
-                return run
-            await asyncio.sleep(0.2)
 
 
 def everything(prefect: PrefectServer) -> str:
@@ -166,14 +98,16 @@ async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
     }
     request = draft(actor="ann", verb=Verb.RESPOND, subject="new", at=now(), params=manual)  # type: ignore[arg-type]
     async with house(tmp_path / "house", lab.world) as home, home.responding():
-        deployment = await deploy(prefect, tmp_path)
+        deployment = (await deploy(prefect, tmp_path))["respond"]["id"]
         stranger = SigningKey.generate(tmp_path / "stranger.key")
-        forged = sign(request, stranger.sign).model_dump(mode="json")
-        genuine = sign(request, home.keys["ann"].sign).model_dump(mode="json")
-        with worker(prefect, tmp_path, home, "requests"):
+        forged = sign(request, stranger.sign).model_dump_json()
+        genuine = sign(request, home.keys["ann"].sign).model_dump_json()
+        with worker(prefect, tmp_path, "requests", inbox_of(home)):
             # Not even in the form of a request.
             refused = await run_to_its_end(prefect, deployment, {"request": {"actor": "ann", "verb": "respond"}})
-            assert refused == http.client.CONFLICT or refused["state_type"] == "FAILED"
+            assert refused == http.client.CONFLICT
+            refused = await run_to_its_end(prefect, deployment, {"request": '{"actor": "ann"}'})
+            assert refused["state_type"] == "FAILED"
             run = await run_to_its_end(prefect, deployment, {"request": forged})
             assert run["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
             await home.until(lambda: some(home, "the signature is not one of ann's"), "the forged request is refused")
@@ -181,12 +115,19 @@ async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
             assert not lab.proxy.writes
             # A forged one takes the nonce with it; the person signs another.
             fresh = sign(request.model_copy(update={"nonce": "n" * 32}), home.keys["ann"].sign)
-            assert genuine != fresh.model_dump(mode="json")
-            run = await run_to_its_end(prefect, deployment, {"request": fresh.model_dump(mode="json")})
+            assert genuine != fresh.model_dump_json()
+            run = await run_to_its_end(prefect, deployment, {"request": fresh.model_dump_json()})
             assert run["state_type"] == "COMPLETED"
+            assert run["name"] == "ann: respond new"
             incident = await home.reaches(Status.CONTAINED)
+            assert f"mcp-soar incident {incident.id}" in run["state"]["message"]
             assert incident.requested_by == "ann"
             await commands_in_a_worker_find_nothing(prefect, lab, home, tmp_path)
+
+
+def inbox_of(home: House) -> dict[str, str]:
+    """Return what the operator of a worker gives it."""
+    return {INBOX: f"sqlite:///{home.folder / 'journal.db'}"}
 
 
 async def some(home: House, words: str) -> bool:
@@ -224,10 +165,3 @@ async def commands_in_a_worker_find_nothing(prefect: PrefectServer, lab: Lab, ho
     journal = home.journal
     faults = await journal.verify(public_keys=list(home.parts.keys.values()))
     assert not faults
-
-
-def test_a_signed_request_is_all_that_the_deployment_takes() -> None:
-    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (deployment,) = document["deployments"]
-    assert deployment["entrypoint"] == "flows.hand_in.respond"
-    assert "request" in SignedRequest.model_fields

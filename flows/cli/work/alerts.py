@@ -85,7 +85,7 @@ def send(out: Out, config: Configuration, path: Path, *, name: str, url: str | N
     certificate = config.path(receiver.certificate) if receiver.certificate and url is None else None
     context = ssl.create_default_context(cafile=str(certificate) if certificate else None)
     with out.waiting(f"sending {path} to {base}"):
-        status, answer = _deliver(f"{base.rstrip('/')}/v1/alerts/{name}", source, keys, number, raw, context)
+        status, answer = deliver(f"{base.rstrip('/')}/v1/alerts/{name}", source, keys, number, raw, context)
     receipt, incident = answer.get("receipt"), answer.get("incident")
     if status not in {200, 202}:
         said = str(answer.get("detail") or answer.get("title") or "no reason given")
@@ -102,9 +102,22 @@ def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _deliver(  # noqa: PLR0917  # in the order in which they are sent
+def deliver(  # noqa: PLR0917  # in the order in which they are sent
     url: str, source: Source, keys: tuple[bytes, ...], number: str, raw: bytes, context: ssl.SSLContext
 ) -> tuple[int, dict[str, Any]]:
+    """Post a message, signed as its source signs, and return the receiver's status and answer.
+
+    Args:
+        url: of the receiver, for this source.
+        source: whose message it is.
+        keys: its secrets, the one that signs first.
+        number: the message's id; the same one again counts once.
+        raw: the message.
+        context: for TLS.
+
+    Raises:
+        Transient: no receiver answers.
+    """
     # Redirects and proxies of the environment are not followed: the signature is for this receiver alone.
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()

@@ -37,34 +37,49 @@ def offline(out: Out, path: Path, key: Path) -> Exit:
 def installed(out: Out, config: Configuration, given: str | None) -> Exit:
     """Verify the installation's journal and vault: all of it, or what one incident rests on."""
     with out.waiting("verifying the journal") as progress:
-        subject, checks = asyncio.run(_installed(config, given, progress))
+        subject, checks = asyncio.run(_installed(config, given, lambda text, _done, _total: progress(text)))
     return _tell(out, subject, checks)
 
 
 async def _installed(
-    config: Configuration, given: str | None, progress: Callable[[str], None]
+    config: Configuration, given: str | None, progress: Callable[[str, int, int], None]
 ) -> tuple[str, list[schema.Check]]:
-    keys = responder_keys(config)
     async with records.opened(config) as journal:
         incident = await records.find(journal, given) if given else None
-        wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
-        witness = await asyncio.to_thread(_witness, config)
-        faults = await journal.verify(
-            public_keys=list(keys.values()),
-            witness=witness,
-            progress=lambda entries, heads: progress(f"{entries} entries, {heads} heads"),
-        )
-        named = [fault for fault in faults if wanted is None or fault.stream in wanted]
-        checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
-        if incident is None:
-            checks.append(await _kill_switch(journal))
-        vault = LocalVault(config.path(config.settings.vault.path), reserve=config.settings.vault.reserve)
-        rows = await journal.streams(records.PREFIX, limit=1_000_000)
-        names = [incident] if incident else sorted(row.name.removeprefix(records.PREFIX) for row in rows)
-        for number, name in enumerate(names, 1):
-            progress(f"evidence of {name} ({number} of {len(names)})")
-            checks += await _evidence(journal, vault, config, name)
+        checks = await chain(journal, config, incident, progress)
+        checks += await evidence(journal, config, incident, progress)
     return incident or "this installation", checks
+
+
+async def chain(
+    journal: Journal, config: Configuration, incident: str | None, progress: Callable[[str, int, int], None]
+) -> list[schema.Check]:
+    """Verify the journal: what one incident rests on, or all of it and the kill switch."""
+    wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
+    witness = await asyncio.to_thread(_witness, config)
+    entries = sum(row.seq for row in await journal.streams(limit=1_000_000))
+    faults = await journal.verify(
+        public_keys=list(responder_keys(config).values()),
+        witness=witness,
+        progress=lambda done, heads: progress(f"{done} entries, {heads} heads", done, entries),
+    )
+    named = [fault for fault in faults if wanted is None or fault.stream in wanted]
+    checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
+    return checks if incident else [*checks, await _kill_switch(journal)]
+
+
+async def evidence(
+    journal: Journal, config: Configuration, incident: str | None, progress: Callable[[str, int, int], None]
+) -> list[schema.Check]:
+    """Verify exhibits and bundles: of one incident, or of all."""
+    checks: list[schema.Check] = []
+    vault = LocalVault(config.path(config.settings.vault.path), reserve=config.settings.vault.reserve)
+    rows = await journal.streams(records.PREFIX, limit=1_000_000)
+    names = [incident] if incident else sorted(row.name.removeprefix(records.PREFIX) for row in rows)
+    for number, name in enumerate(names, 1):
+        progress(f"evidence of {name}", number, len(names))
+        checks += await _evidence(journal, vault, config, name)
+    return checks
 
 
 async def _kill_switch(journal: Journal) -> schema.Check:

@@ -1,0 +1,183 @@
+"""Pin drift, by schedule: each server is asked for its definitions, as a client would, and compared with its pins.
+
+Its own definitions only: to compare the gateway's copies takes the gateway's credential, which this worker does not
+have (`mcp-soar pins diff` does).
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import ssl
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows import reading
+from flows.cli.work.alerts import deliver
+from flows.settings import Configuration
+from flows.shown.text import escaped, table
+from integrations.connections import Connections
+from integrations.mcp import pins
+from integrations.mcp.client import McpEndpoint
+from integrations.siem.source import Source, read_keys
+from playbooks.errors import SoarError
+from playbooks.inventory import PinKind
+from playbooks.strict import canonical, iso, now
+
+KEY = "pin-drift"
+SOURCE = "drift"
+"""The source of `sources.yaml` in whose name differences are reported; without it they are only shown."""
+
+RECEIVER = "MCP_SOAR_RECEIVER"
+_KNOWN = frozenset({200, 202, 409})
+"""Accepted, or reported before: the id is that of the difference, and the time in the message is not."""
+
+
+class Drift(NamedTuple):
+    """How one definition differs from its pin.
+
+    Args:
+        server: whose.
+        kind: tool, prompt, resource or instructions.
+        name: its name; hostile.
+        change: new, changed or gone.
+        digest: of what is offered now.
+        diff: a unified diff; hostile.
+    """
+
+    server: str
+    kind: PinKind
+    name: str
+    change: str
+    digest: str
+    diff: str
+
+
+@flow(
+    name="pin-drift", flow_run_name="compare definitions with pins", retries=0, persist_result=False, log_prints=False
+)
+async def pin_drift() -> State[Any]:
+    """Ask every MCP server for its definitions and compare them with what was approved.
+
+    Red means that something differs, or that a server could not be asked. With a source `drift` in sources.yaml, what
+    differs is also reported to the receiver, signed, and becomes an incident.
+    """
+    config = reading.configuration()
+    found, unasked = await drifts(config)
+    told = await asyncio.to_thread(_report, config, found)
+    rows = [
+        (escaped(one.server), escaped(one.kind), escaped(one.name, 100), one.change, escaped(one.diff, 600))
+        for one in found
+    ]
+    asked = len(config.inventory.servers) - len(unasked)
+    parts = [
+        f"# Definitions: {len(found)} differ from what was approved"
+        if found
+        else "# Definitions: as they were approved",
+        f"{asked} of {len(config.inventory.servers)} servers were asked.",
+        table(("Server", "Kind", "Name", "It is", "How"), rows, empty=""),
+    ]
+    if unasked:
+        parts += ["## Not asked", table(("Server", "Why"), [(escaped(a), escaped(b)) for a, b in unasked])]
+    if found:
+        parts.append(
+            f"{escaped(told)} What to do: read every difference with `mcp-soar pins diff`. What is as it should be is "
+            "approved with `mcp-soar pins approve SERVER`; for what is not, start a response with `mcp-soar respond`."
+        )
+    said = f"{len(found)} definitions differ, {len(unasked)} servers could not be asked"
+    await reading.show(KEY, said, "\n\n".join(part for part in parts if part) + "\n")
+    if not found and not unasked:
+        return reading.ended(f"{asked} servers offer exactly what was approved", good=True)
+    names = ", ".join([*(f"{one.kind} {one.name} of {one.server} is {one.change}" for one in found[:10])])
+    gone = ", ".join(f"{server} does not answer" for server, _ in unasked[:10])
+    detail = "; ".join(part for part in (names, gone) if part)
+    return reading.ended(f"{said}: {detail}. {told} See the artifact {KEY}, and `mcp-soar pins diff`", good=False)
+
+
+async def drifts(config: Configuration) -> tuple[list[Drift], list[tuple[str, str]]]:
+    """Return what differs, and which servers could not be asked, with the reason."""
+    world = Connections(config.inventory)
+    try:
+        names = sorted(config.inventory.servers)
+        answers = await asyncio.gather(*(_of(world, name) for name in names), return_exceptions=True)
+    finally:
+        await world.aclose()
+    found: list[Drift] = []
+    unasked: list[tuple[str, str]] = []
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, SoarError):
+            unasked.append((name, str(answer)))
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found += answer
+    return found, unasked
+
+
+async def _of(world: Connections, server: str) -> list[Drift]:
+    offered = {(one.kind, one.name): one for one in await pins.snapshot(world.reach(McpEndpoint, server))}
+    approved = {(pin.kind, pin.name): pin for pin in world.inventory.pins.of(server)}
+    found = []
+    for key in sorted({*offered, *approved}):
+        pin, one = approved.get(key), offered.get(key)
+        if pin is None and one is not None:
+            found.append(Drift(server, *key, "new", one.digest, json.dumps(dict(one.fields), ensure_ascii=False)))
+        elif pin is not None and not pins.same(pin, one):
+            change = "gone" if one is None else "changed"
+            found.append(Drift(server, *key, change, one.digest if one else "", pins.diff(pin, one.fields if one else None)))
+    return found
+
+
+def _report(config: Configuration, found: Sequence[Drift]) -> str:
+    """Report what is new or changed to the receiver, and return what there is to say of that."""
+    wanted = [one for one in found if one.change != "gone"]
+    source = config.sources.sources.get(SOURCE)
+    if not wanted:
+        return ""
+    if source is None or not source.secrets:
+        return f"Nobody was told: sources.yaml has no source {SOURCE} with a secret."
+    failed = ""
+    accepted = 0
+    for one in wanted:
+        try:
+            status, answer = _send(config, source, one)
+        except (SoarError, OSError) as exc:
+            failed = str(exc)
+            continue
+        if status in _KNOWN:
+            accepted += 1
+        else:
+            failed = f"{status} {answer.get('detail') or answer.get('title') or ''}".strip()
+    said = f"{accepted} of {len(wanted)} were reported to the receiver as {SOURCE}."
+    return f"{said} It answered: {failed}." if failed else said
+
+
+def _send(config: Configuration, source: Source, one: Drift) -> tuple[int, dict[str, Any]]:
+    entity = {"kind": "server", "name": one.server}
+    if one.kind is not PinKind.INSTRUCTIONS:
+        entity = {"kind": one.kind.value, "name": one.name, "server": one.server}
+    at = now()
+    alert = {
+        "version": 1,
+        "id": f"{one.server}/{one.kind}/{one.name}"[:2000],
+        "rule": "Definition differs from its approved pin",
+        "title": f"{one.kind} {one.name} of {one.server} is {one.change}: nobody approved it so",
+        "severity": "high",
+        "detected_at": iso(at),
+        "tags": ["definition-differs", one.change],
+        "entities": [entity],
+        "excerpt": one.diff[:2000],
+    }
+    # The same difference is reported once a day: as long as it lasts somebody hears of it, and no more than that.
+    about = f"{one.server}\n{one.kind}\n{one.name}\n{one.digest}".encode()
+    number = f"drift-{at:%Y%m%d}-{hashlib.sha256(about).hexdigest()[:32]}"
+    receiver = config.settings.receiver
+    host = f"[{receiver.host}]" if ":" in receiver.host else receiver.host
+    base = os.environ.get(RECEIVER) or f"{'https' if receiver.tls else 'http'}://{host}:{receiver.port}"
+    certificate = str(config.path(receiver.certificate)) if receiver.certificate else None
+    context = ssl.create_default_context(cafile=certificate)
+    url = f"{base.rstrip('/')}/v1/alerts/{SOURCE}"
+    return deliver(url, source, read_keys(SOURCE, source), number, canonical(alert), context)
