@@ -242,6 +242,25 @@ class Out:
         with self.errors.status(self._text(what, "")) as status:
             yield lambda text: status.update(self._text(text, ""))
 
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
+        """Show how far something long is, on a terminal's stderr only; yields what is told text, done and total."""
+        if self.as_json or not self.errors.is_terminal:
+            yield lambda _text, _done, _total: None
+            return
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # see above
+
+        # Markup off: the text may name files.
+        words = TextColumn("{task.description}", markup=False)
+        columns = (words, BarColumn(bar_width=20), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.errors, transient=True) as shown:
+            task = shown.add_task(safe(what), total=None)
+
+            def tell(text: str, done: int, total: int) -> None:
+                shown.update(task, description=safe(text), completed=done, total=total)
+
+            yield tell
+
     def confirm(self, question: str) -> bool:
         """Ask a person at a terminal; anything but yes is no."""
         self.errors.print(self._text(f"{question} [y/N] ", ""), end="")

@@ -21,6 +21,9 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     inventory show     {"servers", "gateways", "principals"}
     pins diff          {"differences": [{"server", "kind", "name", "change", "diff"}]}
     pins approve       {"server", "approved": [{"kind", "name", "change", "diff"}], "written"}
+    backup             {"file", "made_at", "journal", "rows", "incidents", "last_incident", "in_force", "head", "keys",
+                       "missing", "signed_by", "bytes", "left_out"}; --check: "ok" instead of the last two
+    restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [Check]}
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 

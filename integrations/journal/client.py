@@ -69,6 +69,13 @@ def address(url: str) -> URL:
     return parsed.set(drivername=_DRIVERS[kind])
 
 
+def bare(url: URL) -> str:
+    """Return a database's address as it stands in the settings: without a password, which is kept elsewhere."""
+    kind = url.get_backend_name()
+    # A URL is a named tuple; its own `set` takes None for what stays as it is.
+    return url._replace(password=None, drivername=kind).render_as_string(hide_password=False)
+
+
 class _Near(aiosqlite.Connection):
     """Runs in the caller's thread what cannot take long.
 

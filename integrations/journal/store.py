@@ -4,8 +4,8 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
@@ -15,8 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import client, queries, schema
+from integrations.journal import client, dump, queries, schema
 from integrations.journal.client import LostClaim, Tampered, Unsure
+from integrations.journal.dump import Part
 from integrations.journal.lane import Done, Failed, Lane
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.records import (
@@ -461,6 +462,12 @@ class Journal:
             witness: the latest head that was kept elsewhere; without one a lost tail is not found.
             progress: told now and then how many entries and heads are verified.
         """
+        async with self._moment() as connection:
+            return await Verification(connection, public_keys, progress).run(witness)
+
+    @asynccontextmanager
+    async def _moment(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection to which nothing changes any more."""
         async with client.reading(self._reading) as connection:
             if self.dialect == "postgresql":
                 connection = await connection.execution_options(  # noqa: PLW2901  # the same one
@@ -469,10 +476,44 @@ class Journal:
             else:
                 await connection.exec_driver_sql("BEGIN")
             try:
-                return await Verification(connection, public_keys, progress).run(witness)
+                yield connection
             finally:
                 if self.dialect == "sqlite":
                     await connection.exec_driver_sql("ROLLBACK")
+
+    # Copies
+
+    @asynccontextmanager
+    async def copying(self) -> AsyncIterator[tuple[str, int, AsyncIterator[Part]]]:
+        """Yield the release of the tables, how many rows there are, and all rows, of one moment, while others write.
+
+        Raises:
+            Refused: if a column holds what the journal never writes there.
+        """
+        async with self._moment() as connection:
+            yield await dump.release(connection), await dump.size(connection), dump.parts(connection)
+
+    async def fill(self, release: str, rows: AsyncIterator[Part], public_keys: Collection[PublicKey]) -> int:
+        """Take in a copy, verified and all of it or nothing, and return how many rows it had; its claims are void.
+
+        Args:
+            release: of the tables that were copied.
+            rows: from `copying`, in their order.
+            public_keys: those of all responders there ever were.
+
+        Raises:
+            Refused: if there is something in this journal, or the copy is not one of this release's tables.
+            Tampered: if it is not as it was written.
+        """
+        try:
+            async with self._writing.begin() as connection:
+                count = await dump.fill(connection, release, rows)
+                _sound(await Verification(connection, public_keys, None).run(None))
+                return count
+        except Exception as exc:
+            if not client.foreign(exc):
+                raise
+            raise client.mapped(exc) from exc
 
     # Pokes
 
@@ -483,6 +524,11 @@ class Journal:
     def listen(self) -> AbstractAsyncContextManager[Callable[[float], Awaitable[bool]]]:
         """Listen for pokes: `async with journal.listen() as wait: poked = await wait(seconds)`."""
         return Listener(self, self._writing)
+
+
+def _sound(faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        raise Tampered(*fault)
 
 
 def _sortable() -> str:

@@ -92,7 +92,7 @@ class Archive:
         if len(data) > _LARGEST_MEMBER:
             raise Refused(f"{path} has {len(data)} bytes, more than a tar archive holds: export to a folder")
         with disk.translated():
-            self._put(_header(path, len(data)))
+            self._put(header(path, len(data)))
             self._put(data)
             self._put(bytes(-len(data) % _BLOCK))
 
@@ -145,7 +145,12 @@ def begin(temporary: Path, out: Path) -> Folder | Archive:
         return Archive(temporary) if out.name.endswith(".tar.gz") else Folder(temporary)
 
 
-def _header(path: str, size: int) -> bytes:
+def header(path: str, size: int) -> bytes:
+    """Return the block that stands before a file (POSIX.1-1988).
+
+    Raises:
+        ValueError: if the path is too long, or not ASCII.
+    """
     info = tarfile.TarInfo(path)
     info.size, info.mode = size, 0o400
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
@@ -194,16 +199,41 @@ class Inflated:
         return b""
 
 
-def members(archive: Inflated) -> Iterator[tuple[str, Iterator[bytes]]]:
+class Plain:
+    """A file that is read as it is.
+
+    Args:
+        file: at its beginning.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def take(self, size: int) -> bytes:
+        """Return exactly `size` bytes.
+
+        Raises:
+            UnreadableError: if there are not that many.
+        """
+        if len(taken := self._file.read(size)) < size:
+            raise UnreadableError("the archive ends too early")
+        return taken
+
+    def ended(self) -> bool:
+        """Return whether the file ends here."""
+        return not self._file.read(1)
+
+
+def members(archive: Inflated | Plain) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the files of an archive: their names, not yet checked, and their bytes, to be read before the next.
 
     Raises:
         UnreadableError: at anything that `Archive` does not write: a link, a device, a folder, an owner, a second end.
     """
-    while any(header := archive.take(_BLOCK)):
+    while any(block := archive.take(_BLOCK)):
         try:
-            info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
-            exact = _header(info.name, info.size) == header
+            info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+            exact = header(info.name, info.size) == block
         except (tarfile.HeaderError, ValueError) as exc:
             raise UnreadableError("the archive has a damaged header") from exc
         if not exact:
@@ -215,7 +245,7 @@ def members(archive: Inflated) -> Iterator[tuple[str, Iterator[bytes]]]:
         raise UnreadableError("something follows the archive's end")
 
 
-def _data(archive: Inflated, size: int) -> Iterator[bytes]:
+def _data(archive: Inflated | Plain, size: int) -> Iterator[bytes]:
     while size:
         yield (chunk := archive.take(min(size, disk.CHUNK)))
         size -= len(chunk)

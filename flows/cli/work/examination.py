@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from flows.assembly import responder_keys
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
-from flows.cli.work import approved, catalog, records, stock
+from flows.cli.work import approved, backup, catalog, records, stock
 from flows.settings import Configuration, read
 from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
@@ -83,6 +83,9 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
         yield Line("configuration", "fail", str(exc), f"{what}; nothing else was looked at")
         return
     yield Line("configuration", "ok", f"{folder} is valid")
+    if (word := backup.restored(folder)) is not None:
+        message = f"{word}: what is in force here may have been released since; the next `up` verifies every lease"
+        yield Line("restored", "warn", message, f"mcp-soar doctor --orphans; then delete {folder / backup.RESTORED}")
     yield from _keys(config)
     yield from _secrets(config)
     yield from _people(config)

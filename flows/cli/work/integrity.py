@@ -36,8 +36,8 @@ def offline(out: Out, path: Path, key: Path) -> Exit:
 
 def installed(out: Out, config: Configuration, given: str | None) -> Exit:
     """Verify the installation's journal and vault: all of it, or what one incident rests on."""
-    with out.waiting("verifying the journal") as progress:
-        subject, checks = asyncio.run(_installed(config, given, lambda text, _done, _total: progress(text)))
+    with out.progress("verifying the journal") as progress:
+        subject, checks = asyncio.run(_installed(config, given, progress))
     return _tell(out, subject, checks)
 
 
