@@ -113,7 +113,7 @@ def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
     later: list[datetime] = []
     for page in state.pages.values():
         sent: set[object] = set()
-        for delivery, at in _wanted(state, page, roster, now):
+        for delivery, at in _wanted(state, page, roster):
             at = max(at, _free(state, delivery) or at)  # noqa: PLW2901  # not before it may be tried again
             if at - page.at > GIVE_UP or _done(state, delivery, roster.contacts):
                 continue
@@ -129,16 +129,17 @@ def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
     return Agenda(tuple(due), min(later, default=None))
 
 
-def _wanted(state: Incident, page: Page, roster: Roster, now: datetime) -> Iterator[tuple[Delivery, datetime]]:
+def _wanted(state: Incident, page: Page, roster: Roster) -> Iterator[tuple[Delivery, datetime]]:
     """Yield everything that a page calls for, with when; the most personal first."""
     contacts = roster.contacts
     gone = over(state, page)
-    if page.kind == "awaiting_approval" and not gone:
-        for contact in dict.fromkeys(roster.approvers.values()):
-            private = roster.codes and contacts.contacts[contact].private
-            yield Delivery(page.id, CODE if private else "approver", contact), page.at
+    asks = page.kind == "awaiting_approval" and not gone
+    approvers = list(dict.fromkeys(roster.approvers.values())) if asks else []
+    coded = [name for name in approvers if roster.codes and contacts.contacts[name].private]
+    yield from ((Delivery(page.id, CODE, name), page.at) for name in coded)
     if urgent(state, page) and not gone:
-        yield from _escalation(state, page, contacts, now)
+        yield from _escalation(state, page, contacts)
+    yield from ((Delivery(page.id, "approver", name), page.at) for name in approvers)
     if contacts.room:
         yield Delivery(page.id, "room", contacts.room), page.at
     if page.kind in OFFICIAL:
@@ -148,14 +149,11 @@ def _wanted(state: Incident, page: Page, roster: Roster, now: datetime) -> Itera
         yield Delivery(page.id, "log", None), page.at
 
 
-def _escalation(state: Incident, page: Page, contacts: Contacts, now: datetime) -> Iterator[tuple[Delivery, datetime]]:
+def _escalation(state: Incident, page: Page, contacts: Contacts) -> Iterator[tuple[Delivery, datetime]]:
     at = page.at
     for number in range(contacts.repeat):
         for place, step in enumerate(contacts.on_call):
-            delivery = Delivery(page.id, f"on_call:{number}:{place}", step.contact)
-            yield delivery, at
-            if at > now:
-                return
+            yield Delivery(page.id, f"on_call:{number}:{place}", step.contact), at
             told = state.told_of(page.id, step.contact)
             failed = bool(told) and not any(item.delivered for item in told)
             # Nobody waits for an answer of somebody who could not even be reached.
@@ -170,9 +168,11 @@ def _prompt(delivery: Delivery, contacts: Contacts) -> bool:
 
 def _done(state: Incident, delivery: Delivery, contacts: Contacts) -> bool:
     told = [item for item in state.told_of(delivery.page, delivery.contact) if item.delivered]
-    if delivery.purpose == CODE or (delivery.purpose.startswith("on_call:") and ":0:" not in delivery.purpose):
-        return any(item.purpose == delivery.purpose for item in told)
-    return any(item.purpose != CODE or _prompt(delivery, contacts) for item in told)
+    reached = [item for item in told if item.purpose != CODE or _prompt(delivery, contacts)]
+    if delivery.purpose == CODE or delivery.purpose.startswith("on_call:"):
+        first = delivery.purpose.startswith("on_call:0:")
+        return any(item.purpose in {delivery.purpose, CODE if first else ""} for item in (reached if first else told))
+    return bool(reached)
 
 
 def _free(state: Incident, delivery: Delivery) -> datetime | None:

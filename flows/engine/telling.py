@@ -79,6 +79,10 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
     subject = claim.stream.removeprefix(TELLING)
     async with _kept(parts, claim):
         while True:
+            row = await parts.journal.stream(stream_of(subject))
+            if row is None or row.frozen:
+                # What is frozen takes no entries; that it is has a page of its own.
+                return None
             state = project(subject, await parts.journal.read(stream_of(subject)))
             short, at = deadlines.pages(state, parts.world.inventory, now())
             if short:
@@ -87,8 +91,11 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
             due = agenda(state, roster(parts, state), now())
             if not due.now:
                 return min((when for when in (due.at, at) if when), default=None)
+            by_contact: dict[str | None, list[Delivery]] = {}
+            for delivery in due.now:
+                by_contact.setdefault(delivery.contact, []).append(delivery)
             # Side by side: a channel that hangs keeps nobody else from being told.
-            await asyncio.gather(*(_deliver(parts, claim, state, delivery) for delivery in due.now))
+            await asyncio.gather(*(_tell_one(parts, claim, state, mine) for mine in by_contact.values()))
 
 
 @asynccontextmanager
@@ -120,41 +127,64 @@ def roster(parts: Parts, state: Incident) -> Roster:
     return Roster(contacts, codes=parts.policy.approval.codes, approvers=approvers, stakeholders=told)
 
 
-async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delivery) -> None:
+async def _tell_one(parts: Parts, claim: Claim, state: Incident, deliveries: Sequence[Delivery]) -> None:
+    """Tell one contact what there is to tell, one message after the other, so that they form one thread."""
+    threads: dict[Way, str] = {}
+    for delivery in deliveries:
+        await _deliver(parts, claim, state, delivery, threads)
+
+
+async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delivery, threads: dict[Way, str]) -> None:
     """Tell one contact, by the first of their ways that works; every attempt is journalled."""
     about = state.pages[delivery.page]
     number = 1 + max((told.round for told in state.told_of(about.id, delivery.contact)), default=0)
-    contacts = parts.contacts
-    contact = contacts.contacts[delivery.contact] if delivery.contact else Contact()
+    contact = parts.contacts.contacts[delivery.contact] if delivery.contact else Contact()
     ways = contact.private if delivery.purpose == CODE else contact.order or (Way.LOG,)
+    attempt: dict[str, Json] = {"page": about.id, "contact": delivery.contact, "purpose": delivery.purpose}
     for way in ways:
-        body: dict[str, Json] = {
-            "page": about.id,
-            "channel": way.value,
-            "contact": delivery.contact,
-            "purpose": delivery.purpose,
-        }
-        body |= {"round": number, "delivered": False, "detail": "", "reference": ""}
+        thread = threads.get(way) or _thread(state, delivery.contact, way)
+        detail, sent = "", None
         try:
             channel = parts.channels(contact, way)
             codes = await _codes(parts, claim, state, about, delivery) if delivery.purpose == CODE else ()
-            message = await _compose(parts, state, about, codes)
-            thread = _thread(state, delivery.contact, way)
+            message = await _compose(parts, state, about, contact, codes)
             async with asyncio.timeout(SEND_WITHIN):
                 sent = await channel.send(contact, message, thread=thread)
         except TimeoutError:
-            body["detail"] = f"no answer within {SEND_WITHIN:g} s"
+            detail = f"no answer within {SEND_WITHIN:g} s"
         except SoarError as exc:
-            body["detail"] = str(exc)[:500]
+            detail = str(exc)[:500]
         except Exception as exc:  # a fault of one channel must not keep the others from being tried
             LOG.exception("%s: %s cannot be told by %s", state.id, delivery.contact, way)
-            body["detail"] = f"a fault of ours: {type(exc).__name__}"
-        else:
-            body |= {"delivered": True, "detail": sent.where[:500], "reference": sent.reference}
-        await _record(parts, claim, state.id, Event("told", body))
-        if body["delivered"]:
-            return
-        LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, body["detail"])
+            detail = f"a fault of ours: {type(exc).__name__}"
+        outcome: dict[str, Json] = {
+            "round": number,
+            "channel": way.value,
+            "delivered": sent is not None,
+            "detail": sent.where[:500] if sent else detail,
+            "reference": sent.reference if sent else "",
+        }
+        await _record(parts, claim, state.id, Event("told", attempt | outcome))
+        if sent is None:
+            LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, detail)
+            continue
+        if way is Way.SLACK and thread:
+            await _refresh(parts, state, contact, thread)
+        threads.setdefault(way, sent.reference)
+        return
+
+
+async def _refresh(parts: Parts, state: Incident, contact: Contact, thread: str) -> None:
+    """Bring the first message of a thread up to date: whoever opens the room sees how the incident stands."""
+    first = next((told.page for told in state.told if told.reference == thread), None)
+    if first is None:
+        return
+    try:
+        async with asyncio.timeout(SEND_WITHIN):
+            message = await _compose(parts, state, state.pages[first], contact, ())
+            await parts.channels(contact, Way.SLACK).send(contact, message, thread=thread, update=thread)
+    except (TimeoutError, SoarError) as exc:
+        LOG.info("%s: the first message in Slack cannot be brought up to date: %s", state.id, exc)
 
 
 async def _record(parts: Parts, claim: Claim, subject: str, *events: Event) -> None:
@@ -203,7 +233,9 @@ async def _codes(
     return tuple(codes)
 
 
-async def _compose(parts: Parts, state: Incident, about: Page, codes: Sequence[tuple[str, str, str]]) -> Message:
+async def _compose(
+    parts: Parts, state: Incident, about: Page, _to: Contact, codes: Sequence[tuple[str, str, str]]
+) -> Message:
     head = await parts.journal.head_latest()
     # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
     witness = f" (journal head {head.n}:{head.hash.hex()[:16]})" if head else ""

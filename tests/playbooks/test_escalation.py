@@ -136,6 +136,7 @@ def test_codes_go_by_a_private_way_beside_what_wakes_people() -> None:
     due = agenda(state, roster, at(0)).now
     assert {(item.contact, item.purpose) for item in due} == {
         ("bob", CODE),
+        ("bob", "approver"),
         ("ann", "on_call:0:0"),
         ("soc", "room"),
     }

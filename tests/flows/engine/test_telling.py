@@ -1,0 +1,226 @@
+"""Pages go out whatever happens: by the next way when one is down, and down the list of those on call.
+
+Nothing here touches a gateway: what is told of is written into a real journal, and told by the real lane.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from flows.desk import Desk
+from flows.engine import telling
+from flows.engine.case import PREFIX
+from flows.engine.intake import intake
+from flows.engine.notices import due
+from flows.engine.opening import TELL
+from flows.engine.telling import ITSELF, page, queue, tell
+from integrations.connections import Connections
+from integrations.journal.store import LostClaim, Tx
+from integrations.log.notifier import LogChannel
+from integrations.slack.channel import SlackChannel
+from playbooks.contacts import Contact, Contacts, OnCall, Way
+from playbooks.errors import Misconfigured, Refused
+from playbooks.inventory import Inventory
+from playbooks.journal import Event
+from playbooks.message import Channel
+from playbooks.playbook import Notice
+from playbooks.projection import Incident, project
+from playbooks.request import Verb
+from playbooks.strict import parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import House, house
+from tests.lab.slack import ANN, BOB, BOT_TOKEN, ROOM, FakeSlack, fake_slack
+
+ID = world.ID
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+NEW = {
+    "class": "tool_poisoning",
+    "title": "seen",
+    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
+}
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with fake_slack() as workspace:
+        yield workspace
+
+
+@pytest.fixture
+async def home(tmp_path: Path, slack: FakeSlack) -> AsyncIterator[House]:
+    """An installation with one open incident that asks for a decision; ann asked for it, bob may approve."""
+    channel = SlackChannel(BOT_TOKEN, slack.url)
+
+    def channels(contact: Contact, way: Way) -> Channel:
+        if way is Way.SLACK and contact.slack:
+            return channel
+        if way is Way.LOG:
+            return LogChannel()
+        raise Misconfigured(f"nothing sends by {way}")
+
+    contacts = Contacts(
+        channels=parse_yaml(Contacts, CHANNELS, file="contacts.yaml").channels,
+        contacts={"soc": Contact(slack=ROOM), "ann": Contact(slack=ANN), "bob": Contact(slack=BOB)},
+        on_call=(OnCall(contact="ann", wait=300.0), OnCall(contact="bob", wait=300.0)),
+        room="soc",
+    )
+    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+        home = made.changed(contacts=contacts, channels=channels)
+        await home.ask("ann", Verb.RESPOND, "new", params=NEW)
+        await taken_in(home)
+        await home.journal.append(PREFIX + ID, [world.proposed(requested_by="ann")])
+        yield home
+    await channel.aclose()
+
+
+CHANNELS = """\
+version: 1
+channels:
+  slack: {bot_token: {env: X}, app_token: {env: Y}}
+"""
+
+
+async def taken_in(home: House) -> None:
+    """Have everything of the inbox judged."""
+    for opened in await intake(home.parts):
+        await home.journal.release(opened.claim, runnable_at=None)
+
+
+async def paged(home: House, *more: Event) -> list[str]:
+    """Journal the pages that are due, as the engine does, and return their ids."""
+    state = await home.incident(ID)
+    pages = [Event("page", {"id": i, "notice": n, "text": text}) for i, n, text in due(state, tuple(Notice))]
+
+    async def unit(tx: Tx) -> None:
+        await tx.append(PREFIX + ID, [*more, *pages])
+        await queue(tx, ID)
+
+    await home.journal.submit(unit)
+    return [str(event.body["id"]) for event in pages]
+
+
+async def told(home: House) -> datetime | None:
+    """Run the lane once, and return when it wants to run again."""
+    at = None
+    for claim in await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0):
+        at = await tell(home.parts, claim)
+        await home.journal.release(claim, runnable_at=at, lane=TELL)
+    return at
+
+
+async def of_system(home: House) -> Incident:
+    return project(ITSELF, await home.journal.read(telling.stream_of(ITSELF)))
+
+
+async def test_the_room_has_one_thread_and_whoever_is_on_call_is_written_to(home: House, slack: FakeSlack) -> None:
+    ids = await paged(home)
+    assert [name.partition(":")[0] for name in ids] == ["opened", "awaiting_approval"]
+    assert await told(home) is not None, "bob is next"
+    state = await home.incident(ID)
+    assert state.untold == {}
+    first, second = slack.messages()
+    assert second.thread == first.ts, "one thread for each incident"
+    assert len(slack.direct(ANN).messages) == 1
+    assert [f"D{BOB[1:]}" in slack.conversations] == [True], "bob may answer, so he hears of it at once"
+    said = len(slack.said("chat.postMessage"))
+    await home.journal.submit(lambda tx: queue(tx, ID))
+    await told(home)
+    assert len(slack.said("chat.postMessage")) == said, "told is told"
+
+
+async def test_what_is_pressed_in_slack_takes_a_page_up_and_decides_nothing(home: House) -> None:
+    (_, asking) = await paged(home)
+    await told(home)
+    desk = Desk(lambda: home.parts)
+    with pytest.raises(Refused, match="Slack id"):
+        await desk.acknowledge("U0EVE", ID, asking)
+    with pytest.raises(Refused, match="no such page"):
+        await desk.acknowledge(ANN, ID, "something else")
+    assert "ann" in await desk.acknowledge(ANN, ID, asking)
+    assert "before" in await desk.acknowledge(BOB, ID, asking)
+    state = await home.incident(ID)
+    assert state.acknowledged[asking] == "ann"
+    assert [step.approved_by for step in state.proposals] == [()]
+    assert await told(home) is None, "nobody else is woken"
+
+
+async def test_slack_is_down_then_it_is_on_record_and_tried_again(home: House, slack: FakeSlack) -> None:
+    await slack.down()
+    await paged(home)
+    again = await told(home)
+    assert again is not None
+    state = await home.incident(ID)
+    assert len(state.untold) == 2, "every answer shows it"
+    assert {who for _, who in state.undelivered} == {"soc", "ann", "bob"}, "bob too: nobody waits for who has no way"
+    await slack.up()
+    before = len(state.told)
+    await home.journal.submit(lambda tx: queue(tx, ID))
+    # Not before its time: somebody who cannot be reached is not hammered at.
+    await told(home)
+    assert len((await home.incident(ID)).told) == before
+
+
+async def test_a_channel_that_was_deleted_is_named_and_keeps_nobody_else_from_being_told(
+    home: House, slack: FakeSlack
+) -> None:
+    slack.delete_channel(ROOM)
+    await paged(home)
+    await told(home)
+    state = await home.incident(ID)
+    assert list(state.untold) == ["opened"], "it is for the room alone; what is urgent ann has"
+    assert {who for _, who in state.undelivered} == {"soc"}
+    assert all(ROOM in why for why in state.undelivered.values())
+
+
+async def test_a_decision_ends_the_search_for_somebody_who_decides(home: House) -> None:
+    await paged(home)
+    assert await told(home) is not None
+    step = (await home.incident(ID)).proposals[0]
+    assert step.plan is not None
+    await home.ask("bob", Verb.DENY, ID, digest=step.plan.digest)
+    await taken_in(home)
+    assert await told(home) is None
+
+
+async def test_acknowledging_is_signed_and_kept(home: House) -> None:
+    ids = await paged(home)
+    await told(home)
+    await home.ask("eve", Verb.ACK, ID)
+    await taken_in(home)
+    assert (await home.incident(ID)).acknowledged == dict.fromkeys(ids, "eve")
+    assert await told(home) is None
+
+
+async def test_a_stop_is_told_to_the_room(home: House, slack: FakeSlack) -> None:
+    await home.ask("ann", Verb.STOP, "everything", reason="maintenance of the gateway")
+    await taken_in(home)
+    await told(home)
+    assert any("maintenance of the gateway" in message.text for message in slack.messages())
+    assert (await of_system(home)).untold == {}
+
+
+async def test_what_is_frozen_is_not_written_to_and_the_freeze_itself_is_told(home: House, slack: FakeSlack) -> None:
+    await paged(home)
+
+    async def freeze(tx: Tx) -> None:
+        await tx.freeze(PREFIX + ID, "its bytes were changed")
+        body = {"id": "fault:frozen", "notice": "fault:frozen", "text": f"{ID} is FROZEN"}
+        await page(tx, ITSELF, Event("page", body))
+
+    await home.journal.submit(freeze)
+    await told(home)
+    assert [message.text for message in slack.messages() if "FROZEN" in message.text] != []
+
+
+async def test_a_lost_claim_records_nothing(home: House, slack: FakeSlack) -> None:
+    await paged(home)
+    (claim,) = await home.journal.claim("another", lane=TELL, limit=8, seconds=30.0)
+    stale = claim._replace(fence=claim.fence - 1)
+    with pytest.raises(LostClaim):
+        await tell(home.parts, stale)
+    assert (await home.incident(ID)).told == []
+    await tell(home.parts, claim)
+    posts = [tuple(sorted(item.items(), key=str)) for item in slack.said("chat.postMessage")]
+    assert len({dict(item)["client_msg_id"] for item in posts}) == len(slack.messages()) + 2
