@@ -144,7 +144,8 @@ class Responder:
                 self._start(self._flowing, self._rest(claim))
 
     async def _start_telling(self) -> None:
-        if (room := TELLS - len(self._telling)) > 0:
+        # Telling people gives way to what is not in force yet.
+        if (room := (2 if self._cutting else TELLS) - len(self._telling)) > 0:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 
