@@ -52,6 +52,7 @@ __all__ = [
     "Source",
     "Sources",
     "classify",
+    "decoded_key",
     "new_secret",
     "parse",
     "read_keys",
@@ -311,16 +312,26 @@ def _key(value: str, secret: Secret, name: str, *, hmac_key: bool) -> Key:
                 field=f"sources.{name}.authentication",
             )
         return value.encode()
-    try:
-        key = base64.b64decode(value.removeprefix(_PREFIX), validate=True)
-    except ValueError:
-        key = b""
-    if not value.startswith(_PREFIX) or len(key) not in _KEY_BYTES:
+    key = decoded_key(value)
+    if key is None:
         raise Misconfigured(
             f"{_where(secret)} must hold `whsec_` and the base64 of 24 to 64 random bytes",
             field=f"sources.{name}.authentication",
         )
     return key
+
+
+def decoded_key(value: str) -> bytes | None:
+    """Return the key that a secret of Standard Webhooks stands for, None if it is none.
+
+    Args:
+        value: `whsec_` and the base64 of 24 to 64 random bytes.
+    """
+    try:
+        key = base64.b64decode(value.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        return None
+    return key if value.startswith(_PREFIX) and len(key) in _KEY_BYTES else None
 
 
 def sign(key: Key, message_id: str, timestamp: datetime | int, body: bytes) -> str:

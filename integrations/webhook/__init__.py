@@ -1,0 +1,1 @@
+"""Messages to a receiver of signed webhooks."""
