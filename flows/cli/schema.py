@@ -24,6 +24,7 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     backup             {"file", "made_at", "journal", "rows", "incidents", "last_incident", "in_force", "head", "keys",
                        "missing", "signed_by", "bytes", "left_out"}; --check: "ok" instead of the last two
     restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [Check]}
+    report, handover   Report
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 
@@ -268,3 +269,33 @@ Foresight = TypedDict(
         "irreversible": str | None,
     },
 )
+
+
+class ReportSection(TypedDict):
+    """A part of a report.
+
+    A block's `kind` is text, warn, list, table, facts, picture, commands or form; the rest are its fields.
+    """
+
+    title: str
+    blocks: list[dict[str, object]]
+
+
+class Report(TypedDict):
+    """A report as it was written. `subject`: an incident, `handover` or `week`; `text` is null if it went to a file.
+
+    `digest` is that of the bytes written, `head` and `head_hash` are the journal's last head when it was made.
+    """
+
+    subject: str
+    title: str
+    head: int | None
+    head_hash: str | None
+    form: str
+    file: str | None
+    bytes: int
+    digest: str
+    text: str | None
+    made: list[list[str]]
+    lead: list[dict[str, object]]
+    sections: list[ReportSection]

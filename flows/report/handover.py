@@ -58,6 +58,7 @@ class Shift(NamedTuple):
         switches: the kill switches that are on.
         quiet: the suppressions in force.
         clocks: by incident, the duties with deadlines that are still running.
+        damaged: incidents whose journal cannot be read, and why.
     """
 
     at: datetime
@@ -67,6 +68,7 @@ class Shift(NamedTuple):
     switches: Sequence[Switch] = ()
     quiet: Sequence[Quiet] = ()
     clocks: Mapping[str, Sequence[Clock]] = {}
+    damaged: Sequence[tuple[str, str]] = ()
 
 
 def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
@@ -104,6 +106,8 @@ def _lead(shift: Shift, open_: Sequence[Incident]) -> Iterator[Block]:
             yield Warn(f"FROZEN: {state.id}: {excerpt(state.frozen)}")
         if state.status is Status.NOT_ESTABLISHED:
             yield Warn(f"NOT CONTAINED: {state.id}, {about(state)}")
+    for name, why in shift.damaged:
+        yield Warn(f"NOT READABLE: {name}: its journal is not as it was written: {excerpt(why)}")
     lost = sum(len(state.untold) for state in open_)
     if lost:
         yield Warn(f"{lost} messages reached nobody.")

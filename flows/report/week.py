@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from flows.report.document import Block, Document, Picture, Section, Table, Text
+from flows.report.document import Block, Document, Picture, Section, Table, Text, Warn
 from flows.report.incident import about
 from flows.report.picture import Contained, trend
 from flows.report.words import clock, excerpt, length
@@ -27,6 +27,7 @@ def week(
     playbooks: Mapping[IncidentClass, Playbook],
     old: timedelta = OLD,
     made: Sequence[tuple[str, str]] = (),
+    damaged: Sequence[tuple[str, str]] = (),
 ) -> Document:
     """Return the report of the time before `at`.
 
@@ -37,13 +38,14 @@ def week(
         playbooks: by class, for their goals.
         old: the age from which a lease is listed.
         made: from what it was made, as names and values.
+        damaged: incidents whose journal cannot be read, and why; they are in no figure.
     """
     begin = at - length_of
     young = [state for state in states if state.opened_at and begin <= state.opened_at <= at]
     return Document(
         title=f"Report of {length(length_of.total_seconds())} until {at:%Y-%m-%d}",
         made=[("Made", clock(at)), ("From", f"incidents opened since {clock(begin)}"), *made],
-        lead=[Text(_summary(young))],
+        lead=[Text(_summary(young)), *(Warn(f"NOT READABLE: {name}: {excerpt(why)}") for name, why in damaged)],
         sections=[
             Section("How many", [_counts(young)]),
             Section("Time to verified containment", _times(states, young, playbooks)),

@@ -1,0 +1,318 @@
+"""`report` and `handover`: read the journal, make the document, and write it where it is wanted."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from flows.cli import schema
+from flows.cli.output import Out, Usage
+from flows.cli.work import records
+from flows.report.document import Block, Commands, Document, Facts, Form, Listing, Picture, Table, Text, Warn, digest
+from flows.report.handover import Quiet, Shift
+from flows.report.handover import handover as handover_of
+from flows.report.incident import Switch, Witness, report, switches_of
+from flows.report.pdf import pdf
+from flows.report.week import week as week_of
+from flows.report.written import html, markdown
+from flows.settings import Configuration
+from integrations.journal.client import Tampered
+from integrations.journal.store import Journal
+from playbooks import duties
+from playbooks.errors import Refused, Transient
+from playbooks.journal import SYSTEM
+from playbooks.projection import Incident, project
+from playbooks.strict import Seconds, now
+
+_FORMS = {".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"}
+_SPAN: TypeAdapter[float] = TypeAdapter(Seconds)
+_YEAR = 366 * 86400.0
+_MANY = 100_000
+_COLUMNS = 4
+"""Columns of a table that 80 characters have room for."""
+
+
+class Target(NamedTuple):
+    """Where a report goes, and as what.
+
+    Args:
+        form: `md`, `html` or `pdf`; None if nothing was said.
+        file: where to; None for stdout.
+        force: write over what is there.
+    """
+
+    form: str | None
+    file: Path | None
+    force: bool
+
+
+def target(form: str | None, file: Path | None, *, force: bool) -> Target:
+    """Return where a report goes, before anything is read for it.
+
+    Raises:
+        Usage: form and ending say different things, a PDF for a terminal, or a file that is there.
+    """
+    ending = _FORMS.get(file.suffix.lower()) if file else None
+    if file is not None and form is None and ending is None:
+        raise Usage(f"{file} ends in neither .md, .html nor .pdf: say which with --as")
+    if form and ending and form != ending:
+        raise Usage(f"--as {form}, and {file} ends in {file.suffix if file else ''}: which of the two?")
+    if form == "pdf" and file is None:
+        raise Usage("a PDF is no text: add --out FILE.pdf")
+    if file is not None and not force and os.path.lexists(file):
+        raise Usage(f"{file} is there already; --force writes over it")
+    return Target(form or ending, file, force)
+
+
+def span_of(text: str) -> timedelta:
+    """Return a length of time, written as 90m, 12h or 7d.
+
+    Raises:
+        Usage: it is none, or it is longer than a year.
+    """
+    try:
+        seconds = _SPAN.validate_python(text)
+    except ValidationError as exc:
+        raise Usage(f"{text!r} is no length of time: write it as 90m, 12h or 7d") from exc
+    if not 0 < seconds <= _YEAR:
+        raise Usage(f"{text} is not more than nothing and at most a year")
+    return timedelta(seconds=seconds)
+
+
+def incident(out: Out, config: Configuration, target: Target, given: str) -> None:
+    """Write the report of an incident."""
+    document, witness, name = asyncio.run(_incident(config, given))
+    _write(out, target, document, witness, name)
+
+
+def handover(out: Out, config: Configuration, target: Target, *, since: timedelta) -> None:
+    """Write what the next shift has to know."""
+    document, witness = asyncio.run(_handover(config, since))
+    _write(out, target, document, witness, "handover")
+
+
+def week(out: Out, config: Configuration, target: Target, *, older: timedelta) -> None:
+    """Write the report of the last seven days."""
+    with out.waiting("reading the journal"):
+        document, witness = asyncio.run(_week(config, older))
+    _write(out, target, document, witness, "week")
+
+
+Head = tuple[int, str] | None
+"""Number and hash of the journal's last head when a report was made."""
+
+
+async def _incident(config: Configuration, given: str) -> tuple[Document, Head, str]:
+    async with records.opened(config) as journal:
+        name = await records.find(journal, given)
+        entries = await journal.read(records.PREFIX + name)
+        system = [entry.parsed() for entry in await journal.read(SYSTEM)]
+        # After the entries: the chain up to this head covers all of them.
+        head = await _head(journal)
+        row = await journal.stream(records.PREFIX + name)
+    parsed = [entry.parsed() for entry in entries]
+    state = project(name, parsed)
+    state.frozen = row.frozen if row else None
+    at = now()
+    witness = Witness(entries[-1].seq, entries[-1].hash.hex(), *head) if entries and head else None
+    document = report(
+        state,
+        parsed,
+        at=at,
+        witness=witness,
+        playbook=config.playbooks.get(state.incident_class),
+        switches=switches_of(system, state, records.scopes(state)),
+        clocks=duties.clocks(state, config.inventory, duties.load(), at),
+    )
+    return document, head, name
+
+
+async def _head(journal: Journal) -> Head:
+    head = await journal.head_latest()
+    return (head.n, head.hash.hex()) if head else None
+
+
+async def _states(journal: Journal, since: datetime | None) -> tuple[list[Incident], list[tuple[str, str]]]:
+    """Return the open incidents and those closed since, and those whose journal cannot be read, with the reason.
+
+    Args:
+        journal: the journal.
+        since: from when; None for all that there ever were.
+    """
+    found, damaged = [], []
+    for row in await journal.streams(records.PREFIX, limit=_MANY):
+        if since is not None and row.closed_at is not None and row.closed_at < since.timestamp():
+            continue
+        name = row.name.removeprefix(records.PREFIX)
+        try:
+            found.append(await records.load(journal, name))
+        except Tampered as exc:
+            damaged.append((name, str(exc)))
+    return found, damaged
+
+
+def _made(head: Head) -> list[tuple[str, str]]:
+    return [("Journal head", f"number {head[0]}, sha256:{head[1]}")] if head else []
+
+
+async def _handover(config: Configuration, since: timedelta) -> tuple[Document, Head]:
+    at, laws = now(), duties.load()
+    async with records.opened(config) as journal:
+        states, damaged = await _states(journal, at - since)
+        switches = [Switch(stop.scope, stop.by, stop.reason, _at(stop.at)) for stop in await journal.stops()]
+        quiet = [
+            Quiet(one.scope, one.by, one.reason, _at(one.until), one.hidden)
+            for one in await journal.suppressions()
+            if one.until > at.timestamp()
+        ]
+        head = await _head(journal)
+    shift = Shift(
+        at=at,
+        since=since,
+        states=states,
+        playbooks=config.playbooks,
+        switches=switches,
+        quiet=quiet,
+        clocks={state.id: duties.clocks(state, config.inventory, laws, at) for state in states},
+        damaged=damaged,
+    )
+    return handover_of(shift, _made(head)), head
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+async def _week(config: Configuration, older: timedelta) -> tuple[Document, Head]:
+    async with records.opened(config) as journal:
+        states, damaged = await _states(journal, None)
+        head = await _head(journal)
+    document = week_of(states, at=now(), playbooks=config.playbooks, old=older, made=_made(head), damaged=damaged)
+    return document, head
+
+
+def _write(out: Out, target: Target, document: Document, head: Head, subject: str) -> None:
+    form = target.form or "md"
+    if form == "pdf":
+        data = pdf(document, made=now())
+    else:
+        plain = target.file is None and not out.as_json and sys.stdout.isatty()
+        data = (html(document) if form == "html" else markdown(document, pictures=not plain)).encode()
+    if target.file is not None:
+        _save(target.file, data, force=target.force)
+    out.document(_described(target, document, head, subject, form, data))
+    if out.as_json:
+        return
+    if target.file is None:
+        if target.form is None and subject == "handover":
+            _show(out, document)
+            return
+        sys.stdout.write(data.decode())
+    where = f"{target.file}, mode 0600" if target.file else form
+    out.note(f"{where}: {len(data)} bytes, {digest(data)}")
+
+
+def _described(target: Target, document: Document, head: Head, subject: str, form: str, data: bytes) -> schema.Report:  # noqa: PLR0917  # what the document holds, in its order
+    return {
+        "subject": subject,
+        "title": document.title,
+        "head": head[0] if head else None,
+        "head_hash": head[1] if head else None,
+        "form": form,
+        "file": str(target.file) if target.file else None,
+        "bytes": len(data),
+        "digest": digest(data),
+        "text": None if target.file or form == "pdf" else data.decode(),
+        "made": [list(pair) for pair in document.made],
+        "lead": [_block(block) for block in document.lead],
+        "sections": [
+            {"title": section.title, "blocks": [_block(block) for block in section.blocks]}
+            for section in document.sections
+        ],
+    }
+
+
+def _block(block: Block) -> dict[str, object]:
+    return {"kind": block.kind, **asdict(block)}
+
+
+def _save(file: Path, data: bytes, *, force: bool) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises:
+        Refused: it is there and is not to be written over.
+        Transient: it cannot be written.
+    """
+    # Beside it, and put in its place at the end: a link is replaced, never followed.
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        if force:
+            temporary.replace(file)
+        else:
+            # Fails if somebody made it meanwhile, where `replace` would not.
+            os.link(temporary, file)
+    except FileExistsError as exc:
+        raise Refused(f"{file} is there already; --force writes over it") from exc
+    except OSError as exc:
+        raise Transient(f"{file} cannot be written: {exc.strerror}") from exc
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _show(out: Out, document: Document) -> None:
+    """Show a document on a terminal, or to whatever reads plain text."""
+    out.say(document.title, "head")
+    out.fields(document.made)
+    for block in document.lead:
+        _show_block(out, block)
+    for section in document.sections:
+        out.heading(section.title)
+        for block in section.blocks:
+            _show_block(out, block)
+
+
+def _show_block(out: Out, block: Block) -> None:
+    match block:
+        case Text(text):
+            out.say(text)
+        case Warn(text):
+            out.say(text, "bad")
+        case Listing(points) | Form(_, points):
+            for point in points:
+                out.say(f"- {point}")
+        case Commands(lines):
+            for line in lines:
+                out.raw(f"  {line}")
+        case Facts(_, rows):
+            out.fields(rows)
+        case Table(caption, heads, rows, empty):
+            _show_table(out, caption, heads, rows, empty)
+        case Picture():
+            # The table after it says the same.
+            pass
+
+
+def _show_table(out: Out, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """Show a table: with few columns as one, else each row under its first cell, so that 80 columns are enough."""
+    if not rows:
+        out.say(f"{caption}: {empty}", "dim")
+    elif len(heads) <= _COLUMNS:
+        out.table(heads, rows)
+    else:
+        for row in rows:
+            out.say(row[0], "head")
+            out.fields([(f"  {head}", cell) for head, cell in zip(heads[1:], row[1:], strict=True)])
