@@ -7,8 +7,8 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered]}
     incident           Incident
     leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered]}
-    respond, approve, deny, answer, ack, delegate, release, close, stop, resume
-                       Act
+    respond, approve, deny, answer, ack, delegate, release, close, stop, resume,
+    purge, erase       Act
     plan               {"plans": [Foresight]}
     verify             Verified
     alert send         {"source", "id", "http_status", "receipt", "incident"}
@@ -24,7 +24,10 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     backup             {"file", "made_at", "journal", "rows", "incidents", "last_incident", "in_force", "head", "keys",
                        "missing", "signed_by", "bytes", "left_out"}; --check: "ok" instead of the last two
     restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [Check]}
+    purge --dry-run    {"incidents": [KeptRow]}
+    archive            {"incident", "file", "digest"}
     report, handover   Report
+    doctor --orphans   {"ok", "orphans": [Orphan], "unasked": [Unasked]}
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 
@@ -224,6 +227,41 @@ class Act(TypedDict):
     status: str | None
     message: str
     answer: str | None
+
+
+class KeptRow(TypedDict):
+    """An incident with evidence. `until`: when retention lets it go, null while it is open; `due`: at the next look."""
+
+    incident: str
+    exhibits: int
+    until: str | None
+    due: bool
+    why: str
+
+
+class Orphan(TypedDict):
+    """An object at a gateway that is not as inventory, pins and holds say together.
+
+    `finding`: `orphan` (out of use, and no incident holds that), `undone` (in use, though one does), `gone`.
+    `incidents`: those that hold it, or once did.
+    """
+
+    gateway: str
+    kind: str
+    id: str
+    name: str
+    server: str | None
+    finding: str
+    incidents: list[str]
+    message: str
+    remedy: str
+
+
+class Unasked(TypedDict):
+    """A gateway that could not be looked at."""
+
+    gateway: str
+    message: str
 
 
 class Check(TypedDict):

@@ -1,7 +1,7 @@
 """`verify`: whether journal, evidence and bundles are as they were written."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.assembly import responder_keys
@@ -17,8 +17,9 @@ from integrations.vault import bundle
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
 from playbooks.evidence import HEADS, Exhibit, Tip, journalled
-from playbooks.journal import SYSTEM, Head
-from playbooks.strict import sha256
+from playbooks.journal import SYSTEM, Head, Parsed
+from playbooks.projection import Incident, fold
+from playbooks.strict import iso, sha256
 
 _SHOWN = 20
 _WITNESSES = 3
@@ -135,18 +136,58 @@ async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, 
     try:
         parsed = [entry.parsed() for entry in await journal.read(records.PREFIX + name)]
         exhibits, _ = journalled(parsed)
+        deletions = _deletions(name, parsed)
     except (Tampered, ValueError) as exc:
         return [_check(f"exhibits-{name}", [str(exc)], "")]
-    checks = [await _exhibits(vault, name, exhibits)] if exhibits else []
+    kept = tuple(exhibit for exhibit in exhibits if exhibit.id not in deletions.deleted_exhibits)
+    checks = [await _exhibits(vault, name, kept, deletions)] if kept else []
+    if deletions.deletions:
+        checks.append(await _deleted(vault, config, deletions))
     sealed = [entry.body for entry in parsed if entry.kind == "sealed"]
-    if sealed:
+    if sealed and sealed[-1]["bundle"] not in deletions.deleted_bundles:
         checks.append(await _bundle(config, name, sealed[-1]["bundle"], sealed[-1]["digest"]))
     return checks
 
 
-async def _exhibits(vault: LocalVault, name: str, exhibits: tuple[Exhibit, ...]) -> schema.Check:
+def _deletions(name: str, entries: Sequence[Parsed]) -> Incident:
+    """Return what a stream says of deletions; nothing else of it is read here."""
+    state = Incident(name)
+    for entry in entries:
+        if entry.kind in {"deletion_intended", "deleted"}:
+            fold(state, entry)
+    return state
+
+
+async def _deleted(vault: LocalVault, config: Configuration, state: Incident) -> schema.Check:
+    """Say what was deleted, when, by whom and why; what is said to be gone and is there is a fault."""
+    faults: list[str] = []
+    said: list[str] = []
+    for one in state.deletions.values():
+        if one.done_at is not None:
+            for exhibit in one.exhibits:
+                try:
+                    there = await vault.find(state.id, exhibit) is not None
+                except SoarError:
+                    there = True
+                faults += [f"{exhibit} is there, and the journal says that it was deleted"] if there else []
+            folder = config.path(config.settings.vault.bundles)
+            left = [bundle for bundle in one.bundles if await asyncio.to_thread((folder / bundle).exists)]
+            faults += [f"{bundle} is there, and the journal says that it was deleted" for bundle in left]
+        what = ", ".join((*one.exhibits, *one.bundles)) or "nothing but raw messages"
+        when = f"deleted {iso(one.done_at)}" if one.done_at else f"to be deleted since {iso(one.intended_at)}"
+        signed = f" (signed by {' and '.join(one.people)})" if one.people else ""
+        said.append(f"{what}: {when} by {one.by}{signed}; {one.why}")
+    return _check(f"deleted-{state.id}", faults, "; ".join(said))
+
+
+async def _exhibits(vault: LocalVault, name: str, exhibits: tuple[Exhibit, ...], deletions: Incident) -> schema.Check:
     try:
-        flaws = [f"{flaw.exhibit} {flaw.file}: {flaw.message}" for flaw in await vault.verify(name, exhibits)]
+        flaws = [
+            f"{flaw.exhibit} {flaw.file}: {flaw.message}"
+            for flaw in await vault.verify(name, exhibits)
+            # What is being deleted may be half there.
+            if flaw.exhibit.strip("'") not in deletions.deleted_exhibits
+        ]
     except SoarError as exc:
         flaws = [str(exc)]
     return _check(

@@ -1,0 +1,99 @@
+"""`purge`, `erase` and `archive`: these declare the commands."""
+# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# a command needs is imported when it runs, so that help is fast.
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, configuration
+from flows.cli.output import speaking
+
+app = typer.Typer()
+
+_WAIT = 30.0
+
+
+@app.command()
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is kept until when, and why.")] = False,
+    reason: Reason = "",
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Delete now the evidence that `retention` in policy.yaml lets go; the responder does so once a day by itself.
+
+    Evidence of an open incident or one under legal hold is never deleted. The journal keeps every digest and says what
+    was deleted, when, by whom and why, and `mcp-soar verify` repeats it.
+
+    \b
+    Examples:
+      mcp-soar purge --dry-run
+      mcp-soar purge --as kim --reason "the disk is full"
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts, privacy
+
+        if dry_run:
+            raise typer.Exit(privacy.foresee(out, configuration(config, out)))
+        settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(privacy.purge(out, settings, person, reason=reason))
+
+
+@app.command()
+def erase(
+    given: Incident,
+    exhibit: Annotated[str, typer.Option("--exhibit", metavar="X", help="Which; `mcp-soar incident ID` lists them.")],
+    reason: Annotated[
+        str,
+        typer.Option("--reason", metavar="TEXT", help="Whose request it is, and by what right; it stays on record."),
+    ],
+    who: As = None,
+    key: Key = None,
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Have one exhibit of a closed incident deleted before its time, as when a person asks that their data be erased.
+
+    It takes two people: whoever asks first, and an approver who says the same. The incident's bundles, which hold a
+    copy, go with it. Under legal hold it is refused.
+
+    \b
+    Example:
+      mcp-soar erase 1 --exhibit x-0000-raw-alert --reason "request 2026-14, PIPA article 36" --as kim
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import acts, privacy
+
+        settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(privacy.erase(out, settings, person, incident=given, exhibit=exhibit, reason=reason))
+
+
+@app.command()
+def archive(
+    given: Incident,
+    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new .tar.gz.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a closed incident's sealed evidence bundle to keep elsewhere; it is verified before and after.
+
+    What is kept elsewhere is not deleted by retention here, and verifies with nothing but the responder's public key.
+
+    \b
+    Example:
+      mcp-soar archive 1 --out /mnt/archive/inc-2026-000001.tar.gz
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import privacy
+
+        raise typer.Exit(privacy.archive(out, configuration(config, out), incident=given, to=to))
