@@ -165,16 +165,28 @@ def approve(
 
 
 @app.command()
-def doctor(config: Config = None, as_json: Json = False) -> None:
+def doctor(
+    config: Config = None,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Instead: what is disabled or revoked out there and no lease knows.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check everything that a response needs: each line ok, warn or fail, and what to do about it.
 
-    Changes nothing. Exit code 1 if anything fails; warnings alone are 0.
+    Changes nothing. Exit code 1 if anything fails; warnings alone are 0. With --orphans it compares the gateways with
+    inventory, pins and leases, both ways: what is out of use unexplained, and what is held and in use all the same.
 
     \b
-    Example:
+    Examples:
       mcp-soar doctor
+      mcp-soar doctor --orphans
     """
     with speaking(as_json=as_json) as out:
+        if orphans:
+            from flows.cli.work import orphans as work
+
+            raise typer.Exit(work.orphans(out, configuration(config, out)))
         from flows.cli.work import examination
 
         raise typer.Exit(examination.doctor(out, folder(config, out)))

@@ -13,6 +13,8 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     verify             Verified
     alert send         {"source", "id", "http_status", "receipt", "incident"}
     enroll             {"name", "roles", "key", "public", "file", "replaced"}
+    unenroll           {"name", "file", "left"}
+    people             {"people": [PersonRow]}
     init               {"folder", "files"}
     playbooks list     {"playbooks": [{"id", "class", "title", "origin", "digest", "steps"}]}
     playbooks show     the playbook
@@ -210,6 +212,24 @@ Incident = TypedDict(
         "bundle_digest": str | None,
     },
 )
+
+
+class Voice(TypedDict):
+    """Whose voice somebody was lent, and until when."""
+
+    name: str
+    until: str | None
+
+
+class PersonRow(TypedDict):
+    """Somebody enrolled. `fingerprint` is the key's as OpenSSH writes it."""
+
+    name: str
+    roles: list[str]
+    enrolled_at: str | None
+    key: str
+    fingerprint: str
+    speaks_for: list[Voice]
 
 
 class Act(TypedDict):
