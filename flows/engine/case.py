@@ -157,11 +157,16 @@ class Case:
 
     def scopes(self) -> frozenset[str]:
         """Return the kill switch's scopes that this incident stands under."""
-        return frozenset(
-            {
-                "everything",
-                f"class:{self.state.incident_class}",
-                f"incident:{self.id}",
-                *(f"server:{server}" for server in self.state.servers),
-            }
-        )
+        return scopes(self.state)
+
+
+def scopes(state: Incident) -> frozenset[str]:
+    """Return the kill switch's scopes that an incident stands under."""
+    return frozenset(
+        {
+            "everything",
+            f"class:{state.incident_class}",
+            f"incident:{state.id}",
+            *(f"server:{server}" for server in state.servers),
+        }
+    )

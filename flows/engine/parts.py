@@ -1,7 +1,7 @@
 """What the engine works with, handed to it from outside: journal, connections, vault, and the rules people wrote."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +66,7 @@ class Parts:
         people: who may ask for what; read anew for each request.
         contacts: whom there is to tell.
         channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
+        templates: the configuration's own, by name, that stand instead of shipped ones.
         timing: waits and time-outs.
     """
 
@@ -83,4 +84,5 @@ class Parts:
     people: Callable[[], People]
     contacts: Contacts
     channels: Callable[[Contact, Way], Channel]
+    templates: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = Timing()

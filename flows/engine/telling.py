@@ -13,17 +13,19 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from flows.engine import deadlines
-from flows.engine.case import PREFIX
+from flows.engine.case import PREFIX, scopes
 from flows.engine.opening import TELL
 from flows.engine.parts import Parts
 from integrations.journal.store import Claim, Tx
-from playbooks import code
+from playbooks import code, duties
+from playbooks.briefing import brief
 from playbooks.contacts import Contact, Way
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.escalation import CODE, Delivery, Roster, agenda, urgent
 from playbooks.journal import Event
 from playbooks.message import Message
 from playbooks.projection import Incident, Page, StepState, project
+from playbooks.rendering import OneTimeCode, render
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.telling")
@@ -210,12 +212,12 @@ def _asked(state: Incident, about: Page) -> StepState | None:
 
 async def _codes(
     parts: Parts, claim: Claim, state: Incident, about: Page, delivery: Delivery
-) -> tuple[tuple[str, str, str], ...]:
+) -> tuple[OneTimeCode, ...]:
     """Make one code for each answer that an approver can give; what is kept of them is durable before they are sent."""
     step = _asked(state, about)
     if step is None or step.plan is None or delivery.contact is None:
         return ()
-    codes: list[tuple[str, str, str]] = []
+    codes: list[OneTimeCode] = []
     issued: list[Event] = []
     for answer in ("approve", "deny"):
         text, salt = code.new(), secrets.token_bytes(16)
@@ -228,25 +230,41 @@ async def _codes(
             "expires_at": iso(step.expires_at or now()),
         }
         issued.append(Event("code_issued", body))
-        codes.append((answer, step.plan.summary, text))
+        codes.append(OneTimeCode(answer, step.plan.summary, text))
     await _record(parts, claim, state.id, *issued)
     return tuple(codes)
 
 
-async def _compose(
-    parts: Parts, state: Incident, about: Page, _to: Contact, codes: Sequence[tuple[str, str, str]]
-) -> Message:
+async def _compose(parts: Parts, state: Incident, about: Page, to: Contact, codes: Sequence[OneTimeCode]) -> Message:
+    """Return what one contact is told, in their language and with how things stand now."""
     head = await parts.journal.head_latest()
     # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
-    witness = f" (journal head {head.n}:{head.hash.hex()[:16]})" if head else ""
-    text = about.text + witness
-    text += "".join(f"\n{answer}: {shown}" for answer, _, shown in codes)
+    witness = f"{head.n}:{head.hash.hex()[:16]}" if head else ""
+    inventory, moment = parts.world.inventory, now()
+    briefing = brief(
+        state,
+        inventory=inventory,
+        at=moment,
+        page=about,
+        stops=[stop for stop in await parts.journal.stops() if stop.scope in scopes(state)],
+        clocks=duties.clocks(state, inventory, duties.load(), moment),
+        witness=witness,
+    )
+    # In a thread: it takes some milliseconds, and cuts share this loop.
+    said = await asyncio.to_thread(render, briefing, to.language, own=parts.templates, codes=codes)
+    if said.loss:
+        LOG.warning("%s: a template of this installation does not work, the shipped one spoke: %s", state.id, said.loss)
+    step, wakes = _asked(state, about), urgent(state, about)
+    answers = (f"answer:{step.plan.digest}",) if step and step.plan else ()
     return Message(
         incident=state.id,
         page=about.id,
         notice=about.notice,
-        urgent=urgent(state, about),
-        subject=about.text[:150],
-        text=text,
-        codes=tuple(codes),
+        urgent=wakes,
+        subject=said.subject,
+        text=said.text,
+        html=said.html,
+        blocks=said.blocks,
+        buttons=(*(("acknowledge",) if wakes else ()), *answers),
+        codes=tuple((code.answer, code.summary, code.code) for code in codes),
     )
