@@ -7,15 +7,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flows.engine.parts import Parts
-from flows.settings import Configuration, read_inventory
+from flows.settings import Configuration, read_contacts, read_inventory
+from integrations.channels import Channels
 from integrations.connections import Connections, secret
 from integrations.journal.store import Journal
-from integrations.log.notifier import LogChannel
 from integrations.registry import STEPS
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Inventory
 
 
 def journal_url(config: Configuration) -> str:
@@ -97,7 +96,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
     vault = config.path(settings.vault.path)
     vault.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await open_journal(config, name=name, writing=True)
-    world = Connections(config.inventory)
+    world, channels = Connections(config.inventory), Channels(config.contacts)
     try:
         yield Parts(
             name=name,
@@ -113,19 +112,20 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             sources=config.sources,
             people=config.people,
             contacts=config.contacts,
-            channels=lambda _contact, _way: LogChannel(),
+            channels=channels,
         )
     finally:
         await world.aclose()
+        await channels.aclose()
         await journal.aclose()
 
 
 def reloading(parts: Parts, config: Configuration) -> Callable[[], Parts | None]:
-    """Return what tells a responder that inventory or pins changed, with the parts to go on with.
+    """Return what tells a responder that inventory, pins or contacts changed, with the parts to go on with.
 
     A file that became invalid is left alone: the responder goes on with what it has, and `doctor` names the fault.
     """
-    files = [config.folder / "inventory.yaml", config.folder / "pins.yaml"]
+    files = [config.folder / name for name in ("inventory.yaml", "pins.yaml", "contacts.yaml")]
     seen = _stamps(files)
     current = parts
 
@@ -136,13 +136,16 @@ def reloading(parts: Parts, config: Configuration) -> Callable[[], Parts | None]
             return None
         seen = stamps
         try:
-            inventory: Inventory = read_inventory(config.folder)
+            inventory, contacts = read_inventory(config.folder), read_contacts(config.folder)
         except Misconfigured:
             return None
         world = current.world
         if not isinstance(world, Connections):
             return None
         current = replace(current, world=world.with_inventory(inventory))
+        if contacts != current.contacts and isinstance(current.channels, Channels):
+            current.channels.reread(contacts)
+            current = replace(current, contacts=contacts)
         return current
 
     return changed

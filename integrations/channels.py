@@ -31,6 +31,7 @@ class Channels:
     def __init__(self, contacts: Contacts) -> None:
         self._config = contacts.channels
         self._open: dict[tuple[Way, str], Channel] = {}
+        self._retired: list[Channel] = []
 
     def __call__(self, contact: Contact, way: Way) -> Channel:
         """Return what sends to a contact by a way.
@@ -42,6 +43,12 @@ class Channels:
         if (way, name) not in self._open:
             self._open[way, name] = self._made(way, name)
         return self._open[way, name]
+
+    def reread(self, contacts: Contacts) -> None:
+        """Go on with another reading of the contacts; what is just being sent is finished by the channel that it has."""
+        self._config = contacts.channels
+        self._retired += self._open.values()
+        self._open = {}
 
     def _made(self, way: Way, name: str) -> Channel:
         if way is Way.EMAIL:
@@ -91,7 +98,8 @@ class Channels:
 
     async def aclose(self) -> None:
         """Close every channel."""
-        channels, self._open = list(self._open.values()), {}
+        channels = [*self._retired, *self._open.values()]
+        self._open, self._retired = {}, []
         for channel in channels:
             await channel.aclose()
 

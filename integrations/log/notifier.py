@@ -25,7 +25,7 @@ class LogChannel:
             update: means nothing here.
         """
         if not (thread or update):
-            LOG.warning("%s [%s] %s", message.incident, message.notice, printable(message.text, MOST))
+            LOG.warning("%s [%s] %s", message.incident, message.notice, printable(" ".join(message.text.split()), MOST))
         return Sent(f"log {LOG.name}")
 
     async def aclose(self) -> None:
