@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
+    load_ssh_public_key,
 )
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # re-exports without __all__
 
@@ -74,8 +75,38 @@ class PublicKey:
         return cls(key)
 
     @classmethod
+    def from_openssh(cls, line: bytes, *, file: str | None = None) -> "PublicKey":
+        """Return the key that a line of OpenSSH's form holds, as `ssh-ed25519 AAAA... comment` (RFC 4253, 6.6).
+
+        Args:
+            line: the line.
+            file: where it stood, for the error.
+
+        Raises:
+            Misconfigured: if it holds no Ed25519 public key, or one that signs other bytes than it is given.
+        """
+        kind = line.split(maxsplit=1)[0].decode("ascii", "replace")
+        if kind.startswith("sk-"):
+            message = (
+                f"is a hardware key ({kind}): it signs its own record of a touch instead of the request, which nothing "
+                f"here verifies. Use an ordinary key: ssh-keygen -t ed25519"
+            )
+            raise Misconfigured(message, file=file)
+        if "-cert-v01" in kind:
+            raise Misconfigured(f"is a certificate ({kind}); name the .pub file of the key itself", file=file)
+        if kind != "ssh-ed25519":
+            raise Misconfigured(f"is a key of type {kind}; make one with ssh-keygen -t ed25519", file=file)
+        try:
+            key = load_ssh_public_key(line)
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise Misconfigured("is no public key in OpenSSH's form", file=file) from exc
+        if not isinstance(key, Ed25519PublicKey):
+            raise Misconfigured("is a public key, but not an Ed25519 one", file=file)
+        return cls(key)
+
+    @classmethod
     def load(cls, path: Path) -> "PublicKey":
-        """Return the key in a file.
+        """Return the key in a file, in PEM or in OpenSSH's form.
 
         Raises:
             Misconfigured: if the file cannot be read, or holds no Ed25519 public key.
@@ -85,6 +116,8 @@ class PublicKey:
                 pem = file.read(_LARGEST)
         except OSError as exc:
             raise Misconfigured(f"cannot be read ({exc.strerror}); it should be a public key", file=str(path)) from exc
+        if pem.startswith((b"ssh-", b"sk-", b"ecdsa-")):
+            return cls.from_openssh(pem, file=str(path))
         return cls.from_pem(pem, file=str(path))
 
     @property

@@ -38,8 +38,9 @@ def ack(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts, answering
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(answering.ack(out, configuration(config, out), person, subject=given, reason=reason))
+        settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
+        raise typer.Exit(answering.ack(out, settings, person, subject=given, reason=reason))
 
 
 @app.command()
@@ -101,6 +102,6 @@ def delegate(
 
         if (length is None) == (not end):
             raise Usage("say either how long, with --for, or --end")
-        person = acts.person(who, key, wait=wait, no_wait=no_wait)
         settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
         raise typer.Exit(answering.delegate(out, settings, person, name=name, length=length, reason=reason))

@@ -148,11 +148,12 @@ def respond(
         from flows.cli.work import acts
         from flows.cli.work.naming import entities
 
+        settings = configuration(config, out)
         raise typer.Exit(
             acts.respond(
                 out,
-                configuration(config, out),
-                acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints),
+                settings,
+                acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints),
                 incident=given,
                 incident_class=incident_class,
                 entities=entities(
@@ -231,8 +232,8 @@ def _decide(  # the two commands' own parameters, in their order
         from flows.cli.work import acts
         from playbooks.request import Verb
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         raise typer.Exit(acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, reason=reason))
 
 
@@ -264,8 +265,8 @@ def release(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         raise typer.Exit(
             acts.release(
                 out, settings, person, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
@@ -304,9 +305,10 @@ def close(
         names = [word for word in named or [] if word not in acts.WAYS] or [os.environ.get("MCP_SOAR_PERSON", "")]
         if len(ways) > 1 or len(names) > 1:
             raise Usage(f"--as takes one of {', '.join(acts.WAYS)}, and one person: {', '.join(named or [])} is more")
-        person = acts.person(names[0], key, wait=wait, no_wait=no_wait)
+        settings = configuration(config, out)
+        person = acts.person(settings, names[0], key, wait=wait, no_wait=no_wait)
         how = ways[0] if ways else acts.WAYS[0]
-        raise typer.Exit(acts.close(out, configuration(config, out), person, incident=given, how=how, reason=reason))
+        raise typer.Exit(acts.close(out, settings, person, incident=given, how=how, reason=reason))
 
 
 @app.command()
@@ -332,8 +334,9 @@ def stop(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints)
-        raise typer.Exit(acts.stop(out, configuration(config, out), person, scope=scope, reason=reason))
+        settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
+        raise typer.Exit(acts.stop(out, settings, person, scope=scope, reason=reason))
 
 
 @app.command()
@@ -357,5 +360,6 @@ def resume(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
 
-        person = acts.person(who, key, wait=wait, no_wait=no_wait, prints=prints)
-        raise typer.Exit(acts.resume(out, configuration(config, out), person, scope=scope, reason=reason))
+        settings = configuration(config, out)
+        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
+        raise typer.Exit(acts.resume(out, settings, person, scope=scope, reason=reason))

@@ -28,7 +28,10 @@ As = Annotated[
 Key = Annotated[
     Path | None,
     typer.Option(
-        "--key", envvar="MCP_SOAR_KEY", metavar="FILE", help="Your key; by default ~/.config/mcp-soar/NAME.key."
+        "--key",
+        envvar="MCP_SOAR_KEY",
+        metavar="FILE|agent",
+        help="Your key; by default ~/.config/mcp-soar/people/NAME.key, then what ssh-agent holds (`agent`).",
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the journal.")]
@@ -80,6 +83,10 @@ def configuration(given: Path | None, out: Out) -> "Configuration":
     return read(folder(given, out))
 
 
+AGENT = Path("agent")
+"""In place of a key's file: whatever ssh-agent holds."""
+
+
 def home() -> Path:
     """Return where a person's own files are."""
     base = os.environ.get("XDG_CONFIG_HOME")
@@ -87,11 +94,13 @@ def home() -> Path:
 
 
 def key_file(name: str) -> Path:
-    """Return where a person's key is if nothing else is said.
+    """Return where a person's key is if nothing else is said; the first release kept it one folder higher.
 
     Raises:
         Usage: the name cannot be a file's.
     """
     if not re.fullmatch(r"[\w@+-][\w.@+ -]{0,99}", name):
         raise Usage(f"no file can be called after {name!r}: say where the key is with --key FILE")
-    return home() / f"{name}.key"
+    place = home() / "people" / f"{name}.key"
+    earlier = home() / f"{name}.key"
+    return earlier if earlier.exists() and not place.exists() else place

@@ -14,16 +14,15 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment
-from flows.cli.work import records
+from flows.cli.work import records, signing
 from flows.settings import Configuration
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal
-from integrations.signing import SigningKey
-from playbooks.errors import Misconfigured, Refused, Transient
+from playbooks.errors import Refused, Transient
 from playbooks.incident import Status
 from playbooks.journal import SYSTEM
 from playbooks.projection import Incident, Progress, StepState
-from playbooks.request import Request, SignedRequest, Verb, draft, sign
+from playbooks.request import Request, Verb, draft
 from playbooks.strict import Json, canonical, now
 
 _FIRST_LOOK = 0.05
@@ -38,22 +37,31 @@ class Person:
     """Who asks, and for how long they wait.
 
     Args:
+        config: the installation that is asked.
         name: as enrolled.
-        key: their private key's file.
+        key: their private key's file, or `AGENT`; None for the usual places.
         wait: seconds to wait for an answer and its effect; 0 waits for nothing.
         yes: do not ask for a confirmation.
         prints: print the signed request instead of handing it in.
     """
 
+    config: Configuration
     name: str
-    key: Path
+    key: Path | None
     wait: float
     yes: bool = False
     prints: bool = False
 
 
 def person(
-    name: str | None, key: Path | None, *, wait: float, no_wait: bool, yes: bool = False, prints: bool = False
+    config: Configuration,
+    name: str | None,
+    key: Path | None,
+    *,
+    wait: float,
+    no_wait: bool,
+    yes: bool = False,
+    prints: bool = False,
 ) -> Person:
     """Return who asks.
 
@@ -62,7 +70,9 @@ def person(
     """
     if not name:
         raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON; `mcp-soar enroll NAME` enrolls you")
-    return Person(name=name, key=key or key_file(name), wait=0.0 if no_wait else wait, yes=yes, prints=prints)
+    if key is None:
+        key_file(name)  # a name that no file can have is refused before anything else
+    return Person(config=config, name=name, key=key, wait=0.0 if no_wait else wait, yes=yes, prints=prints)
 
 
 class Seen(NamedTuple):
@@ -114,7 +124,8 @@ async def carry(  # a request's fields, all by name
         Refused: by the responder, with its reason.
         Transient: no responder answered in time; the request is kept.
     """
-    signed = _signed(who, verb=verb, subject=subject, digest=digest, reason=reason, params=params)
+    request = _drafted(who, verb=verb, subject=subject, digest=digest, reason=reason, params=params)
+    signed = await signing.signed(who.config, request, who.key)
     body = canonical(signed)
     if who.prints:
         return {
@@ -165,23 +176,15 @@ async def carry(  # a request's fields, all by name
     return {**act, "incident": incident, "state": seen.state, "status": state.status.value, "message": seen.message}
 
 
-def _signed(
+def _drafted(
     who: Person, *, verb: Verb, subject: str, digest: str | None, reason: str, params: dict[str, Json] | None
-) -> SignedRequest:
+) -> Request:
     try:
-        key = SigningKey.load(who.key)
-    except Misconfigured as exc:
-        if not who.key.exists():
-            message = f"there is no key of {who.name}; `mcp-soar enroll {who.name}` makes one, --key FILE names another"
-            raise Misconfigured(message, file=str(who.key)) from exc
-        raise
-    try:
-        request = draft(
+        return draft(
             actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params
         )
     except ValueError as exc:
         raise Usage(f"this cannot be asked for: {_first(exc)}") from exc
-    return sign(request, key.sign)
 
 
 def _first(exc: ValueError) -> str:

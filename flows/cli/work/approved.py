@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
-from flows.cli.work.setup import write
+from flows.cli.work.files import write
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge

@@ -248,6 +248,8 @@ FILES = {
 GITIGNORE = """\
 # Keys, secrets and state stay on this machine; the rest is worth reviewing like code.
 keys/*.key
+people/
+*.key
 secrets/
 state/
 """

@@ -198,13 +198,13 @@ def test_who_and_with_which_key(site: Installation) -> None:
     assert "--as NAME" in site.error("release", "1", code=2)["message"]
     assert "mcp-soar enroll eve" in site.error("release", "1", "--as", "eve", code=3)["message"]
     assert site.error("release", "1", "--as", "../eve", code=2)
-    (site.home / "mcp-soar" / "sam.key").chmod(0o644)
+    (site.home / "mcp-soar" / "people" / "sam.key").chmod(0o644)
     assert "chmod 600" in site.error("release", "1", "--as", "sam", code=3)["message"]
 
 
 def test_the_person_may_come_from_the_environment(site: Installation) -> None:
     contained(site)
-    key = str(site.home / "mcp-soar" / "kim.key")
+    key = str(site.home / "mcp-soar" / "people" / "kim.key")
     result = site.run("close", "1", "--no-wait", env={"MCP_SOAR_PERSON": "kim", "MCP_SOAR_KEY": key})
     assert result.exit_code == 0, result.output
 

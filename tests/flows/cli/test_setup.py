@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(empty: Installation) -> None:
 def test_enroll_makes_a_private_key_and_keeps_people_valid(site: Installation) -> None:
     made = site.json("enroll", "ana", "--role", "auditor")
     key = Path(made["key"])
-    assert key == site.home / "mcp-soar" / "ana.key"
+    assert key == site.home / "mcp-soar" / "people" / "ana.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert site.config.people().people["ana"].roles == ("auditor",)
     assert sorted(site.config.people().people) == ["ana", "kim", "lee", "sam"]
@@ -89,7 +89,7 @@ def test_a_person_is_replaced_only_when_told_to(site: Installation, tmp_path: Pa
 
 
 def test_two_people_cannot_share_a_key(site: Installation) -> None:
-    key = site.home / "mcp-soar" / "kim.key"
+    key = site.home / "mcp-soar" / "people" / "kim.key"
     assert "kim's" in site.error("enroll", "eve", "--role", "approver", "--key", str(key), code=4)["message"]
 
 

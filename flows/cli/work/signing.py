@@ -1,0 +1,55 @@
+"""Signing what a person asks for: with their key's file, or with ssh-agent, which keeps the key to itself."""
+
+import base64
+import os
+from pathlib import Path
+
+from flows.cli.options import AGENT, key_file
+from flows.settings import Configuration
+from integrations import ssh_agent
+from integrations.signing import PublicKey, SigningKey
+from playbooks.errors import Misconfigured
+from playbooks.request import Request, SignedRequest, sign
+
+
+async def signed(config: Configuration, request: Request, key: Path | None) -> SignedRequest:
+    """Return a request with its actor's signature.
+
+    Args:
+        config: says which key is enrolled, which the agent is asked for.
+        request: what is asked for.
+        key: the key's file, or `AGENT`; None for the usual file, and the agent if that is not there.
+
+    Raises:
+        Misconfigured: if no key of theirs is to be had.
+        Refused: if the agent does not sign.
+        Transient: if the agent does not answer.
+    """
+    if key == AGENT:
+        return await _by_agent(config, request)
+    file, name = key or key_file(request.actor), request.actor
+    if file.exists():
+        return sign(request, SigningKey.load(file).sign)
+    absent = f"there is no key of {name}; `mcp-soar enroll {name}` makes one, --key FILE names another"
+    if key is not None or not _socket():
+        raise Misconfigured(absent, file=str(file))
+    try:
+        return await _by_agent(config, request)
+    except Misconfigured as exc:
+        raise Misconfigured(f"{absent}. Nor by the agent: {exc}", file=str(file)) from exc
+
+
+def _socket() -> str:
+    return os.environ.get("SSH_AUTH_SOCK", "")
+
+
+async def _by_agent(config: Configuration, request: Request) -> SignedRequest:
+    if not _socket():
+        raise Misconfigured("no ssh-agent: SSH_AUTH_SOCK is not set. `eval $(ssh-agent)` starts one")
+    enrolled = config.people().people.get(request.actor)
+    if enrolled is None:
+        where = str(config.folder / "people.yaml")
+        raise Misconfigured(f"{request.actor} is not enrolled, so no key in ssh-agent can be theirs", file=where)
+    public = PublicKey.from_raw(base64.b64decode(enrolled.key.removeprefix("ed25519:")))
+    signature = await ssh_agent.sign(public, request.signing_bytes(), agent=_socket())
+    return sign(request, lambda _: signature)
