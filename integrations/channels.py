@@ -45,7 +45,7 @@ class Channels:
         return self._open[way, name]
 
     def reread(self, contacts: Contacts) -> None:
-        """Go on with another reading of the contacts; what is just being sent is finished by the channel that it has."""
+        """Go on with another reading of the contacts; what is being sent is finished by the channel that it has."""
         self._config = contacts.channels
         self._retired += self._open.values()
         self._open = {}
