@@ -50,6 +50,7 @@ State = dict[str, list[dict[str, Any]]]
 Work = Callable[[ContextForge, str], Awaitable[T]]
 
 PERSON = "demo"
+MESSAGES = "state/messages"
 TOOL = "get_weather"
 RULE = "MCP tool definition changed"
 CONTAINED_WITHIN = 60.0
@@ -187,6 +188,8 @@ def _configure(site: Site, config: Path) -> None:
         "classify": [{"rule": RULE, "class": "tool_poisoning"}],
     }
     _write(config / "sources.yaml", {"version": 1, "sources": {"elastic": source}})
+    contacts = {PERSON: {"file": MESSAGES}}
+    _write(config / "contacts.yaml", {"version": 1, "contacts": contacts, "room": PERSON})
     _write(config / "mcp-soar.yaml", {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}})
 
 
@@ -398,6 +401,8 @@ def _summary(stage: Stage, screen: Screen, incident: Incident) -> None:
             screen.fact("  until", f"{lease.until:%Y-%m-%d %H:%M} UTC, verified again and again until then")
     screen.fact("evidence", f"{len(incident.exhibits)} exhibits, sealed:")
     screen.path(_bundle(stage, incident))
+    screen.fact("what those on call were told", "")
+    screen.path(str(stage.config / MESSAGES))
     status = _until_ui(stage)
     if status.get("prefect_ready"):
         screen.fact("watch it in Prefect", status["prefect"].removesuffix("/api"))
