@@ -26,6 +26,14 @@ ROOM = "C0SOC"
 ANN = "U0ANN"
 BOB = "U0BOB"
 _JSON_TOO = {"chat.postMessage", "chat.postEphemeral", "chat.update", "views.open", "views.update", "auth.test"}
+_SCOPES = {
+    "chat.postMessage": "chat:write",
+    "chat.postEphemeral": "chat:write",
+    "chat.update": "chat:write",
+    "conversations.open": "im:write",
+    "conversations.info": "channels:read",
+    "users.info": "users:read",
+}
 _PATIENCE = 60.0
 
 
@@ -358,6 +366,13 @@ class FakeSlack:
         """Announce that the newest socket will be closed, as Slack does every few hours; it still delivers."""
         await self.raw(json.dumps({"type": "disconnect", "reason": reason, "debug_info": {"host": "fake"}}))
 
+    def freeze(self, socket: int = -1) -> None:
+        """Let a socket be open and dead: nothing is read from it, so that no ping is answered."""
+        request = self.sockets[socket]._req  # noqa: SLF001  # as when a firewall forgot the connection
+        assert request is not None
+        assert request.transport is not None
+        request.transport.pause_reading()
+
     async def close_socket(self, socket: int = -1) -> None:
         """Close a socket."""
         await self.sockets[socket].close(code=WSCloseCode.GOING_AWAY)
@@ -441,6 +456,8 @@ class FakeSlack:
                 raise _No("invalid_auth")
         elif token not in self.bot_tokens:
             raise _No("invalid_auth")
+        elif method in _SCOPES and _SCOPES[method] not in self.scopes.split(","):
+            raise _No("missing_scope", needed=_SCOPES[method], provided=self.scopes)
 
     def _do(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
         methods = {

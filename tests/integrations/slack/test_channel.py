@@ -3,8 +3,10 @@
 import asyncio
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
+import yaml
 
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackApi, escaped
@@ -125,6 +127,8 @@ async def test_a_thread_of_another_place_is_none_here(slack: FakeSlack, channel:
     for thread in (first.reference, "nonsense", f"{ROOM}:1.1;drop"):
         await channel.send(SOC, replace(PAGE, page=f"p{thread}"[:9]), thread=thread, update="nonsense")
     assert {message.thread for message in slack.messages()} == {""}
+    # Nor is it tried.
+    assert len(slack.said("chat.postMessage")) == 1 + 3
 
 
 async def test_buttons_carry_what_they_are_about(slack: FakeSlack, channel: SlackChannel) -> None:
@@ -223,6 +227,23 @@ async def test_a_token_that_may_not_post_is_found_by_day(slack: FakeSlack, chann
     slack.scopes = "channels:read,chat:write"
     with pytest.raises(Refused, match="lacks im:write"):
         await channel.check()
+    with pytest.raises(Refused, match=r"missing_scope users:read; add the scope"):
+        await channel.look(Contact(slack=ANN))
+
+
+async def test_the_manifest_asks_for_what_is_needed_and_reads_no_messages(
+    slack: FakeSlack, channel: SlackChannel
+) -> None:
+    manifest = yaml.safe_load((files("integrations.slack") / "app-manifest.yaml").read_text(encoding="utf-8"))
+    scopes = manifest["oauth_config"]["scopes"]["bot"]
+    slack.scopes = ",".join(scopes)
+    await channel.check()
+    assert await channel.look(SOC) == "#soc"
+    await channel.send(Contact(slack=ANN), PAGE)
+    # A stolen token must not read what people write.
+    assert not [scope for scope in scopes if scope.endswith(":history")]
+    assert manifest["settings"]["socket_mode_enabled"]
+    assert manifest["settings"]["interactivity"]["is_enabled"]
 
 
 @pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.ERROR, Fault.HANG, Fault.LOST])
