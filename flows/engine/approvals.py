@@ -6,8 +6,9 @@ a plan that was made anew is asked about anew.
 
 import asyncio
 import base64
+import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -23,12 +24,16 @@ from playbooks import code
 from playbooks.code import TRIES, Answer
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.journal import SYSTEM, Event
-from playbooks.projection import Incident, StepState, project
-from playbooks.request import People, SignedRequest, Verb
+from playbooks.projection import Code, Incident, StepState, project
+from playbooks.request import ROLES, People, Request, SignedRequest, Verb
 from playbooks.strict import Json, iso, now
+
+LOG = logging.getLogger("mcp_soar.engine")
 
 LONGEST = timedelta(days=14)
 """How long a voice can be lent."""
+
+_UNTIL = "say until when: `until` as 2026-01-31T12:00:00Z"
 
 
 class Delegation(NamedTuple):
@@ -50,21 +55,44 @@ async def delegations(tx: Tx, people: People, at: datetime) -> list[Delegation]:
 
     What the journal says is believed only with the lender's own signature, and only while both are enrolled.
     """
-    latest: dict[tuple[str, str], Delegation] = {}
+    latest: dict[tuple[str, str], tuple[datetime, Delegation]] = {}
     for entry in await tx.system("delegated"):
         try:
             signed = SignedRequest.model_validate(entry.body["signed"])
-            until = datetime.fromisoformat(str(signed.request.params["until"]))
-        except (ValidationError, KeyError, ValueError):
+            signature = base64.b64decode(signed.signature, validate=True)
+            until = _until(signed.request)
+        except (ValidationError, KeyError, ValueError, Refused):
             continue
         lender, friend = signed.request.actor, signed.request.subject
-        person = people.people.get(lender)
-        if person is None or friend not in people.people or signed.request.verb is not Verb.DELEGATE:
+        person, other = people.people.get(lender), people.people.get(friend)
+        if person is None or other is None or signed.request.verb is not Verb.DELEGATE:
+            continue
+        # It was lent to whoever had the name then.
+        if max(person.enrolled_at, other.enrolled_at) > datetime.fromisoformat(entry.at):
             continue
         key = PublicKey.from_raw(base64.b64decode(person.key.removeprefix("ed25519:")))
-        if key.signed(signed.request.signing_bytes(), base64.b64decode(signed.signature)):
-            latest[lender, friend] = Delegation(lender, friend, until)
-    return [item for item in latest.values() if item.until > at]
+        if key.signed(signed.request.signing_bytes(), signature):
+            # Signed last counts, not written last: an entry that is repeated after its end lends nothing.
+            signed_at = signed.request.issued_at
+            known = latest.get((lender, friend))
+            if known is None or known[0] <= signed_at:
+                latest[lender, friend] = signed_at, Delegation(lender, friend, until)
+    return [item for _, item in latest.values() if item.until > at]
+
+
+def _until(request: Request) -> datetime:
+    """Return until when a request lends a voice, in UTC.
+
+    Raises:
+        Refused: if it does not say.
+    """
+    try:
+        until = datetime.fromisoformat(str(request.params["until"]))
+        if until.tzinfo is not None:
+            return until.astimezone(UTC)
+    except (KeyError, ValueError, OverflowError) as exc:
+        raise Refused(_UNTIL) from exc
+    raise Refused(_UNTIL)
 
 
 def lent(found: Sequence[Delegation], people: People, roles: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -89,12 +117,8 @@ async def delegate(parts: Parts, tx: Tx, signed: SignedRequest) -> str:
         raise Refused("nobody lends their voice to themselves")
     if not set(people.people[request.actor].roles) & set(parts.policy.approval.roles):
         raise Refused(f"only {' or '.join(parts.policy.approval.roles)} can be lent, and {request.actor} has neither")
-    try:
-        until = datetime.fromisoformat(str(request.params["until"]))
-        over = until - now()
-    except (KeyError, ValueError, TypeError) as exc:
-        raise Refused("say until when: `until` as 2026-01-31T12:00:00Z") from exc
-    if over > LONGEST:
+    until = _until(request)
+    if until - now() > LONGEST:
         raise Refused(f"a voice is lent for at most {LONGEST.days} days")
     body: dict[str, Json] = {
         "by": request.actor,
@@ -147,11 +171,15 @@ async def decision(
     if verb is Verb.APPROVE:
         if actor == step.requested_by:
             raise Refused("whoever asked for it cannot approve it; another person has to")
-        voices = {*step.approved_by, *step.behalf.values()}
+        # Whoever's approval would not count at the effect has not used up a voice, neither theirs nor a lent one.
+        standing = counting(parts, step)
+        voices = {*standing, *(step.behalf[name] for name in standing if name in step.behalf)}
         if actor in voices:
             raise Refused("you approved this plan already; another person has to")
         if not set(parts.policy.approval.roles) & set(people.people[actor].roles):
             behalf = await _lender(parts, tx, actor, people, taken=voices | {step.requested_by or ""})
+    elif not ROLES[Verb.DENY] & set(people.people[actor].roles):
+        behalf = await _lender(parts, tx, actor, people, taken=set())
     body: dict[str, Json] = {
         "digest": step.plan.digest if step.plan else "",
         "verb": verb.value,
@@ -211,57 +239,60 @@ async def take_code(parts: Parts, item: InboxItem) -> list[Opened]:
     except ValidationError:
         await parts.journal.submit(lambda tx: set_aside(tx, item, "refused: it is no answer with a one-time code"))
         return []
+    try:
+        while not await _judged(parts, item, given):
+            pass
+    except Refused as exc:
+        reason = f"refused: {exc}"
+
+        async def unit(tx: Tx) -> None:
+            await set_aside(tx, item, reason)
+            await tx.blank([item.id])
+
+        await parts.journal.submit(unit)
+    return []
+
+
+async def _judged(parts: Parts, item: InboxItem, given: Answer) -> bool:
+    """Judge a code; False if another one was sent in the meantime, so that it has to be looked at again."""
     stream = f"{PREFIX}{given.incident}"
     # Hashing takes its time, so it is done before the transaction, with the salts of this moment.
     state = project(given.incident, await parts.journal.read(stream))
-    hashes = await _hashes(state, given)
+    hashes: dict[str, str] = {}
+    for known in _live(parts, state, waiting(state, given.digest), given).values():
+        hashes[known.salt] = await asyncio.to_thread(code.hashed, given.code, bytes.fromhex(known.salt))
 
-    async def unit(tx: Tx) -> list[Opened]:
+    async def unit(tx: Tx) -> bool:
         row = await tx.stream(stream)
-        if row is None:
-            raise Refused(f"there is no incident {given.incident}")
-        if row.frozen or row.closed_at is not None:
-            raise Refused(f"{given.incident} is closed or frozen")
-        now_ = project(given.incident, await tx.read(stream))
-        step = waiting(now_, given.digest)
-        verb = _meant(parts, now_, step, given, hashes)
-        if verb is None:
-            await _wrong(tx, now_, step, given, item.id)
+        if row is None or row.frozen or row.closed_at is not None:
+            raise Refused(f"{given.incident} is not open")
+        state = project(given.incident, await tx.read(stream))
+        step = waiting(state, given.digest)
+        live = _live(parts, state, step, given)
+        if not {known.salt for known in live.values()} <= hashes.keys():
+            return False
+        meant = (answer for answer, known in live.items() if code.same(hashes[known.salt], known.hash))
+        if (answer := next(meant, None)) is None:
+            await _wrong(tx, state, step, given, item.id)
         else:
-            reason = "with a one-time code"
+            reason, verb = "with a one-time code", Verb(answer)
             entry = await decision(parts, tx, step, actor=given.actor, verb=verb, reason=reason, receipt=item.id)
             await tx.append(stream, [entry])
             await tx.make_runnable(stream, lane=CUT)
             await queue(tx, given.incident)
         await tx.move(item.id, stream)
-        return []
+        # Used or wrong, nobody has to be able to read it any more.
+        await tx.blank([item.id])
+        return True
 
-    try:
-        return await parts.journal.submit(unit)
-    except Refused as exc:
-        reason = f"refused: {exc}"
-        await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
-        return []
+    return await parts.journal.submit(unit)
 
 
-async def _hashes(state: Incident, given: Answer) -> dict[str, str]:
-    """Return what the code would be kept as: salt → hash, for each code that it could be."""
-    wanted = given.digest.removeprefix("sha256:").lower()
-    salts = {
-        known.salt
-        for (digest, who, _), known in state.codes.items()
-        if who == given.actor and digest.removeprefix("sha256:").startswith(wanted)
-    }
-    if any(state.wrong_codes.get((digest, given.actor), 0) >= TRIES for digest, _, _ in state.codes):
-        return {}
-    return {salt: await asyncio.to_thread(code.hashed, given.code, bytes.fromhex(salt)) for salt in salts}
-
-
-def _meant(parts: Parts, state: Incident, step: StepState, given: Answer, hashes: dict[str, str]) -> Verb | None:
-    """Return what a code stands for, None if it is wrong.
+def _live(parts: Parts, state: Incident, step: StepState, given: Answer) -> dict[str, Code]:
+    """Return the codes that somebody could use now: answer → what is kept of it.
 
     Raises:
-        Refused: if no code can count here.
+        Refused: if there is none.
     """
     digest = step.plan.digest if step.plan else ""
     if not parts.policy.approval.codes:
@@ -272,10 +303,7 @@ def _meant(parts: Parts, state: Incident, step: StepState, given: Answer, hashes
     live = {answer: known for answer, known in issued.items() if known and known.expires_at > now()}
     if not live:
         raise Refused(f"{given.actor} has no code for this plan: none was sent, it was used, or its time is over")
-    for answer, known in live.items():
-        if known.salt in hashes and code.same(hashes[known.salt], known.hash):
-            return Verb(answer)
-    return None
+    return live
 
 
 async def _wrong(tx: Tx, state: Incident, step: StepState, given: Answer, receipt: str) -> None:

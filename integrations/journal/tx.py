@@ -57,7 +57,7 @@ _MOVE = (
     .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
     .values(moved_at=clock(), incident=bindparam("to"))
 )
-_BLANKABLE = (_inbox.kind == "alert", _inbox.moved_at.is_not(None), _inbox.body != b"")
+_BLANKABLE = (_inbox.kind.in_(["alert", "code"]), _inbox.moved_at.is_not(None), _inbox.body != b"")
 _ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
 
 
