@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import completion
 from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, configuration
 from flows.cli.output import Usage, speaking
 
@@ -82,7 +83,12 @@ def leases(
 @app.command()
 def verify(
     what: Annotated[
-        str | None, typer.Argument(metavar="[ID|BUNDLE]", help="An incident, or a bundle (.tar.gz or folder).")
+        str | None,
+        typer.Argument(
+            metavar="[ID|BUNDLE]",
+            help="An incident, or a bundle (.tar.gz or folder).",
+            autocompletion=completion.incidents,
+        ),
     ] = None,
     key: Annotated[
         Path | None, typer.Option("--key", metavar="PUBLIC.pem", help="The responder's public key, for a bundle.")
@@ -115,7 +121,10 @@ def verify(
 @app.command()
 def respond(
     given: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="An open incident, to have it tried again.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="An open incident, to have it tried again.", autocompletion=completion.incidents
+        ),
     ] = None,
     incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="As tool_poisoning.")] = None,
     server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import alerts, answering, estate, exits, incidents, operations, people, privacy, reports
+from flows.cli import alerts, answering, completion, estate, exits, incidents, operations, people, privacy, reports
 from flows.cli.exits import Exit
 from flows.cli.options import Config, folder
 from flows.cli.output import speaking
@@ -106,6 +106,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its number.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    completion.prepare()
     app()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import completion as completing
 from flows.cli.options import Config, Json, configuration
 from flows.cli.output import Usage, speaking
 
@@ -79,3 +80,21 @@ def restore(
         from flows.cli.work import backup as work
 
         raise typer.Exit(work.restore(out, file, into, journal=journal, key=key, unsigned=unsigned))
+
+
+@app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
+) -> None:
+    """Print what makes a shell complete commands, options and incident ids.
+
+    \b
+    Examples:
+      source <(mcp-soar completion bash)        # in ~/.bashrc
+      mcp-soar completion zsh > ~/.zfunc/_mcp-soar
+      mcp-soar completion fish > ~/.config/fish/completions/mcp-soar.fish
+    """
+    with speaking(as_json=False):
+        if shell not in completing.SHELLS:
+            raise Usage(f"{shell} is none of {', '.join(completing.SHELLS)}")
+        completing.show(shell)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli import completion
 from flows.cli.output import Out, Usage
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ Print = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Incident = Annotated[
-    str, typer.Argument(metavar="ID", help="The incident: its id or a unique part of it, as 1 or 000001.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The incident: its id or a unique part of it, as 1 or 000001.",
+        autocompletion=completion.incidents,
+    ),
 ]
 
 
@@ -56,16 +62,24 @@ def folder(given: Path | None, out: Out) -> Path:
         given: with `--config` or MCP_SOAR_CONFIG.
         out: where to say it.
     """
-    if given is not None:
-        path, why = given, "given"
-    elif _is_configuration(Path()):
-        path, why = Path(), "this folder"
-    elif _is_configuration(Path("mcp-soar")):
-        path, why = Path("mcp-soar"), "found here"
-    else:
-        path, why = home(), "by default"
+    path, why = place(given)
     out.note(f"configuration: {path} ({why})")
     return path
+
+
+def place(given: Path | None) -> tuple[Path, str]:
+    """Return the configuration folder that is used, and why it is that one.
+
+    Args:
+        given: with `--config` or MCP_SOAR_CONFIG.
+    """
+    if given is not None:
+        return given, "given"
+    if _is_configuration(Path()):
+        return Path(), "this folder"
+    if _is_configuration(Path("mcp-soar")):
+        return Path("mcp-soar"), "found here"
+    return home(), "by default"
 
 
 def _is_configuration(path: Path) -> bool:
