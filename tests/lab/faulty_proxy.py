@@ -32,6 +32,7 @@ class FaultyProxy:
 
     def __init__(self, upstream: str) -> None:
         self.mode = Mode.PASS
+        self.broken = b'{"detail":"broken"}'
         self.seen: list[tuple[str, str]] = []
         self.url = ""
         self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False)
@@ -76,7 +77,7 @@ class FaultyProxy:
         if mode is Mode.HANG:
             await asyncio.Event().wait()
         extra = ""
-        status, kind, answer = 500, "application/json", b'{"detail":"broken"}'
+        status, kind, answer = 500, "application/json", self.broken
         if mode is Mode.IDLE and _changes(method, path):
             status, answer = 200, b"{}"
         elif mode is Mode.BUSY:
