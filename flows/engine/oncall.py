@@ -9,8 +9,11 @@ from pydantic import BaseModel, Field, ValidationError
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
 from integrations.journal.store import Tx
+from playbooks import duties
+from playbooks.duties import clocks
 from playbooks.errors import Refused
 from playbooks.journal import Event
+from playbooks.redaction import redacted
 from playbooks.request import ROLES, Request, Verb
 from playbooks.strict import Json, Line, Name, Prose, Slug, Strict, iso, now
 
@@ -65,14 +68,17 @@ def read(model: type[M], params: Mapping[str, Any]) -> M:
         raise Refused(f"{where}: {first['msg']}") from exc
 
 
-async def note(_parts: Parts, tx: Tx, request: Request) -> str:
+async def note(parts: Parts, tx: Tx, request: Request) -> str:
     """Keep what a person wrote; a clock that it fulfils stops."""
     said = read(Note, request.params)
     stream, state = await subject(tx, request, closed=True)
     events = [answer(request, accepted=True, reason=request.reason)]
-    body: dict[str, Json] = {"by": request.actor, "text": said.text}
+    body: dict[str, Json] = {"by": request.actor, "text": redacted(said.text)}
     events.append(Event("noted", body, request.actor))
     if said.fulfils is not None:
+        known = [clock.id for clock in clocks(state, parts.world.inventory, duties.load(), now())]
+        if said.fulfils not in known:
+            raise Refused(f"{said.fulfils} is no duty of {state.id}; it has {', '.join(known) or 'none'}")
         if said.fulfils in state.fulfilled:
             raise Refused(f"{said.fulfils} was fulfilled {iso(state.fulfilled[said.fulfils])} already")
         events.append(Event("fulfilled", {"clock": said.fulfils, **body}, request.actor))

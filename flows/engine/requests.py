@@ -20,6 +20,7 @@ from playbooks.incident import Entity, Severity
 from playbooks.journal import SYSTEM, Event
 from playbooks.policy import SeverityName
 from playbooks.projection import project
+from playbooks.redaction import redacted
 from playbooks.request import ROLES, Request, SignedRequest, Verb, check
 from playbooks.strict import Json, Prose, Strict, now
 from playbooks.taxonomy import IncidentClass
@@ -57,6 +58,8 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
         found = await parts.journal.submit(lambda tx: approvals.delegations(tx, people, now()))
         lent = approvals.lent(found, people, parts.policy.approval.roles)
         request = check(item.body, people, at=now(), verify=_signed, lent=lent)
+        # What people paste into a reason is kept for years; the entry in the inbox is what they signed.
+        request = request.model_copy(update={"reason": redacted(request.reason, 2000)})
     except Refused as exc:
         reason = f"refused: {exc}"
         await parts.journal.submit(lambda tx: set_aside(tx, item, reason))

@@ -1,6 +1,8 @@
 """Evidence that is to go goes, on both stores, and the journal says so; what must stay, stays."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ ID = world.ID
 BUNDLE = f"{ID}-000009.tar.gz"
 INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
 PERSONAL = b"ann.lee@corp.example.com asked from 10.1.2.3"
+ROOT = Path(__file__).parents[3]
 LATER = timedelta(days=401)
 
 
@@ -219,6 +222,43 @@ async def test_what_was_begun_is_finished_by_whoever_comes_next(home: House) -> 
         await deletion.finish(home.changed(vault=dying).parts, ID)
     assert len(await left(home)) == 1
     assert await deletion.unfinished(home.parts) == [ID]
+    await retention.finish(home.parts)
+    assert anywhere(home) == []
+    assert (await kinds(home)).count("deleted") == 1
+    assert await whole(home)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from flows.engine import deletion
+from integrations.connections import Connections
+from integrations.vault.local import LocalVault
+from tests.flows.engine.test_deletion import INVENTORY, ID
+from tests.lab.house import house
+
+class Killed(LocalVault):
+    async def delete(self, incident, exhibit):
+        await super().delete(incident, exhibit)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(folder):
+    async with house(folder, Connections(INVENTORY)) as home:
+        vault = Killed(folder / "vault", reserve=0)
+        await deletion.finish(home.changed(vault=vault).parts, ID)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("home", ["sqlite"], indirect=True)
+async def test_killed_between_two_exhibits_the_next_process_finishes_and_nothing_is_said_twice(home: House) -> None:
+    assert await asked(home, "ann", Verb.CLOSE) is None
+    assert await deletion.intend(home.parts, now() + LATER) == [ID]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(home.folder), cwd=ROOT)
+    assert await process.wait() == -signal.SIGKILL
+    assert len(await left(home)) == 1
+    assert "deleted" not in await kinds(home)
     await retention.finish(home.parts)
     assert anywhere(home) == []
     assert (await kinds(home)).count("deleted") == 1

@@ -75,6 +75,18 @@ async def test_a_note_is_kept_as_it_was_written_and_stops_a_clock(home: House) -
     assert "fulfilled" in (await asked(home, "bob", Verb.NOTE, params={"text": "again", "fulfils": "gdpr-72h"}) or "")
 
 
+async def test_what_people_paste_into_a_note_or_a_reason_is_masked(home: House) -> None:
+    pasted = "asked ann.lee@corp.example.com, password=hunter2"
+    assert await asked(home, "ann", Verb.NOTE, reason=pasted, params={"text": pasted}) is None
+    assert await asked(home, "ann", Verb.HOLD, reason=pasted) is None
+    assert await asked(home, "ann", Verb.CLOSE, reason=pasted) is None
+    written = b"".join(entry.data for entry in await home.journal.read(PREFIX + ID))
+    assert b"hunter2" not in written
+    assert b"corp.example.com" not in written
+    (note,) = (await state(home)).notes
+    assert note.text == "asked [redacted: e-mail], password=[redacted: password]"
+
+
 @pytest.mark.parametrize("params", [{}, {"text": ""}, {"text": "x" * 4001}, {"text": 1}, {"text": "x", "more": 1}])
 async def test_a_note_that_is_none_is_refused_and_leaves_no_note(home: House, params: dict[str, Any]) -> None:
     assert await asked(home, "ann", Verb.NOTE, params=params) is not None

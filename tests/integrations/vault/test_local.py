@@ -54,6 +54,10 @@ async def _seal(
     )
 
 
+def _anything(root: Path) -> list[Path]:
+    return list((root / "vault" / INCIDENT).rglob("*"))
+
+
 def _file(root: Path, name: str = "a.log") -> Path:
     return root / "vault" / INCIDENT / "x-0001-pod-logs" / "files" / name
 
@@ -438,3 +442,44 @@ def test_chunks_of_any_size_have_the_same_hash(
         patch.setattr(disk, "CHUNK", step)
         assert disk.write(path, data) == disk.hashes(path)
         assert b"".join(disk.chunks(path)) == data
+
+
+async def test_a_deleted_exhibit_is_overwritten_and_gone_and_its_neighbour_stays(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    other = await _seal(vault, number=2)
+    second_name = tmp_path / "a link to the same blocks"
+    second_name.hardlink_to(_file(tmp_path))
+    assert await vault.delete(INCIDENT, "x-0001-pod-logs")
+    assert await vault.list(INCIDENT) == (other,)
+    assert second_name.read_bytes() == bytes(len(LOGS[0].data)), "what held the bytes holds none of them"
+    assert not await vault.delete(INCIDENT, "x-0001-pod-logs"), "twice is once"
+    assert await vault.verify(INCIDENT, [other]) == ()
+
+
+async def test_a_deletion_that_broke_off_is_finished(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    _file(tmp_path).unlink()
+    assert await vault.delete(INCIDENT, "x-0001-pod-logs")
+    assert _anything(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../x-0001-pod-logs", "x-1", "", "files"])
+async def test_nothing_else_can_be_deleted(tmp_path: Path, name: str) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    with pytest.raises(Refused):
+        await vault.delete(INCIDENT, name)
+    assert await vault.verify(INCIDENT) == ()
+
+
+async def test_a_link_in_an_exhibits_place_leads_to_no_deletion(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "exhibit.json").write_text("mine")
+    (tmp_path / "vault" / INCIDENT / "x-0002-pod-logs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Damaged):
+        await vault.delete(INCIDENT, "x-0002-pod-logs")
+    assert (tmp_path / "elsewhere" / "exhibit.json").read_text() == "mine"
