@@ -21,6 +21,8 @@ class Message:
         blocks: Slack's Block Kit.
         buttons: what can be pressed in Slack: `acknowledge`, and `answer:<digest>` for each plan that waits.
         codes: one-time codes as (answer, plan's summary, code); only in a message that one person alone gets.
+        purpose: why to this contact; a page that comes again for another one, as the on-call list's next round, has to
+            arrive again, and one that is tried again for the same must not arrive twice.
     """
 
     incident: str
@@ -33,6 +35,7 @@ class Message:
     blocks: tuple[dict[str, Any], ...] = ()
     buttons: tuple[str, ...] = ()
     codes: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from flows.engine import deadlines
@@ -149,7 +150,7 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
         try:
             channel = parts.channels(contact, way)
             codes = await _codes(parts, claim, state, about, delivery) if delivery.purpose == CODE else ()
-            message = await _compose(parts, state, about, contact, codes)
+            message = replace(await _compose(parts, state, about, contact, codes), purpose=delivery.purpose)
             async with asyncio.timeout(SEND_WITHIN):
                 sent = await channel.send(contact, message, thread=thread)
         except TimeoutError:

@@ -84,7 +84,8 @@ class SlackChannel:
         first = _REFERENCE.fullmatch(thread)
         at = first[2] if first is not None and first[1] == target else ""
         # Posted anew, it is another message than the one that is gone, and the same one however often it is tried.
-        name = f"{target} {message.incident} {message.page} {old[0] if old is not None else ''}"
+        anew = old[0] if old is not None else ""
+        name = f"{target} {message.incident} {message.page} {message.purpose} {anew}"
         return Sent(where, await self._post(to.slack, target, message, blocks, thread=at, name=name))
 
     async def check(self) -> str:

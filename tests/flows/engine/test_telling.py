@@ -3,6 +3,7 @@
 Nothing here touches a gateway: what is told of is written into a real journal, and told by the real lane.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -128,6 +129,20 @@ async def test_the_room_has_one_thread_and_whoever_is_on_call_is_written_to(home
     await home.journal.submit(lambda tx: queue(tx, ID))
     await told(home)
     assert len(slack.said("chat.postMessage")) == said, "told is told"
+
+
+async def test_whoever_does_not_answer_is_written_to_again_each_round(home: House, slack: FakeSlack) -> None:
+    impatient = {"on_call": (OnCall(contact="ann", wait=0.01),), "repeat": 3}
+    home = home.changed(contacts=home.parts.contacts.model_copy(update=impatient))
+    await paged(home)
+    await told(home)
+    rounds = [item.purpose for item in (await home.incident(ID)).told if item.purpose.startswith("on_call:")]
+    async with asyncio.timeout(60):
+        while "on_call:2:0" not in rounds:
+            await home.journal.submit(lambda tx: queue(tx, ID))
+            await told(home)
+            rounds = [item.purpose for item in (await home.incident(ID)).told if item.purpose.startswith("on_call:")]
+    assert len(slack.direct(ANN).messages) == len(rounds)
 
 
 async def test_what_is_pressed_in_slack_takes_a_page_up_and_decides_nothing(home: House) -> None:

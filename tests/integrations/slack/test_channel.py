@@ -111,6 +111,12 @@ async def test_an_answer_that_was_lost_does_not_post_twice(slack: FakeSlack, cha
     assert len(slack.messages()) == 2
 
 
+async def test_a_page_that_comes_again_arrives_again(slack: FakeSlack, channel: SlackChannel) -> None:
+    for purpose in ("on_call:0:0", "on_call:1:0", "on_call:1:0"):
+        await channel.send(SOC, replace(PAGE, purpose=purpose))
+    assert len(slack.messages()) == 2
+
+
 async def test_a_person_gets_a_direct_message(slack: FakeSlack, channel: SlackChannel) -> None:
     ann = Contact(slack=ANN)
     first = await channel.send(ann, PAGE)
