@@ -57,9 +57,10 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
 
 
 def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
-    """Return the environment variables that hold secrets: those for targets, those of sources and journal."""
+    """Return the environment variables that hold secrets: those that only a responder needs, those of the doors."""
     gateways = config.inventory.gateways.values()
     targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
+    targets |= {place.env for place in config.contacts.channels.secrets.values()}
     places = [place for source in config.sources.sources.values() for place in source.secrets]
     places += [place for place in (config.settings.journal.password, config.settings.prefect.auth) if place]
     return {name for name in targets if name}, {place.env for place in places if place.env}
@@ -113,6 +114,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             people=config.people,
             contacts=config.contacts,
             channels=channels,
+            templates=config.templates,
         )
     finally:
         await world.aclose()

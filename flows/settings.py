@@ -8,6 +8,7 @@ policy.yaml      the gate's rules
 people.yaml      who may ask for what, written by `mcp-soar enroll`
 contacts.yaml    whom to tell, and by which ways; optional
 playbooks/       playbooks that replace shipped ones, optional
+messages/        templates of messages that replace shipped ones, optional
 keys/            this responder's signing key; keys of people who keep theirs here
 state/           journal, vault, bundles on the embedded defaults
 """
@@ -136,6 +137,7 @@ class Configuration:
         policy: the gate's rules.
         contacts: whom to tell, and by which ways.
         playbooks: by class, those of the folder instead of the shipped ones.
+        templates: of messages, those of the folder, as `ko/words.j2`; `doctor` tries them out.
     """
 
     folder: Path
@@ -145,6 +147,7 @@ class Configuration:
     policy: Policy
     contacts: Contacts = field(default_factory=Contacts)
     playbooks: Mapping[IncidentClass, Playbook] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, relative: Path) -> Path:
         """Return a path of the settings, taken from the folder."""
@@ -191,6 +194,7 @@ def read(folder: Path) -> Configuration:
         policy=_read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1),
         contacts=read_contacts(folder),
         playbooks=_playbooks(folder),
+        templates=read_templates(folder),
     )
 
 
@@ -267,6 +271,16 @@ def _placed(contact: Contact, folder: Path) -> Contact:
 def _misplaced(file: Path, path: tuple[str | int, ...], message: str) -> NoReturn:
     line = line_of(_text(file), path)
     raise Misconfigured(message, file=str(file), line=line, field=".".join(map(str, path)))
+
+
+def read_templates(folder: Path) -> dict[str, str]:
+    """Return the folder's own templates of messages, by name.
+
+    Raises:
+        Misconfigured: one is no text; what it says is not looked at here.
+    """
+    messages = folder / "messages"
+    return {file.relative_to(messages).as_posix(): _text(file) for file in sorted(messages.rglob("*.j2"))}
 
 
 def _playbooks(folder: Path) -> dict[IncidentClass, Playbook]:

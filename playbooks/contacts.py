@@ -138,6 +138,18 @@ class Channels(Strict):
     email: Email | None = None
     webhooks: dict[Slug, Webhook] = Field(default_factory=dict)
 
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        """Where their secrets are found, by field."""
+        places = {f"channels.webhooks.{name}.secret": webhook.secret for name, webhook in self.webhooks.items()}
+        if self.slack:
+            places["channels.slack.bot_token"] = self.slack.bot_token
+        if self.slack and self.slack.app_token:
+            places["channels.slack.app_token"] = self.slack.app_token
+        if self.email and self.email.password:
+            places["channels.email.password"] = self.email.password
+        return places
+
 
 class Contacts(Strict):
     """The whole of `contacts.yaml`.

@@ -28,7 +28,12 @@ SOURCES = {
     "siem": {"hmac": {"secrets": [{"env": "LAB_SIEM_NEW"}, {"env": "LAB_SIEM_OLD"}]}},
     "scanner": {"bearer": {"secrets": [{"env": "LAB_SCANNER"}, {"file": "secrets/scanner"}]}},
 }
-TARGETS = {"LAB_GATEWAY_PASSWORD", "LAB_CANARY_TOKEN"}
+CHANNELS = {
+    "slack": {"bot_token": {"env": "LAB_BOT"}, "app_token": {"env": "LAB_APP"}},
+    "email": {"host": "mail.example.com", "sender": "a@example.com", "user": "a", "password": {"env": "LAB_MAIL"}},
+    "webhooks": {"pager": {"url": "https://pager.example.com", "secret": {"env": "LAB_PAGER"}}},
+}
+TARGETS = {"LAB_GATEWAY_PASSWORD", "LAB_CANARY_TOKEN", "LAB_BOT", "LAB_APP", "LAB_MAIL", "LAB_PAGER"}
 DOORS = {"LAB_SIEM_NEW", "LAB_SIEM_OLD", "LAB_SCANNER", "LAB_JOURNAL"}
 
 
@@ -52,6 +57,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configuration:
             },
         },
         "people.yaml": {"version": 1},
+        "contacts.yaml": {"channels": CHANNELS},
     }
     for name, document in documents.items():
         (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")

@@ -129,3 +129,10 @@ def test_a_law_or_a_role_that_does_not_exist_is_refused(folder: Path) -> None:
 def test_a_kind_of_data_that_does_not_exist_is_refused(folder: Path) -> None:
     put(folder, "inventory.yaml", SERVER + "    data: [persona]\n")
     assert fault(folder).startswith("inventory.yaml:7: servers.weather.data.0: ")
+
+
+def test_the_folders_own_templates_are_read_by_name(folder: Path) -> None:
+    (folder / "messages" / "ko").mkdir(parents=True)
+    put(folder, "messages/ko/words.j2", "{{ broken")
+    # What is wrong in it keeps nothing from starting: doctor says it, and the shipped one speaks.
+    assert read(folder).templates == {"ko/words.j2": "{{ broken"}
