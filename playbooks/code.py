@@ -7,6 +7,7 @@ sent to that person alone, by a way that no shared token can read, and only its 
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import StringConstraints
@@ -18,7 +19,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 LENGTH = 10
 TRIES = 5
-_READ = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
+_READ = str.maketrans({"O": "0", "I": "1", "L": "1"})
 
 
 class Answer(Strict):
@@ -48,10 +49,11 @@ def hashed(code: str, salt: bytes) -> str:
     """Return what is kept of a code; it takes some 50 ms, on purpose.
 
     Args:
-        code: as it was sent or typed: case, dashes and look-alikes do not matter.
+        code: as it was sent or typed: case, width, dashes, spaces and look-alikes do not matter.
         salt: 16 random bytes of its own.
     """
-    plain = code.upper().translate(_READ).encode()
+    typed = unicodedata.normalize("NFKC", code).upper().translate(_READ)
+    plain = "".join(letter for letter in typed if letter.isalnum()).encode()
     # The costs that RFC 7914 gives for interactive use.
     return hashlib.scrypt(plain, salt=salt, n=2**14, r=8, p=1, dklen=32).hex()
 

@@ -89,8 +89,12 @@ def over(state: Incident, page: Page) -> bool:
     if page.kind == "not_established":
         return state.status not in {Status.NOT_ESTABLISHED, Status.FROZEN}
     if page.kind == "awaiting_approval":
+        mark = page.id.rpartition(":")[2]
+        # Asked a second time about the same plan, the page about that stands for both.
+        asked = [other.id for other in state.pages.values() if other.kind == page.kind]
+        latest = [name for name in asked if name.endswith(f":{mark}")][-1]
         waiting = {step.plan.digest[7:19] for step in state.proposals if step.plan}
-        return page.id.rpartition(":")[2] not in waiting
+        return mark not in waiting or page.id != latest
     return False
 
 

@@ -126,6 +126,8 @@ class StepState:
     uncounted: tuple[str, ...] = ()
     behalf: dict[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
+    asked_after: int = 0
+    """How many notices there were when what waits now was asked for the first time."""
     differs: str = ""
     intended_at: datetime | None = None
     wrote_at: datetime | None = None
@@ -705,6 +707,7 @@ def _failed(state: Incident, body: Body, at: datetime, actor: str) -> str:
 def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     old = state.steps.get(body["instance"])
     same = old is not None and old.plan is not None and old.plan.digest == Plan.model_validate(body["plan"]).digest
+    waiting = old is not None and old.progress is Progress.PROPOSED
     step = _step(state, body, Progress.PROPOSED)
     step.plan, step.purpose, step.epoch = Plan.model_validate(body["plan"]), Purpose(body["purpose"]), body["epoch"]
     step.action, step.reasons, step.quorum = step.plan.action, tuple(body["reasons"]), body["quorum"]
@@ -714,8 +717,9 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     kept = body.get("approved_by", step.approved_by)
     step.uncounted = tuple(name for name in step.approved_by if name not in kept) if same else ()
     step.approved_by = tuple(name for name in step.approved_by if name in kept) if same else ()
-    step.behalf = step.behalf if same else {}
+    step.behalf = {name: voice for name, voice in step.behalf.items() if name in step.approved_by}
     step.asked_at = at
+    step.asked_after = step.asked_after if same and waiting else len(state.noticed)
     return f"asks for approval: {step.plan.summary}\n{'; '.join(step.reasons)}"
 
 
@@ -727,8 +731,11 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
             if body["verb"] == "deny":
                 step.progress, step.settled_at = Progress.DENIED, at
             else:
-                step.approved_by = (*step.approved_by, body["actor"])
+                # Again, of whoever's first answer does not count any more.
+                others = (name for name in step.approved_by if name != body["actor"])
+                step.approved_by = (*others, body["actor"])
                 step.approved_at[body["actor"]] = at
+                step.behalf.pop(body["actor"], None)
                 if behalf:
                     step.behalf[body["actor"]] = behalf
                 if len(set(step.approved_by) - {step.requested_by}) >= step.quorum:

@@ -240,16 +240,15 @@ async def take_code(parts: Parts, item: InboxItem) -> list[Opened]:
         await parts.journal.submit(lambda tx: set_aside(tx, item, "refused: it is no answer with a one-time code"))
         return []
     try:
+        parts.people()
         while not await _judged(parts, item, given):
             pass
+    except Misconfigured as exc:
+        # It is not the code's fault: it waits until the file is mended.
+        LOG.error("a one-time code waits: %s", exc)  # noqa: TRY400  # it says what to mend
     except Refused as exc:
         reason = f"refused: {exc}"
-
-        async def unit(tx: Tx) -> None:
-            await set_aside(tx, item, reason)
-            await tx.blank([item.id])
-
-        await parts.journal.submit(unit)
+        await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
     return []
 
 

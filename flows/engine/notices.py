@@ -8,7 +8,7 @@ from integrations.journal.store import Tx
 from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
-from playbooks.projection import Incident, Progress
+from playbooks.projection import Incident, Progress, StepState
 from playbooks.strict import iso
 
 EVERY = tuple(Notice)
@@ -38,17 +38,31 @@ def _asking(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
     for step in state.proposals:
         # Asked again because an approval does not count any more, people have to hear of it again.
         without = f":without {', '.join(step.uncounted)}" if step.uncounted else ""
-        notice = f"awaiting_approval:{step.instance}{without}:{step.plan.digest[7:19] if step.plan else ''}"
-        if notice not in state.noticed and step.plan:
+        notice = _of_this_question(state, step, f"awaiting_approval:{step.instance}", without)
+        if notice and step.plan:
             because = "; ".join(step.reasons)
             yield notice, notice, f"{what}. Waits for a decision: {step.plan.summary} Because {because}."
 
 
 def _lapsed(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
     for step in state.steps.values():
-        notice = f"lapsed:{step.instance}:{step.plan.digest[7:19] if step.plan else ''}"
-        if step.progress is Progress.EXPIRED and notice not in state.noticed and step.plan:
+        notice = _of_this_question(state, step, f"lapsed:{step.instance}", "")
+        if step.progress is Progress.EXPIRED and notice and step.plan:
             yield notice, notice, f"{what}. Nobody decided in time, so it is NOT done: {step.plan.summary}"
+
+
+def _of_this_question(state: Incident, step: StepState, kind: str, what: str) -> str:
+    """Return a notice's name, empty if people heard of it since the question was asked.
+
+    The same plan can be asked about a second time, when nobody answered or its effect was undone: that is news.
+    """
+    mark = step.plan.digest[7:19] if step.plan else ""
+    notice = f"{kind}{what}:{mark}"
+    said = [name for name in state.noticed if name.startswith(f"{kind}:") and name.endswith(f":{mark}")]
+    since = [name for name in state.noticed[step.asked_after :] if name in said]
+    if since and (not what or notice in said):
+        return ""
+    return f"{kind}{what}:again {len(said)}:{mark}" if notice in said else notice
 
 
 def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:

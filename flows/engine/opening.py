@@ -36,6 +36,9 @@ class Opened(NamedTuple):
 async def set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None = None) -> None:
     """Record on the system stream what no incident takes in, so that nothing is lost without a word."""
     await tx.move(item.id, incident)
+    if item.kind == "code":
+        # What was mistyped, or came to the wrong place, may still be good for something.
+        await tx.blank([item.id])
     body: dict[str, Json] = {
         "receipt": item.id,
         "kind": item.kind,
