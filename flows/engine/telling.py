@@ -147,19 +147,22 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
     for way in ways:
         thread = threads.get(way) or _thread(state, delivery.contact, way)
         detail, sent = "", None
+        codes: tuple[OneTimeCode, ...] = ()
         try:
             channel = parts.channels(contact, way)
-            codes = await _codes(parts, claim, state, about, delivery) if delivery.purpose == CODE else ()
+            if delivery.purpose == CODE:
+                codes = await _codes(parts, claim, state, about, delivery)
             message = replace(await _compose(parts, state, about, contact, codes), purpose=delivery.purpose)
             async with asyncio.timeout(SEND_WITHIN):
                 sent = await channel.send(contact, message, thread=thread)
         except TimeoutError:
             detail = f"no answer within {SEND_WITHIN:g} s"
         except SoarError as exc:
-            detail = str(exc)[:500]
+            detail = _without(codes, str(exc))[:500]
         except Exception as exc:  # a fault of one channel must not keep the others from being tried
-            LOG.exception("%s: %s cannot be told by %s", state.id, delivery.contact, way)
             detail = f"a fault of ours: {type(exc).__name__}"
+            # What it says may be the message's own words.
+            LOG.error("%s: %s", state.id, detail, exc_info=None if codes else exc)
         outcome: dict[str, Json] = {
             "round": number,
             "channel": way.value,
@@ -175,6 +178,13 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
             await _refresh(parts, state, contact, thread)
         threads.setdefault(way, sent.reference)
         return
+
+
+def _without(codes: Sequence[OneTimeCode], said: str) -> str:
+    """Return what a channel said of a message without the codes in it: a mail server that refuses one may quote it."""
+    for item in codes:
+        said = said.replace(item.code, "[redacted: code]")
+    return said
 
 
 async def _refresh(parts: Parts, state: Incident, contact: Contact, thread: str) -> None:
