@@ -10,7 +10,7 @@ there is that a `client_msg_id` sent twice answers with the first message; its e
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -207,11 +207,11 @@ class FakeSlack:
             await self._runner.cleanup()
             self._runner = None
 
-    async def until(self, holds: Any, what: str) -> None:  # noqa: ANN401  # a condition of whatever truth
+    async def until(self, holds: Callable[[], object], what: str) -> None:
         """Wait until something holds in the workspace.
 
         Args:
-            holds: called without arguments, again and again.
+            holds: asked again and again.
             what: for the failure's message.
         """
         try:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -100,6 +101,10 @@ async def the_form(slack: FakeSlack, page: str, user: str = ANN) -> View:
     await slack.press(user, ROOM, page, ANSWER)
     await slack.until(lambda: slack.views, "a form")
     return next(reversed(slack.views.values()))
+
+
+def saying(view: View, text: str) -> bool:
+    return text in view.shown
 
 
 @pytest.mark.usefixtures("listener")
@@ -197,7 +202,7 @@ async def test_an_answer_that_takes_long_is_acknowledged_in_time_and_shown_later
         assert "Passing your answer on" in view.shown
         assert answer.after >= desks.PATIENCE
         recorder.go.set()
-        await slack.until(lambda shown=shown: shown in view.shown, shown)
+        await slack.until(partial(saying, view, shown), shown)
         # A refusal leaves the field to try again.
         assert bool(view.inputs) == (trouble is not None)
 
