@@ -83,6 +83,27 @@ def restore(
 
 
 @app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Show what is there now, and end.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show the open incidents as they change, the worst first, until q or Ctrl-C.
+
+    Without a terminal it shows what is there now, and ends. With --json it writes a line for each change.
+
+    \b
+    Examples:
+      mcp-soar watch
+      mcp-soar watch --json
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import live as work
+
+        raise typer.Exit(work.watch(out, configuration(config, out), once=once))
+
+
+@app.command()
 def completion(
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
 ) -> None:

@@ -267,6 +267,11 @@ class Out:
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
+    @staticmethod
+    def style(name: str) -> str:
+        """Return what rich calls one of our styles."""
+        return _STYLES.get(name, name)
+
     @property
     def asks(self) -> bool:
         """Whether there is a person at a terminal to ask."""

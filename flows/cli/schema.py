@@ -29,6 +29,7 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     purge --dry-run    {"incidents": [KeptRow]}
     archive            {"incident", "file", "digest"}
     report, handover   Report
+    watch              WatchLine, one on each line
     doctor --orphans   {"ok", "orphans": [Orphan], "unasked": [Unasked]}
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
@@ -257,6 +258,26 @@ class KeptRow(TypedDict):
     until: str | None
     due: bool
     why: str
+
+
+class Watched(IncidentRow):
+    """An open incident as `watch` shows it. `waits_for` is in words; `last` is what happened last."""
+
+    about: str
+    waits_for: list[str]
+    undelivered: int
+    last: str
+    last_at: str | None
+
+
+class WatchLine(TypedDict):
+    """One change. `change`: open, changed, closed, stops (they changed), unreachable (nothing new can be seen)."""
+
+    at: str
+    change: str
+    id: str
+    incident: Watched | None
+    stops: list[StopRow]
 
 
 class Orphan(TypedDict):

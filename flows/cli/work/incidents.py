@@ -44,11 +44,11 @@ async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[
             try:
                 rows.append(records.row_of(await records.load(journal, name)))
             except Tampered as exc:
-                rows.append(_damaged(name, str(exc), row.opened_at))
+                rows.append(damaged(name, str(exc), row.opened_at))
     return rows
 
 
-def _damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
+def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
     """A stream that cannot be read is still listed: somebody has to look at it."""
     return {
         "id": name,
