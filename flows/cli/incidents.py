@@ -294,6 +294,7 @@ def close(
             help="How it ends: resolved (if nothing is said), false-positive or duplicate; and who you are.",
         ),
     ] = None,
+    of: Annotated[str | None, typer.Option("--of", metavar="ID", help="Of which incident it is a duplicate.")] = None,
     reason: Reason = "",
     key: Key = None,
     wait: Wait = _WAIT,
@@ -304,8 +305,9 @@ def close(
     """Close an incident for good. Nothing of it may be in force; a new alert opens a new one that links to it.
 
     \b
-    Example:
+    Examples:
       mcp-soar close 1 --as false-positive --as kim
+      mcp-soar close 2 --as duplicate --of 1 --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
@@ -314,10 +316,12 @@ def close(
         names = [word for word in named or [] if word not in acts.WAYS] or [os.environ.get("MCP_SOAR_PERSON", "")]
         if len(ways) > 1 or len(names) > 1:
             raise Usage(f"--as takes one of {', '.join(acts.WAYS)}, and one person: {', '.join(named or [])} is more")
+        if of is not None and ways != ["duplicate"]:
+            raise Usage("--of says of which incident it is a duplicate: write --as duplicate with it")
         settings = configuration(config, out)
         person = acts.person(settings, names[0], key, wait=wait, no_wait=no_wait)
         how = ways[0] if ways else acts.WAYS[0]
-        raise typer.Exit(acts.close(out, settings, person, incident=given, how=how, reason=reason))
+        raise typer.Exit(acts.close(out, settings, person, incident=given, how=how, of=of, reason=reason))
 
 
 @app.command()

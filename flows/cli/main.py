@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import alerts, answering, completion, estate, exits, incidents, operations, people, privacy, reports
+from flows.cli import (
+    alerts,
+    answering,
+    completion,
+    estate,
+    exits,
+    incidents,
+    oncall,
+    operations,
+    people,
+    privacy,
+    reports,
+)
 from flows.cli.exits import Exit
 from flows.cli.options import Config, folder
 from flows.cli.output import speaking
@@ -96,7 +108,7 @@ def demo(
         raise typer.Exit(work.run(keep=keep, release=release))
 
 
-for group in (incidents, answering, alerts, estate, operations, people, privacy, reports):
+for group in (incidents, answering, alerts, estate, oncall, operations, people, privacy, reports):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

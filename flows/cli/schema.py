@@ -4,11 +4,15 @@ Times are ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z, or nul
 A document of lists is an object with one key, so that it can grow. Errors are {"error": {"code", "kind", "message",
 "file", "line", "field"}} on stderr, `code` being the exit code; only a misconfiguration has the last three.
 
-    incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered]}
+    incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered],
+                       "suppressions": [SuppressionRow]}
     incident           Incident
-    leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered]}
+    leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered],
+                       "suppressions": [SuppressionRow]}
+    suppressions       {"suppressions": [SuppressionRow]}
     respond, approve, deny, answer, ack, delegate, release, close, stop, resume,
-    purge, erase       Act
+    purge, erase, note, assign, extend, suppress, unsuppress, hold, unhold
+                       Act
     plan               {"plans": [Foresight]}
     verify             Verified
     alert send         {"source", "id", "http_status", "receipt", "incident"}
@@ -157,11 +161,33 @@ class Undelivered(TypedDict):
     pages: int
 
 
+class SuppressionRow(TypedDict):
+    """Alerts that open nothing until a time. A null `source` is every source, a null `rule` every rule."""
+
+    scope: str
+    source: str | None
+    rule: str | None
+    until: str | None
+    by: str
+    at: str | None
+    reason: str
+    set_aside: int
+
+
 class Standing(TypedDict):
     """What every list says beside what it lists."""
 
     stops: list[StopRow]
     undelivered: list[Undelivered]
+    suppressions: list[SuppressionRow]
+
+
+class NoteRow(TypedDict):
+    """What a person wrote into an incident."""
+
+    at: str | None
+    by: str
+    text: str
 
 
 # `class` is a keyword, hence the other form.
@@ -177,6 +203,7 @@ IncidentRow = TypedDict(
         "opened_at": str | None,
         "asks": int,
         "leases": int,
+        "assigned_to": str | None,
     },
 )
 Incident = TypedDict(
@@ -193,6 +220,11 @@ Incident = TypedDict(
         "opened_at": str | None,
         "closed_at": str | None,
         "closed_as": str | None,
+        "duplicate_of": str | None,
+        "assigned_to": str | None,
+        "legal_hold": str | None,
+        "notes": list[NoteRow],
+        "fulfilled": dict[str, str | None],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,

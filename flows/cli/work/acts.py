@@ -487,13 +487,18 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
     return look
 
 
-def close(out: Out, config: Configuration, who: Person, *, incident: str, how: str, reason: str) -> Exit:
+def close(
+    out: Out, config: Configuration, who: Person, *, incident: str, how: str, of: str | None, reason: str
+) -> Exit:
     """Close an incident for good."""
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
-            return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params={"as": how})
+            params: dict[str, Json] = {"as": how}
+            if of is not None:
+                params["of"] = await records.find(journal, of)
+            return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params=params)
 
     return finish(out, config, asyncio.run(work()))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import socket
 import ssl
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from flows.assembly import responder_keys
+from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
 from flows.cli.work import approved, backup, catalog, records, stock
@@ -250,23 +252,30 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         if apart > _CLOCKS:
             message = f"its clock and this machine's are {span(apart)} apart"
             yield Line("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
-        for stop in standing["stops"]:
-            asked = stop["resume_asked_by"]
-            message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
-            message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
-            remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {stop['scope']}"
-            yield Line("kill switch", "warn", message, remedy)
-        if not standing["stops"]:
-            yield Line("kill switch", "ok", "nothing is stopped")
-        for one in standing["undelivered"]:
-            message = f"{one['pages']} of {one['incident']} reached nobody"
-            yield Line("pages", "fail", message, f"mcp-soar incident {one['incident']}; mend contacts.yaml or the way")
+        for line in _standing(standing):
+            yield line
         frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
             yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
         async for line in _queue(journal):
             yield line
+
+
+def _standing(standing: schema.Standing) -> Iterator[Line]:
+    for stop in standing["stops"]:
+        asked = stop["resume_asked_by"]
+        message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
+        message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
+        remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {stop['scope']}"
+        yield Line("kill switch", "warn", message, remedy)
+    if not standing["stops"]:
+        yield Line("kill switch", "ok", "nothing is stopped")
+    for quiet in standing["suppressions"]:
+        yield Line("alerts", "warn", records.quiet(quiet), f"mcp-soar unsuppress {shlex.quote(quiet['scope'])}")
+    for one in standing["undelivered"]:
+        message = f"{one['pages']} of {one['incident']} reached nobody"
+        yield Line("pages", "fail", message, f"mcp-soar incident {one['incident']}; mend contacts.yaml or the way")
 
 
 def _at(at: str | None) -> str:

@@ -23,7 +23,9 @@ def listing(out: Out, config: Configuration, *, everything: bool, limit: int) ->
         [
             (
                 f"{row['id']}\n{_short(row['opened_at'])}",
-                row["status"] + (f"\n{row['asks']} to answer" if row["asks"] else ""),
+                row["status"]
+                + (f"\n{row['asks']} to answer" if row["asks"] else "")
+                + (f"\n{row['assigned_to']}" if row["assigned_to"] else ""),
                 f"{row['severity']} {row['class']}: {_on(row)}\n{safe(row['title'][:120])}",
             )
             for row in ordered
@@ -60,6 +62,7 @@ def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
         "opened_at": moment(opened_at),
         "asks": 0,
         "leases": 0,
+        "assigned_to": None,
     }
 
 
@@ -91,7 +94,10 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             ("started by", it["requested_by"]),
             ("earlier", ", ".join(it["linked"])),
             ("opened", _short(it["opened_at"])),
-            ("closed", f"{_short(it['closed_at'])} as {it['closed_as']}" if it["closed_at"] else None),
+            ("closed", f"{_short(it['closed_at'])} as {_ended(it)}" if it["closed_at"] else None),
+            ("looked after by", it["assigned_to"]),
+            ("legal hold", it["legal_hold"]),
+            ("duties done", ", ".join(f"{clock} {_short(at)}" for clock, at in it["fulfilled"].items())),
             ("first effect", _against(metrics["first_effect_seconds"], it["goals"], "first_effect")),
             ("verified", _against(metrics["verified_seconds"], it["goals"], "verified")),
             ("released", f"after {span(metrics['released_seconds'])}" if metrics["released_at"] else None),
@@ -130,6 +136,10 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             for line in it["timeline"]
         ],
     )
+
+
+def _ended(it: schema.Incident) -> str:
+    return f"{it['closed_as']}" + (f" of {it['duplicate_of']}" if it["duplicate_of"] else "")
 
 
 def _ask(out: Out, ask: schema.Ask) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.assembly import responder_keys
@@ -66,7 +67,7 @@ async def chain(
     )
     named = [fault for fault in faults if wanted is None or fault.stream in wanted]
     checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
-    return checks if incident else [*checks, await _kill_switch(journal)]
+    return checks if incident else [*checks, await _kill_switch(journal), await _suppressions(journal)]
 
 
 async def evidence(
@@ -101,6 +102,26 @@ async def _kill_switch(journal: Journal) -> schema.Check:
         if signed.get(scope) != on.get(scope)
     ]
     return _check("kill-switch", faults, f"{len(on)} stops are in force, as people signed for them")
+
+
+async def _suppressions(journal: Journal) -> schema.Check:
+    """Compare what is suppressed, or was and nobody ended it, with what people signed for."""
+    signed: dict[str, tuple[int, str]] = {}
+    try:
+        for entry in (item.parsed() for item in await journal.read(SYSTEM)):
+            if entry.kind == "suppressed":
+                signed[entry.body["scope"]] = entry.body["number"], entry.body["until"]
+            elif entry.kind == "unsuppressed":
+                signed.pop(entry.body["scope"], None)
+    except Tampered as exc:
+        return _check("suppressions", [str(exc)], "")
+    on = {one.scope: (one.seq, iso(datetime.fromtimestamp(one.until, UTC))) for one in await journal.suppressions()}
+    faults = [
+        f"{scope} is {'not suppressed' if scope not in on else 'suppressed otherwise'} than the signed record says"
+        for scope in sorted(signed.keys() | on.keys())
+        if signed.get(scope) != on.get(scope)
+    ]
+    return _check("suppressions", faults, f"{len(on)} suppressions are as people signed for them")
 
 
 def _witness(config: Configuration) -> Head | None:

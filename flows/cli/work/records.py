@@ -15,7 +15,7 @@ from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
-from playbooks.errors import SoarError, Transient
+from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import Entry
 from playbooks.playbook import Playbook
@@ -68,7 +68,7 @@ async def _announce(journal: Journal) -> None:
     out = SPEAKING.get()
     if out is None or out.standing is not None:
         return
-    out.standing = {"stops": [], "undelivered": []}
+    out.standing = {"stops": [], "undelivered": [], "suppressions": []}
     try:
         out.standing = await standing(journal)
     except SoarError as exc:
@@ -80,8 +80,33 @@ async def _announce(journal: Journal) -> None:
 
 
 async def standing(journal: Journal) -> schema.Standing:
-    """Return what every answer says: two questions to the database, and a third while something is stopped."""
-    return {"stops": await stops(journal), "undelivered": undelivered(await journal.telling(), now())}
+    """Return what every answer says: three questions to the database, and a fourth while something is stopped."""
+    on, failed = await stops(journal), undelivered(await journal.telling(), now())
+    return {"stops": on, "undelivered": failed, "suppressions": await suppressed(journal)}
+
+
+async def suppressed(journal: Journal) -> list[schema.SuppressionRow]:
+    """Return the suppressions in force."""
+    try:
+        found = await journal.suppressions()
+    except Misconfigured:
+        # A journal of the first release, which no responder has brought up to date yet: it has none.
+        return []
+    at = await journal.clock() if found else 0.0
+    return [
+        {
+            "scope": one.scope,
+            "source": one.source,
+            "rule": one.rule,
+            "until": precise(one.until),
+            "by": one.by,
+            "at": precise(one.at),
+            "reason": one.reason,
+            "set_aside": one.hidden,
+        }
+        for one in found
+        if one.until > at
+    ]
 
 
 async def stops(journal: Journal) -> list[schema.StopRow]:
@@ -121,6 +146,7 @@ def undelivered(entries: Sequence[Entry], at: datetime) -> list[schema.Undeliver
 def alarms(standing: schema.Standing) -> list[str]:
     """Return it as lines for people."""
     lines = [stopped(stop) for stop in standing["stops"]]
+    lines += [quiet(one) for one in standing["suppressions"]]
     failed = standing["undelivered"]
     if failed:
         total = sum(one["pages"] for one in failed)
@@ -136,6 +162,13 @@ def stopped(stop: schema.StopRow) -> str:
     line = f"STOPPED {stop['scope']} by {stop['by']} since {since}: {stop['reason']}"
     asked = stop["resume_asked_by"]
     return f"{line} ({', '.join(asked)} asked to resume it; one more approver is needed)" if asked else line
+
+
+def quiet(one: schema.SuppressionRow) -> str:
+    """Return a suppression as a line for people."""
+    until = moment(datetime.fromisoformat(one["until"])) if one["until"] else "-"
+    count = f"{one['set_aside']} {'alert' if one['set_aside'] == 1 else 'alerts'} set aside"
+    return f"SUPPRESSED {one['scope']} by {one['by']} until {until}, {count}: {one['reason']}"
 
 
 async def find(journal: Journal, given: str) -> str:
@@ -308,6 +341,11 @@ def incident_of(
         "opened_at": precise(state.opened_at),
         "closed_at": precise(state.closed_at),
         "closed_as": state.closed_as,
+        "duplicate_of": state.duplicate_of,
+        "assigned_to": state.assigned_to,
+        "legal_hold": state.legal_hold,
+        "notes": [{"at": precise(note.at), "by": note.by, "text": note.text} for note in state.notes],
+        "fulfilled": {clock: precise(at) for clock, at in state.fulfilled.items()},
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,
@@ -389,4 +427,5 @@ def row_of(state: Incident) -> schema.IncidentRow:
         "opened_at": precise(state.opened_at),
         "asks": len(state.proposals),
         "leases": sum(lease.in_force for lease in state.leases.values()),
+        "assigned_to": state.assigned_to,
     }

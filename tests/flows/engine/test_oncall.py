@@ -18,7 +18,14 @@ from tests.flows.cli import world
 from tests.lab.house import House, house
 
 ID = world.ID
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+# Its law sets a time to report.
+INVENTORY = parse_yaml(
+    Inventory,
+    world.INVENTORY.replace(
+        "    environment: prod\n", "    environment: prod\n    data: [personal]\n    regimes: [gdpr]\n"
+    ),
+    file="inventory.yaml",
+)
 
 
 @pytest.fixture
@@ -65,14 +72,17 @@ async def verifies(home: House) -> bool:
 
 async def test_a_note_is_kept_as_it_was_written_and_stops_a_clock(home: House) -> None:
     assert await asked(home, "bob", Verb.NOTE, params={"text": "first line\nsecond: 도구"}) is None
-    assert await asked(home, "ann", Verb.NOTE, params={"text": "told the office", "fulfils": "gdpr-72h"}) is None
+    assert await asked(home, "ann", Verb.NOTE, params={"text": "told the office", "fulfils": "gdpr-33"}) is None
     it = await state(home)
     assert [(note.by, note.text) for note in it.notes] == [
         ("bob", "first line\nsecond: 도구"),
         ("ann", "told the office"),
     ]
-    assert set(it.fulfilled) == {"gdpr-72h"}
-    assert "fulfilled" in (await asked(home, "bob", Verb.NOTE, params={"text": "again", "fulfils": "gdpr-72h"}) or "")
+    assert set(it.fulfilled) == {"gdpr-33"}
+    mistyped = await asked(home, "bob", Verb.NOTE, params={"text": "again", "fulfils": "gdpr-3"})
+    assert "gdpr-3 is no duty" in (mistyped or "")
+    assert "gdpr-33" in (mistyped or "")
+    assert "fulfilled" in (await asked(home, "bob", Verb.NOTE, params={"text": "again", "fulfils": "gdpr-33"}) or "")
 
 
 async def test_what_people_paste_into_a_note_or_a_reason_is_masked(home: House) -> None:

@@ -1,0 +1,156 @@
+"""What people on call ask for beside a response: handed in as a signed request, and judged by a responder."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.output import Out, Usage, moment
+from flows.cli.work import acts, records
+from flows.settings import Configuration
+from playbooks.errors import Refused
+from playbooks.projection import Incident
+from playbooks.request import Verb
+from playbooks.strict import Json, Seconds, iso
+from playbooks.suppression import scope_of
+
+
+def note(out: Out, config: Configuration, who: acts.Person, *, incident: str, text: str, fulfils: str | None) -> Exit:
+    """Write something into an incident's timeline."""
+    if not text.strip():
+        raise Usage("a note says something")
+    params: dict[str, Json] = {"text": text}
+    if fulfils is not None:
+        params["fulfils"] = fulfils
+    return _about(out, config, who, verb=Verb.NOTE, incident=incident, params=params)
+
+
+def assign(out: Out, config: Configuration, who: acts.Person, *, incident: str, name: str, reason: str) -> Exit:
+    """Say who looks after an incident."""
+    return _about(out, config, who, verb=Verb.ASSIGN, incident=incident, params={"to": name}, reason=reason)
+
+
+def extend(
+    out: Out,
+    config: Configuration,
+    who: acts.Person,
+    *,
+    incident: str,
+    length: str,
+    lease: str | None,
+    reason: str,
+) -> Exit:
+    """Put the end of leases farther away."""
+    params: dict[str, Json] = {"seconds": _seconds(length)}
+    if lease is not None:
+        params["lease"] = lease
+
+    def look(state: Incident) -> acts.Seen:
+        held = [one for key, one in state.leases.items() if one.in_force and lease in {None, key}]
+        return acts.Seen("done", "; ".join(f"{one.instance} lasts until {iso(one.until)}" for one in held))
+
+    return _about(out, config, who, verb=Verb.EXTEND, incident=incident, params=params, reason=reason, look=look)
+
+
+def hold(out: Out, config: Configuration, who: acts.Person, *, incident: str, reason: str) -> Exit:
+    """Put an incident under legal hold."""
+
+    def look(state: Incident) -> acts.Seen:
+        return acts.Seen("done", f"under legal hold, nothing of it is deleted: {state.legal_hold}")
+
+    return _about(out, config, who, verb=Verb.HOLD, incident=incident, reason=reason, look=look)
+
+
+def unhold(out: Out, config: Configuration, who: acts.Person, *, incident: str, reason: str) -> Exit:
+    """Ask for a legal hold to be ended; two people have to."""
+
+    def look(state: Incident) -> acts.Seen:
+        if state.legal_hold is None:
+            return acts.Seen("done", "the legal hold is over; what retention says counts again")
+        return acts.Seen("waiting", "a second person is needed: it stays on hold until another approver runs unhold")
+
+    return _about(out, config, who, verb=Verb.UNHOLD, incident=incident, reason=reason, look=look)
+
+
+def _about(
+    out: Out,
+    config: Configuration,
+    who: acts.Person,
+    *,
+    verb: Verb,
+    incident: str,
+    params: dict[str, Json] | None = None,
+    reason: str = "",
+    look: acts.Look | None = None,
+) -> Exit:
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            name = await records.find(journal, incident)
+            return await acts.carry(out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look)
+
+    return acts.finish(out, config, asyncio.run(work()))
+
+
+def _seconds(length: str) -> float:
+    try:
+        return TypeAdapter(Seconds).validate_python(length)
+    except ValidationError as exc:
+        raise Usage(f"--for {length}: write a time as 30m, 12h or 3d") from exc
+
+
+# Suppressions
+
+
+def suppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, length: str, reason: str) -> Exit:
+    """Keep a source's or a rule's alerts from opening incidents for a while."""
+    try:
+        named = scope_of(scope, config.sources.sources)
+    except Refused as exc:
+        raise Usage(str(exc)) from exc
+    about = f"alerts of rule {named.rule}" if named.rule else "alerts"
+    about += f" from {named.source}" if named.source else " from any source"
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            params: dict[str, Json] = {"seconds": _seconds(length)}
+            act = await acts.carry(out, journal, who, verb=Verb.SUPPRESS, subject=scope, reason=reason, params=params)
+            if act["state"] == "done":
+                until = next((one.until for one in await journal.suppressions() if one.scope == scope), None)
+                act["message"] = (
+                    f"until {moment(until)} {about} open nothing; they are kept, and counted in `mcp-soar suppressions`"
+                )
+            return act
+
+    return acts.finish(out, config, asyncio.run(work()))
+
+
+def unsuppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, reason: str) -> Exit:
+    """End a suppression."""
+
+    async def work() -> schema.Act:
+        async with records.opened(config) as journal:
+            return await acts.carry(out, journal, who, verb=Verb.UNSUPPRESS, subject=scope, reason=reason)
+
+    return acts.finish(out, config, asyncio.run(work()))
+
+
+def suppressions(out: Out, config: Configuration) -> None:
+    """Show what is suppressed now."""
+
+    async def work() -> list[schema.SuppressionRow]:
+        async with records.opened(config) as journal:
+            return await records.suppressed(journal)
+
+    rows = asyncio.run(work())
+    out.document({"suppressions": rows})
+    out.table(
+        ("what", "until!", "by", "set aside!", "why"),
+        [(row["scope"], _short(row["until"]), row["by"], row["set_aside"], row["reason"]) for row in rows],
+        empty="nothing is suppressed",
+    )
+
+
+def _short(at: str | None) -> str:
+    return moment(datetime.fromisoformat(at).astimezone(UTC)) or "-" if at else "-"
