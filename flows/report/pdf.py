@@ -24,7 +24,7 @@ _FONTS = (
 """In order; the last one is Typst's own. For what none of them has, Typst looks through all fonts of the machine."""
 
 _STANDARD: Final = "ua-1"
-"""PDF/UA-1 (ISO 14289-1): tagged, so that a screen reader can follow headings, tables and the pictures' texts."""
+"""PDF/UA-1 (ISO 14289-1): a screen reader can follow headings, tables and the pictures' texts. Typst tags it anyway."""
 
 _WORD = 18
 """Letters of a word that is never broken; `page.typ` breaks longer ones."""
@@ -57,16 +57,15 @@ def pdf(document: Document, *, made: datetime) -> bytes:
         "fonts": fonts(),
     }
     source = files("flows.report").joinpath("page.typ").read_bytes()
+    inputs, stamp = {"document": json.dumps(data)}, int(made.timestamp())
     try:
-        return bytes(
-            typst.compile(
-                source,
-                format="pdf",
-                sys_inputs={"document": json.dumps(data)},
-                pdf_standards=[_STANDARD],
-                timestamp=int(made.timestamp()),
+        try:
+            return bytes(
+                typst.compile(source, format="pdf", sys_inputs=inputs, pdf_standards=[_STANDARD], timestamp=stamp)
             )
-        )
+        except typst.TypstError:
+            # The standard refuses a character that no font here has; a box in its place is better than no report.
+            return bytes(typst.compile(source, format="pdf", sys_inputs=inputs, timestamp=stamp))
     except typst.TypstError as exc:
         raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
 

@@ -192,7 +192,7 @@ def exhibit(number: int, step: str, phase: Phase, collected: float, *, kind: str
                 media_type="application/json",
                 size=2048 + number,
                 sha256="sha256:" + f"{number:064x}",
-                origin=words("gateway/main tools"),
+                origin="gateway/main tools",
             ),
         ),
         collected_at=at(collected),
@@ -204,7 +204,9 @@ def exhibit(number: int, step: str, phase: Phase, collected: float, *, kind: str
             Custody(at=at(collected), actor="responder-1", act=Act.SEALED),
         ),
     )
-    body = {"instance": f"{step}@weather", "phase": phase.value, "exhibit": it.model_dump(mode="json")}
+    shown = it.model_dump(mode="json")
+    shown["files"][0]["origin"] = words(shown["files"][0]["origin"])
+    body = {"instance": f"{step}@weather", "phase": phase.value, "exhibit": shown}
     return Event("exhibit", body)
 
 
