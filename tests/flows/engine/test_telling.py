@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from integrations.connections import Connections
 from integrations.journal.store import LostClaim, Tx
 from integrations.log.notifier import LogChannel
 from integrations.slack.channel import SlackChannel
+from integrations.slack.desk import run as listen
 from playbooks.contacts import Contact, Contacts, OnCall, Way
 from playbooks.errors import Misconfigured, Refused
 from playbooks.inventory import Inventory
@@ -32,7 +34,7 @@ from playbooks.request import Verb
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house
-from tests.lab.slack import ANN, BOB, BOT_TOKEN, ROOM, FakeSlack, fake_slack
+from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, fake_slack
 
 ID = world.ID
 INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
@@ -159,6 +161,45 @@ async def test_what_is_pressed_in_slack_takes_a_page_up_and_decides_nothing(home
     assert state.acknowledged[asking] == "ann"
     assert [step.approved_by for step in state.proposals] == [()]
     assert await told(home) is None, "nobody else is woken"
+
+
+async def test_what_is_pressed_arrives_by_the_socket_and_a_wrong_code_decides_nothing(
+    home: House, slack: FakeSlack
+) -> None:
+    (_, asking) = await paged(home)
+    await told(home)
+    stop = asyncio.Event()
+    listening = asyncio.create_task(listen(APP_TOKEN, BOT_TOKEN, slack.url, Desk(lambda: home.parts), stop))
+    try:
+        await slack.connected()
+        message = next(one for one in slack.messages() if "mcp_soar.answer" in one.buttons)
+        await slack.press(ANN, ROOM, message.ts, "mcp_soar.acknowledge")
+        await slack.until(lambda: slack.conversations[ROOM].whispers, "who has it")
+        assert "ann has" in slack.conversations[ROOM].whispers[0][1]
+        assert asking in (await home.incident(ID)).acknowledged
+        await slack.press(BOB, ROOM, message.ts, "mcp_soar.answer")
+        await slack.until(lambda: slack.views, "a form")
+        (view,) = slack.views.values()
+        (step,) = (await home.incident(ID)).proposals
+        assert step.plan is not None
+        assert step.plan.summary in view.shown
+        shown = len(slack.said("views.update"))
+        submitting = asyncio.create_task(slack.submit(view, code="0000000000"))
+        async with asyncio.timeout(60):
+            while not (
+                submitting.done() and (len(slack.said("views.update")) > shown or "errors" in answered(submitting))
+            ):
+                await taken_in(home)
+                await asyncio.sleep(0.05)
+        assert view.inputs, "the field is there for another try"
+        assert [one.approved_by for one in (await home.incident(ID)).proposals] == [()]
+    finally:
+        stop.set()
+        await listening
+
+
+def answered(submitting: "asyncio.Task[Acknowledged]") -> dict[str, Any]:
+    return submitting.result().payload
 
 
 async def test_slack_is_down_then_it_is_on_record_and_tried_again(home: House, slack: FakeSlack) -> None:
