@@ -110,12 +110,10 @@ def _lead(shift: Shift, open_: Sequence[Incident]) -> Iterator[Block]:
         yield Warn(f"NOT READABLE: {name}: its journal is not as it was written: {excerpt(why)}")
     lost = sum(len(state.untold) for state in open_)
     if lost:
-        yield Warn(f"{lost} messages reached nobody.")
+        yield Warn(f"Messages that reached nobody: {lost}.")
     asks = sum(len(state.proposals) for state in open_)
     leases = sum(lease.in_force for state in open_ for lease in state.leases.values())
-    yield Text(
-        f"{len(open_)} incidents are open, {asks} questions wait for an answer, {leases} containments are in force."
-    )
+    yield Text(f"Open incidents: {len(open_)}. Questions that wait: {asks}. Containments in force: {leases}.")
 
 
 def _incidents(open_: Sequence[Incident]) -> Table:

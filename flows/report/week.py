@@ -78,7 +78,7 @@ def points(states: Sequence[Incident], playbooks: Mapping[IncidentClass, Playboo
 def _summary(young: Sequence[Incident]) -> str:
     closed = sum(state.closed_at is not None for state in young)
     proven = sum(state.metrics["verified_at"] is not None for state in young)
-    return f"{len(young)} incidents were opened, {proven} were contained and proven to be, {closed} are closed."
+    return f"Incidents opened: {len(young)}. Contained, and proven to be: {proven}. Closed by now: {closed}."
 
 
 def _counts(young: Sequence[Incident]) -> Table:

@@ -1,0 +1,164 @@
+"""The handover and the week count and order what the journals say."""
+
+from datetime import timedelta
+from typing import Any
+
+from flows.report.document import Document, Picture, Table, Warn
+from flows.report.handover import Quiet, Shift, handover
+from flows.report.incident import Switch
+from flows.report.week import points, week
+from flows.report.words import clock, length
+from playbooks.playbook import shipped
+from playbooks.projection import Incident
+from tests.lab import stories
+from tests.lab.stories import Timed
+
+PLAYBOOKS = shipped()
+NOW = stories.at(10_800)
+
+
+def rows(document: Document, caption: str) -> list[dict[str, str]]:
+    blocks = [block for section in document.sections for block in section.blocks]
+    found = [block for block in blocks if isinstance(block, Table) and block.caption == caption]
+    assert len(found) == 1, caption
+    return [dict(zip(found[0].heads, row, strict=True)) for row in found[0].rows]
+
+
+def told(story: list[Timed], number: int) -> Incident:
+    return stories.told(story, f"inc-2026-{number:06}")
+
+
+def shift(*states: Incident, **more: Any) -> Document:  # noqa: ANN401  # fields of a shift
+    return handover(Shift(at=NOW, since=timedelta(hours=1), states=states, playbooks=PLAYBOOKS, **more))
+
+
+ASKING = [
+    *stories.contained(),
+    (9000.0, stories.proposed("other", expires=11_700)),
+    (9001.0, stories.decided("kim", name="other")),
+]
+
+
+def test_the_worst_comes_first_and_what_is_closed_is_not_open() -> None:
+    document = shift(told(stories.contained(), 1), told(stories.leaking(), 2), told(stories.over(), 3), told(ASKING, 4))
+    assert [row["Incident"] for row in rows(document, "Open incidents")] == [
+        "inc-2026-000002",
+        "inc-2026-000004",
+        "inc-2026-000001",
+    ]
+    assert any("NOT CONTAINED: inc-2026-000002" in block.text for block in document.lead if isinstance(block, Warn))
+
+
+def test_what_runs_out_first_stands_first_and_what_is_overdue_says_so() -> None:
+    early = [
+        (0.0, stories.opened()),
+        (0.1, stories.intended(until=10_000)),
+        (0.2, stories.wrote(0.2)),
+        (0.3, stories.verified(0.3)),
+    ]
+    leases = rows(shift(told(stories.contained(), 1), told(early, 2)), "In force")
+    assert [row["Incident"] for row in leases] == ["inc-2026-000002", "inc-2026-000001"]
+    assert leases[0]["Left"] == f"OVERDUE by {length(800)}"
+    assert leases[1]["Left"] == length(86_400 - 10_800)
+    assert leases[1]["Holds"] == "established"
+
+
+def test_a_question_says_who_is_missing_and_until_when() -> None:
+    asks = rows(shift(told(ASKING, 4)), "Questions")
+    assert len(asks) == 1
+    assert asks[0]["Still needed"] == "1 of 2, approved by kim"
+    assert asks[0]["Until, then no"] == clock(stories.at(11_700))
+
+
+def test_only_what_changed_since_is_told_closed_incidents_too() -> None:
+    document = shift(told(stories.over(), 3), told(ASKING, 4))
+    changes = rows(document, "Changes")
+    # 3600 s back from 10 800 s: the release at 7200 s and what came after.
+    assert {row["Incident"] for row in changes} == {"inc-2026-000003", "inc-2026-000004"}
+    assert changes == sorted(changes, key=lambda row: row["When"])
+    assert all(row["When"] >= clock(stories.at(7200)) for row in changes)
+    assert any("closed as resolved" in row["What"] for row in changes)
+
+
+def test_messages_that_reached_nobody_are_listed() -> None:
+    lost = rows(shift(told(stories.leaking(), 2)), "Reached nobody")
+    assert len(lost) == 1
+    assert "still gets through" in lost[0]["Message"]
+    assert rows(shift(told(stories.contained(), 1)), "Reached nobody") == []
+
+
+def test_switches_and_suppressions_and_damaged_journals_are_told() -> None:
+    document = shift(
+        switches=[Switch("server:weather", "ann", "we look", stories.at(10))],
+        quiet=[Quiet("source:falco", "bob", "too noisy", stories.at(20_000), 7)],
+        damaged=[("inc-2026-000009", "entry 2 is missing")],
+    )
+    warned = [block.text for block in document.lead if isinstance(block, Warn)]
+    assert any(text.startswith("STOPPED: server:weather by ann") for text in warned)
+    assert any("inc-2026-000009" in text and "entry 2 is missing" in text for text in warned)
+    assert rows(document, "Kill switches")[0]["Reason"] == "we look"
+    quiet = rows(document, "Suppressed")[0]
+    assert (quiet["What"], quiet["Set aside"], quiet["Until"]) == ("source:falco", "7", clock(stories.at(20_000)))
+
+
+def test_tasks_are_told_until_they_are_over() -> None:
+    given_back = stories.over()[:-1]
+    assert [row["Task"] for row in rows(shift(told(given_back, 1)), "Tasks")] == [
+        "Find out how the definition came to change, and approve it anew or replace the server."
+    ]
+    assert len(rows(shift(told(stories.contained(), 1)), "Tasks")) == 2
+
+
+def of_week(*states: Incident, at: float = 10_800, **more: Any) -> Document:  # noqa: ANN401  # further arguments
+    return week(states, at=stories.at(at), playbooks=PLAYBOOKS, **more)
+
+
+def test_a_week_counts_by_class_and_severity() -> None:
+    other = [(0.0, stories.opened(stories.PLAIN, severity=5, **{"class": "server_spoofing"}))]
+    counts = rows(
+        of_week(told(stories.contained(), 1), told(stories.over(), 2), told(other, 3)),
+        "Incidents by class and severity",
+    )
+    assert [(row["Class"], row["critical"], row["high"], row["all"]) for row in counts] == [
+        ("tool_poisoning", "0", "2", "2"),
+        ("server_spoofing", "1", "0", "1"),
+        ("all", "1", "2", "3"),
+    ]
+
+
+def test_an_incident_of_another_week_is_not_counted_but_stays_in_the_trend() -> None:
+    document = of_week(told(stories.over(), 1), at=8 * 86_400)
+    assert rows(document, "Incidents by class and severity") == []
+    assert [row["Incident"] for row in rows(document, "The same in words")] == ["inc-2026-000001"]
+
+
+def test_the_trend_has_the_projection_s_times_and_the_playbook_s_goal() -> None:
+    states = [told(stories.contained(), 1), told(stories.leaking(), 2)]
+    found = points(states, PLAYBOOKS)
+    assert [(point.incident, point.seconds, point.goal) for point in found] == [
+        ("inc-2026-000001", 0.246, 60.0),
+        ("inc-2026-000002", None, 60.0),
+    ]
+    document = of_week(*states)
+    assert [row["Contained after"] for row in rows(document, "The same in words")] == ["246 ms", "-"]
+    assert any(isinstance(block, Picture) for section in document.sections for block in section.blocks)
+
+
+def test_what_did_not_go_well_is_listed() -> None:
+    noise = [*stories.over()[:-1], (7260.0, stories.closed("a planned change", "false-positive"))]
+    document = of_week(told(stories.leaking(), 1), told(noise, 2))
+    assert [row["Incident"] for row in rows(document, "Never proven")] == ["inc-2026-000001"]
+    assert [row["Incident"] for row in rows(document, "False positives")] == ["inc-2026-000002"]
+    assert [row["Incident"] for row in rows(document, "Lapsed")] == ["inc-2026-000001"]
+
+
+def test_a_containment_that_is_old_is_listed_by_its_age() -> None:
+    state = told(stories.contained(), 1)
+    assert rows(of_week(state, at=2 * 86_400, old=timedelta(days=3)), "Old containments") == []
+    old = rows(of_week(state, at=4 * 86_400, old=timedelta(days=3)), "Old containments")
+    assert [(row["Incident"], row["Age"]) for row in old] == [("inc-2026-000001", "4 d")]
+
+
+def test_nothing_at_all_is_a_report_too() -> None:
+    assert rows(shift(), "Open incidents") == []
+    assert rows(of_week(), "Incidents by class and severity") == []
