@@ -39,6 +39,12 @@ _DEPTH = 5
 """How often the result is read again for what only shows once something else is masked."""
 
 
+_CLEAN: set[str] = set()
+"""Short texts in which nothing was found, so that it never holds a secret."""
+_SHORT = 500
+_MOST = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """What one kind of secret or personal datum looks like.
@@ -68,14 +74,15 @@ def redacted(text: str, limit: int | None = None) -> str:
         limit: how many characters the result may have; cut after masking, for half a secret is no longer recognised.
     """
     shown = text
-    for _ in range(_DEPTH):
+    for _ in range(0 if text in _CLEAN else _DEPTH):
         spans = _spans(shown)
         if not spans:
+            _remember(shown)
             break
         shown = _masked(shown, spans)
     else:
         # Secrets within secrets within secrets: somebody plays with us, and gets nothing through.
-        shown = mark("text") if _spans(shown) else shown
+        shown = mark("text") if shown not in _CLEAN and _spans(shown) else shown
     if len(shown) > GROWTH * len(text) + len(mark("text")):
         shown = mark("text")
     if limit is None or len(shown) <= limit:
@@ -85,6 +92,14 @@ def redacted(text: str, limit: int | None = None) -> str:
     if opened >= 0 and "]" not in kept[opened:]:
         kept = kept[:opened]
     return (kept + "…")[:limit]
+
+
+def _remember(text: str) -> None:
+    """Keep that a short text holds nothing: a journal says the same things again and again, and is read often."""
+    if len(text) <= _SHORT:
+        if len(_CLEAN) >= _MOST:
+            _CLEAN.clear()
+        _CLEAN.add(text)
 
 
 def masked(value: Json) -> Json:
@@ -207,6 +222,23 @@ def _iban(text: str) -> bool:
     )
 
 
+# What the tokens of makers start with that need no form of their own; as gitleaks has them, and distinctive.
+_PREFIXES = re.compile(
+    r"(?:^|[._~-])(?:(?:AGE-SECRET-KEY-1|AKCp|ATATT3|ATCTT3|BBDC-|CLOJARS_|EAA[A-Z]|EZAK|EZTK|FLWSECK|HRKU-|LTAI|NRAK-"
+    r"|NRII-|NRJS-|PMAK-|SG[.][\w-]{16}|api_org_|atlasv1[.]|bedrock-api-key-|dckr_[a-z]+_|dnkey-|do[opr]_v1_"
+    r"|dp[.](?:pt|st|ct|sa|scim|audit)[.]|dt0[a-z]01[.]|duffel_|eyJrIjoi|fio-u-|fm[12][ar]?_|fo1_|glc_|glsa_|hv[bsr][.]"
+    r"|ico-|lin_(?:api|oauth)_|ntn_|ops_eyJ|p8e-|pat[A-Za-z0-9]{14}[.]|pn[ub]_|pplx-|pscale_|rdme_|rubygems_|s-s4t2|sc_"
+    r"|sgp_|sha256~|shippo_|shp(?:at|ca|pa|ss)_|sm_[a-z]{3}_|snyk_|sntry[su]_|sq0(?:atp|csp|idp)-|tfp_|tk-us-|xkeysib-"
+    r"|xsmtpsib-)[\w.~-]{6}"
+    r"|API-[A-Z0-9]{26}|SK[0-9A-Fa-f]{32}|dapi[0-9a-f]{32}|key-[0-9a-f]{32}|pul-[0-9a-f]{40}|v1[.]0-[0-9a-f]{24}-)"
+)
+
+
+def _vendors(run: str) -> bool:
+    """Whether a run of characters is a token of one of the makers that are told by its start."""
+    return _PREFIXES.search(run) is not None and any(character.isdigit() for character in run)
+
+
 def _both(*words: str) -> tuple[str, ...]:
     """Return words, each composed and as its separate jamo, in which macOS writes file names."""
     return tuple(form for word in words for form in (word, unicodedata.normalize("NFD", word)))
@@ -266,7 +298,7 @@ def _assigned(name: str, words: tuple[str, ...], bare: str, more: str = "") -> F
 
 
 _PASSWORDS = ("password", "passwd", "passphrase", "passcode", "pwd", *_both("비밀번호", "암호"))
-_SECRETS = ("secret", "token", "credential", "signature", *_both("토큰", "비밀키"))
+_SECRETS = ("secret", "token", "credential", "signature", "_session", *_both("토큰", "비밀키"))
 _KEYS = ("api", "access", "auth", "private", "account", "encryption", "signing", "service", "master", "license")
 # An equals sign assigns. A colon is prose as often: then a value has to look like one.
 _SECRET = (
@@ -295,9 +327,11 @@ FORMS: Final[tuple[Form, ...]] = (
     ),
     Form(
         "aws key",
-        ("akia", "asia", "abia", "acca"),
+        ("akia", "asia", "abia", "acca", "a3t"),
         # The secret often follows its id, as in the console's CSV.
-        re.compile(r"A[KSBC][IC]A[A-Z0-9]{16,124}+(?:[\s,;:|/\"'=]{1,8}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"),
+        re.compile(
+            r"(?:A[KSBC][IC]A|A3T[A-Z0-9])[A-Z0-9]{16,124}+(?:[\s,;:|/\"'=]{1,8}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"
+        ),
     ),
     _assigned(
         "aws key",
@@ -329,9 +363,11 @@ FORMS: Final[tuple[Form, ...]] = (
     ),
     Form("webhook secret", ("whsec_",), re.compile(r"whsec_[A-Za-z0-9+/_-]{8,512}+={0,2}")),
     Form("stripe key", ("sk_", "rk_"), re.compile(r"[sr]k_(?:live|test|prod|org)_[A-Za-z0-9_]{10,255}+")),
+    Form("aws key", ("absk",), re.compile(r"ABSK[A-Za-z0-9+/]{64,320}+={0,2}")),
     Form("api key", ("sk-",), re.compile(r"sk-[A-Za-z0-9_-]{20,256}+")),
     Form("api key", ("aiza", "ya29."), re.compile(r"AIza[\w-]{35}|ya29\.[\w-]{20,1024}+")),
     Form("api key", ("hf_",), re.compile(r"hf_[A-Za-z]{34}")),
+    Form("api key", (), re.compile(r"[A-Za-z0-9_.~-]{20,}+"), check=_vendors),
     Form("npm token", ("npm_",), re.compile(r"npm_[A-Za-z0-9]{36,255}+")),
     Form("pypi token", ("pypi-",), re.compile(r"pypi-[\w-]{16,1024}+")),
     Form("jwt", ("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]*+\.[\w-]*+(?:\.[\w-]*+){0,2}", re.ASCII)),
@@ -370,6 +406,8 @@ FORMS: Final[tuple[Form, ...]] = (
     _assigned("password", ("pass",), r"(?<==)[^\s\"'`&<>]++"),
     _assigned("secret", _SECRETS, _SECRET),
     _assigned("secret", _KEYS, _SECRET, more=r"[_. -]?key"),
+    # Any other key: only of something long, and never a digest of ours.
+    _assigned("secret", ("key",), r"(?!sha256:)(?=[^\s\d]{0,64}\d)[A-Za-z0-9+/_.~=-]{16,4096}+"),
     Form(
         "password",
         ("--pass", "--token", "--secret", "--api", "--pwd"),
