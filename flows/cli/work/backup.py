@@ -51,6 +51,7 @@ class _Found:
 
     exhibits: list[tuple[str, str]] = field(default_factory=list)
     bundles: list[str] = field(default_factory=list)
+    deleted: set[object] = field(default_factory=set)
     incidents: int = 0
     in_force: int = 0
     last: str | None = None
@@ -61,12 +62,9 @@ class _Found:
         if part.table not in {"entry", "stream", "hold", "chain"}:
             return
         for row in (json.loads(line) for line in part.data.splitlines()):
-            if part.table == "entry" and row["kind"] in {"exhibit", "sealed"}:
-                body = json.loads(base64.b64decode(row["data"]))["body"]
-                if row["kind"] == "sealed":
-                    self.bundles.append(str(body["bundle"]))
-                else:
-                    self.exhibits.append((row["stream"].removeprefix(records.PREFIX), str(body["exhibit"]["id"])))
+            if part.table == "entry" and row["kind"] in {"exhibit", "sealed", "deletion_intended"}:
+                name = row["stream"].removeprefix(records.PREFIX)
+                self._evidence(name, row["kind"], json.loads(base64.b64decode(row["data"]))["body"])
             elif part.table == "stream" and row["name"].startswith(records.PREFIX):
                 self.incidents += 1
                 self.last = max(self.last or "", row["name"].removeprefix(records.PREFIX))
@@ -74,6 +72,16 @@ class _Found:
                 self.in_force += 1
             elif part.table == "chain":
                 self.head = row["n"]
+
+    def _evidence(self, incident: str, kind: str, body: dict[str, Any]) -> None:
+        if kind == "sealed":
+            self.bundles.append(str(body["bundle"]))
+        elif kind == "exhibit":
+            self.exhibits.append((incident, str(body["exhibit"]["id"])))
+        else:
+            # From here on it is meant to be gone, wherever it still lies.
+            self.deleted |= {(incident, str(one["id"])) for one in body["exhibits"]}
+            self.deleted |= {str(name) for name in body["bundles"]}
 
 
 def backup(out: Out, config: Configuration, file: Path, *, with_keys: bool) -> Exit:
@@ -253,8 +261,9 @@ def _evidence(config: Configuration, found: _Found, writer: container.Writer, pr
     """Add what the journal names of vault and bundles, and nothing that came later; return what is not there."""
     missing = []
     vault, bundles = (config.path(path) for path in (config.settings.vault.path, config.settings.vault.bundles))
-    wanted = list(dict.fromkeys(found.exhibits))
-    total = len(wanted) + len(set(found.bundles))
+    wanted = [one for one in dict.fromkeys(found.exhibits) if one not in found.deleted]
+    sealed = [name for name in dict.fromkeys(found.bundles) if name not in found.deleted]
+    total = len(wanted) + len(sealed)
     for number, (incident, exhibit) in enumerate(wanted, 1):
         folder = vault / incident / exhibit
         files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
@@ -266,7 +275,7 @@ def _evidence(config: Configuration, found: _Found, writer: container.Writer, pr
         if not files:
             missing.append(f"exhibit {exhibit} of {incident}")
         progress("copying evidence", number, total)
-    for number, name in enumerate(dict.fromkeys(found.bundles), 1):
+    for number, name in enumerate(sealed, 1):
         try:
             writer.copy(f"bundles/{name}", bundles / name)
         except FileNotFoundError:
@@ -389,6 +398,7 @@ def _next(out: Out, into: Path, plan: _Plan, manifest: container.Manifest) -> No
     )
     out.say("All claims are void. The next `mcp-soar up` verifies every lease first: what is in force here may have")
     out.say("been released since, by a journal that is newer than this one, and would be put back.", "warn")
+    out.say("What was erased since then is here again: `mcp-soar erase` or `purge` it again.", "warn")
     if not manifest.private:
         out.say("Put back keys/ and secrets/ before that; what is missing, doctor names.")
     out.raw(f"  mcp-soar doctor --config {into}")

@@ -144,6 +144,15 @@ def test_an_exhibit_that_is_gone_is_said_when_it_is_made_and_when_it_is_restored
     assert not site.json("restore", str(tmp_path / "b.tar"), "--into", str(tmp_path / "r"), code=1)["ok"]
 
 
+def test_what_is_to_be_deleted_is_not_in_it_though_it_still_lies_there(site: Installation, tmp_path: Path) -> None:
+    filled(site)
+    exhibit(site)
+    body = {"id": "d-1", "exhibits": [{"id": "x-0001-definition", "digests": []}], "bundles": ["b.tar.gz"]}
+    site.append(Event("deletion_intended", {**body, "why": "asked", "by": "kim", "people": ["kim"], "whole": False}))
+    assert site.json("backup", str(tmp_path / "b.tar"))["missing"] == []
+    assert b"poison" * 3 not in (tmp_path / "b.tar").read_bytes()
+
+
 def test_no_key_and_no_secret_is_in_it_unless_asked(site: Installation, tmp_path: Path) -> None:
     filled(site)
     (site.folder / "note.txt").write_text("-----BEGIN PRIVATE KEY-----", encoding="utf-8")
