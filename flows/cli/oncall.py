@@ -125,7 +125,7 @@ def suppress(
     \b
     Examples:
       mcp-soar suppress source:falco --for 2h --reason "node upgrade" --as kim
-      mcp-soar suppress "rule:falco/Shell in container" --for 1d --reason "tuning it" --as kim
+      mcp-soar suppress "rule:falco/Shell" --for 1d --reason "tuning it" --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts, oncall

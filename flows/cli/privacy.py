@@ -68,7 +68,7 @@ def erase(
 
     \b
     Example:
-      mcp-soar erase 1 --exhibit x-0000-raw-alert --reason "request 2026-14, PIPA article 36" --as kim
+      mcp-soar erase 1 --exhibit x-0000-raw-alert --reason "PIPA 36" --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts, privacy
