@@ -17,7 +17,6 @@ from flows.responder import FlowStarter, Responder, direct_flow
 from flows.settings import read
 from integrations.connections import Connections, secret
 from integrations.journal.store import Claim
-from integrations.slack.desk import run as listen
 from playbooks.errors import SoarError
 
 LOG = logging.getLogger("mcp_soar.responder")
@@ -48,6 +47,8 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
         )
         working = asyncio.create_task(responder.run(stop))
         if (slack := config.contacts.channels.slack) and slack.app_token:
+            from integrations.slack.desk import run as listen  # noqa: PLC0415  # half a second, for those who use it
+
             tokens = secret(slack.app_token, what="slack.app_token"), secret(slack.bot_token, what="slack.bot_token")
             listening = listen(*tokens, slack.url, Desk(lambda: responder.parts), stop)
             stack.push_async_callback(_ended, asyncio.create_task(listening))
