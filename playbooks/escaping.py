@@ -28,7 +28,7 @@ _INVISIBLE = frozenset(
     for point in range(first, last + 1)
 )
 
-_SCHEME = re.compile(r"(?<![a-z0-9+.-])([a-z][a-z0-9+.-]{0,30}):(?=//)", re.IGNORECASE)
+_SCHEME = re.compile(r":(?=//)")
 _DOTTED = re.compile(r"(?<=[^\W_])\.(?=[^\W\d_]{2})")
 
 
@@ -49,7 +49,7 @@ def printable(text: str, limit: int = 200) -> str:
 def plain(text: str, limit: int = 2000) -> str:
     """Return text on one line of which nothing becomes a link, as `https[:]//example[.]com`."""
     line = " ".join(text[: limit * 4].split())
-    return _DOTTED.sub("[.]", _SCHEME.sub(r"\1[:]", printable(line, limit)))
+    return _DOTTED.sub("[.]", _SCHEME.sub("[:]", printable(line, limit)))
 
 
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in string.punctuation if character not in ",;'\""})

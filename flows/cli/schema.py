@@ -34,6 +34,8 @@ A document of lists is an object with one key, so that it can grow. Errors are {
     archive            {"incident", "file", "digest"}
     report, handover   Report
     watch              WatchLine, one on each line
+    message test       {"contact", "attempts": [Attempt]}
+    message show       {"incident", "notice", "language", "subject", "text", "html", "blocks", "markdown"}
     doctor --orphans   {"ok", "orphans": [Orphan], "unasked": [Unasked]}
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
@@ -410,3 +412,11 @@ class Report(TypedDict):
     made: list[list[str]]
     lead: list[dict[str, object]]
     sections: list[ReportSection]
+
+
+class Attempt(TypedDict):
+    """One way by which a test message was sent; `detail` says where it went, or why it did not."""
+
+    way: str
+    delivered: bool
+    detail: str

@@ -268,6 +268,7 @@ def markdown_acts_nowhere(text: str) -> None:
     ("given_", "shown"),
     [
         ("https://evil.example/x", "https[:]//evil[.]example/x"),
+        ("://", "[:]//"),
         ("www.evil.example", "www[.]evil[.]example"),
         ("see evil.example. Then", "see evil[.]example. Then"),
         ("tool get_weather of weather", "tool get_weather of weather"),

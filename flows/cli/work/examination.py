@@ -21,7 +21,7 @@ from flows.assembly import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
-from flows.cli.work import approved, backup, catalog, records, stock
+from flows.cli.work import approved, backup, catalog, reachable, records, stock
 from flows.settings import Configuration, read
 from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
@@ -93,7 +93,8 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
     yield from _people(config)
     yield from _playbooks(config)
     yield from _disk(config)
-    progress("asking journal, gateways and servers")
+    yield from (Line(*one) for one in reachable.settled(config))
+    progress("asking journal, gateways, servers and channels")
     yield from asyncio.run(_ask(config))
     yield from _running(config)
 
@@ -123,6 +124,7 @@ def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
         yield "journal.password", config.settings.journal.password
     if config.settings.prefect.auth:
         yield "prefect.auth", config.settings.prefect.auth
+    yield from config.contacts.channels.secrets.items()
 
 
 def _secrets(config: Configuration) -> Iterator[Line]:
@@ -210,12 +212,18 @@ async def _ask(config: Configuration) -> list[Line]:
             _within("journal", _journal(config)),
             *(_within(f"gateway {name}", _gateway(world, name)) for name in config.inventory.gateways),
             *(_within(f"server {name}", _server(world, name)) for name in config.inventory.servers),
+            *(_within(check, _lines(seen)) for check, seen in reachable.channels(config)),
         )
     finally:
         await world.aclose()
     found = [line for lines in groups for line in lines]
     found += [Line("inventory", one.level, f"{one.subject}: {one.message}") for one in stock.findings(config)]
     return found
+
+
+async def _lines(seen: AsyncIterator[reachable.Seen]) -> AsyncIterator[Line]:
+    async for one in seen:
+        yield Line(*one)
 
 
 async def _within(check: str, lines: AsyncIterator[Line]) -> list[Line]:

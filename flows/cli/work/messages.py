@@ -1,0 +1,122 @@
+"""`message test` and `message show`: what people would read, and whether it would reach them."""
+
+import asyncio
+import json
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.output import NotFound, Out, Usage
+from flows.cli.work import records
+from flows.settings import Configuration
+from integrations.channels import Channels
+from playbooks import duties, samples
+from playbooks.briefing import Briefing, Kind, brief
+from playbooks.contacts import Contact, Language, Way
+from playbooks.errors import SoarError
+from playbooks.message import Message
+from playbooks.rendering import markdown, render
+from playbooks.strict import now
+
+_WITHIN = 20.0
+
+
+def try_out(out: Out, config: Configuration, name: str) -> Exit:
+    """Send a contact a test message by each of their ways."""
+    contacts = config.contacts.contacts
+    if name not in contacts:
+        known = ", ".join(sorted(contacts)) or "none"
+        raise NotFound(f"{config.folder / 'contacts.yaml'} has no contact {name!r}; it has: {known}")
+    contact = contacts[name]
+    if not contact.order:
+        raise Usage(f"{name} has no way to be reached: give slack, email, webhook or file in contacts.yaml")
+    with out.waiting(f"sending to {name}"):
+        attempts = asyncio.run(_send(config, contact))
+    out.document({"contact": name, "attempts": attempts})
+    out.table(
+        ("", "way", "what happened"),
+        [("ok" if one["delivered"] else "FAIL", one["way"], one["detail"]) for one in attempts],
+    )
+    good = all(one["delivered"] for one in attempts)
+    took = "taken by the other side, which is not yet read by anybody: ask them" if good else "not all of it went out"
+    out.say(took, "good" if good else "bad")
+    return Exit.OK if good else Exit.NO
+
+
+async def _send(config: Configuration, contact: Contact) -> list[schema.Attempt]:
+    said = render(samples.test(), contact.language, own=config.templates)
+    message = Message(
+        incident="test",
+        page=f"test-{now():%Y%m%d%H%M%S%f}",
+        notice=Kind.TEST.value,
+        urgent=False,
+        subject=said.subject,
+        text=said.text,
+        html=said.html,
+        blocks=said.blocks,
+    )
+    channels = Channels(config.contacts)
+    try:
+        return [await _attempt(channels, contact, way, message) for way in contact.order]
+    finally:
+        await channels.aclose()
+
+
+async def _attempt(channels: Channels, contact: Contact, way: Way, message: Message) -> schema.Attempt:
+    try:
+        async with asyncio.timeout(_WITHIN):
+            sent = await channels(contact, way).send(contact, message)
+    except TimeoutError:
+        return {"way": way.value, "delivered": False, "detail": f"no answer within {_WITHIN:g} s"}
+    except SoarError as exc:
+        return {"way": way.value, "delivered": False, "detail": str(exc)}
+    return {"way": way.value, "delivered": True, "detail": sent.where}
+
+
+def show(out: Out, config: Configuration, given: str, *, notice: str, language: str, shape: str) -> None:
+    """Show what a message would say."""
+    if notice not in set(Kind):
+        raise Usage(f"there is no notice {notice!r}; there is {', '.join(Kind)}")
+    briefing = asyncio.run(_briefing(config, given, Kind(notice)))
+    said = render(briefing, Language(language), own=config.templates)
+    out.document(
+        {
+            "incident": briefing.incident,
+            "notice": notice,
+            "language": language,
+            "subject": said.subject,
+            "text": said.text,
+            "html": said.html,
+            "blocks": list(said.blocks),
+            "markdown": markdown(briefing, Language(language), own=config.templates),
+        }
+    )
+    if said.loss:
+        out.note(f"the shipped template speaks, yours does not work: {said.loss}")
+    if shape == "slack":
+        shown = json.dumps(list(said.blocks), ensure_ascii=False, indent=2)
+    elif shape == "markdown":
+        shown = markdown(briefing, Language(language), own=config.templates)
+    else:
+        shown = said.html if shape == "html" else f"{said.subject}\n\n{said.text}"
+    for line in shown.splitlines():
+        out.raw(line)
+
+
+async def _briefing(config: Configuration, given: str, kind: Kind) -> Briefing:
+    """Return what there is to say: of the last page of that kind, if there was one."""
+    async with records.opened(config) as journal:
+        state = await records.load(journal, await records.find(journal, given))
+        head = await journal.head_latest()
+        stops = [stop for stop in await journal.stops() if stop.scope in records.scopes(state)]
+    moment, inventory = now(), config.inventory
+    return brief(
+        state,
+        inventory=inventory,
+        at=moment,
+        page=next((page for page in reversed(state.pages.values()) if page.kind == kind), None),
+        kind=kind,
+        stops=stops,
+        clocks=duties.clocks(state, inventory, duties.load(), moment),
+        witness=f"{head.n}:{head.hash.hex()[:16]}" if head else "",
+        line=lambda *words: records.command(config, *words),
+    )
