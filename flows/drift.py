@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from flows import reading
 from flows.cli.work.alerts import deliver
 from flows.settings import Configuration
-from flows.shown.text import escaped, table
+from flows.shown.text import escaped, facts, table
 from integrations.connections import Connections
 from integrations.mcp import pins
 from integrations.mcp.client import McpEndpoint
@@ -68,8 +68,9 @@ async def pin_drift() -> State[Any]:
     config = reading.configuration()
     found, unasked = await drifts(config)
     told = await asyncio.to_thread(_report, config, found)
-    rows = [
-        (escaped(one.server), escaped(one.kind), escaped(one.name, 100), one.change, escaped(one.diff, 600))
+    rows = [(escaped(one.server), escaped(one.kind), escaped(one.name, 100), one.change) for one in found]
+    hows = [
+        (f"{escaped(one.kind)} {escaped(one.name, 100)} of {escaped(one.server)}", escaped(one.diff, 600))
         for one in found
     ]
     asked = len(config.inventory.servers) - len(unasked)
@@ -78,10 +79,11 @@ async def pin_drift() -> State[Any]:
         if found
         else "# Definitions: as they were approved",
         f"{asked} of {len(config.inventory.servers)} servers were asked.",
-        table(("Server", "Kind", "Name", "It is", "How"), rows, empty=""),
+        table(("Server", "Kind", "Name", "It is"), rows, empty=""),
+        facts(hows),
     ]
     if unasked:
-        parts += ["## Not asked", table(("Server", "Why"), [(escaped(a), escaped(b)) for a, b in unasked])]
+        parts += ["## Not asked", facts((escaped(server), escaped(why)) for server, why in unasked)]
     if found:
         parts.append(
             f"{escaped(told)} What to do: read every difference with `mcp-soar pins diff`. What is as it should be is "
@@ -127,7 +129,9 @@ async def _of(world: Connections, server: str) -> list[Drift]:
             found.append(Drift(server, *key, "new", one.digest, json.dumps(dict(one.fields), ensure_ascii=False)))
         elif pin is not None and not pins.same(pin, one):
             change = "gone" if one is None else "changed"
-            found.append(Drift(server, *key, change, one.digest if one else "", pins.diff(pin, one.fields if one else None)))
+            found.append(
+                Drift(server, *key, change, one.digest if one else "", pins.diff(pin, one.fields if one else None))
+            )
     return found
 
 

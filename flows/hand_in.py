@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, WithJsonSchema
 
-from flows.shown.pages import LONG, PLAN
+from flows.shown.pages import LONG, PLAN, WAITING
 from integrations.hostile import printable
 from integrations.journal.store import Journal
 from playbooks.code import Answer
@@ -214,7 +214,7 @@ async def _other_plan(incident: str, digest: str | None) -> str:
             found = await client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
     except Exception:  # noqa: BLE001  # whatever Prefect's client raises, the answer is handed in
         return ""
-    waiting = (found[0].description or "").partition("waiting: ")[2].split() if found else []
+    waiting = (found[0].description or "").partition(WAITING)[2].split() if found else []
     mine = digest.lower().removeprefix("sha256:")[:LONG]
     if not waiting or mine in waiting:
         return ""

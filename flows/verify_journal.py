@@ -11,7 +11,7 @@ from flows.cli import schema
 from flows.cli.work import integrity
 from flows.settings import Configuration
 from flows.shown.pages import banner
-from flows.shown.text import escaped, table
+from flows.shown.text import escaped, facts
 
 KEY = "journal-verification"
 
@@ -54,10 +54,10 @@ def _rows(checks: list[schema.Check]) -> str:
     # The bad ones first; of the good ones, an installation may have thousands.
     ordered = sorted(checks, key=lambda check: check["ok"])
     rows = [
-        ("ok" if check["ok"] else "**NOT OK**", escaped(check["check"]), escaped(check["message"], 1000))
+        (f"{'ok' if check['ok'] else 'NOT OK'}, {escaped(check['check'])}", escaped(check["message"], 1000))
         for check in ordered[:200]
     ]
-    return table(("", "Check", "Found"), rows)
+    return facts(rows)
 
 
 def _readable(config: Configuration) -> bool:

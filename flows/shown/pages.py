@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from flows.report.words import length
-from flows.shown.text import at, escaped, table
+from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
 from playbooks.plan import Plan
 from playbooks.playbook import Goals
@@ -19,6 +19,9 @@ MOST = 500
 
 LONG = 12
 """Hexadecimal digits by which people name a plan."""
+
+WAITING = "plans that wait: "
+"""Before their short digests in the description of the artifact."""
 
 PLAN = "-plan"
 EVIDENCE = "-evidence"
@@ -108,9 +111,11 @@ def overview(state: Incident, stops: Sequence[Stop], *, picture: str = "", goals
     parts += ["## What happened", picture, _times(state, goals)]
     left = len(state.timeline) - MOST
     lines = [
-        (at(line.at), escaped(line.actor, 40), escaped(line.what), escaped(line.detail)) for line in state.timeline
+        f"- {at(line.at)} {escaped(line.actor, 40)}: **{escaped(line.what)}**"
+        + (f" {escaped(line.detail)}" if line.detail else "")
+        for line in state.timeline[-MOST:]
     ]
-    parts.append(table(("When (UTC)", "Who", "What", "Detail"), lines[-MOST:]))
+    parts += ["## Every step (UTC)", "\n".join(lines)]
     if left > 0:
         parts.append(f"{left} earlier lines are in the journal: `mcp-soar incident {state.id}`")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -123,7 +128,7 @@ def _status(state: Incident) -> str:
 def _asks(state: Incident) -> str:
     """Return one line that names the plans that wait; a worker reads it to say which one is current."""
     waiting = [step.plan.digest[7 : 7 + LONG] for step in state.proposals if step.plan]
-    return f"waiting: {' '.join(waiting)}" if waiting else "waiting: none"
+    return f"{WAITING}{' '.join(waiting) or 'none'}"
 
 
 def _ask(state: Incident, step: StepState, plan: Plan) -> str:
@@ -135,18 +140,19 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
     undo = f"it cannot be: {plan.irreversible.because}" if plan.irreversible else "`mcp-soar release`"
     people = f"{missing} approver{'s' if missing != 1 else ''}"
     by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise"
-    facts = [
-        ("What", escaped(plan.summary)),
-        ("Changes", escaped(changes)),
-        ("Why it waits", escaped("; ".join(step.reasons))),
-        ("It would break", escaped(plan.breaks) or "nothing that is known"),
-        ("It is undone by", undo if plan.irreversible is None else escaped(undo)),
-        ("Not asked again, but anew", escaped(step.differs)),
-        ("Still needed", f"{people}, until {at(step.expires_at)} UTC; then it counts as denied"),
-        ("Approved by", escaped(", ".join(step.approved_by))),
-        ("To answer", f"{by_key}; with a one\\-time code, the deployment **answer**"),
-    ]
-    return table((f"Plan {short}", ""), [fact for fact in facts if fact[1]])
+    said = facts(
+        [
+            ("Changes", escaped(changes)),
+            ("Why it waits", escaped("; ".join(step.reasons))),
+            ("It would break", escaped(plan.breaks) or "nothing that is known"),
+            ("It is undone by", undo if plan.irreversible is None else escaped(undo)),
+            ("Asked anew, because", escaped(step.differs)),
+            ("Still needed", f"{people}, until {at(step.expires_at)} UTC; then it counts as denied"),
+            ("Approved by", escaped(", ".join(step.approved_by))),
+            ("To answer", f"{by_key}; with a one\\-time code, the deployment **answer**, plan `{short}`"),
+        ]
+    )
+    return f"### {escaped(plan.summary)}\n\n{said}"
 
 
 def _value(value: object) -> str:
@@ -154,17 +160,13 @@ def _value(value: object) -> str:
 
 
 def _leases(state: Incident) -> str:
-    held = [
-        (
-            escaped(lease.plan.summary),
-            at(lease.until),
-            escaped(lease.verdict.answer.replace("_", " ")) if lease.verdict else "not asked yet",
-            at(lease.checked_at),
-        )
-        for lease in state.leases.values()
-        if lease.in_force
-    ]
-    return table(("Containment", "Until (UTC)", "Holds", "Last verified (UTC)"), held, empty="Nothing is in force.")
+    held = []
+    for lease in state.leases.values():
+        if lease.in_force:
+            answer = f"**{escaped(lease.verdict.answer.replace('_', ' '))}**" if lease.verdict else "not verified yet"
+            when = f", last verified {at(lease.checked_at)}" if lease.verdict else ""
+            held.append((escaped(lease.plan.summary), f"{answer}{when}; until {at(lease.until)} UTC"))
+    return facts(held) or "Nothing is in force."
 
 
 def _times(state: Incident, goals: Goals | None) -> str:
@@ -205,7 +207,7 @@ def plans(state: Incident) -> str:
         ]
         parts.append(f"## {escaped(step.phase)}: {escaped(step.plan.summary)}")
         parts.append(table(("What", "Field", "Before", "After"), rows, empty="It changes nothing."))
-        facts = [
+        said = [
             ("Stands", f"**{escaped(step.progress.replace('_', ' '))}**"),
             ("The gate", escaped("; ".join(step.reasons)) or "was not asked"),
             ("The probe", escaped(_probe(step), 600)),
@@ -213,7 +215,7 @@ def plans(state: Incident) -> str:
             ("Approved by", escaped(", ".join(step.approved_by))),
             ("Digest", f"`{step.plan.digest}`"),
         ]
-        parts.append(table(("", ""), [fact for fact in facts if fact[1]]))
+        parts.append(facts(said))
     if not steps:
         parts.append("There is none yet.")
     return "\n\n".join(parts) + "\n"
@@ -232,7 +234,10 @@ def evidence(state: Incident) -> str:
         for file in exhibit["files"]
     ]
     custody = [
-        (escaped(item["id"]), escaped(_moment(item.get("collected_at"))), escaped(item.get("collected_by", "")))
+        (
+            escaped(item["id"]),
+            f"{escaped(_moment(item.get('collected_at')))} UTC, {escaped(item.get('collected_by', ''))}",
+        )
         for item in state.exhibits
     ]
     missing = [(escaped(item["kind"]), escaped(item["reason"])) for item in state.unavailable]
@@ -241,10 +246,10 @@ def evidence(state: Incident) -> str:
         f"Sealed as {escaped(state.bundle)}, `{state.sealed}`" if state.bundle else "Not sealed yet.",
         table(("Exhibit", "File", "Bytes", "SHA\\-256"), files),
         "## Collected",
-        table(("Exhibit", "When (UTC)", "By"), custody),
+        facts(custody),
     ]
     if missing:
-        parts += ["## Not available", table(("Exhibit", "Why"), missing)]
+        parts += ["## Not available", facts(missing)]
     parts.append(
         f"To verify: `mcp-soar verify {state.id}`, or the bundle alone, offline, with the responder's public key."
     )

@@ -29,6 +29,15 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "
     return "\n".join(f"| {line} |" for line in (" | ".join(heads), " | ".join("---" for _ in heads), *lines))
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return names and values as a list, for sentences: the UI breaks no line of a table. What is empty is left out.
+
+    Args:
+        pairs: name and value, Markdown already.
+    """
+    return "\n".join(f"- **{name}:** {value}" for name, value in pairs if value)
+
+
 def at(moment: datetime | None) -> str:
     """Return a moment to the second, in UTC; a dash for none."""
     return moment.strftime("%Y-%m-%d %H:%M:%S").replace("-", "\\-") if moment else "\\-"

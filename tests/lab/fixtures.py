@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from playbooks.errors import Misconfigured
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
+
+if TYPE_CHECKING:
+    from tests.lab.prefect import PrefectServer
 
 _numbers = itertools.count(1)
 
@@ -86,6 +90,33 @@ async def lab(gateway: RunningGateway, victim: McpServer, site: Site) -> AsyncIt
             yield Lab(site=through, world=world, victim=victim, proxy=proxy, gateway=gateway)
         finally:
             await world.aclose()
+
+
+# One for all tests of a process: Prefect's client reports to one address as long as it lives.
+@pytest.fixture(scope="session")
+def the_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PrefectServer"]:
+    """The session's Prefect server."""
+    # Prefect reads its settings when it is imported, which is after `pytest_configure` has made them.
+    from tests.lab.prefect import prefect_running  # noqa: PLC0415
+
+    with prefect_running(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+
+
+@pytest.fixture
+def prefect(the_prefect: "PrefectServer") -> "PrefectServer":
+    """A real server that this process reports to, with nothing in it."""
+    if not the_prefect.running:
+        the_prefect.start()
+    the_prefect.forget()
+    return the_prefect
+
+
+@pytest.fixture
+def absent_prefect(prefect: "PrefectServer") -> "PrefectServer":
+    """The server, which does not run until the test starts it."""
+    prefect.kill()
+    return prefect
 
 
 def unique_name(stem: str) -> str:

@@ -1,0 +1,231 @@
+"""What prefect.yaml deploys, judged by what the server has and by what a stock worker's runs come to."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from flows.assembly import open_journal
+from flows.demo.mcp_server import McpServer
+from flows.demo.processes import free_port
+from flows.hand_in import INBOX
+from flows.reading import CONFIG
+from flows.receiver import create_app, server
+from flows.shown.pages import WAITING
+from integrations.journal.store import Journal
+from integrations.siem.source import new_secret
+from integrations.signing import SigningKey
+from playbooks.code import Answer
+from playbooks.request import Verb, draft, sign
+from playbooks.strict import now
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, Installation
+from tests.lab.prefect import PrefectServer
+from tests.lab.workers import deploy, run_to_its_end, worker
+
+pytestmark = pytest.mark.timeout(300)
+
+INVENTORY = """\
+version: 1
+servers:
+  weather: {{title: Weather, url: "{url}", owner: weather-team, environment: prod}}
+"""
+SOURCES = """\
+version: 1
+sources:
+  drift:
+    format: generic
+    authentication: {hmac: {secrets: [{env: DRIFT_SECRET}]}}
+    confidence: high
+    default_class: tool_poisoning
+"""
+DIGEST = "3fa9c2d41b07" + "0" * 52
+OTHER = "88aa55ee1122"
+
+
+@pytest.fixture
+def site(tmp_path: Path, victim: McpServer) -> Installation:
+    """An installation with one real server, approved as it is, and an incident in its journal."""
+    site = Installation(tmp_path / "mcp-soar", tmp_path / "home")
+    assert site.run("init", str(site.folder)).exit_code == 0
+    (site.folder / "inventory.yaml").write_text(INVENTORY.format(url=victim.url), encoding="utf-8")
+    (site.folder / "sources.yaml").write_text("version: 1\n", encoding="utf-8")
+    assert site.run("enroll", "kim", "--role", "responder").exit_code == 0
+    approved = site.run("pins", "approve", "weather", "--reviewed", "all", "--as", "kim", "--role", "sec", "--yes")
+    assert approved.exit_code == 0, approved.output
+    site.append(world.opened(), world.alert())
+    return site
+
+
+@asynccontextmanager
+async def receiving(site: Installation, journal: Journal) -> AsyncIterator[str]:
+    """Run the receiver, and yield its address."""
+    port = free_port()
+    app = create_app(site.config.sources.sources, journal, clock=now, tls=False, host="127.0.0.1")
+    running = uvicorn.Server(server(app, host="127.0.0.1", port=port))
+    task = asyncio.create_task(running.serve())
+    try:
+        async with asyncio.timeout(30):
+            while not running.started:  # noqa: ASYNC110  # uvicorn has no event for it
+                await asyncio.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.should_exit = True
+        await task
+
+
+def said(prefect: PrefectServer, key: str) -> str:
+    """Return the newest version of an artifact."""
+    return next(str(a["data"]) for a in prefect.ask("/artifacts/latest/filter") if a["key"] == key)
+
+
+async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp_path: Path) -> None:
+    found = await deploy(prefect, tmp_path)
+    by_hand = {name for name, one in found.items() if one["work_pool_name"] == "requests"}
+    assert by_hand == {"respond", "answer", "release", "stop", "resume"}
+    for name, one in found.items():
+        assert one["description"], name
+        assert one["enforce_parameter_schema"] is True
+        # Nothing runs in a pool that is given more than it needs.
+        assert one["entrypoint"].startswith("flows.hand_in.") == (name in by_hand)
+    schemas = {name: found[name]["parameter_openapi_schema"] for name in by_hand}
+    for name in by_hand - {"answer"}:
+        (field,) = schemas[name]["properties"].values()
+        assert "--print" in field["description"], name
+    forms = schemas["answer"]["definitions"]
+    assert {form["title"] for form in forms.values()} == {"With a one-time code", "With your own key"}
+    for form in forms.values():
+        for name, field in form["properties"].items():
+            assert field["description"], name
+    scheduled = {
+        name: [one["schedule"]["cron"] for one in found[name]["schedules"] if one["active"]]
+        for name in set(found) - by_hand
+    }
+    assert scheduled == {"verify-journal": ["17 3 * * *"], "pin-drift": ["7 * * * *"]}
+    assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
+
+
+async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
+    prefect: PrefectServer, site: Installation, tmp_path: Path
+) -> None:
+    plan = {"key": f"{ID}-plan", "type": "markdown", "data": "#", "description": f"{WAITING}{DIGEST[:12]}"}
+    assert isinstance(prefect.ask("/artifacts/", plan), dict)
+    deployment = (await deploy(prefect, tmp_path))["answer"]["id"]
+    answer = {"incident": ID, "plan": DIGEST[:12].upper(), "person": "kim", "code": "7K3M2-QX9AB"}
+    async with await open_journal(site.config, name="test", writing=True) as journal:
+        with worker(prefect, tmp_path, "requests", {INBOX: f"sqlite:///{site.folder / 'state/journal.db'}"}):
+            taking = asyncio.create_task(taken(journal, 3))
+            run = await run_to_its_end(prefect, deployment, {"answer": answer})
+            assert run["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
+            assert f"mcp-soar incident {ID}" in run["state"]["message"]
+            other = await run_to_its_end(prefect, deployment, {"answer": {**answer, "plan": OTHER, "code": "9" * 10}})
+            # The form says which plan is current; whether the code counts is not its business.
+            assert other["state_type"] == "FAILED"
+            assert f"plan {DIGEST[:12]} is what waits" in other["state"]["message"]
+            key = SigningKey.load(next(site.home.rglob("kim.key")))
+            request = draft(actor="kim", verb=Verb.DENY, subject=ID, at=now(), digest=f"sha256:{DIGEST}")
+            signed = sign(request, key.sign).model_dump_json()
+            run = await run_to_its_end(prefect, deployment, {"answer": {"request": signed}})
+            assert (run["state_type"], run["name"]) == ("COMPLETED", f"kim: deny {ID}")
+            wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, "incident": "../1"}})
+            assert wrong == 409
+            bodies = await taking
+    assert [kind for kind, _ in bodies] == ["code", "code", "request"]
+    assert Answer.model_validate_json(bodies[0][1]) == Answer(
+        incident=ID, digest=DIGEST[:12], actor="kim", code="7K3M2-QX9AB"
+    )
+    kinds = ("flow_runs", "flow_run_states", "logs", "artifacts", "events")
+    shown = json.dumps([prefect.ask(f"/{kind}/filter", {"filter": {}} if kind == "events" else {}) for kind in kinds])
+    assert "handed in" in shown
+    assert "7K3M2-QX9AB" not in shown
+    assert "9999999999" not in shown
+    assert "7K3M2-QX9AB" not in (tmp_path / "worker.log").read_text()
+
+
+async def taken(journal: Journal, many: int) -> list[tuple[str, bytes]]:
+    """Play the responder: move so many entries into the incident, and return what they were."""
+    found: list[tuple[str, bytes]] = []
+    async with asyncio.timeout(240):
+        while len(found) < many:
+            for item in await journal.waiting(1):
+                name = item.id
+                await journal.submit(lambda tx: tx.move(name, f"incident/{ID}"))  # noqa: B023  # awaited at once
+                found.append((item.kind, item.body))
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_the_journal_is_verified_and_a_tampered_one_is_red(
+    prefect: PrefectServer, site: Installation, tmp_path: Path
+) -> None:
+    deployment = (await deploy(prefect, tmp_path))["verify-journal"]["id"]
+    with worker(prefect, tmp_path, "reading", {CONFIG: str(site.folder)}):
+        run = await run_to_its_end(prefect, deployment, {})
+        assert run["state_type"] == "COMPLETED", (
+            run["state"]["message"],
+            (tmp_path / "worker.log").read_text()[-3000:],
+        )
+        assert "as it was written" in said(prefect, "journal-verification")
+        with sqlite3.connect(site.folder / "state" / "journal.db") as database:
+            database.execute(
+                "UPDATE entry SET data = replace(data, 'forecast', 'harmless') WHERE stream LIKE 'incident/%'"
+            )
+        database.close()
+        run = await run_to_its_end(prefect, deployment, {})
+        assert run["state_type"] == "FAILED"
+        assert f"incident/{ID}, entry 1" in run["state"]["message"]
+        assert "**NOT OK, journal:**" in said(prefect, "journal-verification")
+        assert "mcp-soar verify" in said(prefect, "journal-verification")
+
+
+async def test_a_definition_that_drifts_is_red_and_reported(
+    prefect: PrefectServer, site: Installation, victim: McpServer, tmp_path: Path
+) -> None:
+    deployment = (await deploy(prefect, tmp_path))["pin-drift"]["id"]
+    secret = new_secret()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFT_SECRET", secret)
+        (site.folder / "sources.yaml").write_text(SOURCES, encoding="utf-8")
+        async with (
+            await open_journal(site.config, name="test", writing=True) as journal,
+            receiving(site, journal) as url,
+        ):
+            given = {CONFIG: str(site.folder), "MCP_SOAR_RECEIVER": url, "DRIFT_SECRET": secret}
+            with worker(prefect, tmp_path, "reading", given):
+                run = await run_to_its_end(prefect, deployment, {})
+                assert run["state_type"] == "COMPLETED", (
+                    run["state"]["message"],
+                    (tmp_path / "worker.log").read_text()[-3000:],
+                )
+                assert not await journal.waiting(10)
+                victim.poison()
+                for _ in range(2):  # the second time it was reported before
+                    run = await run_to_its_end(prefect, deployment, {})
+                    assert run["state_type"] == "FAILED"
+                    assert "tool get_weather of weather is changed" in run["state"]["message"]
+                    assert "1 of 1 were reported to the receiver as drift." in run["state"]["message"]
+            (alert,) = await journal.waiting(10)
+    body: dict[str, Any] = json.loads(alert.body)
+    assert (alert.source, body["entities"]) == ("drift", [{"kind": "tool", "name": "get_weather", "server": "weather"}])
+    page = said(prefect, "pin-drift")
+    assert "mcp-soar pins diff" in page
+    # What the server says is shown as text at most.
+    assert "<IMPORTANT>" not in page
+    assert "IMPORTANT" in page
+
+
+async def test_a_server_that_cannot_be_asked_is_not_called_unchanged(
+    prefect: PrefectServer, site: Installation, tmp_path: Path
+) -> None:
+    deployment = (await deploy(prefect, tmp_path))["pin-drift"]["id"]
+    (site.folder / "inventory.yaml").write_text(INVENTORY.format(url=f"http://127.0.0.1:{free_port()}/mcp"))
+    with worker(prefect, tmp_path, "reading", {CONFIG: str(site.folder)}):
+        run = await run_to_its_end(prefect, deployment, {})
+    assert run["state_type"] == "FAILED"
+    assert "weather does not answer" in run["state"]["message"]
