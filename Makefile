@@ -23,7 +23,7 @@ demo: .venv/installed .venv-gateway/installed ## Break into a small MCP estate a
 	@.venv/bin/mcp-soar demo $(ARGS)
 
 .PHONY: test
-test: .venv/installed .venv-gateway/installed postgres ## Run the test suite (ARGS="-k gate" for a part of it)
+test: .venv/installed .venv-gateway/installed programs ## Run the test suite (ARGS="-k gate" for a part of it)
 	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: check
@@ -80,16 +80,33 @@ define find-python
 	exit 1
 endef
 
-# Without PostgreSQL its tests are skipped, so a failed installation is reported and does not end the run. The
-# drop-in keeps Debian from starting a server of its own on the standard port.
+# Programs that tests need beside Python, each as PROGRAM:DEBIAN-PACKAGE. Without one its tests are skipped, so a failed
+# installation is reported and does not end the run.
+PROGRAMS := ssh-agent:openssh-client
+.PHONY: programs
+programs: postgres
+	@for pair in $(PROGRAMS); do \
+		program=$${pair%%:*}; package=$${pair#*:}; \
+		command -v $$program >/dev/null || { echo "$$program not found" >&2; $(call install,$$package); }; \
+	done
+
+# PostgreSQL's programs are not on PATH. The drop-in keeps Debian from starting a server of its own on the standard port.
 CREATECLUSTER := /etc/postgresql-common/createcluster.d
 .PHONY: postgres
-postgres: export DEBIAN_FRONTEND := noninteractive
 postgres: .venv/installed
 	@.venv/bin/python -m tests.lab.postgres && exit; \
-	test "$$(id -u)" = 0 && test -e /etc/debian_version || { echo "Tests that need it will be skipped"; exit 0; }; \
-	echo "Installing PostgreSQL with apt-get"; \
-	mkdir -p $(CREATECLUSTER) && echo "create_main_cluster = false" >$(CREATECLUSTER)/mcp-soar.conf; \
-	said=$$( (apt-get update && apt-get install --yes --no-install-recommends postgresql) 2>&1 ) \
-		|| { echo "$$said" | tail -n 5; echo "PostgreSQL could not be installed: tests that need it will be skipped"; }; \
+	$(AS_ROOT) && mkdir -p $(CREATECLUSTER) && echo "create_main_cluster = false" >$(CREATECLUSTER)/mcp-soar.conf; \
+	$(call install,postgresql); \
 	rm -f $(CREATECLUSTER)/mcp-soar.conf
+
+# Whether packages can be installed here.
+AS_ROOT := test "$$(id -u)" = 0 && test -e /etc/debian_version
+
+# $(call install,PACKAGE): install a Debian package as root; elsewhere say what follows from its absence.
+define install
+	if $(AS_ROOT); then \
+		echo "Installing $(1) with apt-get"; \
+		said=$$( (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1)) \
+			2>&1 ) || { echo "$$said" | tail -n 5; echo "$(1) could not be installed: its tests will be skipped"; }; \
+	else echo "Tests that need $(1) will be skipped"; fi
+endef
