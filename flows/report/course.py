@@ -140,12 +140,16 @@ def course(state: Incident, *, at: datetime | None = None) -> Course | None:
     return Course(zero, moment, _milestones(state, moment), tuple(rows), len(state.steps) - len(steps))
 
 
-def table(shown: Course) -> list[tuple[str, str, str, str, str]]:
-    """Return the same as lines of text: part, what, begin, how long it took, outcome; first the milestones."""
-    lines = [("milestone", one.name, clock(one.at), since(shown.zero, one.at), "") for one in shown.milestones]
+HEADS = ("Part", "What", "When", "After the acceptance", "Took", "Outcome")
+"""The columns of `table`."""
+
+
+def table(shown: Course) -> list[tuple[str, str, str, str, str, str]]:
+    """Return the same as lines of text, under `HEADS`; first the milestones."""
+    lines = [("milestone", one.name, clock(one.at), since(shown.zero, one.at), "", "") for one in shown.milestones]
     for row in shown.rows:
         took = "" if row.end == row.begin else length((row.end - row.begin).total_seconds())
-        lines.append((row.lane, excerpt(row.what), clock(row.begin), took, row.word))
+        lines.append((row.lane, excerpt(row.what), clock(row.begin), since(shown.zero, row.begin), took, row.word))
     return lines
 
 

@@ -10,7 +10,7 @@ from flows.report.words import clock, excerpt, length
 from playbooks.duties import Clock
 from playbooks.incident import IncidentClass, Status
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident
+from playbooks.projection import Incident, Line
 
 _WORST = (
     Status.FROZEN,
@@ -87,7 +87,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section("Open incidents", [_incidents(open_)]),
             Section("Waits for somebody", list(_asks(open_))),
             Section("Not contained", [_leaks(open_)]),
-            Section("In force, what runs out first first", [_leases(open_, shift.at)]),
+            Section("In force", [_leases(open_, shift.at)]),
             Section("Messages that reached nobody, or nobody took up", list(_messages(open_))),
             Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
             Section("Suppressed alerts", [_quiet(shift.quiet)]),
@@ -224,11 +224,17 @@ def _tasks(open_: Sequence[Incident], playbooks: Mapping[IncidentClass, Playbook
 def _changes(shift: Shift) -> Table:
     begin = shift.at - shift.since
     lines = [
-        (line.at, state.id, excerpt(line.actor), excerpt(line.what))
+        (line.at, state.id, _who(line) + excerpt(line.what))
         for state in shift.states
         for line in state.timeline
         if line.at >= begin and line.kind not in _NOISE
     ]
     lines.sort(key=lambda line: line[0])
-    rows = [(clock(at), *rest) for at, *rest in lines[-MOST:]]
-    return Table("Changes", ("When", "Incident", "Who", "What"), rows, "Nothing changed.")
+    # In seconds: the next shift reads it on a terminal, and the report has the rest.
+    rows = [(f"{at:%Y-%m-%d %H:%M:%S}", name, what) for at, name, what in lines[-MOST:]]
+    return Table("Changes", ("When (UTC)", "Incident", "What"), rows, "Nothing changed.")
+
+
+def _who(line: Line) -> str:
+    """Return whose doing it was, where the line does not begin with it."""
+    return "" if line.actor == "mcp-soar" or line.what.startswith(line.actor) else f"{excerpt(line.actor, 60)}: "

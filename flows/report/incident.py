@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from flows.report.course import WORDS, course, table
+from flows.report.course import HEADS, WORDS, course, table
 from flows.report.document import (
     Block,
     Commands,
@@ -31,6 +31,7 @@ from playbooks.incident import Phase, Status
 from playbooks.journal import Parsed
 from playbooks.plan import Answer, Plan, Verdict
 from playbooks.playbook import Playbook
+from playbooks.policy import Purpose
 from playbooks.projection import Incident, Progress, StepState
 from playbooks.taxonomy import Framework
 
@@ -273,7 +274,7 @@ def _timeline(state: Incident, at: datetime) -> Iterator[Block]:
         return
     yield Picture(timeline(state, at=at), "Timeline of the incident; the table after it says the same.")
     rows = table(shown)
-    yield Table("The same in words", ("Part", "What", "Began", "Took", "Outcome"), rows[:MOST])
+    yield Table("The same in words", HEADS, rows[:MOST])
 
 
 def _done(state: Incident) -> Table:
@@ -285,7 +286,8 @@ def _done(state: Incident) -> Table:
             excerpt(step.instance),
             excerpt(step.plan.summary) if step.plan else excerpt(step.message),
             "; ".join(excerpt(str(change)) for change in step.plan.changes) if step.plan else "",
-            excerpt(step.plan.breaks) if step.plan else "",
+            # The plan of a release is the cut's, turned round: it ends what that one broke.
+            excerpt(step.plan.breaks) if step.plan and step.purpose is not Purpose.RELEASE else "",
             WORDS[step.progress] + (f": {excerpt(step.message)}" if step.message and step.plan else ""),
             clock(step.wrote_at or step.settled_at),
         )

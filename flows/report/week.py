@@ -43,7 +43,7 @@ def week(
     begin = at - length_of
     young = [state for state in states if state.opened_at and begin <= state.opened_at <= at]
     return Document(
-        title=f"Report of {length(length_of.total_seconds())} until {at:%Y-%m-%d}",
+        title=f"Report of {length_of.days} days until {at:%Y-%m-%d}",
         made=[("Made", clock(at)), ("From", f"incidents opened since {clock(begin)}"), *made],
         lead=[Text(_summary(young)), *(Warn(f"NOT READABLE: {name}: {excerpt(why)}") for name, why in damaged)],
         sections=[

@@ -282,10 +282,10 @@ def _show(out: Out, document: Document) -> None:
     for section in document.sections:
         out.heading(section.title)
         for block in section.blocks:
-            _show_block(out, block)
+            _show_block(out, block, section.title)
 
 
-def _show_block(out: Out, block: Block) -> None:
+def _show_block(out: Out, block: Block, title: str = "") -> None:
     match block:
         case Text(text):
             out.say(text)
@@ -300,7 +300,7 @@ def _show_block(out: Out, block: Block) -> None:
         case Facts(_, rows):
             out.fields(rows)
         case Table(caption, heads, rows, empty):
-            _show_table(out, caption, heads, rows, empty)
+            _show_table(out, "" if caption == title else caption, heads, rows, empty)
         case Picture():
             # The table after it says the same.
             pass
@@ -308,8 +308,11 @@ def _show_block(out: Out, block: Block) -> None:
 
 def _show_table(out: Out, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
     """Show a table: with few columns as one, else each row under its first cell, so that 80 columns are enough."""
+    if caption:
+        out.say(caption if rows else f"{caption}: {empty}", "" if rows else "dim")
     if not rows:
-        out.say(f"{caption}: {empty}", "dim")
+        if not caption:
+            out.say(empty, "dim")
     elif len(heads) <= _COLUMNS:
         out.table(heads, rows)
     else:
