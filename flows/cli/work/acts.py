@@ -180,9 +180,7 @@ def _drafted(
     who: Person, *, verb: Verb, subject: str, digest: str | None, reason: str, params: dict[str, Json] | None
 ) -> Request:
     try:
-        return draft(
-            actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params
-        )
+        return draft(actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params)
     except ValueError as exc:
         raise Usage(f"this cannot be asked for: {_first(exc)}") from exc
 
