@@ -42,9 +42,9 @@ def pages(state: Incident, inventory: Inventory, now: datetime) -> tuple[list[Ev
 def _text(state: Incident, clock: duties.Clock) -> str:
     until = iso(clock.due) if clock.due else ""
     verb = "is over since" if clock.overdue else "ends"
-    what = clock.duty[Language.EN]
+    what, law = clock.duty[Language.EN], f"{clock.law[Language.EN]}, {clock.article[Language.EN]}"
     return (
-        f"{state.id}: the time to report under {clock.law}, {clock.article}, {verb} {until}: {what} Unless: "
+        f"{state.id}: the time to report under {law}, {verb} {until}: {what} Unless: "
         f"{clock.unless[Language.EN]} When it is done: `mcp-soar note {state.id} TEXT --fulfils {clock.id}`."
     )[:4000]
 

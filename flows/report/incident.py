@@ -547,7 +547,7 @@ def duties_table(clocks: Sequence[tuple[str, Clock]]) -> Table:
         (
             incident,
             excerpt(one.duty[Language.EN]),
-            f"{excerpt(one.law)}, {excerpt(one.article[Language.EN])}",
+            f"{excerpt(one.law[Language.EN])}, {excerpt(one.article[Language.EN])}",
             one.to,
             clock(one.due) if one.due else "without undue delay",
             f"fulfilled {clock(one.fulfilled)}" if one.fulfilled else "OVERDUE" if one.overdue else "not yet",
