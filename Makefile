@@ -41,6 +41,10 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 	@.venv/bin/python -m tests.bench.bench_journal bench.json
 	@.venv/bin/python -m tests.bench.bench_response bench.json
 
+.PHONY: pictures
+pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through it: docs/
+	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser
+
 .PHONY: lock
 lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--upgrade for newer versions)
 	@echo "Locking requirements/dev.txt and requirements/gateway.txt"
@@ -82,7 +86,7 @@ endef
 
 # Programs that tests need beside Python, each as PROGRAM:DEBIAN-PACKAGE. Without one its tests are skipped, so a failed
 # installation is reported and does not end the run.
-PROGRAMS := ssh-agent:openssh-client
+PROGRAMS := ssh-agent:openssh-client chromium:chromium
 .PHONY: programs
 programs: postgres
 	@for pair in $(PROGRAMS); do \

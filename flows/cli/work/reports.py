@@ -193,8 +193,19 @@ def _at(seconds: float) -> datetime:
 
 async def _week(config: Configuration, older: timedelta) -> tuple[Document, Head]:
     async with records.opened(config) as journal:
-        states, damaged = await _states(journal, None)
-        head = await _head(journal)
+        return await weekly(journal, config, older)
+
+
+async def weekly(journal: Journal, config: Configuration, older: timedelta) -> tuple[Document, Head]:
+    """Return the report of the last seven days, and the head that the journal had.
+
+    Args:
+        journal: the journal.
+        config: for the goals.
+        older: the age from which a lease is listed.
+    """
+    states, damaged = await _states(journal, None)
+    head = await _head(journal)
     document = week_of(states, at=now(), playbooks=config.playbooks, old=older, made=_made(head), damaged=damaged)
     return document, head
 
