@@ -49,6 +49,7 @@ class Kind(StrEnum):
     RESUMED = "resumed"
     DUE = "due"
     OVERDUE = "overdue"
+    GUESSED = "guessed"
     FAULT = "fault"
     TEST = "test"
     STATUS = "status"
@@ -197,6 +198,7 @@ class Briefing(Strict):
         triage: why a person has to look first.
         frozen: why nothing more is done.
         requested_by: who started it by hand.
+        assigned_to: who has taken it over.
         opened_at: when we became aware.
         closed_at: when it was closed.
         closed_as: as what.
@@ -207,7 +209,7 @@ class Briefing(Strict):
         not_proven: what it found not to be, or could not find out.
         exhibits: how many were sealed.
         unavailable: evidence that could not be had.
-        clocks: duties to report.
+        clocks: duties to report; the one that the message is about first.
         stops: kill switches that are on for it.
         lost: pages that nobody could be told of.
         commands: what to type next.
@@ -231,6 +233,7 @@ class Briefing(Strict):
     triage: str | None = None
     frozen: str | None = None
     requested_by: str | None = None
+    assigned_to: str | None = None
     opened_at: Moment | None = None
     closed_at: Moment | None = None
     closed_as: str | None = None
@@ -324,6 +327,7 @@ def brief(
         triage=_clause(state.triage) if state.triage else None,
         frozen=_clause(state.frozen) if state.frozen else None,
         requested_by=state.requested_by,
+        assigned_to=state.assigned_to,
         opened_at=state.opened_at,
         closed_at=state.closed_at,
         closed_as=state.closed_as,
@@ -334,7 +338,7 @@ def brief(
         not_proven=not_proven,
         exhibits=len(state.exhibits),
         unavailable=_some(f"{item['kind']}: {item['reason']}" for item in state.unavailable),
-        clocks=tuple(clocks),
+        clocks=tuple(sorted(clocks, key=lambda clock: clock.id != subject)),
         stops=tuple(_stopped(stop) for stop in stops),
         lost=tuple(
             Lost(text=_fit(one.text, 300), since=one.at) for one in _untold(state) if page is None or one.id != page.id
@@ -498,6 +502,8 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
     if state.closed_at:
         return
     yield Command(does="ack", line=line("ack", state.id, "--as", "NAME"))
+    if kind in {Kind.DUE, Kind.OVERDUE}:
+        yield Command(does="fulfil", line=line("note", state.id, "TEXT", "--fulfils", subject, "--as", "NAME"))
     if kind in {Kind.EXPIRING, Kind.EXTENDED} and subject in state.leases:
         for_ = ("extend", state.id, "--lease", subject, "--for", "24h", "--reason", "REASON", "--as", "NAME")
         yield Command(does="extend", line=line(*for_))

@@ -46,7 +46,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         Fact(check="call", subject="forecast", asked_as="canary", observed="not found", answer=answer)
         for answer in Answer
     )
-    verbs = ("show", "ack", "extend", "release", "doctor")
+    verbs = ("show", "ack", "fulfil", "extend", "release", "doctor")
     return Briefing(
         at=_AT,
         incident=_INCIDENT,
@@ -65,6 +65,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         triage="there is no playbook for ide_layer yet: respond by hand",
         frozen="an entry is missing",
         requested_by="kim",
+        assigned_to="lee",
         opened_at=_AT - timedelta(minutes=5),
         closed_at=_AT,
         closed_as="resolved",

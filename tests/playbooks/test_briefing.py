@@ -1,0 +1,280 @@
+"""What a message may say is what the journal says, computed from it alone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from playbooks.briefing import MOST, Briefing, Kind, brief
+from playbooks.contacts import Language
+from playbooks.duties import clocks, load
+from playbooks.incident import EntityKind, Status
+from playbooks.inventory import Inventory, Resolved
+from playbooks.journal import Event, Parsed
+from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.projection import Incident, project
+from playbooks.rendering import render
+from playbooks.strict import iso
+
+ID = "inc-2026-000001"
+STEP = "cut-tool@weather/forecast"
+AT = datetime(2026, 1, 31, 3, 0, tzinfo=UTC)
+TOOL = Resolved(kind=EntityKind.TOOL, id="forecast", server="weather")
+INVENTORY = Inventory.model_validate(
+    {
+        "version": 1,
+        "servers": {
+            "weather": {
+                "title": "Weather",
+                "owner": "weather-team",
+                "environment": "prod",
+                "data": ["personal"],
+                "regimes": ["gdpr"],
+            }
+        },
+    }
+)
+
+
+class Stop(NamedTuple):
+    scope: str
+    reason: str
+    by: str
+    at: float
+
+
+def plan(**more: Any) -> Plan:  # noqa: ANN401  # fields of a plan
+    target = Target(system="gateway/main", kind="tool", id="t-42", name="forecast", server="weather")
+    fields: dict[str, Any] = {
+        "action": "gateway.disable_tool",
+        "params": {},
+        "summary": "Disable tool forecast of weather at gateway main",
+        "changes": (Change(target=target, field="enabled", before=True, after=False),),
+        "radius": Radius.TOOL,
+        "breaks": "Nobody can use tool forecast of weather through gateway main.",
+    }
+    return Plan(**{**fields, **more})
+
+
+def opened(**more: Any) -> Event:  # noqa: ANN401  # fields of the body
+    body = {
+        "class": "tool_poisoning",
+        "severity": 4,
+        "title": "Tool description changed",
+        "key": "k",
+        "entities": [TOOL.model_dump(mode="json")],
+        "unresolved": [],
+        "playbook": None,
+        "linked": [],
+        "requested_by": None,
+        "triage": None,
+    }
+    return Event("opened", {**body, **more})
+
+
+def proposed(wanted: Plan, *, minutes: int = 15, **more: Any) -> Event:  # noqa: ANN401  # fields of the body
+    body = {
+        "instance": STEP,
+        "phase": "cut",
+        "epoch": 1,
+        "plan": wanted.model_dump(mode="json"),
+        "reasons": ["class tool_poisoning needs a person"],
+        "quorum": 2,
+        "expires_at": iso(AT + timedelta(minutes=minutes)),
+        "purpose": "contain",
+        "requested_by": "lee",
+        "differs": "",
+    }
+    return Event("proposed", {**body, **more})
+
+
+def intended(wanted: Plan) -> Event:
+    body = {
+        "instance": STEP,
+        "phase": "cut",
+        "action": wanted.action,
+        "attempt": 1,
+        "epoch": 1,
+        "key": "k",
+        "plan": wanted.model_dump(mode="json"),
+        "decision": {"reasons": ["within the policy's automatic limits"]},
+        "until": iso(AT + timedelta(hours=24)),
+        "purpose": "contain",
+        "originals": {},
+    }
+    return Event("intended", body)
+
+
+def verified(*answers: Answer, observed: str = "Tool not found") -> Event:
+    findings = tuple(
+        Finding(check="call", subject="forecast", asked_as="canary", expected="refused", observed=observed, answer=one)
+        for one in answers
+    )
+    verdict = Verdict.of(findings).model_dump(mode="json")
+    return Event("verified", {"instance": STEP, "epoch": 1, "attempt": 1, "verdict": verdict, "at": iso(AT)})
+
+
+def page(notice: str) -> Event:
+    return Event("page", {"id": notice, "notice": notice, "text": f"{ID}: {notice}"})
+
+
+def decided(actor: str, wanted: Plan) -> Event:
+    return Event("decided", {"digest": wanted.digest, "verb": "approve", "actor": actor, "reason": ""})
+
+
+def incident(*events: Event) -> Incident:
+    entries = [
+        Parsed(f"incident/{ID}", n, iso(AT - timedelta(minutes=5)), event.kind, event.actor, dict(event.body))
+        for n, event in enumerate(events, 1)
+    ]
+    return project(ID, entries)
+
+
+def told(state: Incident, notice: str | None = None, **more: Any) -> Briefing:  # noqa: ANN401  # of brief
+    return brief(state, inventory=INVENTORY, at=AT, page=state.pages[notice] if notice else None, **more)
+
+
+def test_an_ask_says_what_why_what_breaks_how_it_is_undone_and_how_to_answer() -> None:
+    wanted = plan()
+    notice = f"awaiting_approval:{STEP}:{wanted.digest[7:19]}"
+    state = incident(opened(), proposed(wanted), page(notice), decided("kim", wanted), decided("lee", wanted))
+    briefing = told(state, notice, line=lambda *words: " ".join(("mcp-soar", *words, "--config", "/here")))
+    (ask,) = briefing.asks
+    assert briefing.kind is Kind.AWAITING_APPROVAL
+    assert ask.about
+    assert ask.summary == "Disable tool forecast of weather at gateway main"
+    assert ask.reasons == ("class tool_poisoning needs a person",)
+    assert ask.breaks == "Nobody can use tool forecast of weather through gateway main"
+    assert ask.undone == ("tool forecast of weather: enabled false → true",)
+    # Whoever asked for it does not count among those who agree.
+    assert (ask.quorum, ask.approved_by, ask.missing) == (2, ("kim", "lee"), 1)
+    assert ask.short == wanted.digest[7:19]
+    assert [command.line for command in ask.commands] == [
+        f"mcp-soar {verb} {ID} --plan {ask.short} --as NAME --config /here" for verb in ("approve", "deny")
+    ]
+
+
+def test_what_cannot_be_undone_is_not_said_to_be_undone() -> None:
+    wanted = plan(irreversible=Irreversible(because="a revoked token stays revoked"))
+    (ask,) = told(incident(opened(), proposed(wanted))).asks
+    assert ask.undone == ()
+    assert ask.irreversible == "a revoked token stays revoked"
+    assert "CANNOT be undone" in render(told(incident(opened(), proposed(wanted)))).text
+
+
+def test_the_plan_that_a_message_is_about_comes_first() -> None:
+    first, second = plan(), plan(summary="Disable something else")
+    notice = f"awaiting_approval:other:{second.digest[7:19]}"
+    state = incident(opened(), proposed(first), proposed(second, instance="other"), page(notice))
+    assert [(ask.summary, ask.about) for ask in told(state, notice).asks] == [
+        ("Disable something else", True),
+        (first.summary, False),
+    ]
+
+
+def test_what_changed_since_it_was_asked_is_said() -> None:
+    state = incident(opened(), proposed(plan(), differs="no longer: a; now: b"))
+    assert told(state).asks[0].differs == ("no longer: a", "now: b")
+
+
+def test_what_is_proven_and_what_is_not() -> None:
+    state = incident(opened(), intended(plan()), verified(Answer.ESTABLISHED, Answer.UNKNOWN, Answer.NOT_ESTABLISHED))
+    briefing = told(state)
+    assert [fact.answer for fact in briefing.proven] == [Answer.ESTABLISHED]
+    assert [fact.answer for fact in briefing.not_proven] == [Answer.UNKNOWN, Answer.NOT_ESTABLISHED]
+    assert briefing.status is Status.NOT_ESTABLISHED
+    (held,) = briefing.held
+    assert (held.in_force, held.answer, held.until) == (True, Answer.NOT_ESTABLISHED, AT + timedelta(hours=24))
+    assert "release" in {command.does for command in briefing.commands}
+
+
+@pytest.mark.parametrize(
+    ("notice", "kind", "subject"),
+    [
+        ("opened", Kind.OPENED, ""),
+        ("contained:3", Kind.CONTAINED, "3"),
+        (f"undone:{STEP}:2", Kind.UNDONE, STEP),
+        (f"released:{STEP}", Kind.RELEASED, STEP),
+        (f"extended:{STEP}:1", Kind.EXTENDED, STEP),
+        ("due:gdpr-33", Kind.DUE, "gdpr-33"),
+        ("overdue:gdpr-33", Kind.OVERDUE, "gdpr-33"),
+        ("guessed:kim:0123456789ab", Kind.GUESSED, "kim:0123456789ab"),
+        ("some-day:new", Kind.STATUS, "new"),
+    ],
+)
+def test_a_page_is_about_something(notice: str, kind: Kind, subject: str) -> None:
+    state = incident(opened(), intended(plan()), page(notice))
+    clock = clocks(state, INVENTORY, load(), AT)
+    briefing = told(state, notice, clocks=clock)
+    assert (briefing.kind, briefing.subject) == (kind, subject)
+    if subject == STEP:
+        assert briefing.because == "Disable tool forecast of weather at gateway main"
+    if "gdpr" in subject:
+        assert briefing.clocks[0].id == subject
+        assert f"mcp-soar note {ID} TEXT --fulfils gdpr-33 --as NAME" in [one.line for one in briefing.commands]
+    for language in Language:
+        assert render(briefing, language).text
+
+
+def test_what_a_widening_is_because_of() -> None:
+    widen = {"action": "gateway.disable_tool", "params": {"server": "weather", "tool": "sky"}, "because": "sky leaks"}
+    event = verified(Answer.NOT_ESTABLISHED)
+    event.body["verdict"]["widen"] = [widen]
+    (name,) = incident(opened(), intended(plan()), event).widenings
+    briefing = told(incident(opened(), intended(plan()), event, page(name)), name)
+    assert (briefing.kind, briefing.because) == (Kind.WIDENED, "sky leaks")
+
+
+def test_a_stop_is_in_every_message_with_who_and_why() -> None:
+    stop = Stop("everything", "maintenance", "lee", AT.timestamp())
+    briefing = told(incident(opened(), page("opened")), "opened", stops=[stop])
+    assert "STOPPED: everything, by lee since 2026-01-31 03:00 UTC: maintenance" in render(briefing).text
+
+
+def test_a_page_that_reached_nobody_is_in_the_next_message() -> None:
+    def attempt(notice: str, *, delivered: bool) -> Event:
+        body = {"page": notice, "contact": "kim", "channel": "email", "purpose": "on_call:0:0", "round": 1}
+        return Event("told", {**body, "delivered": delivered, "detail": "no answer", "reference": ""})
+
+    lost = attempt("opened", delivered=False)
+    state = incident(opened(), page("opened"), page("contained:1"), lost)
+    assert [one.text for one in told(state, "contained:1").lost] == [f"{ID}: opened"]
+    # Not the one that is being told now, nor one that arrived in the end.
+    assert told(state, "opened").lost == ()
+    state = incident(opened(), page("opened"), page("contained:1"), lost, attempt("opened", delivered=True))
+    assert told(state, "contained:1").lost == ()
+
+
+def test_the_installation_has_news_too() -> None:
+    state = project("system", [])
+    entry = Parsed("telling/system", 1, iso(AT), "page", "mcp-soar", dict(page("stopped:server:weather:1").body))
+    state = project("system", [entry])
+    briefing = brief(state, inventory=INVENTORY, at=AT, page=state.pages["stopped:server:weather:1"])
+    assert (briefing.incident, briefing.kind) == (None, Kind.STOPPED)
+    for language in Language:
+        text = render(briefing, language).text
+        assert "stopped:server:weather" in text
+        assert "inc-2026" not in text.replace(briefing.said, "")
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    key = "AKIA" + "IOSFODNN7" + "EXAMPLE"
+    wanted = plan(summary=f"Disable {key}", breaks=f"It breaks {key}")
+    state = incident(
+        opened(title=f"found {key}", triage=f"because {key}"),
+        proposed(wanted, reasons=[key], differs=f"now: {key}"),
+        intended(plan(summary=f"Disable {key}")),
+        verified(Answer.NOT_ESTABLISHED, observed=f"leaks {key}"),
+        Event("page", {"id": "opened", "notice": "opened", "text": f"text {key}"}),
+    )
+    briefing = told(state, "opened", stops=[Stop("everything", key, "lee", 0.0)])
+    assert key not in briefing.model_dump_json()
+    assert "[redacted" in briefing.model_dump_json()
+
+
+def test_what_is_long_is_cut() -> None:
+    long = "x" * 20_000
+    state = incident(opened(title=long), proposed(plan(summary=long), reasons=[long] * 50))
+    briefing = told(state)
+    assert len(briefing.asks[0].reasons) <= MOST
+    assert len(briefing.model_dump_json()) < 20_000
