@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import glob
 import json
 import os
 import re
@@ -86,8 +87,7 @@ class _Found:
 
 def backup(out: Out, config: Configuration, file: Path, *, with_keys: bool) -> Exit:
     """Write a backup."""
-    if not file.absolute().parent.is_dir():
-        raise Usage(f"{file.absolute().parent} is no folder")
+    _siblings(out, file)
     try:
         key = SigningKey.load(config.path(config.settings.key))
     except SoarError as exc:
@@ -110,6 +110,15 @@ def backup(out: Out, config: Configuration, file: Path, *, with_keys: bool) -> E
     for name in manifest.missing:
         out.say(f"the journal names {name}, and it is not there", "bad")
     return Exit.OK
+
+
+def _siblings(out: Out, target: Path) -> None:
+    """Refuse a place that is none, and name what an earlier attempt left there when it was killed."""
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise Usage(f"{folder} is no folder")
+    for left in sorted(folder.glob(f".{glob.escape(target.name)}.*.part")):
+        out.note(f"an attempt under way, or one that was killed, is at {left}: delete it if nobody works on it")
 
 
 def _summary(file: Path, manifest: container.Manifest) -> dict[str, Any]:
@@ -350,13 +359,19 @@ class _Plan:
     url: str
     written: str
 
+    def made(self) -> list[Path]:
+        """Return the files outside the folder that are made on the way: those of a SQLite journal put elsewhere."""
+        if not self.written.startswith("sqlite:////"):
+            return []
+        path = Path(self.written.removeprefix("sqlite:///"))
+        return [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-turn", "-queue")]
+
 
 def restore(out: Out, file: Path, into: Path, *, journal: str | None, key: Path | None, unsigned: bool) -> Exit:
     """Restore a backup into a new folder and an empty journal."""
     if os.path.lexists(into) and (not into.is_dir() or into.is_symlink() or any(into.iterdir())):
         raise Refused(f"{into} is there and not empty; nothing in it was touched. Name another folder")
-    if not into.absolute().parent.is_dir():
-        raise Usage(f"{into.absolute().parent} is no folder")
+    _siblings(out, into)
     seen, keys = _look(out, file, key)
     signer = seen.signed_by(keys)
     if signer is None and not unsigned:
@@ -373,6 +388,8 @@ def restore(out: Out, file: Path, into: Path, *, journal: str | None, key: Path 
         staging.rename(into)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        for left in plan.made():
+            left.unlink(missing_ok=True)
         raise
     good = all(one["ok"] for one in checks)
     out.document(
@@ -396,8 +413,8 @@ def _next(out: Out, into: Path, plan: _Plan, manifest: container.Manifest) -> No
     out.say(
         f"Restored into {into}, its journal {plan.written}. The last incident is {manifest.last or 'none'}.", "head"
     )
-    out.say("All claims are void. The next `mcp-soar up` verifies every lease first: what is in force here may have")
-    out.say("been released since, by a journal that is newer than this one, and would be put back.", "warn")
+    warning = "All claims are void. The next `mcp-soar up` verifies every lease first: what is in force here may have"
+    out.say(f"{warning} been released since, by a journal newer than this one, and would be put back.", "warn")
     out.say("What was erased since then is here again: `mcp-soar erase` or `purge` it again.", "warn")
     if not manifest.private:
         out.say("Put back keys/ and secrets/ before that; what is missing, doctor names.")

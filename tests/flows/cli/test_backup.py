@@ -393,14 +393,44 @@ def test_killed_in_the_middle_leaves_no_half_thing_under_its_name(
     assert process.wait(60) == -signal.SIGKILL
     assert list(tmp_path.glob(growing))
     assert not target.exists()
-    # And it can simply be done again.
+    # And it can simply be done again; what is left lying is named.
     (place / "huge").unlink()
     if what == "backup":
-        assert site.json("backup", str(file))["incidents"] == 2
+        again = site.run("backup", str(file))
     else:
         file.unlink()
         site.json("backup", str(file))
-        assert site.json("restore", str(file), "--into", str(into))["ok"]
+        again = site.run("restore", str(file), "--into", str(into))
+    assert again.exit_code == 0
+    assert "delete it if nobody works on it" in " ".join(again.stderr.split())
+
+
+def test_a_sqlite_journal_may_be_put_elsewhere_and_is_gone_again_if_it_fails(
+    site: Installation, tmp_path: Path
+) -> None:
+    filled(site)
+    site.json("backup", str(tmp_path / "b.tar"))
+    (tmp_path / "db").mkdir()
+    url = f"sqlite:///{tmp_path}/db/j.db"
+    words = ("--into", str(tmp_path / "r"), "--journal", url)
+    # Right digests, and rows that are no journal: found only when they are there.
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        member = archive.extractfile("manifest.json")
+        assert member is not None
+        manifest = json.loads(member.read())
+    (part,) = [path for path in manifest["files"] if path.endswith("-chain.jsonl")]
+    empty = hashlib.sha256(b"").hexdigest()
+    manifest["files"][part] = {"size": 0, "sha256": empty}
+    changed = {part: b"", "manifest.json": canonical(manifest), "manifest.sig": None}
+    rewritten(tmp_path / "b.tar", tmp_path / "c.tar", changed.get)
+    site.error("restore", str(tmp_path / "c.tar"), *words, "--unsigned", code=1)
+    assert list((tmp_path / "db").iterdir()) == []
+
+    assert site.json("restore", str(tmp_path / "b.tar"), *words)["ok"]
+    assert Installation(tmp_path / "r", site.home).json("verify")["ok"]
+    assert (
+        "already" in site.error("restore", str(tmp_path / "b.tar"), "--into", "x", "--journal", url, code=4)["message"]
+    )
 
 
 def test_absolute_places_are_not_written_to_again(site: Installation, tmp_path: Path) -> None:
