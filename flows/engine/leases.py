@@ -109,7 +109,7 @@ async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
                 "reason": "the lease ran out, and the policy ends it",
                 "params": {"lease": instance},
             }
-            await case.record(Event("request", body))
+            await _unless_extended(case, instance, Event("request", body))
             return
     length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
     body = {
@@ -117,7 +117,19 @@ async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
         "until": iso(now() + timedelta(seconds=length)),
         "why": "it ran out and nobody released it",
     }
-    await case.record(Event("lease_extended", body))
+    await _unless_extended(case, instance, Event("lease_extended", body))
+
+
+async def _unless_extended(case: Case, instance: str, event: Event) -> None:
+    """Record what happens at a lease's end, unless a person has put that end farther away in this very moment."""
+
+    async def work(tx: Tx) -> tuple[list[Event], None]:
+        news = (item.parsed() for item in await tx.read(case.stream, after=case.state.seq))
+        extended = any(one.kind == "lease_extended" and one.body["instance"] == instance for one in news)
+        return ([] if extended else [event]), None
+
+    await case.transact(work)
+    await case.catch_up()
 
 
 async def definitions_match(case: Case) -> bool:

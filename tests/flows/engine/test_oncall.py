@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from flows.engine.case import PREFIX
+from flows.engine import leases
+from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
 from integrations.connections import Connections
+from integrations.journal.store import Claim
 from playbooks.inventory import Inventory
+from playbooks.journal import Event
 from playbooks.projection import Incident
 from playbooks.request import People, Verb
-from playbooks.strict import now, parse_yaml
+from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house
 
@@ -228,3 +231,24 @@ async def test_a_note_is_one_line_of_the_timeline_and_its_request_is_on_record(h
     await asked(home, "ann", Verb.NOTE, params={"text": "seen"})
     assert [line.what for line in (await state(home)).timeline][-1] == "note by ann"
     assert (await kinds(home))[-2:] == ["request", "noted"]
+
+
+async def test_a_lease_that_runs_out_while_a_person_extends_it_lasts_as_long_as_the_person_said(home: House) -> None:
+    await contained(home)
+    (claim,) = await _claimed(home)
+    case = await Case.take(home.parts, claim)
+    # Nothing answers here, which the first look puts on record.
+    await leases.watch(case)
+    ended = {"instance": world.INSTANCE, "until": iso(now() - timedelta(seconds=1)), "why": "test"}
+    await home.journal.append(PREFIX + ID, [Event("lease_extended", ended)])
+    await case.catch_up()
+    # This responder knows only that it is over; the person is faster.
+    assert await asked(home, "ann", Verb.EXTEND, reason="no fix yet", params={"seconds": 72 * 3600.0}) is None
+    await leases.watch(case)
+    assert (await state(home)).leases[world.INSTANCE].until > now() + timedelta(hours=71)
+    assert case.state.leases[world.INSTANCE].until > now() + timedelta(hours=71)
+
+
+async def _claimed(home: House) -> list[Claim]:
+    await home.journal.submit(lambda tx: tx.make_runnable(PREFIX + ID, lane="cut"))
+    return await home.journal.claim("responder-1", lane="cut", limit=1, seconds=60)

@@ -12,7 +12,8 @@ from flows.engine.intake import intake
 from integrations.connections import Connections
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory
-from playbooks.request import People, Verb
+from playbooks.journal import SYSTEM, Event
+from playbooks.request import People, SignedRequest, Verb, sign
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, alert, house
@@ -190,3 +191,14 @@ async def test_alerts_are_not_lost_while_nobody_can_say_who_is_enrolled(home: Ho
 
     await suppressed(home, "source:siem")
     assert await arrived(home.changed(people=unreadable))
+
+
+async def test_a_suppression_that_somebody_elses_key_signed_hides_nothing(home: House) -> None:
+    await suppressed(home, "source:siem")
+    (entry,), (row,) = await home.system("suppressed"), await home.journal.suppressions()
+    assert not await arrived(home)
+    request = SignedRequest.model_validate(entry.body["signed"]).request
+    forged = sign(request, home.keys["eve"].sign).model_dump(mode="json")
+    (put,) = await home.journal.append(SYSTEM, [Event("suppressed", {**entry.body, "signed": forged}, "bob")])
+    await home.journal.submit(lambda tx: tx.suppress(row._replace(entry=put.seq)))
+    assert await arrived(home)
