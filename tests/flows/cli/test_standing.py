@@ -100,6 +100,14 @@ def test_an_unreadable_kill_switch_counts_as_on(site: Installation) -> None:
     assert "STOPPED, as far as anybody knows" in site.run("incidents").stderr
 
 
+def test_a_line_to_mend_is_spoken_of_only_where_there_is_one(site: Installation) -> None:
+    inventory = site.folder / "inventory.yaml"
+    inventory.write_text("version: 2\n", encoding="utf-8")
+    assert site.json("doctor", code=1)["checks"][0]["remedy"].startswith("mend that line;")
+    inventory.unlink()
+    assert site.json("doctor", code=1)["checks"][0]["remedy"].startswith("mend that file;")
+
+
 def test_two_hundred_incidents_cost_less_than_a_person_notices(site: Installation) -> None:
     async def measured() -> float:
         journal = await open_journal(site.config, name="test", writing=True)
