@@ -112,11 +112,10 @@ PEOPLE: dict[str, tuple[str, Mark]] = {
     "proposed": ("question", Mark.WAITS),
     "decided": ("decision", Mark.PLAIN),
     "lapsed": ("no decision in time", Mark.PLAIN),
-    "page": ("message", Mark.PLAIN),
     "acknowledged": ("acknowledged", Mark.PLAIN),
     "lease_extended": ("extended", Mark.PLAIN),
 }
-"""The kinds of entry that people did or were told of, and what each is called."""
+"""The kinds of entry that people did, and what each is called."""
 
 
 def course(state: Incident, *, at: datetime | None = None) -> Course | None:
@@ -185,7 +184,7 @@ def _lease(lease: LeaseState, moment: datetime) -> Row:
         return Row("in force", label, what, lease.opened_at, end, excerpt(word, 60), Mark.GOOD, end)
     answer = lease.verdict.answer if lease.verdict else None
     mark = {Answer.ESTABLISHED: Mark.GOOD, Answer.NOT_ESTABLISHED: Mark.BAD}.get(answer) if answer else Mark.WAITS
-    word = answer.value.replace("_", " ") if answer else "not asked yet"
+    word = answer.value.replace("not_", "NOT ") if answer else "not asked yet"
     end = max(lease.until, lease.opened_at)
     word = f"{word}, until {end:%d %b %H:%M}"
     return Row("in force", label, what, lease.opened_at, end, word, mark or Mark.DOUBT, min(end, moment))
@@ -194,12 +193,19 @@ def _lease(lease: LeaseState, moment: datetime) -> Row:
 def _people(state: Incident) -> list[Row]:
     rows = []
     for line in state.timeline:
-        if line.kind not in PEOPLE:
-            continue
-        # The word beside it says what it is.
-        said = line.what.removeprefix("page: ").removeprefix("asks for approval: ").removeprefix(f"{state.id} ")
-        rows.append(Row("people", said, said, line.at, line.at, *PEOPLE[line.kind], line.at))
-    return rows
+        # What a request to approve or to deny came to stands in the decision's own row.
+        if line.kind in PEOPLE and not (line.kind == "request" and line.what.endswith((" to approve", " to deny"))):
+            # The word beside it says what it is.
+            said = line.what.removeprefix("asks for approval: ")
+            rows.append(Row("people", said, said, line.at, line.at, *PEOPLE[line.kind], line.at))
+    for page in state.pages.values():
+        # They all begin alike, so the picture shows what they are about.
+        label, word, mark = page.kind.replace("_", " "), "message", Mark.PLAIN
+        if page.id in state.untold:
+            tried = any(told.page == page.id for told in state.told)
+            word, mark = ("message, reached NOBODY", Mark.BAD) if tried else ("message, not sent yet", Mark.WAITS)
+        rows.append(Row("people", label, page.text, page.at, page.at, word, mark, page.at))
+    return sorted(rows, key=lambda row: row.begin)
 
 
 def _milestones(state: Incident, moment: datetime) -> tuple[Milestone, ...]:

@@ -112,6 +112,27 @@ class Document(NamedTuple):
     sections: Sequence[Section]
 
 
+MOST = 1000
+"""Rows of one table; the journal has them all."""
+
+
+def listed(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "None.") -> Table:
+    """Return a table, of which the middle is left out if it is long; it says so.
+
+    Args:
+        caption: what it shows.
+        heads: the columns' names.
+        rows: of as many cells each.
+        empty: what is said instead when there is no row.
+    """
+    if len(rows) <= MOST:
+        return Table(caption, heads, rows, empty)
+    half = MOST // 2
+    gap = (f"{len(rows) - MOST} rows are left out", *("…" for _ in heads[1:]))
+    said = f"{caption}: the first and the last {half} of {len(rows)}; the journal has them all"
+    return Table(said, heads, [*rows[:half], gap, *rows[-half:]], empty)
+
+
 def digest(data: bytes) -> str:
     """Return the digest of a report as it was written, as `sha256:…`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

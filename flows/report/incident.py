@@ -20,6 +20,7 @@ from flows.report.document import (
     Table,
     Text,
     Warn,
+    listed,
 )
 from flows.report.picture import timeline
 from flows.report.words import clock, excerpt, length, since
@@ -34,9 +35,6 @@ from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.projection import Incident, Progress, StepState
 from playbooks.taxonomy import Framework
-
-MOST = 1000
-"""Rows of one table; the journal has them all."""
 
 
 class Witness(NamedTuple):
@@ -165,7 +163,7 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
     if state.status is Status.NOT_ESTABLISHED:
         yield Warn("NOT CONTAINED: what was done does not hold, or nobody could prove that it does.")
     for text in state.untold.values():
-        yield Warn(f"NOT DELIVERED to anybody: {excerpt(text)}")
+        yield Warn(f"NOT DELIVERED to anybody so far: {excerpt(text)}")
     for one in switches:
         if one.until is None:
             yield Warn(f"STOPPED: {one.scope} by {excerpt(one.by)} since {clock(one.since)}: {excerpt(one.reason)}")
@@ -197,7 +195,7 @@ def about(state: Incident) -> str:
 def _happened(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
     yield Text(" ".join(_sentences(state)))
     heads = ("Source", "Rule", "What it said", "Trusted", "Detected", "Accepted", "Digest of the message")
-    yield Table(
+    yield listed(
         "Alerts",
         heads,
         [
@@ -210,7 +208,7 @@ def _happened(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
                 clock(seen.accepted_at),
                 seen.digest,
             )
-            for seen in state.alerts[:MOST]
+            for seen in state.alerts
         ],
         "No alert: a person started it.",
     )
@@ -220,7 +218,7 @@ def _happened(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
         if entry.kind == "confirmed"
     ]
     if checks:
-        yield Table("Confirmed by something of our own", ("When", "By", "Answer", "What was seen"), checks)
+        yield listed("Confirmed by something of our own", ("When", "By", "Answer", "What was seen"), checks)
 
 
 def _answer(body: Any) -> tuple[str, str]:  # noqa: ANN401  # JSON
@@ -274,7 +272,7 @@ def _timeline(state: Incident, at: datetime) -> Iterator[Block]:
         return
     yield Picture(timeline(state, at=at), "Timeline of the incident; the table after it says the same.")
     rows = table(shown)
-    yield Table("The same in words", HEADS, rows[:MOST])
+    yield listed("The same in words", HEADS, rows)
 
 
 def _done(state: Incident) -> Table:
@@ -291,9 +289,9 @@ def _done(state: Incident) -> Table:
             WORDS[step.progress] + (f": {excerpt(step.message)}" if step.message and step.plan else ""),
             clock(step.wrote_at or step.settled_at),
         )
-        for step in steps[:MOST]
+        for step in steps
     ]
-    return Table("Steps", ("Phase", "Step", "Plan", "Changes", "What it breaks", "Outcome", "When"), rows)
+    return listed("Steps", ("Phase", "Step", "Plan", "Changes", "What it breaks", "Outcome", "When"), rows)
 
 
 _VERDICTS = {"verified": "after the change", "checked": "check", "lease_checked": "watch", "released": "after release"}
@@ -308,7 +306,7 @@ def _proven(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
     else:
         yield Text("Nothing that was done is without proof as of the last entry.")
     heads = ("When", "Occasion", "Step", "Answer", "Asked", "Asked as", "Expected", "Observed", "Means")
-    yield Table("Every question that was put, and its answer", heads, list(_findings(entries))[:MOST])
+    yield listed("Every question that was put, and its answer", heads, list(_findings(entries)))
 
 
 def _findings(entries: Sequence[Parsed]) -> Iterator[tuple[str, ...]]:
@@ -336,7 +334,7 @@ def _authority(entries: Sequence[Parsed]) -> Table:
     rows = [
         (clock(entry.at), *said) for entry in entries if (maker := _MAKERS.get(entry.kind)) and (said := maker(entry))
     ]
-    return Table("Decisions", ("When", "Who", "What", "On what authority"), rows[:MOST])
+    return listed("Decisions", ("When", "Who", "What", "On what authority"), rows)
 
 
 Said = tuple[str, str, str] | None
@@ -425,7 +423,7 @@ _MAKERS: dict[str, Callable[[Parsed], Said]] = {
 
 def _evidence(state: Incident) -> Iterator[Block]:
     files, custody = [], []
-    for item in state.exhibits[:MOST]:
+    for item in state.exhibits:
         for file in item["files"]:
             collected = f"{clock(item['collected_at'])} by {excerpt(item['collected_by'])}"
             origin = f"{excerpt(file['origin'])} with {item['how']['capture']} of {item['how']['tool']}"
@@ -434,13 +432,13 @@ def _evidence(state: Incident) -> Iterator[Block]:
             (item["id"], clock(line["at"]), excerpt(line["actor"]), line["act"], excerpt(line.get("note", "")))
             for line in item["custody"]
         ]
-    yield Table("Exhibits", ("Exhibit", "File", "Bytes", "SHA-256", "Collected", "From"), files, "No exhibit.")
-    yield Table("Custody", ("Exhibit", "When", "Who", "Act", "Note"), custody[:MOST], "No custody record.")
+    yield listed("Exhibits", ("Exhibit", "File", "Bytes", "SHA-256", "Collected", "From"), files, "No exhibit.")
+    yield listed("Custody", ("Exhibit", "When", "Who", "Act", "Note"), custody, "No custody record.")
     missing = [
         (excerpt(item["kind"]), excerpt(item["reason"]), excerpt(item["recorded_by"]), clock(item["at"]))
         for item in state.unavailable
     ]
-    yield Table("Not available", ("Kind", "Why not", "Recorded by", "When"), missing, "Nothing is missing.")
+    yield listed("Not available", ("Kind", "Why not", "Recorded by", "When"), missing, "Nothing is missing.")
     if state.bundle:
         yield Text(f"Sealed as {state.bundle}, {state.sealed}.")
     else:
@@ -509,12 +507,12 @@ def _told(state: Incident) -> Iterator[Block]:
         for told in state.told
     ]
     heads = ("When", "Whom", "By", "What", "Outcome", "Where or why")
-    yield Table("Messages", heads, attempts[:MOST], "Nobody was told.")
+    yield listed("Messages", heads, attempts, "Nobody was told.")
     acknowledged = [
         (excerpt(state.pages[page].text if page in state.pages else page), excerpt(by))
         for page, by in state.acknowledged.items()
     ]
-    yield Table("Acknowledged", ("What", "By"), acknowledged, "Nobody has acknowledged a message.")
+    yield listed("Acknowledged", ("What", "By"), acknowledged, "Nobody has acknowledged a message.")
     lost = list(state.untold.values())
     if lost:
         yield Warn("These reached nobody:")
@@ -565,7 +563,7 @@ def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock
         for step in state.proposals
         if step.plan
     ]
-    yield Table("Waits for a decision", ("Plan", "Still needed", "Until", "Digest"), asks, "No question is open.")
+    yield listed("Waits for a decision", ("Plan", "Still needed", "Until", "Digest"), asks, "No question is open.")
     leases = [
         (
             excerpt(lease.instance),
@@ -578,7 +576,7 @@ def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock
         if lease.in_force
     ]
     heads = ("Lease", "What", "Until", "Holds", "Asked last")
-    yield Table("In force", heads, leases, "Nothing is contained.")
+    yield listed("In force", heads, leases, "Nothing is contained.")
     yield Table("Left to people", ("Step", "Task", "Until"), tasks(state, playbook), "No task is open.")
     yield duties_table([(state.id, one) for one in clocks])
     if state.closed_at is None:
@@ -625,4 +623,4 @@ def _root_cause() -> Form:
 
 def _entries(state: Incident) -> Table:
     rows = [(clock(line.at), excerpt(line.actor), excerpt(line.what), excerpt(line.detail)) for line in state.timeline]
-    return Table("Entries", ("When", "Who", "What", "Detail"), rows[:MOST])
+    return listed("Entries", ("When", "Who", "What", "Detail"), rows)

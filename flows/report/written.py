@@ -58,6 +58,8 @@ def _loader() -> PackageLoader:
     return PackageLoader("flows.report", package_path="")
 
 
+# A template is compiled once for each.
+@cache
 def _environment(*, autoescape: bool, finalize: Callable[[Any], Any] | None = None) -> ImmutableSandboxedEnvironment:
     return ImmutableSandboxedEnvironment(
         loader=_loader(),

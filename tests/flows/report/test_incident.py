@@ -259,3 +259,15 @@ def test_an_unproven_check_is_named_as_not_proven() -> None:
     said = next(section for section in document.sections if section.title.startswith("What was proven"))
     assert re.search(r"definitions-approved@weather: unknown", str(said.blocks))
     assert Phase.ERADICATE.value in {row["Phase"] for row in table(document, "Steps")}
+
+
+def test_a_table_that_is_too_long_says_what_it_leaves_out() -> None:
+    flood = [(float(n), stories.alert()) for n in range(1, 1300)]
+    document = made([(0.0, stories.opened()), *flood])
+    tables = [block for block in blocks(document) if isinstance(block, Table) and block.caption.startswith("Alerts")]
+    assert tables[0].caption == "Alerts: the first and the last 500 of 1299; the journal has them all"
+    assert len(tables[0].rows) == 1001
+    assert tables[0].rows[500][0] == "299 rows are left out"
+    assert {len(row) for row in tables[0].rows} == {len(tables[0].heads)}
+    entries = next(b for b in blocks(document) if isinstance(b, Table) and b.caption.startswith("Entries"))
+    assert entries.rows[-1][0] == clock(stories.at(1299))

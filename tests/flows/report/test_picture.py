@@ -221,3 +221,16 @@ def test_an_open_incident_ends_now_and_a_closed_one_when_it_was_closed() -> None
     assert ended.at == stories.at(7260)
     assert ended.milestones[-1].name == "closed"
     assert max(row.end for row in ended.rows) - stories.ZERO < timedelta(hours=3)
+
+
+def test_a_message_says_whether_it_reached_somebody() -> None:
+    def word(*more: stories.Timed) -> str:
+        shown = course(stories.told([(0.0, stories.opened()), (0.1, stories.page("opened", "Opened.")), *more]))
+        assert shown is not None
+        return shown.rows[-1].word
+
+    assert word() == "message, not sent yet"
+    assert word((0.2, stories.told_of("opened", "slack", delivered=False))) == "message, reached NOBODY"
+    assert (
+        word((0.2, stories.told_of("opened", "slack", delivered=False)), (0.3, stories.told_of("opened"))) == "message"
+    )
