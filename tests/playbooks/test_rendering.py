@@ -400,6 +400,8 @@ def test_what_varies_in_a_sentence_is_said_too() -> None:
     text = "Disable tool get_weather of weather at gateway main"
     assert said(text, Language.KO) == "게이트웨이 main에서 weather의 도구 get_weather 사용 중지"
     assert said(text, Language.EN) == text
+    assert said("tool forecast of weather is protected.", Language.KO) == "weather의 도구 forecast 보호 대상임"
+    assert said("2 leaks: tool sky was never approved", Language.KO) == "우회 2건: 도구 sky 승인된 적 없음"
     assert said("somebody else's words", Language.KO) == "somebody else's words"
 
 

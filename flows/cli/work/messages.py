@@ -99,7 +99,11 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
     else:
         shown = said.html if shape == "html" else f"{said.subject}\n\n{said.text}"
     for line in shown.splitlines():
-        out.raw(line)
+        # What is copied is not broken at the terminal's edge; prose is, between words.
+        if shape == "text" and not line.startswith("mcp-soar "):
+            out.say(line)
+        else:
+            out.raw(line)
 
 
 async def _briefing(config: Configuration, given: str, kind: Kind) -> Briefing:
