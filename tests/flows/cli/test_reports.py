@@ -113,8 +113,13 @@ def test_a_handover_is_for_people_in_80_columns_without_colour(contained: Instal
 def test_a_handover_knows_switches_and_suppressions(contained: Installation) -> None:
     with contained.responder():
         stopped = contained.run("stop", "server:weather", "--reason", "we look", "--as", "kim")
+        quiet = ("suppress", "rule:Shell in a container", "--for", "2h", "--reason", "too noisy", "--as", "kim")
+        suppressed = contained.run(*quiet)
     assert stopped.exit_code == 0, stopped.output
+    assert suppressed.exit_code == 0, suppressed.output
     document = contained.json("handover", "--since", "2h")
+    noise = next(section for section in document["sections"] if section["title"] == "Suppressed alerts")
+    assert noise["blocks"][0]["rows"][0][:3] == ["rule:Shell in a container", "kim", "too noisy"]
     switches = next(section for section in document["sections"] if section["title"] == "Kill switches")
     assert switches["blocks"][0]["rows"][0][:3] == ["server:weather", "kim", "we look"]
     assert document["lead"][0]["kind"] == "warn"
