@@ -312,6 +312,11 @@ def _shown(value: Any, escape: Escape, command: Escape) -> Any:  # noqa: ANN401 
     return [_shown(one, escape, command) for one in value]
 
 
+_HOLE = re.compile(r"\{([a-zA-Z])\}")
+_WORD = r"\S{1,100}"
+_WORDS_OF_TEXT = r".{1,300}?"
+
+
 @cache
 def _sentences(language: Language) -> tuple[tuple[re.Pattern[str], str], ...]:
     file = files("playbooks").joinpath(_FOLDER, language.value, "sentences.yaml")
@@ -322,10 +327,11 @@ def _sentences(language: Language) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    # Bounded: the text may be hostile, and a name holds no more than that.
-    parts = re.split(r"\{([a-z])\}", english)
-    text = "".join(f"(?P<{part}>.{{1,300}}?)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
-    return re.compile(text)
+    # The text may be hostile: all is bounded, and no sentence has two open ends beside each other.
+    parts = _HOLE.split(english)
+    holes = [f"(?P<{part}>{_WORD if part.isupper() else _WORDS_OF_TEXT})" for part in parts[1::2]]
+    texts = [re.escape(part) for part in parts[::2]]
+    return re.compile("".join(text + hole for text, hole in zip(texts, [*holes, ""], strict=True)))
 
 
 def said(text: str, language: Language, *, depth: int = 3) -> str:
@@ -341,7 +347,7 @@ def said(text: str, language: Language, *, depth: int = 3) -> str:
     for pattern, other in _sentences(language):
         if match := pattern.fullmatch(text.rstrip(".")):
             parts = {name: said(part, language, depth=depth - 1) for name, part in match.groupdict().items()}
-            return re.sub(r"\{([a-z])\}", lambda hole, parts=parts: parts[hole[1]], other)  # type: ignore[misc]
+            return _HOLE.sub(lambda hole, parts=parts: parts[hole[1]], other)  # type: ignore[misc]
     return text
 
 

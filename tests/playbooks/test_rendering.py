@@ -1,8 +1,8 @@
 """What people read: every notice in both languages, and nothing of outside text that acts in any output."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from time import process_time
 from typing import Any
 
 import pytest
@@ -405,7 +405,22 @@ def test_what_varies_in_a_sentence_is_said_too() -> None:
     assert said("somebody else's words", Language.KO) == "somebody else's words"
 
 
-def test_a_sentence_that_holds_many_others_takes_no_time() -> None:
-    began = datetime.now(UTC)
-    said("Disable " + " at gateway ".join(["tool a of b"] * 150), Language.KO)
-    assert datetime.now(UTC) - began < timedelta(seconds=20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Disable " + " at gateway ".join(["tool a of b"] * 120),
+        ": " * 1400 + "→ x",
+        "a: " * 900 + "→ ",
+        "Revoke " + " (id a) of b at gateway" * 100,
+        " of " * 700,
+        "x: 1 wrong one-time codes were tried in the name of " * 50,
+    ],
+)
+def test_a_hostile_text_holds_nobody_up(text: str) -> None:
+    def seconds(words: str) -> float:
+        began = process_time()
+        said(words, Language.KO)
+        return process_time() - began
+
+    # Of this process alone, so that a busy machine changes nothing; a text that is looked at in vain takes 1 ms.
+    assert seconds(text) < 1.0
