@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
@@ -41,8 +41,8 @@ from flows.shown import trend
 from flows.shown.shelf import Shelf
 from flows.shown.steps import Shown, history
 from integrations.hostile import printable
-from integrations.journal.records import Stop, StreamInfo
-from integrations.journal.store import Claim, Journal
+from integrations.journal.records import StreamInfo
+from integrations.journal.store import Claim, Journal, Tampered
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Phase, Status
 from playbooks.playbook import Playbook, shipped
@@ -287,7 +287,7 @@ class Prefect:
             await run_flow_async(body, flow_run=run, parameters={"incident": state.id}, return_type="state")
             if self._well:
                 # Whatever has an artifact counts as published.
-                await self._shelf.put(state, await journal.stops(), run.id)
+                await self._shelf.put(journal, PREFIX + state.id, run.id)
         except Exception as exc:  # noqa: BLE001  # whatever Prefect's client raises, it is only a report
             if work.error is not exc:
                 # Its text may quote what it was sent.
@@ -355,8 +355,12 @@ class Prefect:
             waits = row.runnable_at is not None and row.lane == FLOW
             if self._busy(row) or waits or self._shelf.has(row, stops):
                 continue
-            async with asyncio.timeout(PUBLISH_WITHIN):
-                await self._publish_one(journal, row.name, await self._shelf.known(row), stops)
+            try:
+                async with asyncio.timeout(PUBLISH_WITHIN):
+                    await self._publish_one(journal, row.name, await self._shelf.known(row))
+            except Tampered as exc:
+                # It waits for a person; the others go on being shown.
+                LOG.warning("%s is not published: %s", row.name, exc)
         async with asyncio.timeout(PUBLISH_WITHIN):
             await self._shelf.put_trend(journal, rows[: trend.LAST], stops)
 
@@ -384,14 +388,14 @@ class Prefect:
     def _busy(self, row: StreamInfo) -> bool:
         return row.name in self._flowing or (row.owner is not None and (row.claimed_until or 0) > time.time())
 
-    async def _publish_one(self, journal: Journal, stream: str, known: int, stops: Sequence[Stop]) -> None:
+    async def _publish_one(self, journal: Journal, stream: str, known: int) -> None:
         entries = await journal.read(stream)
         state = project(stream.removeprefix(PREFIX), entries)
         before = project(state.id, (entry for entry in entries if entry.seq <= known))
         shown = set(history(before))
         fresh = [step for step in history(state) if step not in shown]
         if not fresh:
-            await self._shelf.put(state, stops, None)
+            await self._shelf.put(journal, stream, None)
             return
 
         async def work(_: Runner, flow_run: str | None) -> State[Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from flows.engine.case import scopes
 from flows.report.words import length
 from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
@@ -61,9 +62,8 @@ def concerned(state: Incident, stops: Sequence[Stop]) -> tuple[Stop, ...]:
     """Return the kill switches that hold an incident up; none holds up one that is closed."""
     if state.closed_at:
         return ()
-    scopes = {"everything", f"class:{state.incident_class}", f"incident:{state.id}"}
-    scopes |= {f"server:{server}" for server in state.servers}
-    return tuple(stop for stop in stops if stop.scope in scopes)
+    mine = scopes(state)
+    return tuple(stop for stop in stops if stop.scope in mine)
 
 
 def banner(stops: Sequence[Stop]) -> str:

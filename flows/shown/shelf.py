@@ -3,21 +3,26 @@
 The overview of an incident comes last and says how far all of them go, so that what broke off is done again.
 """
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 
-from flows.engine.case import PREFIX
+from flows.engine.case import PREFIX, scopes
+from flows.report.incident import report, switches_of
 from flows.report.picture import Contained, timeline
+from flows.report.written import markdown
 from flows.shown import trend
-from flows.shown.pages import EVIDENCE, PLAN, REPORT, Page, concerned, overview, pages
+from flows.shown.pages import EVIDENCE, PLAN, REPORT, Page, banner, concerned, overview, pages
 from flows.shown.text import image
 from integrations.journal.records import Stop, StreamInfo
-from integrations.journal.store import Journal
+from integrations.journal.store import Journal, Tampered
+from playbooks.journal import SYSTEM, Entry, Parsed
 from playbooks.playbook import Goals, Playbook
 from playbooks.projection import Incident, project
 from playbooks.strict import sha256
@@ -25,6 +30,7 @@ from playbooks.taxonomy import IncidentClass
 
 _THROUGH = "journal entry "
 _STOPPED = "kill switch on"
+_WITHOUT = "Duties to report, and their clocks, need the inventory: `mcp-soar report` has them, and other forms."
 _AT_ONCE = 20
 """So many incidents at most are read in one go for the trend."""
 
@@ -55,6 +61,8 @@ class Shelf:
         self._marks: dict[str, Mark] = {}
         self._written: dict[str, str] = {}
         self._points: dict[str, tuple[int, Contained | None]] = {}
+        self._switched: list[Parsed] = []
+        self._system = 0
 
     def has(self, row: StreamInfo, stops: Sequence[Stop]) -> bool:
         """Whether an incident was published as it stands, as far as this process knows."""
@@ -69,26 +77,33 @@ class Shelf:
             mark = self._marks.setdefault(row.name, Mark(0))
         return mark.seq
 
-    async def put(self, state: Incident, stops: Sequence[Stop], flow_run: uuid.UUID | None) -> None:
+    async def put(self, journal: Journal, stream: str, flow_run: uuid.UUID | None) -> None:
         """Publish what changed of an incident.
 
         Args:
-            state: the incident.
-            stops: every kill switch that is on.
+            journal: to read it from.
+            stream: the incident's.
             flow_run: that it belongs to.
         """
-        seq, stream = state.seq, PREFIX + state.id
+        incident = stream.removeprefix(PREFIX)
         if stream not in self._marks:
-            await self._look(state.id)
-        goals, held = self._goals(state), concerned(state, stops)
-        for page in pages(state, held):
+            await self._look(incident)
+        entries, stops = await journal.read(stream), await journal.stops()
+        await self._learn(journal)
+        # In a thread of its own: cuts share this loop.
+        made = await asyncio.to_thread(_made, incident, entries, stops, tuple(self._switched), self._playbooks)
+        for page in made.pages:
             await self._write(page, flow_run)
-        picture = image(timeline(state), f"Timeline of {state.id}; the table below says the same")
-        said = f"{state.status.value}, {f'{_STOPPED}, ' if held else ''}{_THROUGH}{seq}"
-        await self._write(Page(state.id, said, overview(state, held, picture=picture, goals=goals)), flow_run)
-        numbers = frozenset() if state.closed_at else frozenset(stop.seq for stop in stops)
-        self._marks[stream] = Mark(seq, numbers)
-        self._points[stream] = seq, trend.point(state, goals)
+        self._marks[stream] = Mark(made.state.seq, made.stops)
+        self._points[stream] = made.state.seq, trend.point(made.state, self._goals(made.state))
+
+    async def _learn(self, journal: Journal) -> None:
+        """Read which kill switches there were, as far as that is new."""
+        entries = await journal.read(SYSTEM, after=self._system)
+        if entries:
+            parsed = await asyncio.to_thread(lambda: [entry.parsed() for entry in entries])
+            self._switched += [entry for entry in parsed if entry.kind in {"stopped", "resumed"}]
+            self._system = entries[-1].seq
 
     async def put_trend(self, journal: Journal, rows: Sequence[StreamInfo], stops: Sequence[Stop]) -> None:
         """Publish the trend if it changed and is complete.
@@ -100,7 +115,11 @@ class Shelf:
         """
         missing = [row for row in rows if self._points.get(row.name, (-1, None))[0] < row.seq]
         for row in missing[:_AT_ONCE]:
-            state = project(row.name.removeprefix(PREFIX), await journal.read(row.name))
+            try:
+                state = project(row.name.removeprefix(PREFIX), await journal.read(row.name))
+            except Tampered:
+                self._points[row.name] = row.seq, None
+                continue
             self._points[row.name] = state.seq, trend.point(state, self._goals(state))
         found = [one for row in rows if (one := self._points.get(row.name, (0, None))[1])]
         if not found or len(missing) > _AT_ONCE:
@@ -137,6 +156,44 @@ class Shelf:
         )
         await self._client.create_artifact(artifact)
         self._written[page.key] = stamp
+
+
+class _Made(NamedTuple):
+    """What is to be published of an incident, the overview last."""
+
+    state: Incident
+    stops: frozenset[int]
+    pages: tuple[Page, ...]
+
+
+def _made(
+    incident: str,
+    entries: Sequence[Entry],
+    stops: Sequence[Stop],
+    switched: Sequence[Parsed],
+    playbooks: Mapping[IncidentClass, Playbook],
+) -> _Made:
+    parsed = [entry.parsed() for entry in entries]
+    state = project(incident, parsed)
+    playbook, held = playbooks.get(state.incident_class), concerned(state, stops)
+    made = list(pages(state, held))
+    if parsed:
+        document = report(
+            state,
+            parsed,
+            # The last entry's time, not now: what did not change is not published again.
+            at=datetime.fromisoformat(parsed[-1].at),
+            playbook=playbook,
+            switches=switches_of(switched, state, scopes(state)),
+        )
+        text = f"{banner(held)}{markdown(document)}\n\n{_WITHOUT}\n"
+        made.append(Page(state.id + REPORT, f"up to journal entry {state.seq}", text))
+    goals = playbook.goals if playbook else None
+    picture = image(timeline(state), f"Timeline of {state.id}; the list below says the same")
+    said = f"{state.status.value.replace('_', ' ')}, {f'{_STOPPED}, ' if held else ''}{_THROUGH}{state.seq}"
+    made.append(Page(state.id, said, overview(state, held, picture=picture, goals=goals)))
+    numbers = frozenset() if state.closed_at else frozenset(stop.seq for stop in stops)
+    return _Made(state, numbers, tuple(made))
 
 
 def _numbers(row: StreamInfo, stops: Sequence[Stop]) -> frozenset[int]:

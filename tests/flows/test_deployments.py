@@ -107,7 +107,11 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         name: [one["schedule"]["cron"] for one in found[name]["schedules"] if one["active"]]
         for name in set(found) - by_hand
     }
-    assert scheduled == {"verify-journal": ["17 3 * * *"], "pin-drift": ["7 * * * *"]}
+    assert scheduled == {
+        "verify-journal": ["17 3 * * *"],
+        "pin-drift": ["7 * * * *"],
+        "report-of-the-week": ["0 6 * * 1"],
+    }
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
 
 
@@ -164,7 +168,8 @@ async def taken(journal: Journal, many: int) -> list[tuple[str, bytes]]:
 async def test_the_journal_is_verified_and_a_tampered_one_is_red(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:
-    deployment = (await deploy(prefect, tmp_path))["verify-journal"]["id"]
+    deployments = await deploy(prefect, tmp_path)
+    deployment = deployments["verify-journal"]["id"]
     with worker(prefect, tmp_path, "reading", {CONFIG: str(site.folder)}):
         run = await run_to_its_end(prefect, deployment, {})
         assert run["state_type"] == "COMPLETED", (
@@ -172,6 +177,12 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
             (tmp_path / "worker.log").read_text()[-3000:],
         )
         assert "as it was written" in said(prefect, "journal-verification")
+        run = await run_to_its_end(prefect, deployments["report-of-the-week"]["id"], {})
+        assert run["state_type"] == "COMPLETED", (
+            run["state"]["message"],
+            (tmp_path / "worker.log").read_text()[-3000:],
+        )
+        assert "(data:image/svg+xml;base64," in said(prefect, "report-of-the-week")
         with sqlite3.connect(site.folder / "state" / "journal.db") as database:
             database.execute(
                 "UPDATE entry SET data = replace(data, 'forecast', 'harmless') WHERE stream LIKE 'incident/%'"

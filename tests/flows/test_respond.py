@@ -82,7 +82,7 @@ async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
             assert f"## {heading}" in artifact["data"]
         assert "(data:image/svg+xml;base64," in artifact["data"]
         kinds = {a["key"]: a["data"] for a in prefect.ask("/artifacts/latest/filter") if a["flow_run_id"] == run["id"]}
-        assert set(kinds) == {incident.id, f"{incident.id}-plan", f"{incident.id}-evidence"}
+        assert set(kinds) == {incident.id, *(f"{incident.id}-{kind}" for kind in ("plan", "evidence", "report"))}
         assert (
             f"| tool get\\_weather of {lab.site.server_id.replace('-', chr(92) + '-')} | enabled | yes | no |"
             in (kinds[f"{incident.id}-plan"])
