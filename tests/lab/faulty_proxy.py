@@ -32,6 +32,8 @@ class FaultyProxy:
 
     def __init__(self, upstream: str) -> None:
         self.mode = Mode.PASS
+        # Requests whose path ends so are answered with 500, whatever the mode; nothing ends so.
+        self.fails = "\n"
         self.broken = b'{"detail":"broken"}'
         self.seen: list[tuple[str, str]] = []
         self.url = ""
@@ -73,7 +75,7 @@ class FaultyProxy:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = target.partition("?")[0]
         self.seen.append((method, path))
-        mode = Mode.PASS if path == _SIGN_IN else self.mode
+        mode = Mode.PASS if path == _SIGN_IN else Mode.BROKEN if path.endswith(self.fails) else self.mode
         if mode is Mode.HANG:
             await asyncio.Event().wait()
         extra = ""
