@@ -146,7 +146,7 @@ class LocalVault:
 
         def work() -> Exhibit | None:
             with disk.translated():
-                return _record(folder, incident, exhibit) if os.path.lexists(folder / exhibit) else None
+                return _present(folder, incident, exhibit)
 
         return await asyncio.to_thread(work)
 
@@ -161,7 +161,8 @@ class LocalVault:
 
         def work() -> tuple[Exhibit, ...]:
             with disk.translated():
-                found = [_record(folder, incident, name) for name in _names(folder) if name.startswith("x-")]
+                named = [_present(folder, incident, name) for name in _names(folder) if name.startswith("x-")]
+            found = [exhibit for exhibit in named if exhibit is not None]
             return tuple(sorted(found, key=lambda exhibit: (exhibit.number, exhibit.id)))
 
         return await asyncio.to_thread(work)
@@ -239,10 +240,13 @@ class LocalVault:
                         return False
                     if place.is_symlink() or not place.is_dir():
                         raise Damaged(f"{exhibit} of {incident} is no folder: nothing was deleted")
-                    for path in (*sorted((place / _FILES).glob("*")), place / _RECORD):
+                    for path in sorted((place / _FILES).glob("*")):
                         disk.shred(path)
-                    shutil.rmtree(place)
+                    # In one move, so that nobody who reads meanwhile finds a folder without its record.
+                    dead = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+                    place.rename(dead)
                     disk.sync(folder)
+                    shutil.rmtree(dead)
                     return True
 
         return await asyncio.to_thread(work)
@@ -334,6 +338,16 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
         return []
+
+
+def _present(folder: Path, incident: str, name: str) -> Exhibit | None:
+    """Return an exhibit's record, None if there is none or it is deleted just now."""
+    try:
+        return _record(folder, incident, name) if os.path.lexists(folder / name) else None
+    except Damaged:
+        if os.path.lexists(folder / name):
+            raise
+        return None
 
 
 def _record(folder: Path, incident: str, name: str) -> Exhibit:

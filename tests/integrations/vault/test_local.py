@@ -457,6 +457,19 @@ async def test_a_deleted_exhibit_is_overwritten_and_gone_and_its_neighbour_stays
     assert await vault.verify(INCIDENT, [other]) == ()
 
 
+async def test_whoever_reads_while_an_exhibit_is_deleted_finds_it_or_nothing(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    record = await _seal(vault, LOGS[1:])
+
+    async def looks() -> None:
+        while await vault.find(INCIDENT, record.id) is not None:
+            assert await vault.list(INCIDENT) in [(record,), ()]
+
+    looking = asyncio.create_task(looks())
+    await vault.delete(INCIDENT, record.id)
+    await looking
+
+
 async def test_a_deletion_that_broke_off_is_finished(tmp_path: Path) -> None:
     vault = _vault(tmp_path)
     await _seal(vault)
