@@ -117,6 +117,9 @@ PEOPLE: dict[str, tuple[str, Mark]] = {
 }
 """The kinds of entry that people did, and what each is called."""
 
+MESSAGE = "message"
+"""The word for one that reached somebody."""
+
 
 def course(state: Incident, *, at: datetime | None = None) -> Course | None:
     """Return the course of an incident; None if nothing has happened yet.
@@ -200,7 +203,7 @@ def _people(state: Incident) -> list[Row]:
             rows.append(Row("people", said, said, line.at, line.at, *PEOPLE[line.kind], line.at))
     for page in state.pages.values():
         # They all begin alike, so the picture shows what they are about.
-        label, word, mark = page.kind.replace("_", " "), "message", Mark.PLAIN
+        label, word, mark = page.kind.replace("_", " "), MESSAGE, Mark.PLAIN
         if page.id in state.untold:
             tried = any(told.page == page.id for told in state.told)
             word, mark = ("message, reached NOBODY", Mark.BAD) if tried else ("message, not sent yet", Mark.WAITS)

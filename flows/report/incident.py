@@ -101,7 +101,7 @@ def report(
         sections=[
             Section("What happened", list(_happened(state, entries))),
             Section("Timeline", list(_timeline(state, at))),
-            Section("What was done", [_done(state)]),
+            Section("What was done", list(_done(state))),
             Section("What was proven, and what was not", list(_proven(state, entries))),
             Section("By whom, and on what authority", [_authority(entries)]),
             Section("Evidence", list(_evidence(state))),
@@ -275,7 +275,7 @@ def _timeline(state: Incident, at: datetime) -> Iterator[Block]:
     yield listed("The same in words", HEADS, rows)
 
 
-def _done(state: Incident) -> Table:
+def _done(state: Incident) -> Iterator[Block]:
     order = {phase: number for number, phase in enumerate(Phase)}
     steps = sorted(state.steps.values(), key=lambda step: order[step.phase])
     rows = [
@@ -283,7 +283,6 @@ def _done(state: Incident) -> Table:
             step.phase.value,
             excerpt(step.instance),
             excerpt(step.plan.summary) if step.plan else excerpt(step.message),
-            "; ".join(excerpt(str(change)) for change in step.plan.changes) if step.plan else "",
             # The plan of a release is the cut's, turned round: it ends what that one broke.
             excerpt(step.plan.breaks) if step.plan and step.purpose is not Purpose.RELEASE else "",
             WORDS[step.progress] + (f": {excerpt(step.message)}" if step.message and step.plan else ""),
@@ -291,7 +290,11 @@ def _done(state: Incident) -> Table:
         )
         for step in steps
     ]
-    return listed("Steps", ("Phase", "Step", "Plan", "Changes", "What it breaks", "Outcome", "When"), rows)
+    yield listed("Steps", ("Phase", "Step", "Plan", "What it breaks", "Outcome", "When"), rows)
+    changes = [
+        (excerpt(step.instance), excerpt(str(change))) for step in steps if step.plan for change in step.plan.changes
+    ]
+    yield listed("Changes of these plans, before → after", ("Step", "Change"), changes, "No plan changes anything.")
 
 
 _VERDICTS = {"verified": "after the change", "checked": "check", "lease_checked": "watch", "released": "after release"}

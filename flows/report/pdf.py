@@ -1,6 +1,8 @@
 """A report as PDF, set by Typst: one wheel, no system library. What is said goes in as data, never as markup."""
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -9,7 +11,7 @@ from typing import Any, Final
 
 import typst
 
-from flows.report.document import Block, Document, Table
+from flows.report.document import Block, Document, Picture, Table
 from playbooks.errors import Misconfigured
 
 _FONTS = (
@@ -26,11 +28,14 @@ _FONTS = (
 _STANDARD: Final = "ua-1"
 """PDF/UA-1 (ISO 14289-1): a screen reader can follow headings, tables and the pictures' texts. Typst tags it anyway."""
 
-_WORD = 18
+_WORD = 14
 """Letters of a word that is never broken; `page.typ` breaks longer ones."""
 
-_LINE, _INSET, _LETTER = 504.0, 7.5, 0.6
+_LINE, _INSET, _LETTER = 504.0, 7.5, 0.64
 """Points between the margins, and beside a cell's text; a letter's width as a share of its size."""
+
+_TALLEST = 670.0
+"""Points that a picture may be high."""
 
 _SIZES = ((6, 7.4), (99, 6.4))
 """The size of letters in points, for tables of at most so many columns."""
@@ -81,7 +86,15 @@ def _data(block: Block) -> dict[str, Any]:
     if isinstance(block, Table):
         size = next(size for columns, size in _SIZES if len(block.heads) <= columns)
         shown |= {"size": size, "widths": _widths([block.heads, *block.rows], size)}
+    if isinstance(block, Picture):
+        shown["width"] = picture_width(block.svg)
     return shown
+
+
+def picture_width(svg: str) -> float:
+    """Return how wide a picture can be in points, so that it and its heading fit one page."""
+    size = re.search(r'width="(\d+)" height="(\d+)"', svg)
+    return min(_LINE, _TALLEST * int(size[1]) / int(size[2])) if size else _LINE
 
 
 def _widths(rows: Sequence[Sequence[str]], size: float) -> list[float]:
@@ -93,7 +106,8 @@ def _widths(rows: Sequence[Sequence[str]], size: float) -> list[float]:
     """
     columns = list(zip(*rows, strict=True))
     least = [max(min(len(word), _WORD) for cell in (*column, "-") for word in cell.split()) + 1.0 for column in columns]
-    wanted = [max(0.0, min(60, max(map(len, column))) - low) for column, low in zip(columns, least, strict=True)]
+    # By the root of its length: a long text gets more than a short one, and not everything.
+    wanted = [max(0.0, 6 * math.sqrt(max(map(len, column))) - low) for column, low in zip(columns, least, strict=True)]
     rest = (_LINE - _INSET * len(columns)) / (size * _LETTER) - sum(least)
     share = min(1.0, max(0.0, rest) / sum(wanted)) if sum(wanted) else 0.0
     inset = _INSET / (size * _LETTER)

@@ -15,15 +15,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from flows.report.course import Course, Mark, Milestone, Row, course
+from flows.report.course import MESSAGE, Course, Mark, Milestone, Row, course
 from flows.report.words import clock, excerpt, length, since
 from playbooks.projection import Incident
 
 WIDTH = 800
 """Pixels, and so the size at which the text is 12 pixels high."""
 
-MOST_ROWS = 60
+MOST_ROWS = 40
 """Rows of a picture; the table beside it has them all."""
+
+_CROWDED = 24
+"""Rows above which messages that were delivered are left to the table."""
 
 _INK, _MUTED, _FAINT, _RULE, _PAPER = "#1f2933", "#4b5865", "#eef1f4", "#c5cdd5", "#ffffff"
 _COLOURS = {Mark.GOOD: "#17683a", Mark.BAD: "#b42318", Mark.DOUBT: "#8a5200", Mark.WAITS: "#1d4ed8", Mark.PLAIN: _MUTED}
@@ -188,7 +191,8 @@ def _share(begin: datetime, moment: datetime, end: datetime) -> float:
 
 
 def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
-    rows, hidden = shown.rows[:MOST_ROWS], len(shown.rows) - MOST_ROWS
+    rows = _chosen(shown.rows)
+    hidden = len(shown.rows) - len(rows)
     levels = _levels(shown.milestones, axis)
     top, highest = 50.0, max(levels, default=0)
     flags = _FLAG * (highest + 1)
@@ -209,7 +213,7 @@ def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
     height = bottom + 62
     notes = [f"0 is the acceptance, {clock(shown.zero)}. Each stretch is to scale; // marks time that is left out."]
     if hidden > 0:
-        notes.append(f"{hidden} more rows are in the table.")
+        notes.append(f"The table has {hidden} more rows.")
     parts = [
         _text(_EDGE, 22, title, size=15, weight=700),
         _text(_EDGE, 40, "Times after the acceptance, in UTC. The table below says the same.", size=11, fill=_MUTED),
@@ -220,6 +224,12 @@ def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
         _text(_EDGE, height - 10, " ".join(notes), size=11, fill=_MUTED),
     ]
     return _svg(width, height, title, _said(shown), parts)
+
+
+def _chosen(rows: Sequence[Row]) -> list[Row]:
+    if len(rows) > _CROWDED:
+        rows = [row for row in rows if row.word != MESSAGE]
+    return list(rows[:MOST_ROWS])
 
 
 def _levels(milestones: Sequence[Milestone], axis: Axis) -> list[int]:
@@ -337,7 +347,7 @@ def _round_step(least: float) -> float:
 def _said(shown: Course) -> str:
     """Return the picture in a few sentences, for people who hear it."""
     moments = "; ".join(f"{one.name} {since(shown.zero, one.at) or clock(one.at)}" for one in shown.milestones)
-    rows = ". ".join(f"{row.lane}: {excerpt(row.label, 80)}, {row.word}" for row in shown.rows[:MOST_ROWS])
+    rows = ". ".join(f"{row.lane}: {excerpt(row.label, 80)}, {row.word}" for row in _chosen(shown.rows))
     return f"Accepted at {clock(shown.zero)}. {moments}. {rows}."
 
 

@@ -67,6 +67,12 @@ def test_every_figure_is_the_projection_s(name: str) -> None:
             said = row["After the acceptance"].removeprefix("+")
             assert said == length((moment - start).total_seconds())
     assert len(table(document, "Steps")) == len(state.steps)
+    assert [row["Change"] for row in table(document, "Changes of these plans, before → after")] == [
+        str(change)
+        for step in sorted(state.steps.values(), key=lambda step: list(Phase).index(step.phase))
+        if step.plan
+        for change in step.plan.changes
+    ]
     assert len(table(document, "In force")) == sum(lease.in_force for lease in state.leases.values())
     assert len(table(document, "Alerts")) == len(state.alerts)
     assert len(table(document, "Waits for a decision")) == len(state.proposals)

@@ -234,3 +234,21 @@ def test_a_message_says_whether_it_reached_somebody() -> None:
     assert (
         word((0.2, stories.told_of("opened", "slack", delivered=False)), (0.3, stories.told_of("opened"))) == "message"
     )
+
+
+def test_a_crowded_picture_leaves_delivered_messages_to_the_table_and_says_so() -> None:
+    pages = [(1.0 + n, stories.page(f"leaking:{n}", "It leaks.")) for n in range(30)]
+    told = [(40.0, stories.told_of(f"leaking:{n}")) for n in range(29)]
+    state = stories.told([*stories.contained(), *pages, *told])
+    svg = timeline(state)
+    assert_legible(svg)
+    texts = [element.text or "" for element in parsed(svg).iter(f"{SVG}text")]
+    assert "message" not in texts
+    assert "message, reached NOBODY" not in texts
+    assert "message, not sent yet" in texts
+    shown = course(state)
+    assert shown is not None
+    left = len([row for row in shown.rows if row.word == "message"])
+    assert left == 31
+    assert any(f"The table has {left} more rows" in text for text in texts)
+    assert len([line for line in table(shown) if line[-1] == "message"]) == left

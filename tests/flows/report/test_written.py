@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flows.report import pdf as pdf_module
-from flows.report.document import Commands, Document, Facts, Form, Listing, Section, Table, Text, Warn
+from flows.report.document import Commands, Document, Facts, Form, Listing, Picture, Section, Table, Text, Warn
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
 from flows.report.pdf import fonts, pdf
@@ -316,3 +316,18 @@ def test_a_secret_in_outside_text_is_in_no_output() -> None:
         pictures = re.findall(r"base64,([A-Za-z0-9+/=]+)", html(one))
         assert not any(SECRET.encode() in base64.b64decode(picture) for picture in pictures)
     assert SECRET not in text_of(pdf(document(words), made=stories.at(0)))
+
+
+def test_a_tall_picture_still_fits_a_page_of_the_pdf() -> None:
+    asked = [(5.0 + n, stories.proposed(f"tool-{n}")) for n in range(40)]
+    one = document(stories.PLAIN, lambda words: [*stories.contained(words), *asked])
+    svg = next(block.svg for section in one.sections for block in section.blocks if isinstance(block, Picture))
+    found = re.search(r'width="(\d+)" height="(\d+)"', svg)
+    assert found
+    ratio = int(found[2]) / int(found[1])
+    assert ratio > 1.5
+    data = pdf(one, made=stories.at(0))
+    shown = text_of(data)
+    # Clipped at the page's edge, its last lines would still be drawn: so its width is asked.
+    assert "0istheacceptance" in shown
+    assert pdf_module.picture_width(svg) * ratio <= 670
