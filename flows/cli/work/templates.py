@@ -206,7 +206,7 @@ channels: {}
 #    pager: {url: "https://pager.example.com/soar", secret: {file: secrets/pager}}
 
 # A person has the name that they are enrolled by; a team or an office any other. One-time codes go to a person's own
-# address, Slack user (U…) or folder, never to a room.
+# address or folder, never by Slack: whoever holds its token reads what the bot wrote.
 contacts: {}
 #  kim:
 #    slack: U012ABCDEF
