@@ -1,0 +1,43 @@
+"""A real browser, as a responder has one: Debian's Chromium, without a window."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from tests.lab.prefect import PrefectServer
+
+PICTURES = "MCP_SOAR_PICTURES"
+WITHIN = 60_000
+"""Milliseconds that a page may take to show something, on a loaded machine."""
+
+
+@pytest.fixture
+async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
+    """A page of Prefect's UI, signed in as people sign in."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not installed (no chromium on PATH)")
+    async with async_playwright() as playwright:
+        # Inside a container there are no namespaces for its own sandbox; the pages are ours.
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            context = await browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+            context.set_default_timeout(WITHIN)
+            page = await context.new_page()
+            await page.goto(prefect.api.removesuffix("/api") + "/login?redirect=/runs")
+            await page.locator("input").fill(prefect.auth)
+            await page.get_by_role("button", name="Login").click()
+            await page.wait_for_url("**/runs**")
+            yield page
+        finally:
+            await browser.close()
+
+
+@pytest.fixture
+def pictures() -> Path | None:
+    """The folder for pictures of the pages, if somebody wants them: `make pictures`."""
+    return Path(os.environ[PICTURES]) if os.environ.get(PICTURES) else None
