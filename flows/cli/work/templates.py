@@ -228,7 +228,8 @@ on_call: []
 # Every message goes here too, one thread for each incident.
 # room: soc
 
-# Who else is told, by class of incident: security, owner, data-governance, privacy, legal, customers, regulator.
+# Who else is told, by class of incident: security, owner, data-governance, privacy, legal; customers and regulator are
+# those of yours who write to them: mcp-soar itself tells nobody outside.
 stakeholders: {}
 #  security: soc
 #  privacy: privacy-office
