@@ -37,7 +37,7 @@ def try_out(out: Out, config: Configuration, name: str) -> Exit:
         [("ok" if one["delivered"] else "FAIL", one["way"], one["detail"]) for one in attempts],
     )
     good = all(one["delivered"] for one in attempts)
-    took = "taken by the other side, which is not yet read by anybody: ask them" if good else "not all of it went out"
+    took = "taken; whether anybody reads it there, only they can say" if good else "not all of it went out"
     out.say(took, "good" if good else "bad")
     return Exit.OK if good else Exit.NO
 
