@@ -256,13 +256,17 @@ def _written(briefing: Briefing, speech: _Speech, form: Form, template: str = "m
         for code in codes
     ]
     try:
-        return environment.get_template(template).render(
+        written = environment.get_template(template).render(
             b=shown, form=f"form.{form.value}.j2", words=_WORDS[language], language=language.value
         )
     except jinja2.TemplateSyntaxError as exc:
         raise _BrokenTemplateError(TemplateFault(exc.name or template, exc.lineno, exc.message or "broken")) from exc
     except Exception as exc:  # a template of the configuration can fail in any way, as by dividing by nothing
         raise _BrokenTemplateError(_located(exc, template)) from exc
+    if not written.strip():
+        # An empty page wakes somebody and tells them nothing.
+        raise _BrokenTemplateError(TemplateFault(template, None, "it says nothing"))
+    return written
 
 
 def _located(exc: Exception, template: str) -> TemplateFault:

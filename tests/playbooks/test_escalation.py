@@ -11,6 +11,8 @@ from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda, unanswered
 from playbooks.journal import Parsed
 from playbooks.projection import Incident, fold
+from playbooks.strict import digest
+from tests.flows.cli import world
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 PEOPLE = {
@@ -100,6 +102,21 @@ def test_what_is_no_longer_so_wakes_nobody_else() -> None:
     assert "bob" not in names(agenda(incident(page), Roster(contacts()), at(400)).now), "the incident is not leaking"
     closed = (2.0, "closed", {"as": "resolved", "by": "ann", "reason": ""})
     assert names(agenda(incident(paged("lapsed:x"), closed), Roster(contacts()), at(3)).now) == ["soc"]
+
+
+def test_what_is_asked_a_second_time_is_a_page_of_its_own() -> None:
+    """The first one, whose time was over long ago, does not come back with all of its rounds at once."""
+    proposed = dict(world.proposed().body)
+    mark = digest(proposed["plan"])[7:19]
+    first, again = f"awaiting_approval:x:{mark}", f"awaiting_approval:x:again 1:{mark}"
+    lapsed = {"instance": world.INSTANCE, "digest": "", "why": ""}
+    entries = [(0.0, "proposed", proposed), paged(first), (900.0, "lapsed", lapsed)]
+    entries += [(5000.0, "proposed", proposed), paged(again, 5000.0)]
+    state = incident(*entries)
+    assert state.proposals[0].plan is not None
+    assert state.proposals[0].plan.digest[7:19] == mark
+    assert {delivery.page for delivery in agenda(state, Roster(contacts(room=None)), at(5001.0)).now} == {again}
+    assert [page.id for page in unanswered(state, contacts(), at(5001.0))] == []
 
 
 def test_stakeholders_hear_what_is_official_and_nothing_else() -> None:
