@@ -102,8 +102,13 @@ def overview(state: Incident, stops: Sequence[Stop], *, picture: str = "", goals
         parts.append(f"**Needs a person:** {escaped(state.triage)}")
     if state.frozen:
         parts.append(f"**Frozen:** {escaped(state.frozen)}")
-    if state.untold:
-        parts.append(f"**Not delivered to anybody yet:** {escaped('; '.join(map(str, state.untold.values())))}")
+    if state.undelivered:
+        lost = [
+            (f"NOT DELIVERED to {escaped(who, 60)}", escaped(f"{state.pages[page].text} ({why})"))
+            for (page, who), why in state.undelivered.items()
+            if page in state.pages
+        ]
+        parts.append(facts(lost[:10]))
     asks = [step for step in state.proposals if step.plan]
     if asks:
         parts += ["## It asks for a decision", *(_ask(state, step, step.plan) for step in asks if step.plan)]

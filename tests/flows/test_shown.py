@@ -83,10 +83,13 @@ async def test_what_did_not_change_is_not_written_again(prefect: PrefectServer, 
         await until(prefect, lambda now: now.keys() >= KEYS)
     assert versions(prefect, f"{ID}-plan") == 1
     page = {"id": "p1", "notice": "opened", "text": "look here"}
-    await home.journal.append(PREFIX + ID, [Event("page", page)])
+    told = {"page": "p1", "channel": "email", "delivered": False, "detail": "no such mailbox", "contact": "bob"}
+    await home.journal.append(PREFIX + ID, [Event("page", page), Event("told", told)])
     # Another responder, which has to ask the API what is there.
     async with publishing(home.journal):
         await until(prefect, lambda now: "look here" in now[ID])
+    newest = next(item["data"] for item in prefect.ask("/artifacts/latest/filter") if item["key"] == ID)
+    assert "**NOT DELIVERED to bob:** look here \\(no such mailbox\\)" in newest
     assert versions(prefect, ID) == 2
     assert versions(prefect, f"{ID}-plan") == 1
 
