@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import State
 from flows import reading
 from flows.cli.work.alerts import deliver
 from flows.settings import Configuration
+from flows.shown.pages import banner
 from flows.shown.text import escaped, facts, table
 from integrations.connections import Connections
 from integrations.mcp import pins
@@ -90,13 +91,22 @@ async def pin_drift() -> State[Any]:
             "approved with `mcp-soar pins approve SERVER`; for what is not, start a response with `mcp-soar respond`."
         )
     said = f"{len(found)} definitions differ, {len(unasked)} servers could not be asked"
-    await reading.show(KEY, said, "\n\n".join(part for part in parts if part) + "\n")
+    await reading.show(KEY, said, await _switch(config) + "\n\n".join(part for part in parts if part) + "\n")
     if not found and not unasked:
         return reading.ended(f"{asked} servers offer exactly what was approved", good=True)
     names = ", ".join([*(f"{one.kind} {one.name} of {one.server} is {one.change}" for one in found[:10])])
     gone = ", ".join(f"{server} does not answer" for server, _ in unasked[:10])
     detail = "; ".join(part for part in (names, gone) if part)
     return reading.ended(f"{said}: {detail}. {told} See the artifact {KEY}, and `mcp-soar pins diff`", good=False)
+
+
+async def _switch(config: Configuration) -> str:
+    """Return the kill switch's banner."""
+    try:
+        async with reading.journal(config) as journal:
+            return banner(await journal.stops())
+    except SoarError as exc:
+        return f"> Whether a kill switch is on cannot be read: {escaped(exc)}\n\n"
 
 
 async def drifts(config: Configuration) -> tuple[list[Drift], list[tuple[str, str]]]:

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
 ) -> None:
     plan = {"key": f"{ID}-plan", "type": "markdown", "data": "#", "description": f"{WAITING}{DIGEST[:12]}"}
     assert isinstance(prefect.ask("/artifacts/", plan), dict)
-    deployment = (await deploy(prefect, tmp_path))["answer"]["id"]
+    deployments = await deploy(prefect, tmp_path)
+    deployment = deployments["answer"]["id"]
     answer = {"incident": ID, "plan": DIGEST[:12].upper(), "person": "kim", "code": "7K3M2-QX9AB"}
     async with await open_journal(site.config, name="test", writing=True) as journal:
         with worker(prefect, tmp_path, "requests", {INBOX: f"sqlite:///{site.folder / 'state/journal.db'}"}):
@@ -137,6 +139,16 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
             signed = sign(request, key.sign).model_dump_json()
             run = await run_to_its_end(prefect, deployment, {"answer": {"request": signed}})
             assert (run["state_type"], run["name"]) == ("COMPLETED", f"kim: deny {ID}")
+            late = draft(
+                actor="kim", verb=Verb.DENY, subject=ID, at=now() - timedelta(hours=1), digest=f"sha256:{DIGEST}"
+            )
+            for where, given, why in (
+                ("release", {"request": signed}, "yours is to deny: use the other one"),
+                ("answer", {"answer": {"request": sign(late, key.sign).model_dump_json()}}, "sign it anew"),
+            ):
+                run = await run_to_its_end(prefect, deployments[where]["id"], given)
+                assert run["state_type"] == "FAILED"
+                assert why in run["state"]["message"]
             wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, "incident": "../1"}})
             assert wrong == 409
             bodies = await taking
@@ -226,6 +238,7 @@ async def test_a_definition_that_drifts_is_red_and_reported(
     assert (alert.source, body["entities"]) == ("drift", [{"kind": "tool", "name": "get_weather", "server": "weather"}])
     page = said(prefect, "pin-drift")
     assert "mcp-soar pins diff" in page
+    assert "kill switch" not in page
     # What the server says is shown as text at most.
     assert "<IMPORTANT>" not in page
     assert "IMPORTANT" in page
