@@ -185,6 +185,10 @@ class Contacts(Strict):
                 )
                 raise ValueError(message)
         for name, contact in self.contacts.items():
+            if not contact.order:
+                # It would count as told by the log, which wakes nobody.
+                message = f"contacts.{name}: cannot be reached; give slack, email, webhook or file"
+                raise ValueError(message)
             missing = [way.value for way in contact.order if not self._channel(way, contact)]
             if missing:
                 message = f"contacts.{name}: channels has no {' and no '.join(missing)}"

@@ -123,7 +123,8 @@ def roster(parts: Parts, state: Incident) -> Roster:
     approvers: dict[str, str] = {}
     with contextlib.suppress(Misconfigured):  # doctor and the log name it; everybody else is told
         for name, person in parts.people().people.items():
-            asked = {step.requested_by for step in state.proposals} - {None}
+            # Of what somebody asked for they are no approver; of what another asked for they are.
+            asked = {step.requested_by for step in state.proposals}
             if name in contacts.contacts and set(person.roles) & set(parts.policy.approval.roles) and {name} != asked:
                 approvers[name] = name
     told = deadlines.told(state, parts.world.inventory, contacts, now())
@@ -226,7 +227,7 @@ async def _codes(
 ) -> tuple[OneTimeCode, ...]:
     """Make one code for each answer that an approver can give; what is kept of them is durable before they are sent."""
     step = _asked(state, about)
-    if step is None or step.plan is None or delivery.contact is None:
+    if step is None or step.plan is None or delivery.contact in {None, step.requested_by}:
         return ()
     codes: list[OneTimeCode] = []
     issued: list[Event] = []

@@ -78,6 +78,7 @@ def test_the_commented_contacts_are_valid_when_their_comments_go(folder: Path) -
         ),
         ("stakeholders:\n  privacy: nobody\n", "contacts.yaml:2: stakeholders.privacy: there is no contact 'nobody'"),
         ("contacts:\n  kim:\n    email: kim@example.com\n", "contacts.yaml:2: contacts.kim: channels has no email"),
+        ("contacts:\n  kim:\n    language: ko\n", "contacts.yaml:2: contacts.kim: cannot be reached; give slack, "),
         ("contacts:\n  a.b:\n    slack: U012ABC\n", "contacts.yaml:2: contacts.a.b: channels has no slack"),
         ("contacts:\n  kim:\n    email: 'kim@example.com\\nBcc'\n", "contacts.yaml:3: contacts.kim.email: "),
         (

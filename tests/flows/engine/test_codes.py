@@ -571,3 +571,14 @@ async def test_what_is_asked_a_second_time_is_told_a_second_time_with_new_codes(
         assert len(codes_in(post.taken)) == 2
         state = await there.incident(ID)
         assert len([page for page in state.pages.values() if page.kind == "awaiting_approval"]) == 3
+
+
+async def test_of_two_questions_the_requester_of_one_is_sent_codes_for_the_other(home: House, tmp_path: Path) -> None:
+    async with reached(home, tmp_path) as (there, post):
+        await waits(there, requested_by="bob")
+        other = await waits(there, wanted=ANOTHER_PLAN, instance="cut-tool@weather/add")
+        await paged_and_told(there)
+        bobs = {digest for digest, who, _ in (await there.incident(ID)).codes if who == "bob"}
+        assert bobs == {digest_of(other)}
+        approve = codes_in(post.taken)[0]
+        assert await answered(there, "bob", approve, other) == "approve"
