@@ -27,8 +27,6 @@ def try_out(out: Out, config: Configuration, name: str) -> Exit:
         known = ", ".join(sorted(contacts)) or "none"
         raise NotFound(f"{config.folder / 'contacts.yaml'} has no contact {name!r}; it has: {known}")
     contact = contacts[name]
-    if not contact.order:
-        raise Usage(f"{name} has no way to be reached: give slack, email, webhook or file in contacts.yaml")
     with out.waiting(f"sending to {name}"):
         attempts = asyncio.run(_send(config, contact))
     out.document({"contact": name, "attempts": attempts})

@@ -69,9 +69,10 @@ def test_a_test_message_goes_by_each_way_and_says_what_became_of_it(site: Instal
 
 
 def test_a_test_message_to_nobody(site: Installation) -> None:
-    contacts(site, "contacts:\n  lee: {file: out}\n  none: {}\n")
+    contacts(site, "contacts:\n  lee: {file: out}\n")
     assert "no contact 'kim'; it has: lee" in site.error("message", "test", "kim", code=6)["message"]
-    assert "no way to be reached" in site.error("message", "test", "none", code=2)["message"]
+    contacts(site, "contacts:\n  lee: {file: out}\n  none: {}\n")
+    assert "contacts.none: cannot be reached" in site.error("message", "test", "none", code=3)["message"]
 
 
 @pytest.fixture
