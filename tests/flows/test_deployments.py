@@ -60,7 +60,7 @@ def site(tmp_path: Path, victim: McpServer) -> Installation:
     assert site.run("enroll", "kim", "--role", "responder").exit_code == 0
     approved = site.run("pins", "approve", "weather", "--reviewed", "all", "--as", "kim", "--role", "sec", "--yes")
     assert approved.exit_code == 0, approved.output
-    site.append(world.opened(), world.alert())
+    site.append(world.opened(), world.alert(), world.intended(), world.wrote(), world.verified())
     return site
 
 
