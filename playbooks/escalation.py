@@ -13,6 +13,9 @@ from playbooks.incident import Severity, Status
 from playbooks.projection import Incident, Page
 
 CODE = "code"
+UNANSWERED = "unanswered"
+"""Nobody of the on-call list took it up, however often it was gone through: recorded, and shown in every answer."""
+
 
 AGAIN = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds until somebody is tried again by all of their ways; the last one stays."""
@@ -36,7 +39,7 @@ class Delivery:
     Args:
         page: which.
         purpose: why to them: `log`, `room`, `code` (an approver, with one-time codes), `approver`,
-            `stakeholder:<role>`, `on_call:<round>:<step>`.
+            `stakeholder:<role>`, `on_call:<round>:<step>`, `unanswered` (nothing is sent any more; it is recorded).
         contact: whom, by name; None for the log.
     """
 
@@ -98,13 +101,6 @@ def over(state: Incident, page: Page) -> bool:
     return False
 
 
-def unanswered(state: Incident, contacts: Contacts, now: datetime) -> list[Page]:
-    """Return the urgent pages that went down the whole on-call list as often as they may, and that nobody took up."""
-    whole = timedelta(seconds=sum(step.wait for step in contacts.on_call) * contacts.repeat)
-    open_pages = (page for page in state.pages.values() if urgent(state, page) and not over(state, page))
-    return [page for page in open_pages if contacts.on_call and page.at + whole <= now]
-
-
 def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
     """Return what has to be sent now, and when to look again.
 
@@ -141,8 +137,10 @@ def _wanted(state: Incident, page: Page, roster: Roster) -> Iterator[tuple[Deliv
     approvers = list(dict.fromkeys(roster.approvers.values())) if asks else []
     coded = [name for name in approvers if roster.codes and contacts.contacts[name].private]
     yield from ((Delivery(page.id, CODE, name), page.at) for name in coded)
-    if urgent(state, page) and not gone:
+    if urgent(state, page) and not gone and contacts.on_call:
         yield from _escalation(state, page, contacts)
+        whole = timedelta(seconds=sum(step.wait for step in contacts.on_call) * contacts.repeat)
+        yield Delivery(page.id, UNANSWERED, None), page.at + whole
     yield from ((Delivery(page.id, "approver", name), page.at) for name in approvers)
     if contacts.room:
         yield Delivery(page.id, "room", contacts.room), page.at
@@ -171,6 +169,8 @@ def _prompt(delivery: Delivery, contacts: Contacts) -> bool:
 
 
 def _done(state: Incident, delivery: Delivery, contacts: Contacts) -> bool:
+    if delivery.purpose == UNANSWERED:
+        return any(item.purpose == UNANSWERED for item in state.told_of(delivery.page, None))
     told = [item for item in state.told_of(delivery.page, delivery.contact) if item.delivered]
     reached = [item for item in told if item.purpose != CODE or _prompt(delivery, contacts)]
     if delivery.purpose == CODE or delivery.purpose.startswith("on_call:"):

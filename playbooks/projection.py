@@ -434,7 +434,12 @@ class Incident:
         """Who could not be reached about what: (page id, contact) → why."""
         reached = {(told.page, told.contact) for told in self.told if told.delivered}
         tried = ((told.page, told.contact or told.channel, told) for told in self.told if not told.delivered)
-        return {(page, who): told.detail for page, who, told in tried if (page, told.contact) not in reached}
+        return {
+            (page, who): told.detail
+            for page, who, told in tried
+            # Taken up late, it is answered; who could not be reached still was not.
+            if (page, told.contact) not in reached and not (told.purpose == "unanswered" and page in self.acknowledged)
+        }
 
     def told_of(self, page: str, contact: str | None) -> list[Told]:
         """Return the attempts to tell a contact of a page, the first one first."""

@@ -22,7 +22,7 @@ from playbooks import code, duties
 from playbooks.briefing import brief
 from playbooks.contacts import Contact, Way
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.escalation import CODE, Delivery, Roster, agenda, urgent
+from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, urgent
 from playbooks.journal import Event
 from playbooks.message import Message
 from playbooks.projection import Incident, Page, StepState, project
@@ -142,6 +142,13 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
     """Tell one contact, by the first of their ways that works; every attempt is journalled."""
     about = state.pages[delivery.page]
     number = 1 + max((told.round for told in state.told_of(about.id, delivery.contact)), default=0)
+    if delivery.purpose == UNANSWERED:
+        LOG.error("%s: nobody on call took this up: %s", state.id, about.id)
+        detail = f"nobody acknowledged it, {parts.contacts.repeat} times through the on-call list"
+        body: dict[str, Json] = {"page": about.id, "contact": None, "purpose": UNANSWERED, "round": number}
+        body |= {"channel": "on-call list", "delivered": False, "detail": detail, "reference": ""}
+        await _record(parts, claim, state.id, Event("told", body))
+        return
     contact = parts.contacts.contacts[delivery.contact] if delivery.contact else Contact()
     ways = contact.private if delivery.purpose == CODE else contact.order or (Way.LOG,)
     attempt: dict[str, Json] = {"page": about.id, "contact": delivery.contact, "purpose": delivery.purpose}

@@ -67,7 +67,7 @@ RESERVED = select(
 TELLING = (
     select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
     .join(schema.stream, _stream.name == schema.entry.c.stream)
-    .where(_stream.closed_at.is_(None), schema.entry.c.kind.in_(["page", "told"]))
+    .where(_stream.closed_at.is_(None), schema.entry.c.kind.in_(["page", "told", "acknowledged"]))
     .order_by(schema.entry.c.stream, schema.entry.c.seq)
 )
 _SYSTEM = select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash).where(

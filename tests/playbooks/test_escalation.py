@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbooks.contacts import Contact, Contacts, OnCall
-from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda, unanswered
+from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda
 from playbooks.journal import Parsed
 from playbooks.projection import Incident, fold
 from playbooks.strict import digest
@@ -73,15 +73,18 @@ def test_an_urgent_page_goes_down_the_list_until_somebody_takes_it_up() -> None:
     woken: list[tuple[float, str | None]] = []
     for second in range(0, 3000, 10):
         for delivery in agenda(incident(*entries), roster, at(second)).now:
-            entries.append(told(delivery, second))
+            entries.append(told(delivery, second, delivered=delivery.contact is not None))
             woken.append((second, delivery.contact))
-    assert woken == [(0, "ann"), (0, "soc"), (300, "bob"), (600, "ann"), (900, "bob"), (1200, "ann"), (1500, "bob")]
-    assert unanswered(incident(*entries), roster.contacts, at(1800)) != []
+    assert woken == [
+        *((0, "ann"), (0, "soc"), (300, "bob"), (600, "ann"), (900, "bob"), (1200, "ann"), (1500, "bob")),
+        (1800, None),
+    ], "and in the end it is on record that nobody took it up"
     taken = (301.0, "acknowledged", {"pages": ["lapsed:x"], "by": "bob", "way": "key"})
     early = [entry for entry in entries if entry[0] <= 300] + [taken]
     for second in range(301, 3000, 10):
         assert agenda(incident(*early), roster, at(second)).now == ()
-    assert unanswered(incident(*early), roster.contacts, at(3000)) == []
+    assert list(incident(*entries).undelivered) == [("lapsed:x", "slack")]
+    assert incident(*entries, taken).undelivered == {}, "taken up late"
 
 
 def test_whoever_cannot_be_reached_is_not_waited_for_and_is_tried_again() -> None:
@@ -116,7 +119,6 @@ def test_what_is_asked_a_second_time_is_a_page_of_its_own() -> None:
     assert state.proposals[0].plan is not None
     assert state.proposals[0].plan.digest[7:19] == mark
     assert {delivery.page for delivery in agenda(state, Roster(contacts(room=None)), at(5001.0)).now} == {again}
-    assert [page.id for page in unanswered(state, contacts(), at(5001.0))] == []
 
 
 def test_stakeholders_hear_what_is_official_and_nothing_else() -> None:
