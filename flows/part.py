@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
-    for chatty in ("httpx", "httpx2", "docket", "alembic"):
+    # The database driver would log what goes into the inbox, one-time codes among it, if somebody wanted to see all.
+    for chatty in ("aiosqlite", "alembic", "docket", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Nothing that these write is for others to read.
     os.umask(0o077)

@@ -4,6 +4,7 @@ Nothing here touches a gateway: what is told of is written into a real journal, 
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from flows.engine.notices import due
 from flows.engine.opening import TELL
 from flows.engine.telling import ITSELF, page, queue, tell
 from integrations.connections import Connections
+from integrations.file.channel import FileChannel
 from integrations.journal.store import LostClaim, Tx
 from integrations.log.notifier import LogChannel
 from integrations.slack.channel import SlackChannel
@@ -35,6 +37,7 @@ from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house
 from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, fake_slack
+from tests.lab.teller_process import dies, with_room
 
 ID = world.ID
 INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
@@ -280,3 +283,22 @@ async def test_a_lost_claim_records_nothing(home: House, slack: FakeSlack) -> No
     await tell(home.parts, claim)
     posts = [tuple(sorted(item.items(), key=str)) for item in slack.said("chat.postMessage")]
     assert len({dict(item)["client_msg_id"] for item in posts}) == len(slack.messages()) + 2
+
+
+@pytest.mark.parametrize(("moment", "messages"), [("before", 1), ("after", 2)])
+async def test_whoever_tells_and_is_killed_is_succeeded(home: House, moment: str, messages: int) -> None:
+    """Nothing is lost; what was sent and not yet written down is sent once more."""
+
+    async def unit(tx: Tx) -> None:
+        await tx.append(PREFIX + ID, [Event("page", {"id": "opened", "notice": "opened", "text": "it is open"})])
+        await queue(tx, ID)
+
+    await home.journal.submit(unit)
+    assert await dies(home.folder, moment) == -signal.SIGKILL
+    assert (await home.incident(ID)).told == []
+    successor = with_room(home, FileChannel())
+    async with asyncio.timeout(60):
+        while (await home.incident(ID)).untold:
+            await told(successor)
+    assert len(list((home.folder / "told").glob("*.txt"))) == messages
+    assert [item.delivered for item in (await home.incident(ID)).told] == [True]

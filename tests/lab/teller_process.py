@@ -1,0 +1,72 @@
+"""A process that tells people and dies by SIGKILL right before or right after a message went out."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+from flows.engine.opening import TELL
+from flows.engine.telling import tell
+from integrations.connections import Connections
+from integrations.file.channel import FileChannel
+from playbooks.contacts import Contact, Contacts, Way
+from playbooks.inventory import Inventory
+from playbooks.message import Channel, Message, Sent
+from playbooks.strict import parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import House, house
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+CLAIM = 1.0
+"""Seconds that the claim of one who dies outlives them."""
+
+
+class Deadly(FileChannel):
+    """Writes messages into a folder, and kills its own process.
+
+    Args:
+        moment: `before` or `after` the first message.
+    """
+
+    def __init__(self, moment: str) -> None:
+        self._moment = moment
+
+    async def send(self, to: Contact, message: Message, *, thread: str = "", update: str = "") -> Sent:
+        """Write a message, or die before it does."""
+        if self._moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        sent = await super().send(to, message, thread=thread, update=update)
+        if self._moment == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sent
+
+
+def with_room(home: House, channel: Channel) -> House:
+    """Return the installation with one contact, whose folder is `told`, in the room."""
+
+    def channels(_contact: Contact, _way: Way) -> Channel:
+        return channel
+
+    contacts = Contacts(contacts={"soc": Contact(file=str(home.folder / "told"))}, room="soc")
+    return home.changed(contacts=contacts, channels=channels)
+
+
+async def _tell(folder: Path, moment: str) -> None:
+    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    async with house(folder, Connections(inventory)) as made:
+        home = with_room(made, Deadly(moment))
+        (claim,) = await home.journal.claim("who dies", lane=TELL, limit=1, seconds=CLAIM)
+        await tell(home.parts, claim)
+
+
+def _run(folder: Path, moment: str) -> None:
+    asyncio.run(_tell(folder, moment))
+
+
+async def dies(folder: Path, moment: str) -> int:
+    """Run such a process to its end, and return its exit status: minus the signal if it was killed."""
+    process = _CONTEXT.Process(target=_run, args=(folder, moment), daemon=True)
+    process.start()
+    await asyncio.to_thread(process.join, 60.0)
+    return process.exitcode if process.exitcode is not None else 0
