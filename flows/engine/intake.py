@@ -6,6 +6,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 
 import asyncio
 import logging
+import time
 
 from flows.engine.alerts import take_alerts
 from flows.engine.approvals import take_code
@@ -20,23 +21,31 @@ from playbooks.journal import SYSTEM, Event
 
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 500
+"""Entries of each kind that one look takes in."""
+
+JUDGING = 0.5
+"""Seconds that one look spends on one-time codes, whose hashes are slow on purpose."""
+
+_FIRST = ("request", "alert")
 
 
 async def intake(parts: Parts, limit: int = MANY) -> list[Opened]:
     """Move what waits in the inbox into streams; return the incidents opened and claimed on the way."""
     # Whoever does not prove who they are waits until all others are served; so does what untrusted places hand in.
     unsigned = [name for name, source in parts.sources.sources.items() if not source.authenticated]
-    items = await parts.journal.waiting(limit, last=[*unsigned, "prefect", "slack"])
-    if not items:
-        return []
+    last, waiting = [*unsigned, "prefect", "slack"], parts.journal.waiting
+    # Each kind has its own place: whoever floods us with one keeps nothing of another waiting.
+    first = [item for kind in _FIRST for item in await waiting(limit, [kind], last)]
+    codes = await waiting(limit, ["code"], last)
+    unread = await waiting(limit, last=last, others=[*_FIRST, "code"])
     # Submitted together, they share one commit; a bad one fails alone.
-    results = await asyncio.gather(
-        *(_one(parts, item) for item in items if item.kind != "code"), return_exceptions=True
-    )
+    results = await asyncio.gather(*(_one(parts, item) for item in [*first, *unread]), return_exceptions=True)
     # These one after the other: what was guessed wrong too often is not even hashed, so guessing costs us little.
-    for item in items:
-        if item.kind == "code":
-            results += await asyncio.gather(_one(parts, item), return_exceptions=True)
+    began = time.monotonic()
+    for item in codes:
+        results += await asyncio.gather(_one(parts, item), return_exceptions=True)
+        if time.monotonic() - began >= JUDGING:
+            break  # alerts may have come meanwhile; the next look goes on here
     opened: list[Opened] = []
     for result in results:
         if isinstance(result, Refused):

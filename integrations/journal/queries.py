@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
+from sqlalchemy import LargeBinary, Select, and_, bindparam, case, func, literal, or_, select
 
 from integrations.journal import schema
 from integrations.journal.client import Tampered
@@ -153,17 +153,56 @@ INBOX = (
 )
 
 
-def waiting(limit: int, kinds: Sequence[str] | None, last: Sequence[str] = ()) -> Select[Any]:
-    """Return the statement that finds inbox entries to move, those of `last` after all others, for `inbox_item`."""
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a body that is handed out for moving: the receiver takes less, but whoever may insert may insert more."""
+
+_HEADERS = 64 * 1024
+_NAME = 400
+_NOTHING = literal(b"", LargeBinary)
+
+
+def waiting(
+    limit: int, kinds: Sequence[str] | None, last: Sequence[str] = (), others: Sequence[str] = ()
+) -> Select[Any]:
+    """Return the statement that finds inbox entries to move, for `inbox_item`.
+
+    What is too large to be anything of ours is cut off in the database: it would fill the memory of whoever reads it.
+
+    Args:
+        limit: at most so many.
+        kinds: only these, None for all.
+        last: sources whose entries come after those of all others.
+        others: kinds that are left out.
+    """
     order = [_inbox.source.in_(last)] if last else []
-    found = select(*INBOX).where(_inbox.moved_at.is_(None)).order_by(*order, _inbox.received_at, _inbox.id).limit(limit)
-    return found if kinds is None else found.where(_inbox.kind.in_(kinds))
+    columns = (
+        _inbox.id,
+        func.substr(_inbox.kind, 1, _NAME),
+        func.substr(_inbox.source, 1, _NAME),
+        _inbox.nonce,
+        _inbox.digest,
+        case((func.length(_inbox.body) <= LARGEST, _inbox.body), else_=_NOTHING),
+        case((func.length(_inbox.headers) <= _HEADERS, _inbox.headers), else_=_NOTHING),
+        _inbox.received_at,
+    )
+    found = select(*columns).where(_inbox.moved_at.is_(None)).order_by(*order, _inbox.received_at, _inbox.id)
+    found = found.limit(limit) if kinds is None else found.where(_inbox.kind.in_(kinds)).limit(limit)
+    return found.where(_inbox.kind.not_in(others)) if others else found
 
 
 def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
     """Return a row of `INBOX` as a value."""
     name, kind, source, nonce, digest, body, headers, received_at = row
-    return InboxItem(name, kind, source, nonce, digest, body, json.loads(headers), received_at)
+    return InboxItem(name, kind, source, nonce, digest, body, _headers(headers), received_at)
+
+
+def _headers(stored: bytes) -> dict[str, str]:
+    """Return a message's headers, none if they are not as we write them: one bad row must not hide all the others."""
+    try:
+        found = json.loads(stored)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def holds(grip: str | None, incident: str | None, lease: str | None) -> Select[Any]:

@@ -200,7 +200,11 @@ class Journal:
         return Done(receipts, None)
 
     async def waiting(
-        self, limit: int, kinds: Sequence[str] | None = None, last: Sequence[str] = ()
+        self,
+        limit: int,
+        kinds: Sequence[str] | None = None,
+        last: Sequence[str] = (),
+        others: Sequence[str] = (),
     ) -> list[InboxItem]:
         """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts.
 
@@ -208,8 +212,9 @@ class Journal:
             limit: at most so many.
             kinds: only these.
             last: sources whose entries come after those of all others.
+            others: kinds that are left out.
         """
-        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last))]
+        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last, others))]
 
     async def message(self, item: str) -> InboxItem | None:
         """Return an inbox entry, moved or not."""

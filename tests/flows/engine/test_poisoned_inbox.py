@@ -1,0 +1,106 @@
+"""What somebody who may only insert into the inbox, a receiver that was taken over, can keep from being heard.
+
+They write rows as they like, with none of our code in between: nothing of that may keep an alert, or a person's stop,
+from being taken in at the next look.
+"""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from flows.engine import intake as looked
+from flows.engine.intake import intake
+from integrations.connections import Connections
+from integrations.journal import schema
+from integrations.journal.client import address
+from integrations.journal.queries import LARGEST
+from playbooks.inventory import Inventory
+from playbooks.request import Verb
+from playbooks.strict import parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import House, alert, house
+
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+GUESS = {"v": 1, "incident": world.ID, "digest": "a" * 12, "actor": "bob", "code": "AAAAA-AAAAA"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    """An installation with nothing in it."""
+    folder = tmp_path / "house"
+    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
+    async with house(folder, Connections(INVENTORY), url=url) as made:
+        made.url = url or f"sqlite:///{folder}/journal.db"  # type: ignore[attr-defined]
+        yield made
+
+
+async def written(home: House, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert into the inbox exactly those columns that the receiver's role may write."""
+    plain = {"kind": "alert", "source": "siem", "digest": "0" * 64, "body": b"{}", "headers": b"{}"}
+    filled = [{"id": f"0{uuid.uuid4().hex}", "nonce": uuid.uuid4().hex, **plain, **row} for row in rows]
+    assert set(filled[0]) == set(schema.RECEIVER_WRITES)
+    engine = create_async_engine(address(home.url))  # type: ignore[attr-defined]
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(insert(schema.inbox), filled)
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"headers": b"x"},
+        {"headers": b"\xff\xfe"},
+        {"headers": b"[" * 100_000},
+        {"headers": b'["a"]'},
+        {"headers": b'{"a": ' + b"1" * 5000 + b"}"},
+        {"body": b"{}" + b" " * LARGEST},
+        {"kind": "x" * 100_000},
+        {"source": "\x1b[2J\u202e"},
+        {"kind": "", "source": ""},
+        {"kind": "request", "body": b"[" * 100_000},
+        {"kind": "code", "body": b"[" * 100_000},
+    ],
+    ids=lambda row: f"{next(iter(row))} {str(next(iter(row.values())))[:12]}",
+)
+async def test_no_row_keeps_an_alert_or_a_stop_out(home: House, row: dict[str, Any]) -> None:
+    await written(home, [row])
+    await home.receive(alert("weather", "forecast"))
+    await home.ask("ann", Verb.STOP, "everything", reason="a test")
+    assert len(await intake(home.parts)) == 1
+    assert [stop.scope for stop in await home.journal.stops()] == ["everything"]
+    (aside,) = await home.system("set_aside")
+    assert len(json.dumps(aside.body)) < 5000, "what is said of it is short"
+    assert await home.journal.waiting(9) == []
+
+
+@pytest.mark.parametrize("kind", ["code", "request", "another", "alert"])
+async def test_what_floods_the_inbox_keeps_nothing_of_another_kind_waiting(
+    home: House, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What counts is which look takes an entry in, not how long it takes: 5000 entries are ten looks, and so are 50.
+    monkeypatch.setattr(looked, "MANY", 5)
+    body = json.dumps(GUESS).encode() if kind == "code" else b"garbage"
+    await written(home, [{"kind": kind, "source": "person", "body": body} for _ in range(50)])
+    await home.receive(alert("weather", "forecast"))
+    await home.ask("ann", Verb.STOP, "everything", reason="a test")
+    opened = await intake(home.parts, looked.MANY)
+    assert len(opened) == (0 if kind == "alert" else 1)
+    assert bool(await home.journal.stops()) is (kind != "request")
+
+
+async def test_codes_are_judged_for_so_long_and_no_longer_before_alerts_are_looked_for_again(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(home, [{"kind": "code", "source": "person", "body": b"garbage"} for _ in range(20)])
+    monkeypatch.setattr(looked, "JUDGING", 0.0)
+    for left in (19, 18):
+        await intake(home.parts)
+        assert len(await home.journal.waiting(99)) == left, "one at least, and then it is somebody else's turn"
