@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCol
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, WithJsonSchema
 
 from flows.shown.pages import LONG, PLAN, WAITING
 from integrations.hostile import printable
@@ -93,6 +93,9 @@ class WithKey(Strict):
     )
 
 
+_ANSWER: TypeAdapter[WithCode | WithKey] = TypeAdapter(WithCode | WithKey)
+
+
 @flow(name="respond-by-hand", retries=0, persist_result=False, log_prints=False)
 async def respond(request: Signed) -> State[Any]:
     """Start a response by hand, or have an open incident tried again.
@@ -107,7 +110,8 @@ async def respond(request: Signed) -> State[Any]:
     return await _hand_in(request, {Verb.RESPOND})
 
 
-@flow(name="answer", retries=0, persist_result=False, log_prints=False)
+# Not validated by Prefect: what does not fit it writes into the worker's log whole, the code with it.
+@flow(name="answer", retries=0, persist_result=False, log_prints=False, validate_parameters=False)
 async def answer(answer: WithCode | WithKey) -> State[Any]:
     """Approve or deny a plan that waits for you.
 
@@ -118,9 +122,15 @@ async def answer(answer: WithCode | WithKey) -> State[Any]:
     Args:
         answer: How you prove that it is you.
     """
-    if isinstance(answer, WithKey):
-        return await _hand_in(answer.request, {Verb.APPROVE, Verb.DENY})
-    return await _hand_code_in(answer)
+    try:
+        given = _ANSWER.validate_python(answer)
+    except ValidationError as exc:
+        # Not its text: that quotes what was given. Nor may the code, which is still good, stay with the run.
+        await _rename("an answer that cannot be one", {})
+        return _said(f"this cannot be an answer: look at {_fields(exc)} again, nothing was handed in", good=False)
+    if isinstance(given, WithKey):
+        return await _hand_in(given.request, {Verb.APPROVE, Verb.DENY})
+    return await _hand_code_in(given)
 
 
 @flow(name="release", retries=0, persist_result=False, log_prints=False)
@@ -182,9 +192,9 @@ async def _hand_code_in(given: WithCode) -> State[Any]:
             incident=given.incident, digest=given.plan.lower(), actor=given.person, code=given.code.get_secret_value()
         )
     except ValidationError as exc:
-        # Not its text: that may quote the code.
-        where = ", ".join(str(part) for fault in exc.errors() for part in fault["loc"])
-        return _said(f"this cannot be an answer: look at {where} again, nothing was handed in", good=False)
+        # As above; it was a code, so this run's parameters hold it too.
+        await _rename(f"{given.person}: answer {given.incident}", {})
+        return _said(f"this cannot be an answer: look at {_fields(exc)} again, nothing was handed in", good=False)
     said = f"{printable(given.person, 60)}'s one-time code for {given.incident}"
     other = await _other_plan(given.incident, given.plan)
     state = await _put("code", f"code-{secrets.token_urlsafe(24)}", canonical(entry), said, other)
@@ -193,11 +203,20 @@ async def _hand_code_in(given: WithCode) -> State[Any]:
     return state
 
 
+def _fields(exc: ValidationError) -> str:
+    """Return what does not fit, by the fields' names alone; they come from outside too."""
+    # Which of the two ways was meant is known by what it has; the other one's faults are no help.
+    faults = [fault for fault in exc.errors(include_input=False) if fault["loc"][:1] != ("WithKey",)] or exc.errors()
+    names = dict.fromkeys(str(fault["loc"][-1]) for fault in faults if fault["loc"])
+    return printable(", ".join(names), 200) or "all of it"
+
+
 async def _rename(name: str, answer: dict[str, Any] | None = None) -> None:
     """Give the run a name that says what it is about, and other parameters to show."""
     if not flow_run.id:
         return
-    shown: dict[str, Any] = {"name": printable(name)} | ({"parameters": {"answer": answer}} if answer else {})
+    shown: dict[str, Any] = {"name": printable(name)}
+    shown |= {"parameters": {"answer": answer}} if answer is not None else {}
     # Whatever Prefect's client raises: what counts is what was handed in.
     with contextlib.suppress(Exception):
         async with get_client() as client:

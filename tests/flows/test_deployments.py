@@ -151,6 +151,12 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
                 assert why in run["state"]["message"]
             wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, "incident": "../1"}})
             assert wrong == 409
+            # What only we find fault with: nothing of it stays, for its code is still good.
+            for fault, named in (({"incident": f"{ID}\n"}, "incident"), ({"person": "kim\u202e"}, "actor")):
+                wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, **fault}})
+                assert wrong["state_type"] == "FAILED"
+                assert wrong["parameters"] == {"answer": {}}
+                assert f"look at {named} again" in wrong["state"]["message"]
             bodies = await taking
     assert [kind for kind, _ in bodies] == ["code", "code", "request"]
     assert Answer.model_validate_json(bodies[0][1]) == Answer(
