@@ -20,8 +20,8 @@ from flows.engine.intake import intake
 from flows.engine.opening import CUT, FLOW, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
-from flows.engine.telling import ITSELF, page, tell
-from integrations.journal.store import Claim, LostClaim, Tampered, Tx
+from flows.engine.telling import freeze, tell
+from integrations.journal.store import Claim, LostClaim, Tampered
 from playbooks.errors import SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import SYSTEM, Event
@@ -252,18 +252,8 @@ class Responder:
     async def _freeze(self, claim: Claim, why: str) -> None:
         """Leave a tampered incident to a person; everything else goes on."""
         LOG.error("%s is frozen: %s", claim.stream, why)
-
-        incident = claim.stream.removeprefix(PREFIX)
-        text = f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written. {why}"
-
-        async def unit(tx: Tx) -> None:
-            await tx.freeze(claim.stream, why)
-            await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why})])
-            notice = f"fault:frozen:{incident}"
-            await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
-
         with contextlib.suppress(Transient):
-            await self.parts.journal.submit(unit)
+            await self.parts.journal.submit(lambda tx: freeze(tx, claim.stream, why))
 
     async def _finish(self) -> None:
         tasks = [*self._cutting, *self._watching, *self._flowing, *self._telling]

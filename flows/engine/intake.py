@@ -14,10 +14,10 @@ from flows.engine.case import PREFIX
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
 from flows.engine.requests import take_request
+from flows.engine.telling import freeze
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused, Transient
-from playbooks.journal import SYSTEM, Event
 
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 500
@@ -82,8 +82,7 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
 async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
     if not stream.startswith(PREFIX):
         raise Transient(reason)
-    await tx.freeze(stream, reason)
-    await tx.append(SYSTEM, [Event("frozen", {"incident": stream.removeprefix(PREFIX), "reason": reason[:2000]})])
+    await freeze(tx, stream, reason)
     await set_aside(tx, item, reason, stream)
 
 

@@ -23,7 +23,8 @@ from playbooks.briefing import brief
 from playbooks.contacts import Contact, Way
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, urgent
-from playbooks.journal import Event
+from playbooks.escaping import printable
+from playbooks.journal import SYSTEM, Event
 from playbooks.message import Message
 from playbooks.projection import Incident, Page, StepState, project
 from playbooks.rendering import OneTimeCode, render
@@ -37,6 +38,9 @@ ITSELF = "system"
 
 SEND_WITHIN = 15.0
 """Seconds that a channel may take for one message."""
+
+REFERENCE = 500
+"""Characters of what a channel calls a message."""
 
 
 def stream_of(subject: str) -> str:
@@ -63,6 +67,25 @@ async def queue(tx: Tx, subject: str) -> None:
     if await tx.stream(name) is None:
         await tx.append(name, [Event("telling", {"incident": subject})])
     await tx.make_runnable(name, lane=TELL)
+
+
+async def freeze(tx: Tx, stream: str, why: str) -> None:
+    """Leave an incident whose journal is not as it was written to a person, and wake one.
+
+    Args:
+        tx: the transaction that it happens in.
+        stream: the incident's.
+        why: what does not fit.
+    """
+    incident = stream.removeprefix(PREFIX)
+    row = await tx.stream(stream)
+    if row is not None and row.frozen:
+        return
+    await tx.freeze(stream, why)
+    await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why[:2000]})])
+    text = f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written. {why}"
+    notice = f"fault:frozen:{incident}"
+    await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
 
 
 async def tell(parts: Parts, claim: Claim) -> datetime | None:
@@ -166,7 +189,7 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
         except TimeoutError:
             detail = f"no answer within {SEND_WITHIN:g} s"
         except SoarError as exc:
-            detail = _without(codes, str(exc))[:500]
+            detail = _without(codes, str(exc))
         except Exception as exc:  # a fault of one channel must not keep the others from being tried
             detail = f"a fault of ours: {type(exc).__name__}"
             # What it says may be the message's own words.
@@ -175,8 +198,9 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
             "round": number,
             "channel": way.value,
             "delivered": sent is not None,
-            "detail": sent.where[:500] if sent else detail,
-            "reference": sent.reference if sent else "",
+            # What cannot be journalled would be sent again and again: neither text has to be one of ours.
+            "detail": printable(sent.where if sent else detail, 500),
+            "reference": printable(str(sent.reference), REFERENCE) if sent else "",
         }
         await _record(parts, claim, state.id, Event("told", attempt | outcome))
         if sent is None:

@@ -5,7 +5,9 @@ Nothing here touches a gateway: what is told of is written into a real journal, 
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,10 @@ from integrations.log.notifier import LogChannel
 from integrations.slack.channel import SlackChannel
 from integrations.slack.desk import run as listen
 from playbooks.contacts import Contact, Contacts, OnCall, Way
-from playbooks.errors import Misconfigured, Refused
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
-from playbooks.message import Channel
+from playbooks.message import Channel, Message, Sent
 from playbooks.playbook import Notice
 from playbooks.projection import Incident, project
 from playbooks.request import Verb
@@ -271,6 +273,62 @@ async def test_what_is_frozen_is_not_written_to_and_the_freeze_itself_is_told(ho
     await home.journal.submit(freeze)
     await told(home)
     assert [message.text for message in slack.messages() if "FROZEN" in message.text] != []
+
+
+async def test_an_incident_that_was_changed_and_is_found_by_what_arrives_wakes_somebody(
+    home: House, slack: FakeSlack
+) -> None:
+    with sqlite3.connect(home.folder / "journal.db") as raw:
+        raw.execute("UPDATE entry SET data = data || ' ' WHERE stream = ? AND seq = 1", (PREFIX + ID,))
+    raw.close()
+    await home.ask("ann", Verb.ACK, ID)
+    await home.ask("bob", Verb.ACK, ID)
+    await taken_in(home)
+    row = await home.journal.stream(PREFIX + ID)
+    assert row is not None
+    assert row.frozen
+    assert len(await home.system("frozen")) == 1
+    await told(home)
+    assert [message.text for message in slack.messages() if "FROZEN" in message.text] != []
+
+
+@dataclass
+class Odd:
+    """A channel whose server answers with what no journal can hold."""
+
+    answer: Sent | SoarError
+    sent: int = 0
+    way: Way = Way.FILE
+
+    async def send(self, _to: Contact, _message: Message, *, thread: str = "", update: str = "") -> Sent:
+        del thread, update
+        self.sent += 1
+        if isinstance(self.answer, SoarError):
+            raise self.answer
+        return self.answer
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Sent("there", "\ud800"), Sent("\udc80", "1"), Sent("x", "1" * 1_000_000), Transient("no: \ud800")],
+    ids=["reference", "place", "long", "refusal"],
+)
+async def test_an_answer_that_no_journal_can_hold_is_kept_as_far_as_it_goes(
+    home: House, answer: Sent | SoarError
+) -> None:
+    odd = Odd(answer)
+    odd_home = home.changed(channels=lambda _contact, _way: odd)
+    await paged(odd_home)
+    await told(odd_home)
+    first = odd.sent
+    await told(odd_home)
+    assert odd.sent == first, "what was told, or could not be, is on record, and is not told at once again"
+    found = (await home.incident(ID)).told
+    assert len(found) == first
+    assert all(len(item.reference) <= telling.REFERENCE for item in found)
 
 
 async def test_a_lost_claim_records_nothing(home: House, slack: FakeSlack) -> None:
