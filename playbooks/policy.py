@@ -112,6 +112,8 @@ class Lease(Strict):
 
 
 DAY = 86400.0
+CHANGED = "a definition differs from its approved pin, and nobody accepted the difference"
+"""Why a release waits; whoever approves one that waits for this accepts the difference."""
 
 Kept = Annotated[Seconds, Field(ge=30 * DAY, allow_inf_nan=False)]
 """Nothing is deleted unattended before thirty days: an incident that was closed by mistake shows by then."""
@@ -390,7 +392,7 @@ def _guarded(plan: Plan, inventory: Inventory) -> Iterable[str]:
 
 def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:
     if not facts.clean:
-        yield "a definition differs from its approved pin, and nobody accepted the difference"
+        yield CHANGED
     if facts.requested_by is None:
         yield "nobody asked for the release with a signed request"
     elif plan.radius >= policy.release.second_person_from:

@@ -453,6 +453,14 @@ class Incident:
                 return wish
         return None
 
+    def change_accepted(self, instance: str) -> bool:
+        """Return whether somebody who asked for a lease's release accepts a definition that is not the approved one.
+
+        Whoever asks again with that wish adds it to the first request.
+        """
+        opened = self.leases[instance].opened_at
+        return any(w.accept_changed for w in self.releases if opened <= w.at and w.lease in {None, instance})
+
     @property
     def cuts(self) -> list[StepState]:
         """The steps whose holding makes the incident contained."""

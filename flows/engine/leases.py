@@ -17,8 +17,8 @@ from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
 from playbooks.playbook import Step
-from playbooks.policy import Decision, Facts, Outcome, Purpose, decide
-from playbooks.projection import LeaseState, Progress
+from playbooks.policy import CHANGED, Decision, Facts, Outcome, Purpose, decide
+from playbooks.projection import LeaseState, Progress, StepState
 from playbooks.strict import canonical, iso, now
 
 
@@ -184,7 +184,7 @@ def restoring(lease: LeaseState, action: type[Action]) -> Plan:
         # Nothing comes back: ending the lease only ends the watch over it.
         gone = tuple(change.model_copy(update={"before": change.after}) for change in lease.plan.changes)
         return lease.plan.model_copy(
-            update={"changes": gone, "irreversible": None, "summary": f"End: {lease.plan.summary}"}
+            update={"changes": gone, "irreversible": None, "breaks": "", "summary": f"End: {lease.plan.summary}"}
         )
     return action.inverse(taken(lease))
 
@@ -211,7 +211,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             Event("lapsed", {"instance": step.instance, "digest": step.plan.digest if step.plan else "", "why": why})
         )
         return False
-    clean = wish.accept_changed or await definitions_match(case)
+    clean = state.change_accepted(instance) or await definitions_match(case)
     whole = restoring(lease, action_of(case, lease.plan))
 
     async def work(tx: Tx) -> tuple[list[Event], bool]:
@@ -284,8 +284,8 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     whole = taken(lease)
     left = whole.model_copy(update={"changes": tuple(c for c in whole.changes if c.target.key not in gone)})
     if left.changes and not lease.kept and not lease.plan.irreversible:
-        wish = case.state.release_wanted(todo.name)
-        verdict = await _verify_released(case, action, left, accepted=wish is not None and wish.accept_changed)
+        accepted = case.state.change_accepted(todo.name) or _agreed_to_change(case.state.steps.get(todo.instance))
+        verdict = await _verify_released(case, action, left, accepted=accepted)
     body = {
         "instance": todo.name,
         "release": todo.instance,
@@ -342,6 +342,13 @@ async def _again(tx: Tx, case: Case, todo: Todo, kept: list[str]) -> Event:
         "requested_by": lease.released_by,
     }
     return Event("release_intended", body)
+
+
+def _agreed_to_change(step: StepState | None) -> bool:
+    """Return whether people were asked about exactly this: whoever approves it then takes the difference on."""
+    if step is None or CHANGED not in step.reasons:
+        return False
+    return len(set(step.approved_by) - {step.requested_by}) >= step.quorum > 0
 
 
 async def _verify_released(case: Case, action: type[Action], plan: Plan, *, accepted: bool) -> Verdict:

@@ -104,6 +104,25 @@ async def test_what_differs_from_its_pin_comes_back_only_when_another_person_acc
         await scenes.taken_in(home)
         assert nonce not in (await home.incident(name)).accepted, "whoever asked for it cannot approve it"
         assert not await scenes.enabled(lab, "get_weather")
+        await scenes.approve(home, "bob", name, step)
+        await released(home, name, cut)
+        assert await scenes.enabled(lab, "get_weather")
+
+
+async def test_whoever_asks_again_can_accept_what_differs(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="must work")
+        step = await scenes.proposed(home, name, f"release-{cut}")
+        assert step.plan is not None
+        await home.ask("bob", Verb.DENY, name, digest=step.plan.digest, reason="read it first")
+        await home.reaches(Status.CONTAINED, name)
+        await home.ask("ann", Verb.RELEASE, name, reason="I read it", params={"accept_changed": True})
+        await released(home, name, cut)
+        assert await scenes.enabled(lab, "get_weather")
 
 
 async def test_asking_for_a_release_does_not_repeat_a_cut_that_people_denied(lab: Lab, tmp_path: Path) -> None:
