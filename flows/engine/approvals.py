@@ -25,7 +25,7 @@ from playbooks.code import TRIES, Answer
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.journal import SYSTEM, Event
 from playbooks.projection import Code, Incident, StepState, project
-from playbooks.request import ROLES, People, Request, SignedRequest, Verb
+from playbooks.request import ROLES, SKEW, People, Request, SignedRequest, Verb
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.engine")
@@ -75,6 +75,9 @@ async def delegations(tx: Tx, people: People, at: datetime) -> list[Delegation]:
             # Signed last counts, not written last: an entry that is repeated after its end lends nothing.
             signed_at = signed.request.issued_at
             known = latest.get((lender, friend))
+            if known and until <= datetime.fromisoformat(entry.at) and known[0] <= signed_at + 2 * SKEW:
+                # Taken back, it is over, though the clock that lent it was ahead of the one that takes it back.
+                signed_at = max(signed_at, known[0] + timedelta.resolution)
             if known is None or known[0] <= signed_at:
                 latest[lender, friend] = signed_at, Delegation(lender, friend, until)
     return [item for _, item in latest.values() if item.until > at]

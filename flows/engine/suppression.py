@@ -14,7 +14,7 @@ from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Alert
 from playbooks.journal import SYSTEM, Event
-from playbooks.request import SKEW, People, Request, SignedRequest, Verb
+from playbooks.request import ROLES, SKEW, People, Request, SignedRequest, Verb
 from playbooks.strict import Json, iso
 from playbooks.suppression import Scope, Suppressing, meanings, scope_of
 
@@ -139,7 +139,9 @@ async def _signed_for(people: People, tx: Tx, one: Suppression) -> bool:
     except (ValidationError, KeyError, ValueError):
         return False
     person = people.people.get(request.actor)
-    if person is None or (request.verb, request.subject) != (Verb.SUPPRESS, one.scope):
+    # Whoever lost the role since, or was enrolled anew, does not stand for it any more.
+    stands = people.stands_by(request.actor, ROLES[Verb.SUPPRESS], datetime.fromisoformat(entry.at))
+    if person is None or not stands or (request.verb, request.subject) != (Verb.SUPPRESS, one.scope):
         return False
     if entry.body["number"] != one.seq or Scope(one.source, one.rule) not in meanings(request.subject):
         return False

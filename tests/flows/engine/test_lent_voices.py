@@ -132,6 +132,18 @@ async def test_it_does_not_help_to_approve_what_one_asked_for(home: House) -> No
     assert (await step_of(home)).approved_by == ()
 
 
+async def test_a_voice_is_taken_back_from_a_machine_whose_clock_is_behind(home: House) -> None:
+    await waits(home)
+    fast, slow = now() + timedelta(seconds=100), now() - timedelta(seconds=100)
+    for signed_at, until in ((fast, now() + HOUR), (slow, slow)):
+        request = draft(actor="bob", verb=Verb.DELEGATE, subject="eve", at=signed_at, params={"until": iso(until)})
+        body = sign(request, home.keys["bob"].sign).model_dump_json().encode()
+        await home.journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
+        await taken_in(home)
+    assert len(await home.system("delegated")) == 2, "both were accepted"
+    assert NO_VOICE in await approves(home, "eve")
+
+
 async def test_of_two_lent_voices_the_one_that_is_free_is_used(home: House) -> None:
     await waits(home, requested_by="ann")
     await lends(home, by="ann")

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Event
 from playbooks.request import People, SignedRequest, Verb, sign
-from playbooks.strict import parse_yaml
+from playbooks.strict import now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, alert, house
 
@@ -183,6 +184,16 @@ async def test_a_suppression_of_somebody_who_was_removed_hides_nothing(home: Hou
     await suppressed(home, "source:siem")
     left = {name: person for name, person in home.parts.people().people.items() if name != "bob"}
     assert await arrived(home.changed(people=lambda: People(people=left)))
+
+
+@pytest.mark.parametrize("change", [{"roles": ("auditor",)}, {"enrolled_at": now() + timedelta(hours=1)}])
+async def test_a_suppression_of_somebody_who_may_not_any_more_hides_nothing(
+    home: House, change: dict[str, Any]
+) -> None:
+    await suppressed(home, "source:siem")
+    people = dict(home.parts.people().people)
+    people["bob"] = people["bob"].model_copy(update=change)
+    assert await arrived(home.changed(people=lambda: People(people=people)))
 
 
 async def test_alerts_are_not_lost_while_nobody_can_say_who_is_enrolled(home: House) -> None:
