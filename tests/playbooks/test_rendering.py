@@ -71,6 +71,13 @@ def test_codes_are_in_text_and_html_and_never_in_slack() -> None:
 
 
 @BOTH
+def test_a_code_says_where_it_is_typed(language: Language) -> None:
+    shown = render(full(), language, codes=(OneTimeCode("approve", "Disable it", "7K3M2-QX9AB"),))
+    assert "mcp-soar answer" in shown.text
+    assert "mcp-soar answer" in shown.html
+
+
+@BOTH
 def test_the_words_themselves_do_not_act(language: Language) -> None:
     """Words go out as they stand, in every output: none of them may hold what one of the outputs takes for a mark."""
     text = re.sub(r"{#.*?#}|{{.*?}}|{%-? *(?!set).*?%}", "", shipped()[f"{language.value}/words.j2"])
