@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from playbooks.errors import Misconfigured
 from playbooks.redaction import redacted
@@ -98,6 +99,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 def _seconds(value: object) -> object:
     if isinstance(value, str) and value[:-1].replace(".", "", 1).isdigit() and value[-1:] in _UNITS:
         return float(value[:-1]) * _UNITS[value[-1]]
+    if isinstance(value, str) and not value.strip().replace(".", "", 1).isdigit():
+        raise PydanticCustomError("seconds", "is no length of time: write it as 90s, 15m, 4h, 2d or 1w")
     return value
 
 

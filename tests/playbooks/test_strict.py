@@ -85,6 +85,12 @@ def test_yaml_says_what_it_says() -> None:
     assert (thing.name, thing.wait, thing.parts, thing.on) == ("on", 90.0, ("no", "1:30", "2026-01-31"), True)
 
 
+@pytest.mark.parametrize("text", ["2x", "5 minutes", "m", "1h30m"])
+def test_what_is_no_length_of_time_says_how_one_is_written(text: str) -> None:
+    with pytest.raises(Misconfigured, match="write it as 90s, 15m"):
+        parse_yaml(Thing, f"name: on\nwait: {text}\n", file="thing.yaml")
+
+
 def test_lines_are_bounded() -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Line).validate_python("x" * 2001)
