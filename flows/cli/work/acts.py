@@ -247,7 +247,7 @@ def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
     if act["state"] == "printed":
         out.verbatim(act["message"])
         return Exit.OK
-    if act["incident"] and act["state"] in {"waiting", "pending"}:
+    if act["incident"] and not act["answer"] and act["state"] in {"waiting", "pending"}:
         act["answer"] = records.command(config, "incident", act["incident"])
     out.document(act)
     about = act["incident"] or act["subject"]

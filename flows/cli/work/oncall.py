@@ -69,7 +69,7 @@ def unhold(out: Out, config: Configuration, who: acts.Person, *, incident: str, 
     def look(state: Incident) -> acts.Seen:
         if state.legal_hold is None:
             return acts.Seen("done", "the legal hold is over; what retention says counts again")
-        return acts.Seen("waiting", "a second person is needed: it stays on hold until another approver runs unhold")
+        return acts.Seen("waiting", "a second person is needed: it stays on hold until another approver runs")
 
     return _about(out, config, who, verb=Verb.UNHOLD, incident=incident, reason=reason, look=look)
 
@@ -88,7 +88,10 @@ def _about(
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
-            return await acts.carry(out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look)
+            act = await acts.carry(out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look)
+            if verb is Verb.UNHOLD and act["state"] == "waiting":
+                act["answer"] = records.command(config, "unhold", name, "--reason", "TEXT", "--as", "NAME")
+            return act
 
     return acts.finish(out, config, asyncio.run(work()))
 

@@ -95,6 +95,7 @@ def test_a_legal_hold_takes_two_approvers_to_end(site: Installation) -> None:
         second = site.json("unhold", "1", "--reason", "settled", "--as", "lee")
     assert "matter 12/26" in shown
     assert (first["state"], second["state"]) == ("waiting", "done")
+    assert " unhold inc-" in first["answer"], "what the second one types"
     assert site.json("incident", "1")["legal_hold"] is None
 
 
