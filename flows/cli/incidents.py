@@ -111,7 +111,9 @@ def verify(
 
         if what is not None and (key is not None or Path(what).exists()):
             if key is None:
-                raise Usage(f"{what} is a bundle: add --key PUBLIC.pem, had from elsewhere than with the bundle")
+                raise Usage(
+                    f"{what} is a file; a bundle needs --key PUBLIC.pem, had from elsewhere than with the bundle"
+                )
             raise typer.Exit(integrity.offline(out, Path(what), key))
         if key is not None:
             raise Usage("--key is for a bundle; the installation's own keys stand in mcp-soar.yaml")

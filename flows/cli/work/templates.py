@@ -270,7 +270,7 @@ AN MCP-SOAR CONFIGURATION
   secrets/          one secret a file (0600)
   state/            journal, evidence, bundles
 
-What comes next (each with --config and this folder, unless it is ./mcp-soar):
+What comes next (each with --config and this folder, unless you are in it or it is ./mcp-soar):
 
 1. Enroll people. Approving takes an approver who did not ask for it, ending a stop takes two:
      mcp-soar enroll kim --role responder --role approver
