@@ -119,9 +119,9 @@ class Plan(Strict):
         return digest(self)
 
     def inverse(self) -> "Plan":
-        """Return the plan that restores what was there, last change first."""
+        """Return the plan that restores what was there, last change first; that breaks nothing for anybody."""
         changes = tuple(change.inverse() for change in reversed(self.changes))
-        return self.model_copy(update={"summary": f"Undo: {self.summary}", "changes": changes})
+        return self.model_copy(update={"summary": f"Undo: {self.summary}", "changes": changes, "breaks": ""})
 
 
 class Answer(StrEnum):

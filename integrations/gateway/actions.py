@@ -290,7 +290,7 @@ class DisableServer(Action):
         # First what has to go off again, to keep that moment short.
         restored.sort(key=lambda change: change.after is True)
         summary = f"Undo: {plan.summary}"[:20_000]
-        return plan.model_copy(update={"summary": summary, "changes": (entry.inverse(), *restored)})
+        return plan.model_copy(update={"summary": summary, "changes": (entry.inverse(), *restored), "breaks": ""})
 
     @override
     @classmethod

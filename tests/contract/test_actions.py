@@ -127,7 +127,9 @@ async def test_the_inverse_restores_exactly_what_was_there_with_declared_permiss
     await apply(drill.action, plan, lab.world)
     assert (await drill.action.verify(plan, lab.world)).answer is Answer.ESTABLISHED
     if plan.irreversible is None:
-        await apply(drill.action, drill.action.inverse(plan), lab.world)
+        back = drill.action.inverse(plan)
+        assert not back.breaks, "what a cut takes away is no consequence of giving it back"
+        await apply(drill.action, back, lab.world)
         released = await drill.action.verify_released(plan, lab.world)
         assert released.answer is Answer.ESTABLISHED, released
     assert lab.proxy.used <= set(drill.action.permissions)
