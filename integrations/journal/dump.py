@@ -7,7 +7,7 @@ keys. What only the processes of one moment mean anything to is left out: who li
 import base64
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -30,6 +30,7 @@ from sqlalchemy import update as change
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import schema
+from integrations.journal.queries import LARGEST as LARGEST_MESSAGE
 from integrations.journal.schema import clock
 from playbooks.errors import Refused
 
@@ -156,13 +157,24 @@ async def _void(connection: AsyncConnection) -> None:
     )
 
 
-def _line(table: Table, row: Sequence[Any]) -> bytes:
+def _line(table: Table, row: Any) -> bytes:  # noqa: ANN401  # a row
     values = {}
+    emptied = table is schema.inbox and _not_for_keeping(row)
     for column, value in zip(table.columns, row, strict=True):
         if not _fits(column, value):
             raise Refused(f"a row of {table.name} holds in {column.name} what is never written there: see verify")
-        values[column.name] = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        kept = b"" if emptied and column.name == "body" else value
+        values[column.name] = base64.b64encode(kept).decode() if isinstance(kept, bytes) else kept
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def _not_for_keeping(row: Any) -> bool:  # noqa: ANN401  # a row of the inbox
+    """Whether a message's bytes are left out of a copy; it says that it came, and by its digest what it was.
+
+    A one-time code that nobody has judged yet is still good. What is larger than anything that is ever read only makes
+    a copy that cannot be taken in again.
+    """
+    return row.kind == "code" or len(row.body) > LARGEST_MESSAGE
 
 
 def _row(table: Table, line: bytes) -> dict[str, Any]:

@@ -198,6 +198,9 @@ def _texts(config: Configuration) -> tuple[dict[str, bytes], list[str]]:
     left_out: list[str] = []
     places = {Path(place.file).expanduser().resolve() for place in _secrets(config) if place.file}
     places |= {config.path(path).resolve() for path in (config.settings.key, config.settings.receiver.key) if path}
+    # What was written to people may hold one-time codes that are still good.
+    boxes = [contact.file for contact in config.contacts.contacts.values() if contact.file]
+    told = {place.resolve() for box in boxes for place in (Path(box), config.folder / box)}
     for top, folders, files in os.walk(config.folder):
         here = Path(top)
         at_top = here == config.folder
@@ -206,6 +209,9 @@ def _texts(config: Configuration) -> tuple[dict[str, bytes], list[str]]:
             for name in folders
             if not name.startswith(".") and not (at_top and name in _NOT_CONFIGURATION) and name != "__pycache__"
         )
+        mail = [name for name in folders if (here / name).resolve() in told]
+        left_out += [(here / name).relative_to(config.folder).as_posix() for name in mail]
+        folders[:] = [name for name in folders if name not in mail]
         for name in sorted(files):
             file, path = here / name, (here / name).relative_to(config.folder).as_posix()
             kept = file.suffix in _TEXTS or path == ".gitignore"

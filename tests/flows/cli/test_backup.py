@@ -1,6 +1,7 @@
 """`backup` and `restore`: one file with everything, made while all goes on, and back from it into either database."""
 
 import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -18,12 +19,15 @@ from typing import Any
 import pytest
 
 from flows.assembly import open_journal
+from flows.codes import hand_in
 from flows.settings import read
+from integrations.journal import dump
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.archive import header
 from integrations.vault.local import LocalVault
 from playbooks.action import Collected
+from playbooks.code import Answer
 from playbooks.evidence import Authority, Method
 from playbooks.journal import SYSTEM, Event
 from playbooks.strict import canonical, now
@@ -170,6 +174,35 @@ def test_no_key_and_no_secret_is_in_it_unless_asked(site: Installation, tmp_path
     site.json("restore", str(whole), "--into", str(tmp_path / "r"))
     assert (tmp_path / "r/keys/responder.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "r/secrets/gateway").read_text() == SECRET
+
+
+def test_no_code_that_is_still_good_and_nothing_that_is_too_large_to_come_back_is_in_it(
+    site: Installation, tmp_path: Path
+) -> None:
+    box = site.folder / "outbox" / "bob"
+    box.mkdir(parents=True)
+    (box / "20260101T000000000000Z-0a0b0c0d.txt").write_text("Subject: answer\n\n7K3M2-QX9AB\n", encoding="utf-8")
+    (site.folder / "contacts.yaml").write_text(
+        f"version: 1\ncontacts:\n  bob: {{file: {box.relative_to(site.folder)}}}\n", encoding="utf-8"
+    )
+    given = Answer(incident=ID, digest="a" * 12, actor="bob", code="9XYZ9-9XYZ9")
+
+    async def work() -> None:
+        async with await open_journal(site.config, name="test", writing=True) as journal:
+            await hand_in(journal, given, source="slack")
+            # Whoever may insert may insert anything: here, one row that would make a part that nobody takes in again.
+            big = b"x" * (dump.LARGEST * 3 // 4 + 1)
+            await journal.put(kind="alert", source="siem", nonce="n", body=big, headers={})
+
+    asyncio.run(work())
+    made = site.json("backup", str(tmp_path / "b.tar"))
+    assert "outbox/bob" in made["left_out"]
+    whole = (tmp_path / "b.tar").read_bytes()
+    assert b"7K3M2-QX9AB" not in whole
+    assert base64.b64encode(given.model_dump_json().encode()) not in whole
+    site.json("restore", str(tmp_path / "b.tar"), "--into", str(tmp_path / "r"))
+    found = rows(tmp_path / "r/state/journal.db", "SELECT kind, length(body) FROM inbox ORDER BY kind")
+    assert found == [("alert", 0), ("code", 0)]
 
 
 def test_from_one_database_into_the_other_and_back(site: Installation, tmp_path: Path, postgres_url: str) -> None:
