@@ -49,7 +49,7 @@ def test_a_right_playbook_passes(site: Installation, tmp_path: Path) -> None:
             "with: {servr: x}",
             "takes server, tool",
         ),
-        (("lease: 24h", "lease: soon"), "lease: soon", "valid number"),
+        (("lease: 24h", "lease: soon"), "lease: soon", "no length of time"),
         (("title: A tool", "titel: A tool"), "titel: A tool", "not a field here"),
         (("id: tool_poisoning", "id: other"), "id: other", "make them the same"),
     ],
@@ -135,12 +135,13 @@ def commands() -> list[tuple[str, ...]]:
 def test_every_commands_help_has_an_example_and_fits(site: Installation, path: tuple[str, ...]) -> None:
     result = site.run(*path, "--help", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
     assert result.exit_code == 0
-    assert re.search(rf"Examples?:\n +mcp-soar {' '.join(path)}", result.stdout), result.stdout
+    assert re.search(rf"Examples?:\n .*mcp-soar {' '.join(path)}", result.stdout), result.stdout
     assert "\x1b" not in result.stdout
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
-    if path not in {("up",), ("demo",)}:
+    if path not in {("up",), ("demo",), ("completion",)}:
         assert "--json" in result.stdout
-        assert "--config" in result.stdout or path == ("init",)
+        # These two make the folder.
+        assert "--config" in result.stdout or path in {("init",), ("restore",)}
 
 
 def test_the_exit_codes_stand_in_the_help(site: Installation) -> None:
