@@ -116,6 +116,7 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
 
 
+@pytest.mark.slow
 async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ async def taken(journal: Journal, many: int) -> list[tuple[str, bytes]]:
     return found
 
 
+@pytest.mark.slow
 async def test_the_journal_is_verified_and_a_tampered_one_is_red(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:
@@ -213,6 +215,7 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
         assert "mcp-soar verify" in said(prefect, "journal-verification")
 
 
+@pytest.mark.slow
 async def test_a_definition_that_drifts_is_red_and_reported(
     prefect: PrefectServer, site: Installation, victim: McpServer, tmp_path: Path
 ) -> None:
@@ -250,6 +253,7 @@ async def test_a_definition_that_drifts_is_red_and_reported(
     assert "IMPORTANT" in page
 
 
+@pytest.mark.slow
 async def test_a_server_that_cannot_be_asked_is_not_called_unchanged(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:

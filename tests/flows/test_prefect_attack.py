@@ -87,6 +87,7 @@ async def test_nothing_secret_reaches_prefect_and_no_password_no_answer(
         assert len(await home.journal.read(f"incident/{incident.id}")) == before
 
 
+@pytest.mark.slow
 async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
     prefect: PrefectServer, lab: Lab, tmp_path: Path
 ) -> None:
