@@ -80,7 +80,10 @@ class Ask(TypedDict):
 
 
 class Lease(TypedDict):
-    """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago."""
+    """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago.
+
+    While it is `releasing`, it may be given back already, and nobody verifies that it holds.
+    """
 
     incident: str
     lease: str
@@ -94,6 +97,7 @@ class Lease(TypedDict):
     checked_at: str | None
     age: float | None
     put_backs: int
+    releasing: bool
     released_at: str | None
     released_by: str | None
     release: str

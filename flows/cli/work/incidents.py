@@ -196,6 +196,7 @@ def _leases(out: Out, found: list[schema.Lease], *, whose: bool) -> None:
         else:
             until, seen = "-", f"released {_short(lease['released_at'])} by {lease['released_by']}"
         seen += f", put back {lease['put_backs']}x" if lease["put_backs"] else ""
+        seen += "\nBEING GIVEN BACK: it may no longer hold" if lease["releasing"] else ""
         # The incident under the lease: names of both are long, and are copied.
         rows.append((lease["lease"] + (f"\n{lease['incident']}" if whose else ""), until, seen))
     out.table(("lease", "until!", "last verified"), rows, empty="nothing is contained")

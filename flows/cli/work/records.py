@@ -272,6 +272,7 @@ def lease_of(
         "checked_at": precise(checked),
         "age": round(max(0.0, at.timestamp() - checked), 3) if checked is not None else None,
         "put_backs": lease.put_backs,
+        "releasing": lease.in_force and lease.releasing is not None,
         "released_at": precise(lease.released_at),
         "released_by": lease.released_by,
         "release": command(config, "release", incident, "--lease", lease.instance, "--as", "NAME"),

@@ -87,6 +87,18 @@ def test_lists_say_what_needs_somebody_first(site: Installation) -> None:
     assert INSTANCE in site.run("leases").stdout
 
 
+def test_what_is_being_given_back_is_not_shown_as_simply_in_force(site: Installation) -> None:
+    contained(site)
+    assert "BEING GIVEN BACK" not in site.run("leases").stdout
+    assert [lease["releasing"] for lease in site.json("leases")["leases"]] == [False]
+
+    site.append(world.release_intended("sam"))
+
+    assert [lease["releasing"] for lease in site.json("leases")["leases"]] == [True]
+    for words in (("leases",), ("incident", "1")):
+        assert "BEING GIVEN BACK" in site.run(*words).stdout
+
+
 @pytest.mark.parametrize("words", [("incident", "1"), ("incidents",), ("leases",)])
 def test_hostile_text_comes_out_harmless(site: Installation, words: tuple[str, ...]) -> None:
     hostile = world.plan(summary=HOSTILE)
