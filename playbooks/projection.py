@@ -119,6 +119,7 @@ class StepState:
     reasons: tuple[str, ...] = ()
     quorum: int = 0
     requested_by: str | None = None
+    denied_by: str | None = None
     expires_at: datetime | None = None
     retry_at: datetime | None = None
     approved_by: tuple[str, ...] = ()
@@ -742,7 +743,7 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
     for step in state.steps.values():
         if step.progress is Progress.PROPOSED and step.plan and step.plan.digest == body["digest"]:
             if body["verb"] == "deny":
-                step.progress, step.settled_at = Progress.DENIED, at
+                step.progress, step.settled_at, step.denied_by = Progress.DENIED, at, body["actor"]
             else:
                 # Again, of whoever's first answer does not count any more.
                 others = (name for name in step.approved_by if name != body["actor"])
@@ -896,6 +897,12 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
             for step in state.steps.values():
                 given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
                 if given_up and (step.instance in releases) is (body["verb"] == "release"):
+                    if step.progress is Progress.DENIED and step.denied_by != body["actor"]:
+                        # What one person denied, another does not carry through alone: they are who asks for it now.
+                        step.requested_by = body["actor"]
+                    if step.progress is not Progress.FAILED:
+                        # The answer was no. What was said for it before that does not count for the next question.
+                        step.approved_by, step.behalf = (), {}
                     step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
         if body["verb"] in _TOLD_ELSEWHERE:
             return None

@@ -239,7 +239,7 @@ async def intend(
         decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
         decision = _evidence_first(case, plan, decision, facts)
         if decision.outcome is not Outcome.ALLOW:
-            requester = case.state.requested_by
+            requester = case.state.requested_by or (step.requested_by if step else None)
             question = asked(case, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], decision
         originals: dict[str, Any] = {}

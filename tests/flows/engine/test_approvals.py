@@ -154,6 +154,27 @@ async def test_a_denial_and_silence_are_both_no(lab: Lab, tmp_path: Path) -> Non
         assert lab.proxy.writes == []
 
 
+async def test_after_a_no_nobody_carries_it_through_alone_and_earlier_answers_are_void(
+    lab: Lab, tmp_path: Path
+) -> None:
+    async with asked(lab, tmp_path, policy=TWO) as (home, name, step):
+        assert step.plan is not None
+        await scenes.approve(home, "bob", name, step)
+        await scenes.taken_in(home)
+        await home.ask("bob", Verb.DENY, name, digest=step.plan.digest, reason="on second thoughts")
+        await home.reaches(Status.TRIAGE, name)
+        await home.ask("ann", Verb.RESPOND, name, reason="I want it all the same")
+        again = await scenes.proposed(home, name, step.instance)
+        assert again.plan is not None
+        assert again.plan.digest == step.plan.digest
+        assert again.approved_by == (), "what was said before the no does not count for this question"
+        assert again.requested_by == "ann"
+        request = draft(actor="ann", verb=Verb.APPROVE, subject=name, at=now(), digest=again.plan.digest)
+        receipt = await send(home, sign(request, home.keys["ann"].sign).model_dump_json().encode())
+        assert "whoever asked for it cannot approve it" in await refusal(home, receipt)
+        assert lab.proxy.writes == []
+
+
 async def test_two_approvals_by_one_person_count_once(lab: Lab, tmp_path: Path) -> None:
     async with asked(lab, tmp_path, policy=TWO) as (home, name, step):
         assert step.plan is not None
