@@ -28,6 +28,9 @@ URGENT = frozenset(
 )
 """What somebody has to look at."""
 
+SWITCHED = frozenset({"stopped", "resumed"})
+"""What the kill switch did."""
+
 OFFICIAL = frozenset({"opened", "contained", "not_established", "released", "closed", "due", "overdue"})
 """What stakeholders are told."""
 
@@ -39,7 +42,8 @@ class Delivery:
     Args:
         page: which.
         purpose: why to them: `log`, `room`, `code` (an approver, with one-time codes), `approver`,
-            `stakeholder:<role>`, `on_call:<round>:<step>`, `unanswered` (nothing is sent any more; it is recorded).
+            `stakeholder:<role>`, `switch`, `on_call:<round>:<step>`, `unanswered` (nothing is sent any more; it is
+            recorded).
         contact: whom, by name; None for the log.
     """
 
@@ -147,6 +151,9 @@ def _wanted(state: Incident, page: Page, roster: Roster) -> Iterator[tuple[Deliv
     if page.kind in OFFICIAL:
         for role, contact in roster.stakeholders.items():
             yield Delivery(page.id, f"stakeholder:{role}", contact), page.at
+    if page.kind in SWITCHED and not contacts.room:
+        # Nothing is contained while a stop is on: without a room, everybody on call hears of it.
+        yield from ((Delivery(page.id, "switch", step.contact), page.at) for step in contacts.on_call)
     if not (contacts.room or contacts.on_call):
         yield Delivery(page.id, "log", None), page.at
 

@@ -208,3 +208,13 @@ def test_told_before_means_not_told_again(second: int) -> None:
     sent = [told(item, 1) for item in agenda(incident(page), roster, at(0)).now]
     assert sent != []
     assert agenda(incident(page, *sent), roster, at(2 + second)).now == ()
+
+
+@pytest.mark.parametrize("kind", ["stopped", "resumed"])
+def test_without_a_room_everybody_on_call_hears_of_the_kill_switch_once(kind: str) -> None:
+    roster = Roster(contacts(room=None))
+    page = paged(f"{kind}:everything:1")
+    due = agenda(incident(page), roster, at(1)).now
+    assert names(due) == ["ann", "bob"]
+    assert agenda(incident(page, *(told(one, 1) for one in due)), roster, at(9999)).now == ()
+    assert names(agenda(incident(page), Roster(contacts()), at(1)).now) == ["soc"]
