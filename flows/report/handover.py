@@ -8,6 +8,7 @@ from flows.report.document import Block, Commands, Document, Section, Table, Tex
 from flows.report.incident import Switch, about, answer_word, duties_table, needed, switches_table, tasks
 from flows.report.words import clock, excerpt, length
 from playbooks.duties import Clock
+from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
 from playbooks.playbook import Playbook
 from playbooks.projection import Incident, Line
@@ -195,8 +196,7 @@ def _messages(open_: Sequence[Incident]) -> Iterator[Block]:
         (state.id, excerpt(page.text), clock(page.at))
         for state in open_
         for page in state.pages.values()
-        if page.id not in state.acknowledged
-        and any(told.purpose == "on-call" and told.page == page.id for told in state.told)
+        if urgent(state, page) and not over(state, page)
     ]
     yield Table("Not taken up", ("Incident", "Message", "Since"), waiting, "Nothing waits to be acknowledged.")
 

@@ -8,6 +8,7 @@ from flows.report.handover import Quiet, Shift, handover
 from flows.report.incident import Switch
 from flows.report.week import points, week
 from flows.report.words import clock, length
+from playbooks.journal import Event
 from playbooks.playbook import shipped
 from playbooks.projection import Incident
 from tests.lab import stories
@@ -85,6 +86,16 @@ def test_messages_that_reached_nobody_are_listed() -> None:
     assert len(lost) == 1
     assert "still gets through" in lost[0]["Message"]
     assert rows(shift(told(stories.contained(), 1)), "Reached nobody") == []
+
+
+def test_a_page_that_somebody_was_woken_for_and_nobody_took_up_is_listed() -> None:
+    wakened = stories.told_of("not_established:0", "slack", purpose="on_call:0:0", contact="kim")
+    story = [*stories.leaking(), (902.0, wakened)]
+    (row,) = rows(shift(told(story, 3)), "Not taken up")
+    assert "still gets through" in row["Message"]
+    taken = Event("acknowledged", {"pages": ["not_established:0"], "by": "kim", "way": "key"}, "kim")
+    assert rows(shift(told([*story, (903.0, taken)], 3)), "Not taken up") == []
+    assert rows(shift(told(stories.contained(), 1)), "Not taken up") == []
 
 
 def test_switches_and_suppressions_and_damaged_journals_are_told() -> None:
