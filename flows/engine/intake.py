@@ -73,8 +73,11 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
     except (Transient, Refused):
         raise
     except Exception as exc:  # one message, whatever it does to us, must not keep the others out
-        LOG.exception("inbox entry %s cannot be taken in", item.id)
-        reason = f"a fault of ours: {type(exc).__name__}: {exc}"
+        # What it says of a one-time code may be the code, which is still good.
+        secret = item.kind == "code"
+        said = "inbox entry %s cannot be taken in: %s"
+        LOG.error(said, item.id, type(exc).__name__, exc_info=None if secret else exc)  # noqa: TRY400  # see above
+        reason = f"a fault of ours: {type(exc).__name__}" + ("" if secret else f": {exc}")
         await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
         return []
 

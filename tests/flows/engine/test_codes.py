@@ -313,6 +313,19 @@ async def test_what_is_no_answer_and_what_is_about_nothing_is_said(home: House) 
     assert "not open" in await answered(home, "bob", made, step)
 
 
+async def test_a_fault_of_ours_quotes_no_code(
+    home: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    step = await waits(home)
+    made = await issued(home, "bob", "approve", step)
+    monkeypatch.setattr(code, "hashed", lambda typed, _salt: int(typed))
+    with caplog.at_level(logging.DEBUG):
+        assert await answered(home, "bob", made, step) == "a fault of ours: ValueError"
+    assert made not in caplog.text
+    entries = [*await home.journal.read(PREFIX + ID), *await home.journal.read("system")]
+    assert not any(made.encode() in entry.data for entry in entries)
+
+
 async def test_a_code_waits_while_nobody_can_say_who_is_enrolled(home: House) -> None:
     def unreadable() -> People:
         raise Misconfigured("line 3: not a role", file="people.yaml")
