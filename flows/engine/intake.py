@@ -66,7 +66,7 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
         return await read(parts, item)
     except Tampered as exc:
         # The incident that it belongs to is not as it was written. That one waits for a person, this entry with it.
-        reason = f"{PREFIX}{exc.stream.removeprefix(PREFIX)} is not as it was written: {exc}"
+        reason = f"{exc.stream} is not as it was written: {exc}"
         stream = exc.stream
         await parts.journal.submit(lambda tx: _freeze(tx, item, stream, reason))
         return []
@@ -84,7 +84,10 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
 
 async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
     if not stream.startswith(PREFIX):
-        raise Transient(reason)
+        # No incident's, so nothing to freeze: it is on record and in the log, and everything else goes on.
+        LOG.error("inbox entry %s is set aside: %s", item.id, reason)
+        await set_aside(tx, item, reason)
+        return
     await freeze(tx, stream, reason)
     await set_aside(tx, item, reason, stream)
 

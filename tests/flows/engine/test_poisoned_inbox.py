@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows.engine import intake as looked
@@ -104,3 +104,20 @@ async def test_codes_are_judged_for_so_long_and_no_longer_before_alerts_are_look
     for left in (19, 18):
         await intake(home.parts)
         assert len(await home.journal.waiting(99)) == left, "one at least, and then it is somebody else's turn"
+
+
+async def test_a_changed_stream_that_is_no_incidents_holds_up_only_what_reads_it(home: House) -> None:
+    await home.ask("bob", Verb.STOP, "server:weather", reason="a test")
+    await intake(home.parts)
+    engine = create_async_engine(address(home.url))  # type: ignore[attr-defined]
+    async with engine.begin() as connection:
+        await connection.execute(
+            update(schema.entry).where(schema.entry.c.stream == "telling/system").values(data=b"{}")
+        )
+    await engine.dispose()
+    await home.ask("ann", Verb.ACK, "system")
+    await home.receive(alert("weather", "forecast"))
+    assert len(await intake(home.parts)) == 1
+    (aside,) = await home.system("set_aside")
+    assert "telling/system is not as it was written" in str(aside.body["reason"])
+    assert await home.journal.waiting(9) == []
