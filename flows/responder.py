@@ -145,7 +145,7 @@ class Responder:
 
     async def _start_telling(self) -> None:
         # Telling people gives way to what is not in force yet.
-        if (room := (2 if self._cutting else TELLS) - len(self._telling)) > 0:
+        if (room := (1 if self._cutting else TELLS) - len(self._telling)) > 0:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 

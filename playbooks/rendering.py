@@ -8,7 +8,7 @@ at night the shipped one speaks instead.
 
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -151,6 +151,7 @@ def render(
     *,
     own: Mapping[str, str] | None = None,
     codes: Sequence[OneTimeCode] = (),
+    forms: Collection[Form] = (Form.TEXT, Form.HTML, Form.SLACK),
 ) -> Rendered:
     """Return a briefing in words; whatever the configuration's own templates do, there is a message.
 
@@ -159,22 +160,24 @@ def render(
         language: of the words.
         own: the configuration's templates, by name, that stand instead of shipped ones.
         codes: one-time codes, for text and HTML alone.
+        forms: what is needed; the others stay empty.
     """
     try:
-        return _render(briefing, _Speech(language, own or {}, codes))
+        return _render(briefing, _Speech(language, own or {}, codes), forms)
     except _BrokenTemplateError as exc:
         if not own:
             raise
-        return replace(_render(briefing, _Speech(language, {}, codes)), loss=str(exc))
+        return replace(_render(briefing, _Speech(language, {}, codes), forms), loss=str(exc))
 
 
-def _render(briefing: Briefing, speech: _Speech) -> Rendered:
+def _render(briefing: Briefing, speech: _Speech, forms: Collection[Form]) -> Rendered:
     subject = _line(_written(briefing, speech, Form.TEXT, "subject.j2"))
+    html = _document(_written(briefing, speech, Form.HTML), speech.language, subject) if Form.HTML in forms else ""
     return Rendered(
         subject=subject,
         text=_lines(_written(briefing, speech, Form.TEXT)),
-        html=_document(_written(briefing, speech, Form.HTML), speech.language, subject),
-        blocks=_blocks(_written(briefing, speech, Form.SLACK)),
+        html=html,
+        blocks=_blocks(_written(briefing, speech, Form.SLACK)) if Form.SLACK in forms else (),
     )
 
 

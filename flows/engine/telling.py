@@ -27,7 +27,7 @@ from playbooks.escaping import printable
 from playbooks.journal import SYSTEM, Event
 from playbooks.message import Message
 from playbooks.projection import Incident, Page, StepState, project
-from playbooks.rendering import OneTimeCode, render
+from playbooks.rendering import Form, OneTimeCode, Rendered, render
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.telling")
@@ -183,7 +183,7 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
             channel = parts.channels(contact, way)
             if delivery.purpose == CODE:
                 codes = await _codes(parts, claim, state, about, delivery)
-            message = replace(await _compose(parts, state, about, contact, codes), purpose=delivery.purpose)
+            message = replace(await _compose(parts, state, about, contact, way, codes), purpose=delivery.purpose)
             async with asyncio.timeout(SEND_WITHIN):
                 sent = await channel.send(contact, message, thread=thread)
         except TimeoutError:
@@ -204,7 +204,7 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
         }
         await _record(parts, claim, state.id, Event("told", attempt | outcome))
         if sent is None:
-            LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, detail)
+            LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, outcome["detail"])
             continue
         if way is Way.SLACK and thread:
             await _refresh(parts, state, contact, thread)
@@ -226,7 +226,7 @@ async def _refresh(parts: Parts, state: Incident, contact: Contact, thread: str)
         return
     try:
         async with asyncio.timeout(SEND_WITHIN):
-            message = await _compose(parts, state, state.pages[first], contact, ())
+            message = await _compose(parts, state, state.pages[first], contact, Way.SLACK, ())
             await parts.channels(contact, Way.SLACK).send(contact, message, thread=thread, update=thread)
     except (TimeoutError, SoarError) as exc:
         LOG.info("%s: the first message in Slack cannot be brought up to date: %s", state.id, exc)
@@ -278,26 +278,35 @@ async def _codes(
     return tuple(codes)
 
 
-async def _compose(parts: Parts, state: Incident, about: Page, to: Contact, codes: Sequence[OneTimeCode]) -> Message:
+_FORMS = {Way.EMAIL: (Form.TEXT, Form.HTML), Way.SLACK: (Form.TEXT, Form.SLACK)}
+"""What a way shows beside plain text."""
+
+
+async def _compose(  # noqa: PLR0917  # what is told, to whom, how
+    parts: Parts, state: Incident, about: Page, to: Contact, way: Way, codes: Sequence[OneTimeCode]
+) -> Message:
     """Return what one contact is told, in their language and with how things stand now."""
     head = await parts.journal.head_latest()
     # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
     witness = f"{head.n}:{head.hash.hex()[:16]}" if head else ""
-    inventory, moment = parts.world.inventory, now()
-    briefing = brief(
-        state,
-        inventory=inventory,
-        at=moment,
-        page=about,
-        stops=[stop for stop in await parts.journal.stops() if stop.scope in scopes(state)],
-        clocks=duties.clocks(state, inventory, duties.load(), moment),
-        witness=witness,
-    )
+    step, wakes = _asked(state, about), urgent(state, about)
+    if way is Way.LOG:
+        # One line: whoever reads a log has the command line too.
+        text = f"{about.text} (journal head {witness})"
+        return Message(state.id, about.id, about.notice, urgent=wakes, subject=about.text[:150], text=text)
+    stops = [stop for stop in await parts.journal.stops() if stop.scope in scopes(state)]
+
+    def said_now() -> Rendered:
+        inventory, at = parts.world.inventory, now()
+        clocks = duties.clocks(state, inventory, duties.load(), at)
+        briefing = brief(state, inventory=inventory, at=at, page=about, stops=stops, clocks=clocks, witness=witness)
+        forms = _FORMS.get(way, (Form.TEXT,))
+        return render(briefing, to.language, own=parts.templates, codes=codes, forms=forms)
+
     # In a thread: it takes some milliseconds, and cuts share this loop.
-    said = await asyncio.to_thread(render, briefing, to.language, own=parts.templates, codes=codes)
+    said = await asyncio.to_thread(said_now)
     if said.loss:
         LOG.warning("%s: a template of this installation does not work, the shipped one spoke: %s", state.id, said.loss)
-    step, wakes = _asked(state, about), urgent(state, about)
     answers = (f"answer:{step.plan.digest}",) if step and step.plan else ()
     return Message(
         incident=state.id,
