@@ -47,6 +47,8 @@ class Kind(StrEnum):
     EXTENDED = "extended"
     STOPPED = "stopped"
     RESUMED = "resumed"
+    SUPPRESSED = "suppressed"
+    DELEGATED = "delegated"
     DUE = "due"
     OVERDUE = "overdue"
     GUESSED = "guessed"

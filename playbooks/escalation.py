@@ -28,8 +28,8 @@ URGENT = frozenset(
 )
 """What somebody has to look at."""
 
-SWITCHED = frozenset({"stopped", "resumed"})
-"""What the kill switch did."""
+SWITCHED = frozenset({"stopped", "resumed", "suppressed", "delegated"})
+"""What one person did that everybody has to know of: the kill switch, silenced alerts, a lent voice."""
 
 OFFICIAL = frozenset({"opened", "contained", "not_established", "released", "closed", "due", "overdue"})
 """What stakeholders are told."""

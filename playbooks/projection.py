@@ -733,6 +733,9 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.approved_by = tuple(name for name in step.approved_by if name in kept) if same else ()
     step.behalf = {name: voice for name, voice in step.behalf.items() if name in step.approved_by}
     step.asked_at = at
+    if not (same and waiting):
+        # A new question has new codes, and new tries.
+        state.wrong_codes = {key: n for key, n in state.wrong_codes.items() if key[0] != step.plan.digest}
     step.asked_after = step.asked_after if same and waiting else len(state.noticed)
     return f"asks for approval: {step.plan.summary}\n{'; '.join(step.reasons)}"
 

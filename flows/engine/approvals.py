@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, set_aside
 from flows.engine.parts import Parts
-from flows.engine.telling import queue
+from flows.engine.telling import ITSELF, page, queue
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
@@ -131,6 +131,9 @@ async def delegate(parts: Parts, tx: Tx, signed: SignedRequest) -> str:
         "signed": signed.model_dump(mode="json"),
     }
     await tx.append(SYSTEM, [Event("delegated", body, request.actor)])
+    notice = f"delegated:{request.actor}:{request.subject}:{request.nonce[:12]}"
+    text = f"{request.actor} lent their voice as an approver to {request.subject} until {iso(until)}. {request.reason}"
+    await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
     return SYSTEM
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from flows.engine.oncall import read
 from flows.engine.parts import Parts
 from flows.engine.subject import answer
+from flows.engine.telling import ITSELF, page
 from integrations.journal.records import InboxItem, Suppression
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
@@ -46,6 +47,10 @@ async def suppress(parts: Parts, tx: Tx, signed: SignedRequest) -> str:
     }
     taken = answer(request, accepted=True, reason=request.reason)
     entry, _ = await tx.append(SYSTEM, [Event("suppressed", body, request.actor), taken])
+    # One key can do it, so everybody hears of it.
+    notice = f"suppressed:{request.subject}:{number}"
+    text = f"Suppressed {request.subject} until {body['until']}, by {request.actor}: {request.reason}"
+    await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
     await tx.suppress(
         Suppression(
             scope=request.subject,

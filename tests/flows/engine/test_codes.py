@@ -235,6 +235,19 @@ async def test_after_five_guesses_no_code_of_that_person_counts_for_that_plan_an
     assert set((await step_of(home)).approved_by) == {"ann", "bob"}
 
 
+async def test_the_same_plan_asked_about_anew_has_new_codes_and_new_tries(home: House) -> None:
+    """Whoever burnt somebody's tries must not have locked them out for good."""
+    step = await waits(home)
+    await issued(home, "bob", "approve", step)
+    for _ in range(TRIES):
+        await answered(home, "bob", code.new(), step)
+    lapsed = {"instance": step.instance, "digest": digest_of(step), "why": "nobody decided"}
+    await home.journal.append(PREFIX + ID, [Event("lapsed", lapsed)])
+    again = await waits(home)
+    assert digest_of(again) == digest_of(step)
+    assert await answered(home, "bob", await issued(home, "bob", "approve", again), again) == "approve"
+
+
 async def test_a_hundred_guesses_at_once_are_five(home: House) -> None:
     step = await waits(home)
     right = await issued(home, "bob", "approve", step)

@@ -10,6 +10,7 @@ import pytest
 
 from flows.engine import suppression
 from flows.engine.intake import intake
+from flows.engine.telling import ITSELF, stream_of
 from integrations.connections import Connections
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory
@@ -213,3 +214,12 @@ async def test_a_suppression_that_somebody_elses_key_signed_hides_nothing(home: 
     (put,) = await home.journal.append(SYSTEM, [Event("suppressed", {**entry.body, "signed": forged}, "bob")])
     await home.journal.submit(lambda tx: tx.suppress(row._replace(entry=put.seq)))
     assert await arrived(home)
+
+
+async def test_everybody_is_told_who_silenced_what(home: House) -> None:
+    """One key can do it, so nobody can do it unseen."""
+    await suppressed(home, "source:siem")
+    pages = [entry.parsed() for entry in await home.journal.read(stream_of(ITSELF))]
+    (page,) = [entry.body for entry in pages if entry.kind == "page"]
+    assert "Suppressed source:siem" in page["text"]
+    assert "by bob: a planned change" in page["text"]
