@@ -42,6 +42,9 @@ WATCHES = 2
 TELLS = 8
 """Incidents that people are told of side by side; it costs the gateway nothing, and a hanging channel holds up one."""
 
+SILENCE = 10.0
+"""Seconds for which cuts in hand keep people from being told: telling takes the same processor."""
+
 DRAIN = 4.0
 """Seconds that incidents in hand get to end by themselves when the responder stops."""
 
@@ -81,6 +84,7 @@ class Responder:
         self._watching: set[asyncio.Task[None]] = set()
         self._flowing: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
+        self._idle_at = time.monotonic()
         self._due: list[float] = []
         self._watched: dict[str, float] = {}
         self._poked = asyncio.Event()
@@ -144,8 +148,12 @@ class Responder:
                 self._start(self._flowing, self._rest(claim))
 
     async def _start_telling(self) -> None:
-        # Telling people gives way to what is not in force yet.
-        if (room := (1 if self._cutting else TELLS) - len(self._telling)) > 0:
+        # Telling people gives way to what is not in force yet, but not for ever: a gateway may hang for long.
+        moment = time.monotonic()
+        if not self._cutting:
+            self._idle_at = moment
+        most = TELLS if not self._cutting else 1 if moment - self._idle_at > SILENCE else 0
+        if (room := most - len(self._telling)) > 0:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 
