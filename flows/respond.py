@@ -46,7 +46,8 @@ from integrations.journal.store import Claim, Journal, Tampered
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Phase, Status
 from playbooks.playbook import Playbook, shipped
-from playbooks.projection import Incident, project
+from playbooks.projection import project
+from playbooks.state import Incident
 from playbooks.taxonomy import IncidentClass
 
 LOG = logging.getLogger("mcp_soar.prefect")

@@ -14,8 +14,8 @@ from playbooks.incident import Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
 from playbooks.plan import Answer, Change, Finding, Plan
 from playbooks.policy import Purpose
-from playbooks.projection import Incident, LeaseState, Page, StepState
 from playbooks.redaction import redacted
+from playbooks.state import Incident, LeaseState, Page, StepState
 from playbooks.strict import Moment, Strict
 from playbooks.taxonomy import IncidentClass, load
 

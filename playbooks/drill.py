@@ -11,7 +11,7 @@ from pydantic import Field
 from playbooks.incident import EntityKind, Phase, Severity, Status
 from playbooks.playbook import Playbook
 from playbooks.policy import SeverityName
-from playbooks.projection import Progress
+from playbooks.state import Progress
 from playbooks.strict import Line, Name, Slug, Strict, parse_yaml
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from playbooks.contacts import Contacts, Language
 from playbooks.inventory import DataKind, Inventory, Server
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from playbooks.strict import Line, Moment, Seconds, Slug, Strict, parse_yaml
 from playbooks.taxonomy import IncidentClass
 

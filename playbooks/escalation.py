@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from playbooks.contacts import Contacts
 from playbooks.incident import Severity, Status
-from playbooks.projection import Incident, Page
+from playbooks.state import Incident, Page
 
 CODE = "code"
 UNANSWERED = "unanswered"

@@ -7,7 +7,7 @@ and everything that was done and decided, stay in the journal, whose chain does 
 from datetime import datetime, timedelta
 
 from playbooks.policy import Retention
-from playbooks.projection import Incident
+from playbooks.state import Incident
 
 
 def remaining(state: Incident) -> tuple[str, ...]:

@@ -41,8 +41,9 @@ from integrations.vault import bundle
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.journal import Parsed
-from playbooks.projection import Incident, fold
+from playbooks.projection import fold
 from playbooks.request import People, Person
+from playbooks.state import Incident
 from playbooks.strict import now
 
 T = TypeVar("T")

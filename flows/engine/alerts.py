@@ -14,8 +14,9 @@ from integrations.siem.source import Malformed, parse
 from playbooks.incident import Alert, AlertState, Confidence
 from playbooks.inventory import Resolved
 from playbooks.journal import SYSTEM, Event
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.redaction import redacted
+from playbooks.state import Incident
 from playbooks.strict import Json, digest, iso
 from playbooks.taxonomy import IncidentClass
 

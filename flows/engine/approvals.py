@@ -24,8 +24,9 @@ from playbooks import code
 from playbooks.code import TRIES, Answer
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.journal import SYSTEM, Event
-from playbooks.projection import Code, Incident, StepState, project
+from playbooks.projection import project
 from playbooks.request import ROLES, SKEW, People, Request, SignedRequest, Verb
+from playbooks.state import Code, Incident, StepState
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.engine")

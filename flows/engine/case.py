@@ -12,7 +12,8 @@ from playbooks.errors import Refused, SoarError
 from playbooks.inventory import Resolved
 from playbooks.journal import Entry, Event
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident, fold, project
+from playbooks.projection import fold, project
+from playbooks.state import Incident
 
 T = TypeVar("T")
 

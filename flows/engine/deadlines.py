@@ -6,7 +6,7 @@ from playbooks import duties
 from playbooks.contacts import Contacts, Language
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from playbooks.strict import iso
 
 SHORT = 0.25

@@ -21,9 +21,10 @@ from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused
 from playbooks.evidence import ExhibitId
 from playbooks.journal import SYSTEM, Entry, Event, Parsed
-from playbooks.projection import Deletion, Incident, project
+from playbooks.projection import project
 from playbooks.request import ROLES, Request, Verb
 from playbooks.retention import due, protected, remaining
+from playbooks.state import Deletion, Incident
 from playbooks.strict import Json, Strict, iso
 
 LOG = logging.getLogger("mcp_soar.deletion")

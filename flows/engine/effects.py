@@ -22,7 +22,7 @@ from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyAp
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
-from playbooks.projection import Progress, StepState, instance_of
+from playbooks.state import Progress, StepState, instance_of
 from playbooks.strict import canonical, digest, iso, now
 
 T = TypeVar("T")

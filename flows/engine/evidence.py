@@ -14,7 +14,7 @@ from playbooks.action import Capture, Check, Collected
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.journal import Event
-from playbooks.projection import instance_of
+from playbooks.state import instance_of
 from playbooks.strict import Json, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"

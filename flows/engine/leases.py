@@ -18,7 +18,7 @@ from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
 from playbooks.playbook import Step
 from playbooks.policy import CHANGED, Decision, Facts, Outcome, Purpose, decide
-from playbooks.projection import LeaseState, Progress, StepState
+from playbooks.state import LeaseState, Progress, StepState
 from playbooks.strict import canonical, iso, now
 
 

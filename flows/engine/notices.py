@@ -8,7 +8,7 @@ from integrations.journal.store import Tx
 from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
-from playbooks.projection import Incident, Progress, StepState
+from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import iso
 
 EVERY = tuple(Notice)

@@ -10,8 +10,9 @@ from integrations.journal.store import Claim, Tx
 from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.redaction import redacted
+from playbooks.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass, load
 

@@ -8,7 +8,7 @@ from typing import Any
 from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.playbook import Playbook, Step, When
-from playbooks.projection import HELD, Incident, Progress, StepState, instance_of
+from playbooks.state import HELD, Incident, Progress, StepState, instance_of
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)

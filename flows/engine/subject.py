@@ -6,9 +6,10 @@ from flows.engine.case import PREFIX
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
 from playbooks.journal import Event
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.redaction import masked, redacted
 from playbooks.request import Request
+from playbooks.state import Incident
 from playbooks.strict import Json
 
 

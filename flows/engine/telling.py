@@ -26,8 +26,9 @@ from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, urg
 from playbooks.escaping import printable
 from playbooks.journal import SYSTEM, Event
 from playbooks.message import Message
-from playbooks.projection import Incident, Page, StepState, project
+from playbooks.projection import project
 from playbooks.rendering import Form, OneTimeCode, Rendered, render
+from playbooks.state import Incident, Page, StepState
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.telling")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flows.report.words import clock, excerpt, length, since
 from playbooks.incident import Phase
 from playbooks.plan import Answer
-from playbooks.projection import Incident, LeaseState, Progress, StepState
+from playbooks.state import Incident, LeaseState, Progress, StepState
 
 
 class Mark(StrEnum):

@@ -11,7 +11,7 @@ from playbooks.duties import Clock
 from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident, Line
+from playbooks.state import Incident, Line
 
 _WORST = (
     Status.FROZEN,

@@ -33,7 +33,7 @@ from playbooks.journal import Parsed
 from playbooks.plan import Answer, Plan, Verdict
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
-from playbooks.projection import Incident, Progress, StepState
+from playbooks.state import Incident, Progress, StepState
 from playbooks.taxonomy import Framework
 
 

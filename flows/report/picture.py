@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from flows.report.course import MESSAGE, Course, Mark, Milestone, Row, course
 from flows.report.words import clock, excerpt, length, since
-from playbooks.projection import Incident
+from playbooks.state import Incident
 
 WIDTH = 800
 """Pixels, and so the size at which the text is 12 pixels high."""

@@ -10,7 +10,7 @@ from flows.report.picture import Contained, trend
 from flows.report.words import clock, excerpt, length
 from playbooks.incident import IncidentClass, Severity
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident
+from playbooks.state import Incident
 
 OLD = timedelta(days=7)
 """A lease that is older is listed: somebody ought to say whether it is still meant."""

@@ -13,7 +13,7 @@ from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
 from playbooks.plan import Plan
 from playbooks.playbook import Goals
-from playbooks.projection import Incident, StepState
+from playbooks.state import Incident, StepState
 
 MOST = 500
 """Lines of the timeline; the journal has them all."""

@@ -24,7 +24,8 @@ from integrations.journal.records import Stop, StreamInfo
 from integrations.journal.store import Journal, Tampered
 from playbooks.journal import SYSTEM, Entry, Parsed
 from playbooks.playbook import Goals, Playbook
-from playbooks.projection import Incident, project
+from playbooks.projection import project
+from playbooks.state import Incident
 from playbooks.strict import sha256
 from playbooks.taxonomy import IncidentClass
 

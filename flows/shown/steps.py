@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from integrations.hostile import printable
 from playbooks.incident import Phase
-from playbooks.projection import Incident, Progress, StepState
+from playbooks.state import Incident, Progress, StepState
 
 
 class Shown(NamedTuple):

@@ -9,7 +9,7 @@ from flows.shown.pages import Page, banner
 from flows.shown.text import at, escaped, image, table
 from integrations.journal.records import Stop
 from playbooks.playbook import Goals
-from playbooks.projection import Incident
+from playbooks.state import Incident
 
 KEY = "times-to-contain"
 LAST = 40

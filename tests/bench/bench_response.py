@@ -39,7 +39,8 @@ from integrations.journal.store import Journal
 from integrations.siem.source import new_secret, read_keys, signed
 from integrations.signing import SigningKey
 from playbooks.inventory import PinKind
-from playbooks.projection import Incident, Progress, project
+from playbooks.projection import project
+from playbooks.state import Incident, Progress
 from playbooks.strict import iso, now
 from tests.bench.bench_journal import results
 from tests.lab.postgres import find_postgres, postgres_server

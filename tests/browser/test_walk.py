@@ -15,8 +15,8 @@ from flows.shown import trend
 from integrations.channels import Channels
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.incident import Status
-from playbooks.projection import Incident
 from playbooks.request import Verb, draft, sign
+from playbooks.state import Incident
 from playbooks.strict import now
 from tests.browser.conftest import WITHIN
 from tests.lab import scenes

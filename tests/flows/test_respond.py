@@ -16,7 +16,7 @@ from flows.shown.pages import overview, pages
 from flows.shown.text import escaped
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Status
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert, house
 from tests.lab.prefect import PrefectServer, reporting

@@ -16,7 +16,7 @@ from flows.part import Masking
 from integrations.channels import Channels
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.incident import Status
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab

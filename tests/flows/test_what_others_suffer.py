@@ -75,8 +75,8 @@ from playbooks.journal import Event
 from playbooks.plan import Radius
 from playbooks.playbook import Notice, Playbook, shipped
 from playbooks.policy import Facts, Mode, Outcome, Policy, Reservation, decide
-from playbooks.projection import Progress
 from playbooks.request import Verb
+from playbooks.state import Progress
 from playbooks.strict import iso, now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world

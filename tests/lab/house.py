@@ -28,8 +28,9 @@ from playbooks.journal import SYSTEM, Parsed
 from playbooks.plan import Radius
 from playbooks.playbook import shipped
 from playbooks.policy import Cap, Policy, Spacing
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.request import People, Person, Verb, draft, sign
+from playbooks.state import Incident
 from playbooks.strict import iso, now
 
 WITHIN = 60.0

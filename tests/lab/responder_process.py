@@ -39,7 +39,7 @@ from playbooks.errors import Transient
 from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from tests.lab.house import House, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -16,8 +16,8 @@ from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.journal import Parsed
 from playbooks.plan import Answer
 from playbooks.policy import Mode, Policy
-from playbooks.projection import Incident, Progress, StepState
 from playbooks.request import Verb
+from playbooks.state import Incident, Progress, StepState
 from playbooks.taxonomy import IncidentClass
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, house

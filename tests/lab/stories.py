@@ -12,7 +12,8 @@ from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.journal import GENESIS, Entry, Event, entry
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.projection import Incident, project
+from playbooks.projection import project
+from playbooks.state import Incident
 from playbooks.strict import iso
 
 ID = "inc-2026-000007"

@@ -16,7 +16,7 @@ from integrations.signing import SigningKey
 from integrations.vault import bundle
 from playbooks.incident import Status
 from playbooks.inventory import Inventory, PinKind
-from playbooks.projection import Incident, Progress
+from playbooks.state import Incident, Progress
 from tests.lab.crowd import Crowd
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.lab.house import House, house

@@ -12,8 +12,9 @@ from playbooks.incident import EntityKind, Status
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import Event, Parsed
 from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.rendering import render
+from playbooks.state import Incident
 from playbooks.strict import iso
 
 ID = "inc-2026-000001"

@@ -9,7 +9,7 @@ from playbooks.contacts import Contacts, Language
 from playbooks.duties import clock_contacts, clocks, load, stakeholders
 from playbooks.incident import EntityKind
 from playbooks.inventory import Inventory, Resolved
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from playbooks.taxonomy import IncidentClass
 
 OPENED = datetime(2026, 1, 31, 3, 0, tzinfo=UTC)

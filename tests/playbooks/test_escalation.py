@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda
 from playbooks.journal import Parsed
-from playbooks.projection import Incident, fold
+from playbooks.projection import fold
+from playbooks.state import Incident
 from playbooks.strict import digest
 from tests.flows.cli import world
 

@@ -21,8 +21,8 @@ from integrations.journal.store import Journal
 from playbooks.errors import Refused, Transient
 from playbooks.incident import Status
 from playbooks.journal import SYSTEM
-from playbooks.projection import Incident, Progress, StepState
 from playbooks.request import Request, Verb, draft
+from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import Json, canonical, now
 
 _FIRST_LOOK = 0.05

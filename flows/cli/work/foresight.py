@@ -25,7 +25,7 @@ from playbooks.inventory import Resolved
 from playbooks.plan import Answer, Plan, Radius
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
-from playbooks.projection import Incident, instance_of
+from playbooks.state import Incident, instance_of
 from playbooks.strict import canonical
 from playbooks.taxonomy import IncidentClass
 

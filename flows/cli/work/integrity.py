@@ -19,7 +19,8 @@ from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
 from playbooks.evidence import HEADS, Exhibit, Tip, journalled
 from playbooks.journal import SYSTEM, Head, Parsed
-from playbooks.projection import Incident, fold
+from playbooks.projection import fold
+from playbooks.state import Incident
 from playbooks.strict import iso, sha256
 
 _SHOWN = 20

@@ -19,7 +19,7 @@ from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from playbooks.errors import Transient
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from playbooks.strict import now
 
 if TYPE_CHECKING:

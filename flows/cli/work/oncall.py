@@ -11,8 +11,8 @@ from flows.cli.output import Out, Usage, moment
 from flows.cli.work import acts, records
 from flows.settings import Configuration
 from playbooks.errors import Refused
-from playbooks.projection import Incident
 from playbooks.request import Verb
+from playbooks.state import Incident
 from playbooks.strict import Json, Seconds, iso
 from playbooks.suppression import scope_of
 

@@ -13,9 +13,9 @@ from flows.cli.work import acts, records
 from flows.settings import Configuration
 from integrations.vault import bundle, disk
 from playbooks.errors import Refused
-from playbooks.projection import Incident
 from playbooks.request import Verb
 from playbooks.retention import due, protected, remaining, until
+from playbooks.state import Incident
 from playbooks.strict import iso, now, sha256
 
 

@@ -19,7 +19,8 @@ from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import Entry
 from playbooks.playbook import Playbook
-from playbooks.projection import Incident, LeaseState, StepState, fold, project
+from playbooks.projection import fold, project
+from playbooks.state import Incident, LeaseState, StepState
 from playbooks.strict import iso, now
 
 PREFIX = "incident/"

@@ -29,7 +29,8 @@ from integrations.journal.store import Journal
 from playbooks import duties
 from playbooks.errors import Refused, Transient
 from playbooks.journal import SYSTEM
-from playbooks.projection import Incident, project
+from playbooks.projection import project
+from playbooks.state import Incident
 from playbooks.strict import Seconds, now
 
 _FORMS = {".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from playbooks.incident import Status
 from playbooks.plan import Radius
 from playbooks.policy import Approval, Mode
-from playbooks.projection import Progress, StepState
 from playbooks.request import LIFETIME, People, Verb, draft, sign
+from playbooks.state import Progress, StepState
 from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes

@@ -36,8 +36,8 @@ from playbooks.journal import Event
 from playbooks.message import Channel
 from playbooks.playbook import Notice
 from playbooks.policy import Approval
-from playbooks.projection import Progress, StepState
 from playbooks.request import People, Verb
+from playbooks.state import Progress, StepState
 from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import ROOMY, House, house

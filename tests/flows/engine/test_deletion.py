@@ -21,8 +21,8 @@ from playbooks.evidence import Authority, Method, journalled, sealed
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
 from playbooks.policy import DAY, Policy, Retention
-from playbooks.projection import Incident
 from playbooks.request import Verb
+from playbooks.state import Incident
 from playbooks.strict import now, parse_yaml, sha256
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world

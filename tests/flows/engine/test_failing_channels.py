@@ -22,8 +22,8 @@ from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
 from playbooks.playbook import Notice
-from playbooks.projection import Incident
 from playbooks.request import Verb
+from playbooks.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab import scenes

@@ -20,8 +20,8 @@ from playbooks.inventory import PinKind, Principal, ToolNotes
 from playbooks.plan import Plan
 from playbooks.playbook import Playbook, parse, shipped
 from playbooks.policy import Policy, Spacing
-from playbooks.projection import Progress
 from playbooks.request import Verb
+from playbooks.state import Progress
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes
 from tests.lab.fixtures import Lab, unique_name

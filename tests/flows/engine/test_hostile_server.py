@@ -7,7 +7,7 @@ from playbooks.incident import Status
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer, Radius
 from playbooks.policy import Policy
-from playbooks.projection import Progress
+from playbooks.state import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert

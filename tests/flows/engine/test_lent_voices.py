@@ -19,8 +19,8 @@ from playbooks.code import Answer
 from playbooks.errors import Refused
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Event
-from playbooks.projection import Progress, StepState
 from playbooks.request import People, Person, SignedRequest, Verb, draft, sign
+from playbooks.state import Progress, StepState
 from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house

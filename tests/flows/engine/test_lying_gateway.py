@@ -6,7 +6,7 @@ import pytest
 
 from playbooks.incident import Status
 from playbooks.plan import Answer
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab

@@ -14,8 +14,8 @@ from integrations.connections import Connections
 from integrations.journal.store import Claim
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
-from playbooks.projection import Incident
 from playbooks.request import People, Verb
+from playbooks.state import Incident
 from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house

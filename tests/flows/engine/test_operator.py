@@ -6,8 +6,8 @@ from flows.demo.mcp_server import Behaviour
 from playbooks.incident import Status
 from playbooks.plan import Answer, Radius
 from playbooks.policy import Cap, Lease, Purpose
-from playbooks.projection import Progress
 from playbooks.request import Verb
+from playbooks.state import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, alert

@@ -5,8 +5,8 @@ from pathlib import Path
 from flows.demo.mcp_server import Behaviour
 from playbooks.incident import Status
 from playbooks.policy import Purpose
-from playbooks.projection import Progress
 from playbooks.request import Verb
+from playbooks.state import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert

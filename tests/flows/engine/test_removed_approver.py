@@ -13,8 +13,8 @@ from playbooks.errors import Misconfigured, Transient
 from playbooks.incident import Phase, Status
 from playbooks.inventory import Inventory
 from playbooks.policy import Mode
-from playbooks.projection import Progress, StepState
 from playbooks.request import People, Verb
+from playbooks.state import Progress, StepState
 from playbooks.strict import now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world

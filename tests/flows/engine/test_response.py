@@ -4,8 +4,8 @@ from pathlib import Path
 
 from playbooks.incident import Status
 from playbooks.plan import Answer
-from playbooks.projection import Progress
 from playbooks.request import Verb
+from playbooks.state import Progress
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert, house
 

@@ -33,8 +33,9 @@ from playbooks.inventory import Inventory
 from playbooks.journal import Event
 from playbooks.message import Channel, Message, Sent
 from playbooks.playbook import Notice
-from playbooks.projection import Incident, project
+from playbooks.projection import project
 from playbooks.request import Verb
+from playbooks.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house

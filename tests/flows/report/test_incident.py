@@ -12,7 +12,8 @@ from playbooks.incident import Phase
 from playbooks.journal import Parsed
 from playbooks.plan import Answer
 from playbooks.playbook import shipped
-from playbooks.projection import Incident, project
+from playbooks.projection import project
+from playbooks.state import Incident
 from playbooks.taxonomy import IncidentClass, load
 from tests.lab import stories
 from tests.lab.stories import Timed

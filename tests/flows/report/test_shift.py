@@ -10,7 +10,7 @@ from flows.report.week import points, week
 from flows.report.words import clock, length
 from playbooks.journal import Event
 from playbooks.playbook import shipped
-from playbooks.projection import Incident
+from playbooks.state import Incident
 from tests.lab import stories
 from tests.lab.stories import Timed
 

@@ -1,0 +1,493 @@
+"""How an incident stands, as values: steps, leases, alerts, pages, evidence, and what follows from them. Pure.
+
+`playbooks.projection` computes it from the journal, and nothing else does.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
+from playbooks.inventory import Resolved
+from playbooks.plan import Answer, Plan, Verdict, Widening
+from playbooks.policy import Purpose
+from playbooks.taxonomy import IncidentClass
+
+
+class Progress(StrEnum):
+    """Where one step stands."""
+
+    INTENDED = "intended"
+    WROTE = "wrote"
+    ESTABLISHED = "established"
+    NOT_ESTABLISHED = "not_established"
+    UNKNOWN = "unknown"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    SKIPPED = "skipped"
+    SEALED = "sealed"
+    UNAVAILABLE = "unavailable"
+    RELEASED = "released"
+
+
+SETTLED = frozenset(
+    {
+        Progress.ESTABLISHED,
+        Progress.FAILED,
+        Progress.DENIED,
+        Progress.EXPIRED,
+        Progress.SKIPPED,
+        Progress.SEALED,
+        Progress.UNAVAILABLE,
+        Progress.RELEASED,
+    }
+)
+"""Nothing more happens to these by themselves."""
+
+
+HELD = frozenset({Progress.ESTABLISHED, Progress.RELEASED})
+"""What is in force, or was until a person gave it back."""
+
+PATIENCE = 3
+"""Attempts after which a cut that is still being retried counts as not established, and people are told."""
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of one incident for one entity."""
+
+    instance: str
+    phase: Phase
+    progress: Progress
+    action: str | None = None
+    attempt: int = 0
+    epoch: int = 0
+    key: str = ""
+    plan: Plan | None = None
+    purpose: Purpose = Purpose.CONTAIN
+    verdict: Verdict | None = None
+    error: str = ""
+    message: str = ""
+    reasons: tuple[str, ...] = ()
+    quorum: int = 0
+    requested_by: str | None = None
+    denied_by: str | None = None
+    expires_at: datetime | None = None
+    retry_at: datetime | None = None
+    approved_by: tuple[str, ...] = ()
+    approved_at: dict[str, datetime] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
+    behalf: dict[str, str] = field(default_factory=dict)
+    asked_at: datetime | None = None
+    asked_after: int = 0
+    """How many notices there were when what waits now was asked for the first time."""
+    differs: str = ""
+    intended_at: datetime | None = None
+    wrote_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class LeaseState:
+    """A containment in force, or one that was."""
+
+    instance: str
+    plan: Plan
+    epoch: int
+    opened_at: datetime
+    until: datetime
+    requested_by: str | None = None
+    verdict: Verdict | None = None
+    checked_at: datetime | None = None
+    put_backs: int = 0
+    ran_out: int = 0
+    held: int = 0
+    originals: dict[str, Any] = field(default_factory=dict)
+    releasing: Plan | None = None
+    release_key: str = ""
+    kept: tuple[str, ...] = ()
+    released_at: datetime | None = None
+    released_by: str | None = None
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it still holds, or ought to."""
+        return self.released_at is None
+
+    @property
+    def has_held(self) -> bool:
+        """Whether a probe found this epoch of it in force once: what does not hold now was undone by somebody."""
+        return self.held == self.epoch
+
+
+@dataclass(slots=True)
+class Seen:
+    """One alert of an incident."""
+
+    source: str
+    external_id: str
+    state: str
+    authenticated: bool
+    confidence: Confidence
+    severity: Severity
+    receipt: str
+    digest: str
+    detected_at: datetime
+    accepted_at: datetime
+    rule: str
+    title: str
+    entities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """A person's signed wish to give something back.
+
+    Args:
+        actor: who.
+        at: when; leases opened later are not meant.
+        reason: why, in their words.
+        lease: only this one; None means all.
+        accept_changed: they saw that a definition differs from its pin, and accept it.
+    """
+
+    actor: str
+    at: datetime
+    reason: str
+    lease: str | None
+    accept_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Something that people have to hear of.
+
+    Args:
+        id: unique in its incident.
+        notice: what happened, with what tells it from others of its kind.
+        text: for people.
+        at: since when.
+    """
+
+    id: str
+    notice: str
+    text: str
+    at: datetime
+
+    @property
+    def kind(self) -> str:
+        """What happened, as `opened` or `awaiting_approval`."""
+        return self.notice.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One attempt to tell somebody.
+
+    Args:
+        page: of what.
+        contact: whom; None for the log.
+        channel: by which way.
+        delivered: whether it went out.
+        purpose: why to them.
+        round: all ways tried one after the other are one round.
+        at: when.
+        detail: where it went, or why not.
+        reference: what the channel needs to go on in the same thread.
+    """
+
+    page: str
+    contact: str | None
+    channel: str
+    delivered: bool
+    purpose: str
+    round: int
+    at: datetime
+    detail: str
+    reference: str
+
+
+@dataclass(slots=True)
+class Code:
+    """A one-time code that somebody was sent, as far as it is kept.
+
+    Args:
+        salt: of the hash, hexadecimal.
+        hash: of the code.
+        expires_at: when it stops counting.
+    """
+
+    salt: str
+    hash: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote into an incident."""
+
+    by: str
+    at: datetime
+    text: str
+
+
+@dataclass(slots=True)
+class Deletion:
+    """Evidence that is being deleted, or was.
+
+    Args:
+        id: unique in its incident.
+        exhibits: their ids.
+        bundles: the files that held copies of them.
+        why: retention, or a person's reason.
+        by: who, a person or mcp-soar by the policy.
+        people: who signed for it.
+        whole: everything that there was.
+        intended_at: when it was decided.
+        done_at: when nothing was left; None while it is not.
+    """
+
+    id: str
+    exhibits: tuple[str, ...]
+    bundles: tuple[str, ...]
+    why: str
+    by: str
+    people: tuple[str, ...]
+    whole: bool
+    intended_at: datetime
+    done_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the timeline, for people."""
+
+    at: datetime
+    actor: str
+    what: str
+    detail: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How well founded it is to act on one entity: the best of what authenticated alerts and our own checks say."""
+
+    authenticated: bool
+    confidence: Confidence
+    severity: Severity
+    confirmed: bool
+
+
+@dataclass(slots=True)
+class Incident:
+    """Everything that an incident's journal says."""
+
+    id: str
+    incident_class: IncidentClass = IncidentClass.UNCLASSIFIED
+    severity: Severity = Severity.INFORMATIONAL
+    title: str = ""
+    key: str = ""
+    playbook: str | None = None
+    playbook_digest: str | None = None
+    triage: str | None = None
+    requested_by: str | None = None
+    linked: tuple[str, ...] = ()
+    opened_at: datetime | None = None
+    alerted_at: datetime | None = None
+    entities: dict[str, Resolved] = field(default_factory=dict)
+    unresolved: tuple[Entity, ...] = ()
+    alerts: list[Seen] = field(default_factory=list)
+    confirmed_by: tuple[str, ...] = ()
+    confirm_asked: set[str] = field(default_factory=set)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    widenings: dict[str, Widening] = field(default_factory=dict)
+    leases: dict[str, LeaseState] = field(default_factory=dict)
+    exhibits: list[dict[str, Any]] = field(default_factory=list)
+    unavailable: list[dict[str, Any]] = field(default_factory=list)
+    decisions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    accepted: dict[str, str] = field(default_factory=dict)
+    releases: list[ReleaseRequest] = field(default_factory=list)
+    pages: dict[str, Page] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    codes: dict[tuple[str, str, str], Code] = field(default_factory=dict)
+    wrong_codes: dict[tuple[str, str], int] = field(default_factory=dict)
+    noticed: list[str] = field(default_factory=list)
+    sealed: str | None = None
+    sealed_of: tuple[int, int] = (0, 0)
+    bundle: str | None = None
+    notes: list[Note] = field(default_factory=list)
+    fulfilled: dict[str, datetime] = field(default_factory=dict)
+    assigned_to: str | None = None
+    legal_hold: str | None = None
+    unhold_asked: dict[str, datetime] = field(default_factory=dict)
+    duplicate_of: str | None = None
+    closed_as: str | None = None
+    closed_at: datetime | None = None
+    erasures_asked: dict[str, dict[str, datetime]] = field(default_factory=dict)
+    deletions: dict[str, Deletion] = field(default_factory=dict)
+    frozen: str | None = None
+    seq: int = 0
+    timeline: list[Line] = field(default_factory=list)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The inventory's servers that it is about, in the order in which they joined."""
+        return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
+
+    @property
+    def deleted_exhibits(self) -> dict[str, Deletion]:
+        """The exhibits that were deleted, or are being deleted: id → by what."""
+        return {exhibit: deletion for deletion in self.deletions.values() for exhibit in deletion.exhibits}
+
+    @property
+    def deleted_bundles(self) -> dict[str, Deletion]:
+        """The bundles that were deleted, or are being deleted: name → by what."""
+        return {bundle: deletion for deletion in self.deletions.values() for bundle in deletion.bundles}
+
+    @property
+    def purged(self) -> bool:
+        """Whether all of its evidence was deleted, or is being deleted."""
+        return any(deletion.whole for deletion in self.deletions.values())
+
+    def standing(self, key: str) -> Standing:
+        """Return how well founded it is to act on one entity.
+
+        Only alerts that name that very entity speak for it: an alert that joins an incident brings its own entities
+        along, and must not borrow the trust that others earned.
+
+        Args:
+            key: the entity's key.
+        """
+        if self.requested_by is not None:
+            return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
+        entity = self.entities.get(key)
+        homes = {k: item.server for k, item in self.entities.items() if item.server}
+        kin = {key} if entity else {k for k, server in homes.items() if key == _server_key(server)}
+        new = (alert for alert in self.alerts if alert.state == AlertState.NEW)
+        spoken = [alert for alert in new if alert.authenticated and alert.entities & kin]
+        suffixes = {_suffix(self.entities[k]) for k in kin}
+        return Standing(
+            authenticated=bool(spoken),
+            confidence=max((alert.confidence for alert in spoken), default=Confidence.LOW),
+            severity=max((alert.severity for alert in spoken), default=Severity.INFORMATIONAL),
+            confirmed=len({alert.source for alert in spoken}) > 1
+            or any(by.partition("@")[2] in suffixes for by in self.confirmed_by),
+        )
+
+    @property
+    def untold(self) -> dict[str, str]:
+        """Pages that nobody could be told of yet: page id → text."""
+        reached = {told.page for told in self.told if told.delivered}
+        return {page.id: page.text for page in self.pages.values() if page.id not in reached}
+
+    @property
+    def undelivered(self) -> dict[tuple[str, str], str]:
+        """Who could not be reached about what: (page id, contact) → why."""
+        reached = {(told.page, told.contact) for told in self.told if told.delivered}
+        tried = ((told.page, told.contact or told.channel, told) for told in self.told if not told.delivered)
+        return {
+            (page, who): told.detail
+            for page, who, told in tried
+            # Taken up late, it is answered; who could not be reached still was not.
+            if (page, told.contact) not in reached and not (told.purpose == "unanswered" and page in self.acknowledged)
+        }
+
+    def told_of(self, page: str, contact: str | None) -> list[Told]:
+        """Return the attempts to tell a contact of a page, the first one first."""
+        return [told for told in self.told if told.page == page and told.contact == contact]
+
+    def release_wanted(self, instance: str) -> ReleaseRequest | None:
+        """Return the request that asks for a lease to be released, if one does."""
+        lease = self.leases[instance]
+        for wish in self.releases:
+            if lease.opened_at <= wish.at and wish.lease in {None, instance}:
+                return wish
+        return None
+
+    def change_accepted(self, instance: str) -> bool:
+        """Return whether somebody who asked for a lease's release accepts a definition that is not the approved one.
+
+        Whoever asks again with that wish adds it to the first request.
+        """
+        opened = self.leases[instance].opened_at
+        return any(w.accept_changed for w in self.releases if opened <= w.at and w.lease in {None, instance})
+
+    @property
+    def cuts(self) -> list[StepState]:
+        """The steps whose holding makes the incident contained."""
+        wanted = (Phase.CUT, Phase.ISOLATE)
+        return [s for s in self.steps.values() if s.phase in wanted and s.action and s.progress is not Progress.SKIPPED]
+
+    @property
+    def proposals(self) -> list[StepState]:
+        """What waits for a person."""
+        return [step for step in self.steps.values() if step.progress is Progress.PROPOSED]
+
+    @property
+    def status(self) -> Status:  # noqa: PLR0911  # one return for each word of the vocabulary
+        """Where it stands; the worst that is true."""
+        if self.frozen:
+            return Status.FROZEN
+        if self.closed_at:
+            return Status.CLOSED
+        if self.leases and not any(lease.in_force for lease in self.leases.values()):
+            return Status.RECOVERING
+        bad = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}
+        stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in self.cuts)
+        leaking = any(
+            lease.in_force and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
+            for lease in self.leases.values()
+        )
+        # A release that broke off may have given something back that is not what it ought to be, and nobody watches it.
+        broken = any(
+            lease.in_force and lease.releasing and self.steps[f"release-{instance}"].progress is Progress.FAILED
+            for instance, lease in self.leases.items()
+        )
+        if leaking or stuck or broken or any(step.progress in bad for step in self.cuts):
+            return Status.NOT_ESTABLISHED
+        if self.proposals:
+            return Status.AWAITING_APPROVAL
+        if self.triage:
+            return Status.TRIAGE
+        held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
+        refused = {Progress.DENIED, Progress.EXPIRED}
+        if held and all(step.progress in HELD | refused for step in self.cuts):
+            return Status.CONTAINED
+        if self.cuts and all(step.progress in refused for step in self.cuts):
+            return Status.TRIAGE
+        return Status.CONTAINING
+
+    @property
+    def metrics(self) -> dict[str, datetime | None]:
+        """When what happened: detected, accepted, first effect, verified, released."""
+        wrote = [step.wrote_at for step in self.cuts if step.wrote_at]
+        held = [step.settled_at for step in self.cuts if step.progress in HELD and step.settled_at]
+        whole = bool(self.cuts) and len(held) == len(self.cuts)
+        released = [lease.released_at for lease in self.leases.values()]
+        return {
+            "detected_at": min((alert.detected_at for alert in self.alerts), default=None),
+            "accepted_at": min((alert.accepted_at for alert in self.alerts), default=self.opened_at),
+            "first_effect_at": min(wrote, default=None),
+            "verified_at": max(held) if whole else None,
+            "released_at": max((at for at in released if at), default=None) if released and all(released) else None,
+        }
+
+
+def _server_key(server: str) -> str:
+    return Resolved(kind=EntityKind.SERVER, id=server, server=server).key
+
+
+def _suffix(entity: Resolved) -> str:
+    return f"{entity.server}/{entity.id}" if entity.server and entity.server != entity.id else entity.id
+
+
+def instance_of(step: str, entity: Resolved) -> str:
+    """Return the name of a step for one entity, as the journal knows it."""
+    return f"{step}@{_suffix(entity)}"
