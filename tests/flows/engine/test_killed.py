@@ -96,6 +96,8 @@ async def test_a_response_is_finished_by_another_responder(
     assert not failures, _shown(failures, deaths)
 
 
+# A response's deaths are in the quick part; a release goes the same way through the engine.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @moments
 async def test_a_release_is_finished_by_another_responder(
