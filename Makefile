@@ -65,11 +65,14 @@ lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--
 	@$(call fill,.venv-gateway,$<)
 	@touch $@
 
-# $(call fill,FOLDER,LOCK): make the virtual environment FOLDER unless it is there, and install LOCK into it.
+# $(call fill,FOLDER,LOCK): make the virtual environment FOLDER unless it is there, and install LOCK into it. The lock
+# is complete, so pip resolves nothing: left to resolve, older ones take the newest release of what somebody requires
+# with an extra, and refuse it for having no hash.
 define fill
 	echo "Installing $(2) into $(1) (about a minute when new)"; \
 	test -x $(1)/bin/pip || { python=$$($(find-python)) && $$python -m venv $(1); } || exit 1; \
-	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2) \
+		&& $(1)/bin/pip check
 endef
 
 # The oldest supported version first: the locks are made and mostly tested with it. Debian splits ensurepip off.
