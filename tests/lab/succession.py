@@ -5,6 +5,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from flows.demo.site import GATEWAY
@@ -24,6 +25,8 @@ from tests.lab.responder_process import Death, Orders, Process, at_rest, in_turn
 
 WITHIN = 60.0
 NAMES = ("responder-1", "responder-2", "responder-3")
+HELD = ("contained", "not_established")
+LOOKED = ("verified", "lease_checked")
 EXHIBITS = {"raw-alert", "definitions", "server_answer", "gateway_state", "gateway_logs"}
 
 
@@ -125,7 +128,7 @@ class Succession:
         assert len({exhibit["id"] for exhibit in incident.exhibits}) == len(EXHIBITS)
         assert incident.unavailable == []
         assert incident.noticed.count("opened") == 1
-        assert sum(notice.startswith("contained") for notice in incident.noticed) == 1
+        self.was_told_once(incident)
         keys = tuple(self.home.parts.keys.values())
         assert await self.journal.verify(public_keys=keys) == []
         assert incident.bundle is not None
@@ -133,6 +136,16 @@ class Succession:
         (signed,) = (report for report in reports if report.manifest)
         assert [check.sentence for check in signed.checks if not check.ok] == []
         in_turn([self.orders(name) for name in NAMES])
+
+    def was_told_once(self, incident: Incident) -> None:
+        """People heard that it is contained, and heard it again only if there was no telling in between."""
+        told = [word for word in (n.partition(":")[0] for n in incident.noticed) if word in HELD]
+        course = "\n".join(f"{line.at:%H:%M:%S.%f} {line.what} {line.detail}" for line in incident.timeline)
+        assert told[-1:] == ["contained"], course
+        assert all(one != other for one, other in pairwise(told)), f"{told}\n{course}"
+        # On a loaded machine a question may stay without an answer; a call that got through is a leak.
+        leaks = [line for line in incident.timeline if line.kind in LOOKED and "is not_established" in line.what]
+        assert leaks == [], course
 
     async def is_given_back(self, incident: Incident) -> None:
         """The tool was given back, by one request more, and nothing of the response is left in force."""
