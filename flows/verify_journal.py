@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 
 from flows import reading
 from flows.cli import schema
-from flows.cli.work import integrity
+from flows.cli.work import verify
 from flows.settings import Configuration
 from flows.shown.pages import banner
 from flows.shown.text import escaped, facts
@@ -25,9 +25,9 @@ async def verify_journal() -> State[Any]:
     """
     config = reading.configuration()
     async with reading.journal(config) as journal:
-        checks = await integrity.chain(journal, config, None, lambda *_: None)
+        checks = await verify.chain(journal, config, None, lambda *_: None)
         if await asyncio.to_thread(_readable, config):
-            checks += await integrity.evidence(journal, config, None, lambda *_: None)
+            checks += await verify.evidence(journal, config, None, lambda *_: None)
             beside = ""
         else:
             beside = "Exhibits and bundles cannot be read from here, so they were not verified."

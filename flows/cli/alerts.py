@@ -73,14 +73,14 @@ def plan(
       mcp-soar plan --class tool_poisoning --server weather --tool forecast
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import foresight
-        from flows.cli.work.naming import entities
+        from flows.cli.work import plan as work
+        from flows.cli.work.entities import entities
 
         named = entities(
             servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
         )
         raise typer.Exit(
-            foresight.foresee(
+            work.foresee(
                 out,
                 configuration(config, out),
                 alert=file,

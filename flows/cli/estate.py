@@ -30,9 +30,9 @@ def list_(config: Config = None, as_json: Json = False) -> None:
       mcp-soar playbooks list
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import catalog
+        from flows.cli.work import playbooks as work
 
-        raise typer.Exit(catalog.listing(out, configuration(config, out)))
+        raise typer.Exit(work.listing(out, configuration(config, out)))
 
 
 @playbooks.command()
@@ -48,9 +48,9 @@ def show(
       mcp-soar playbooks show tool_poisoning
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import catalog
+        from flows.cli.work import playbooks as work
 
-        raise typer.Exit(catalog.show(out, configuration(config, out), name))
+        raise typer.Exit(work.show(out, configuration(config, out), name))
 
 
 @playbooks.command()
@@ -70,9 +70,9 @@ def lint(
       mcp-soar playbooks lint my_playbook.yaml
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import catalog
+        from flows.cli.work import playbooks as work
 
-        raise typer.Exit(catalog.lint(out, files or catalog.files(None if files else folder(config, out))))
+        raise typer.Exit(work.lint(out, files or work.files(None if files else folder(config, out))))
 
 
 @inventory.command()
@@ -84,9 +84,9 @@ def check(config: Config = None, as_json: Json = False) -> None:
       mcp-soar inventory check
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import stock
+        from flows.cli.work import inventory as work
 
-        raise typer.Exit(stock.check(out, configuration(config, out)))
+        raise typer.Exit(work.check(out, configuration(config, out)))
 
 
 @inventory.command("show")
@@ -98,9 +98,9 @@ def show_inventory(config: Config = None, as_json: Json = False) -> None:
       mcp-soar inventory show
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import stock
+        from flows.cli.work import inventory as work
 
-        raise typer.Exit(stock.show(out, configuration(config, out)))
+        raise typer.Exit(work.show(out, configuration(config, out)))
 
 
 @pins.command()
@@ -116,9 +116,9 @@ def diff(
       mcp-soar pins diff weather
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import approved
+        from flows.cli.work import pins as work
 
-        raise typer.Exit(approved.diff(out, configuration(config, out), server))
+        raise typer.Exit(work.diff(out, configuration(config, out), server))
 
 
 @pins.command()
@@ -145,12 +145,12 @@ def approve(
       mcp-soar pins approve weather --reviewed "all of it" --as kim --role owner
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import approved
+        from flows.cli.work import pins as work
 
         if risk not in {"low", "medium", "high"}:
             raise Usage(f"{risk} is no risk; write low, medium or high")
         raise typer.Exit(
-            approved.approve(
+            work.approve(
                 out,
                 configuration(config, out),
                 server,
@@ -184,9 +184,9 @@ def doctor(
     """
     with speaking(as_json=as_json) as out:
         if orphans:
-            from flows.cli.work import orphans as work
+            from flows.cli.work import orphans as strays
 
-            raise typer.Exit(work.orphans(out, configuration(config, out)))
-        from flows.cli.work import examination
+            raise typer.Exit(strays.orphans(out, configuration(config, out)))
+        from flows.cli.work import doctor as work
 
-        raise typer.Exit(examination.doctor(out, folder(config, out)))
+        raise typer.Exit(work.doctor(out, folder(config, out)))

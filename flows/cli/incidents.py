@@ -107,17 +107,17 @@ def verify(
       mcp-soar verify inc-2026-000001-000042.tar.gz --key responder.pub
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import integrity
+        from flows.cli.work import verify
 
         if what is not None and (key is not None or Path(what).exists()):
             if key is None:
                 raise Usage(
                     f"{what} is a file; a bundle needs --key PUBLIC.pem, had from elsewhere than with the bundle"
                 )
-            raise typer.Exit(integrity.offline(out, Path(what), key))
+            raise typer.Exit(verify.offline(out, Path(what), key))
         if key is not None:
             raise Usage("--key is for a bundle; the installation's own keys stand in mcp-soar.yaml")
-        raise typer.Exit(integrity.installed(out, configuration(config, out), what))
+        raise typer.Exit(verify.installed(out, configuration(config, out), what))
 
 
 @app.command()
@@ -157,7 +157,7 @@ def respond(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
-        from flows.cli.work.naming import entities
+        from flows.cli.work.entities import entities
 
         settings = configuration(config, out)
         raise typer.Exit(

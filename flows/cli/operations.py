@@ -98,7 +98,7 @@ def watch(
       mcp-soar watch --json
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import live as work
+        from flows.cli.work import watch as work
 
         raise typer.Exit(work.watch(out, configuration(config, out), once=once))
 

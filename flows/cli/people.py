@@ -28,9 +28,9 @@ def init(
       mcp-soar init ./mcp-soar
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import setup
+        from flows.cli.work import init
 
-        raise typer.Exit(setup.init(out, where))
+        raise typer.Exit(init.init(out, where))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows import reading
-from flows.cli.work import integrity, reports
+from flows.cli.work import reports, verify
 from integrations.journal.client import address
 from integrations.journal.store import Journal
 from integrations.signing import SigningKey
@@ -47,7 +47,7 @@ async def test_a_role_that_reads_all_verifies_and_writes_nothing(
             monkeypatch.setenv(reading.JOURNAL, mine)
             config = reading.configuration()
             async with reading.journal(config) as journal:
-                checks = await integrity.chain(journal, config, None, lambda *_: None)
+                checks = await verify.chain(journal, config, None, lambda *_: None)
                 assert {check["check"] for check in checks} >= {"journal", "kill-switch"}
                 assert all(check["ok"] for check in checks), checks
                 await reports.weekly(journal, config, timedelta(days=7))

@@ -144,7 +144,7 @@ class Succession:
         assert told[-1:] == ["contained"], course
         assert all(one != other for one, other in pairwise(told)), f"{told}\n{course}"
         # On a loaded machine a question may stay without an answer; a call that got through is a leak.
-        leaks = [line for line in incident.timeline if line.kind in LOOKED and "is not_established" in line.what]
+        leaks = [line for line in incident.timeline if line.kind in LOOKED and line.what.endswith("not_established")]
         assert leaks == [], course
 
     async def is_given_back(self, incident: Incident) -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import container, integrity, records
+from flows.cli.work import backup_file, records, verify
 from flows.settings import Configuration, read
 from integrations.connections import secret
 from integrations.journal import dump
@@ -121,7 +121,7 @@ def _siblings(out: Out, target: Path) -> None:
         out.note(f"an attempt under way, or one that was killed, is at {left}: delete it if nobody works on it")
 
 
-def _summary(file: Path, manifest: container.Manifest) -> dict[str, Any]:
+def _summary(file: Path, manifest: backup_file.Manifest) -> dict[str, Any]:
     return {
         "file": str(file),
         "made_at": manifest.made_at,
@@ -136,7 +136,7 @@ def _summary(file: Path, manifest: container.Manifest) -> dict[str, Any]:
     }
 
 
-def _tell(out: Out, file: Path, manifest: container.Manifest) -> None:
+def _tell(out: Out, file: Path, manifest: backup_file.Manifest) -> None:
     out.say(
         f"{file}: {manifest.incidents} incidents, the last is {manifest.last or 'none'}; {manifest.in_force} holds in "
         f"force; journal head {manifest.head} of {manifest.made_at}, from {manifest.journal}"
@@ -149,9 +149,9 @@ def _tell(out: Out, file: Path, manifest: container.Manifest) -> None:
 
 async def _backup(
     config: Configuration, file: Path, key: SigningKey | None, progress: Progress, *, with_keys: bool
-) -> tuple[container.Manifest, int, list[str]]:
+) -> tuple[backup_file.Manifest, int, list[str]]:
     async with records.opened(config) as journal:
-        writer = container.Writer(file)
+        writer = backup_file.Writer(file)
         try:
             texts, left_out = _texts(config)
             for path, data in texts.items():
@@ -171,7 +171,7 @@ async def _backup(
                     count += part.rows
                     progress("copying the journal", count, rows)
             missing = _evidence(config, found, writer, progress)
-            manifest = container.Manifest(
+            manifest = backup_file.Manifest(
                 made_at=made_at,
                 made_by=version("mcp-soar"),
                 tables=tables,
@@ -215,7 +215,7 @@ def _texts(config: Configuration) -> tuple[dict[str, bytes], list[str]]:
         for name in sorted(files):
             file, path = here / name, (here / name).relative_to(config.folder).as_posix()
             kept = file.suffix in _TEXTS or path == ".gitignore"
-            if not kept or file.is_symlink() or not file.is_file() or not container.fits(f"config/{path}"):
+            if not kept or file.is_symlink() or not file.is_file() or not backup_file.fits(f"config/{path}"):
                 left_out.append(path)
                 continue
             data = file.read_bytes() if file.stat().st_size <= _LARGEST_TEXT else _PRIVATE
@@ -244,11 +244,11 @@ def _secrets(value: object) -> Iterator[Secret]:
             yield from _secrets(item)
 
 
-def _public(config: Configuration, writer: container.Writer) -> list[str]:
+def _public(config: Configuration, writer: backup_file.Writer) -> list[str]:
     """Add the responders' public keys and return where they are."""
     paths = []
     for number, place in enumerate(config.settings.responders, 1):
-        inside = not place.is_absolute() and container.fits(f"config/{place.as_posix()}")
+        inside = not place.is_absolute() and backup_file.fits(f"config/{place.as_posix()}")
         path = place.as_posix() if inside else f"keys/restored-{number}.pub"
         if f"config/{path}" not in writer.files:
             writer.add(f"config/{path}", PublicKey.load(config.path(place)).pem)
@@ -256,7 +256,7 @@ def _public(config: Configuration, writer: container.Writer) -> list[str]:
     return paths
 
 
-def _private(config: Configuration, writer: container.Writer) -> list[str]:
+def _private(config: Configuration, writer: backup_file.Writer) -> list[str]:
     """Add keys and secrets and return those that are not in the folder or have no name that a backup can hold."""
     left_out = []
     root = config.folder.resolve()
@@ -265,14 +265,14 @@ def _private(config: Configuration, writer: container.Writer) -> list[str]:
     lying = [file for name in ("keys", "secrets") for file in (root / name).glob("*") if file.is_file()]
     for file in dict.fromkeys(file.resolve() for file in (*named, *lying)):
         path = file.relative_to(root).as_posix() if file.is_relative_to(root) else ""
-        if not container.fits(f"private/{path}") or not file.is_file():
+        if not backup_file.fits(f"private/{path}") or not file.is_file():
             left_out.append(f"{file} (a key or a secret)")
         elif f"config/{path}" not in writer.files:
             writer.copy(f"private/{path}", file)
     return left_out
 
 
-def _evidence(config: Configuration, found: _Found, writer: container.Writer, progress: Progress) -> list[str]:
+def _evidence(config: Configuration, found: _Found, writer: backup_file.Writer, progress: Progress) -> list[str]:
     """Add what the journal names of vault and bundles, and nothing that came later; return what is not there."""
     missing = []
     vault, bundles = (config.path(path) for path in (config.settings.vault.path, config.settings.vault.bundles))
@@ -310,7 +310,7 @@ def check(out: Out, file: Path, key: Path | None) -> Exit:
     return Exit.OK
 
 
-def _look(out: Out, file: Path, key: Path | None) -> tuple[container.Seen, list[PublicKey]]:
+def _look(out: Out, file: Path, key: Path | None) -> tuple[backup_file.Seen, list[PublicKey]]:
     """Read a backup through; return it and the keys that may have signed it."""
     size = _size(file)
     pems: dict[str, bytes] = {}
@@ -320,17 +320,17 @@ def _look(out: Out, file: Path, key: Path | None) -> tuple[container.Seen, list[
             pems[path] = next(chunks, b"")
 
     with out.progress(f"reading {file}") as progress:
-        seen = container.read(file, take, lambda done: progress("comparing digests", done, size))
+        seen = backup_file.read(file, take, lambda done: progress("comparing digests", done, size))
     if key is not None:
         return seen, [PublicKey.load(key)]
     return seen, _keys(file, seen.manifest, pems)
 
 
-def _keys(file: Path, manifest: container.Manifest, pems: dict[str, bytes]) -> list[PublicKey]:
+def _keys(file: Path, manifest: backup_file.Manifest, pems: dict[str, bytes]) -> list[PublicKey]:
     try:
         return [PublicKey.from_pem(pems[f"config/{path}"], file=path) for path in manifest.responders]
     except KeyError as exc:
-        raise container.Spoiled(f"{file} lacks the responder's public key {exc}") from exc
+        raise backup_file.Spoiled(f"{file} lacks the responder's public key {exc}") from exc
 
 
 def _size(file: Path) -> int:
@@ -415,7 +415,7 @@ def restore(out: Out, file: Path, into: Path, *, journal: str | None, key: Path 
     return Exit.OK if good else Exit.NO
 
 
-def _next(out: Out, into: Path, plan: _Plan, manifest: container.Manifest) -> None:
+def _next(out: Out, into: Path, plan: _Plan, manifest: backup_file.Manifest) -> None:
     out.say(
         f"Restored into {into}, its journal {plan.written}. The last incident is {manifest.last or 'none'}.", "head"
     )
@@ -441,7 +441,7 @@ def _urls(journal: str | None, staging: Path) -> tuple[str, str]:
     return journal, bare(url)
 
 
-async def _restore(plan: _Plan, manifest: container.Manifest, progress: Progress) -> list[schema.Check]:
+async def _restore(plan: _Plan, manifest: backup_file.Manifest, progress: Progress) -> list[schema.Check]:
     plan.staging.mkdir(mode=0o700)
     for folder in ("keys", "secrets", "state", _VAULT, _BUNDLES):
         (plan.staging / folder).mkdir(mode=0o700)
@@ -454,7 +454,7 @@ async def _restore(plan: _Plan, manifest: container.Manifest, progress: Progress
         progress("verifying evidence", 0, 1)
         head = f"{manifest.rows} rows: every chain and {manifest.head} signed heads are as they were written"
         found: list[schema.Check] = [{"check": "journal", "ok": True, "message": head}]
-        return found + await integrity.evidence(journal, config, None, progress)
+        return found + await verify.evidence(journal, config, None, progress)
     finally:
         await journal.aclose()
 
@@ -469,7 +469,7 @@ class _Filling:
         progress: told how far it is.
     """
 
-    def __init__(self, plan: _Plan, manifest: container.Manifest, journal: Journal, progress: Progress) -> None:
+    def __init__(self, plan: _Plan, manifest: backup_file.Manifest, journal: Journal, progress: Progress) -> None:
         self._plan = plan
         self._manifest = manifest
         self._progress = progress
@@ -498,7 +498,7 @@ class _Filling:
                 raise failed from None
             raise
         if rows != self._manifest.rows:
-            raise container.Spoiled(f"{self._plan.file} has {rows} rows, and its manifest says {self._manifest.rows}")
+            raise backup_file.Spoiled(f"{self._plan.file} has {rows} rows, and its manifest says {self._manifest.rows}")
 
     async def _parts(self) -> AsyncIterator[Part]:
         while (part := await self._queue.get()) is not None:
@@ -506,10 +506,10 @@ class _Filling:
 
     def _read(self) -> None:
         size = _size(self._plan.file)
-        seen = container.read(self._plan.file, self._take, lambda at: self._progress("restoring", at, size))
+        seen = backup_file.read(self._plan.file, self._take, lambda at: self._progress("restoring", at, size))
         self._end()
         if seen.manifest != self._manifest:
-            raise container.Spoiled(f"{self._plan.file} was changed while it was restored")
+            raise backup_file.Spoiled(f"{self._plan.file} was changed while it was restored")
 
     def _take(self, path: str, chunks: Iterator[bytes]) -> None:
         if found := _PART.fullmatch(path):
@@ -544,7 +544,7 @@ def _limited(path: str, chunks: Iterator[bytes]) -> bytes:
     for chunk in chunks:
         data += chunk
         if len(data) > dump.LARGEST:
-            raise container.Spoiled(f"{path} is larger than any part that is written")
+            raise backup_file.Spoiled(f"{path} is larger than any part that is written")
     return bytes(data)
 
 
@@ -553,16 +553,16 @@ def _place(staging: Path, path: str, chunks: Iterator[bytes]) -> None:
     where, _, rest = path.partition("/")
     base = {"config": staging, "private": staging, "vault": staging / _VAULT, "bundles": staging / _BUNDLES}.get(where)
     if base is None:
-        raise container.Spoiled(f"{path[:200]!a} is no part of a backup")
+        raise backup_file.Spoiled(f"{path[:200]!a} is no part of a backup")
     target = base / rest
     if where == "config" and rest.split("/")[0] == "state":
-        raise container.Spoiled(f"{path[:200]!a} is no configuration")
+        raise backup_file.Spoiled(f"{path[:200]!a} is no configuration")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = {"config": 0o644, "private": 0o600}.get(where, 0o400)
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except FileExistsError as exc:
-        raise container.Spoiled(f"{path[:200]!a} is in it twice") from exc
+        raise backup_file.Spoiled(f"{path[:200]!a} is in it twice") from exc
     with os.fdopen(descriptor, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
@@ -570,7 +570,7 @@ def _place(staging: Path, path: str, chunks: Iterator[bytes]) -> None:
         os.fsync(file.fileno())
 
 
-def _settle(plan: _Plan, manifest: container.Manifest) -> None:
+def _settle(plan: _Plan, manifest: backup_file.Manifest) -> None:
     """Point the settings at what was restored, and leave word for `doctor`."""
     file = plan.staging / "mcp-soar.yaml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from flows.assembly import open_journal
-from flows.cli.work.live import View, lines
+from flows.cli.work.watch import View, lines
 from integrations.journal.store import Journal
 from playbooks.plan import Answer
 from playbooks.strict import now

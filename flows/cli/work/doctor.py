@@ -21,7 +21,7 @@ from flows.assembly import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
-from flows.cli.work import approved, backup, catalog, reachable, records, stock
+from flows.cli.work import backup, inventory, pins, playbooks, reachable, records
 from flows.settings import Configuration, read
 from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
@@ -178,8 +178,8 @@ def _people(config: Configuration) -> Iterator[Line]:
 
 def _playbooks(config: Configuration) -> Iterator[Line]:
     bad = 0
-    for file in catalog.files(config.folder):
-        for fault in catalog.faults_of(file):
+    for file in playbooks.files(config.folder):
+        for fault in playbooks.faults_of(file):
             drill = "has no drill" in fault.message
             bad += 1
             where = f"{file}:{fault.line}: {fault.field}: {fault.message}"
@@ -217,7 +217,7 @@ async def _ask(config: Configuration) -> list[Line]:
     finally:
         await world.aclose()
     found = [line for lines in groups for line in lines]
-    found += [Line("inventory", one.level, f"{one.subject}: {one.message}") for one in stock.findings(config)]
+    found += [Line("inventory", one.level, f"{one.subject}: {one.message}") for one in inventory.findings(config)]
     return found
 
 
@@ -341,7 +341,7 @@ async def _server(world: Connections, name: str) -> AsyncIterator[Line]:
     if world.inventory.servers[name].url is None:
         yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
-    found = await approved.differences(world, name)
+    found = await pins.differences(world, name)
     for one in found:
         remedy = f"mcp-soar pins diff {name}; approve it, or respond"
         yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
