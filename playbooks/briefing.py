@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from playbooks.duties import Clock
-from playbooks.incident import Severity, Status
+from playbooks.incident import Phase, Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
 from playbooks.plan import Answer, Change, Finding, Plan
 from playbooks.policy import Purpose
@@ -451,10 +451,11 @@ def _held(lease: LeaseState, *, about: bool) -> Held:
 
 
 def _facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
-    """Return what the last verification of each cut found, and what it did not."""
+    """Return what the last verification of each cut found and what it did not, and what was asked beside it."""
     verdicts = [lease.verdict for lease in state.leases.values() if lease.in_force and lease.verdict]
     leases = state.leases
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
+    verdicts += [step.verdict for step in state.steps.values() if step.phase is Phase.CAPTURE and step.verdict]
     found = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
     good = tuple(fact for fact in found if fact.answer is Answer.ESTABLISHED)
     return good[:MOST], tuple(fact for fact in found if fact.answer is not Answer.ESTABLISHED)[:MOST]

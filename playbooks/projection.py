@@ -197,7 +197,8 @@ def _wrote(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
     step.progress = Progress.WROTE
     times = [datetime.fromisoformat(item["at"]) for item in body["writes"]]
-    step.wrote_at = step.wrote_at or min(times, default=None)
+    # A write whose answer was lost took effect no later than when it was found.
+    step.wrote_at = step.wrote_at or min(times, default=at if body["found"] else None)
     made = "; ".join(item["change"] for item in body["writes"])
     found = f"found already so: {'; '.join(body['found'])}" if body["found"] else ""
     return f"carried out {step.instance}\n" + "; ".join(part for part in (made, found) if part)

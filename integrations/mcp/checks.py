@@ -9,7 +9,8 @@ from typing_extensions import override
 from integrations.gateway.client import ContextForge
 from integrations.hostile import disguises, printable
 from integrations.mcp import pins
-from integrations.mcp.client import McpEndpoint, texts
+from integrations.mcp.client import McpEndpoint, Reply, texts
+from integrations.mcp.probe import ask, rejected_arguments
 from playbooks.action import Check, World
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.inventory import Pin, PinKind
@@ -24,6 +25,8 @@ _ORDERS: Final = re.compile(
     r"|(?:send|post|upload|forward)\b[^.]{0,60}\bhttps?://",
     re.IGNORECASE,
 )
+
+_NOBODYS: Final = "mcp-soar-no-such-tool"
 
 
 def orders(text: str) -> tuple[str, ...]:
@@ -168,6 +171,52 @@ class DefinitionsMatch(Check):
         if not findings:
             findings = [finding(f"server {self.server}", f"all {len(offered)} as approved", Answer.ESTABLISHED)]
         return Verdict.of(tuple(findings))
+
+
+class RefusedDirectly(Check):
+    """Whether a tool is refused at the server's own address too, past the gateway that keeps clients from it.
+
+    `established`: the server answers as if it had no such tool. `not_established`: whoever reaches the server can still
+    call it, so that the cut holds for those who come through the gateway only.
+
+    Args:
+        server: the server, as the inventory names it.
+        tool: the tool's name at the server.
+    """
+
+    name: ClassVar[str] = "mcp.refused_directly"
+    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call at the server",)
+
+    server: Slug
+    tool: Name
+
+    @override
+    async def check(self, world: World) -> Verdict:
+        endpoint = world.reach(McpEndpoint, self.server)
+        noted = world.inventory.servers[self.server].tools.get(self.tool)
+        pin = world.inventory.pins.find(self.server, PinKind.TOOL, self.tool)
+        arguments = noted.safe_arguments if noted else None
+        if arguments is None and pin is not None:
+            arguments = rejected_arguments(pin.definition.get("inputSchema"))
+        if arguments is None:
+            raise Misconfigured(f"no call of {self.tool} is known to do nothing; write safe_arguments for it")
+        # Servers word it as they like: what they say of a name that nobody has is their refusal.
+        absent = await endpoint.ask("tools/call", {"name": _NOBODYS, "arguments": {}})
+
+        def meaning(reply: Reply) -> Answer:
+            same = reply.failed and reply.text.replace(self.tool, _NOBODYS) == absent.text
+            return Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
+
+        called = await ask(
+            endpoint,
+            "tools/call",
+            {"name": self.tool, "arguments": arguments},
+            check="call",
+            subject=f"tool {self.tool} at {endpoint.name}, past the gateway",
+            expected="the server itself refuses it",
+            meaning=meaning,
+        )
+        return Verdict.of((called,))
 
 
 class ResponseInjection(Check):

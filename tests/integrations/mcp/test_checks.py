@@ -6,7 +6,8 @@ from flows.demo.mcp_server import Behaviour
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
 from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
-from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, ResponseInjection, orders
+from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, RefusedDirectly, ResponseInjection, orders
+from playbooks.errors import Transient
 from playbooks.plan import Answer
 from tests.lab.fixtures import Lab
 
@@ -67,8 +68,22 @@ async def test_a_server_that_is_not_there_is_unknown_and_neither_matches_nor_dif
         assert (await DefinitionsMatch(server=lab.site.server_id).check(world)).answer is Answer.UNKNOWN
         differs = await DefinitionDiffers(server=lab.site.server_id, tool="add").check(world)
         assert differs.answer is Answer.UNKNOWN
+        with pytest.raises(Transient):
+            await RefusedDirectly(server=lab.site.server_id, tool="add").check(world)
     finally:
         await world.aclose()
+
+
+async def test_whether_the_server_itself_refuses_is_asked_past_the_gateway(lab: Lab) -> None:
+    check = RefusedDirectly(server=lab.site.server_id, tool="get_weather")
+    (open_,) = (await check.check(lab.world)).findings
+    assert open_.answer is Answer.NOT_ESTABLISHED
+    assert "validation error" in open_.observed
+    assert lab.victim.calls("get_weather") == [], "the call runs nothing"
+    assert lab.proxy.seen == [], "the gateway is not asked"
+    lab.victim.behave(Behaviour(renamed={"get_weather": "get_weather_now"}))
+    (gone,) = (await check.check(lab.world)).findings
+    assert gone.answer is Answer.ESTABLISHED, gone.observed
 
 
 async def test_orders_and_hidden_characters_in_an_answer_are_a_signal(lab: Lab) -> None:
