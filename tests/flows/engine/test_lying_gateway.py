@@ -1,5 +1,6 @@
 """A gateway that breaks, hangs, lies, or hides its answers: never a false `established`, always a page."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ async def test_a_write_whose_answer_is_lost_counts_once_it_is_found_done(lab: La
         (wrote,) = [e for e in entries if e.kind == "wrote"]
         assert wrote.body["writes"] == []
         assert len(wrote.body["found"]) == 1, "found done, and not written a second time"
+        assert incident.metrics["first_effect_at"] == datetime.fromisoformat(wrote.at)
         assert len([path for _, path in lab.proxy.writes if path.endswith("/state")]) == 1
 
 
