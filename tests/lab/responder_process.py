@@ -48,6 +48,9 @@ _CONTEXT.set_forkserver_preload(["__main__", __name__])
 # What happens when its time has come, and not because something was done.
 _BY_THE_CLOCK = {"Journal.renew", "Journal.set_watch", "Listener._present", "Listener.__aexit__"}
 
+STOPS_WITHIN = 60.0
+"""Seconds that a responder that was told to stop may take on a loaded machine."""
+
 
 class Moment(StrEnum):
     """When to die."""
@@ -141,10 +144,16 @@ class Process:
         return self._process.exitcode or 0
 
     async def stop(self) -> int:
-        """Tell it to stop, and return its exit status."""
+        """Tell it to stop, and return its exit status; one that does not is killed, and that is a failure."""
         if not self._ours.closed:
             self._ours.close()
-        return await self.ended()
+        try:
+            async with asyncio.timeout(STOPS_WITHIN):
+                return await self.ended()
+        except TimeoutError:
+            self.kill()
+            await self.ended()
+            raise AssertionError(f"{self.orders.name} did not stop: {self.output()}") from None
 
     def kill(self) -> None:
         """Kill it."""
@@ -374,6 +383,9 @@ class _Boundaries:
             async def trace(event: str, _info: object) -> None:
                 if event == "http11.send_request_body.complete":
                     self.at(Moment.SENT, name)
+                elif event.endswith(".failed"):
+                    # No answer comes, and what follows is another request: this is the moment after this one.
+                    self.at(Moment.AFTER, name)
 
             request.extensions["trace"] = trace
 

@@ -87,8 +87,12 @@ class Succession:
         """Run a responder until it has killed itself."""
         process = Process(self.orders(name, death))
         self.processes.append(process)
-        async with asyncio.timeout(WITHIN):
-            status = await process.ended()
+        try:
+            async with asyncio.timeout(WITHIN):
+                status = await process.ended()
+        except TimeoutError:
+            passed = self.orders(name).boundaries.read_text()
+            raise AssertionError(f"{name} lives, and came past\n{passed}{process.output()}") from None
         assert status == -signal.SIGKILL, f"ended with {status}: {process.output()}"
 
     async def finishes(self, name: str, status: Status) -> Incident:

@@ -90,8 +90,9 @@ async def test_a_response_is_finished_by_another_responder(
             tools.put_nowait(tool)
 
     deaths = _deaths(moment, boundaries[0])
-    async with directly(ring) as world:
-        await asyncio.gather(*map(attempt, deaths))
+    async with directly(ring) as world, asyncio.TaskGroup() as group:
+        for death in deaths:
+            group.create_task(attempt(death))
     assert deaths
     assert not failures, _shown(failures, deaths)
 
@@ -125,9 +126,12 @@ async def test_a_release_is_finished_by_another_responder(
             ]
             for case in opened:
                 await case.home.receive(alert(ring.server_id, case.tool))
-            contained = await asyncio.gather(*(case.finishes(NAMES[0], Status.CONTAINED) for case in opened))
+            async with asyncio.TaskGroup() as group:
+                contained = [group.create_task(case.finishes(NAMES[0], Status.CONTAINED)) for case in opened]
             ring.server.behave()
-            await asyncio.gather(*(attempt(c, i.id, d) for c, i, d in zip(opened, contained, batch, strict=True)))
+            async with asyncio.TaskGroup() as group:
+                for case, incident, death in zip(opened, contained, batch, strict=True):
+                    group.create_task(attempt(case, incident.result().id, death))
     assert deaths
     assert not failures, _shown(failures, deaths)
 
