@@ -12,7 +12,7 @@ from typing import Protocol
 from playbooks.duties import Clock
 from playbooks.incident import Phase, Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
-from playbooks.plan import Answer, Change, Finding, Plan
+from playbooks.plan import Answer, Finding, Plan
 from playbooks.policy import Purpose
 from playbooks.redaction import redacted
 from playbooks.state import Incident, LeaseState, Page, StepState
@@ -405,7 +405,6 @@ def _asks(state: Incident, page: Page | None, line: Line) -> tuple[Ask, ...]:
 def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> Ask:
     short = plan.digest[7:19]
     agreed = set(step.approved_by) - {step.requested_by}
-    back = plan.pending or plan.changes
     return Ask(
         instance=_fit(step.instance),
         digest=plan.digest,
@@ -415,7 +414,7 @@ def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> A
         changes=_some(map(str, plan.changes)),
         reasons=tuple(_clause(reason) for reason in step.reasons[:MOST]),
         breaks=_clause(plan.breaks),
-        undone=() if plan.irreversible else _some((_restored(change) for change in back), _FEW),
+        undone=_some(map(str, plan.undone), _FEW),
         irreversible=_clause(plan.irreversible.because) if plan.irreversible else None,
         differs=_some(filter(None, step.differs.split("; "))),
         quorum=step.quorum,
@@ -429,10 +428,6 @@ def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> A
         ),
         about=short == mark,
     )
-
-
-def _restored(change: Change) -> str:
-    return str(change.inverse())
 
 
 def _held(lease: LeaseState, *, about: bool) -> Held:

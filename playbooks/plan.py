@@ -109,6 +109,11 @@ class Plan(Strict):
         return tuple(change for change in self.changes if change.pending)
 
     @property
+    def undone(self) -> tuple[Change, ...]:
+        """What taking it back would change; nothing if it cannot be taken back."""
+        return () if self.irreversible else tuple(change.inverse() for change in self.pending or self.changes)
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """Each object once, in order."""
         return tuple({change.target.key: change.target for change in self.changes}.values())

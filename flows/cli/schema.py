@@ -60,7 +60,10 @@ class Metrics(TypedDict):
 
 
 class Ask(TypedDict):
-    """An approval that is waited for. `approve` and `deny` are the exact commands that answer it."""
+    """An approval that is waited for. `approve` and `deny` are the exact commands that answer it.
+
+    `undone` is what taking it back would set; it is empty if `irreversible` says why that cannot be done.
+    """
 
     instance: str
     digest: str
@@ -68,6 +71,7 @@ class Ask(TypedDict):
     changes: list[str]
     reasons: list[str]
     breaks: str
+    undone: list[str]
     irreversible: str | None
     differs: str
     purpose: str

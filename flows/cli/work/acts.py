@@ -386,6 +386,7 @@ def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
         [
             ("it waits because", "; ".join(ask["reasons"])),
             ("breaks", ask["breaks"]),
+            ("undone by", records.undone(ask)),
             ("cannot be undone", ask["irreversible"]),
             ("changed since it was asked before", ask["differs"]),
             ("asked for by", ask["requested_by"]),

@@ -152,6 +152,7 @@ def _ask(out: Out, ask: schema.Ask) -> None:
         [
             ("because", "; ".join(ask["reasons"])),
             ("breaks", ask["breaks"]),
+            ("undone by", records.undone(ask)),
             ("cannot be undone", ask["irreversible"]),
             ("changed since", ask["differs"]),
             ("asked for by", ask["requested_by"]),

@@ -19,6 +19,7 @@ from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import Entry
 from playbooks.playbook import Playbook
+from playbooks.policy import Purpose
 from playbooks.projection import fold, project
 from playbooks.state import Incident, LeaseState, StepState
 from playbooks.strict import iso, now
@@ -239,6 +240,7 @@ def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
         "changes": [str(change) for change in plan.changes],
         "reasons": list(step.reasons),
         "breaks": plan.breaks,
+        "undone": [str(change) for change in plan.undone],
         "irreversible": plan.irreversible.because if plan.irreversible else None,
         "differs": step.differs,
         "purpose": step.purpose.value,
@@ -249,6 +251,14 @@ def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
         "approve": command(config, "approve", incident, "--plan", short, "--as", "NAME"),
         "deny": command(config, "deny", incident, "--plan", short, "--as", "NAME"),
     }
+
+
+def undone(ask: schema.Ask) -> str | None:
+    """Return how what is asked is undone, in words; None if it cannot be."""
+    if ask["irreversible"]:
+        return None
+    way = "responding again" if ask["purpose"] == Purpose.RELEASE else "a release"
+    return f"{way}, which sets {'; '.join(ask['undone'])}"
 
 
 def lease_of(

@@ -9,9 +9,11 @@ import pytest
 from flows.engine.parts import Parts
 from integrations.signing import SigningKey
 from playbooks.journal import Event
+from playbooks.plan import Irreversible
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 
+UNDONE = "a release, which sets tool forecast of weather: enabled false → true"
 NEW = ("respond", "--class", "tool_poisoning", "--server", "weather", "--tool", "forecast")
 
 
@@ -66,8 +68,32 @@ def test_an_approval_is_bound_to_what_was_shown_and_waited_for(site: Installatio
     assert result.exit_code == 0, result.output
     assert "Take the tool forecast of weather away" in result.stdout
     assert "Nobody can use forecast." in result.stdout
+    assert f"undone by {UNDONE}" in " ".join(result.stdout.split())
     assert "a probe confirmed it" in result.stdout
     assert site.json("incident", "1")["status"] == "contained"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, f"undone by {UNDONE}"),
+        (
+            {"wanted": world.plan().inverse(), "purpose": "release"},
+            "undone by responding again, which sets tool forecast of weather: enabled true → false",
+        ),
+        (
+            {"wanted": world.plan(irreversible=Irreversible(because="what is deleted is gone"))},
+            "cannot be undone what is deleted is gone",
+        ),
+    ],
+)
+def test_what_is_asked_says_how_it_is_undone(site: Installation, more: dict[str, Any], said: str) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(**more))
+    shown = " ".join(site.run("incident", "1").stdout.split())
+    assert said in shown
+    assert ("undone by" in shown) != ("cannot be undone" in shown)
+    (ask,) = site.json("incident", "1")["asks"]
+    assert bool(ask["undone"]) != bool(ask["irreversible"])
 
 
 def test_an_approval_that_needs_more_people_says_how_many(site: Installation) -> None:
