@@ -11,8 +11,9 @@ from flows.engine.case import scopes
 from flows.report.words import length
 from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
-from playbooks.plan import Plan
+from playbooks.plan import Change, Plan
 from playbooks.playbook import Goals
+from playbooks.policy import Purpose
 from playbooks.state import Incident, StepState
 
 MOST = 500
@@ -139,18 +140,19 @@ def _asks(state: Incident) -> str:
 def _ask(state: Incident, step: StepState, plan: Plan) -> str:
     short = plan.digest[7 : 7 + LONG]
     missing = max(step.quorum - len(set(step.approved_by) - {step.requested_by}), 0)
-    changes = "; ".join(
-        f"{change.target}: {change.field} {_value(change.before)} → {_value(change.after)}" for change in plan.changes
-    )
-    undo = f"it cannot be: {plan.irreversible.because}" if plan.irreversible else "`mcp-soar release`"
+    if plan.irreversible:
+        undo = escaped(f"it cannot be: {plan.irreversible.because}")
+    else:
+        verb = "respond" if step.purpose is Purpose.RELEASE else "release"
+        undo = f"`mcp-soar {verb} {state.id}`, which sets {escaped(_changes(plan.undone))}"
     people = f"{missing} approver{'s' if missing != 1 else ''}"
     by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise"
     said = facts(
         [
-            ("Changes", escaped(changes)),
+            ("Changes", escaped(_changes(plan.changes))),
             ("Why it waits", escaped("; ".join(step.reasons))),
             ("It would break", escaped(plan.breaks) or "nothing that is known"),
-            ("It is undone by", undo if plan.irreversible is None else escaped(undo)),
+            ("It is undone by", undo),
             ("Asked anew, because", escaped(step.differs)),
             ("Still needed", f"{people}, until {at(step.expires_at)} UTC; then it counts as denied"),
             ("Approved by", escaped(", ".join(step.approved_by))),
@@ -158,6 +160,12 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
         ]
     )
     return f"### {escaped(plan.summary)}\n\n{said}"
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    return "; ".join(
+        f"{change.target}: {change.field} {_value(change.before)} → {_value(change.after)}" for change in changes
+    )
 
 
 def _value(value: object) -> str:

@@ -1,6 +1,7 @@
 """Responses as Prefect flows, with a real Prefect server, a real gateway and a real MCP server."""
 
 import asyncio
+import re
 import string
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -16,7 +17,12 @@ from flows.shown.pages import overview, pages
 from flows.shown.text import escaped
 from playbooks.errors import Refused, SoarError
 from playbooks.incident import Status
+from playbooks.journal import Parsed
+from playbooks.plan import Irreversible
+from playbooks.projection import project
 from playbooks.state import Incident
+from playbooks.strict import iso, now
+from tests.flows.cli import world
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert, house
 from tests.lab.prefect import PrefectServer, reporting
@@ -205,6 +211,29 @@ def test_no_text_is_more_than_text_in_markdown(text: str) -> None:
         escapes = escapes[:place] + escapes[place + 2 :]
     assert not set(escapes) & plain
     assert "\n" not in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "undone"),
+    [
+        ({}, "`mcp-soar release inc-1`, which sets tool forecast of weather: enabled no → yes"),
+        (
+            {"wanted": world.plan().inverse(), "purpose": "release"},
+            "`mcp-soar respond inc-1`, which sets tool forecast of weather: enabled yes → no",
+        ),
+        ({"wanted": world.plan(irreversible=Irreversible(because="it is gone"))}, "it cannot be: it is gone"),
+    ],
+)
+def test_a_question_says_what_why_what_breaks_and_how_it_is_undone(more: dict[str, Any], undone: str) -> None:
+    events = enumerate((world.opened(), world.proposed(**more)), 1)
+    state = project("inc-1", [Parsed("incident/inc-1", n, iso(now()), e.kind, e.actor, e.body) for n, e in events])
+    shown = re.sub(r"\\(.)", r"\1", overview(state, ())).replace("&gt;", ">")
+    (step,) = state.proposals
+    assert step.plan is not None
+    assert f"### {step.plan.summary}" in shown
+    assert "**Why it waits:** no alert of it came from an authenticated source" in shown
+    assert f"**It would break:** {step.plan.breaks or 'nothing that is known'}" in shown
+    assert f"**It is undone by:** {undone}\n" in shown
 
 
 def test_an_empty_incident_has_its_pages() -> None:
