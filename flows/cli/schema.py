@@ -192,6 +192,25 @@ class Standing(TypedDict):
     suppressions: list[SuppressionRow]
 
 
+class ClockRow(TypedDict):
+    """A duty to report that a law brings with an incident. `until` is null where the law names no number.
+
+    `fulfil` is the exact command that says that it is done.
+    """
+
+    id: str
+    law: str
+    article: str
+    to: str
+    duty: str
+    unless: str
+    since: str | None
+    until: str | None
+    fulfilled: str | None
+    overdue: bool
+    fulfil: str
+
+
 class NoteRow(TypedDict):
     """What a person wrote into an incident."""
 
@@ -235,6 +254,7 @@ Incident = TypedDict(
         "legal_hold": str | None,
         "notes": list[NoteRow],
         "fulfilled": dict[str, str | None],
+        "clocks": list[ClockRow],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,
@@ -303,10 +323,14 @@ class KeptRow(TypedDict):
 
 
 class Watched(IncidentRow):
-    """An open incident as `watch` shows it. `waits_for` is in words; `last` is what happened last."""
+    """An open incident as `watch` shows it. `waits_for` is in words; `last` is what happened last.
+
+    `clocks` are those that run, the one that is due first first.
+    """
 
     about: str
     waits_for: list[str]
+    clocks: list[ClockRow]
     undelivered: int
     last: str
     last_at: str | None

@@ -110,6 +110,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
         out.say(f"NOT DELIVERED to anybody: {text}", "bad")
     for ask in it["asks"]:
         _ask(out, ask)
+    _clocks(out, [clock for clock in it["clocks"] if not clock["fulfilled"]])
     if it["leases"]:
         out.heading("Leases")
         _leases(out, it["leases"], whose=False)
@@ -163,6 +164,21 @@ def _ask(out: Out, ask: schema.Ask) -> None:
     )
     out.raw("  " + ask["approve"])
     out.raw("  " + ask["deny"])
+
+
+def _clocks(out: Out, running: list[schema.ClockRow]) -> None:
+    if not running:
+        return
+    out.heading("To report")
+    rows = []
+    for clock in running:
+        until = _short(clock["until"]) if clock["until"] else "without delay"
+        what = f"{clock['law']}, {clock['article']}: {clock['duty']}\nnot if {clock['unless']}"
+        rows.append((until + ("\nOVERDUE" if clock["overdue"] else ""), what))
+    out.table(("until!", "what"), rows)
+    out.say("When it is done:")
+    for clock in running:
+        out.raw("  " + clock["fulfil"])
 
 
 def leases(out: Out, config: Configuration, *, everything: bool) -> None:

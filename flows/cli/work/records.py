@@ -15,6 +15,8 @@ from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
+from playbooks import duties
+from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import Entry
@@ -334,6 +336,26 @@ def stop_of(stop: Stop, asked: Sequence[str] = ()) -> schema.StopRow:
     return {"scope": stop.scope, "reason": stop.reason, "by": stop.by, "at": at, "resume_asked_by": list(asked)}
 
 
+def clocks_of(config: Configuration, state: Incident, at: datetime) -> list[schema.ClockRow]:
+    """Return the duties to report that an incident brings with it, the one that is due first first."""
+    return [
+        {
+            "id": clock.id,
+            "law": clock.law[Language.EN],
+            "article": clock.article[Language.EN],
+            "to": clock.to,
+            "duty": clock.duty[Language.EN],
+            "unless": clock.unless[Language.EN],
+            "since": precise(clock.start),
+            "until": precise(clock.due),
+            "fulfilled": precise(clock.fulfilled),
+            "overdue": clock.overdue,
+            "fulfil": command(config, "note", state.id, "TEXT", "--fulfils", clock.id, "--as", "NAME"),
+        }
+        for clock in duties.clocks(state, config.inventory, duties.load(), at)
+    ]
+
+
 def incident_of(
     config: Configuration, state: Incident, watches: Sequence[Watch], stops: Sequence[schema.StopRow]
 ) -> schema.Incident:
@@ -358,6 +380,7 @@ def incident_of(
         "legal_hold": state.legal_hold,
         "notes": [{"at": precise(note.at), "by": note.by, "text": note.text} for note in state.notes],
         "fulfilled": {clock: precise(at) for clock, at in state.fulfilled.items()},
+        "clocks": clocks_of(config, state, at),
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,

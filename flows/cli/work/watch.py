@@ -56,9 +56,11 @@ class View:
 
     Args:
         journal: to look at.
+        config: says which laws bind us.
     """
 
     journal: Journal
+    config: Configuration
     rows: dict[str, schema.Watched] = field(default_factory=dict)
     stops: list[schema.StopRow] = field(default_factory=list)
     read: int = 0
@@ -80,7 +82,7 @@ class View:
             changes.append(("changed" if stream in self._seen else "open", name))
             self.read += 1
             try:
-                self.rows[name] = _watched(await records.load(self.journal, name))
+                self.rows[name] = self._watched(await records.load(self.journal, name))
             except Tampered as exc:
                 self.rows[name] = _damaged(name, str(exc), row.opened_at)
             self._seen[stream] = row.seq, row.frozen
@@ -95,25 +97,35 @@ class View:
         young = sorted(self.rows.values(), key=lambda row: row["opened_at"] or "", reverse=True)
         return sorted(young, key=lambda row: _WORST.index(row["status"]) if row["status"] in _WORST else len(_WORST))
 
-
-def _watched(state: Incident) -> schema.Watched:
-    waits = [f"a decision until {_clock(step.expires_at)}" for step in state.proposals]
-    waits += ["somebody who looks at it"] if state.triage else []
-    last = state.timeline[-1] if state.timeline else None
-    return {
-        **records.row_of(state),
-        "about": ", ".join(str(entity) for entity in state.entities.values()) or "nothing that the inventory knows",
-        "waits_for": waits,
-        "undelivered": len({page for page, _ in state.undelivered}),
-        "last": last.what if last else "",
-        "last_at": precise(last.at) if last else None,
-    }
+    def _watched(self, state: Incident) -> schema.Watched:
+        waits = [f"a decision until {_clock(step.expires_at)}" for step in state.proposals]
+        waits += ["somebody who looks at it"] if state.triage else []
+        last = state.timeline[-1] if state.timeline else None
+        clocks = [clock for clock in records.clocks_of(self.config, state, now()) if not clock["fulfilled"]]
+        return {
+            **records.row_of(state),
+            "about": ", ".join(str(entity) for entity in state.entities.values()) or "nothing that the inventory knows",
+            "waits_for": waits,
+            "clocks": clocks,
+            "undelivered": len({page for page, _ in state.undelivered}),
+            "last": last.what if last else "",
+            "last_at": precise(last.at) if last else None,
+        }
 
 
 def _damaged(name: str, why: str, opened_at: float) -> schema.Watched:
     waits = [f"mcp-soar verify {name}"]
     row = incidents.damaged(name, why, opened_at)
-    return {**row, "about": "unknown", "waits_for": waits, "undelivered": 0, "last": why, "last_at": None}
+    return {**row, "about": "unknown", "waits_for": waits, "clocks": [], "undelivered": 0, "last": why, "last_at": None}
+
+
+def _duty(row: schema.Watched, at: datetime) -> list[str]:
+    """Return what a law wants reported first, and until when."""
+    first = next((clock for clock in row["clocks"] if clock["until"]), None)
+    if first is None:
+        return []
+    due = datetime.fromisoformat(first["until"] or "")
+    return [f"report {first['id']} {'OVERDUE' if due < at else 'until'} {moment(due)}"]
 
 
 def _clock(at: datetime | str | None) -> str:
@@ -130,7 +142,7 @@ def watch(out: Out, config: Configuration, *, once: bool) -> Exit:
 
 async def _watch(out: Out, config: Configuration, *, once: bool, live: bool) -> None:
     async with records.opened(config) as journal:
-        view = View(journal)
+        view = View(journal, config)
         changes = await view.look()
         if out.as_json:
             _report(view, changes)
@@ -234,6 +246,7 @@ def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> li
         # What is asked and what is not told comes first, for it must not be what the edge cuts off.
         parts = [f"waits for {', '.join(row['waits_for'])}"] if row["waits_for"] else []
         parts += [f"{row['undelivered']} pages NOT DELIVERED"] if row["undelivered"] else []
+        parts += _duty(row, at)
         parts += [f"{row['leases']} in force", row["about"][:60]]
         parts += [f"{_clock(row['last_at'])} {row['last']}"] if row["last"] else []
         found.append(("    " + "; ".join(parts), ""))

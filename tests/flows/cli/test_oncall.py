@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sqlite3
+from datetime import datetime, timedelta
 
 import pytest
 
+from flows.cli.output import moment
 from flows.cli.work import records
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
@@ -47,6 +49,31 @@ def test_a_duty_that_the_incident_does_not_have_is_not_fulfilled(site: Installat
     with site.responder():
         error = site.error("note", "1", "reported", "--fulfils", "gdpr-33", "--as", "kim", code=4)
     assert "gdpr-33 is no duty of" in error["message"]
+
+
+def test_the_laws_clocks_are_shown_until_somebody_says_that_it_is_done(site: Installation) -> None:
+    site.append(world.opened())
+    assert site.json("incident", "1")["clocks"] == []
+    assert "To report" not in site.run("incident", "1").stdout
+
+    (site.folder / "inventory.yaml").write_text(world.BOUND, encoding="utf-8")
+    it = site.json("incident", "1")
+    first = it["clocks"][0]
+    opened, until = (datetime.fromisoformat(at) for at in (it["opened_at"], first["until"]))
+    shown = site.run("incident", "1").stdout
+    with site.responder():
+        site.json("note", "1", "told them", "--fulfils", first["id"], "--as", "kim")
+    after = {clock["id"]: clock for clock in site.json("incident", "1")["clocks"]}
+
+    assert {"nis2-early-warning", "nis2-notification", "gdpr-33"} <= after.keys()
+    assert (first["id"], first["overdue"], until - opened) == ("nis2-early-warning", False, timedelta(hours=24))
+    assert moment(until) in shown
+    assert f"  {first['fulfil']}\n" in shown
+    assert f"note {ID} TEXT --fulfils nis2-early-warning --as NAME" in first["fulfil"]
+    assert after["nis2-early-warning"]["fulfilled"]
+    shown = site.run("incident", "1").stdout
+    assert "--fulfils nis2-early-warning" not in shown
+    assert "--fulfils gdpr-33" in shown
 
 
 def test_who_looks_after_it_is_listed(site: Installation) -> None:

@@ -45,6 +45,8 @@ servers:
 principals:
   agent: {title: Agent, gateway: main, user: agent@example.com, tokens: {laptop: t-1}}
 """
+BOUND = INVENTORY.replace("    owner:", "    data: [personal]\n    regimes: [gdpr, nis2]\n    owner:")
+"""The same where laws want some incidents reported."""
 ID = "inc-2026-000001"
 INSTANCE = "cut-tool@weather/forecast"
 
