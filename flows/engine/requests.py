@@ -68,8 +68,10 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
     async def unit(tx: Tx) -> list[Opened]:
         await tx.use_once("request", request.nonce)
         if request.verb in _SIGNED:
-            # Its signature is what others will believe later.
+            # Its signature is what others will believe later, so it is journalled as it was signed, nothing masked.
             signed = SignedRequest.model_validate_json(item.body)
+            if signed.request.reason != request.reason:
+                raise Refused(f"its reason is kept word for word: write it without what is masked: {request.reason}")
             found: str | Opened = await _SIGNED[request.verb](parts, tx, signed)
         else:
             found = await _VERBS[request.verb](parts, tx, request)

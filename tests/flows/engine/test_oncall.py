@@ -100,6 +100,27 @@ async def test_what_people_paste_into_a_note_or_a_reason_is_masked(home: House) 
     assert note.text == "asked [redacted: e-mail], password=[redacted: password]"
 
 
+@pytest.mark.parametrize(
+    ("verb", "subject", "params"),
+    [
+        (Verb.DELEGATE, "eve", {"until": iso(now() + timedelta(hours=8))}),
+        (Verb.SUPPRESS, "source:siem", {"seconds": 3600.0}),
+    ],
+)
+async def test_a_reason_that_is_kept_as_it_was_signed_may_hold_no_secret(
+    home: House, verb: Verb, subject: str, params: dict[str, Any]
+) -> None:
+    pasted = "asked ann.lee@corp.example.com, password=hunter2"
+    refused = await asked(home, "ann", verb, subject, reason=pasted, params=params)
+    assert "asked [redacted: e-mail], password=[redacted: password]" in (refused or "")
+    names = [row.name for row in await home.journal.streams()]
+    written = b"".join([entry.data for name in names for entry in await home.journal.read(name)])
+    assert b"set_aside" in written
+    assert b"hunter2" not in written
+    assert b"corp.example.com" not in written
+    assert await asked(home, "ann", verb, subject, reason="on a flight", params=params) is None
+
+
 @pytest.mark.parametrize("params", [{}, {"text": ""}, {"text": "x" * 4001}, {"text": 1}, {"text": "x", "more": 1}])
 async def test_a_note_that_is_none_is_refused_and_leaves_no_note(home: House, params: dict[str, Any]) -> None:
     assert await asked(home, "ann", Verb.NOTE, params=params) is not None
