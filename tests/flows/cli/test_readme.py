@@ -1,0 +1,81 @@
+"""What the README tells people to type is what the command line takes: commands, options, values and arguments."""
+
+import contextlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from flows.cli.main import app
+
+PROGRAM = "mcp-soar"
+COMMAND: Any = typer.main.get_command(app)
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def lines(text: str) -> list[str]:
+    """Return the command lines of a Markdown text: in its fences, and between backticks.
+
+    The program's name may be left out of what follows another command: in a table's cell, and before arguments.
+    """
+    found = [line for language, block in _FENCE.findall(text) if not language for line in block.splitlines()]
+    for part in re.split(r"\n\n|\|", _FENCE.sub("", text)):
+        listed = part.lstrip().startswith(f"`{PROGRAM} ")
+        for span in (" ".join(code.split()) for code in re.findall(r"`([^`]+)`", part)):
+            name, _, arguments = span.partition(" ")
+            short = name in COMMAND.commands and (listed or arguments)
+            found.append(f"{PROGRAM} {span}" if short else span)
+    # `source <(…)` runs one too. `mcp-soar … --print` stands for several.
+    found = [re.sub(r"^source <\((.*)\)$", r"\1", line.partition("  #")[0].rstrip()) for line in found]
+    return list(dict.fromkeys(line for line in found if re.match(rf"{PROGRAM} [a-z-]", line)))
+
+
+def parse(line: str) -> None:
+    """Have the command line parse a line, and do nothing."""
+    words = shlex.split(re.sub(r"[\[\]]", "", line))[1:]
+    command, name, context = COMMAND, PROGRAM, None
+    with contextlib.suppress(typer.Exit):
+        while True:
+            # A name alone is a mention, not a line to type.
+            context = command.make_context(name, words or ["--help"], parent=context)
+            if not hasattr(command, "resolve_command"):
+                return
+            name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])  # noqa: SLF001  # as its own `invoke` does
+
+
+LINES = lines((Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_the_readme_says_is_understood(line: str) -> None:
+    parse(line)
+
+
+def test_the_commands_of_the_readme_are_found() -> None:
+    wanted = {
+        "mcp-soar enroll ann --role responder --role approver",
+        "mcp-soar incident 7",
+        "mcp-soar message show 7 --notice awaiting_approval --language ko",
+        "mcp-soar completion bash",
+        "mcp-soar restore FILE.tar --into DIR [--journal postgresql://…]",
+    }
+    assert wanted <= set(LINES)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mcp-soar incidnet 7",
+        "mcp-soar report 7 --to 7.pdf",
+        "mcp-soar close 7 8",
+        "mcp-soar ack 7 --wait soon",
+        "mcp-soar suppress source:falco --for 2h",
+        "mcp-soar message shwo 7",
+    ],
+)
+def test_what_is_not_understood_is_found(line: str) -> None:
+    with pytest.raises(typer.TyperException):
+        parse(line)
