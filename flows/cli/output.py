@@ -155,10 +155,12 @@ class Out:
         return self._errors
 
     def document(self, value: Mapping[str, Any]) -> None:
-        """Write the one JSON document; does nothing for people."""
+        """Write the one JSON document, with what must be in every answer; does nothing for people."""
         if self.as_json:
+            # What a command says of its own under the same name is about that name alone, as an incident's stops.
+            whole = {**value, **{name: said for name, said in (self.standing or {}).items() if name not in value}}
             # ASCII: no character of it can do anything to a terminal.
-            sys.stdout.write(json.dumps(value, indent=2) + "\n")
+            sys.stdout.write(json.dumps(whole, indent=2) + "\n")
 
     def say(self, text: object = "", style: str = "", *, indent: int = 0) -> None:
         """Write a paragraph for people."""

@@ -1,14 +1,13 @@
 """The documents that `--json` writes. An interface: keys are added, never renamed or taken away.
 
 Times are ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z, or null. Lengths of time are seconds.
-A document of lists is an object with one key, so that it can grow. Errors are {"error": {"code", "kind", "message",
+A document of lists is an object with one key, so that it can grow. Every command that reads the journal adds the keys
+of `Standing`, except for those that its document has for itself. Errors are {"error": {"code", "kind", "message",
 "file", "line", "field"}} on stderr, `code` being the exit code; only a misconfiguration has the last three.
 
-    incidents          {"incidents": [IncidentRow], "stops": [StopRow], "undelivered": [Undelivered],
-                       "suppressions": [SuppressionRow]}
+    incidents          {"incidents": [IncidentRow]}
     incident           Incident
-    leases             {"leases": [Lease], "stops": [StopRow], "undelivered": [Undelivered],
-                       "suppressions": [SuppressionRow]}
+    leases             {"leases": [Lease]}
     suppressions       {"suppressions": [SuppressionRow]}
     respond, approve, deny, answer, ack, delegate, release, close, stop, resume,
     purge, erase, note, assign, extend, suppress, unsuppress, hold, unhold
@@ -185,7 +184,7 @@ class SuppressionRow(TypedDict):
 
 
 class Standing(TypedDict):
-    """What every list says beside what it lists."""
+    """What every answer says beside what was asked for."""
 
     stops: list[StopRow]
     undelivered: list[Undelivered]

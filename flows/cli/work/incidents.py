@@ -16,7 +16,7 @@ _WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containin
 def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
     """Show the incidents, the ones that need somebody first."""
     rows = asyncio.run(_rows(config, everything=everything, limit=limit))
-    out.document({"incidents": rows, **(out.standing or {})})
+    out.document({"incidents": rows})
     ordered = sorted(rows, key=lambda row: _WORST.index(row["status"]))
     out.table(
         ("incident!", "status!", "about"),
@@ -184,7 +184,7 @@ def _clocks(out: Out, running: list[schema.ClockRow]) -> None:
 def leases(out: Out, config: Configuration, *, everything: bool) -> None:
     """Show every containment in force."""
     found = asyncio.run(_all_leases(config, everything=everything))
-    out.document({"leases": found, **(out.standing or {})})
+    out.document({"leases": found})
     if not out.as_json:
         _leases(out, found, whose=True)
 

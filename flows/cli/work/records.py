@@ -63,6 +63,7 @@ async def opened(config: Configuration) -> AsyncIterator[Journal]:
     try:
         await _announce(journal)
         yield journal
+        await _enclose(journal)
     finally:
         await journal.aclose()
 
@@ -70,7 +71,7 @@ async def opened(config: Configuration) -> AsyncIterator[Journal]:
 async def _announce(journal: Journal) -> None:
     """Say first, once in a command, what is stopped and which pages reached nobody."""
     out = SPEAKING.get()
-    if out is None or out.standing is not None:
+    if out is None or out.as_json or out.standing is not None:
         return
     out.standing = {"stops": [], "undelivered": [], "suppressions": []}
     try:
@@ -81,6 +82,19 @@ async def _announce(journal: Journal) -> None:
         return
     for line in alarms(out.standing):
         out.alarm(line)
+
+
+async def _enclose(journal: Journal) -> None:
+    """Have a JSON answer say the same, as it is once what was asked for is done."""
+    out = SPEAKING.get()
+    if out is None or not out.as_json:
+        return
+    try:
+        out.standing = await standing(journal)
+    except SoarError as exc:
+        reason = f"as far as anybody knows: the kill switch cannot be read: {exc}"
+        unread: schema.StopRow = {"scope": "everything", "reason": reason, "by": "", "at": None, "resume_asked_by": []}
+        out.standing = {"stops": [unread], "undelivered": [], "suppressions": []}
 
 
 async def standing(journal: Journal) -> schema.Standing:

@@ -1,6 +1,7 @@
 """What every answer says first: what is stopped, and which pages reached nobody."""
 
 import asyncio
+import json
 import time
 from datetime import datetime, timedelta
 
@@ -56,6 +57,40 @@ def test_lists_carry_it_as_json_and_say_nothing_on_stderr(site: Installation) ->
         assert site.run(*words, "--json").stderr == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("incident", "1"),
+        ("suppressions",),
+        ("verify",),
+        ("doctor",),
+        ("handover",),
+        ("approve", "1", "--yes", "--as", "lee", "--wait", "1"),
+        ("note", "1", "seen", "--as", "kim"),
+        ("note", "1", "seen", "--as", "kim", "--no-wait"),
+    ],
+)
+def test_every_answer_as_json_has_what_is_stopped_and_what_reached_nobody(
+    site: Installation, words: tuple[str, ...]
+) -> None:
+    site.append(world.opened(), world.proposed(), page("a"), told("a", delivered=False))
+    stop(site, "everything")
+    with site.responder():
+        answer = json.loads(site.run(*words, "--json").stdout)
+    assert [(row["scope"], row["by"]) for row in answer["stops"]] == [("everything", "kim")]
+    assert answer["undelivered"] == [{"incident": ID, "pages": 1}]
+    assert answer["suppressions"] == []
+
+
+def test_an_act_as_json_says_what_is_stopped_once_it_is_done(site: Installation) -> None:
+    site.append(world.opened())
+    with site.responder():
+        (on,) = site.json("stop", "everything", "--reason", "look first", "--as", "kim")["stops"]
+        (asked,) = site.json("resume", "everything", "--as", "kim")["stops"]
+        assert site.json("resume", "everything", "--as", "lee")["stops"] == []
+    assert (on["scope"], on["resume_asked_by"], asked["resume_asked_by"]) == ("everything", [], ["kim"])
+
+
 def test_the_first_yes_to_resume_is_seen_until_the_second_ends_it(site: Installation) -> None:
     site.append(world.opened())
     stop(site, "everything")
@@ -98,6 +133,8 @@ def test_a_page_that_nobody_even_tried_counts_after_a_minute() -> None:
 def test_an_unreadable_kill_switch_counts_as_on(site: Installation) -> None:
     (site.folder / "state" / "journal.db").touch()
     assert "STOPPED, as far as anybody knows" in site.run("incidents").stderr
+    (row,) = json.loads(site.run("doctor", "--json").stdout)["stops"]
+    assert (row["scope"], row["reason"].startswith("as far as anybody knows")) == ("everything", True)
 
 
 def test_a_line_to_mend_is_spoken_of_only_where_there_is_one(site: Installation) -> None:
