@@ -11,7 +11,7 @@ from playbooks.duties import Clock
 from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
 from playbooks.playbook import Playbook
-from playbooks.state import Incident, Line
+from playbooks.state import Incident, Line, StepState
 
 _WORST = (
     Status.FROZEN,
@@ -56,6 +56,7 @@ class Shift(NamedTuple):
         since: how far back what changed is told.
         states: the open incidents, and those that were closed since.
         playbooks: by class, for their tasks.
+        approvers: who may answer a question.
         switches: the kill switches that are on.
         quiet: the suppressions in force.
         clocks: by incident, the duties with deadlines that are still running.
@@ -66,6 +67,7 @@ class Shift(NamedTuple):
     since: timedelta
     states: Sequence[Incident]
     playbooks: Mapping[IncidentClass, Playbook]
+    approvers: Sequence[str] = ()
     switches: Sequence[Switch] = ()
     quiet: Sequence[Quiet] = ()
     clocks: Mapping[str, Sequence[Clock]] = {}
@@ -86,7 +88,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
         lead=list(_lead(shift, open_)),
         sections=[
             Section("Open incidents", [_incidents(open_)]),
-            Section("Waits for somebody", list(_asks(open_))),
+            Section("Waits for somebody", list(_asks(open_, shift.approvers))),
             Section("Not contained", [_leaks(open_)]),
             Section("In force", [_leases(open_, shift.at)]),
             Section("Messages that reached nobody, or nobody took up", list(_messages(open_))),
@@ -133,18 +135,31 @@ def _incidents(open_: Sequence[Incident]) -> Table:
     return Table("Open incidents", heads, rows, "No incident is open.")
 
 
-def _asks(open_: Sequence[Incident]) -> Iterator[Block]:
+def _asks(open_: Sequence[Incident], approvers: Sequence[str]) -> Iterator[Block]:
     asked = [(state, step) for state in open_ for step in state.proposals if step.plan]
     asked.sort(key=lambda pair: (pair[1].expires_at is None, pair[1].expires_at))
     rows = [
-        (state.id, excerpt(step.plan.summary), excerpt("; ".join(step.reasons)), needed(step), clock(step.expires_at))
+        (
+            state.id,
+            excerpt(step.plan.summary),
+            excerpt("; ".join(step.reasons)),
+            needed(step),
+            excerpt(", ".join(_free(step, approvers)) or "NOBODY who may answer it"),
+            clock(step.expires_at),
+        )
         for state, step in asked
         if step.plan
     ]
-    heads = ("Incident", "Plan", "Why it is asked", "Still needed", "Until, then no")
+    heads = ("Incident", "Plan", "Why it is asked", "Still needed", "From", "Until, then no")
     yield Table("Questions", heads, rows, "No question is open.")
     if rows:
         yield Commands(list(dict.fromkeys(f"mcp-soar incident {state.id}" for state, _ in asked)))
+
+
+def _free(step: StepState, approvers: Sequence[str]) -> list[str]:
+    """Return whose voice a question has not had: neither asked for it, nor approved it, nor was spoken for."""
+    taken = {step.requested_by, *step.approved_by, *step.behalf.values()}
+    return sorted(set(approvers) - taken)
 
 
 def _leaks(open_: Sequence[Incident]) -> Table:

@@ -180,6 +180,9 @@ async def _handover(config: Configuration, since: timedelta) -> tuple[Document, 
         since=since,
         states=states,
         playbooks=config.playbooks,
+        approvers=[
+            name for name, one in config.people().people.items() if set(one.roles) & set(config.policy.approval.roles)
+        ],
         switches=switches,
         quiet=quiet,
         clocks={state.id: duties.clocks(state, config.inventory, laws, at) for state in states},

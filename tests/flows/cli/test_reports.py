@@ -110,6 +110,13 @@ def test_a_handover_is_for_people_in_80_columns_without_colour(contained: Instal
         assert said in result.stdout
 
 
+def test_a_handover_says_whom_a_question_waits_for(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(requested_by="kim"))
+    blocks = [block for section in site.json("handover")["sections"] for block in section["blocks"]]
+    (asks,) = [block for block in blocks if block.get("caption") == "Questions"]
+    assert [dict(zip(asks["heads"], row, strict=True))["From"] for row in asks["rows"]] == ["lee"]
+
+
 def test_a_handover_knows_switches_and_suppressions(contained: Installation) -> None:
     with contained.responder():
         stopped = contained.run("stop", "server:weather", "--reason", "we look", "--as", "kim")

@@ -65,10 +65,20 @@ def test_what_runs_out_first_stands_first_and_what_is_overdue_says_so() -> None:
 
 
 def test_a_question_says_who_is_missing_and_until_when() -> None:
-    asks = rows(shift(told(ASKING, 4)), "Questions")
-    assert len(asks) == 1
-    assert asks[0]["Still needed"] == "1 of 2, approved by kim"
-    assert asks[0]["Until, then no"] == clock(stories.at(11_700))
+    (ask,) = rows(shift(told(ASKING, 4), approvers=("lee", "kim", "ann")), "Questions")
+    assert ask["Still needed"] == "1 of 2, approved by kim"
+    assert ask["From"] == "ann, lee"
+    assert ask["Until, then no"] == clock(stories.at(11_700))
+    (ask,) = rows(shift(told(ASKING, 4), approvers=("kim",)), "Questions")
+    assert ask["From"] == "NOBODY who may answer it"
+
+
+def test_whoever_asked_and_whoever_was_spoken_for_is_not_waited_for() -> None:
+    by_hand = (9000.0, stories.proposed("other", expires=11_700, by="ann"))
+    lent = (9001.0, stories.decided("eve", name="other", behalf="lee"))
+    asked = told([*stories.contained(), by_hand, lent], 4)
+    (ask,) = rows(shift(asked, approvers=("ann", "lee", "kim")), "Questions")
+    assert (ask["Still needed"], ask["From"]) == ("1 of 2, approved by eve", "kim")
 
 
 def test_only_what_changed_since_is_told_closed_incidents_too() -> None:
