@@ -184,6 +184,10 @@ class Playbook(Strict):
         """What an incident records, to end with the playbook that it began with."""
         return digest(self.model_dump(mode="json", by_alias=True))
 
+    def goals_of(self, began_with: Digest | None) -> Goals | None:
+        """Return the goals of an incident that began with a digest; None if that was of another playbook than this."""
+        return self.goals if began_with == self.digest else None
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema (2020-12) of a playbook's YAML, for editors; `catalog/playbook.schema.json` is this."""

@@ -31,7 +31,7 @@ from playbooks.escaping import printable
 from playbooks.incident import Phase, Status
 from playbooks.journal import Parsed
 from playbooks.plan import Answer, Plan, Verdict
-from playbooks.playbook import Playbook
+from playbooks.playbook import Goals, Playbook
 from playbooks.policy import Purpose
 from playbooks.state import Incident, Progress, StepState
 from playbooks.taxonomy import Framework
@@ -105,7 +105,7 @@ def report(
             Section("What was proven, and what was not", list(_proven(state, entries))),
             Section("By whom, and on what authority", [_authority(entries)]),
             Section("Evidence", list(_evidence(state))),
-            Section("How long it took", [metrics(state, playbook)]),
+            Section("How long it took", list(_took(state, playbook))),
             Section("What the standards call it", list(_standards(state))),
             Section("Who was told", list(_told(state))),
             Section("Kill switches", [switches_table(switches, "None was on meanwhile.")]),
@@ -448,9 +448,16 @@ def _evidence(state: Incident) -> Iterator[Block]:
         yield Text("There is no sealed bundle yet.")
 
 
-def metrics(state: Incident, playbook: Playbook | None) -> Table:
-    """Return how long it took, beside what the playbook asks for."""
-    times, goals = state.metrics, playbook.goals if playbook else None
+def _took(state: Incident, playbook: Playbook | None) -> Iterator[Block]:
+    goals = playbook.goals_of(state.playbook_digest) if playbook else None
+    yield metrics(state, goals)
+    if state.playbook and goals is None:
+        yield Text("The playbook that it began with is not in use any more, so its goals are not known here.")
+
+
+def metrics(state: Incident, goals: Goals | None) -> Table:
+    """Return how long it took, beside what the playbook that it began with asks for."""
+    times = state.metrics
     start = times["accepted_at"]
     wanted = {"first_effect_at": goals.first_effect, "verified_at": goals.verified} if goals else {}
     rows = []

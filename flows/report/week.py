@@ -71,7 +71,8 @@ def points(states: Sequence[Incident], playbooks: Mapping[IncidentClass, Playboo
             continue
         playbook = playbooks.get(state.incident_class)
         seconds = (proven - start).total_seconds() if proven else None
-        found.append(Contained(state.id, start, seconds, playbook.goals.verified if playbook else None))
+        goals = playbook.goals_of(state.playbook_digest) if playbook else None
+        found.append(Contained(state.id, start, seconds, goals.verified if goals else None))
     return sorted(found, key=lambda point: point.at)
 
 

@@ -132,7 +132,7 @@ class Shelf:
 
     def _goals(self, state: Incident) -> Goals | None:
         playbook = self._playbooks.get(state.incident_class)
-        return playbook.goals if playbook else None
+        return playbook.goals_of(state.playbook_digest) if playbook else None
 
     async def _look(self, incident: str) -> None:
         said = await self._latest([incident, *(incident + kind for kind in (PLAN, EVIDENCE, REPORT))])
@@ -189,7 +189,7 @@ def _made(
         )
         text = f"{banner(held)}{markdown(document)}\n\n{_WITHOUT}\n"
         made.append(Page(state.id + REPORT, f"up to journal entry {state.seq}", text))
-    goals = playbook.goals if playbook else None
+    goals = playbook.goals_of(state.playbook_digest) if playbook else None
     picture = image(timeline(state), f"Timeline of {state.id}; the list below says the same")
     said = f"{state.status.value.replace('_', ' ')}, {f'{_STOPPED}, ' if held else ''}{_THROUGH}{state.seq}"
     made.append(Page(state.id, said, overview(state, held, picture=picture, goals=goals)))

@@ -12,11 +12,14 @@ from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.journal import GENESIS, Entry, Event, entry
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.playbook import shipped
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import iso
+from playbooks.taxonomy import IncidentClass
 
 ID = "inc-2026-000007"
+PLAYBOOK = shipped()[IncidentClass.TOOL_POISONING]
 ZERO = datetime(2026, 11, 20, 3, 2, 11, 204000, tzinfo=UTC)
 """When the alert was accepted."""
 
@@ -108,7 +111,7 @@ def opened(words: Words = PLAIN, *, by: str | None = None, **more: Any) -> Event
         "key": "tool_poisoning|tool:weather/forecast",
         "entities": [tool().model_dump(mode="json")],
         "unresolved": [],
-        "playbook": {"id": "tool_poisoning", "digest": "sha256:" + "0" * 64},
+        "playbook": {"id": "tool_poisoning", "digest": PLAYBOOK.digest},
         "linked": [],
         "requested_by": by,
         "triage": None,

@@ -375,6 +375,7 @@ def incident_of(
 ) -> schema.Incident:
     """Return everything about an incident."""
     playbook = config.playbooks.get(state.incident_class)
+    goals = playbook.goals_of(state.playbook_digest) if playbook else None
     known, at = {watch.lease: watch for watch in watches}, now()
     bundle = config.path(config.settings.vault.bundles) / state.bundle if state.bundle else None
     return {
@@ -400,7 +401,7 @@ def incident_of(
         "requested_by": state.requested_by,
         "linked": list(state.linked),
         "playbook": state.playbook,
-        "goals": playbook.goals.model_dump() if playbook else None,
+        "goals": goals.model_dump() if goals else None,
         "metrics": metrics_of(state),
         "asks": [ask_of(config, state.id, step) for step in state.proposals if step.plan],
         "leases": [lease_of(config, state.id, lease, known, at) for lease in state.leases.values()],

@@ -22,7 +22,9 @@ from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.playbook import shipped
 from playbooks.strict import iso, now
+from playbooks.taxonomy import IncidentClass
 
 INVENTORY = """\
 version: 1
@@ -158,6 +160,7 @@ async def append_to(journal: Journal, incident: str, events: Sequence[Event], co
 
 # What a stream holds; the readers are in playbooks.projection.
 
+PLAYBOOK = shipped()[IncidentClass.TOOL_POISONING]
 TOOL = Resolved(kind=EntityKind.TOOL, id="forecast", server="weather")
 TARGET = Target(system="gateway/main", kind="tool", id="t-42", name="forecast", server="weather")
 
@@ -192,7 +195,7 @@ def opened(title: str = "The description asks for files", requested_by: str | No
         "key": "tool_poisoning|tool:weather/forecast",
         "entities": [TOOL.model_dump(mode="json")],
         "unresolved": [],
-        "playbook": {"id": "tool_poisoning", "digest": "sha256:" + "0" * 64},
+        "playbook": {"id": "tool_poisoning", "digest": PLAYBOOK.digest},
         "linked": [],
         "requested_by": requested_by,
         "triage": None,

@@ -5,20 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.report.document import Block, Document, Facts, Form, Picture, Table, Warn
+from flows.report.document import Block, Document, Facts, Form, Picture, Table, Text, Warn
 from flows.report.incident import Switch, Witness, report, switches_of
 from flows.report.words import clock, length
 from playbooks.incident import Phase
 from playbooks.journal import Parsed
 from playbooks.plan import Answer
-from playbooks.playbook import shipped
 from playbooks.projection import project
 from playbooks.state import Incident
-from playbooks.taxonomy import IncidentClass, load
+from playbooks.taxonomy import load
 from tests.lab import stories
 from tests.lab.stories import Timed
 
-PLAYBOOK = shipped()[IncidentClass.TOOL_POISONING]
 STORIES = {"open": stories.contained(), "closed": stories.over(), "leaking": stories.leaking(), "new": []}
 
 
@@ -26,7 +24,7 @@ def made(story: list[Timed], *, frozen: str | None = None, switches: tuple[Switc
     state = stories.told(story)
     state.frozen = frozen
     entries = [entry.parsed() for entry in stories.journal(story)]
-    return report(state, entries, at=stories.at(10_800), playbook=PLAYBOOK, switches=switches)
+    return report(state, entries, at=stories.at(10_800), playbook=stories.PLAYBOOK, switches=switches)
 
 
 def blocks(document: Document) -> Iterator[Block]:
@@ -108,6 +106,15 @@ def test_goals_are_met_or_missed_by_the_playbook() -> None:
     assert {row["What"]: row["Goal met"] for row in table(made(given_up), "Times")}["Containment proven"].startswith(
         "MISSED"
     )
+
+
+def test_goals_of_another_playbook_than_it_began_with_are_no_measure() -> None:
+    began = stories.opened(playbook={"id": "tool_poisoning", "digest": "sha256:" + "0" * 64})
+    document = made([(0.0, began), *stories.contained()[1:]])
+    assert {row["Goal met"] for row in table(document, "Times")} == {"-"}
+    assert any(isinstance(block, Text) and "not in use any more" in block.text for block in blocks(document))
+    same = made(stories.contained())
+    assert not any(isinstance(block, Text) and "not in use any more" in block.text for block in blocks(same))
 
 
 def test_each_verdict_stands_there_with_who_asked_and_what_was_seen() -> None:
