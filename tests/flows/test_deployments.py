@@ -48,6 +48,7 @@ sources:
 """
 DIGEST = "3fa9c2d41b07" + "0" * 52
 OTHER = "88aa55ee1122"
+SWITCHED = "> **KILL SWITCH ON: everything.** Since "
 
 
 @pytest.fixture
@@ -79,6 +80,12 @@ async def receiving(site: Installation, journal: Journal) -> AsyncIterator[str]:
     finally:
         running.should_exit = True
         await task
+
+
+def stopped(site: Installation) -> None:
+    """Turn the kill switch on, as a person does."""
+    with site.responder():
+        assert site.json("stop", "everything", "--reason", "we look", "--as", "kim")["state"] == "done"
 
 
 def said(prefect: PrefectServer, key: str) -> str:
@@ -196,13 +203,15 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
             run["state"]["message"],
             (tmp_path / "worker.log").read_text()[-3000:],
         )
-        assert "as it was written" in said(prefect, "journal-verification")
+        assert said(prefect, "journal-verification").startswith("# Journal: as it was written")
+        await asyncio.to_thread(stopped, site)
         run = await run_to_its_end(prefect, deployments["report-of-the-week"]["id"], {})
         assert run["state_type"] == "COMPLETED", (
             run["state"]["message"],
             (tmp_path / "worker.log").read_text()[-3000:],
         )
         assert "(data:image/svg+xml;base64," in said(prefect, "report-of-the-week")
+        assert said(prefect, "report-of-the-week").startswith(SWITCHED)
         with sqlite3.connect(site.folder / "state" / "journal.db") as database:
             database.execute(
                 "UPDATE entry SET data = replace(data, 'forecast', 'harmless') WHERE stream LIKE 'incident/%'"
@@ -211,6 +220,7 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
         run = await run_to_its_end(prefect, deployment, {})
         assert run["state_type"] == "FAILED"
         assert f"incident/{ID}, entry 1" in run["state"]["message"]
+        assert said(prefect, "journal-verification").startswith(SWITCHED)
         assert "**NOT OK, journal:**" in said(prefect, "journal-verification")
         assert "mcp-soar verify" in said(prefect, "journal-verification")
 
@@ -236,6 +246,8 @@ async def test_a_definition_that_drifts_is_red_and_reported(
                     (tmp_path / "worker.log").read_text()[-3000:],
                 )
                 assert not await journal.waiting(10)
+                assert said(prefect, "pin-drift").startswith("# Definitions: as they were approved")
+                await asyncio.to_thread(stopped, site)
                 victim.poison()
                 for _ in range(2):  # the second time it was reported before
                     run = await run_to_its_end(prefect, deployment, {})
@@ -247,7 +259,7 @@ async def test_a_definition_that_drifts_is_red_and_reported(
     assert (alert.source, body["entities"]) == ("drift", [{"kind": "tool", "name": "get_weather", "server": "weather"}])
     page = said(prefect, "pin-drift")
     assert "mcp-soar pins diff" in page
-    assert "kill switch" not in page
+    assert page.startswith(SWITCHED)
     # What the server says is shown as text at most.
     assert "<IMPORTANT>" not in page
     assert "IMPORTANT" in page
