@@ -1,11 +1,14 @@
 """What people ask for, from the command line through the real intake to the answer."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.assembly import open_journal
+from flows.engine.opening import CUT
 from flows.engine.parts import Parts
 from integrations.signing import SigningKey
 from playbooks.journal import Event
@@ -176,6 +179,24 @@ def test_stopping_takes_one_person_and_resuming_two(site: Installation) -> None:
     assert (first["state"], same["state"], second["state"]) == ("waiting", "waiting", "done")
     assert "a second person is needed" in first["message"]
     assert "is not stopped" in over["message"]
+
+
+def test_a_stop_says_which_incidents_a_responder_has_in_hand(site: Installation) -> None:
+    async def taken() -> None:
+        journal = await open_journal(site.config, name="test", writing=True)
+        await journal.submit(lambda tx: tx.make_runnable(f"incident/{ID}", lane=CUT))
+        (claim,) = await journal.claim("another responder", lane=CUT, limit=1, seconds=60)
+        assert claim.stream == f"incident/{ID}"
+        await journal.aclose()
+
+    site.append(world.opened())
+    site.append(world.opened(key="other"), incident="inc-2026-000002")
+    with site.responder():
+        before = site.json("stop", "server:weather", "--reason", "look first", "--as", "sam")
+        asyncio.run(taken())
+        during = site.json("stop", "everything", "--reason", "look first", "--as", "sam")
+    assert "in hand" not in before["message"]
+    assert during["message"].endswith(f"A responder has these in hand, one call of each may still end: {ID}")
 
 
 def test_a_stop_that_was_deleted_behind_everybodys_back_is_found(site: Installation) -> None:
