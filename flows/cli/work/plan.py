@@ -29,6 +29,7 @@ from playbooks.state import Incident, instance_of
 from playbooks.strict import canonical
 from playbooks.taxonomy import IncidentClass
 
+_NOBODYS = "inc-none"
 _ACTING = (Phase.FREEZE, Phase.CUT, Phase.ISOLATE, Phase.ERADICATE, Phase.RECOVER)
 
 
@@ -117,14 +118,14 @@ def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | 
 
 async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[schema.Foresight], list[str]]:
     notes: list[str] = []
-    reserved: tuple[Reservation, ...] = ()
+    reserved: list[Reservation] = []
     stopped: list[str] = []
     try:
         async with records.opened(config) as journal:
-            reserved = tuple(
+            reserved = [
                 Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=item.age)
                 for item in await journal.reserved()
-            )
+            ]
             stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await journal.stops()]
     except Transient as exc:
         notes.append(f"as if nothing were contained: {exc}")
@@ -142,7 +143,7 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
 
 
 async def _one(
-    config: Configuration, world: Connections, case: _Case, reserved: tuple[Reservation, ...], notes: list[str]
+    config: Configuration, world: Connections, case: _Case, reserved: list[Reservation], notes: list[str]
 ) -> list[schema.Foresight]:
     known, unknown = resolve(config.inventory, case.entities)
     playbook = config.playbooks.get(case.incident_class)
@@ -155,7 +156,7 @@ async def _one(
         notes.append(f"{case.about}: waits for a person: {against}")
     if playbook is None or against:
         return []
-    state = Incident(id="inc-none", incident_class=case.incident_class, severity=case.severity)
+    state = Incident(id=_NOBODYS, incident_class=case.incident_class, severity=case.severity)
     state.entities = {entity.key: entity for entity in known}
     found = []
     for phase in _ACTING:
@@ -182,7 +183,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     phase: Phase,
     step: Step,
     entity: Resolved,
-    reserved: tuple[Reservation, ...],
+    reserved: list[Reservation],
 ) -> schema.Foresight:
     name = step.action or ""
     params = step.parameters(entity)
@@ -215,6 +216,11 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         confirmed=confirmed,
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
+    if decision.automatic and step.when is When.ALWAYS:
+        # What comes after it is judged as if it were done, as the engine does.
+        reserved += [
+            Reservation(incident=_NOBODYS, target=target.key, radius=plan.radius, age=0.0) for target in plan.targets
+        ]
     reasons = [*decision.reasons, *why]
     if decision.outcome is Outcome.NEEDS_APPROVAL:
         reasons.append(f"people needed: {decision.quorum}")

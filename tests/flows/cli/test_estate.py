@@ -97,6 +97,15 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     assert not (site.folder / "state" / "journal.db").exists()
 
 
+def test_a_plan_for_many_things_is_held_to_the_caps_as_it_goes_along(estate: tuple[Installation, str]) -> None:
+    site, name = estate
+    tools = [word for tool in ("get_weather", "get_forecast", "add") for word in ("--tool", f"{name}/{tool}")]
+    cuts = [one for one in site.json("plan", "--class", "tool_poisoning", *tools)["plans"] if one["step"][:3] == "cut"]
+    # Three tools, a prompt, a resource, the agent, its token, the server: a fifth of eight, rounded up.
+    assert [one["decision"] for one in cuts] == ["allow", "allow", "needs_approval"]
+    assert "3 would be contained automatically" in cuts[2]["reasons"][0]
+
+
 def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
     estate: tuple[Installation, str], victim: McpServer
 ) -> None:
