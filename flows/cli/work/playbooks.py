@@ -14,9 +14,11 @@ from flows.cli.output import NotFound, Out, span
 from flows.settings import Configuration
 from integrations.registry import step_named
 from playbooks.action import Action, Capture, Check
+from playbooks.drill import Drill
 from playbooks.errors import Misconfigured
 from playbooks.incident import Phase
 from playbooks.playbook import Bound, Playbook, Step, parse, shipped
+from playbooks.strict import parse_yaml
 
 _KINDS = {"action": Action, "capture": Capture, "check": Check}
 _FAULT = re.compile(r"^\s*(?P<file>.+?):(?P<line>\d+): (?P<field>[^:\s]+): (?P<message>.*)$", re.DOTALL)
@@ -188,28 +190,21 @@ def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
     """A cut that was never drilled is a hope."""
     cuts = [(number, step) for number, step in enumerate(book.phases[Phase.CUT]) if step.action]
     drill = path.with_suffix(".drill.yaml")
-    named: set[str] = set()
+    drilled: set[str] = set()
     if drill.is_file():
         try:
-            named = set(_scalars(yaml.safe_load(drill.read_text(encoding="utf-8"))))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-            yield Fault(0, "drill", f"{drill.name} is not YAML: {exc}")
+            expected = parse_yaml(Drill, drill.read_text(encoding="utf-8"), file=str(drill)).expected
+        except (OSError, UnicodeDecodeError) as exc:
+            yield Fault(0, "drill", f"{drill.name} cannot be read as UTF-8 text: {exc}")
+            return
+        except Misconfigured as exc:
+            yield from (Fault(0, "drill", f"{drill.name}:{line}: {at}: {what}") for line, at, what in _read(exc))
+            return
+        drilled = {step.id for step in expected.steps}
     for number, step in cuts:
-        if step.id not in named:
+        if step.id not in drilled:
             line = _line(text, ("phases", "cut", number, "id"))
             yield Fault(line, step.id, f"this cut has no drill: write {drill.name} beside it, and name {step.id} there")
-
-
-def _scalars(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield str(key)
-            yield from _scalars(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _scalars(item)
-    else:
-        yield str(value)
 
 
 def _line(text: str, place: tuple[str | int, ...]) -> int:

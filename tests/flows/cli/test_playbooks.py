@@ -14,7 +14,7 @@ from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
 SHIPPED = Path(__file__).parents[3] / "playbooks" / "catalog" / "tool_poisoning.yaml"
-DRILL = "drills: [{step: cut-tool}]\n"
+DRILL = SHIPPED.with_suffix(".drill.yaml").read_text(encoding="utf-8")
 
 
 def playbook(folder: Path, *changes: tuple[str, str], drill: str | None = DRILL, name: str = "tool_poisoning") -> str:
@@ -64,11 +64,31 @@ def test_a_fault_comes_with_its_line_and_what_to_write(
     assert f"{path}:{line}:" in "".join(site.run("playbooks", "lint", path).stdout.split("\n"))
 
 
-@pytest.mark.parametrize("drill", [None, "drills: [{step: another}]\n", "{"])
+@pytest.mark.parametrize("drill", [None, DRILL.replace("id: cut-tool", "id: another")])
 def test_a_cut_without_a_drill_is_a_fault(site: Installation, tmp_path: Path, drill: str | None) -> None:
     path = playbook(tmp_path / "p", drill=drill)
     faults = site.json("playbooks", "lint", path, code=1)["files"][0]["faults"]
     assert any("this cut has no drill" in fault["message"] for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("version: 1", "version: 1, 2", "version"),
+        ("attack:", "atack:", "atack: is not a field here"),
+        ("ends: established", "ends: estabished", "expected.steps.0.ends: Input should be"),
+    ],
+)
+def test_a_drill_that_cannot_be_run_is_a_fault_at_its_line(
+    site: Installation, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in DRILL
+    path = playbook(tmp_path / "p", drill=DRILL.replace(old, new, 1))
+    (row,) = site.json("playbooks", "lint", path, code=1)["files"]
+    assert any(says in fault["message"] for fault in row["faults"]), row
+    line = line_of(path.replace(".yaml", ".drill.yaml"), new)
+    assert any(fault["message"].startswith(f"tool_poisoning.drill.yaml:{line}: ") for fault in row["faults"]), row
+    assert not any("has no drill" in fault["message"] for fault in row["faults"])
 
 
 def test_lint_of_what_is_no_playbook(site: Installation, tmp_path: Path) -> None:
