@@ -4,6 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from flows.cli.work import playbooks
 from flows.settings import read
 from flows.up import up
 from playbooks.errors import Misconfigured
@@ -16,7 +17,9 @@ def run(folder: Path) -> int:
         folder: made by `mcp-soar init`.
     """
     try:
-        asyncio.run(up(read(folder), say))
+        config = read(folder)
+        playbooks.check(folder)
+        asyncio.run(up(config, say))
     except Misconfigured as exc:
         sys.stderr.write(f"mcp-soar up: {exc}\n")
         return 3

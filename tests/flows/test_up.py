@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.cli.up import run as start
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.request import People, Person
@@ -159,16 +160,57 @@ def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:
     up.until(lambda: not up.processes(), "nothing is left")
 
 
-def test_a_mistake_in_the_configuration_is_named_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("mcp-soar.yaml", "version: 1\nreceiver:\n  prot: 1\n", "3: receiver.prot: is not a field here"),
+        ("policy.yaml", "version: 1\nautomatic_up_to: fleet\n", "2: automatic_up_to: a whole fleet"),
+        ("policy.yaml", "version: 1\nlease:\n  at_expiry: forget\n", "3: lease.at_expiry: Input should be"),
+        ("playbooks/mine.yaml", "version: 1\nid: mine\ntitel: Mine\n", "3: titel: is not a field here"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, says: str
+) -> None:
     folder = configuration(tmp_path / "config")
-    (folder / "mcp-soar.yaml").write_text("version: 1\nreceiver:\n  prot: 1\n")
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text(text)
+    assert start(folder) == 3
+    assert f"{folder / file}:{says}" in capsys.readouterr().err
+    assert not (folder / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("action: gateway.disable_tool", "action: gateway.disable", "cut-tool.action: there is no step"),
+        ("action: gateway.disable_tool", "capture: gateway.disable_tool", "cut-tool.capture: gateway.disable_tool is "),
+        ("with: {server: {from: entity.server}, tool:", "with: {servr: x, tool:", "cut-tool.with.servr: gateway."),
+    ],
+)
+def test_a_playbook_that_could_not_be_carried_out_is_named_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], right: str, wrong: str, says: str
+) -> None:
+    folder = configuration(tmp_path / "config")
+    text = (ROOT / "playbooks" / "catalog" / "tool_poisoning.yaml").read_text()
+    place = text.index(right, text.index("id: cut-tool"))
+    file = folder / "playbooks" / "tool_poisoning.yaml"
+    file.parent.mkdir()
+    file.write_text(text[:place] + text[place:].replace(right, wrong, 1))
+    assert start(folder) == 3
+    assert f"{file}:{text[:place].count(chr(10)) + 1}: {says}" in capsys.readouterr().err
+    assert not (folder / "state").exists()
+
+
+def test_a_mistake_is_told_by_the_process_itself(tmp_path: Path) -> None:
+    folder = configuration(tmp_path / "config")
+    (folder / "inventory.yaml").write_text("version: 2\n")
     done = subprocess.run(  # noqa: S603  # of our own making
         [sys.executable, "-m", "flows.cli.up", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 3
-    assert f"{folder / 'mcp-soar.yaml'}:3" in done.stderr
-    assert "receiver.prot" in done.stderr
-    assert not (folder / "state").exists()
+    assert f"{folder / 'inventory.yaml'}:1: version: " in done.stderr
+    assert done.stdout == ""
 
 
 def test_a_mistake_that_a_part_finds_ends_it_with_its_words(tmp_path: Path) -> None:

@@ -99,7 +99,24 @@ def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
 def files(folder: Path | None) -> list[Path]:
     """Return the playbooks that are there: the shipped ones, and a configuration's own."""
     places = [Path(playbooks.__file__).parent / "catalog", *([folder / "playbooks"] if folder else [])]
-    return [file for place in places for file in sorted(place.glob("*.yaml")) if not file.name.endswith(".drill.yaml")]
+    return [file for place in places for file in _in(place)]
+
+
+def _in(place: Path) -> list[Path]:
+    return [file for file in sorted(place.glob("*.yaml")) if not file.name.endswith(".drill.yaml")]
+
+
+def check(folder: Path) -> None:
+    """Refuse a configuration's own playbook that could not be carried out; one that was never drilled may be right.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write; all faults of the playbook in one message.
+    """
+    for path in _in(folder / "playbooks"):
+        if faults := sorted(set(faults_of(path, drills=False))):
+            line, field, message = faults[0]
+            more = "".join(f"\n  {path}:{n}: {f}: {m}" for n, f, m in faults[1:])
+            raise Misconfigured(message + more, file=str(path), line=line, field=field)
 
 
 def lint(out: Out, paths: list[Path]) -> Exit:
@@ -121,8 +138,13 @@ def lint(out: Out, paths: list[Path]) -> Exit:
     return Exit.OK if all(row["ok"] for row in rows) else Exit.NO
 
 
-def faults_of(path: Path) -> Iterator[Fault]:
-    """Yield everything that is wrong with a playbook."""
+def faults_of(path: Path, *, drills: bool = True) -> Iterator[Fault]:
+    """Yield everything that is wrong with a playbook.
+
+    Args:
+        path: its file.
+        drills: and with its drill, beside it.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
@@ -139,7 +161,8 @@ def faults_of(path: Path) -> Iterator[Fault]:
     for place, steps in places:
         for number, step in enumerate(steps):
             yield from _step(text, (*place, number), step)
-    yield from _drills(path, text, book)
+    if drills:
+        yield from _drills(path, text, book)
 
 
 def _read(exc: Misconfigured) -> Iterator[Fault]:
