@@ -13,7 +13,7 @@ from integrations.gateway.client import ContextForge, Held
 from integrations.mcp.probe import rejected_arguments
 from playbooks.action import World
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind, Server
+from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.plan import Answer, Finding, Plan, Target, Verdict, Widening
 
 _MOST_CALLED: Final = 3
@@ -36,6 +36,7 @@ class _Scene:
         first = plan.changes[0].target
         gateway = first.system.removeprefix("gateway/")
         self.server = first.server or ""
+        self.inventory = world.inventory
         self.notes: Server = world.inventory.servers[self.server]
         self.pins = world.inventory.pins
         self.entry = self.notes.gateway.id if self.notes.gateway else ""
@@ -46,20 +47,40 @@ class _Scene:
 
     def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
         """Return what a probe may send."""
-        if kind is not PinKind.TOOL:
-            asked = definition.get("arguments")
-            names = [item.get("name") for item in asked] if isinstance(asked, list) else []
-            return {str(name): "mcp-soar probe" for name in names}
-        noted = self.notes.tools.get(name)
-        if noted is not None and noted.safe_arguments is not None:
-            return dict(noted.safe_arguments)
-        return rejected_arguments(definition.get("inputSchema"))
+        return _arguments(self.notes, kind, name, definition)
 
     def offered_as(self, target: Target, catalog: dict[str, Held]) -> str | None:
         """Return the name that clients use for a target."""
         held = catalog.get(target.id)
         pin = self.pins.find(self.server, PinKind(target.kind), target.name)
         return held.offered_as if held else pin.gateway_name if pin else None
+
+
+def _arguments(notes: Server, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
+    if kind is not PinKind.TOOL:
+        asked = definition.get("arguments")
+        names = [item.get("name") for item in asked] if isinstance(asked, list) else []
+        return {str(name): "mcp-soar probe" for name in names}
+    noted = notes.tools.get(name)
+    if noted is not None and noted.safe_arguments is not None:
+        return dict(noted.safe_arguments)
+    return rejected_arguments(definition.get("inputSchema"))
+
+
+async def control_call(canary: Canary, inventory: Inventory, server: str) -> Finding | None:
+    """Call a server's control tool as a client would; None if it has none that is pinned and harmless to call.
+
+    Args:
+        canary: of the server's gateway.
+        inventory: with the pins.
+        server: as the inventory calls it.
+    """
+    notes = inventory.servers[server]
+    pin = inventory.pins.find(server, PinKind.TOOL, notes.control_tool) if notes.control_tool else None
+    if pin is None or pin.gateway_name is None:
+        return None
+    arguments = _arguments(notes, PinKind.TOOL, pin.name, pin.definition)
+    return None if arguments is None else await canary.control(pin.gateway_name, arguments)
 
 
 async def contained(plan: Plan, world: World) -> Verdict:
@@ -92,14 +113,11 @@ async def contained(plan: Plan, world: World) -> Verdict:
 async def _control(scene: _Scene) -> Finding:
     """Show that the way to the server is open, or at least that the gateway answers clients."""
     tool = scene.notes.control_tool
-    pin = scene.pins.find(scene.server, PinKind.TOOL, tool) if tool else None
     contained = {target.name for target in scene.targets if target.kind == PinKind.TOOL}
-    if scene.whole or pin is None or pin.gateway_name is None or pin.name in contained:
+    taken = scene.whole or tool in contained
+    called = None if taken else await control_call(scene.canary, scene.inventory, scene.server)
+    if called is None:
         return await scene.canary.control_by_list(PinKind.TOOL)
-    arguments = scene.arguments(PinKind.TOOL, pin.name, pin.definition)
-    if arguments is None:
-        return await scene.canary.control_by_list(PinKind.TOOL)
-    called = await scene.canary.control(pin.gateway_name, arguments)
     if called.answer is Answer.ESTABLISHED:
         return called
     # The control tool is contained as well, or its server is down. The refusals that count here are the gateway's own,

@@ -26,6 +26,7 @@ from flows.settings import Configuration, read
 from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
+from integrations.gateway.exposure import control_call
 from integrations.journal.store import Journal
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
@@ -327,13 +328,38 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
             yield Line(check, "fail", message, f"mend servers.{server}.gateway.id in inventory.yaml")
         elif not entry.get("enabled", True):
             yield Line(check, "warn", f"its entry of server {server} is disabled", "see whether an incident holds it")
-    canary = world.reach(Canary, name)
-    finding = await canary.control_by_list(PinKind.TOOL)
-    if finding.answer is Answer.ESTABLISHED:
-        yield Line(f"canary of {name}", "ok", f"{finding.asked_as} {finding.observed} tools")
-    else:
+    async for line in _canary(world, name):
+        yield line
+
+
+async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
+    """Ask what a verification asks: whether the canary may list, and whether it may call."""
+    check, canary = f"canary of {name}", world.reach(Canary, name)
+    listed = await canary.control_by_list(PinKind.TOOL)
+    if listed.answer is not Answer.ESTABLISHED:
         remedy = "give the canary a valid token with an ordinary client's grants: without it nothing can be verified"
-        yield Line(f"canary of {name}", "fail", finding.observed, remedy)
+        yield Line(check, "fail", listed.observed, remedy)
+        return
+    yield Line(check, "ok", f"{listed.asked_as} {listed.observed} tools")
+    asked = False
+    for server, one in world.inventory.servers.items():
+        if one.gateway is None or one.gateway.name != name:
+            continue
+        called = await control_call(canary, world.inventory, server)
+        if called is None:
+            continue
+        asked, what = True, f"its call of {one.control_tool} of {server}"
+        if called.answer is Answer.ESTABLISHED:
+            yield Line(check, "ok", f"{what} gets through")
+        elif called.answer is Answer.NOT_ESTABLISHED:
+            message = f"{what} is refused, as that of a contained tool: {called.observed}"
+            yield Line(check, "warn", message, "see whether an incident holds it")
+        else:
+            remedy = "give the canary an ordinary client's right to call tools: a refusal of its calls proves nothing"
+            yield Line(check, "fail", f"{what} meets: {called.observed}", f"{remedy}; or see whether the server runs")
+    if not asked:
+        message = "whether it may call a tool was not asked: no server has a control_tool that is approved"
+        yield Line(check, "warn", message, "name one in inventory.yaml, and approve it with `mcp-soar pins approve`")
 
 
 async def _server(world: Connections, name: str) -> AsyncIterator[Line]:

@@ -15,6 +15,9 @@ from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import Behaviour, McpServer
 from flows.responder import Responder
+from integrations.connections import Connections
+from integrations.gateway.client import ContextForge
+from integrations.gateway.enrol import fresh_password, issue
 from playbooks.inventory import PinKind
 from tests.flows.cli.world import Installation
 from tests.lab.fixtures import unique_name
@@ -165,6 +168,41 @@ def test_doctor_says_ok_line_by_line_and_what_to_do_about_the_rest(
 
     (site.folder / "policy.yaml").write_text("version: 2\n", encoding="utf-8")
     assert "policy.yaml:1" in site.json("doctor", code=1)["checks"][0]["message"]
+
+
+def test_doctor_calls_what_a_verification_will_call(estate: tuple[Installation, str]) -> None:
+    site, name = estate
+
+    def canary() -> dict[str, str]:
+        checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
+        ours = (line for line in checks if line["check"] == "canary of main")
+        return {line["level"]: f"{line['message']} {line['remedy']}" for line in ours}
+
+    said = canary()
+    assert said.keys() == {"ok"}
+    assert f"call of add of {name} gets through" in said["ok"]
+    token = site.folder / "secrets" / "canary-token"
+    token.write_text(asyncio.run(powerless(site, name)), encoding="utf-8")
+    said = canary()
+    assert "lists" in said["ok"]
+    assert f"call of add of {name} meets: Access denied" in said["fail"]
+    assert "right to call tools" in said["fail"]
+    (site.folder / "pins.yaml").unlink()
+    said = canary()
+    assert "fail" not in said
+    assert "was not asked" in said["warn"]
+
+
+async def powerless(site: Installation, name: str) -> str:
+    """Make a user who may list and not call, as every new one may, and return a token of theirs."""
+    world, user = Connections(site.config.inventory), f"powerless-{name}@example.com"
+    try:
+        forge = world.reach(ContextForge, "main")
+        body = {"email": user, "full_name": "x", "password": fresh_password()}
+        await forge.request("POST", "/v1/auth/email/admin/users", json=body)
+        return (await issue(forge, user, "powerless")).secret
+    finally:
+        await world.aclose()
 
 
 def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, str]) -> None:
