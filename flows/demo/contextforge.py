@@ -46,8 +46,8 @@ def executable() -> Path:
     program = venv / "bin" / "mcpgateway"
     if not program.exists():
         raise Misconfigured(
-            f"no gateway in {venv}: run `make gateway`, or set MCP_SOAR_GATEWAY_VENV to a virtual environment that has"
-            " requirements/gateway.txt installed"
+            f"no gateway in {venv}: run `make demo` or `make test`, which install one there, or set"
+            " MCP_SOAR_GATEWAY_VENV to a virtual environment that has requirements/gateway.txt installed"
         )
     return program
 

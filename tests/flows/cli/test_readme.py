@@ -1,4 +1,4 @@
-"""What the README tells people to type is what the command line takes: commands, options, values and arguments."""
+"""What people are told to type is what there is: commands with their options, values and arguments; make's targets."""
 
 import contextlib
 import re
@@ -10,7 +10,10 @@ import pytest
 import typer.main
 
 from flows.cli.main import app
+from flows.demo.contextforge import executable
+from playbooks.errors import Misconfigured
 
+ROOT = Path(__file__).parents[3]
 PROGRAM = "mcp-soar"
 COMMAND: Any = typer.main.get_command(app)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -46,7 +49,8 @@ def parse(line: str) -> None:
             name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])  # noqa: SLF001  # as its own `invoke` does
 
 
-LINES = lines((Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = lines(README)
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -79,3 +83,14 @@ def test_the_commands_of_the_readme_are_found() -> None:
 def test_what_is_not_understood_is_found(line: str) -> None:
     with pytest.raises(typer.TyperException):
         parse(line)
+
+
+def test_make_has_the_targets_that_people_are_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MCP_SOAR_GATEWAY_VENV", str(tmp_path))
+    with pytest.raises(Misconfigured) as missing:
+        executable()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for text in (README, str(missing.value)):
+        told = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE))
+        assert told
+        assert {name for names in told for name in names if name} <= targets
