@@ -18,6 +18,7 @@ from pathlib import Path
 from integrations.journal import Journal, Tx
 from integrations.signing import SigningKey
 from playbooks.journal import Event
+from tests.bench.targets import reached
 from tests.lab.postgres import find_postgres, postgres_server
 
 WRITERS = 32
@@ -28,18 +29,22 @@ EVENT = Event("intended", {"step": "quarantine-tool", "plan": {"digest": "sha256
 
 
 def results(figures: dict[str, float], path: str | None) -> None:
-    """Print figures and write them to a JSON file, beside those that are there.
+    """Print figures, and whether they are what they have to be; write both to a JSON file, beside what is there.
 
     Args:
         figures: by name, the unit in the name.
         path: of the file; None for none.
     """
+    file = Path(path) if path is not None else None
+    known = json.loads(file.read_text()) if file and file.exists() else {}
+    whole = {**known, **figures}
+    answers = {target: answer for target, answer in reached(whole).items() if known.get(target) != answer}
     for name, value in figures.items():
         print(f"{name}: {value:,.1f}", flush=True)  # noqa: T201  # what it is for
-    if path is not None:
-        file = Path(path)
-        known = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps({**known, **figures}, indent=2, sort_keys=True) + "\n")
+    for target, answer in answers.items():
+        print(f"{target}: {answer}", flush=True)  # noqa: T201  # likewise
+    if file is not None:
+        file.write_text(json.dumps({**whole, **answers}, indent=2, sort_keys=True) + "\n")
 
 
 async def appends(journal: Journal) -> dict[str, float]:
@@ -128,6 +133,8 @@ async def main(path: str | None) -> None:
         if programs is not None:
             server = stack.enter_context(postgres_server(programs))
             urls["postgresql"] = stack.enter_context(server.fresh_database())
+        else:
+            print("PostgreSQL is not installed, so it is not measured", flush=True)  # noqa: T201  # what it is for
         for name, url in urls.items():
             async with opened(url, key) as journal:
                 figures = {**await appends(journal), **await units(journal)}

@@ -49,6 +49,8 @@ TOOLS = 110
 SERIAL = 50
 BURST = 100
 CONNECTIONS = 8
+WITHIN = 300.0
+"""Seconds after which what was waited for is lost."""
 POLICY = {
     "version": 1,
     "caps": {"tool": {"count": 500, "percent": 100}, "token": {"count": 500, "percent": 100}},
@@ -147,11 +149,12 @@ async def running(site: Site, url: str | None) -> AsyncIterator["Running"]:
         task = asyncio.create_task(up(config, lambda _: None, stop=stop))
         status = folder / "state" / "up.json"
         try:
-            while not (status.exists() and json.loads(status.read_text()).get("prefect_ready")):
-                if task.done():
-                    print((folder / "state" / "logs" / "responder.log").read_text()[-4000:])  # noqa: T201
-                    task.result()
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(WITHIN):
+                while not (status.exists() and json.loads(status.read_text()).get("prefect_ready")):
+                    if task.done():
+                        print((folder / "state" / "logs" / "responder.log").read_text()[-4000:])  # noqa: T201
+                        task.result()
+                    await asyncio.sleep(0.1)
             journal = await Journal.open(url or config.journal_url, signer=None, name="bench")
             base = json.loads(status.read_text())["receiver"]
             async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False) as http:
@@ -194,9 +197,11 @@ class Running:
 
     async def until(self, tools: Iterable[str], *, sealed: bool) -> dict[str, Incident]:
         """Wait until there is a verified, and sealed, incident about each of some tools; return them by tool."""
-        missing, found = set(tools), dict[str, Incident]()
+        missing, found, deadline = set(tools), dict[str, Incident](), time.monotonic() + WITHIN
         # Few and small reads: whoever measures must not be what is measured.
         while missing:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nothing of {', '.join(sorted(missing))} within {WITHIN:g} s")
             await asyncio.sleep(0.5)
             for row in await self.journal.streams("incident/", limit=1 if sealed else 1000):
                 state = project(row.name, await self.journal.read(row.name))
@@ -259,6 +264,7 @@ async def measure(path: str | None, stores: list[str]) -> None:
                 if store == "postgresql":
                     programs = find_postgres()
                     if programs is None:
+                        print("PostgreSQL is not installed, so it is not measured", flush=True)  # noqa: T201  # likewise
                         continue
                     with postgres_server(programs) as database:
                         await _ours(site, server, path, store, database)

@@ -1,0 +1,57 @@
+"""What the figures of a benchmark have to be, and whether they are. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+STORES = ("sqlite", "postgresql")
+
+
+class Target(NamedTuple):
+    """What one figure has to be.
+
+    Args:
+        figure: its name.
+        sign: `<=` or `>=`.
+        limit: the number; with `of`, how many times that figure.
+        of: another figure's name, empty for none.
+    """
+
+    figure: str
+    sign: str
+    limit: float
+    of: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.figure} {self.sign} {self.limit:g}" + (f" x {self.of}" if self.of else "")
+
+
+def _targets() -> Iterator[Target]:
+    for store in STORES:
+        yield Target(f"(a) {store} first_effect p50 ms", "<=", 2, "(a) bare first_effect p50 ms")
+        yield Target(f"(a) {store} first_effect p50 ms", "<=", 100)
+        yield Target(f"(a) {store} verified p50 ms", "<=", 300)
+        for part in ("p50", "max"):
+            yield Target(f"(b) {store} first_effect {part} ms", "<=", 2, f"(b) bare first_effect {part} ms")
+            yield Target(f"(b) {store} verified {part} ms", "<=", 1.5, f"(b) bare probing verified {part} ms")
+        yield Target(f"journal {store} appends/s", ">=", 5000)
+        yield Target(f"journal {store} verify s", "<=", 30)
+    yield Target("mcp-soar --help p50 ms", "<=", 500)
+
+
+TARGETS = tuple(_targets())
+
+
+def reached(figures: Mapping[str, float]) -> dict[str, str]:
+    """Return for each target whether it was reached, `yes` or `no`, as far as it was measured.
+
+    Args:
+        figures: by name.
+    """
+    found = {}
+    for target in TARGETS:
+        if target.figure not in figures or (target.of and target.of not in figures):
+            continue
+        limit = target.limit * (figures[target.of] if target.of else 1)
+        value = figures[target.figure]
+        found[f"reached: {target}"] = "yes" if (value <= limit if target.sign == "<=" else value >= limit) else "no"
+    return found

@@ -1,0 +1,64 @@
+"""A benchmark says of each of its targets whether it was reached."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench.bench_journal import results
+from tests.bench.bench_response import Times
+from tests.bench.targets import TARGETS, reached
+
+BARE = {"(a) bare first_effect p50 ms": 30.0, "(b) bare probing verified max ms": 6000.0}
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "target", "answer"),
+    [
+        ("(a) sqlite first_effect p50 ms", 60.0, "<= 2 x (a) bare first_effect p50 ms", "yes"),
+        ("(a) sqlite first_effect p50 ms", 60.1, "<= 2 x (a) bare first_effect p50 ms", "no"),
+        ("(a) postgresql verified p50 ms", 300.0, "<= 300", "yes"),
+        ("(a) postgresql verified p50 ms", 300.1, "<= 300", "no"),
+        ("(b) postgresql verified max ms", 9000.0, "<= 1.5 x (b) bare probing verified max ms", "yes"),
+        ("(b) postgresql verified max ms", 9001.0, "<= 1.5 x (b) bare probing verified max ms", "no"),
+        ("journal sqlite appends/s", 5000.0, ">= 5000", "yes"),
+        ("journal sqlite appends/s", 4999.0, ">= 5000", "no"),
+    ],
+)
+def test_a_target_is_reached_or_not(figure: str, value: float, target: str, answer: str) -> None:
+    assert reached({**BARE, figure: value})[f"reached: {figure} {target}"] == answer
+
+
+def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
+    assert reached({}) == {}
+    assert list(reached({"(a) sqlite first_effect p50 ms": 50.0})) == [
+        "reached: (a) sqlite first_effect p50 ms <= 100",
+    ]
+
+
+def test_every_target_is_about_a_figure_that_is_measured() -> None:
+    times = Times(first_effect=[0.1, 0.2], verified=[0.3, 0.4])
+    measured = {name for kind in ("(a) bare", "(b) bare", "(b) bare probing") for name in times.figures(kind)}
+    measured |= {
+        name for store in ("sqlite", "postgresql") for kind in "ab" for name in times.figures(f"({kind}) {store}")
+    }
+    measured |= {f"journal {store} {name}" for store in ("sqlite", "postgresql") for name in ("appends/s", "verify s")}
+    measured |= {"mcp-soar --help p50 ms"}
+    assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
+
+
+def test_the_file_of_results_says_it_once_both_figures_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bench.json"
+    results({"(a) bare first_effect p50 ms": 31.0}, str(file))
+    assert not any(name.startswith("reached") for name in json.loads(file.read_text()))
+    results({"(a) sqlite first_effect p50 ms": 65.0}, str(file))
+    found = json.loads(file.read_text())
+    assert found["reached: (a) sqlite first_effect p50 ms <= 2 x (a) bare first_effect p50 ms"] == "no"
+    assert found["reached: (a) sqlite first_effect p50 ms <= 100"] == "yes"
+    assert found["(a) bare first_effect p50 ms"] == 31.0
+    shown = capsys.readouterr().out
+    assert "reached: (a) sqlite first_effect p50 ms <= 100: yes" in shown
+    results({"mcp-soar --help p50 ms": 90.0}, str(file))
+    assert "(a) sqlite" not in capsys.readouterr().out, "each is told when it is measured"
