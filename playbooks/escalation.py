@@ -28,9 +28,6 @@ URGENT = frozenset(
 )
 """What somebody has to look at."""
 
-SWITCHED = frozenset({"stopped", "resumed", "suppressed", "delegated"})
-"""What one person did that everybody has to know of: the kill switch, silenced alerts, a lent voice."""
-
 OFFICIAL = frozenset({"opened", "contained", "not_established", "released", "closed", "due", "overdue"})
 """What stakeholders are told."""
 
@@ -42,8 +39,8 @@ class Delivery:
     Args:
         page: which.
         purpose: why to them: `log`, `room`, `code` (an approver, with one-time codes), `approver`,
-            `stakeholder:<role>`, `switch`, `on_call:<round>:<step>`, `unanswered` (nothing is sent any more; it is
-            recorded).
+            `stakeholder:<role>`, `news` (to whoever is on call where there is no room), `on_call:<round>:<step>`,
+            `unanswered` (nothing is sent any more; it is recorded).
         contact: whom, by name; None for the log.
     """
 
@@ -148,12 +145,12 @@ def _wanted(state: Incident, page: Page, roster: Roster) -> Iterator[tuple[Deliv
     yield from ((Delivery(page.id, "approver", name), page.at) for name in approvers)
     if contacts.room:
         yield Delivery(page.id, "room", contacts.room), page.at
+    elif not urgent(state, page) or (gone and page.id in state.untold):
+        # Everybody on call hears of what wakes nobody, and of what was over before it woke somebody.
+        yield from ((Delivery(page.id, "news", step.contact), page.at) for step in contacts.on_call)
     if page.kind in OFFICIAL:
         for role, contact in roster.stakeholders.items():
             yield Delivery(page.id, f"stakeholder:{role}", contact), page.at
-    if page.kind in SWITCHED and not contacts.room:
-        # Nothing is contained while a stop is on: without a room, everybody on call hears of it.
-        yield from ((Delivery(page.id, "switch", step.contact), page.at) for step in contacts.on_call)
     if not (contacts.room or contacts.on_call):
         yield Delivery(page.id, "log", None), page.at
 

@@ -175,10 +175,13 @@ NOTICES = ("opened", "lapsed:x", "undone:x:2", "contained:3", "closed")
 @given(
     pages=st.lists(st.tuples(st.sampled_from(NOTICES), st.integers(0, 500)), unique_by=lambda item: item[0]),
     fails=st.lists(st.booleans(), max_size=60),
+    room=st.sampled_from(["soc", None]),
 )
-def test_everything_comes_to_an_end_and_nothing_is_left_out(pages: list[tuple[str, int]], fails: list[bool]) -> None:
+def test_everything_comes_to_an_end_and_nothing_is_left_out(
+    pages: list[tuple[str, int]], fails: list[bool], room: str | None
+) -> None:
     """Whoever is due is told, however often it fails at first; then there is nothing more to do."""
-    roster = Roster(contacts(), stakeholders={"privacy": "dpo"})
+    roster = Roster(contacts(room=room), stakeholders={"privacy": "dpo"})
     entries = [paged(notice, float(after)) for notice, after in pages]
     failing, moment, number = iter(fails), 500.0, 0
     while moment < GIVE_UP.total_seconds() + 2000:
@@ -196,9 +199,11 @@ def test_everything_comes_to_an_end_and_nothing_is_left_out(pages: list[tuple[st
     else:
         pytest.fail("it never ends")
     state = incident(*entries)
+    assert state.untold == {}
     for notice, _ in pages:
-        assert any(item.delivered and item.contact == "soc" for item in state.told if item.page == notice)
-        if notice.partition(":")[0] in {"lapsed", "undone"}:
+        if room:
+            assert any(item.delivered and item.contact == room for item in state.told if item.page == notice)
+        if not room or notice.partition(":")[0] in {"lapsed", "undone"}:
             assert {item.contact for item in state.told if item.page == notice and item.delivered} >= {"ann", "bob"}
 
 
@@ -211,11 +216,21 @@ def test_told_before_means_not_told_again(second: int) -> None:
     assert agenda(incident(page, *sent), roster, at(2 + second)).now == ()
 
 
-@pytest.mark.parametrize("kind", ["stopped", "resumed"])
-def test_without_a_room_everybody_on_call_hears_of_the_kill_switch_once(kind: str) -> None:
+@pytest.mark.parametrize("notice", ["stopped:everything:1", "resumed:everything:1", "opened", "contained:1", "closed"])
+def test_without_a_room_everybody_on_call_hears_once_of_what_wakes_nobody(notice: str) -> None:
     roster = Roster(contacts(room=None))
-    page = paged(f"{kind}:everything:1")
+    page = paged(notice)
     due = agenda(incident(page), roster, at(1)).now
     assert names(due) == ["ann", "bob"]
-    assert agenda(incident(page, *(told(one, 1) for one in due)), roster, at(9999)).now == ()
+    heard = incident(page, *(told(one, 1) for one in due))
+    assert agenda(heard, roster, at(9999)).now == ()
+    assert heard.untold == {}
     assert names(agenda(incident(page), Roster(contacts()), at(1)).now) == ["soc"]
+
+
+def test_without_a_room_what_is_over_before_anybody_was_woken_is_told_and_nothing_that_is_over_afterwards() -> None:
+    roster, page = Roster(contacts(room=None)), paged("lapsed:x")
+    closed = (2.0, "closed", {"as": "resolved", "by": "ann", "reason": ""})
+    assert names(agenda(incident(page, closed), roster, at(3)).now) == ["ann", "bob"]
+    (woken,) = agenda(incident(page), roster, at(0)).now
+    assert agenda(incident(page, told(woken, 1), closed), roster, at(400)).now == ()

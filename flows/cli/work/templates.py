@@ -225,7 +225,7 @@ on_call: []
 #  - {contact: kim, wait: 5m}
 #  - {contact: lee, wait: 10m}
 
-# Every message goes here too, one thread for each incident.
+# Every message goes here too, one thread for each incident. Without it everybody on call hears what wakes nobody.
 # room: soc
 
 # Who else is told, by class of incident: security, owner, data-governance, privacy, legal; customers and regulator are
