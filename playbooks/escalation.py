@@ -21,7 +21,7 @@ AGAIN = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds until somebody is tried again by all of their ways; the last one stays."""
 
 GIVE_UP = timedelta(days=1)
-"""How long somebody who cannot be reached is tried."""
+"""How long somebody who cannot be reached is tried, from when they had to be told."""
 
 URGENT = frozenset(
     {"awaiting_approval", "not_established", "undone", "lapsed", "extended", "fault", "guessed", "overdue"}
@@ -115,9 +115,10 @@ def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
     for page in state.pages.values():
         sent: set[object] = set()
         for delivery, at in _wanted(state, page, roster):
-            at = max(at, _free(state, delivery) or at)  # noqa: PLW2901  # not before it may be tried again
-            if at - page.at > GIVE_UP or _done(state, delivery, roster.contacts):
+            again = _free(state, delivery) or at
+            if again - at > GIVE_UP or _done(state, delivery, roster.contacts):
                 continue
+            at = max(at, again)  # noqa: PLW2901  # not before it may be tried again
             if at > now:
                 later.append(at)
                 continue

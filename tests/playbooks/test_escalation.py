@@ -30,7 +30,8 @@ CHANNELS = {
 
 def contacts(**more: Any) -> Contacts:  # noqa: ANN401  # fields of the model
     fields = {"contacts": PEOPLE, "channels": CHANNELS, "on_call": ("ann", "bob"), "room": "soc", **more}
-    steps = tuple(OnCall(contact=name, wait=300.0) for name in fields.pop("on_call"))
+    wait = fields.pop("wait", 300.0)
+    steps = tuple(OnCall(contact=name, wait=wait) for name in fields.pop("on_call"))
     return Contacts.model_validate({**fields, "on_call": steps})
 
 
@@ -99,6 +100,28 @@ def test_whoever_cannot_be_reached_is_not_waited_for_and_is_tried_again() -> Non
     assert later.at == at(1 + 15), "and ann again"
     (again,) = agenda(incident(page, failed, told(second, 2)), roster, at(17)).now
     assert again.contact == "ann"
+
+
+def test_a_list_that_takes_days_is_gone_through_to_its_end() -> None:
+    hours = 3600.0
+    roster, entries = Roster(contacts(room=None, wait=10 * hours)), [paged("lapsed:x")]
+    woken: list[tuple[float, str | None]] = []
+    for hour in range(80):
+        for delivery in agenda(incident(*entries), roster, at(hour * hours)).now:
+            entries.append(told(delivery, hour * hours, delivered=delivery.contact is not None))
+            woken.append((hour, delivery.contact))
+    assert woken == [(0, "ann"), (10, "bob"), (20, "ann"), (30, "bob"), (40, "ann"), (50, "bob"), (60, None)]
+
+
+def test_whoever_cannot_be_reached_is_given_up_after_a_day() -> None:
+    roster, entries, tries = Roster(contacts(on_call=())), [paged("contained:1")], 0
+    moment = at(0)
+    while (found := agenda(incident(*entries), roster, moment)).now:
+        tries += 1
+        entries += [told(one, (moment - START).total_seconds(), delivered=False, number=tries) for one in found.now]
+        moment = agenda(incident(*entries), roster, moment).at or moment
+    assert moment - START <= GIVE_UP
+    assert tries > 100
 
 
 def test_what_is_no_longer_so_wakes_nobody_else() -> None:
