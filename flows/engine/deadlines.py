@@ -44,8 +44,8 @@ def _text(state: Incident, clock: duties.Clock) -> str:
     verb = "is over since" if clock.overdue else "ends"
     what, law = clock.duty[Language.EN], f"{clock.law[Language.EN]}, {clock.article[Language.EN]}"
     return (
-        f"{state.id}: the time to report under {law}, {verb} {until}: {what} Unless: "
-        f"{clock.unless[Language.EN]} When it is done: `mcp-soar note {state.id} TEXT --fulfils {clock.id}`."
+        f"{state.id}: the time to report under {law}, {verb} {until}: {what}. Unless: "
+        f"{clock.unless[Language.EN]}. When it is done: `mcp-soar note {state.id} TEXT --fulfils {clock.id}`."
     )[:4000]
 
 

@@ -1,0 +1,169 @@
+"""The law's clocks and the stakeholders, as an installation has them wired: who hears what, when, and how often.
+
+What is told is written into a real journal and told by the real lane, into a folder for each person.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.engine import deadlines
+from flows.engine.case import PREFIX
+from flows.engine.intake import intake
+from flows.engine.notices import due
+from flows.engine.opening import TELL
+from flows.engine.telling import queue, tell
+from integrations.channels import Channels
+from integrations.connections import Connections
+from integrations.journal import tx as writing
+from integrations.journal.store import Tx
+from playbooks.contacts import Contact, Contacts, OnCall
+from playbooks.inventory import Inventory
+from playbooks.journal import Event
+from playbooks.playbook import Notice
+from playbooks.request import Verb
+from playbooks.state import Incident
+from playbooks.strict import now, parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import House, house
+
+ID = world.ID
+NEW = {
+    "class": "tool_poisoning",
+    "title": "seen",
+    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
+}
+BOUND = "    control_tool: add\n    data: [personal]\n    regimes: [gdpr, nis2]\n    stakeholders: {owner: team}\n"
+INVENTORY = parse_yaml(Inventory, world.INVENTORY.replace("    control_tool: add\n", BOUND), file="inventory.yaml")
+WARNING = "nis2-early-warning"
+HOUR = timedelta(hours=1)
+
+Opened = Callable[[float], Awaitable[Incident]]
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    """An installation that laws bind: ann and bob are on call, and a data protection officer and an owner are told."""
+    names = ("soc", "ann", "bob", "dpo", "team")
+    contacts = Contacts(
+        contacts={name: Contact(file=str(tmp_path / name)) for name in names},
+        on_call=(OnCall(contact="ann"), OnCall(contact="bob")),
+        room="soc",
+        stakeholders={"privacy": "dpo"},
+    )
+    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+        yield made.changed(contacts=contacts, channels=Channels(contacts))
+
+
+@pytest.fixture
+def opened(home: House, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Return what opens the incident, by hand, so many hours ago."""
+
+    async def work(ago: float) -> Incident:
+        with monkeypatch.context() as then:
+            then.setattr(writing, "now", lambda: now() - ago * HOUR)
+            await asked(home, Verb.RESPOND, "new", params=NEW)
+        return await home.incident(ID)
+
+    return work
+
+
+async def asked(home: House, verb: Verb, subject: str = ID, **more: object) -> None:
+    """Hand in a request of ann's, and have it judged."""
+    await home.ask("ann", verb, subject, **more)
+    for taken in await intake(home.parts):
+        await home.journal.release(taken.claim, runnable_at=None)
+
+
+async def paged(home: House) -> None:
+    """Journal the pages that are due, as the engine does."""
+    state = await home.incident(ID)
+    pages = [Event("page", {"id": i, "notice": n, "text": text}) for i, n, text in due(state, tuple(Notice))]
+
+    async def unit(tx: Tx) -> None:
+        await tx.append(PREFIX + ID, pages)
+        await queue(tx, ID)
+
+    await home.journal.submit(unit)
+
+
+async def told(home: House) -> datetime | None:
+    """Run the lane once, and return when it wants to run again."""
+    (claim,) = await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0)
+    at = await tell(home.parts, claim)
+    await home.journal.release(claim, runnable_at=at, lane=TELL)
+    return at
+
+
+def letters(home: House, name: str) -> list[str]:
+    """Return what somebody was told, in order."""
+    folder = Path(home.parts.contacts.contacts[name].file or "")
+    return [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt"))]
+
+
+def heard(state: Incident, notice: str) -> set[str | None]:
+    return {item.contact for item in state.told if item.page == notice and item.delivered}
+
+
+# Worked out
+
+
+def notices(events: list[Event]) -> list[str]:
+    return [str(event.body["notice"]) for event in events if WARNING in str(event.body["notice"])]
+
+
+async def test_a_clock_is_paged_when_it_grows_short_and_when_it_is_over_each_once(opened: Opened) -> None:
+    state = await opened(0.0)
+    start = state.opened_at
+    assert start is not None
+    none, at = deadlines.pages(state, INVENTORY, start + 17 * HOUR)
+    assert none == []
+    assert at == start + 18 * HOUR, "a quarter of 24 hours is left"
+    short, at = deadlines.pages(state, INVENTORY, start + 19 * HOUR)
+    assert notices(short) == [f"due:{WARNING}"]
+    assert at == start + 24 * HOUR
+    late, _ = deadlines.pages(state, INVENTORY, start + 25 * HOUR)
+    assert notices(late) == [f"overdue:{WARNING}"], "what is over is not about to be"
+
+
+async def test_what_the_log_shows_of_a_clock_is_made_of_whole_sentences(opened: Opened) -> None:
+    state = await opened(0.0)
+    assert state.opened_at is not None
+    ((event,), _) = deadlines.pages(state, INVENTORY, state.opened_at + 19 * HOUR)
+    said = str(event.body["text"])
+    assert f"{ID}: the time to report under NIS" in said
+    assert ". Unless: " in said
+    assert f". When it is done: `mcp-soar note {ID} TEXT --fulfils {WARNING}`." in said
+
+
+# As wired
+
+
+async def test_a_stakeholder_hears_of_an_incident_with_its_clocks_and_whoever_need_not_does_not(
+    home: House, opened: Opened
+) -> None:
+    state = await opened(0.0)
+    await paged(home)
+    at = await told(home)
+    assert state.opened_at is not None
+    assert at is not None
+    assert at <= state.opened_at + 18 * HOUR
+    assert heard(await home.incident(ID), "opened") == {"soc", "dpo", "team"}
+    (letter,) = letters(home, "dpo")
+    assert "Art. 33(1)" in letter
+    assert "report the personal data breach to the supervisory authority; until" in letter
+
+
+async def test_a_clock_that_is_over_wakes_whoever_is_on_call_until_it_is_fulfilled(home: House, opened: Opened) -> None:
+    await opened(25.0)
+    await paged(home)
+    await told(home)
+    state = await home.incident(ID)
+    assert heard(state, f"overdue:{WARNING}") == {"soc", "ann", "dpo"}
+    assert f"due:{WARNING}" not in state.pages
+    assert any("A duty to report is OVERDUE" in letter for letter in letters(home, "ann"))
+    await asked(home, Verb.NOTE, params={"text": "reported by telephone", "fulfils": WARNING})
+    await told(home)
+    assert heard(await home.incident(ID), f"overdue:{WARNING}") == {"soc", "ann", "dpo"}, "bob need not be woken"
