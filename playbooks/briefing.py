@@ -497,7 +497,7 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
         yield Command(does="doctor", line=line("doctor"))
         return
     yield Command(does="show", line=line("incident", state.id))
-    if state.closed_at:
+    if state.closed_at and kind not in {Kind.DUE, Kind.OVERDUE}:
         return
     yield Command(does="ack", line=line("ack", state.id, "--as", "NAME"))
     if kind in {Kind.DUE, Kind.OVERDUE}:

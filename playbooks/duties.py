@@ -3,6 +3,7 @@
 `duties.yaml` beside this file is the data, with the law's edition, article and address, and what could not be verified.
 A clock runs only where the inventory says that the law binds us for the server, and class and data make it apply. That
 we became aware when the incident was opened is the strictest reading: whoever says otherwise says so to the authority.
+It runs on when the incident is closed, unless that was none, or is reported as another one.
 """
 
 from calendar import monthrange
@@ -213,11 +214,11 @@ def clocks(state: Incident, inventory: Inventory, duties: Duties, now: datetime)
     for name, regime in duties.regimes.items():
         for id_, duty in regime.clocks.items():
             servers = tuple(_concerned(state, inventory, duties, name, duty))
-            if not servers:
+            fulfilled = state.fulfilled.get(id_)
+            if not servers or (state.unfounded and fulfilled is None):
                 continue
             start, aware = _start(state.opened_at, found.get(duty.after or ""))
             due = _due(start, duty)
-            fulfilled = state.fulfilled.get(id_)
             found[id_] = Clock(
                 id=id_,
                 regime=name,

@@ -88,7 +88,12 @@ def urgent(state: Incident, page: Page) -> bool:
 
 def over(state: Incident, page: Page) -> bool:
     """Whether nobody has to hear of a page any more: it was acknowledged, or it is no longer so."""
-    if page.id in state.acknowledged or state.closed_at is not None:
+    if page.id in state.acknowledged:
+        return True
+    if page.kind == "overdue":
+        # What the law wants does not end with the containment.
+        return state.unfounded or page.notice.partition(":")[2] in state.fulfilled
+    if state.closed_at is not None:
         return True
     if page.kind == "not_established":
         return state.status not in {Status.NOT_ESTABLISHED, Status.FROZEN}

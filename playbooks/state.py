@@ -342,6 +342,11 @@ class Incident:
         return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
 
     @property
+    def unfounded(self) -> bool:
+        """Whether it was closed as no incident of its own: there was none, or another one stands for it."""
+        return self.closed_as in {"false-positive", "duplicate"}
+
+    @property
     def deleted_exhibits(self) -> dict[str, Deletion]:
         """The exhibits that were deleted, or are being deleted: id → by what."""
         return {exhibit: deletion for deletion in self.deletions.values() for exhibit in deletion.exhibits}

@@ -23,8 +23,6 @@ def pages(state: Incident, inventory: Inventory, now: datetime) -> tuple[list[Ev
     """
     due: list[Event] = []
     later: list[datetime] = []
-    if state.closed_at is not None:
-        return due, None
     for clock in duties.clocks(state, inventory, duties.load(), now):
         if not clock.running or clock.due is None:
             continue

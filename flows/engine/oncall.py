@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
+from flows.engine.telling import queue
 from integrations.journal.store import Tx
 from playbooks import duties
 from playbooks.duties import clocks
@@ -82,6 +83,8 @@ async def note(parts: Parts, tx: Tx, request: Request) -> str:
         if said.fulfils in state.fulfilled:
             raise Refused(f"{said.fulfils} was fulfilled {iso(state.fulfilled[said.fulfils])} already")
         events.append(Event("fulfilled", {"clock": said.fulfils, **body}, request.actor))
+        # Nobody has to be woken for it any more, and the report that counts from this one is due earlier.
+        await queue(tx, state.id)
     await tx.append(stream, events)
     return stream
 

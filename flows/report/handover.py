@@ -54,7 +54,7 @@ class Shift(NamedTuple):
     Args:
         at: now.
         since: how far back what changed is told.
-        states: the open incidents, and those that were closed since.
+        states: the open incidents, those that were closed since, and any others whose duties to report may still run.
         playbooks: by class, for their tasks.
         approvers: who may answer a question.
         switches: the kill switches that are on.
@@ -82,6 +82,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
         made: from what it was made, as names and values.
     """
     open_ = sorted((s for s in shift.states if s.closed_at is None), key=lambda state: _WORST.index(state.status))
+    closed = [state for state in shift.states if state.closed_at is not None]
     return Document(
         title="Handover",
         made=[("Made", clock(shift.at)), *made],
@@ -94,7 +95,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section("Messages that reached nobody, or nobody took up", list(_messages(open_))),
             Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
             Section("Suppressed alerts", [_quiet(shift.quiet)]),
-            Section("Duties with a deadline", [_duties(open_, shift.clocks)]),
+            Section("Duties with a deadline", [_duties([*open_, *closed], shift.clocks)]),
             Section("Left to people", [_tasks(open_, shift.playbooks)]),
             Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift)]),
         ],
@@ -223,8 +224,10 @@ def _quiet(quiet: Sequence[Quiet]) -> Table:
     return Table("Suppressed", ("What", "By", "Reason", "Until", "Set aside"), rows, "No alert is suppressed.")
 
 
-def _duties(open_: Sequence[Incident], clocks: Mapping[str, Sequence[Clock]]) -> Table:
-    return duties_table([(state.id, one) for state in open_ for one in clocks.get(state.id, ()) if one.running])
+def _duties(states: Sequence[Incident], clocks: Mapping[str, Sequence[Clock]]) -> Table:
+    running = [(state, one) for state in states for one in clocks.get(state.id, ()) if one.running]
+    # Whether what has no number was done is settled when the incident is closed.
+    return duties_table([(state.id, one) for state, one in running if state.closed_at is None or one.due])
 
 
 def _tasks(open_: Sequence[Incident], playbooks: Mapping[IncidentClass, Playbook]) -> Table:

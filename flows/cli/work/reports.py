@@ -166,8 +166,10 @@ def _made(head: Head) -> list[tuple[str, str]]:
 
 async def _handover(config: Configuration, since: timedelta) -> tuple[Document, Head]:
     at, laws = now(), duties.load()
+    # What the law wants reported does not end with the incident.
+    bound = any(server.regimes for server in config.inventory.servers.values())
     async with records.opened(config) as journal:
-        states, damaged = await _states(journal, at - since)
+        states, damaged = await _states(journal, at - timedelta(seconds=_YEAR) if bound else at - since)
         switches = [Switch(stop.scope, stop.by, stop.reason, _at(stop.at)) for stop in await journal.stops()]
         quiet = [
             Quiet(one.scope, one.by, one.reason, _at(one.until), one.hidden)

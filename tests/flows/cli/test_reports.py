@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -135,6 +136,23 @@ def test_a_handover_knows_switches_and_suppressions(contained: Installation) -> 
     assert shown["blocks"][0]["rows"][0][4] == "STILL ON"
 
 
+@pytest.mark.parametrize("how", ["resolved", "false-positive"])
+def test_a_handover_names_the_duties_of_what_was_closed_long_ago(site: Installation, how: str) -> None:
+    inventory = site.folder / "inventory.yaml"
+    bound = world.INVENTORY.replace("    control_tool: add\n", "    control_tool: add\n    regimes: [nis2]\n")
+    inventory.write_text(bound, encoding="utf-8")
+    site.append(world.opened())
+    with site.responder():
+        site.json("close", "1", "--as", how, "--as", "kim")
+    with sqlite3.connect(site.folder / "state" / "journal.db") as database:
+        database.execute("UPDATE stream SET closed_at = closed_at - 864000 WHERE name = ?", (f"incident/{ID}",))
+    database.close()
+    sections = {section["title"]: section["blocks"] for section in site.json("handover")["sections"]}
+    due = [row[0] for row in sections["Duties with a deadline"][0]["rows"]]
+    assert due == ([ID] * 3 if how == "resolved" else [])
+    assert sections["Open incidents"][0]["rows"] == []
+
+
 def test_the_week_counts_and_draws(contained: Installation) -> None:
     document = contained.json("report", "--week")
     assert document["subject"] == "week"
@@ -146,8 +164,6 @@ def test_the_week_counts_and_draws(contained: Installation) -> None:
 
 
 def test_a_damaged_journal_is_said_and_the_others_are_handed_over(contained: Installation) -> None:
-    import sqlite3  # noqa: PLC0415  # only to do the damage
-
     contained.append(world.opened(), incident="inc-2026-000002")
     with sqlite3.connect(contained.folder / "state" / "journal.db") as database:
         database.execute("UPDATE entry SET hash = zeroblob(32) WHERE stream = 'incident/inc-2026-000002'")

@@ -167,3 +167,34 @@ async def test_a_clock_that_is_over_wakes_whoever_is_on_call_until_it_is_fulfill
     await asked(home, Verb.NOTE, params={"text": "reported by telephone", "fulfils": WARNING})
     await told(home)
     assert heard(await home.incident(ID), f"overdue:{WARNING}") == {"soc", "ann", "dpo"}, "bob need not be woken"
+
+
+# After closing
+
+
+async def test_a_clock_runs_on_when_the_incident_is_closed(home: House, opened: Opened) -> None:
+    await opened(25.0)
+    await asked(home, Verb.CLOSE)
+    await paged(home)
+    await told(home)
+    state = await home.incident(ID)
+    assert state.closed_at is not None
+    notice = f"overdue:{WARNING}"
+    assert heard(state, notice) == {"soc", "ann", "dpo"}
+    letter = next(letter for letter in letters(home, "ann") if "OVERDUE" in letter)
+    for command in (f"mcp-soar note {ID} TEXT --fulfils {WARNING} --as NAME", f"mcp-soar ack {ID} --as NAME"):
+        assert command in letter
+    await asked(home, Verb.ACK)
+    assert (await home.incident(ID)).acknowledged[notice] == "ann"
+    await told(home)
+    assert heard(await home.incident(ID), notice) == {"soc", "ann", "dpo"}
+
+
+@pytest.mark.parametrize("how", ["false-positive", "duplicate"])
+async def test_what_was_no_incident_of_its_own_leaves_no_clock_behind(home: House, opened: Opened, how: str) -> None:
+    await opened(25.0)
+    await asked(home, Verb.CLOSE, params={"as": how})
+    await paged(home)
+    assert await told(home) is None
+    assert set((await home.incident(ID)).pages) == {"opened", "closed"}
+    assert deadlines.pages(await home.incident(ID), INVENTORY, now() + 1000 * HOUR) == ([], None)
