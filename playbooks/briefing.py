@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from playbooks.duties import Clock
+from playbooks.escalation import URGENT
 from playbooks.incident import Phase, Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
 from playbooks.plan import Answer, Finding, Plan
@@ -494,6 +495,8 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
     if kind is Kind.TEST:
         return
     if state.opened_at is None:
+        if kind in URGENT:
+            yield Command(does="ack", line=line("ack", state.id, "--as", "NAME"))
         yield Command(does="doctor", line=line("doctor"))
         return
     yield Command(does="show", line=line("incident", state.id))

@@ -258,6 +258,16 @@ def test_the_installation_has_news_too() -> None:
         assert "inc-2026" not in text.replace(briefing.said, "")
 
 
+@pytest.mark.parametrize(("notice", "wakes"), [("fault:frozen:x", True), ("stopped:everything:1", False)])
+def test_who_is_woken_about_the_installation_reads_how_to_take_it_up(notice: str, *, wakes: bool) -> None:
+    state = project("system", [Parsed("telling/system", 1, iso(AT), "page", "mcp-soar", dict(page(notice).body))])
+    briefing = brief(state, inventory=INVENTORY, at=AT, page=state.pages[notice])
+    commands = [command.line for command in briefing.commands]
+    assert ("mcp-soar ack system --as NAME" in commands, "mcp-soar doctor" in commands) == (wakes, True)
+    for language in Language:
+        assert ("mcp-soar ack system" in render(briefing, language).text) is wakes
+
+
 def test_secrets_are_masked_wherever_they_stand() -> None:
     key = "AKIA" + "IOSFODNN7" + "EXAMPLE"
     wanted = plan(summary=f"Disable {key}", breaks=f"It breaks {key}")
