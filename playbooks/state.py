@@ -388,9 +388,9 @@ class Incident:
 
     @property
     def untold(self) -> dict[str, str]:
-        """Pages that nobody could be told of yet: page id → text."""
-        reached = {told.page for told in self.told if told.delivered}
-        return {page.id: page.text for page in self.pages.values() if page.id not in reached}
+        """Pages that nobody could be told of yet, and nobody took up: page id → text."""
+        known = {told.page for told in self.told if told.delivered} | self.acknowledged.keys()
+        return {page.id: page.text for page in self.pages.values() if page.id not in known}
 
     @property
     def undelivered(self) -> dict[tuple[str, str], str]:

@@ -29,7 +29,8 @@ def ack(
 ) -> None:
     """Take up an incident's pages: nobody else on the on-call list is woken for them.
 
-    It promises that you look at it. It decides nothing: what waits for an approval still waits.
+    It promises that you look at it. It decides nothing: what waits for an approval still waits. What could not be
+    delivered to anybody counts as known then.
 
     \b
     Example:

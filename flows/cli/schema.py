@@ -164,10 +164,15 @@ class StopRow(TypedDict):
 
 
 class Undelivered(TypedDict):
-    """Pages of an open incident that reached nobody: a way was tried and failed, or they wait for over a minute."""
+    """Pages that somebody could not be told of: every way was tried and failed, or they wait for over a minute.
+
+    They are of an open incident, or, where they reached nobody and nobody took them up, of one that was closed in the
+    last days, or of mcp-soar itself: then `incident` is `system`.
+    """
 
     incident: str
     pages: int
+    texts: list[str]
 
 
 class SuppressionRow(TypedDict):

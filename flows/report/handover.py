@@ -61,6 +61,7 @@ class Shift(NamedTuple):
         quiet: the suppressions in force.
         clocks: by incident, the duties with deadlines that are still running.
         damaged: incidents whose journal cannot be read, and why.
+        itself: what people were told of mcp-soar itself, in the form of an incident.
     """
 
     at: datetime
@@ -72,6 +73,7 @@ class Shift(NamedTuple):
     quiet: Sequence[Quiet] = ()
     clocks: Mapping[str, Sequence[Clock]] = {}
     damaged: Sequence[tuple[str, str]] = ()
+    itself: Incident | None = None
 
 
 def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
@@ -83,16 +85,18 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
     """
     open_ = sorted((s for s in shift.states if s.closed_at is None), key=lambda state: _WORST.index(state.status))
     closed = [state for state in shift.states if state.closed_at is not None]
+    of_late = [state for state in closed if state.closed_at and state.closed_at >= shift.at - shift.since]
+    itself = [shift.itself] if shift.itself else []
     return Document(
         title="Handover",
         made=[("Made", clock(shift.at)), *made],
-        lead=list(_lead(shift, open_)),
+        lead=list(_lead(shift, open_, sum(len(state.untold) for state in (*itself, *open_, *of_late)))),
         sections=[
             Section("Open incidents", [_incidents(open_)]),
             Section("Waits for somebody", list(_asks(open_, shift.approvers))),
             Section("Not contained", [_leaks(open_)]),
             Section("In force", [_leases(open_, shift.at)]),
-            Section("Messages that reached nobody, or nobody took up", list(_messages(open_))),
+            Section("Messages that reached nobody, or nobody took up", list(_messages(itself, [*open_, *of_late]))),
             Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
             Section("Suppressed alerts", [_quiet(shift.quiet)]),
             Section("Duties with a deadline", [_duties([*open_, *closed], shift.clocks)]),
@@ -102,7 +106,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
     )
 
 
-def _lead(shift: Shift, open_: Sequence[Incident]) -> Iterator[Block]:
+def _lead(shift: Shift, open_: Sequence[Incident], lost: int) -> Iterator[Block]:
     for one in shift.switches:
         yield Warn(f"STOPPED: {one.scope} by {excerpt(one.by)} since {clock(one.since)}: {excerpt(one.reason)}")
     for state in open_:
@@ -112,7 +116,6 @@ def _lead(shift: Shift, open_: Sequence[Incident]) -> Iterator[Block]:
             yield Warn(f"NOT CONTAINED: {state.id}, {about(state)}")
     for name, why in shift.damaged:
         yield Warn(f"NOT READABLE: {name}: its journal is not as it was written: {excerpt(why)}")
-    lost = sum(len(state.untold) for state in open_)
     if lost:
         yield Warn(f"Messages that reached nobody: {lost}.")
     asks = sum(len(state.proposals) for state in open_)
@@ -198,19 +201,19 @@ def _leases(open_: Sequence[Incident], at: datetime) -> Table:
     return Table("In force", ("Incident", "Lease", "Holds", "Until", "Left"), rows, "Nothing is contained.")
 
 
-def _messages(open_: Sequence[Incident]) -> Iterator[Block]:
-    lost = [(state.id, excerpt(text)) for state in open_ for text in state.untold.values()]
+def _messages(itself: Sequence[Incident], states: Sequence[Incident]) -> Iterator[Block]:
+    lost = [(state.id, excerpt(text)) for state in (*itself, *states) for text in state.untold.values()]
     yield Table("Reached nobody", ("Incident", "Message"), lost, "Every message reached somebody.")
     failed = [
         (state.id, excerpt(who), excerpt(state.pages[page].text if page in state.pages else page), excerpt(why))
-        for state in open_
+        for state in states
         for (page, who), why in state.undelivered.items()
     ]
     heads = ("Incident", "Who was not reached", "Message", "Why")
     yield Table("Not delivered to somebody", heads, failed, "Nobody was missed.")
     waiting = [
         (state.id, excerpt(page.text), clock(page.at))
-        for state in open_
+        for state in (*itself, *states)
         for page in state.pages.values()
         if urgent(state, page) and not over(state, page)
     ]

@@ -284,7 +284,7 @@ def _standing(standing: schema.Standing) -> Iterator[Line]:
         yield Line("alerts", "warn", records.quiet(quiet), f"mcp-soar unsuppress {shlex.quote(quiet['scope'])}")
     for one in standing["undelivered"]:
         message = f"{one['pages']} of {one['incident']} reached nobody"
-        yield Line("pages", "fail", message, f"mcp-soar incident {one['incident']}; mend contacts.yaml or the way")
+        yield Line("pages", "fail", message, f"{records.remedy(one)}; mend contacts.yaml or the way")
 
 
 def _at(at: str | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.assembly import open_journal
 from flows.cli import schema
 from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
+from flows.engine.telling import ITSELF, TELLING
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
@@ -138,27 +139,38 @@ async def stops(journal: Journal) -> list[schema.StopRow]:
 
 
 def undelivered(entries: Sequence[Entry], at: datetime) -> list[schema.Undelivered]:
-    """Return how many pages of which incident reached nobody.
+    """Return the pages that did not reach who they are for.
+
+    What is about mcp-soar itself is never closed, and who was missed about a closed incident misses nothing any more:
+    of these it is what reached nobody, until somebody takes it up.
 
     Args:
-        entries: the kinds page and told, each stream in its order.
+        entries: what `Journal.telling` returns.
         at: now.
     """
     late = iso(at - timedelta(seconds=_LATE))
     states: dict[str, Incident] = {}
     old: dict[str, set[str]] = {}
     for entry in (item.parsed() for item in entries):
-        name = entry.stream.removeprefix(PREFIX)
+        name = entry.stream.removeprefix(PREFIX).removeprefix(TELLING)
         fold(states.setdefault(name, Incident(name)), entry)
         if entry.kind == "page" and entry.at < late:
             old.setdefault(name, set()).add(str(entry.body["id"]))
     found: list[schema.Undelivered] = []
     for name, state in states.items():
         # Somebody could not be told of it by any way that was tried; or nobody was, and that for a while.
-        lost = {page for page, _ in state.undelivered} | (state.untold.keys() & old.get(name, set()))
+        missed = {page for page, _ in state.undelivered}
+        untold = state.untold.keys() & (missed | old.get(name, set()))
+        lost = untold if name == ITSELF or state.closed_at else missed | untold
         if lost:
-            found.append({"incident": name, "pages": len(lost)})
+            texts = [page.text for page in state.pages.values() if page.id in lost]
+            found.append({"incident": name, "pages": len(lost), "texts": texts})
     return found
+
+
+def remedy(one: schema.Undelivered) -> str:
+    """Return the command that goes on from pages that did not reach who they are for."""
+    return f"mcp-soar {'ack' if one['incident'] == ITSELF else 'incident'} {one['incident']}"
 
 
 def alarms(standing: schema.Standing) -> list[str]:
@@ -168,9 +180,13 @@ def alarms(standing: schema.Standing) -> list[str]:
     failed = standing["undelivered"]
     if failed:
         total = sum(one["pages"] for one in failed)
-        named = "; ".join(f"mcp-soar incident {one['incident']}" for one in failed[:_NAMED])
+        named = "; ".join(remedy(one) for one in failed[:_NAMED])
         more = f"; and {len(failed) - _NAMED} more incidents" if len(failed) > _NAMED else ""
         lines.append(f"{total} {'page' if total == 1 else 'pages'} could not be delivered: {named}{more}")
+        # No incident shows them.
+        lines += [
+            f"NOT DELIVERED to anybody: {text}" for one in failed if one["incident"] == ITSELF for text in one["texts"]
+        ]
     return lines
 
 

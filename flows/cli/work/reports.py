@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.output import Out, Usage
 from flows.cli.work import records
+from flows.engine.telling import ITSELF, stream_of
 from flows.report.document import Block, Commands, Document, Facts, Form, Listing, Picture, Table, Text, Warn, digest
 from flows.report.handover import Quiet, Shift
 from flows.report.handover import handover as handover_of
@@ -176,6 +177,7 @@ async def _handover(config: Configuration, since: timedelta) -> tuple[Document, 
             for one in await journal.suppressions()
             if one.until > at.timestamp()
         ]
+        itself = project(ITSELF, await journal.read(stream_of(ITSELF)))
         head = await _head(journal)
     shift = Shift(
         at=at,
@@ -189,6 +191,7 @@ async def _handover(config: Configuration, since: timedelta) -> tuple[Document, 
         quiet=quiet,
         clocks={state.id: duties.clocks(state, config.inventory, laws, at) for state in states},
         damaged=damaged,
+        itself=itself,
     )
     return handover_of(shift, _made(head)), head
 

@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from flows.assembly import open_journal
 from flows.cli.work import records
+from flows.engine.telling import ITSELF, stream_of
 from playbooks.journal import Event, entry
 from playbooks.strict import iso
 from tests.flows.cli import world
@@ -21,8 +23,9 @@ def page(name: str) -> Event:
     return Event("page", {"id": name, "notice": name, "text": "Waits for a decision."})
 
 
-def told(name: str, *, delivered: bool) -> Event:
-    return Event("told", {"page": name, "channel": "mail", "delivered": delivered, "detail": "refused"})
+def told(name: str, contact: str | None = None, *, delivered: bool) -> Event:
+    body = {"page": name, "contact": contact, "channel": "mail", "delivered": delivered, "detail": "refused"}
+    return Event("told", body)
 
 
 def stop(site: Installation, scope: str, reason: str = "wrong server") -> None:
@@ -114,7 +117,7 @@ def test_pages_that_reached_nobody_are_in_every_answer(site: Installation) -> No
     assert site.json("incidents")["undelivered"] == []  # written this moment: not late yet
 
     site.append(told("a", delivered=False), told("b", delivered=False), told("b", delivered=False))
-    assert site.json("leases")["undelivered"] == [{"incident": ID, "pages": 2}]
+    assert site.json("leases")["undelivered"] == [{"incident": ID, "pages": 2, "texts": ["Waits for a decision."] * 2}]
     assert f"2 pages could not be delivered: mcp-soar incident {ID}" in " ".join(site.run("leases").stderr.split())
     (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "pages"]
     assert line["message"] == f"2 of {ID} reached nobody"
@@ -127,7 +130,49 @@ def test_a_page_that_nobody_even_tried_counts_after_a_minute() -> None:
     at = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
     old = entry("incident/x", 1, bytes(32), iso(at - timedelta(seconds=61)), page("a"))
     new = entry("incident/x", 2, old.hash, iso(at - timedelta(seconds=1)), page("b"))
-    assert records.undelivered([old, new], at) == [{"incident": "x", "pages": 1}]
+    (row,) = records.undelivered([old, new], at)
+    assert (row["incident"], row["pages"]) == ("x", 1)
+
+
+def test_what_is_about_mcp_soar_itself_and_reached_nobody_is_shown_until_somebody_takes_it_up(
+    site: Installation,
+) -> None:
+    site.append(world.opened())
+    stop(site, "everything")
+
+    async def told_nobody() -> None:
+        journal = await open_journal(site.config, name="test", writing=True)
+        try:
+            (entry,) = await journal.read(stream_of(ITSELF))
+            failed = {"contact": "soc", "purpose": "room", "channel": "slack", "delivered": False, "round": 1}
+            body = {**failed, "page": entry.parsed().body["id"], "detail": "no such channel", "reference": ""}
+            await journal.append(stream_of(ITSELF), [Event("told", body)])
+        finally:
+            await journal.aclose()
+
+    asyncio.run(told_nobody())
+    text = "STOPPED everything, by kim: wrong server"
+    assert site.json("leases")["undelivered"] == [{"incident": "system", "pages": 1, "texts": [text]}]
+    said = " ".join(site.run("leases").stderr.split())
+    assert "1 page could not be delivered: mcp-soar ack system" in said
+    assert f"NOT DELIVERED to anybody: {text}" in said
+    (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "pages"]
+    assert line["remedy"].startswith("mcp-soar ack system;")
+    assert ["system", text] in lost(site)
+
+    with site.responder():
+        assert site.json("ack", "system", "--as", "sam")["state"] == "done"
+    assert site.json("leases")["undelivered"] == []
+    assert lost(site) == []
+
+
+def lost(site: Installation) -> Any:  # noqa: ANN401  # rows of a document
+    """Return what the handover says that nobody was told of."""
+    for section in site.json("handover")["sections"]:
+        for block in section["blocks"]:
+            if block.get("caption") == "Reached nobody":
+                return block["rows"]
+    pytest.fail("there is no such table")
 
 
 def test_an_unreadable_kill_switch_counts_as_on(site: Installation) -> None:
