@@ -63,11 +63,16 @@ RESERVED = select(
     _reservation.at,
     clock() - _reservation.at,
 ).order_by(_reservation.at)
-# What was told to people, and to whom it could not be, of all streams that are open.
+LATELY = 7 * 86400.0
+"""Seconds for which a stream that was closed still counts as one that people are told of."""
+# What was told to people, and to whom it could not be, of all streams that are open, or were until lately.
 TELLING = (
     select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
     .join(schema.stream, _stream.name == schema.entry.c.stream)
-    .where(_stream.closed_at.is_(None), schema.entry.c.kind.in_(["page", "told", "acknowledged"]))
+    .where(
+        or_(_stream.closed_at.is_(None), _stream.closed_at > clock() - LATELY),
+        schema.entry.c.kind.in_(["page", "told", "acknowledged", "closed"]),
+    )
     .order_by(schema.entry.c.stream, schema.entry.c.seq)
 )
 _SYSTEM = select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash).where(

@@ -419,7 +419,10 @@ class Journal:
         return [Entry(*row) for row in await self._rows(queries.RESUMES)]
 
     async def telling(self) -> list[Entry]:
-        """Return the pages of all open streams and what became of them; an index too, the chains not verified."""
+        """Return the pages of all streams that are open, or were until lately, and what became of them.
+
+        An index too, the chains not verified.
+        """
         return [Entry(*row) for row in await self._rows(queries.TELLING)]
 
     async def suppressions(self) -> list[Suppression]:

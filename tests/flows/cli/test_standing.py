@@ -166,6 +166,18 @@ def test_what_is_about_mcp_soar_itself_and_reached_nobody_is_shown_until_somebod
     assert lost(site) == []
 
 
+def test_what_reached_nobody_is_shown_after_closing_too_until_somebody_takes_it_up(site: Installation) -> None:
+    site.append(world.opened(), page("a"), told("a", delivered=False))
+    site.append(page("b"), told("b", "kim", delivered=False), told("b", "lee", delivered=True))
+    assert site.json("leases")["undelivered"][0]["pages"] == 2
+    with site.responder():
+        site.json("close", "1", "--as", "kim")
+        assert site.json("leases")["undelivered"][0]["pages"] == 1, "who was missed about it misses nothing any more"
+        assert lost(site) == [[ID, "Waits for a decision."]]
+        site.json("ack", "1", "--as", "sam")
+    assert site.json("leases")["undelivered"] == []
+
+
 def lost(site: Installation) -> Any:  # noqa: ANN401  # rows of a document
     """Return what the handover says that nobody was told of."""
     for section in site.json("handover")["sections"]:
