@@ -291,11 +291,13 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
     # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
     witness = f"{head.n}:{head.hash.hex()[:16]}" if head else ""
     step, wakes = _asked(state, about), urgent(state, about)
+    # What is about no incident is about all of them.
+    stops = [stop for stop in await parts.journal.stops() if state.id == ITSELF or stop.scope in scopes(state)]
     if way is Way.LOG:
         # One line: whoever reads a log has the command line too.
-        text = f"{about.text} (journal head {witness})"
+        text = "".join(f"STOPPED {stop.scope} by {stop.by}: {stop.reason}. " for stop in stops)
+        text += f"{about.text} (journal head {witness})"
         return Message(state.id, about.id, about.notice, urgent=wakes, subject=about.text[:150], text=text)
-    stops = [stop for stop in await parts.journal.stops() if stop.scope in scopes(state)]
 
     def said_now() -> Rendered:
         inventory, at = parts.world.inventory, now()

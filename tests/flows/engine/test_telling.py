@@ -4,6 +4,8 @@ Nothing here touches a gateway: what is told of is written into a real journal, 
 """
 
 import asyncio
+import logging
+import re
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
@@ -261,6 +263,36 @@ async def test_a_stop_is_told_to_the_room(home: House, slack: FakeSlack) -> None
     await told(home)
     assert any("maintenance of the gateway" in message.text for message in slack.messages())
     assert (await of_system(home)).untold == {}
+
+
+@pytest.mark.parametrize(("scope", "said"), [("server:weather", True), ("everything", True), ("server:sky", False)])
+async def test_every_message_of_an_incident_says_what_is_stopped_for_it(
+    home: House, slack: FakeSlack, scope: str, *, said: bool
+) -> None:
+    await home.journal.submit(lambda tx: tx.stop(scope, "wrong server", "ann"))
+    await paged(home)
+    await told(home)
+    shown = [message.shown for message in slack.conversations[ROOM].messages]
+    assert len(shown) == 2
+    assert all((f"STOPPED: {scope}, by ann since" in text) is said for text in shown)
+
+
+async def test_the_log_says_it_all_in_one_line_and_what_is_stopped_first(
+    home: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = home.changed(contacts=Contacts())
+    await home.ask("ann", Verb.STOP, "server:weather", reason="wrong server")
+    await taken_in(home)
+    await paged(home)
+    with caplog.at_level(logging.WARNING, "mcp_soar.pages"):
+        await told(home)
+    lines = [record.getMessage() for record in caplog.records if record.name == "mcp_soar.pages"]
+    (opened,) = [line for line in lines if line.startswith(f"{ID} [opened] ")]
+    assert opened.startswith(f"{ID} [opened] STOPPED server:weather by ann: wrong server. {ID} tool_poisoning")
+    assert re.search(r"\(journal head \d+:[0-9a-f]{16}\)$", opened)
+    (of_itself,) = [line for line in lines if line.startswith(f"{ITSELF} [stopped:server:weather:")]
+    assert "STOPPED server:weather" in of_itself
+    assert (await home.incident(ID)).untold == {}
 
 
 async def test_what_is_frozen_is_not_written_to_and_the_freeze_itself_is_told(home: House, slack: FakeSlack) -> None:
