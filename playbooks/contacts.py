@@ -3,7 +3,9 @@
 People write `contacts.yaml`. Without it everything goes to the log, and nothing is escalated.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
+from os.path import normpath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -71,6 +73,12 @@ class Contact(Strict):
     def private(self) -> tuple[Way, ...]:
         """The ways that may carry a one-time code: not Slack, whose token reads all that its bot wrote."""
         return tuple(way for way in self.order if way in {Way.EMAIL, Way.FILE})
+
+    def shares(self, way: Way, other: "Contact") -> bool:
+        """Whether what goes to this one's mailbox or folder is read by the other one too."""
+        if way is Way.EMAIL:
+            return bool(self.email and other.email) and str(self.email).casefold() == str(other.email).casefold()
+        return bool(self.file and other.file) and normpath(str(self.file)) == normpath(str(other.file))
 
 
 class OnCall(Strict):
@@ -194,6 +202,17 @@ class Contacts(Strict):
                 message = f"contacts.{name}: channels has no {' and no '.join(missing)}"
                 raise ValueError(message)
         return self
+
+    def private_to(self, name: str, others: Iterable[str]) -> tuple[Way, ...]:
+        """Return the ways that may carry a one-time code to a contact, because none of the others reads it there.
+
+        Args:
+            name: the contact.
+            others: everybody who may answer; who is no contact is passed over.
+        """
+        mine = self.contacts[name]
+        them = [self.contacts[other] for other in others if other != name and other in self.contacts]
+        return tuple(way for way in mine.private if not any(mine.shares(way, other) for other in them))
 
     def _channel(self, way: Way, contact: Contact) -> bool:
         if way is Way.WEBHOOK:

@@ -4,11 +4,11 @@ A page is delivered to everybody that it is for, each by the first of their ways
 on-call list until somebody acknowledges it, or until what it said is no longer so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from playbooks.contacts import Contacts
+from playbooks.contacts import Contacts, Way
 from playbooks.incident import Severity, Status
 from playbooks.state import Incident, Page
 
@@ -55,14 +55,14 @@ class Roster:
 
     Args:
         contacts: with the on-call list.
-        codes: whether approvers are sent one-time codes.
         approvers: person → contact, of those who may answer what the incident asks.
+        private: contact → the ways that bring them one-time codes and nobody else; without one they get none.
         stakeholders: role → contact.
     """
 
     contacts: Contacts
-    codes: bool = True
     approvers: Mapping[str, str] = field(default_factory=dict)
+    private: Mapping[str, Sequence[Way]] = field(default_factory=dict)
     stakeholders: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -121,14 +121,14 @@ def agenda(state: Incident, roster: Roster, now: datetime) -> Agenda:
         sent: set[object] = set()
         for delivery, at in _wanted(state, page, roster):
             again = _free(state, delivery) or at
-            if again - at > GIVE_UP or _done(state, delivery, roster.contacts):
+            if again - at > GIVE_UP or _done(state, delivery, roster):
                 continue
             at = max(at, again)  # noqa: PLW2901  # not before it may be tried again
             if at > now:
                 later.append(at)
                 continue
             # One message is enough, whatever the reasons to send it; only codes go another way than what wakes people.
-            apart = delivery.purpose == CODE and not _prompt(delivery, roster.contacts)
+            apart = delivery.purpose == CODE and not _prompt(delivery, roster)
             post = (delivery.contact, CODE) if apart else delivery.contact
             if post not in sent:
                 sent.add(post)
@@ -142,7 +142,7 @@ def _wanted(state: Incident, page: Page, roster: Roster) -> Iterator[tuple[Deliv
     gone = over(state, page)
     asks = page.kind == "awaiting_approval" and not gone
     approvers = list(dict.fromkeys(roster.approvers.values())) if asks else []
-    coded = [name for name in approvers if roster.codes and contacts.contacts[name].private]
+    coded = [name for name in approvers if roster.private.get(name)]
     yield from ((Delivery(page.id, CODE, name), page.at) for name in coded)
     if urgent(state, page) and not gone and contacts.on_call:
         yield from _escalation(state, page, contacts)
@@ -172,17 +172,17 @@ def _escalation(state: Incident, page: Page, contacts: Contacts) -> Iterator[tup
             at += timedelta(seconds=0.0 if failed else step.wait)
 
 
-def _prompt(delivery: Delivery, contacts: Contacts) -> bool:
+def _prompt(delivery: Delivery, roster: Roster) -> bool:
     """Whether a contact's codes go by the way that reaches them first anyhow."""
-    contact = contacts.contacts[delivery.contact or ""]
-    return bool(contact.private) and contact.order[0] == contact.private[0]
+    contact = delivery.contact or ""
+    return roster.contacts.contacts[contact].order[0] in roster.private.get(contact, ())[:1]
 
 
-def _done(state: Incident, delivery: Delivery, contacts: Contacts) -> bool:
+def _done(state: Incident, delivery: Delivery, roster: Roster) -> bool:
     if delivery.purpose == UNANSWERED:
         return any(item.purpose == UNANSWERED for item in state.told_of(delivery.page, None))
     told = [item for item in state.told_of(delivery.page, delivery.contact) if item.delivered]
-    reached = [item for item in told if item.purpose != CODE or _prompt(delivery, contacts)]
+    reached = [item for item in told if item.purpose != CODE or _prompt(delivery, roster)]
     if delivery.purpose == CODE or delivery.purpose.startswith("on_call:"):
         first = delivery.purpose.startswith("on_call:0:")
         return any(item.purpose in {delivery.purpose, CODE if first else ""} for item in (reached if first else told))

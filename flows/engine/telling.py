@@ -115,14 +115,15 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
             if short:
                 await _record(parts, claim, subject, *short)
                 continue
-            due = agenda(state, roster(parts, state), now())
+            whom = roster(parts, state)
+            due = agenda(state, whom, now())
             if not due.now:
                 return min((when for when in (due.at, at) if when), default=None)
             by_contact: dict[str | None, list[Delivery]] = {}
             for delivery in due.now:
                 by_contact.setdefault(delivery.contact, []).append(delivery)
             # Side by side: a channel that hangs keeps nobody else from being told.
-            await asyncio.gather(*(_tell_one(parts, claim, state, mine) for mine in by_contact.values()))
+            await asyncio.gather(*(_tell_one(parts, claim, state, whom, mine) for mine in by_contact.values()))
 
 
 @asynccontextmanager
@@ -144,26 +145,49 @@ async def _kept(parts: Parts, claim: Claim) -> AsyncIterator[None]:
 def roster(parts: Parts, state: Incident) -> Roster:
     """Return whom there is to tell of an incident."""
     contacts = parts.contacts
-    approvers: dict[str, str] = {}
+    able: list[str] = []
     with contextlib.suppress(Misconfigured):  # doctor and the log name it; everybody else is told
-        for name, person in parts.people().people.items():
-            # Of what somebody asked for they are no approver; of what another asked for they are.
-            asked = {step.requested_by for step in state.proposals}
-            if name in contacts.contacts and set(person.roles) & set(parts.policy.approval.roles) and {name} != asked:
-                approvers[name] = name
-    told = deadlines.told(state, parts.world.inventory, contacts, now())
-    return Roster(contacts, codes=parts.policy.approval.codes, approvers=approvers, stakeholders=told)
+        roles = set(parts.policy.approval.roles)
+        able = [name for name, person in parts.people().people.items() if roles & set(person.roles)]
+    # Of what somebody asked for they are no approver; of what another asked for they are.
+    asked = {step.requested_by for step in state.proposals}
+    approvers = {name: name for name in able if name in contacts.contacts and {name} != asked}
+    coded = approvers if parts.policy.approval.codes else {}
+    return Roster(
+        contacts,
+        approvers=approvers,
+        private={name: contacts.private_to(name, able) for name in coded},
+        stakeholders=deadlines.told(state, parts.world.inventory, contacts, now()),
+    )
 
 
-async def _tell_one(parts: Parts, claim: Claim, state: Incident, deliveries: Sequence[Delivery]) -> None:
+async def _tell_one(parts: Parts, claim: Claim, state: Incident, whom: Roster, deliveries: Sequence[Delivery]) -> None:
     """Tell one contact what there is to tell, one message after the other, so that they form one thread."""
     threads: dict[Way, str] = {}
     for delivery in deliveries:
-        await _deliver(parts, claim, state, delivery, threads)
+        private = whom.private.get(delivery.contact or "", ())
+        await _deliver(parts, claim, state, delivery, threads=threads, private=private)
 
 
-async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delivery, threads: dict[Way, str]) -> None:
-    """Tell one contact, by the first of their ways that works; every attempt is journalled."""
+async def _deliver(
+    parts: Parts,
+    claim: Claim,
+    state: Incident,
+    delivery: Delivery,
+    *,
+    threads: dict[Way, str],
+    private: Sequence[Way],
+) -> None:
+    """Tell one contact, by the first of their ways that works; every attempt is journalled.
+
+    Args:
+        parts: what the engine works with.
+        claim: of the `telling/` stream.
+        state: the incident.
+        delivery: to whom, of which page.
+        threads: way → the first message that they got just now.
+        private: the ways that bring them one-time codes.
+    """
     about = state.pages[delivery.page]
     number = 1 + max((told.round for told in state.told_of(about.id, delivery.contact)), default=0)
     if delivery.purpose == UNANSWERED:
@@ -174,7 +198,7 @@ async def _deliver(parts: Parts, claim: Claim, state: Incident, delivery: Delive
         await _record(parts, claim, state.id, Event("told", body))
         return
     contact = parts.contacts.contacts[delivery.contact] if delivery.contact else Contact()
-    ways = contact.private if delivery.purpose == CODE else contact.order or (Way.LOG,)
+    ways = private if delivery.purpose == CODE else contact.order or (Way.LOG,)
     attempt: dict[str, Json] = {"page": about.id, "contact": delivery.contact, "purpose": delivery.purpose}
     for way in ways:
         thread = threads.get(way) or _thread(state, delivery.contact, way)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.contacts import Contact, Contacts, OnCall
+from playbooks.contacts import Contact, Contacts, OnCall, Way
 from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda
 from playbooks.journal import Parsed
 from playbooks.projection import fold
@@ -175,7 +175,7 @@ def test_codes_go_by_a_private_way_beside_what_wakes_people() -> None:
     assert step.plan is not None
     page = paged(f"awaiting_approval:cut:{step.plan.digest[7:19]}")
     state = incident((0.0, "proposed", proposed), page)
-    roster = Roster(contacts(), approvers={"bob": "bob"})
+    roster = Roster(contacts(), approvers={"bob": "bob"}, private={"bob": (Way.EMAIL,)})
     due = agenda(state, roster, at(0)).now
     assert {(item.contact, item.purpose) for item in due} == {
         ("bob", CODE),
@@ -188,8 +188,9 @@ def test_codes_go_by_a_private_way_beside_what_wakes_people() -> None:
     assert [(item.contact, item.purpose) for item in agenda(state, roster, at(301)).now] == [
         ("bob", "on_call:0:1"),
     ], "a mail with a code is no wake-up by Slack"
-    no_codes = Roster(contacts(), codes=False, approvers={"bob": "bob"})
-    assert CODE not in {item.purpose for item in agenda(state, no_codes, at(301)).now}
+    no_codes = Roster(contacts(), approvers={"bob": "bob"})
+    asked = incident((0.0, "proposed", proposed), page)
+    assert CODE not in {item.purpose for item in agenda(asked, no_codes, at(0)).now}
 
 
 NOTICES = ("opened", "lapsed:x", "undone:x:2", "contained:3", "closed")

@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 def settled(config: Configuration) -> Iterator[Seen]:
     """Yield what can be said without asking anybody: people, laws, templates."""
-    found = [*_people(config), *_laws(config), *_folders(config), *_templates(config)]
+    found = [*_people(config), *_shared(config), *_laws(config), *_folders(config), *_templates(config)]
     yield from found
     contacts = config.contacts
     if contacts.contacts and not any(one.level == "fail" for one in found):
@@ -77,6 +77,23 @@ def _people(config: Configuration) -> Iterator[Seen]:
         if address.scheme == "http" and address.hostname not in LOOPBACK:
             message = f"{_at(config, 'contacts.yaml', 'channels', 'webhooks', name, 'url')}: goes in the clear"
             yield Seen("contacts", "warn", message, "write https://")
+
+
+def _shared(config: Configuration) -> Iterator[Seen]:
+    """Yield the addresses that would bring one approver's codes to another one as well."""
+    contacts, roles = config.contacts.contacts, set(config.policy.approval.roles)
+    try:
+        people = config.people().people
+    except Misconfigured:  # named by the check of people
+        return
+    approvers = [name for name, one in people.items() if set(one.roles) & roles and name in contacts]
+    for name in approvers:
+        for way in contacts[name].private:
+            also = [one for one in approvers if one != name and contacts[name].shares(way, contacts[one])]
+            if also:
+                where = _at(config, "contacts.yaml", "contacts", name, way.value)
+                message = f"{where}: {', '.join(also)} may approve and reads it too, so no one-time codes go there"
+                yield Seen("contacts", "warn", message, "give each approver an address of their own")
 
 
 def _laws(config: Configuration) -> Iterator[Seen]:

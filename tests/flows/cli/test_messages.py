@@ -142,6 +142,21 @@ def test_doctor_names_a_person_who_is_on_call_and_not_enrolled(site: Installatio
     assert any("kim, lee may approve and has no contact" in one for one in found)
 
 
+def test_doctor_names_the_lines_of_a_mailbox_that_two_approvers_read(site: Installation) -> None:
+    contacts(
+        site,
+        "channels:\n  email: {host: localhost, security: none, sender: soar@example.com}\n"
+        "contacts:\n  kim: {email: soc@example.com}\n  lee:\n    email: SOC@example.com\n"
+        "  sam: {email: soc@example.com}\n",
+    )
+    found = [one["message"] for one in checks(site, "contacts") if "no one-time codes" in one["message"]]
+    file = site.folder / "contacts.yaml"
+    assert found == [
+        f"{file}:4: contacts.kim.email: lee may approve and reads it too, so no one-time codes go there",
+        f"{file}:6: contacts.lee.email: kim may approve and reads it too, so no one-time codes go there",
+    ], "and sam, who approves nothing, is sent none"
+
+
 def test_doctor_names_a_contact_that_does_not_exist_by_its_line(site: Installation) -> None:
     contacts(site, "contacts:\n  ann: {file: out}\non_call:\n  - contact: ann\n  - contact: bob\n")
     (found,) = checks(site, "configuration")

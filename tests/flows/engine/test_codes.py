@@ -506,6 +506,20 @@ async def test_the_requester_is_sent_no_code(home: House, tmp_path: Path) -> Non
         assert {key[1] for key in (await there.incident(ID)).codes} == {"ann"}
 
 
+@pytest.mark.parametrize(("folder", "codes"), [("to-bob", 2), ("both/", 0)], ids=["of his own", "ann reads it too"])
+async def test_what_two_approvers_read_brings_no_codes(home: House, tmp_path: Path, folder: str, codes: int) -> None:
+    """Ann asked for it: with bob's code in hand she would approve it herself."""
+    ways = {"ann": Contact(file=str(tmp_path / "both")), "bob": Contact(file=f"{tmp_path}/{folder}")}
+    contacts = Contacts(contacts=ways)
+    there = home.changed(contacts=contacts, channels=Channels(contacts))
+    await waits(there, requested_by="ann")
+    await paged_and_told(there)
+    assert await kinds(there, "code_issued") == codes
+    (letter,) = (tmp_path / folder).iterdir()
+    assert "Your decision is needed" in letter.read_text(), "he is asked all the same"
+    assert len(_CODE.findall(letter.read_text())) == codes
+
+
 async def test_codes_are_never_sent_by_slack_not_even_when_nothing_else_works(home: House, tmp_path: Path) -> None:
     async with fake_slack() as workspace:
         channel = SlackChannel(BOT_TOKEN, workspace.url)
