@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, ValidationError
 
-from flows.engine import approvals, deletion, oncall, suppression
+from flows.engine import approvals, deletion, oncall, suppression, voices
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
@@ -55,8 +55,8 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
         LOG.error("a person's request waits: %s", exc)  # noqa: TRY400  # it says what to mend
         return []
     try:
-        found = await parts.journal.submit(lambda tx: approvals.delegations(tx, people, now()))
-        lent = approvals.lent(found, people, parts.policy.approval.roles)
+        found = await parts.journal.submit(lambda tx: voices.delegations(tx, people, now()))
+        lent = voices.lent(found, people, parts.policy.approval.roles)
         request = check(item.body, people, at=now(), verify=_signed, lent=lent)
         # What people paste into a reason is kept for years; the entry in the inbox is what they signed.
         request = request.model_copy(update={"reason": redacted(request.reason, 2000)})

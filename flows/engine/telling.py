@@ -17,6 +17,7 @@ from flows.engine import deadlines
 from flows.engine.case import PREFIX, scopes
 from flows.engine.opening import TELL
 from flows.engine.parts import Parts
+from flows.engine.voices import delegations
 from integrations.journal.store import Claim, Tx
 from playbooks import code, duties
 from playbooks.briefing import brief
@@ -115,7 +116,7 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
             if short:
                 await _record(parts, claim, subject, *short)
                 continue
-            whom = roster(parts, state)
+            whom = await roster(parts, state)
             due = agenda(state, whom, now())
             if not due.now:
                 return min((when for when in (due.at, at) if when), default=None)
@@ -142,23 +143,40 @@ async def _kept(parts: Parts, claim: Claim) -> AsyncIterator[None]:
             await keeper
 
 
-def roster(parts: Parts, state: Incident) -> Roster:
+async def roster(parts: Parts, state: Incident) -> Roster:
     """Return whom there is to tell of an incident."""
     contacts = parts.contacts
-    able: list[str] = []
-    with contextlib.suppress(Misconfigured):  # doctor and the log name it; everybody else is told
-        roles = set(parts.policy.approval.roles)
-        able = [name for name, person in parts.people().people.items() if roles & set(person.roles)]
-    # Of what somebody asked for they are no approver; of what another asked for they are.
-    asked = {step.requested_by for step in state.proposals}
-    approvers = {name: name for name in able if name in contacts.contacts and {name} != asked}
+    able: list[tuple[str, str]] = []
+    if state.proposals:
+        with contextlib.suppress(Misconfigured):  # doctor and the log name it; everybody else is told
+            able = await _able(parts)
+    # Of what somebody asked for neither they nor their voice approves; of what another asked for they do.
+    askers = {step.requested_by for step in state.proposals}
+    approvers = {
+        name: name
+        for name, voice in able
+        if name in contacts.contacts and any(asker not in {name, voice} for asker in askers)
+    }
+    everybody = [name for name, _ in able]
     coded = approvers if parts.policy.approval.codes else {}
     return Roster(
         contacts,
         approvers=approvers,
-        private={name: contacts.private_to(name, able) for name in coded},
+        private={name: contacts.private_to(name, everybody) for name in coded},
         stakeholders=deadlines.told(state, parts.world.inventory, contacts, now()),
     )
+
+
+async def _able(parts: Parts) -> list[tuple[str, str]]:
+    """Return who may answer, each with whose voice: their own, or one that was lent to them.
+
+    Raises:
+        Misconfigured: if nobody can say who is enrolled.
+    """
+    people, roles = parts.people(), set(parts.policy.approval.roles)
+    own = [name for name, person in people.people.items() if roles & set(person.roles)]
+    lent = await parts.journal.submit(lambda tx: delegations(tx, people, now()))
+    return [*((name, name) for name in own), *((item.to, item.by) for item in lent if item.by in own)]
 
 
 async def _tell_one(parts: Parts, claim: Claim, state: Incident, whom: Roster, deliveries: Sequence[Delivery]) -> None:

@@ -1,6 +1,7 @@
 """A voice that is lent: it counts once, for whoever has it, for its time, and only with its owner's signature."""
 
 import base64
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,15 @@ from flows.codes import hand_in, judged
 from flows.engine.approvals import LONGEST, counting
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
+from flows.engine.opening import TELL
+from flows.engine.telling import queue, tell
+from integrations.channels import Channels
 from integrations.connections import Connections
+from integrations.journal.store import Tx
 from integrations.signing import SigningKey
 from playbooks import code
 from playbooks.code import Answer
+from playbooks.contacts import Contact, Contacts
 from playbooks.errors import Refused
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Event
@@ -259,6 +265,35 @@ async def test_a_code_of_whoever_lost_the_role_counts_with_a_lent_voice_and_with
     await lends(home)
     assert await answer() == "approve"
     assert (await step_of(home)).behalf == {"eve": "bob"}
+
+
+@pytest.mark.parametrize(("asker", "asked_too"), [("ann", True), ("bob", False)])
+async def test_whoever_was_lent_a_voice_is_asked_and_gets_codes_that_count(
+    home: House, tmp_path: Path, asker: str, *, asked_too: bool
+) -> None:
+    contacts = Contacts(contacts={name: Contact(file=str(tmp_path / name)) for name in ("ann", "bob", "eve", "fay")})
+    home = home.changed(contacts=contacts, channels=Channels(contacts))
+    await lends(home)
+    step = await waits(home, requested_by=asker)
+    notice = f"awaiting_approval:{step.instance}:{digest_of(step)[7:19]}"
+
+    async def unit(tx: Tx) -> None:
+        await tx.append(PREFIX + ID, [Event("page", {"id": notice, "notice": notice, "text": "Waits."})])
+        await queue(tx, ID)
+
+    await home.journal.submit(unit)
+    claims = await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0)
+    await tell(home.parts, next(claim for claim in claims if claim.stream.endswith(ID)))
+    told = {item.contact for item in (await home.incident(ID)).told if item.contact}
+    assert told == ({"bob", "eve"} if asked_too else {"ann"}), "with a lent voice no more than with one's own"
+    if asked_too:
+        (letter,) = (tmp_path / "eve").iterdir()
+        codes = re.findall(rf"\b[{code.ALPHABET}]{{5}}-[{code.ALPHABET}]{{5}}\b", letter.read_text())
+        given = Answer(incident=ID, digest=digest_of(step), actor="eve", code=codes[0])
+        receipt = await hand_in(home.journal, given, source="slack")
+        await taken_in(home)
+        assert await judged(home.journal, given, receipt, within=5.0) == "approve"
+        assert (await step_of(home)).behalf == {"eve": "bob"}
 
 
 @pytest.mark.parametrize(
