@@ -1,6 +1,8 @@
-"""The law's clocks of an incident as pages: once when the time grows short, once when it is over. Pure."""
+"""What runs out, as pages: the law's clocks, when the time grows short and when it is over, and leases. Pure."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from playbooks import duties
 from playbooks.contacts import Contacts, Language
@@ -11,6 +13,25 @@ from playbooks.strict import iso
 
 SHORT = 0.25
 """The part of a clock's time that is left when people are told of it."""
+
+SOON = timedelta(hours=1)
+"""How long before its end people are told of a lease; one that is shorter was meant to be."""
+
+
+class Deadline(NamedTuple):
+    """Something that people are told of at a time.
+
+    Args:
+        notice: names it.
+        at: from when.
+        until: until when it is worth telling; None means for ever.
+        text: for people.
+    """
+
+    notice: str
+    at: datetime
+    until: datetime | None
+    text: str
 
 
 def pages(state: Incident, inventory: Inventory, now: datetime) -> tuple[list[Event], datetime | None]:
@@ -23,18 +44,30 @@ def pages(state: Incident, inventory: Inventory, now: datetime) -> tuple[list[Ev
     """
     due: list[Event] = []
     later: list[datetime] = []
-    for clock in duties.clocks(state, inventory, duties.load(), now):
-        if not clock.running or clock.due is None:
+    for notice, at, until, text in (*_clocks(state, inventory, now), *_leases(state)):
+        if notice in state.pages:
             continue
-        short: timedelta = (clock.due - clock.start) * SHORT
-        for notice, at in ((f"due:{clock.id}", clock.due - short), (f"overdue:{clock.id}", clock.due)):
-            if notice in state.pages:
-                continue
-            if at > now:
-                later.append(at)
-            elif notice.startswith("overdue") or now < clock.due:
-                due.append(Event("page", {"id": notice, "notice": notice, "text": _text(state, clock)}))
+        if at > now:
+            later.append(at)
+        elif until is None or now < until:
+            due.append(Event("page", {"id": notice, "notice": notice, "text": text}))
     return due, min(later, default=None)
+
+
+def _clocks(state: Incident, inventory: Inventory, now: datetime) -> Iterator[Deadline]:
+    for clock in duties.clocks(state, inventory, duties.load(), now):
+        if clock.running and clock.due is not None:
+            text, short = _text(state, clock), (clock.due - clock.start) * SHORT
+            yield Deadline(f"due:{clock.id}", clock.due - short, clock.due, text)
+            yield Deadline(f"overdue:{clock.id}", clock.due, None, text)
+
+
+def _leases(state: Incident) -> Iterator[Deadline]:
+    for instance, lease in state.leases.items():
+        at, until = lease.until - SOON, iso(lease.until)
+        if lease.in_force and lease.opened_at < at and not lease.releasing and not state.release_wanted(instance):
+            text = f"{state.id}: the lease of {instance} ends {until}: `mcp-soar extend` or `mcp-soar release`."
+            yield Deadline(f"expiring:{instance}:{until}", at, lease.until, text)
 
 
 def _text(state: Incident, clock: duties.Clock) -> str:

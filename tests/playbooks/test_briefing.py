@@ -197,6 +197,7 @@ def test_what_is_proven_and_what_is_not() -> None:
         (f"undone:{STEP}:2", Kind.UNDONE, STEP),
         (f"released:{STEP}", Kind.RELEASED, STEP),
         (f"extended:{STEP}:1", Kind.EXTENDED, STEP),
+        (f"expiring:{STEP}:2026-02-01T03:00:00.000Z", Kind.EXPIRING, STEP),
         ("due:gdpr-33", Kind.DUE, "gdpr-33"),
         ("overdue:gdpr-33", Kind.OVERDUE, "gdpr-33"),
         ("guessed:kim:0123456789ab", Kind.GUESSED, "kim:0123456789ab"),

@@ -21,11 +21,12 @@ from integrations.journal import tx as writing
 from integrations.journal.store import Tx
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.inventory import Inventory
-from playbooks.journal import Event
+from playbooks.journal import Event, Parsed
 from playbooks.playbook import Notice
+from playbooks.projection import fold, project
 from playbooks.request import Verb
 from playbooks.state import Incident
-from playbooks.strict import now, parse_yaml
+from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house
 
@@ -37,6 +38,8 @@ NEW = {
 }
 BOUND = "    control_tool: add\n    data: [personal]\n    regimes: [gdpr, nis2]\n    stakeholders: {owner: team}\n"
 INVENTORY = parse_yaml(Inventory, world.INVENTORY.replace("    control_tool: add\n", BOUND), file="inventory.yaml")
+UNBOUND = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+START = "2026-01-31T03:00:00.000Z"
 WARNING = "nis2-early-warning"
 HOUR = timedelta(hours=1)
 
@@ -136,6 +139,46 @@ async def test_what_the_log_shows_of_a_clock_is_made_of_whole_sentences(opened: 
     assert f"{ID}: the time to report under NIS" in said
     assert ". Unless: " in said
     assert f". When it is done: `mcp-soar note {ID} TEXT --fulfils {WARNING}`." in said
+
+
+def held(length: timedelta) -> Incident:
+    intent = world.intended()
+    until = iso(datetime.fromisoformat(START) + length)
+    events = (world.opened(), Event("intended", {**intent.body, "until": until}), world.wrote(), world.verified())
+    return incident(*events)
+
+
+def incident(*events: Event) -> Incident:
+    parsed = [Parsed(PREFIX + ID, n, START, one.kind, one.actor, dict(one.body)) for n, one in enumerate(events, 1)]
+    return project(ID, parsed)
+
+
+def test_people_hear_that_a_lease_ends_soon_once_for_each_end() -> None:
+    state, start = held(24 * HOUR), datetime.fromisoformat(START)
+    assert deadlines.pages(state, UNBOUND, start + 22 * HOUR) == ([], start + 23 * HOUR)
+    ((page,), at) = deadlines.pages(state, UNBOUND, start + 23 * HOUR)
+    end = iso(start + 24 * HOUR)
+    assert page.body["notice"] == f"expiring:{world.INSTANCE}:{end}"
+    assert f"the lease of {world.INSTANCE} ends {end}" in str(page.body["text"])
+    assert at is None
+    fold(state, Parsed(PREFIX + ID, 9, START, "page", "", dict(page.body)))
+    assert deadlines.pages(state, UNBOUND, start + 23.5 * HOUR) == ([], None)
+    later = {"instance": world.INSTANCE, "until": iso(start + 36 * HOUR), "why": "", "by": "kim"}
+    fold(state, Parsed(PREFIX + ID, 10, START, "lease_extended", "kim", later))
+    assert deadlines.pages(state, UNBOUND, start + 23.5 * HOUR) == ([], start + 35 * HOUR)
+
+
+@pytest.mark.parametrize("why", ["over", "short", "asked to be released", "released"])
+def test_nobody_hears_of_the_end_of_a_lease_that(why: str) -> None:
+    start = datetime.fromisoformat(START)
+    state = held(0.9 * HOUR if why == "short" else 24 * HOUR)
+    wish = {"verb": "release", "actor": "kim", "nonce": "n", "accepted": True, "reason": "", "params": {}}
+    events = {"asked to be released": [Event("request", wish, "kim")]}
+    events["released"] = [world.release_intended("kim"), world.released()]
+    for number, event in enumerate(events.get(why, ()), 5):
+        fold(state, Parsed(PREFIX + ID, number, START, event.kind, event.actor, dict(event.body)))
+    moment = start + (25 if why == "over" else 23.5 if why != "short" else 0.5) * HOUR
+    assert deadlines.pages(state, UNBOUND, moment) == ([], None)
 
 
 # As wired
