@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.demo.mcp_server import Behaviour
 from playbooks.incident import Status
 from playbooks.inventory import PinKind
@@ -114,6 +116,7 @@ async def test_ten_new_tools_put_the_whole_entry_before_a_person(lab: Lab, tmp_p
             assert {item.name for item in everything} >= set(evil)
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_stops_is_cut_until_the_caps_ask_a_person(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     async with scenes.installation(lab, tmp_path) as home, home.responding():

@@ -86,7 +86,11 @@ async def test_a_write_whose_answer_is_lost_counts_once_it_is_found_done(lab: La
         assert len([path for _, path in lab.proxy.writes if path.endswith("/state")]) == 1
 
 
-@pytest.mark.parametrize("mode", [Mode.BROKEN, Mode.HANG], ids=lambda mode: mode.name.lower())
+# Being patient with one that hangs takes half a minute.
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(Mode.BROKEN, id="broken"), pytest.param(Mode.HANG, id="hang", marks=pytest.mark.slow)],
+)
 async def test_a_gateway_that_falls_silent_later_is_not_called_contained(lab: Lab, tmp_path: Path, mode: Mode) -> None:
     lab.victim.poison()
     async with scenes.installation(lab, tmp_path, patience=2.0) as home, home.responding():

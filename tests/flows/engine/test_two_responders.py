@@ -28,13 +28,13 @@ def many(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-# The same on SQLite takes another minute, and production is PostgreSQL.
-@pytest.fixture(params=["postgresql", pytest.param("sqlite", marks=pytest.mark.slow)])
+@pytest.fixture(params=["postgresql", "sqlite"])
 def url(request: pytest.FixtureRequest) -> str | None:
     """The journal's address; None for the installation's own SQLite file."""
     return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_path: Path) -> None:
     many.poison()
