@@ -229,7 +229,7 @@ def _attack(stage: Stage, screen: Screen) -> Incident:
     screen.say(f"Elastic Security sends its alert, signed (HMAC): {answer}")
     incident = _run(_watch(stage, screen, sent))
     screen.title("4  Does it hold?")
-    _prove(stage, screen, incident)
+    prove(stage, screen, incident)
     _summary(stage, screen, incident)
     return incident
 
@@ -357,7 +357,7 @@ def _excerpt(observed: str) -> str:
     return printable("now reads: " + " ".join(added), 260) if added else printable(" ".join(lines), 160)
 
 
-def _prove(stage: Stage, screen: Screen, incident: Incident) -> None:
+def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
     """Ask as the agent, which has no part in the response, and verify the evidence with nothing but a public key.
 
     Raises:

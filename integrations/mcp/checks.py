@@ -193,11 +193,11 @@ class RefusedDirectly(Check):
     @override
     async def check(self, world: World) -> Verdict:
         endpoint = world.reach(McpEndpoint, self.server)
-        noted = world.inventory.servers[self.server].tools.get(self.tool)
         pin = world.inventory.pins.find(self.server, PinKind.TOOL, self.tool)
-        arguments = noted.safe_arguments if noted else None
-        if arguments is None and pin is not None:
-            arguments = rejected_arguments(pin.definition.get("inputSchema"))
+        # Rather a call that does nothing than a safe one: the server is under suspicion.
+        arguments = rejected_arguments(pin.definition.get("inputSchema")) if pin else None
+        if arguments is None and (noted := world.inventory.servers[self.server].tools.get(self.tool)):
+            arguments = noted.safe_arguments
         if arguments is None:
             raise Misconfigured(f"no call of {self.tool} is known to do nothing; write safe_arguments for it")
         # Servers word it as they like: what they say of a name that nobody has is their refusal.

@@ -1,5 +1,6 @@
 """The demonstration, as people run it: with every real part, from start to release."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from flows.demo.contextforge import executable
+from flows.demo.play import TOOL, Failed, Stage, prove
+from flows.demo.screen import Screen
+from flows.demo.site import GATEWAY
+from integrations.gateway.client import ContextForge
+from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured
+from playbooks.inventory import PinKind
+from playbooks.state import Incident
+from tests.lab.fixtures import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,11 +34,11 @@ def _gateway() -> None:
         pytest.skip(str(exc))
 
 
-def started(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
+def started(tmp_path: Path, *options: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603  # of our own making
         [sys.executable, "-m", "flows.cli.demo", *options],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path), **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,6 +77,10 @@ def test_it_contains_proves_and_gives_back(tmp_path: Path) -> None:
         "refused (Tool 'weather-get-weather'",
         "the evidence bundle verifies offline",
         "verified time to contain",
+        "in force",
+        "verified again and again until then",
+        "watch it in Prefect",
+        "give it back",
         "released cut-tool@weather/get_weather",
         "the gateway's state is what it was before",
         "It all held",
@@ -78,6 +91,52 @@ def test_it_contains_proves_and_gives_back(tmp_path: Path) -> None:
     long = [line for line in output.splitlines() if len(line) > 80 and not line.startswith("  /")]
     assert not long
     assert gone(tmp_path), left(tmp_path)
+
+
+@pytest.mark.slow
+def test_kept_it_goes_on_until_ctrl_c(tmp_path: Path) -> None:
+    process = started(tmp_path, "--keep")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Everything goes on running" in line:
+            break
+    assert process.poll() is None
+    assert len(left(tmp_path)) > 3, "server, gateway, receiver, responder, Prefect"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert gone(tmp_path), left(tmp_path)
+
+
+def test_what_does_not_come_up_is_no_success(tmp_path: Path) -> None:
+    process = started(tmp_path, MCP_SOAR_GATEWAY_VENV=str(tmp_path / "nothing"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert "It did not hold: " in output
+    assert gone(tmp_path), left(tmp_path)
+
+
+async def test_it_is_no_success_while_the_tool_can_be_called_or_the_evidence_is_spoiled(
+    lab: Lab, tmp_path: Path
+) -> None:
+    keys, bundles = tmp_path / "keys", tmp_path / "state" / "bundles"
+    for folder in (keys, bundles):
+        folder.mkdir(parents=True)
+    (keys / "responder.pub").write_bytes(SigningKey.generate(keys / "responder.key").public.pem)
+    (bundles / "spoiled.tar.gz").write_bytes(b"nothing of the kind")
+    incident = Incident(id="inc-2026-000001", bundle="spoiled.tar.gz")
+    stage = Stage(folder=tmp_path, config=tmp_path, server=lab.victim, gateway=lab.gateway, site=lab.site)
+
+    async def says() -> str:
+        with pytest.raises(Failed) as failed:
+            await asyncio.to_thread(prove, stage, Screen(), incident)
+        return str(failed.value)
+
+    assert "can still call" in await says()
+    pin = lab.site.inventory.pins.find(lab.site.server_id, PinKind.TOOL, TOOL)
+    assert pin is not None
+    await lab.world.reach(ContextForge, GATEWAY).set_enabled(PinKind.TOOL, pin.gateway_id or "", enabled=False)
+    assert "the evidence does not verify" in await says()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
