@@ -1,14 +1,20 @@
 """What can be pressed: a button's name and value, written by the channel and read back by the desk."""
 
+import logging
 from typing import Annotated, Any, Final
 
 from pydantic import StringConstraints, ValidationError
 
 from integrations.hostile import printable
+from integrations.slack.plain import text
 from integrations.slack.words import WORDS
 from playbooks.contacts import Language
-from playbooks.errors import Refused
 from playbooks.strict import Digest, Slug, Strict
+
+LOG = logging.getLogger("mcp_soar.slack")
+
+LONGEST: Final = 2000
+"""Characters of a button's value: https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
 
 ACKNOWLEDGE: Final = "mcp_soar.acknowledge"
 ANSWER: Final = "mcp_soar.answer"
@@ -26,7 +32,7 @@ class Acknowledge(Strict):
     """
 
     incident: Slug
-    page: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,300}$")]
+    page: Annotated[str, StringConstraints(max_length=LONGEST, pattern=r"^\P{Cc}+$")]
     language: Language = Language.EN
 
 
@@ -47,42 +53,45 @@ class Answer(Strict):
 def actions(incident: str, page: str, buttons: tuple[str, ...], language: Language) -> tuple[dict[str, Any], ...]:
     """Return the actions block of a message, or nothing if it has no buttons.
 
+    A button that Slack would not take is left out: no page is lost for it, and its commands stand in the message.
+
     Args:
         incident: its id.
         page: the page's id.
         buttons: `acknowledge`, `answer:<digest>`.
         language: of what is written on them.
-
-    Raises:
-        Refused: a button of another kind, or one without a proper id.
     """
     words = WORDS[language]
     several = len([name for name in buttons if name.startswith("answer:")]) > 1
     elements: list[dict[str, Any]] = []
-    for name in buttons[:_MOST]:
+    for number, name in enumerate(buttons[:_MOST]):
         kind, _, digest = name.partition(":")
-        if kind == "acknowledge":
-            value = _value(Acknowledge, incident=incident, page=page, language=language)
+        value = _value(kind, incident=incident, page=page, digest=digest, language=language)
+        if value is None:
+            LOG.warning("page %s goes without its button %s: it does not fit", printable(page), printable(name, 40))
+        elif kind == "acknowledge":
             elements.append({**_button(ACKNOWLEDGE, words.acknowledge, value), "style": "primary"})
-        elif kind == "answer":
-            value = _value(Answer, incident=incident, digest=digest, language=language)
+        else:
             # The digest's first digits tell two plans apart, as they do on the command line.
             label = f"{words.answer} {digest.removeprefix('sha256:')[:12]}" if several else words.answer
             # Slack refuses a block in which two elements have the same action_id.
-            unique = f"{ANSWER}.{len(elements)}" if several else ANSWER
-            elements.append(_button(unique, label, value))
-        else:
-            raise Refused(f"Slack: no button is called {name!r}")
+            elements.append(_button(f"{ANSWER}.{number}" if several else ANSWER, label, value))
     return ({"type": "actions", "elements": elements},) if elements else ()
 
 
-def _value(kind: type[Strict], **fields: object) -> str:
+def _value(kind: str, *, incident: str, page: str, digest: str, language: Language) -> str | None:
+    """Return what a button carries, None if it cannot."""
     try:
-        return kind.model_validate(fields).model_dump_json()
-    except ValidationError as exc:
-        raise Refused(f"Slack: a button cannot carry {printable(str(fields))}") from exc
+        if kind == "acknowledge":
+            value = Acknowledge(incident=incident, page=page, language=language).model_dump_json()
+        elif kind == "answer":
+            value = Answer(incident=incident, digest=digest, language=language).model_dump_json()
+        else:
+            return None
+    except ValidationError:
+        return None
+    return value if len(value) <= LONGEST else None
 
 
 def _button(action: str, label: str, value: str) -> dict[str, Any]:
-    text = {"type": "plain_text", "text": label, "emoji": False}
-    return {"type": "button", "action_id": action, "text": text, "value": value}
+    return {"type": "button", "action_id": action, "text": text(label), "value": value}

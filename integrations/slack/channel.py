@@ -9,11 +9,13 @@ instead would take a permission to read whole channels, which a stolen token wou
 import logging
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 from integrations.hostile import printable
 from integrations.slack.buttons import actions
 from integrations.slack.client import SlackApi, SlackRefused, escaped
+from integrations.slack.plain import sections
 from playbooks.contacts import Contact, Way
 from playbooks.errors import Refused
 from playbooks.message import Message, Sent
@@ -24,7 +26,6 @@ NEEDED: Final = ("chat:write", "im:write")
 
 _MOST_TEXT: Final = 3900
 """Of the text: an update may have 4,000 characters (https://docs.slack.dev/reference/methods/chat.update)."""
-_MOST_SECTION: Final = 3000
 _MOST_BLOCKS: Final = 50
 _REFERENCE = re.compile(r"([CGD][A-Z0-9]{2,20}):([0-9]{1,12}\.[0-9]{1,12})")
 _PAGES: Final = uuid.UUID("5f0c6f0e-7a55-5c1e-9d3b-3b7a1f6f2c11")
@@ -135,11 +136,7 @@ class SlackChannel:
     async def _update(self, channel: str, ts: str, message: Message, blocks: list[dict[str, Any]]) -> None:
         # Its default for `parse` is another one than that of chat.postMessage.
         body = {"channel": channel, "ts": ts, "text": _text(message), "parse": "none", "link_names": False}
-        try:
-            await self.api.ask("chat.update", f"channel {channel}", **body, blocks=blocks)
-        except SlackRefused as exc:
-            plain = _plainly(exc, message, blocks)
-            await self.api.ask("chat.update", f"channel {channel}", **body, blocks=plain)
+        await self._written("chat.update", f"channel {channel}", {**body, "blocks": blocks}, message)
 
     async def _post(
         self, contact: str, channel: str, message: Message, blocks: list[dict[str, Any]], *, thread: str, name: str
@@ -159,13 +156,16 @@ class SlackChannel:
             # A thread tells those who follow it and nobody else: what somebody has to see is shown in the channel too.
             body |= {"thread_ts": thread, "reply_broadcast": message.urgent}
         about = f"user {contact}" if contact != channel else f"channel {channel}"
+        answer = await self._written("chat.postMessage", about, body, message)
+        return f"{answer.get('channel')}:{answer.get('ts')}"
+
+    async def _written(self, method: str, about: str, body: dict[str, object], message: Message) -> Mapping[str, Any]:
+        """Post or update a message, if need be without what Slack refuses in it, and return Slack's answer."""
         while True:
             try:
-                answer = await self.api.ask("chat.postMessage", about, **body)
+                return await self.api.ask(method, about, **body)
             except SlackRefused as exc:
                 body = _mended(exc, body, message)
-            else:
-                return f"{answer.get('channel')}:{answer.get('ts')}"
 
 
 def _mended(exc: SlackRefused, body: dict[str, object], message: Message) -> dict[str, object]:
@@ -198,29 +198,21 @@ def _blocks(message: Message, to: Contact) -> list[dict[str, Any]]:
 
 
 def _plain(message: Message) -> tuple[dict[str, Any], ...]:
-    text = _lines(message.text if message.text.strip() else message.subject)
-    pieces = [text[at : at + _MOST_SECTION] for at in range(0, min(len(text), 10 * _MOST_SECTION), _MOST_SECTION)]
-    return tuple(
-        {"type": "section", "text": {"type": "plain_text", "text": piece, "emoji": False}}
-        for piece in pieces
-        if piece.strip()
-    )
-
-
-def _lines(text: str) -> str:
-    """Return text in lines, whatever is invisible in them written out."""
-    return "\n".join(printable(line, _MOST_SECTION) for line in text.splitlines())
+    return sections(message.text if message.text.strip() else message.subject)
 
 
 def _plainly(exc: SlackRefused, message: Message, blocks: object) -> list[dict[str, Any]]:
-    """Return plain blocks after Slack refused the template's: a broken template does not silence a page.
+    """Return simpler blocks after Slack refused these: neither a broken template nor a button silences a page.
 
     Raises:
-        SlackRefused: it was refused for another reason, or the plain ones were.
+        SlackRefused: it was refused for another reason, or there is nothing simpler.
     """
     own = blocks if isinstance(blocks, list) else []
-    plain = [*_plain(message), *(block for block in own if block.get("type") == "actions")][:_MOST_BLOCKS]
+    plain = list(_plain(message))
+    pressed = [block for block in own if block.get("type") == "actions"]
     if exc.error not in _BAD_BLOCKS or own == plain:
         raise exc
-    LOG.warning("page %s: Slack refused its blocks, so it goes as plain text: %s", printable(message.page), exc)
-    return plain
+    buttons = [] if own == [*plain, *pressed] else pressed
+    less = "" if buttons == pressed else ", without buttons"
+    LOG.warning("page %s: Slack refused its blocks, so it goes as plain text%s: %s", printable(message.page), less, exc)
+    return [*plain, *buttons]

@@ -168,6 +168,8 @@ class FakeSlack:
         """Every body and every frame that the app sent, as it was."""
         self.faults: dict[str, list[Fault]] = {}
         """What goes wrong with a method's next calls, the first one first; of `*`, with any."""
+        self.refuses: set[str] = set()
+        """Types of block that it takes in no message."""
         self.stale_tickets = 0
         """How many of the next addresses of sockets are worthless."""
         self.opened = 0
@@ -566,7 +568,9 @@ class FakeSlack:
             raise _No("no_text")
         if len(text or "") > most:
             raise _No("msg_too_long")
-        if blocks is not None and (found := faults(blocks)):
+        found = faults(blocks) if blocks is not None else []
+        found += [f"unsupported type: {block['type']}" for block in blocks or [] if block.get("type") in self.refuses]
+        if found:
             raise _No("invalid_blocks", response_metadata={"messages": [f"[ERROR] {fault}" for fault in found]})
 
     def _open_view(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing here touches a gateway: what is told of is written into a real journal, 
 """
 
 import asyncio
+import json
 import logging
 import re
 import signal
@@ -169,6 +170,22 @@ async def test_what_is_pressed_in_slack_takes_a_page_up_and_decides_nothing(home
     assert state.acknowledged[asking] == "ann"
     assert [step.approved_by for step in state.proposals] == [()]
     assert await told(home) is None, "nobody else is woken"
+
+
+async def test_what_is_asked_a_second_time_is_told_and_can_be_taken_up(home: House, slack: FakeSlack) -> None:
+    await paged(home)
+    await told(home)
+    (step,) = (await home.incident(ID)).proposals
+    assert step.plan is not None
+    body = {"instance": step.instance, "digest": step.plan.digest, "why": "nobody decided"}
+    await home.journal.append(PREFIX + ID, [Event("lapsed", body), world.proposed(requested_by="ann")])
+    (again,) = await paged(home)
+    await told(home)
+    assert (await home.incident(ID)).untold == {}
+    button = slack.messages()[-1].buttons["mcp_soar.acknowledge"]
+    assert json.loads(button["value"])["page"] == again
+    await Desk(lambda: home.parts).acknowledge(ANN, ID, again)
+    assert (await home.incident(ID)).acknowledged[again] == "ann"
 
 
 async def test_what_is_pressed_arrives_by_the_socket_and_a_wrong_code_decides_nothing(

@@ -8,6 +8,7 @@ from importlib.resources import files
 import pytest
 import yaml
 
+from integrations.slack.buttons import Acknowledge, Answer
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackApi, escaped
 from playbooks.contacts import Contact, Language
@@ -285,13 +286,56 @@ async def test_slack_down_is_transient_and_up_again_is_well(slack: FakeSlack, ch
     assert len(slack.messages()) == 2
 
 
-async def test_no_contact_no_button_of_another_kind(slack: FakeSlack, channel: SlackChannel) -> None:
+async def test_whoever_has_no_slack_id_is_not_written_to(slack: FakeSlack, channel: SlackChannel) -> None:
     with pytest.raises(Refused, match="no Slack id"):
         await channel.send(Contact(email="soc@example.com"), PAGE)
-    for button in ("launch", "answer:sha256:short"):
-        with pytest.raises(Refused, match="button"):
-            await channel.send(SOC, replace(PAGE, buttons=(button,)))
     assert not slack.calls
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["lapsed:cut@a:again 1:0123", "guessed:김 철수:0123", 'x:"' + 600 * "é\\"],
+    ids=["spaces", "Korean", "long"],
+)
+async def test_whatever_a_page_is_called_it_can_be_acknowledged(
+    slack: FakeSlack, channel: SlackChannel, page: str
+) -> None:
+    await channel.send(SOC, replace(PAGE, page=page))
+    (sent,) = slack.messages()
+    assert Acknowledge.model_validate_json(sent.buttons["mcp_soar.acknowledge"]["value"]).page == page
+
+
+@pytest.mark.parametrize(
+    ("page", "button"),
+    [
+        ("x" * 2000, "acknowledge"),
+        ("two\nlines", "acknowledge"),
+        ("", "acknowledge"),
+        ("opened", "launch"),
+        ("opened", "answer:sha256:short"),
+    ],
+    ids=["long", "lines", "nothing", "unknown", "no digest"],
+)
+async def test_no_page_is_lost_for_a_button_that_does_not_fit(
+    slack: FakeSlack, channel: SlackChannel, caplog: pytest.LogCaptureFixture, page: str, button: str
+) -> None:
+    await channel.send(SOC, replace(PAGE, page=page, buttons=(button, f"answer:{DIGEST}")))
+    (sent,) = slack.messages()
+    assert sent.text == PAGE.text
+    assert [one["value"] for one in sent.buttons.values()] == [
+        Answer(incident=PAGE.incident, digest=DIGEST).model_dump_json()
+    ]
+    assert "does not fit" in caplog.text
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+async def test_no_page_is_lost_for_buttons_that_slack_refuses(slack: FakeSlack, channel: SlackChannel) -> None:
+    slack.refuses = {"actions"}
+    first = await channel.send(SOC, PAGE)
+    await channel.send(SOC, replace(PAGE, text="Now it is closed."), update=first.reference)
+    (sent,) = slack.messages()
+    assert sent.buttons == {}
+    assert "Now it is closed." in sent.shown
 
 
 @pytest.mark.parametrize("error", ["invalid_auth", "channel_not_found", "something_new"])
