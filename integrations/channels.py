@@ -82,7 +82,8 @@ class Channels:
             raise Misconfigured("there is no Slack; add it", file="contacts.yaml", field="channels.slack")
         from integrations.slack.channel import SlackChannel  # noqa: PLC0415  # aiohttp takes long to import
 
-        return SlackChannel(secret(config.bot_token, what="channels.slack.bot_token"), config.url)
+        token = secret(config.bot_token, what="channels.slack.bot_token")
+        return SlackChannel(token, config.url, buttons=config.app_token is not None)
 
     def webhook(self, name: str) -> WebhookChannel:
         """Make the channel to a webhook's receiver.

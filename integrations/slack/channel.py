@@ -41,12 +41,14 @@ class SlackChannel:
     Args:
         bot_token: `xoxb-…`.
         url: of the Web API.
+        buttons: whether what people press can reach us; else a message has none.
     """
 
     way = Way.SLACK
 
-    def __init__(self, bot_token: str, url: str) -> None:
+    def __init__(self, bot_token: str, url: str, *, buttons: bool = True) -> None:
         self.api = SlackApi(bot_token, url)
+        self._buttons = buttons
         self._direct: dict[str, str] = {}
 
     async def aclose(self) -> None:
@@ -71,7 +73,7 @@ class SlackChannel:
         if message.codes:
             raise Refused("one-time codes do not travel by Slack: whoever holds its token reads what its bot wrote")
         where = f"slack {to.slack}"
-        blocks = _blocks(message, to)
+        blocks = self._blocks(message, to)
         old = _REFERENCE.fullmatch(update)
         if old is not None:
             try:
@@ -123,6 +125,11 @@ class SlackChannel:
         if not found.get("is_member"):
             raise Refused(f"the app is not in Slack channel {id_} ({name}); invite it there with /invite")
         return name
+
+    def _blocks(self, message: Message, to: Contact) -> list[dict[str, Any]]:
+        buttons = message.buttons if self._buttons else ()
+        pressed = actions(message.incident, message.page, buttons, to.language)
+        return [*(message.blocks or _plain(message))[: _MOST_BLOCKS - len(pressed)], *pressed]
 
     async def _conversation(self, id_: str) -> str:
         """Return where to post: a channel is its own id, a person has a direct message with us."""
@@ -190,11 +197,6 @@ def _text(message: Message) -> str:
     """Return what notifications and screen readers say: they do not read the blocks."""
     text = message.text if message.text.strip() else message.subject
     return escaped(text, _MOST_TEXT)
-
-
-def _blocks(message: Message, to: Contact) -> list[dict[str, Any]]:
-    pressed = actions(message.incident, message.page, message.buttons, to.language)
-    return [*(message.blocks or _plain(message))[: _MOST_BLOCKS - len(pressed)], *pressed]
 
 
 def _plain(message: Message) -> tuple[dict[str, Any], ...]:

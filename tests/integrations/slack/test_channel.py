@@ -8,10 +8,11 @@ from importlib.resources import files
 import pytest
 import yaml
 
+from integrations.channels import Channels
 from integrations.slack.buttons import Acknowledge, Answer
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackApi, escaped
-from playbooks.contacts import Contact, Language
+from playbooks.contacts import Contact, Contacts, Language
 from playbooks.errors import Refused, SoarError, Transient
 from playbooks.message import Message
 from tests.lab.block_kit import faults
@@ -336,6 +337,21 @@ async def test_no_page_is_lost_for_buttons_that_slack_refuses(slack: FakeSlack, 
     (sent,) = slack.messages()
     assert sent.buttons == {}
     assert "Now it is closed." in sent.shown
+
+
+@pytest.mark.parametrize("app_token", [{}, {"app_token": {"env": "LAB_APP_TOKEN"}}], ids=["without", "with"])
+async def test_where_nobody_listens_there_is_nothing_to_press(
+    slack: FakeSlack, monkeypatch: pytest.MonkeyPatch, app_token: dict[str, object]
+) -> None:
+    monkeypatch.setenv("LAB_BOT_TOKEN", BOT_TOKEN)
+    config = {"bot_token": {"env": "LAB_BOT_TOKEN"}, "url": slack.url, **app_token}
+    made = Channels(Contacts.model_validate({"channels": {"slack": config}})).slack()
+    try:
+        await made.send(SOC, PAGE)
+    finally:
+        await made.aclose()
+    (sent,) = slack.messages()
+    assert bool(sent.buttons) is bool(app_token)
 
 
 @pytest.mark.parametrize("error", ["invalid_auth", "channel_not_found", "something_new"])
