@@ -17,7 +17,7 @@ from flows.responder import FlowStarter, Responder, direct_flow
 from flows.settings import read
 from integrations.connections import Connections, secret
 from integrations.journal.store import Claim
-from playbooks.errors import SoarError
+from playbooks.errors import Misconfigured, SoarError
 
 LOG = logging.getLogger("mcp_soar.responder")
 
@@ -46,16 +46,27 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
             reload=reloading(parts, config),
         )
         working = asyncio.create_task(responder.run(stop))
-        if (slack := config.contacts.channels.slack) and slack.app_token:
-            from integrations.slack.desk import run as listen  # noqa: PLC0415  # half a second, for those who use it
-
-            tokens = secret(slack.app_token, what="slack.app_token"), secret(slack.bot_token, what="slack.bot_token")
-            listening = listen(*tokens, slack.url, Desk(lambda: responder.parts), stop)
-            stack.push_async_callback(_ended, asyncio.create_task(listening))
+        stack.push_async_callback(_ended, asyncio.create_task(_pressed(lambda: responder.parts, stop)))
         stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
         stack.push_async_callback(_ended, asyncio.create_task(retention.keep(lambda: responder.parts, stop)))
         ready()
         await working
+
+
+async def _pressed(parts: Callable[[], Parts], stop: asyncio.Event) -> None:
+    """Listen for what people press in Slack. Where its tokens cannot be read nobody can press; all else goes on."""
+    slack = parts().contacts.channels.slack
+    if slack is None or slack.app_token is None:
+        return
+    try:
+        app_token = secret(slack.app_token, what="channels.slack.app_token")
+        bot_token = secret(slack.bot_token, what="channels.slack.bot_token")
+    except Misconfigured as exc:
+        LOG.error("Slack: nobody can press a button until this is mended and the responder restarted: %s", exc)  # noqa: TRY400  # it says what to mend
+        return
+    # Half a second to load, for those who use it.
+    desk = await asyncio.to_thread(importlib.import_module, "integrations.slack.desk")
+    await desk.run(app_token, bot_token, slack.url, Desk(parts), stop)
 
 
 async def _warm(parts: Parts) -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flows.cli.up import run as start
+from flows.part_responder import respond
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.request import People, Person
@@ -221,6 +222,25 @@ def test_a_mistake_that_a_part_finds_ends_it_with_its_words(tmp_path: Path) -> N
     )
     assert done.returncode == 3
     assert "others can read this key" in done.stderr
+
+
+async def test_a_slack_token_that_is_not_there_keeps_nobody_from_responding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = configuration(tmp_path / "config")
+    slack = {"bot_token": {"env": "NO_SUCH_BOT"}, "app_token": {"env": "NO_SUCH_APP"}}
+    (folder / "contacts.yaml").write_text(yaml.safe_dump({"version": 1, "channels": {"slack": slack}}))
+    stop, ready = asyncio.Event(), asyncio.Event()
+    responding = asyncio.create_task(respond(folder, "", stop, ready=ready.set))
+    try:
+        async with asyncio.timeout(WITHIN):
+            while not (responding.done() or (ready.is_set() and "nobody can press" in caplog.text)):  # noqa: ASYNC110  # the log has no event
+                await asyncio.sleep(0.02)
+        assert not responding.done()
+    finally:
+        stop.set()
+        await responding
+    assert "channels.slack.app_token: the environment variable NO_SUCH_APP is not set" in caplog.text
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ def test_doctor_names_a_slack_channel_that_does_not_exist_by_its_line(site: Inst
     assert found[1]["message"].startswith(f"{site.folder / 'contacts.yaml'}:5: contacts.soc.slack: ")
 
 
+def test_doctor_names_a_slack_token_that_is_not_there(site: Installation) -> None:
+    slack = "{bot_token: {env: NO_SUCH_BOT}, app_token: {env: NO_SUCH_APP}}"
+    contacts(site, f"channels:\n  slack: {slack}\n")
+    said = [one["message"] for one in checks(site, "secrets") if one["level"] == "fail"]
+    for name, variable in (("bot_token", "NO_SUCH_BOT"), ("app_token", "NO_SUCH_APP")):
+        assert any(f"channels.slack.{name}" in one and variable in one for one in said)
+
+
 def test_doctor_names_a_person_who_is_on_call_and_not_enrolled(site: Installation) -> None:
     contacts(site, "contacts:\n  ann: {file: out}\non_call:\n  - {contact: ann}\n")
     found = [one["message"] for one in checks(site, "contacts") if one["level"] == "warn"]
