@@ -4,6 +4,7 @@ Slack's word on who pressed is enough to take a page up, not to decide: an answe
 judged as if it came from anywhere else. Nothing here can approve.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from pydantic import ValidationError
@@ -13,11 +14,14 @@ from flows.engine.approvals import waiting
 from flows.engine.parts import Parts
 from flows.engine.telling import queue, stream_of
 from integrations.journal.store import Journal, Tx
+from playbooks.briefing import asking
 from playbooks.code import Answer
+from playbooks.contacts import Language
 from playbooks.errors import Refused
 from playbooks.journal import Event
 from playbooks.projection import project
-from playbooks.strict import Json
+from playbooks.rendering import question
+from playbooks.strict import Json, now
 
 WITHIN = 20.0
 """Seconds that a code may take to be judged while somebody looks at the form."""
@@ -54,7 +58,7 @@ class Desk:
         return found[0]
 
     async def acknowledge(self, slack_user: str, incident: str, page: str) -> str:
-        """Take up a page and all that an incident paged before it."""
+        """Take up a page, and with it all that its incident paged until now, as `mcp-soar ack` does."""
         who, stream = self.person(slack_user), stream_of(incident)
 
         async def unit(tx: Tx) -> int:
@@ -82,8 +86,9 @@ class Desk:
         verb = await codes.judged(self._journal, given, receipt, within=WITHIN)
         return f"Your {'yes' if verb == 'approve' else 'no'} counts, {given.actor}."
 
-    async def describe(self, incident: str, digest: str) -> str:
-        """Return what a plan would do, in one sentence."""
+    async def describe(self, incident: str, digest: str, language: Language) -> str:
+        """Return what a plan would do, why, what it would break and how it is undone, in lines."""
         state = project(incident, await self._journal.read(stream_of(incident)))
-        step = waiting(state, digest)
-        return step.plan.summary if step.plan else ""
+        asked = asking(state, waiting(state, digest), at=now())
+        # In a thread: it takes some milliseconds, and cuts share this loop.
+        return await asyncio.to_thread(question, asked, language, own=self._parts.templates)

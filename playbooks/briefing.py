@@ -351,6 +351,18 @@ def brief(
     )
 
 
+def asking(state: Incident, step: StepState, *, at: datetime) -> Briefing:
+    """Return what there is to say of one plan that waits, for a form in which it is answered.
+
+    Args:
+        state: the incident.
+        step: what waits.
+        at: the present moment.
+    """
+    asks = (_ask(state.id, step, step.plan, "", typed),) if step.plan else ()
+    return Briefing(at=at, incident=state.id, kind=Kind.AWAITING_APPROVAL, asks=asks)
+
+
 def _fit(text: str, limit: int = LONGEST) -> str:
     # What lies far beyond the limit is not even looked at: a hostile server may send megabytes.
     return redacted(text[: limit * 4], limit)

@@ -1,9 +1,9 @@
 """A briefing in words: plain text, HTML, Slack's blocks and Markdown, in each language. Pure.
 
-The templates are in `playbooks/messages/`: `message.j2` is the structure, `form.*.j2` writes it for one kind of reader,
-`<language>/words.j2` says it. They run in a sandbox, on values that were made fit for the output before they came: no
-template can forget to. A folder of the configuration may replace any of them; one that does not work is reported, and
-at night the shipped one speaks instead.
+The templates are in `playbooks/messages/`: `message.j2` is the structure, with `ask.j2` for each plan that waits,
+`form.*.j2` writes it for one kind of reader, `<language>/words.j2` says it. They run in a sandbox, on values that were
+made fit for the output before they came: no template can forget to. A folder of the configuration may replace any of
+them; one that does not work is reported, and at night the shipped one speaks instead.
 """
 
 import re
@@ -141,7 +141,7 @@ class _BrokenTemplateError(Exception):
 def shipped() -> Mapping[str, str]:
     """Return the templates that ship with this version, by name."""
     folder = files("playbooks").joinpath(_FOLDER)
-    names = ["message.j2", "subject.j2", *(f"form.{form.value}.j2" for form in Form), *_WORDS.values()]
+    names = ["message.j2", "ask.j2", "subject.j2", *(f"form.{form.value}.j2" for form in Form), *_WORDS.values()]
     return {name: folder.joinpath(*name.split("/")).read_text(encoding="utf-8") for name in names}
 
 
@@ -189,12 +189,27 @@ def markdown(briefing: Briefing, language: Language = Language.EN, *, own: Mappi
         language: of the words.
         own: the configuration's templates, by name.
     """
+    return _alone(briefing, language, own or {}, Form.MARKDOWN, "message.j2")
+
+
+def question(briefing: Briefing, language: Language, *, own: Mapping[str, str] | None = None) -> str:
+    """Return the first plan that a briefing asks about, in lines of plain text.
+
+    Args:
+        briefing: what there is to say; it asks something.
+        language: of the words.
+        own: the configuration's templates, by name.
+    """
+    return _alone(briefing, language, own or {}, Form.TEXT, "ask.j2")
+
+
+def _alone(briefing: Briefing, language: Language, own: Mapping[str, str], form: Form, template: str) -> str:
     try:
-        return _lines(_written(briefing, _Speech(language, own or {}), Form.MARKDOWN))
+        return _lines(_written(briefing, _Speech(language, own), form, template))
     except _BrokenTemplateError:
         if not own:
             raise
-        return _lines(_written(briefing, _Speech(language, {}), Form.MARKDOWN))
+        return _lines(_written(briefing, _Speech(language, {}), form, template))
 
 
 def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[TemplateFault]:
@@ -217,7 +232,7 @@ def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[Template
         for briefing in samples
         for language in Language
         for form in Form
-        for template in ("message.j2", "subject.j2")
+        for template in ("message.j2", "subject.j2", *(["ask.j2"] if briefing.asks else []))
     ]
     for briefing, speech, form, template in tried:
         try:
@@ -227,7 +242,7 @@ def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[Template
     return list(found.values())
 
 
-_GIVEN = frozenset({"b", "form", "words", "language"})
+_GIVEN = frozenset({"b", "ask", "form", "words", "language"})
 
 
 def _static_fault(name: str, text: str) -> TemplateFault | None:
@@ -260,7 +275,11 @@ def _written(briefing: Briefing, speech: _Speech, form: Form, template: str = "m
     ]
     try:
         written = environment.get_template(template).render(
-            b=shown, form=f"form.{form.value}.j2", words=_WORDS[language], language=language.value
+            b=shown,
+            ask=next(iter(shown.asks), None),
+            form=f"form.{form.value}.j2",
+            words=_WORDS[language],
+            language=language.value,
         )
     except jinja2.TemplateSyntaxError as exc:
         raise _BrokenTemplateError(TemplateFault(exc.name or template, exc.lineno, exc.message or "broken")) from exc

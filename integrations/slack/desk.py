@@ -40,7 +40,7 @@ _LAST: Final = 5.0
 
 
 class Desk(Protocol):
-    """What presses lead to. Each returns one line for the person, or raises a SoarError whose text is shown to them."""
+    """What presses lead to. Each returns what the person is shown, or raises a SoarError whose text is."""
 
     async def acknowledge(self, slack_user: str, incident: str, page: str) -> str:
         """Somebody pressed Acknowledge under a page."""
@@ -50,8 +50,8 @@ class Desk(Protocol):
         """Somebody typed a one-time code for a plan."""
         ...
 
-    async def describe(self, incident: str, digest: str) -> str:
-        """Return what a plan would do, in one sentence."""
+    async def describe(self, incident: str, digest: str, language: Language) -> str:
+        """Return what a plan would do, why, what it would break and how it is undone, in lines."""
         ...
 
 
@@ -194,10 +194,8 @@ class _Counter:
             _drop("a press", f"none of ours is called {printable(action.action_id, 60)}")
 
     async def _open(self, press: Press, about: Answer) -> None:
-        """Open the form: with the plan's sentence if that is known in time, and else without it for a moment."""
-        describing = self._spawn(
-            self._called(self._desk.describe(about.incident, about.digest), about.language, about.incident)
-        )
+        """Open the form: with what the plan would do if that is known in time, and else without it for a moment."""
+        describing = self._spawn(self._plan(about))
         await asyncio.wait({describing}, timeout=PATIENCE)
         late = not describing.done()
         view = (
@@ -233,16 +231,24 @@ class _Counter:
             return
         answer.set_result(form.instead(form.notice(about.language, WORDS[about.language].passing)))
         said, taken = await answering
-        later = form.notice(about.language, said) if taken else form.form(about, "", fault=said)
+        later = form.notice(about.language, said)
+        if not taken:
+            plan, known = await self._plan(about)
+            later = form.form(about, plan if known else "", fault=said)
         await self._api.ask("views.update", view_id=view.id, view=later)
+
+    async def _plan(self, about: Answer) -> tuple[str, bool]:
+        """Return what a plan would do, and whether that is known."""
+        call = self._desk.describe(about.incident, about.digest, about.language)
+        return await self._called(call, about.language, about.incident)
 
     async def _called(self, call: Coroutine[Any, Any, str], language: Language, incident: str) -> tuple[str, bool]:
         """Return what a call of ours says to the person, and whether it did what they asked."""
         try:
             async with asyncio.timeout(LATEST):
-                return printable(await call, _MOST_SAID), True
+                return await call, True
         except SoarError as exc:
-            return printable(str(exc), _MOST_SAID), False
+            return str(exc), False
         except Exception as exc:  # noqa: BLE001  # a fault of ours must not end the desk, and its text may hold a code
             LOG.error("Slack: what was pressed failed: %s", type(exc).__name__)  # noqa: TRY400  # as above: no traceback
             return WORDS[language].failed.format(incident=incident), False
@@ -255,7 +261,7 @@ class _Counter:
             f"user {press.user.id}",
             channel=press.channel.id,
             user=press.user.id,
-            text=escaped(text, 2 * _MOST_SAID),
+            text=escaped(printable(text, _MOST_SAID), 2 * _MOST_SAID),
             parse="none",
             link_names=False,
             **({"thread_ts": thread} if thread else {}),
@@ -268,8 +274,8 @@ class _Counter:
         return task
 
 
-def _described(about: Answer, sentence: str, known: bool) -> dict[str, Any]:  # noqa: FBT001  # as _called returns it
-    return form.form(about, sentence) if known else form.notice(about.language, sentence)
+def _described(about: Answer, plan: str, known: bool) -> dict[str, Any]:  # noqa: FBT001  # as _called returns it
+    return form.form(about, plan) if known else form.notice(about.language, plan)
 
 
 def _carried(kind: type[S], value: str) -> S | None:

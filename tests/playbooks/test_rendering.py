@@ -346,7 +346,7 @@ def test_a_broken_template_is_found_by_line_and_the_shipped_one_speaks(
 
 def test_a_template_that_nobody_asks_for_is_named() -> None:
     (fault,) = faults({"en/word.j2": ""}, [])
-    assert str(fault).startswith("messages/en/word.j2: no template is called that; there is en/words.j2, ")
+    assert str(fault).startswith("messages/en/word.j2: no template is called that; there is ask.j2, en/words.j2, ")
 
 
 def reasons() -> set[str]:

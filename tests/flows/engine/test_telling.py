@@ -30,7 +30,7 @@ from integrations.journal.store import LostClaim, Tx
 from integrations.log.notifier import LogChannel
 from integrations.slack.channel import SlackChannel
 from integrations.slack.desk import run as listen
-from playbooks.contacts import Contact, Contacts, OnCall, Way
+from playbooks.contacts import Contact, Contacts, Language, OnCall, Way
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
@@ -188,6 +188,52 @@ async def test_what_is_asked_a_second_time_is_told_and_can_be_taken_up(home: Hou
     assert (await home.incident(ID)).acknowledged[again] == "ann"
 
 
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        (
+            Language.EN,
+            (
+                "Why you are asked: no alert of it came from an authenticated source",
+                "What it breaks: Nobody can use forecast",
+                "How it is undone: by a release, which sets tool forecast of weather: enabled false → true",
+            ),
+        ),
+        (
+            Language.KO,
+            (
+                "승인이 필요한 이유: 인증된 출처에서 온 경보가 없음",
+                "영향: Nobody can use forecast",
+                "되돌리는 방법: 차단을 해제하면 다음과 같이 복원됩니다",
+                "weather의 도구 forecast의 enabled 값 false → true",
+            ),
+        ),
+    ],
+)
+async def test_the_form_says_what_would_be_done_why_what_it_breaks_and_how_it_is_undone(
+    home: House, slack: FakeSlack, language: Language, says: tuple[str, ...]
+) -> None:
+    contacts = {**home.parts.contacts.contacts, "soc": Contact(slack=ROOM, language=language)}
+    home = home.changed(contacts=home.parts.contacts.model_copy(update={"contacts": contacts}))
+    await paged(home)
+    await told(home)
+    stop = asyncio.Event()
+    listening = asyncio.create_task(listen(APP_TOKEN, BOT_TOKEN, slack.url, Desk(lambda: home.parts), stop))
+    try:
+        await slack.connected()
+        message = next(one for one in slack.messages() if "mcp_soar.answer" in one.buttons)
+        await slack.press(BOB, ROOM, message.ts, "mcp_soar.answer")
+        await slack.until(lambda: any(view.inputs for view in slack.views.values()), "a form")
+    finally:
+        stop.set()
+        await listening
+    (view,) = slack.views.values()
+    (step,) = (await home.incident(ID)).proposals
+    assert step.plan is not None
+    for said in (step.plan.summary.rstrip("."), *says):
+        assert said in view.shown
+
+
 async def test_what_is_pressed_arrives_by_the_socket_and_a_wrong_code_decides_nothing(
     home: House, slack: FakeSlack
 ) -> None:
@@ -207,7 +253,7 @@ async def test_what_is_pressed_arrives_by_the_socket_and_a_wrong_code_decides_no
         (view,) = slack.views.values()
         (step,) = (await home.incident(ID)).proposals
         assert step.plan is not None
-        assert step.plan.summary in view.shown
+        assert step.plan.summary.rstrip(".") in view.shown
         shown = len(slack.said("views.update"))
         submitting = asyncio.create_task(slack.submit(view, code="0000000000"))
         async with asyncio.timeout(60):

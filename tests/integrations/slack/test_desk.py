@@ -22,7 +22,9 @@ from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, FakeSlack, Fau
 DIGEST = "sha256:" + "ab" * 32
 INCIDENT = "inc-2026-000001"
 CODE = "7K3M2-QX9AB"
-SENTENCE = "Disable the tool get_weather of weather; its callers get an error; `release` undoes it. <!channel>"
+SENTENCE = (
+    "Disable the tool get_weather of weather; its callers get an error; `release` undoes it. <!channel>\n- Plan: ab"
+)
 PAGE = Message(
     incident=INCIDENT,
     page="opened",
@@ -41,6 +43,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
         self.trouble: Exception | None = None
+        self.troubled: tuple[str, ...] = ("acknowledge", "answer", "describe")
         self.go = asyncio.Event()
         self.go.set()
 
@@ -50,14 +53,14 @@ class Recorder:
     async def answer(self, slack_user: str, incident: str, digest: str, code: str) -> str:
         return await self._called("answer", slack_user, incident, digest, code)
 
-    async def describe(self, incident: str, digest: str) -> str:
-        await self._called("describe", incident, digest)
+    async def describe(self, incident: str, digest: str, language: Language) -> str:
+        await self._called("describe", incident, digest, language.value)
         return SENTENCE
 
     async def _called(self, *call: str) -> str:
         self.calls.append(call)
         await self.go.wait()
-        if self.trouble is not None:
+        if self.trouble is not None and call[0] in self.troubled:
             raise self.trouble
         return f"{call[0]}: done, <!channel> & nobody else"
 
@@ -163,7 +166,7 @@ async def test_a_plan_is_answered_in_a_form_that_says_what_it_does(
     slack: FakeSlack, recorder: Recorder, page: str
 ) -> None:
     view = await the_form(slack, page)
-    assert recorder.of("describe") == [("describe", INCIDENT, DIGEST)]
+    assert recorder.of("describe") == [("describe", INCIDENT, DIGEST, "en")]
     assert SENTENCE in view.shown
     assert "the code itself says whether it means yes or no" in view.shown
     assert "whoever holds Slack's token cannot answer without it" in view.shown
@@ -194,6 +197,7 @@ async def test_an_answer_that_takes_long_is_acknowledged_in_time_and_shown_later
     slack: FakeSlack, recorder: Recorder, page: str
 ) -> None:
     view = await the_form(slack, page)
+    recorder.troubled = ("answer",)
     for trouble, shown in ((Refused("that code has expired"), "that code has expired"), (None, "answer: done")):
         recorder.trouble = trouble
         recorder.go.clear()
@@ -203,8 +207,8 @@ async def test_an_answer_that_takes_long_is_acknowledged_in_time_and_shown_later
         assert answer.after >= desks.PATIENCE
         recorder.go.set()
         await slack.until(partial(saying, view, shown), shown)
-        # A refusal leaves the field to try again.
-        assert bool(view.inputs) == (trouble is not None)
+        # A refusal leaves the field to try again, under what the plan would do.
+        assert bool(view.inputs) == (SENTENCE in view.shown) == (trouble is not None)
 
 
 def test_the_patience_is_within_what_slack_waits() -> None:
@@ -240,9 +244,12 @@ async def test_a_window_that_does_not_open_says_where_else_to_answer(slack: Fake
 
 
 @pytest.mark.usefixtures("listener")
-async def test_the_form_speaks_the_language_of_the_page(slack: FakeSlack, channel: SlackChannel) -> None:
+async def test_the_form_speaks_the_language_of_the_page(
+    slack: FakeSlack, recorder: Recorder, channel: SlackChannel
+) -> None:
     page = await channel.send(Contact(slack=ROOM, language=Language.KO), PAGE)
     view = await the_form(slack, page.reference.partition(":")[2])
+    assert recorder.of("describe") == [("describe", INCIDENT, DIGEST, "ko")]
     assert "일회용 코드" in view.shown
     assert not view_faults(view.view)
 
