@@ -207,6 +207,7 @@ class Briefing(Strict):
         closed_as: as what.
         because: the plan, widening or failure that the message is about, in a sentence.
         asks: what waits for people; the one that the message is about first.
+        answered: what the message asks does not wait for a decision any more.
         held: containments.
         proven: what a probe found to be as it should.
         not_proven: what it found not to be, or could not find out.
@@ -242,6 +243,7 @@ class Briefing(Strict):
     closed_as: str | None = None
     because: str = ""
     asks: tuple[Ask, ...] = ()
+    answered: bool = False
     held: tuple[Held, ...] = ()
     proven: tuple[Fact, ...] = ()
     not_proven: tuple[Fact, ...] = ()
@@ -311,6 +313,7 @@ def brief(
     kind = kind or _kind(state, page)
     subject = _subject(state, page)
     proven, not_proven = _facts(state)
+    asks = _asks(state, page, line)
     itself = state.opened_at is None
     return Briefing(
         at=at,
@@ -335,7 +338,8 @@ def brief(
         closed_at=state.closed_at,
         closed_as=state.closed_as,
         because=_clause(_because(state, kind, subject)),
-        asks=_asks(state, page, line),
+        asks=asks,
+        answered=page is not None and kind is Kind.AWAITING_APPROVAL and not any(ask.about for ask in asks),
         held=tuple(_held(lease, about=lease.instance == subject) for lease in state.leases.values()),
         proven=proven,
         not_proven=not_proven,

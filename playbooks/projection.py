@@ -23,7 +23,8 @@ lease_extended    instance until why by
 release_intended  instance release phase epoch plan decision key kept requested_by
 released          instance release epoch writes kept verdict
 page              id notice text
-told              page channel delivered detail contact purpose round reference
+told              page channel delivered detail contact purpose round reference buttons
+updated           was reference buttons
 acknowledged      pages by way
 code_issued       digest approver answer salt hash expires_at
 code_refused      digest approver receipt left why
@@ -43,6 +44,7 @@ deleted           id messages
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -395,10 +397,18 @@ def _told(state: Incident, body: Body, at: datetime, actor: str) -> str | None:
     contact, purpose = body.get("contact"), body.get("purpose", "log")
     number, reference = body.get("round", 0), body.get("reference", "")
     detail, channel, delivered = body["detail"], body["channel"], body["delivered"]
-    state.told.append(Told(body["page"], contact, channel, delivered, purpose, number, at, detail, reference))
+    told = Told(body["page"], contact, channel, delivered, purpose, number, at, detail, reference)
+    state.told.append(replace(told, buttons=tuple(body.get("buttons", ()))))
     if delivered:
         return f"told {contact} by {channel}" if contact else None
     return f"could NOT tell {contact or channel} by {channel}\n{detail}"
+
+
+def _updated(state: Incident, body: Body, at: datetime, actor: str) -> None:
+    reference, buttons = body["reference"], tuple(body["buttons"])
+    for n, told in enumerate(state.told):
+        if told.reference == body["was"]:
+            state.told[n] = replace(told, reference=reference, buttons=buttons)
 
 
 def _acknowledged(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -546,6 +556,7 @@ _READERS = {
     "released": _released,
     "page": _page,
     "told": _told,
+    "updated": _updated,
     "acknowledged": _acknowledged,
     "code_issued": _code_issued,
     "code_refused": _code_refused,

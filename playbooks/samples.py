@@ -23,6 +23,7 @@ def briefings() -> Iterator[Briefing]:
     for kind in Kind:
         yield full(kind)
         yield Briefing(at=_AT, incident=_INCIDENT, kind=kind, opened_at=_AT, because="Disable tool add at gateway main")
+    yield Briefing(at=_AT, incident=_INCIDENT, kind=Kind.AWAITING_APPROVAL, opened_at=_AT, answered=True)
     for status in Status:
         yield Briefing(at=_AT, incident=_INCIDENT, kind=Kind.STATUS, opened_at=_AT, status=status)
     for severity in Severity:

@@ -199,6 +199,7 @@ class Told:
         at: when.
         detail: where it went, or why not.
         reference: what the channel needs to go on in the same thread.
+        buttons: what can be pressed under it, as it stands there now.
     """
 
     page: str
@@ -210,6 +211,7 @@ class Told:
     at: datetime
     detail: str
     reference: str
+    buttons: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -23,13 +23,13 @@ from playbooks import code, duties
 from playbooks.briefing import brief
 from playbooks.contacts import Contact, Way
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, urgent
+from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, over, urgent
 from playbooks.escaping import printable
 from playbooks.journal import SYSTEM, Event
 from playbooks.message import Message
 from playbooks.projection import project
 from playbooks.rendering import Form, OneTimeCode, Rendered, render
-from playbooks.state import Incident, Page, StepState
+from playbooks.state import Incident, Page, StepState, Told
 from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.telling")
@@ -119,6 +119,7 @@ async def tell(parts: Parts, claim: Claim) -> datetime | None:
             whom = await roster(parts, state)
             due = agenda(state, whom, now())
             if not due.now:
+                await _bring_up_to_date(parts, claim, state)
                 return min((when for when in (due.at, at) if when), default=None)
             by_contact: dict[str | None, list[Delivery]] = {}
             for delivery in due.now:
@@ -219,14 +220,17 @@ async def _deliver(
     ways = private if delivery.purpose == CODE else contact.order or (Way.LOG,)
     attempt: dict[str, Json] = {"page": about.id, "contact": delivery.contact, "purpose": delivery.purpose}
     for way in ways:
-        thread = threads.get(way) or _thread(state, delivery.contact, way)
+        first = _first(state, delivery.contact, way)
+        thread = threads.get(way) or (first.reference if first else "")
         detail, sent = "", None
         codes: tuple[OneTimeCode, ...] = ()
+        buttons: tuple[str, ...] = ()
         try:
             channel = parts.channels(contact, way)
             if delivery.purpose == CODE:
                 codes = await _codes(parts, claim, state, about, delivery)
             message = replace(await _compose(parts, state, about, contact, way, codes), purpose=delivery.purpose)
+            buttons = message.buttons
             async with asyncio.timeout(SEND_WITHIN):
                 sent = await channel.send(contact, message, thread=thread)
         except TimeoutError:
@@ -244,13 +248,15 @@ async def _deliver(
             # What cannot be journalled would be sent again and again: neither text has to be one of ours.
             "detail": printable(sent.where if sent else detail, 500),
             "reference": printable(str(sent.reference), REFERENCE) if sent else "",
+            "buttons": list(buttons) if sent and way is Way.SLACK else [],
         }
         await _record(parts, claim, state.id, Event("told", attempt | outcome))
         if sent is None:
             LOG.warning("%s: %s cannot be told by %s: %s", state.id, delivery.contact, way, outcome["detail"])
             continue
-        if way is Way.SLACK and thread:
-            await _refresh(parts, state, contact, thread)
+        if way is Way.SLACK and first:
+            # Whoever opens the room sees how the incident stands.
+            await _update(parts, claim, state, first)
         threads.setdefault(way, sent.reference)
         return
 
@@ -262,17 +268,31 @@ def _without(codes: Sequence[OneTimeCode], said: str) -> str:
     return said
 
 
-async def _refresh(parts: Parts, state: Incident, contact: Contact, thread: str) -> None:
-    """Bring the first message of a thread up to date: whoever opens the room sees how the incident stands."""
-    first = next((told.page for told in state.told if told.reference == thread), None)
-    if first is None:
+async def _bring_up_to_date(parts: Parts, claim: Claim, state: Incident) -> None:
+    """Take the buttons that lead nowhere any more out of what was sent; the thread says how the incident stands."""
+    sent = (told for told in state.told if told.delivered and told.channel == Way.SLACK.value and told.reference)
+    changed = {told.reference: told for told in sent if told.buttons != _buttons(state, state.pages[told.page])}
+    firsts = [_first(state, told.contact, Way.SLACK) for told in changed.values()]
+    changed |= {first.reference: first for first in firsts if first}
+    await asyncio.gather(*(_update(parts, claim, state, told) for told in changed.values()))
+
+
+async def _update(parts: Parts, claim: Claim, state: Incident, told: Told) -> None:
+    """Bring a message in Slack up to date; what fails is tried again when there is something to tell."""
+    contact, first = parts.contacts.contacts.get(told.contact or ""), _first(state, told.contact, Way.SLACK)
+    if contact is None or first is None:
         return
     try:
         async with asyncio.timeout(SEND_WITHIN):
-            message = await _compose(parts, state, state.pages[first], contact, Way.SLACK, ())
-            await parts.channels(contact, Way.SLACK).send(contact, message, thread=thread, update=thread)
+            message = await _compose(parts, state, state.pages[told.page], contact, Way.SLACK, ())
+            channel = parts.channels(contact, Way.SLACK)
+            sent = await channel.send(contact, message, thread=first.reference, update=told.reference)
     except (TimeoutError, SoarError) as exc:
-        LOG.info("%s: the first message in Slack cannot be brought up to date: %s", state.id, exc)
+        LOG.info("%s: a message in Slack cannot be brought up to date: %s", state.id, exc)
+        return
+    if (sent.reference, message.buttons) != (told.reference, told.buttons):
+        body: dict[str, Json] = {"was": told.reference, "reference": sent.reference, "buttons": [*message.buttons]}
+        await _record(parts, claim, state.id, Event("updated", body))
 
 
 async def _record(parts: Parts, claim: Claim, subject: str, *events: Event) -> None:
@@ -285,15 +305,23 @@ async def _record(parts: Parts, claim: Claim, subject: str, *events: Event) -> N
     await parts.journal.submit(unit)
 
 
-def _thread(state: Incident, contact: str | None, way: Way) -> str:
-    """Return the reference of the first message that a contact got of an incident by a way."""
+def _first(state: Incident, contact: str | None, way: Way) -> Told | None:
+    """Return the first message that a contact got of an incident by a way, if its thread can be gone on with."""
     sent = (told for told in state.told if told.delivered and told.contact == contact and told.channel == way.value)
-    return next((told.reference for told in sent if told.reference), "")
+    return next((told for told in sent if told.reference), None)
 
 
 def _asked(state: Incident, about: Page) -> StepState | None:
     mark = about.id.rpartition(":")[2]
     return next((step for step in state.proposals if step.plan and step.plan.digest[7:19] == mark), None)
+
+
+def _buttons(state: Incident, about: Page) -> tuple[str, ...]:
+    """Return what can be pressed under a message now."""
+    step = _asked(state, about)
+    wakes = urgent(state, about) and not over(state, about)
+    answers = (f"answer:{step.plan.digest}",) if step and step.plan else ()
+    return (*(("acknowledge",) if wakes else ()), *answers)
 
 
 async def _codes(
@@ -332,7 +360,7 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
     head = await parts.journal.head_latest()
     # Whoever keeps a message keeps a witness: a journal whose tail was cut off cannot have this head any more.
     witness = f"{head.n}:{head.hash.hex()[:16]}" if head else ""
-    step, wakes = _asked(state, about), urgent(state, about)
+    wakes = urgent(state, about)
     # What is about no incident is about all of them.
     stops = [stop for stop in await parts.journal.stops() if state.id == ITSELF or stop.scope in scopes(state)]
     if way is Way.LOG:
@@ -352,7 +380,6 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
     said = await asyncio.to_thread(said_now)
     if said.loss:
         LOG.warning("%s: a template of this installation does not work, the shipped one spoke: %s", state.id, said.loss)
-    answers = (f"answer:{step.plan.digest}",) if step and step.plan else ()
     return Message(
         incident=state.id,
         page=about.id,
@@ -362,6 +389,6 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
         text=said.text,
         html=said.html,
         blocks=said.blocks,
-        buttons=(*(("acknowledge",) if wakes else ()), *answers),
+        buttons=_buttons(state, about),
         codes=tuple((code.answer, code.summary, code.code) for code in codes),
     )

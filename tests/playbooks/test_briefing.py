@@ -173,6 +173,19 @@ def test_the_plan_that_a_message_is_about_comes_first() -> None:
     ]
 
 
+def test_a_question_that_waits_no_more_says_so_whatever_else_is_asked() -> None:
+    asked, other = plan(), plan(summary="Disable tool add of weather at gateway main")
+    notice = f"awaiting_approval:{STEP}:{asked.digest[7:19]}"
+    waits = (opened(), proposed(asked), proposed(other, instance="cut-tool@weather/add"), page(notice))
+    assert not told(incident(*waits), notice).answered
+    denied = Event("decided", {"digest": asked.digest, "verb": "deny", "actor": "kim", "reason": ""})
+    briefing = told(incident(*waits, denied), notice)
+    assert briefing.answered
+    assert [ask.digest for ask in briefing.asks] == [other.digest]
+    for language, head in ((Language.EN, "No decision is needed any more"), (Language.KO, "승인 대기 종료")):
+        assert head in render(briefing, language).subject
+
+
 def test_what_changed_since_it_was_asked_is_said() -> None:
     state = incident(opened(), proposed(plan(), differs="no longer: a; now: b"))
     assert told(state).asks[0].differs == ("no longer: a", "now: b")

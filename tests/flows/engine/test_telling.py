@@ -42,7 +42,7 @@ from playbooks.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.house import House, house
-from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, fake_slack
+from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, Fault, fake_slack
 from tests.lab.teller_process import dies, with_room
 
 ID = world.ID
@@ -140,6 +140,16 @@ async def test_the_room_has_one_thread_and_whoever_is_on_call_is_written_to(home
     await home.journal.submit(lambda tx: queue(tx, ID))
     await told(home)
     assert len(slack.said("chat.postMessage")) == said, "told is told"
+    assert first.edits == 0
+    another = world.plan(summary="Take the tool add away.")
+    asks = world.proposed(another, instance="cut-tool@weather/add", requested_by="ann")
+    await home.journal.append(PREFIX + ID, [asks])
+    await paged(home)
+    await told(home)
+    assert len(slack.messages()) == 3
+    assert first.edits == 1, "who opens the thread sees how it stands now"
+    assert "Take the tool add away" in first.shown
+    assert second.edits == 0
 
 
 async def test_whoever_does_not_answer_is_written_to_again_each_round(home: House, slack: FakeSlack) -> None:
@@ -170,6 +180,47 @@ async def test_what_is_pressed_in_slack_takes_a_page_up_and_decides_nothing(home
     assert state.acknowledged[asking] == "ann"
     assert [step.approved_by for step in state.proposals] == [()]
     assert await told(home) is None, "nobody else is woken"
+
+
+async def test_a_message_offers_what_can_be_pressed_now(home: House, slack: FakeSlack) -> None:
+    (_, asking) = await paged(home)
+    await told(home)
+    opened, question = slack.messages()
+    (private,) = slack.direct(ANN).messages
+    assert list(question.buttons) == list(private.buttons) == ["mcp_soar.acknowledge", "mcp_soar.answer"]
+    assert "Waits for a decision" in opened.shown
+    await Desk(lambda: home.parts).acknowledge(ANN, ID, asking)
+    await told(home)
+    assert list(question.buttons) == list(private.buttons) == ["mcp_soar.answer"]
+    assert "Your decision is needed" in question.shown
+    (step,) = (await home.incident(ID)).proposals
+    assert step.plan is not None
+    await home.ask("bob", Verb.DENY, ID, digest=step.plan.digest)
+    await taken_in(home)
+    await told(home)
+    assert question.buttons == private.buttons == {}
+    assert "No decision is needed any more" in question.shown
+    assert "Waits for a decision" not in opened.shown
+    updates = len(slack.said("chat.update"))
+    await home.journal.submit(lambda tx: queue(tx, ID))
+    await told(home)
+    assert len(slack.said("chat.update")) == updates, "up to date is up to date"
+
+
+async def test_what_slack_did_not_bring_up_to_date_is_when_there_is_something_to_tell(
+    home: House, slack: FakeSlack
+) -> None:
+    (_, asking) = await paged(home)
+    await told(home)
+    slack.faults["chat.update"] = [Fault.ERROR] * 4
+    await Desk(lambda: home.parts).acknowledge(ANN, ID, asking)
+    await told(home)
+    question = slack.messages()[1]
+    assert "mcp_soar.acknowledge" in question.buttons
+    slack.faults.clear()
+    await home.journal.submit(lambda tx: queue(tx, ID))
+    await told(home)
+    assert "mcp_soar.acknowledge" not in question.buttons
 
 
 async def test_what_is_asked_a_second_time_is_told_and_can_be_taken_up(home: House, slack: FakeSlack) -> None:
