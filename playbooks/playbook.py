@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from playbooks.errors import Misconfigured
 from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
-from playbooks.strict import Digest, JsonField, Line, Seconds, Slug, Strict, digest, parse_yaml
+from playbooks.strict import Digest, JsonField, Line, Seconds, Slug, Strict, canonical, parse_yaml, sha256
 from playbooks.taxonomy import IncidentClass
 
 
@@ -180,9 +180,14 @@ class Playbook(Strict):
                 yield phase, step
 
     @cached_property
+    def text(self) -> str:
+        """Its canonical JSON: what an incident records, to end with the playbook that it began with."""
+        return canonical(self.model_dump(mode="json", by_alias=True)).decode()
+
+    @cached_property
     def digest(self) -> Digest:
-        """What an incident records, to end with the playbook that it began with."""
-        return digest(self.model_dump(mode="json", by_alias=True))
+        """What tells it from every other one."""
+        return sha256(self.text.encode())
 
     def goals_of(self, began_with: Digest | None) -> Goals | None:
         """Return the goals of an incident that began with a digest; None if that was of another playbook than this."""

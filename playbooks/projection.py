@@ -2,7 +2,7 @@
 
 The kinds of an incident's stream, and what each one's body holds:
 
-opened            id class severity title key entities unresolved playbook linked requested_by triage
+opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
                   digest entities
 confirmed         by verdict
@@ -112,7 +112,8 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.severity = Severity(body["severity"])
     state.title, state.key = body["title"], body["key"]
     if body["playbook"]:
-        state.playbook, state.playbook_digest = body["playbook"]["id"], body["playbook"]["digest"]
+        began = body["playbook"]
+        state.playbook, state.playbook_digest, state.playbook_text = began["id"], began["digest"], began.get("text")
     state.triage, state.requested_by = body["triage"], body["requested_by"]
     state.linked, state.opened_at = tuple(body["linked"]), at
     _join(state, body["entities"])

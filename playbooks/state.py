@@ -3,6 +3,7 @@
 `playbooks.projection` computes it from the journal, and nothing else does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
 from playbooks.inventory import Resolved
 from playbooks.plan import Answer, Plan, Verdict, Widening
+from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.taxonomy import IncidentClass
 
@@ -297,6 +299,7 @@ class Incident:
     key: str = ""
     playbook: str | None = None
     playbook_digest: str | None = None
+    playbook_text: str | None = None
     triage: str | None = None
     requested_by: str | None = None
     linked: tuple[str, ...] = ()
@@ -362,6 +365,17 @@ class Incident:
     def purged(self) -> bool:
         """Whether all of its evidence was deleted, or is being deleted."""
         return any(deletion.whole for deletion in self.deletions.values())
+
+    def goes_by(self, playbooks: Mapping[IncidentClass, Playbook]) -> Playbook | None:
+        """Return its playbook: the one that it began with, whatever the configuration says by now.
+
+        Args:
+            playbooks: those configured now, by class. Journals of the first release keep no other.
+        """
+        configured = playbooks.get(self.incident_class)
+        if self.playbook_text is None or (configured and configured.digest == self.playbook_digest):
+            return configured
+        return Playbook.model_validate_json(self.playbook_text)
 
     def standing(self, key: str) -> Standing:
         """Return how well founded it is to act on one entity.

@@ -40,7 +40,7 @@ class Case:
         self.parts = parts
         self.claim = claim
         self.state = state
-        self.playbook: Playbook | None = parts.playbooks.get(state.incident_class)
+        self.playbook: Playbook | None = state.goes_by(parts.playbooks)
         # Opened in a long batch, the claim is older than this object; a clock that is behind must not lengthen it.
         left = min(parts.timing.claim, claim.until - time.time())
         self._until = time.monotonic() + left

@@ -97,7 +97,7 @@ def opening(  # the fields of one event, all by name
         "key": key,
         "entities": [entity.model_dump(mode="json") for entity in known],
         "unresolved": [_shown(entity).model_dump(mode="json") for entity in unknown],
-        "playbook": {"id": playbook.id, "digest": playbook.digest} if playbook else None,
+        "playbook": {"id": playbook.id, "digest": playbook.digest, "text": playbook.text} if playbook else None,
         "linked": [],
         "requested_by": requested_by,
         "triage": triage(parts, incident_class, known, unknown),

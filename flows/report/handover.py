@@ -234,11 +234,7 @@ def _duties(states: Sequence[Incident], clocks: Mapping[str, Sequence[Clock]]) -
 
 
 def _tasks(open_: Sequence[Incident], playbooks: Mapping[IncidentClass, Playbook]) -> Table:
-    rows = [
-        (state.id, task, until)
-        for state in open_
-        for _, task, until in tasks(state, playbooks.get(state.incident_class))
-    ]
+    rows = [(state.id, task, until) for state in open_ for _, task, until in tasks(state, state.goes_by(playbooks))]
     return Table("Tasks", ("Incident", "Task", "Until"), rows, "No task is open.")
 
 

@@ -90,7 +90,7 @@ def report(
         entries: its stream, from which `state` was computed.
         at: now, for an open one.
         witness: up to where the journal was read.
-        playbook: the one that the configuration has for its class now.
+        playbook: the one that it goes by.
         switches: the kill switches that the journal says were on meanwhile.
         clocks: the duties with deadlines that it started.
     """

@@ -69,7 +69,7 @@ def points(states: Sequence[Incident], playbooks: Mapping[IncidentClass, Playboo
         start, proven = state.metrics["accepted_at"], state.metrics["verified_at"]
         if start is None or not state.cuts:
             continue
-        playbook = playbooks.get(state.incident_class)
+        playbook = state.goes_by(playbooks)
         seconds = (proven - start).total_seconds() if proven else None
         goals = playbook.goals_of(state.playbook_digest) if playbook else None
         found.append(Contained(state.id, start, seconds, goals.verified if goals else None))

@@ -131,7 +131,7 @@ class Shelf:
         await self._write(page, None)
 
     def _goals(self, state: Incident) -> Goals | None:
-        playbook = self._playbooks.get(state.incident_class)
+        playbook = state.goes_by(self._playbooks)
         return playbook.goals_of(state.playbook_digest) if playbook else None
 
     async def _look(self, incident: str) -> None:
@@ -176,7 +176,7 @@ def _made(
 ) -> _Made:
     parsed = [entry.parsed() for entry in entries]
     state = project(incident, parsed)
-    playbook, held = playbooks.get(state.incident_class), concerned(state, stops)
+    playbook, held = state.goes_by(playbooks), concerned(state, stops)
     made = list(pages(state, held))
     if parsed:
         document = report(

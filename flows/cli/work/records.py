@@ -390,7 +390,7 @@ def incident_of(
     config: Configuration, state: Incident, watches: Sequence[Watch], stops: Sequence[schema.StopRow]
 ) -> schema.Incident:
     """Return everything about an incident."""
-    playbook = config.playbooks.get(state.incident_class)
+    playbook = state.goes_by(config.playbooks)
     goals = playbook.goals_of(state.playbook_digest) if playbook else None
     known, at = {watch.lease: watch for watch in watches}, now()
     bundle = config.path(config.settings.vault.bundles) / state.bundle if state.bundle else None

@@ -130,7 +130,7 @@ async def _incident(config: Configuration, given: str) -> tuple[Document, Head, 
         parsed,
         at=at,
         witness=witness,
-        playbook=config.playbooks.get(state.incident_class),
+        playbook=state.goes_by(config.playbooks),
         switches=switches_of(system, state, records.scopes(state)),
         clocks=duties.clocks(state, config.inventory, duties.load(), at),
     )
