@@ -53,6 +53,7 @@ class Kind(StrEnum):
     DUE = "due"
     OVERDUE = "overdue"
     GUESSED = "guessed"
+    UNKNOWN = "unknown"
     FAULT = "fault"
     TEST = "test"
     STATUS = "status"
@@ -328,7 +329,7 @@ def brief(
         status=state.status,
         title=_fit(state.title, 300),
         entities=_some(map(str, state.entities.values())),
-        unresolved=_some(f"{e.kind} {e.name}" + (f" of {e.server}" if e.server else "") for e in state.unresolved),
+        unresolved=_some(map(str, state.unresolved)),
         servers=tuple(_where(name, inventory) for name in state.servers[:MOST] if name in inventory.servers),
         triage=_clause(state.triage) if state.triage else None,
         frozen=_clause(state.frozen) if state.frozen else None,

@@ -24,7 +24,7 @@ GIVE_UP = timedelta(days=1)
 """How long somebody who cannot be reached is tried, from when they had to be told."""
 
 URGENT = frozenset(
-    {"awaiting_approval", "not_established", "undone", "lapsed", "extended", "fault", "guessed", "overdue"}
+    {"awaiting_approval", "not_established", "undone", "lapsed", "extended", "unknown", "fault", "guessed", "overdue"}
 )
 """What somebody has to look at."""
 

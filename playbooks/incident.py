@@ -23,6 +23,9 @@ class Entity(Strict):
     name: Name
     server: Name | None = None
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}" + (f" of {self.server}" if self.server else "")
+
 
 class AlertState(StrEnum):
     """Whether an alert reports something new. Only `new` may start containment."""

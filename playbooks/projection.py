@@ -4,7 +4,7 @@ The kinds of an incident's stream, and what each one's body holds:
 
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
-                  digest entities
+                  digest entities unresolved
 confirmed         by verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
 wrote             instance epoch writes[{change at}] found[change]
@@ -118,6 +118,8 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.linked, state.opened_at = tuple(body["linked"]), at
     _join(state, body["entities"])
     state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
+    # What waits for a person anyhow names them already.
+    state.strangers = () if state.triage else state.unresolved
     about = ", ".join(str(item) for item in state.entities.values()) or "nothing that the inventory knows"
     return f"opened as {state.incident_class} about {about}" + (f"\n{state.triage}" if state.triage else "")
 
@@ -126,6 +128,12 @@ def _join(state: Incident, entities: list[Body]) -> None:
     for item in entities:
         entity = Resolved.model_validate(item)
         state.entities.setdefault(entity.key, entity)
+
+
+def _strangers(state: Incident, entities: list[Body]) -> None:
+    named = [Entity.model_validate(item) for item in entities]
+    new = tuple(entity for entity in dict.fromkeys(named) if entity not in state.unresolved)
+    state.unresolved, state.strangers = (*state.unresolved, *new), (*state.strangers, *new)
 
 
 def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -150,6 +158,8 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         # The end or the change of something is no reason to contain anything, or anything more.
         state.alerted_at = at
         _join(state, body["entities"])
+        # The first release did not say what else an alert named. What anybody can send asks nobody a second time.
+        _strangers(state, body.get("unresolved", []) if seen.authenticated else [])
     trust = "authenticated" if seen.authenticated else "unsigned"
     return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
 

@@ -307,6 +307,8 @@ class Incident:
     alerted_at: datetime | None = None
     entities: dict[str, Resolved] = field(default_factory=dict)
     unresolved: tuple[Entity, ...] = ()
+    strangers: tuple[Entity, ...] = ()
+    """Of those, what was named beside something known: nothing is done about it, and people are asked what it is."""
     alerts: list[Seen] = field(default_factory=list)
     confirmed_by: tuple[str, ...] = ()
     confirm_asked: set[str] = field(default_factory=set)

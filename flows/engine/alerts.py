@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
+from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside, shown
 from flows.engine.parts import Parts
 from flows.engine.suppression import hidden
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, parse
-from playbooks.incident import Alert, AlertState, Confidence
+from playbooks.incident import Alert, AlertState, Confidence, Entity
 from playbooks.inventory import Resolved
 from playbooks.journal import SYSTEM, Event
 from playbooks.projection import project
@@ -76,7 +76,7 @@ async def _join(
     incident_class = alert.incident_class or IncidentClass.UNCLASSIFIED
     known, unknown = resolve(parts.world.inventory, alert.entities)
     key = correlation(alert, incident_class, known, trusted=trusted)
-    event = _seen(item, alert, known, trusted=trusted, confidence=confidence)
+    event = _seen(item, alert, known, unknown, trusted=trusted, confidence=confidence)
     stream = await tx.find_open(key)
     if stream is not None:
         row = await tx.stream(stream)
@@ -131,7 +131,15 @@ def _repeats(state: Incident, alert: Alert, message: str) -> bool:
     )
 
 
-def _seen(item: InboxItem, alert: Alert, known: Sequence[Resolved], *, trusted: bool, confidence: Confidence) -> Event:
+def _seen(
+    item: InboxItem,
+    alert: Alert,
+    known: Sequence[Resolved],
+    unknown: Sequence[Entity],
+    *,
+    trusted: bool,
+    confidence: Confidence,
+) -> Event:
     return Event(
         "alert",
         {
@@ -148,6 +156,7 @@ def _seen(item: InboxItem, alert: Alert, known: Sequence[Resolved], *, trusted: 
             "accepted_at": iso(datetime.fromtimestamp(item.received_at, UTC)),
             "digest": item.digest,
             "entities": [entity.model_dump(mode="json") for entity in known],
+            "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
         },
         item.source,
     )

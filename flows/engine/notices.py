@@ -25,6 +25,10 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
     what = f"{state.id} {state.incident_class} ({state.severity.label}): {about}"
     if Notice.OPENED in wanted and "opened" not in state.noticed:
         yield "opened", "opened", f"{what}. Opened." + (f" {state.triage}." if state.triage else "")
+    unknown = f"unknown:{len(state.strangers)}"
+    if state.strangers and unknown not in state.noticed:
+        named = ", ".join(map(str, state.strangers))
+        yield unknown, unknown, f"{what}. It names what the inventory does not know, so nothing is done about {named}."
     if Notice.AWAITING_APPROVAL in wanted:
         yield from _asking(state, what)
         yield from _lapsed(state, what)

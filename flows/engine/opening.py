@@ -10,6 +10,7 @@ from integrations.journal.store import Claim, Tx
 from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
+from playbooks.playbook import When
 from playbooks.projection import project
 from playbooks.redaction import redacted
 from playbooks.state import Incident
@@ -57,7 +58,8 @@ def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Reso
         entities: the alert's claims. A tool that names no server belongs to the alert's one server.
     """
     servers = [inventory.resolve(entity) for entity in entities if entity.kind is EntityKind.SERVER]
-    homes = {found.id for found in servers if found}
+    # Beside a server that nobody knows it may as well belong to that one.
+    homes = {found.id if found else None for found in servers}
     home = homes.pop() if len(homes) == 1 else None
     known: dict[str, Resolved] = {}
     unknown: list[Entity] = []
@@ -96,7 +98,7 @@ def opening(  # the fields of one event, all by name
         "title": redacted(title),
         "key": key,
         "entities": [entity.model_dump(mode="json") for entity in known],
-        "unresolved": [_shown(entity).model_dump(mode="json") for entity in unknown],
+        "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
         "playbook": {"id": playbook.id, "digest": playbook.digest, "text": playbook.text} if playbook else None,
         "linked": [],
         "requested_by": requested_by,
@@ -104,7 +106,7 @@ def opening(  # the fields of one event, all by name
     }
 
 
-def _shown(entity: Entity) -> Entity:
+def shown(entity: Entity) -> Entity:
     """Return what an alert names in a form that may be kept: what the inventory does not know is outside text."""
     server = redacted(entity.server, NAME) if entity.server else None
     return entity.model_copy(update={"name": redacted(entity.name, NAME), "server": server})
@@ -119,12 +121,15 @@ def triage(
     playbook = parts.playbooks.get(incident_class)
     if playbook is None:
         return f"there is no playbook for {incident_class} yet: respond by hand"
-    named = ", ".join(f"{entity.kind} {entity.name}" for entity in map(_shown, unknown)) or "nothing"
+    named = ", ".join(map(str, map(shown, unknown)))
     if not known:
-        return f"unknown server: shadow? The inventory knows nothing of what it names ({named})"
-    kinds = {step.for_each for _, step in playbook.steps() if step.kind == "action"}
-    if not any(entity.kind in kinds for entity in known):
-        return f"it names {', '.join(map(str, known))}, but no {' or '.join(sorted(kinds))} that is approved ({named})"
+        return f"unknown server: shadow? The inventory knows nothing of what it names ({named or 'nothing'})"
+    # What only runs when a cut leaks begins nothing.
+    kinds = {step.for_each for _, step in playbook.steps() if step.kind == "action" and step.when is When.ALWAYS}
+    named_kinds = {entity.kind for entity in known} | {EntityKind.SERVER for entity in known if entity.server}
+    if not kinds & named_kinds:
+        beside = f" ({named})" if named else ""
+        return f"it names {', '.join(map(str, known))}, but no {' or '.join(sorted(kinds))} that is approved{beside}"
     return None
 
 

@@ -8,14 +8,24 @@ from typing import Any
 
 import pytest
 
-from flows.engine import alerts
+from flows.engine import alerts, notices, schedule
+from flows.engine.intake import intake
+from flows.engine.opening import resolve
+from integrations.connections import Connections
 from integrations.siem.source import Sources
-from playbooks.incident import Status
-from playbooks.strict import now
+from playbooks.escalation import urgent
+from playbooks.incident import Entity, EntityKind, Phase, Status
+from playbooks.inventory import Inventory
+from playbooks.playbook import shipped
+from playbooks.state import Incident, Page
+from playbooks.strict import now, parse_yaml
 from playbooks.taxonomy import IncidentClass
+from tests.flows.cli import world
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
-from tests.lab.house import House, alert, source
+from tests.lab.house import House, alert, house, source
+
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
 
 
 async def opened(home: House, number: int) -> None:
@@ -60,6 +70,79 @@ async def test_what_the_inventory_does_not_know_is_triage_and_nothing_is_done(la
         assert other.incident_class is IncidentClass.UNCLASSIFIED
         assert other.status is Status.TRIAGE
         assert lab.proxy.writes == []
+
+
+async def taken_in(home: House) -> None:
+    for fresh in await intake(home.parts):
+        await home.journal.release(fresh.claim, runnable_at=None)
+
+
+def todos(incident: Incident) -> list[str]:
+    """Return what the engine would do first."""
+    playbook = shipped()[incident.incident_class]
+    ready = schedule.ready(incident, playbook, until=Phase.REVIEW, now=now(), stopped=False, retries=())
+    return [todo.kind for todo in ready]
+
+
+def pages(incident: Incident) -> dict[str, Page]:
+    """Return what people would have to hear of next."""
+    due = notices.due(incident, shipped()[incident.incident_class].notify)
+    return {page: Page(page, notice, text, now()) for page, notice, text in due}
+
+
+@pytest.mark.parametrize(("tools", "named"), [(["new_evil"], " (tool new_evil of weather)"), ([], "")])
+async def test_nothing_approved_on_a_known_server_is_for_a_person_to_look_at(
+    tmp_path: Path, tools: list[str], named: str
+) -> None:
+    async with house(tmp_path, Connections(INVENTORY)) as home:
+        await home.receive(alert("weather", *tools))
+        await taken_in(home)
+        (incident,) = await home.incidents()
+    assert incident.triage == f"it names server weather, but no tool that is approved{named}"
+    assert incident.status is Status.TRIAGE
+    assert todos(incident) == ["raw"]
+    assert urgent(incident, pages(incident)["opened"])
+
+
+def test_a_tool_belongs_to_no_server_if_the_alert_names_another_one_beside() -> None:
+    tool = Entity(kind=EntityKind.TOOL, name="forecast")
+    weather, shadow = (Entity(kind=EntityKind.SERVER, name=name) for name in ("weather", "shadow-x"))
+    known, _ = resolve(INVENTORY, (weather, tool))
+    assert list(map(str, known)) == ["server weather", "tool forecast of weather"]
+    known, unknown = resolve(INVENTORY, (weather, shadow, tool))
+    assert list(map(str, known)) == ["server weather"]
+    assert unknown == [shadow, tool]
+
+
+async def test_what_else_an_alert_names_is_on_record_and_asked_about(tmp_path: Path) -> None:
+    async with house(tmp_path, Connections(INVENTORY)) as home:
+
+        async def after(*tools: str, source: str = "siem") -> Incident:
+            await home.receive(alert("weather", "forecast", *tools), source=source)
+            await taken_in(home)
+            (incident,) = await home.incidents()
+            return incident
+
+        incident = await after()
+        assert "unknown:1" not in pages(incident)
+        incident = await after("new_evil")
+        assert list(map(str, incident.unresolved)) == ["tool new_evil of weather"]
+        page = pages(incident)["unknown:1"]
+        assert "nothing is done about tool new_evil of weather" in page.text
+        assert urgent(incident, page)
+        assert "action" in todos(incident), "what is known is cut all the same"
+        incident = await after("new_evil")
+        assert len(incident.unresolved) == 1
+        incident = await after("other_evil", source="unsigned")
+        assert len(incident.unresolved) == 1, "what anybody can send wakes nobody again"
+        journal = [entry.body for entry in await scenes.entries(home, incident.id) if entry.kind == "alert"]
+        assert [[one["name"] for one in body["unresolved"]] for body in journal] == [
+            [],
+            ["new_evil"],
+            ["new_evil"],
+            ["other_evil"],
+        ]
+        assert "unknown:2" in pages(await after("third_evil"))
 
 
 async def test_repeats_join_and_the_end_of_an_alert_starts_nothing(lab: Lab, tmp_path: Path) -> None:
