@@ -198,11 +198,12 @@ class Responder:
                 await journal.release(claim, runnable_at=time.time() + 30.0, lane=TELL)
 
     def _watch_due(self, case: Case) -> bool:
-        """Whether the incident's leases have to be verified now; a new responder does so at once."""
+        """Whether the incident's leases have to be verified now; a new responder does so at once, and at their end."""
         if not any(lease.in_force for lease in case.state.leases.values()):
             return False
         every, moment = self.parts.world.inventory.watch_every, time.monotonic()
-        if moment - self._watched.get(case.id, -every) < every * 0.9:
+        waited = moment - self._watched.get(case.id, -every) >= every * 0.9
+        if not waited and not schedule.ended(case.state, now()):
             return False
         self._watched[case.id] = moment
         return True

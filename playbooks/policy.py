@@ -115,6 +115,9 @@ DAY = 86400.0
 CHANGED = "a definition differs from its approved pin, and nobody accepted the difference"
 """Why a release waits; whoever approves one that waits for this accepts the difference."""
 
+RAN_OUT = "the lease ran out, and the policy ends it"
+"""Why something is given back that no person asked for."""
+
 Kept = Annotated[Seconds, Field(ge=30 * DAY, allow_inf_nan=False)]
 """Nothing is deleted unattended before thirty days: an incident that was closed by mistake shows by then."""
 
@@ -243,6 +246,7 @@ class Facts(Strict):
         purpose: contain, put back, release.
         put_backs: how often this lease was put back already.
         requested_by: the person whose signed request asks for the effect, None if the machine does.
+        ran_out: for a release: nobody asks for it but the end of the lease.
         approved_by: people whose unexpired signed approval names this plan's digest.
         clean: for a release: every definition equals its approved pin, or a person accepted the difference.
     """
@@ -255,6 +259,7 @@ class Facts(Strict):
     purpose: Purpose = Purpose.CONTAIN
     put_backs: int = 0
     requested_by: Name | None = None
+    ran_out: bool = False
     approved_by: tuple[Name, ...] = ()
     clean: bool = True
 
@@ -329,7 +334,8 @@ def decide(
         against = list(_too_much(plan, policy, inventory, tuple(reserved)))
     if not against:
         automatic = facts.purpose is not Purpose.RELEASE
-        reason = "a responder's signed request" if facts.requested_by else "within the policy's automatic limits"
+        machine = RAN_OUT if facts.ran_out else "within the policy's automatic limits"
+        reason = "a responder's signed request" if facts.requested_by else machine
         return Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest, automatic=automatic)
     quorum = policy.approval.needed(plan.radius)
     # Whoever asked for it does not count among those who agree.
@@ -393,7 +399,7 @@ def _guarded(plan: Plan, inventory: Inventory) -> Iterable[str]:
 def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:
     if not facts.clean:
         yield CHANGED
-    if facts.requested_by is None:
+    if facts.requested_by is None and not (facts.ran_out and policy.lease.at_expiry == "release"):
         yield "nobody asked for the release with a signed request"
     elif plan.radius >= policy.release.second_person_from:
         yield f"giving back a {plan.radius.name.lower()} needs a second person"

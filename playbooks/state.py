@@ -427,9 +427,9 @@ class Incident:
         return [told for told in self.told if told.page == page and told.contact == contact]
 
     def release_wanted(self, instance: str) -> ReleaseRequest | None:
-        """Return the request that asks for a lease to be released, if one does."""
+        """Return the request that asks for a lease to be released, if one does; the latest of several."""
         lease = self.leases[instance]
-        for wish in self.releases:
+        for wish in reversed(self.releases):
             if lease.opened_at <= wish.at and wish.lease in {None, instance}:
                 return wish
         return None

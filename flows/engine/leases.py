@@ -17,7 +17,7 @@ from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
 from playbooks.playbook import Step
-from playbooks.policy import CHANGED, Decision, Facts, Outcome, Purpose, decide
+from playbooks.policy import CHANGED, RAN_OUT, Decision, Facts, Outcome, Purpose, decide
 from playbooks.state import LeaseState, Progress, StepState
 from playbooks.strict import canonical, iso, now
 
@@ -99,18 +99,13 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
     clean = lease.verdict is not None and lease.verdict.answer is Answer.ESTABLISHED
     ends = case.parts.policy.lease.at_expiry == "release" and not lease.plan.irreversible
-    if ends and clean and not await case.is_stopped():
-        matches = await definitions_match(case)
-        if matches:
-            wish = {"verb": "release", "actor": OURSELVES, "nonce": f"expiry-{instance}-{iso(lease.until)}"}
-            body = {
-                **wish,
-                "accepted": True,
-                "reason": "the lease ran out, and the policy ends it",
-                "params": {"lease": instance},
-            }
-            await _unless_extended(case, instance, Event("request", body))
-            return
+    # Asked once: whoever has the answer in hand, or said no, is not asked again at every look.
+    wanted = case.state.release_wanted(instance) is not None
+    if ends and clean and not wanted and not await case.is_stopped() and await definitions_match(case):
+        wish = {"verb": "release", "actor": OURSELVES, "nonce": f"expiry-{instance}-{iso(lease.until)}"}
+        body = {**wish, "accepted": True, "reason": RAN_OUT, "params": {"lease": instance}}
+        await _unless_extended(case, instance, Event("request", body))
+        return
     length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
     body = {
         "instance": instance,
@@ -205,6 +200,9 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
     if wish is None:
         return False
     step = state.steps.get(todo.instance)
+    # After a no, whoever asks again is who asks for it now; a person takes over what only a lease's end asked for.
+    asker = step.requested_by if step else None
+    requester = wish.actor if asker in {None, OURSELVES} else asker
     if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
         why = "the approval was not given in time, which counts as no: it stays contained"
         await case.record(
@@ -236,7 +234,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             authenticated=True,
             confirmed=True,
             purpose=Purpose.RELEASE,
-            requested_by=wish.actor,
+            requested_by=None if requester == OURSELVES else requester,
+            ran_out=requester == OURSELVES,
             approved_by=effects.approved_by(case, step, plan),
             clean=clean,
         )
@@ -244,7 +243,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
         if decision.outcome is not Outcome.ALLOW:
             purpose = Purpose.RELEASE
             question = effects.asked(
-                case, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=wish.actor
+                case, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
             )
             return [question], False
         for change in plan.changes:
@@ -267,7 +266,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             "decision": decision.model_dump(mode="json"),
             "key": effects.key_of(case.id, lease.epoch, plan),
             "kept": kept,
-            "requested_by": wish.actor,
+            "requested_by": requester,
         }
         return [Event("release_intended", body)], True
 
@@ -391,8 +390,6 @@ async def _write_back(
             raise Drifted(f"{change.target}: {change.field} is {current.decode()}; the release knows only {change}")
     writes: list[dict[str, str]] = []
     for change in plan.changes:
-        if ours:
-            await case.check_stop()
         try:
             # Read again: giving back one object (a gateway's entry) may have changed others (its tools), or ended them.
             value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
@@ -401,6 +398,8 @@ async def _write_back(
             continue
         if canonical(value) != canonical(change.after):
             await case.outlast(action.timeout)
+            if ours:
+                await case.check_stop()
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
     await _stands(case, action, plan, gone)

@@ -262,10 +262,15 @@ def next_watch(state: Incident, *, now: datetime, every: float) -> datetime | No
         now: the present moment.
         every: seconds between two verifications.
     """
-    untils = [lease.until for lease in state.leases.values() if lease.in_force]
-    if not untils or state.frozen or state.closed_at:
+    if state.frozen or state.closed_at or not any(lease.in_force for lease in state.leases.values()):
         return None
-    return min(now + timedelta(seconds=every), *untils)
+    # Whoever works on a lease comes back to it by itself; its end is looked at after that.
+    return min([now + timedelta(seconds=every), *(state.leases[instance].until for instance in watched(state))])
+
+
+def ended(state: Incident, now: datetime) -> list[str]:
+    """Return the leases that the watch asks about and whose time is over."""
+    return [instance for instance in watched(state) if state.leases[instance].until <= now]
 
 
 def next_due(

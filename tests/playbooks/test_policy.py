@@ -25,7 +25,21 @@ from playbooks.inventory import (
     ToolNotes,
 )
 from playbooks.plan import Change, Irreversible, Plan, Radius, Target
-from playbooks.policy import Cap, Decision, Facts, Mode, Outcome, Policy, Purpose, Reservation, Spacing, decide
+from playbooks.policy import (
+    CHANGED,
+    RAN_OUT,
+    Cap,
+    Decision,
+    Facts,
+    Lease,
+    Mode,
+    Outcome,
+    Policy,
+    Purpose,
+    Reservation,
+    Spacing,
+    decide,
+)
 from playbooks.strict import digest, parse_yaml
 
 SECRET = Secret(env="LAB")
@@ -123,6 +137,7 @@ def test_the_one_thing_that_ships_automatic() -> None:
         (SURE, plan("move", on="robot"), "physical"),
         (but(purpose=Purpose.PUT_BACK, put_backs=3), plan("tool-1"), "undid it 3 times"),
         (but(purpose=Purpose.RELEASE), plan("tool-1"), "nobody asked"),
+        (but(purpose=Purpose.RELEASE, ran_out=True), plan("tool-1"), "nobody asked"),
         (
             but(purpose=Purpose.RELEASE, requested_by="ann", clean=False),
             plan("tool-1"),
@@ -135,6 +150,17 @@ def test_what_needs_people_says_why(facts: Facts, judged: Plan, reason: str) -> 
     decision = asked(judged, facts)
     assert decision.outcome is Outcome.NEEDS_APPROVAL
     assert reason in "; ".join(decision.reasons)
+
+
+def test_a_lease_ends_unattended_where_the_policy_says_so_and_as_the_policys_own_act() -> None:
+    policy = Policy(version=1, lease=Lease(at_expiry="release"))
+    facts = but(purpose=Purpose.RELEASE, ran_out=True)
+    decision = decide(plan("tool-1"), policy, facts, INVENTORY)
+    assert (decision.outcome, decision.reasons) == (Outcome.ALLOW, (RAN_OUT,))
+    wide = decide(plan("tool-1", radius=Radius.SERVER), policy, facts, INVENTORY)
+    assert wide.reasons == ("giving back a server needs a second person",)
+    unclean = decide(plan("tool-1"), policy, but(purpose=Purpose.RELEASE, ran_out=True, clean=False), INVENTORY)
+    assert unclean.reasons == (CHANGED,)
 
 
 @pytest.mark.parametrize(
