@@ -314,7 +314,7 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
-    step.progress, step.settled_at = Progress.EXPIRED, at
+    step.progress, step.settled_at, step.denied_by = Progress.EXPIRED, at, None
     return f"nobody decided on {step.instance} in time: it is not done\n{body['why']}"
 
 
@@ -456,12 +456,12 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
             for step in state.steps.values():
                 given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
                 if given_up and (step.instance in releases) is (body["verb"] == "release"):
-                    if step.progress is Progress.DENIED and step.denied_by != body["actor"]:
-                        # What one person denied, another does not carry through alone: they are who asks for it now.
-                        step.requested_by = body["actor"]
                     if step.progress is not Progress.FAILED:
-                        # The answer was no. What was said for it before that does not count for the next question.
+                        # The answer was no, or none, which is no. What was said for it before that does not count for
+                        # the next question, and nobody but who said no carries it through alone: they ask for it now.
                         step.approved_by, step.behalf = (), {}
+                        if step.denied_by != body["actor"]:
+                            step.requested_by = body["actor"]
                     step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
         if body["verb"] in _TOLD_ELSEWHERE:
             return None

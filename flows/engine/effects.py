@@ -239,7 +239,8 @@ async def intend(
         decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
         decision = _evidence_first(case, plan, decision, facts)
         if decision.outcome is not Outcome.ALLOW:
-            requester = case.state.requested_by or (step.requested_by if step else None)
+            # After a no, whoever asks again is who asks for it now.
+            requester = (step.requested_by if step else None) or case.state.requested_by
             question = asked(case, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], decision
         originals: dict[str, Any] = {}
