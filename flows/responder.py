@@ -20,9 +20,9 @@ from flows.engine.intake import intake
 from flows.engine.opening import CUT, FLOW, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
-from flows.engine.telling import freeze, tell
-from integrations.journal.store import Claim, LostClaim, Tampered
-from playbooks.errors import SoarError, Transient
+from flows.engine.telling import ITSELF, freeze, page, tell
+from integrations.journal.store import Claim, LostClaim, Tampered, Tx
+from playbooks.errors import Refused, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import SYSTEM, Event
 from playbooks.redaction import redacted
@@ -249,13 +249,21 @@ class Responder:
         return CUT, retry
 
     async def _set_back(self, claim: Claim, exc: Exception) -> None:
-        body = {
-            "incident": claim.stream.removeprefix(PREFIX),
-            "error": type(exc).__name__,
-            "message": redacted(str(exc), 2000),
-        }
+        incident, error = claim.stream.removeprefix(PREFIX), type(exc).__name__
+        body = {"incident": incident, "error": error, "message": redacted(str(exc), 2000)}
+        notice = f"fault:{incident}:{error}"
+        text = f"{incident} cannot go on, and is tried again: {error}: {body['message']}. What is contained stays so."
+
+        async def unit(tx: Tx) -> None:
+            await tx.append(SYSTEM, [Event("fault", body)])
+            try:
+                await tx.use_once("page", notice)
+            except Refused:
+                return  # it is tried again and again; people are woken once
+            await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
+
         with contextlib.suppress(SoarError):
-            await self.parts.journal.append(SYSTEM, [Event("fault", body)])
+            await self.parts.journal.submit(unit)
             await self.parts.journal.release(claim, runnable_at=now().timestamp() + 30.0, lane=CUT)
 
     async def _freeze(self, claim: Claim, why: str) -> None:
