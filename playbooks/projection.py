@@ -262,7 +262,7 @@ def _failed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.action = step.action or body["action"]
     if body["error"] == "Drifted":
         # The frozen plan was made for another world: plan anew, ask again.
-        step.plan = None
+        step.former, step.plan = step.plan or step.former, None
     return f"{step.instance} failed ({body['error']}){', again soon' if retry else ''}\n{body['message']}"
 
 

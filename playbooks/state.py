@@ -71,6 +71,8 @@ class StepState:
     epoch: int = 0
     key: str = ""
     plan: Plan | None = None
+    former: Plan | None = None
+    """What was to be done until the world was found to be another one than it was made for."""
     purpose: Purpose = Purpose.CONTAIN
     verdict: Verdict | None = None
     error: str = ""

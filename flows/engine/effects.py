@@ -373,7 +373,7 @@ def asked(
         "expires_at": iso(expires),
         "purpose": purpose.value,
         "requested_by": requested_by,
-        "differs": _differs(step.plan if step else None, plan),
+        "differs": _differs((step.plan or step.former) if step else None, plan),
         "approved_by": list(counted),
     }
     return Event("proposed", body)
@@ -487,7 +487,6 @@ async def apply(
     pending = plan.pending if read_at is not None else plan.changes
     for position, change in enumerate(pending):
         try:
-            await case.check_stop()
             # What was read a moment ago, by this process, is not read again. Later it is compared before the write.
             fresh = position == 0 and read_at is not None and time.monotonic() - read_at < case.parts.timing.fresh
             if not fresh and await _already(case, action, change):
@@ -495,6 +494,7 @@ async def apply(
                 continue
             # Only now: the read may have taken its time.
             await case.outlast(action.timeout)
+            await case.check_stop()
             await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             done.writes.append({"change": str(change), "at": iso(now())})
         except Stopped as exc:
