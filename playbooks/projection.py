@@ -14,7 +14,7 @@ failed            instance phase action epoch attempt error message retry_at
 proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by
 decided           digest verb actor reason behalf way receipt
 lapsed            instance digest why
-skipped           instance phase reason
+skipped           instance phase reason awaits
 exhibit           instance phase exhibit
 unavailable       instance phase unavailable
 checked           instance phase verdict
@@ -320,7 +320,7 @@ def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _skipped(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.SKIPPED)
-    step.settled_at, step.message = at, body["reason"]
+    step.settled_at, step.message, step.awaits = at, body["reason"], tuple(body.get("awaits", ()))
     return f"skipped {step.instance}\n{body['reason']}"
 
 

@@ -91,6 +91,8 @@ class StepState:
     asked_after: int = 0
     """How many notices there were when what waits now was asked for the first time."""
     differs: str = ""
+    awaits: tuple[str, ...] = ()
+    """Kinds of evidence that have to be kept before what was skipped may run."""
     intended_at: datetime | None = None
     wrote_at: datetime | None = None
     settled_at: datetime | None = None

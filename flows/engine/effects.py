@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from flows.engine import approvals
+from flows.engine import approvals, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
@@ -316,18 +316,20 @@ def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ..
     return approvals.counting(case.parts, step)
 
 
+def _unsealed(case: Case, plan: Plan) -> list[str]:
+    """Return the kinds of evidence that a plan would destroy and that are not kept."""
+    if case.playbook and case.playbook.contain_first:
+        return []
+    sealed = {exhibit["kind"] for exhibit in case.state.exhibits}
+    return [kind for kind in plan.destroys if kind not in sealed]
+
+
 def _evidence_first(case: Case, plan: Plan, decision: Decision, facts: Facts) -> Decision:
     """Refuse what would destroy evidence that is neither sealed nor recorded as unavailable."""
-    playbook = case.playbook
-    if not plan.destroys or (playbook and playbook.contain_first):
-        return decision
-    sealed = {exhibit["kind"] for exhibit in case.state.exhibits}
-    missing = [kind for kind in plan.destroys if kind not in sealed]
+    missing = _unsealed(case, plan)
     if not missing:
         return decision
-    known = {item["kind"] for item in case.state.unavailable}
-    lost = [kind for kind in missing if kind not in known]
-    if lost:
+    if lost := schedule.uncollected(case.state, missing):
         reason = f"it would destroy evidence that is not sealed yet: {', '.join(lost)}"
         return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
     if decision.outcome is Outcome.ALLOW and decision.automatic:
@@ -353,7 +355,9 @@ def asked(
     """Return what is recorded of a plan that the gate did not let pass: a question to people, or a no."""
     if decision.outcome is Outcome.DENY:
         reason = f"the gate denies it: {'; '.join(decision.reasons)}"
-        return Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": reason})
+        awaits = schedule.uncollected(case.state, _unsealed(case, plan))
+        skipped = {"instance": todo.instance, "phase": todo.phase.value, "reason": reason, "awaits": awaits}
+        return Event("skipped", skipped)
     step = case.state.steps.get(todo.instance)
     expires = now() + timedelta(seconds=case.parts.policy.approval.expires)
     if step and step.progress is Progress.PROPOSED and step.plan and step.plan.digest == plan.digest:

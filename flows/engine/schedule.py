@@ -1,6 +1,6 @@
 """Which steps of an incident can run now, and when it has to be looked at again. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -110,7 +110,8 @@ def _sealing(state: Incident, now: datetime) -> Iterator[Todo]:
 
 def _unattempted(state: Incident, todo: Todo) -> bool:
     step = state.steps.get(todo.instance)
-    return step is None or step.progress in {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
+    at_once = {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
+    return step is None or step.progress in at_once or (step.progress is Progress.SKIPPED and bool(step.awaits))
 
 
 def _collecting(state: Incident) -> bool:
@@ -184,7 +185,8 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
     if step is None or step.progress in at_once or (kind == "seal" and step.progress is Progress.SEALED):
         return True
     if step.progress is Progress.SKIPPED:
-        return step.message == MOOT
+        # What waited for evidence runs when that is sealed, or when it is on record that it cannot be had.
+        return step.message == MOOT or (bool(step.awaits) and not uncollected(state, step.awaits))
     if step.progress is Progress.RETRYING:
         return step.retry_at is None or step.retry_at <= now
     if step.progress is Progress.PROPOSED:
@@ -195,6 +197,12 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
         due = _verify_due(step, state, retries)
         return due is not None and due <= now
     return False
+
+
+def uncollected(state: Incident, kinds: Iterable[str]) -> list[str]:
+    """Return the kinds of evidence that are neither sealed nor recorded as unavailable."""
+    known = {item["kind"] for item in (*state.exhibits, *state.unavailable)}
+    return [kind for kind in kinds if kind not in known]
 
 
 def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) -> datetime | None:

@@ -17,6 +17,7 @@ from integrations.vault.local import LocalVault
 from playbooks.action import World
 from playbooks.incident import Status
 from playbooks.inventory import PinKind, Principal, ToolNotes
+from playbooks.journal import Parsed
 from playbooks.plan import Plan
 from playbooks.playbook import Playbook, parse, shipped
 from playbooks.policy import Policy, Spacing
@@ -321,7 +322,9 @@ notify: [opened, awaiting_approval]
 WITH_WIPE = {**STEPS, WipeTool.name: WipeTool}
 
 
-async def test_what_destroys_evidence_is_refused_before_it_is_sealed(lab: Lab, tmp_path: Path) -> None:
+async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_once_it_is(
+    lab: Lab, tmp_path: Path
+) -> None:
     lab.victim.poison()
     parts = {"steps": WITH_WIPE, "playbooks": wiping(phase="cut")}
     async with scenes.installation(lab, tmp_path, **parts) as home, home.responding():  # type: ignore[arg-type]
@@ -331,14 +334,19 @@ async def test_what_destroys_evidence_is_refused_before_it_is_sealed(lab: Lab, t
             return bool(await home.incidents())
 
         await home.until(opened, "it is opened")
-        incident = await home.settled((await home.incidents())[0].id)
-        step = incident.steps[f"wipe@{lab.site.server_id}/get_weather"]
-        assert step.progress is Progress.SKIPPED
-        assert any(
-            "would destroy evidence that is not sealed yet: definitions" in line.detail for line in incident.timeline
-        )
-        assert lab.proxy.writes == []
-        assert incident.status is not Status.CONTAINED
+        name = (await home.incidents())[0].id
+        await scenes.established(home, name, f"wipe@{lab.site.server_id}/get_weather")
+        entries = await scenes.entries(home, name)
+        course = [entry for entry in entries if entry.kind in {"skipped", "intended"} or _definitions(entry)]
+        assert [entry.kind for entry in course] == ["skipped", "exhibit", "intended"]
+        assert "would destroy evidence that is not sealed yet: definitions" in course[0].body["reason"]
+        assert course[0].body["awaits"] == ["definitions"]
+        assert len(lab.proxy.writes) == 1
+        await home.reaches(Status.CONTAINED)
+
+
+def _definitions(entry: Parsed) -> bool:
+    return bool(entry.kind == "exhibit" and entry.body["exhibit"]["kind"] == "definitions")
 
 
 async def test_it_runs_once_the_evidence_is_sealed(lab: Lab, tmp_path: Path) -> None:
