@@ -486,7 +486,9 @@ class Incident:
         held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
         refused = {Progress.DENIED, Progress.EXPIRED}
         if held and all(step.progress in HELD | refused for step in self.cuts):
-            return Status.CONTAINED
+            # What is being given back may be half back already, and nobody verifies it meanwhile.
+            giving_back = any(lease.in_force and lease.releasing for lease in self.leases.values())
+            return Status.RECOVERING if giving_back else Status.CONTAINED
         if self.cuts and all(step.progress in refused for step in self.cuts):
             return Status.TRIAGE
         return Status.CONTAINING

@@ -107,6 +107,7 @@ async def test_its_drill_succeeds(playbook: Playbook, lab: Lab, tmp_path: Path) 
             await _usable(lab, exercise.expected.usable, exercise.expected.unusable)
         lab.victim.behave()
         await home.ask("ann", Verb.RELEASE, name, reason="it behaves again")
+        await home.given_back(name)
         await home.reaches(exercise.release.status, name)
         await _usable(lab, exercise.release.usable, ())
         async with scenes.operator(lab) as forge:

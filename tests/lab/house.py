@@ -147,6 +147,15 @@ class House:
         await self.until(reached, f"{name or 'an incident'} is {status}")
         return next(i for i in reversed(await self.incidents()) if name in {None, i.id})
 
+    async def given_back(self, name: str) -> Incident:
+        """Wait until nothing of an incident is in force any more, and return it."""
+
+        async def so() -> bool:
+            return (await self.incident(name)).metrics["released_at"] is not None
+
+        await self.until(so, f"{name} has given everything back")
+        return await self.incident(name)
+
     async def settled(self, name: str) -> Incident:
         """Wait until an incident's evidence is sealed, and return it."""
 

@@ -220,7 +220,8 @@ async def at_rest(
 
 def _done(incident: Incident, status: Status) -> bool:
     sealed = incident.sealed is not None and incident.sealed_of == (len(incident.exhibits), len(incident.unavailable))
-    return incident.status is status and sealed and not incident.untold
+    begun = any(lease.in_force and lease.releasing for lease in incident.leases.values())
+    return incident.status is status and sealed and not begun and not incident.untold
 
 
 def in_turn(crew: Sequence[Orders]) -> dict[str, set[str]]:

@@ -41,7 +41,7 @@ async def test_a_request_that_was_refused_stays_refused_when_the_world_would_all
 
         lab.victim.behave()
         await home.ask("ann", Verb.RELEASE, name, reason="healed")
-        await home.reaches(Status.RECOVERING, name)
+        await home.given_back(name)
         assert "used before" in await refusal(home, await put(home, body, "again"))
         assert (await home.incident(name)).closed_at is None
         # It is that request which is worthless, not the wish.

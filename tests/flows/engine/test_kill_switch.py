@@ -75,7 +75,7 @@ async def test_a_containment_in_force_is_not_put_back_but_a_person_can_release_i
         await home.reaches(Status.CONTAINED, name)
         lab.victim.behave()
         await home.ask("ann", Verb.RELEASE, name, reason="healed")
-        await home.reaches(Status.RECOVERING, name)
+        await home.given_back(name)
         assert await scenes.usable(lab, "get_weather", city="Seoul")
         assert [item.scope for item in await home.journal.stops()] == [f"incident:{name}"]
         assert await home.system("fault") == []
