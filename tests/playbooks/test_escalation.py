@@ -137,7 +137,8 @@ def test_what_is_asked_a_second_time_is_a_page_of_its_own() -> None:
     mark = digest(proposed["plan"])[7:19]
     first, again = f"awaiting_approval:x:{mark}", f"awaiting_approval:x:again 1:{mark}"
     lapsed = {"instance": world.INSTANCE, "digest": "", "why": ""}
-    entries = [(0.0, "proposed", proposed), paged(first), (900.0, "lapsed", lapsed)]
+    heard = told(Delivery(first, "on_call:0:0", "ann"), 1.0)
+    entries = [(0.0, "proposed", proposed), paged(first), heard, (900.0, "lapsed", lapsed)]
     entries += [(5000.0, "proposed", proposed), paged(again, 5000.0)]
     state = incident(*entries)
     assert state.proposals[0].plan is not None

@@ -143,7 +143,7 @@ def test_what_is_about_mcp_soar_itself_and_reached_nobody_is_shown_until_somebod
     async def told_nobody() -> None:
         journal = await open_journal(site.config, name="test", writing=True)
         try:
-            (entry,) = await journal.read(stream_of(ITSELF))
+            entry, *_ = await journal.read(stream_of(ITSELF))
             failed = {"contact": "soc", "purpose": "room", "channel": "slack", "delivered": False, "round": 1}
             body = {**failed, "page": entry.parsed().body["id"], "detail": "no such channel", "reference": ""}
             await journal.append(stream_of(ITSELF), [Event("told", body)])
