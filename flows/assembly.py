@@ -50,7 +50,7 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
     if url.startswith("sqlite"):
         Path(url.partition(":///")[2]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = SigningKey.load(config.path(config.settings.key)) if writing else None
-    journal = await Journal.open(url, signer=signer, name=name)
+    journal = await Journal.open(url, signer=signer, name=name, keys=list(responder_keys(config).values()))
     if writing:
         await journal.migrate()
     return journal

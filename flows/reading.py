@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.assembly import journal_url
+from flows.assembly import journal_url, responder_keys
 from flows.cli.work import records
 from flows.settings import Configuration, read
 from integrations.hostile import printable
@@ -52,7 +52,8 @@ async def journal(config: Configuration) -> AsyncIterator[Journal]:
     url = os.environ.get(JOURNAL, "")
     if not url and (path := records.missing(config)) is not None:
         raise Transient(f"there is no journal at {path} yet; `mcp-soar up` makes it when it first starts")
-    async with await Journal.open(url or journal_url(config), signer=None, name=f"reading-{os.getpid()}") as opened:
+    keys, name = list(responder_keys(config).values()), f"reading-{os.getpid()}"
+    async with await Journal.open(url or journal_url(config), signer=None, name=name, keys=keys) as opened:
         yield opened
 
 

@@ -146,6 +146,11 @@ class Responder:
         if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
             for claim in await self._claim(FLOW, slots):
                 self._start(self._flowing, self._rest(claim))
+        try:
+            await self.parts.journal.stops()
+        except Tampered as exc:
+            # Until then it counts as on, for everything.
+            await self._freeze(exc)
 
     async def _start_telling(self) -> None:
         # Telling people gives way to what is not in force yet, but not for ever: a gateway may hang for long.
@@ -189,6 +194,8 @@ class Responder:
                 heapq.heappush(self._due, at.timestamp())
         except LostClaim as exc:
             LOG.info("%s", exc)
+        except Tampered as exc:
+            await self._freeze(exc, claim, TELL)
         except Transient as exc:
             # The claim runs out by itself, and whoever takes it then goes on.
             LOG.warning("%s: %s", claim.stream, exc)
@@ -227,7 +234,7 @@ class Responder:
         except LostClaim as exc:
             LOG.info("%s", exc)
         except Tampered as exc:
-            await self._freeze(claim, str(exc))
+            await self._freeze(exc, claim, CUT)
         except Transient as exc:
             # The claim runs out by itself, and whoever takes it then finishes what is on record.
             LOG.warning("%s: %s", claim.stream, exc)
@@ -266,11 +273,14 @@ class Responder:
             await self.parts.journal.submit(unit)
             await self.parts.journal.release(claim, runnable_at=now().timestamp() + 30.0, lane=CUT)
 
-    async def _freeze(self, claim: Claim, why: str) -> None:
-        """Leave a tampered incident to a person; everything else goes on."""
-        LOG.error("%s is frozen: %s", claim.stream, why)
-        with contextlib.suppress(Transient):
-            await self.parts.journal.submit(lambda tx: freeze(tx, claim.stream, why))
+    async def _freeze(self, exc: Tampered, claim: Claim | None = None, lane: str = CUT) -> None:
+        """Leave a tampered incident to a person; everything else goes on, its own claim's incident too."""
+        LOG.error("the journal is not as it was written: %s", exc)
+        with contextlib.suppress(SoarError):
+            await self.parts.journal.submit(lambda tx: freeze(tx, exc.stream, str(exc)))
+        if claim is not None:
+            with contextlib.suppress(SoarError):
+                await self.parts.journal.release(claim, runnable_at=time.time() + SWEEP, lane=lane)
 
     async def _finish(self) -> None:
         tasks = [*self._cutting, *self._watching, *self._flowing, *self._telling]

@@ -6,8 +6,9 @@ An entry is stored as the canonical bytes (RFC 8785) that were hashed, and is ne
     hash(head n)  = SHA-256(hash(head n-1)  || bytes(head n))         one chain of heads over all streams
     signature     = Ed25519 over hash(head n), by a responder
 
-A head names the tip of every stream that its commit touched, so an entry that was changed, dropped, reordered or added
-without a responder's key is found. A lost tail of heads is found against a witness: a head kept elsewhere.
+A head names the tip of every stream that its commit touched and the first entry that it added there, so an entry that
+was changed, dropped, reordered or added without a responder's key is found, whatever was added after it. A lost tail of
+heads is found against a witness: a head kept elsewhere.
 """
 
 import hashlib
@@ -20,6 +21,14 @@ from playbooks.strict import canonical
 GENESIS = bytes(32)
 VERSION = 1
 SYSTEM = "system"
+SWITCHES = "switches"
+"""The stream whose last entry says which kill switches are on: short, so that it is read before every effect."""
+
+APART = "unsigned/"
+"""Begins the name of the place to which entries that nobody signed were set apart; it is no stream."""
+
+UNSIGNED = "no head says that its commit added it: it was added without a responder's key"
+"""What is said of an entry that is chained as it should be and that no responder wrote."""
 
 
 class Event(NamedTuple):
@@ -83,7 +92,7 @@ class Head(NamedTuple):
 
     Args:
         n: 1 for the first.
-        data: canonical bytes of {"at", "key", "n", "tips": [[stream, seq, hash hex], …]}.
+        data: canonical bytes of {"at", "key", "n", "tips": [[stream, seq, hash hex, first], …]}.
         hash: of this head, 32 bytes.
         signature: Ed25519 over `hash`, 64 bytes.
     """
@@ -92,6 +101,40 @@ class Head(NamedTuple):
     data: bytes
     hash: bytes
     signature: bytes
+
+
+class Added(NamedTuple):
+    """What one commit added to one stream.
+
+    Args:
+        stream: which.
+        seq: of the last entry, the stream's tip.
+        hash: of that entry.
+        first: seq of the first entry; None in a head of the first release, which did not say.
+    """
+
+    stream: str
+    seq: int
+    hash: bytes
+    first: int | None
+
+    def follows(self, last: int) -> bool:
+        """Whether it begins right after an entry, so that nothing unsigned lies between."""
+        return self.first is None or self.first == last + 1
+
+
+class Content(NamedTuple):
+    """What a head says.
+
+    Args:
+        n: its number.
+        key: id of the key that signs it.
+        tips: what its commit added to every stream that it touched.
+    """
+
+    n: int
+    key: str
+    tips: list[Added]
 
 
 class Fault(NamedTuple):
@@ -137,17 +180,30 @@ def entry(stream: str, seq: int, previous: bytes, at: str, event: Event) -> Entr
     return Entry(stream, seq, data, link(previous, data))
 
 
-def head_data(n: int, at: str, key: str, tips: Iterable[tuple[str, int, bytes]]) -> bytes:
+def head_data(n: int, at: str, key: str, added: Iterable[Added]) -> bytes:
     """Return a head's canonical bytes.
 
     Args:
         n: its number, from 1.
         at: ISO 8601 in UTC.
         key: id of the key that signs it.
-        tips: stream, seq and hash of the last entry of every stream that the commit touched.
+        added: what the commit added to every stream that it touched.
     """
-    named = sorted([stream, seq, tip.hex()] for stream, seq, tip in tips)
-    return canonical({"at": at, "key": key, "n": n, "tips": named})
+    tips = sorted([stream, seq, tip.hex(), first] for stream, seq, tip, first in added)
+    return canonical({"at": at, "key": key, "n": n, "tips": tips})
+
+
+def head_content(data: Any) -> Content:  # noqa: ANN401  # a database may hold anything
+    """Return what a head's bytes say; of what is no head, number 0 and nothing."""
+    try:
+        head = json.loads(data)
+        tips = [
+            Added(str(stream), int(seq), bytes.fromhex(tip), int(first[0]) if first else None)
+            for stream, seq, tip, *first in head["tips"]
+        ]
+        return Content(int(head["n"]), str(head["key"]), tips)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return Content(0, "", [])
 
 
 def verify_chain(stream: str, entries: Iterable[Entry]) -> Iterator[Fault]:
@@ -186,6 +242,7 @@ def verify_heads(
         signed: whether a key id's signature over a hash is right; False for a key nobody enrolled.
     """
     previous, expected = GENESIS, 1
+    last: dict[str, int] = {}
     for head in heads:
         if head.n != expected:
             yield Fault("heads", expected, f"head {expected} is missing; the next one there is {head.n}")
@@ -193,18 +250,21 @@ def verify_heads(
         if link(previous, head.data) != head.hash:
             yield Fault("heads", head.n, "its bytes do not have the hash that the chain gives it")
             return
-        content = json.loads(head.data)
-        if content["n"] != head.n:
+        n, key, tips = head_content(head.data)
+        if n != head.n:
             yield Fault("heads", head.n, "it was written for another place")
             return
-        if not signed(content["key"], head.hash, head.signature):
-            yield Fault("heads", head.n, f"no responder's key signed it (it names key {content['key']})")
-        for stream, seq, value in content["tips"]:
-            stored = tip(stream, seq)
+        if not signed(key, head.hash, head.signature):
+            yield Fault("heads", head.n, f"no responder's key signed it (it names key {key})")
+        for added in tips:
+            stored = tip(added.stream, added.seq)
             if stored is None:
-                yield Fault(stream, seq, f"head {head.n} witnessed this entry, and it is gone")
-            elif stored.hex() != value:
-                yield Fault(stream, seq, f"it is not the entry that head {head.n} witnessed")
+                yield Fault(added.stream, added.seq, f"head {head.n} witnessed this entry, and it is gone")
+            elif stored != added.hash:
+                yield Fault(added.stream, added.seq, f"it is not the entry that head {head.n} witnessed")
+            if not added.follows(covered := last.get(added.stream, 0)):
+                yield Fault(added.stream, covered + 1, UNSIGNED)
+            last[added.stream] = added.seq
         previous, expected = head.hash, expected + 1
 
 
@@ -212,8 +272,8 @@ def witnessed(heads: Iterable[Head]) -> dict[str, int]:
     """Return, by stream, the last entry that any head names."""
     last: dict[str, int] = {}
     for head in heads:
-        for stream, seq, _ in json.loads(head.data)["tips"]:
-            last[stream] = max(seq, last.get(stream, 0))
+        for added in head_content(head.data).tips:
+            last[added.stream] = max(added.seq, last.get(added.stream, 0))
     return last
 
 

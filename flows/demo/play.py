@@ -271,7 +271,11 @@ def _send(stage: Stage, body: bytes) -> str:
 @asynccontextmanager
 async def _journal(stage: Stage) -> AsyncIterator[Journal]:
     # Without a signing key it can only be read.
-    journal = await Journal.open(f"sqlite:///{stage.config / 'state' / 'journal.db'}", signer=None, name="demo")
+    url, keys = (
+        f"sqlite:///{stage.config / 'state' / 'journal.db'}",
+        [PublicKey.load(stage.config / "keys/responder.pub")],
+    )
+    journal = await Journal.open(url, signer=None, name="demo", keys=keys)
     try:
         yield journal
     finally:

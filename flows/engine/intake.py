@@ -65,7 +65,7 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
     try:
         return await read(parts, item)
     except Tampered as exc:
-        # The incident that it belongs to is not as it was written. That one waits for a person, this entry with it.
+        # An incident that is not as it was written waits for a person, and what is about it with it.
         reason = f"{exc.stream} is not as it was written: {exc}"
         stream = exc.stream
         await parts.journal.submit(lambda tx: _freeze(tx, item, stream, reason))
@@ -83,13 +83,9 @@ async def _one(parts: Parts, item: InboxItem) -> list[Opened]:
 
 
 async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
-    if not stream.startswith(PREFIX):
-        # No incident's, so nothing to freeze: it is on record and in the log, and everything else goes on.
-        LOG.error("inbox entry %s is set aside: %s", item.id, reason)
-        await set_aside(tx, item, reason)
-        return
-    await freeze(tx, stream, reason)
-    await set_aside(tx, item, reason, stream)
+    LOG.error("inbox entry %s is held up: %s", item.id, reason)
+    if not await freeze(tx, stream, reason):
+        await set_aside(tx, item, reason, stream if stream.startswith(PREFIX) else None)
 
 
 _READERS = {"alert": take_alerts, "code": take_code, "request": take_request}

@@ -71,22 +71,44 @@ async def queue(tx: Tx, subject: str) -> None:
     await tx.make_runnable(name, lane=TELL)
 
 
-async def freeze(tx: Tx, stream: str, why: str) -> None:
-    """Leave an incident whose journal is not as it was written to a person, and wake one.
+async def freeze(tx: Tx, stream: str, why: str) -> bool:
+    """Act on nothing in a journal that is not as it was written, and wake a person.
+
+    An incident waits for one. What the whole installation needs goes on, without what nobody signed.
 
     Args:
         tx: the transaction that it happens in.
-        stream: the incident's.
+        stream: which is not as it was written.
         why: what does not fit.
+
+    Returns:
+        Whether what the installation needs is again as responders wrote it, so that what failed can be tried again.
+
+    Raises:
+        Tampered: if it lost what responders wrote.
     """
-    incident = stream.removeprefix(PREFIX)
+    incident = stream.removeprefix(PREFIX) if stream.startswith(PREFIX) else None
+    needed = dict.fromkeys([SYSTEM, stream_of(ITSELF), *([] if incident else [stream])])
+    apart = {name: count for name in needed if (count := await tx.set_apart(name))}
+    for name, count in apart.items():
+        (entry,) = await tx.append(SYSTEM, [Event("set_apart", {"stream": name, "entries": count})])
+        text = (
+            f"Somebody without a responder's key wrote into the journal: {count} entries were set apart from {name}, "
+            "nothing was done because of them, and everything goes on. See `mcp-soar verify`, and who has the "
+            "database's password or file."
+        )
+        await _fault(tx, f"unsigned:{name}:{entry.seq}", text)
     row = await tx.stream(stream)
-    if row is not None and row.frozen:
-        return
-    await tx.freeze(stream, why)
-    await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why[:2000]})])
-    text = f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written. {why}"
-    notice = f"fault:frozen:{incident}"
+    if incident is not None and (row is None or not row.frozen):
+        await tx.freeze(stream, why)
+        await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why[:2000]})])
+        text = f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written. {why}"
+        await _fault(tx, f"frozen:{incident}", text)
+    return bool(apart)
+
+
+async def _fault(tx: Tx, what: str, text: str) -> None:
+    notice = f"fault:{what}"
     await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
 
 

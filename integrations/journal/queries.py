@@ -8,10 +8,11 @@ from sqlalchemy import LargeBinary, Select, and_, bindparam, case, func, literal
 
 from integrations.journal import schema
 from integrations.journal.client import Tampered
-from integrations.journal.records import Hold, InboxItem, StreamInfo
+from integrations.journal.proof import Proof, Run
+from integrations.journal.records import Hold, InboxItem, Stop, StreamInfo
 from integrations.journal.schema import clock
 from playbooks import journal
-from playbooks.journal import GENESIS, Entry
+from playbooks.journal import GENESIS, UNSIGNED, Entry
 from playbooks.strict import Json
 
 _stream = schema.stream.c
@@ -37,8 +38,9 @@ CLOSED_WITH = (
     .order_by(_stream.closed_at.desc(), _stream.name.desc())
     .limit(bindparam("most"))
 )
-STOP = (schema.stop.c.scope, schema.stop.c.reason, schema.stop.c.by, schema.stop.c.at, schema.stop.c.seq)
-STOPS = select(*STOP).order_by(schema.stop.c.seq)
+_stop = schema.stop.c
+# As the first release kept them, before there was a stream of switches.
+STOPS = select(_stop.scope, _stop.reason, _stop.by, _stop.at, _stop.seq).order_by(_stop.seq)
 _suppression = schema.suppression.c
 SUPPRESSION = (
     _suppression.scope,
@@ -91,6 +93,36 @@ READ = (
     .where(_stream.name == bindparam("stream"))
     .order_by(schema.entry.c.seq)
 )
+
+
+async def read(stream: str, after: int, proof: Proof, run: Run) -> list[Entry]:
+    """Return a stream's entries after one of them.
+
+    Args:
+        stream: which.
+        after: leave out those up to this one; they are not verified then.
+        proof: what is known to be signed.
+        run: asks the database.
+
+    Raises:
+        Tampered: if they do not fit each other or the stream's tip, no responder signed them, or some are gone.
+    """
+    # Asked before the rows: another reader may be ahead of us when they come.
+    reached = proof.reached.get(stream, 0)
+    rows = await run(READ, {"stream": stream, "after": after})
+    tip, digest = rows[0][:2] if rows else (0, GENESIS)
+    if tip < reached:
+        raise Tampered(stream, tip + 1, f"this entry was there, and the stream ends with {tip}")
+    entries = checked(stream, after, rows)
+    if tip and await proof.unproven([(stream, tip, digest)], run):
+        raise Tampered(stream, tip, UNSIGNED)
+    proof.reached[stream] = max(tip, proof.reached.get(stream, 0))
+    return entries
+
+
+def stops(entries: Sequence[Entry]) -> list[Stop]:
+    """Return the kill switches that are on after the last of these entries."""
+    return [Stop(**one) for one in entries[-1].parsed().body["on"]]
 
 
 def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from integrations.signing import PublicKey
 from playbooks.strict import Json
 
 
@@ -11,6 +12,10 @@ class Signer(Protocol):
     @property
     def id(self) -> str:
         """The id under which its public half is enrolled."""
+
+    @property
+    def public(self) -> PublicKey:
+        """Its public half."""
 
     def sign(self, data: bytes, /) -> bytes:
         """Return the signature over `data`."""

@@ -6,6 +6,7 @@ JSON is stored as canonical bytes. Times are seconds since 1970 by the database'
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Compiled,
     Float,
@@ -43,6 +44,26 @@ def _sqlite_clock(_element: clock, _compiler: Compiled, **_kw: Any) -> str:  # n
 @compiles(clock, "postgresql")
 def _postgres_clock(_element: clock, _compiler: Compiled, **_kw: Any) -> str:  # noqa: ANN401  # upstream's signature
     return f"({POSTGRES_CLOCK})"
+
+
+class holds(FunctionElement[bool]):  # noqa: N801  # an SQL function, used as one
+    """Whether bytes hold other bytes: `holds(column, value)`."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "holds"
+
+
+@compiles(holds, "sqlite")
+def _sqlite_holds(element: holds, compiler: Compiled, **kw: Any) -> str:  # noqa: ANN401  # upstream's signature
+    column, value = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(instr({column}, {value}) > 0)"
+
+
+@compiles(holds, "postgresql")
+def _postgres_holds(element: holds, compiler: Compiled, **kw: Any) -> str:  # noqa: ANN401  # upstream's signature
+    column, value = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(position({value} in {column}) > 0)"
 
 
 metadata = MetaData()
@@ -168,6 +189,7 @@ used = Table(
     Column("at", Float, nullable=False),
 )
 
+# Kill switches as the first release kept them: read until the stream `switches` begins, and written no more.
 stop = Table(
     "stop",
     metadata,

@@ -1,7 +1,7 @@
 """One transaction over the streams: what a unit may do inside it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -25,11 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import queries, schema
 from integrations.journal.client import LostClaim, Tampered
+from integrations.journal.proof import Proof
 from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
 from integrations.journal.schema import clock
 from playbooks import journal
 from playbooks.errors import Refused
-from playbooks.journal import GENESIS, SYSTEM, Entry, Event, Head, Parsed
+from playbooks.journal import APART, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
 from playbooks.strict import Json, canonical, iso, now
 
 _stream = schema.stream.c
@@ -95,9 +96,6 @@ class _Sql:
         self.use = insertion(schema.used).values(at=clock()).on_conflict_do_nothing().returning(schema.used.c.nonce)
         self.reserve = insertion(schema.reservation).values(at=clock()).on_conflict_do_nothing()
         self.hold = _replacing(insertion(schema.hold).values(taken_at=clock()), ["grip", "incident", "lease"], "after")
-        self.stop = _replacing(
-            insertion(schema.stop).values(at=clock()), ["scope"], "reason", "by", "at", "seq"
-        ).returning(*queries.STOP)
         self.watch = _replacing(
             insertion(schema.watch).values(checked_at=clock()), ["lease"], "incident", "verdict", "checked_at"
         )
@@ -121,6 +119,7 @@ class _Row(NamedTuple):
     live: bool
     frozen: str | None
     stored: bool
+    signed: bool = True
 
 
 _NEW = _Row(0, GENESIS, 0, live=False, frozen=None, stored=False)
@@ -148,10 +147,12 @@ class Batch:
     Args:
         connection: in a transaction.
         signer: signs the head.
+        proof: what this process knows to be signed.
     """
 
-    def __init__(self, connection: AsyncConnection, signer: Signer) -> None:
+    def __init__(self, connection: AsyncConnection, signer: Signer, proof: Proof) -> None:
         self.connection = connection
+        self.proof = proof
         self.at = iso(now())
         self.time = 0.0
         self._signer = signer
@@ -186,18 +187,28 @@ class Batch:
             some = wanted[start : start + _MOST_NAMES]
             # Padded to a power of two: each length is a statement of its own to prepare.
             padded = some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
-            for name, *values in await self.connection.execute(_ROWS, {"names": padded}):
-                seq, tip, fence, live, frozen = values
-                row = _Row(seq, tip, fence, live, frozen, stored=True)
+            found = await self.run(_ROWS, {"names": padded})
+            unproven = await self.proof.unproven([(name, seq, tip) for name, seq, tip, *_ in found if seq], self.run)
+            for name, seq, tip, fence, live, frozen in found:
+                row = _Row(seq, tip, fence, live, frozen, stored=True, signed=name not in unproven)
                 known = self._rows.get(name)
                 # The stored tip is behind what this transaction has made and not yet written.
                 self._rows[name] = row if known is None else row._replace(seq=known.seq, hash=known.hash)
             for name in some:
                 self._rows.setdefault(name, _NEW)
 
+    async def run(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the rows of a reading statement."""
+        rows: Sequence[Any] = (await self.connection.execute(statement, values)).all()
+        return rows
+
     def forget(self, name: str) -> None:
         """Read a stream's row again when it is needed next, because somebody changed it."""
         self._stale.add(name)
+
+    def dropped(self, name: str) -> None:
+        """Read a stream's row again when it is needed next, its tip too: nothing of it was made here."""
+        self._rows.pop(name, None)
 
     def opened(self, name: str) -> None:
         """Take in a stream that was just made and claimed."""
@@ -210,6 +221,11 @@ class Batch:
             await self.connection.execute(insert(schema.stream).values(opened_at=clock()), _first(name))
             self._rows[name] = row._replace(stored=True)
 
+    async def signed(self, stream: str) -> bool:
+        """Whether the stream's tip is one that a responder signed."""
+        await self.load([stream])
+        return self._rows[stream].signed
+
     def append(self, stream: str, events: Sequence[Event], claim: Claim | None) -> tuple[Entry, ...]:
         """Make entries for a stream that is loaded; they are written at the end."""
         row = self._rows[stream]
@@ -217,6 +233,9 @@ class Batch:
             raise LostClaim(f"{claim.owner} no longer has the claim on {stream}")
         if row.frozen is not None:
             raise Refused(f"{stream} is frozen: {row.frozen}")
+        if not row.signed:
+            # What is appended would stand for what it is chained to.
+            raise Tampered(stream, row.seq, UNSIGNED)
         entries = []
         seq, tip = row.seq, row.hash
         for event in events:
@@ -237,10 +256,12 @@ class Batch:
         if not self._made:
             return None
         n = self._n + 1
-        names = sorted({made.entry.stream for made in self._made})
-        data = journal.head_data(
-            n, self.at, self._signer.id, ((name, self._rows[name].seq, self._rows[name].hash) for name in names)
-        )
+        first: dict[str, int] = {}
+        for made in self._made:
+            first.setdefault(made.entry.stream, made.entry.seq)
+        names = sorted(first)
+        added = [Added(name, self._rows[name].seq, self._rows[name].hash, first[name]) for name in names]
+        data = journal.head_data(n, self.at, self._signer.id, added)
         digest = journal.link(self._hash, data)
         head = Head(n, data, digest, self._signer.sign(digest))
         run = self.connection.execute
@@ -257,9 +278,12 @@ class Batch:
             await run(_MOVE_TIP, tips)
             await run(_INSERT_HEAD, head._asdict())
         except IntegrityError as exc:
-            first = self._made[0].entry
-            raise Tampered(first.stream, first.seq, "the place of a new entry or head is taken") from exc
+            lost = self._made[0].entry
+            raise Tampered(lost.stream, lost.seq, "the place of a new entry or head is taken") from exc
         await run(_MOVE_CHAIN, {"tip": n, "tip_hash": digest})
+        # Before the commit: should that fail, nothing has these tips.
+        for tip in added:
+            self.proof.know(tip.hash)
         return head
 
 
@@ -318,10 +342,10 @@ class Tx:
         """Return a stream's entries, with those of this transaction.
 
         Raises:
-            Tampered: if they do not fit each other or the stream's tip.
+            Tampered: if they do not fit each other or the stream's tip, or no responder signed them.
         """
-        stored = await self._run(queries.READ, {"stream": stream, "after": after})
-        return queries.checked(stream, after, stored.all()) + [e for e in self._batch.made(stream) if e.seq > after]
+        stored = await queries.read(stream, after, self._batch.proof, self._batch.run)
+        return stored + [e for e in self._batch.made(stream) if e.seq > after]
 
     async def entry(self, stream: str, seq: int) -> Parsed | None:
         """Return one entry by its place; the chain that it stands in is not verified here."""
@@ -394,6 +418,31 @@ class Tx:
     async def freeze(self, stream: str, reason: str) -> None:
         """Let nobody append to or claim a stream until it is thawed."""
         await self._change(stream, frozen=reason)
+
+    async def set_apart(self, stream: str) -> int:
+        """Move what nobody signed off the end of a stream, so that it can go on, and return how many entries.
+
+        They are kept under another name, where `verify` finds them for ever.
+
+        Raises:
+            Tampered: if the last entry that is signed is not there either.
+        """
+        if await self._batch.signed(stream):
+            return 0
+        last = await self._batch.proof.latest(stream, self._batch.run)
+        if last is None:
+            raise Tampered(stream, 1, UNSIGNED)
+        entry = schema.entry.c
+        kept = select(entry.hash).where(entry.stream == stream, entry.seq == last.seq)
+        if (await self._run(kept)).scalar_one_or_none() != last.hash:
+            raise Tampered(stream, last.seq, "the last entry that a responder signed is gone")
+        apart = f"{APART}{await self._next(APART)}/{stream}"
+        moved = await self._run(
+            update(schema.entry).where(entry.stream == stream, entry.seq > last.seq).values(stream=apart)
+        )
+        await self._run(_MOVE_TIP, {"stream": stream, "tip": last.seq, "tip_hash": last.hash})
+        self._batch.dropped(stream)
+        return int(moved.rowcount)
 
     async def thaw(self, stream: str) -> None:
         """Let a frozen stream go on."""
@@ -603,16 +652,29 @@ class Tx:
 
     async def stop(self, scope: str, reason: str, by: str) -> Stop:
         """Turn a kill switch on; one that is on gets the new reason and a new number."""
-        row = {"scope": scope, "reason": reason, "by": by, "seq": await self._next("stop")}
-        return Stop(*(await self._run(self._sql.stop, row)).one())
+        stop = Stop(scope, reason, by, await self.clock(), await self._next("stop"))
+        await self._switch([*(one for one in await self.stops() if one.scope != scope), stop])
+        return stop
 
     async def unstop(self, scope: str) -> bool:
         """Turn a kill switch off, and return whether it was on."""
-        gone = await self._run(delete(schema.stop).where(schema.stop.c.scope == scope))
-        return bool(gone.rowcount)
+        on = await self.stops()
+        left = [one for one in on if one.scope != scope]
+        if len(left) < len(on):
+            await self._switch(left)
+        return len(left) < len(on)
+
+    async def _switch(self, on: Sequence[Stop]) -> None:
+        await self.append(SWITCHES, [Event("switched", {"on": [one._asdict() for one in on]})])
 
     async def stops(self) -> list[Stop]:
-        """Return the kill switches that are on."""
+        """Return the kill switches that are on.
+
+        Raises:
+            Tampered: if they are not as responders wrote them.
+        """
+        if entries := await self.read(SWITCHES, after=self._batch.proof.before_last(SWITCHES)):
+            return queries.stops(entries)
         return [Stop(*row) for row in await self._run(queries.STOPS)]
 
     async def suppress(self, suppression: Suppression) -> None:

@@ -1,10 +1,9 @@
 """Reads a whole journal and tells what is not as it was written."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from integrations.journal import schema
 from integrations.journal.queries import fits
 from integrations.signing import PublicKey
-from playbooks.journal import GENESIS, Fault, Head
+from playbooks.journal import APART, GENESIS, UNSIGNED, Content, Fault, Head, head_content
 from playbooks.strict import canonical
 
 # Small enough that a chunk's hashing holds the loop for milliseconds.
@@ -48,8 +47,9 @@ class Verification:
         self._connection = connection
         self._keys = {key.id: key for key in keys}
         self._progress = progress
-        # What heads witness, by the entry's hash, which no two entries share: the head's number. 150 bytes a tip.
-        self._witnessed: dict[bytes, int] = {}
+        # What heads witness, by the entry's hash, which no two entries share: the head's number, and the first entry
+        # that its commit added (0: it does not say). 220 bytes a tip.
+        self._witnessed: dict[bytes, tuple[int, int]] = {}
         self._last: dict[str, tuple[int, bytes]] = {}
         self._entries = 0
         self._heads = 0
@@ -71,7 +71,7 @@ class Verification:
         previous, n = GENESIS, 0
         with ThreadPoolExecutor(thread_name_prefix="verify") as threads:
             while rows := (await self._connection.execute(_HEADS, {"n": n})).all():
-                contents = [_content(data) for _, data, _, _ in rows]
+                contents = [head_content(data) for _, data, _, _ in rows]
                 # The library lets go of the interpreter while it verifies: half a chunk for each thread.
                 signed = asyncio.gather(
                     *(
@@ -88,8 +88,8 @@ class Verification:
                         return
                     if not good:
                         yield Fault("heads", n, f"no responder's key signed it (it names key {content.key})")
-                    for _stream, _seq, tip in content.tips:
-                        self._witnessed[tip] = n
+                    for added in content.tips:
+                        self._witnessed[added.hash] = n, added.first or 0
                     if witness is not None and witness.n == n and witness.hash != line.hash:
                         yield Fault("heads", n, "it is not the head that was witnessed")
                     previous = line.hash
@@ -102,7 +102,7 @@ class Verification:
             there = "gone" if chain is None else chain.n
             yield Fault("heads", n + 1, f"the heads end with {n}, and the chain's tip is {there}")
 
-    def _signed(self, contents: Sequence["_Content"], rows: Sequence[Any]) -> list[bool]:
+    def _signed(self, contents: Sequence[Content], rows: Sequence[Any]) -> list[bool]:
         good = []
         for content, (_, _, digest, signature) in zip(contents, rows, strict=True):
             key = self._keys.get(content.key)
@@ -127,17 +127,19 @@ class Verification:
     def _end(self, stream: "_Stream | None") -> list[Fault]:
         if stream is None:
             return []
+        if stream.name.startswith(APART):
+            return [Fault(stream.name, stream.seq, f"a responder set it apart: {UNSIGNED}")]
         self._last[stream.name] = stream.seq, stream.hash
         return stream.end()
 
     async def _gone(self) -> list[Fault]:
         """Return a fault for every stream with entries that a head witnesses and that are not there as witnessed."""
-        heads = sorted(set(self._witnessed.values()))
+        heads = sorted({n for n, _ in self._witnessed.values()})
         first: dict[str, Fault] = {}
         for start in range(0, len(heads), CHUNK):
             some = select(schema.head.c.n, schema.head.c.data).where(schema.head.c.n.in_(heads[start : start + CHUNK]))
             for n, data in await self._connection.execute(some.order_by(schema.head.c.n)):
-                for stream, seq, tip in _content(data).tips:
+                for stream, seq, tip, _ in head_content(data).tips:
                     if tip in self._witnessed and stream not in first:
                         there = self._last.get(stream, (0, b""))[0] >= seq
                         message = (
@@ -162,20 +164,12 @@ class Verification:
             self._progress(self._entries, self._heads)
 
 
-class _Content(NamedTuple):
-    """What a head says."""
-
-    key: str
-    n: int
-    tips: list[tuple[str, int, bytes]]
-
-
 class _Stream:
     """A stream while its entries are read in order."""
 
     __slots__ = ("_covered", "_fault", "_suffix", "_witnessed", "hash", "name", "seq")
 
-    def __init__(self, name: str, witnessed: dict[bytes, int]) -> None:
+    def __init__(self, name: str, witnessed: dict[bytes, tuple[int, int]]) -> None:
         self.name = name
         self.seq = 0
         self.hash = GENESIS
@@ -196,7 +190,9 @@ class _Stream:
                 message = "it was written for another place"
             if message is not None:
                 self._fault = Fault(self.name, self.seq + 1, message)
-            elif self._witnessed.pop(digest, None) is not None:
+            elif (head := self._witnessed.pop(digest, None)) is not None:
+                if head[1] not in {0, self._covered + 1}:
+                    self._fault = Fault(self.name, self._covered + 1, UNSIGNED)
                 self._covered = seq
         self.seq, self.hash = seq, digest
 
@@ -205,25 +201,14 @@ class _Stream:
             return [self._fault]
         if self._covered == self.seq:
             return []
-        message = "no head names it or one after it: it was added without a responder's key"
-        return [Fault(self.name, self._covered + 1, message)]
+        return [Fault(self.name, self._covered + 1, UNSIGNED)]
 
 
 def _place(stream: _Stream | None) -> dict[str, str | int]:
     return {"stream": "", "seq": 0} if stream is None else {"stream": stream.name, "seq": stream.seq}
 
 
-def _content(data: Any) -> _Content:  # noqa: ANN401  # SQLite holds anything in any column
-    """Return what a head says; nothing if it is none."""
-    try:
-        head = json.loads(data)
-        tips = [(str(stream), int(seq), bytes.fromhex(tip)) for stream, seq, tip in head["tips"]]
-        return _Content(str(head["key"]), int(head["n"]), tips)
-    except (ValueError, TypeError, LookupError):
-        return _Content("", 0, [])
-
-
-def _broken(n: int, line: Any, previous: bytes, content: _Content) -> Fault | None:  # noqa: ANN401
+def _broken(n: int, line: Any, previous: bytes, content: Content) -> Fault | None:  # noqa: ANN401
     number, data, digest, _ = line
     if number != n:
         return Fault("heads", n, f"head {n} is missing; the next one there is {number}")

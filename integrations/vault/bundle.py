@@ -29,7 +29,7 @@ from integrations.signing import PublicKey
 from integrations.vault import Damaged, Vault, archive, disk, envelope
 from playbooks.errors import Misconfigured, Refused
 from playbooks.evidence import HEADS, Hex256, Manifest, Stream, Tip, journalled
-from playbooks.journal import GENESIS, Entry, Head, link, verify_chain
+from playbooks.journal import GENESIS, UNSIGNED, Entry, Head, head_content, link, verify_chain
 from playbooks.strict import Digest, Prose, Slug, Strict, canonical, sha256
 
 MANIFEST = "manifest.dsse.json"
@@ -160,7 +160,8 @@ class _HeadContent(Strict):
     at: str
     key: Digest
     n: int
-    tips: tuple[tuple[Stream, int, Hex256], ...]
+    # Heads of the first release do not say what their commit added first.
+    tips: tuple[tuple[Stream, int, Hex256, int] | tuple[Stream, int, Hex256], ...]
 
 
 # What goes in
@@ -558,8 +559,12 @@ def _read_heads(data: bytes | None, keys: Mapping[str, PublicKey], journal: _Jou
             if faults:
                 heads.faults += faults
                 return heads
-            for stream, seq, _ in named.tips:
-                heads.witnessed[stream] = max(seq, heads.witnessed.get(stream, 0))
+            for added in head_content(content).tips:
+                last = heads.witnessed.get(added.stream)
+                # Of the first head that names a stream, the one before it may not be here.
+                if last is not None and not added.follows(last):
+                    heads.faults.append(f"{added.stream}, entry {last + 1}: {UNSIGNED}")
+                heads.witnessed[added.stream] = max(added.seq, last or 0)
         n, previous = head.n, head.hash
         heads.hashes[n] = parsed.hash
     return heads
@@ -578,7 +583,7 @@ def _head_faults(
         return [f"head {head.n} is not signed by a key that the manifest names"]
     return [
         f"{stream}, entry {seq}: it is not the one that head {head.n} witnessed, or it is gone"
-        for stream, seq, value in named.tips
+        for stream, seq, value, *_ in named.tips
         # Of other incidents' streams, nothing is here to compare.
         if stream in journal.streams and journal.hashes.get((stream, seq)) != value
     ]

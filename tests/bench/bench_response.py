@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 import yaml
 
+from flows.assembly import responder_keys
 from flows.demo.contextforge import contextforge
 from flows.demo.mcp_server import Behaviour, McpServer, mcp_server
 from flows.demo.site import Site, build
@@ -155,7 +156,8 @@ async def running(site: Site, url: str | None) -> AsyncIterator["Running"]:
                         print((folder / "state" / "logs" / "responder.log").read_text()[-4000:])  # noqa: T201
                         task.result()
                     await asyncio.sleep(0.1)
-            journal = await Journal.open(url or config.journal_url, signer=None, name="bench")
+            keys = list(responder_keys(config).values())
+            journal = await Journal.open(url or config.journal_url, signer=None, name="bench", keys=keys)
             base = json.loads(status.read_text())["receiver"]
             async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False) as http:
                 yield Running(http, journal, read_keys("siem", config.sources.sources["siem"])[0], site.server_id)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from playbooks.journal import (
     GENESIS,
     VERSION,
+    Added,
     Entry,
     Event,
     Fault,
@@ -72,12 +73,15 @@ def write(commits: Sequence[Sequence[tuple[str, Event]]]) -> Written:
     streams: dict[str, tuple[Entry, ...]] = {}
     heads: list[Head] = []
     for commit in commits:
+        first: dict[str, int] = {}
         for name, event in commit:
             before = streams.get(name, ())
+            first.setdefault(name, len(before) + 1)
             previous = before[-1].hash if before else GENESIS
             streams[name] = (*before, entry(name, len(before) + 1, previous, AT, event))
-        tips = [streams[name][-1] for name in {name for name, _ in commit}]
-        data = head_data(len(heads) + 1, AT, KEY, [(tip.stream, tip.seq, tip.hash) for tip in tips])
+        tips = [streams[name][-1] for name in first]
+        added = [Added(tip.stream, tip.seq, tip.hash, first[tip.stream]) for tip in tips]
+        data = head_data(len(heads) + 1, AT, KEY, added)
         digest = link(heads[-1].hash if heads else GENESIS, data)
         heads.append(Head(len(heads) + 1, data, digest, sign(digest)))
     return Written(streams, tuple(heads))

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from flows.assembly import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
@@ -445,18 +446,17 @@ async def _restore(plan: _Plan, manifest: backup_file.Manifest, progress: Progre
     plan.staging.mkdir(mode=0o700)
     for folder in ("keys", "secrets", "state", _VAULT, _BUNDLES):
         (plan.staging / folder).mkdir(mode=0o700)
-    journal = await Journal.open(plan.url, signer=None, name="mcp-soar-restore")
-    try:
+    async with await Journal.open(plan.url, signer=None, name="mcp-soar-restore") as journal:
         await journal.migrate()
         await _Filling(plan, manifest, journal, progress).run()
-        _settle(plan, manifest)
-        config = read(plan.staging)
-        progress("verifying evidence", 0, 1)
-        head = f"{manifest.rows} rows: every chain and {manifest.head} signed heads are as they were written"
-        found: list[schema.Check] = [{"check": "journal", "ok": True, "message": head}]
+    _settle(plan, manifest)
+    config = read(plan.staging)
+    progress("verifying evidence", 0, 1)
+    head = f"{manifest.rows} rows: every chain and {manifest.head} signed heads are as they were written"
+    found: list[schema.Check] = [{"check": "journal", "ok": True, "message": head}]
+    keys = list(responder_keys(config).values())
+    async with await Journal.open(plan.url, signer=None, name="mcp-soar-restore", keys=keys) as journal:
         return found + await verify.evidence(journal, config, None, progress)
-    finally:
-        await journal.aclose()
 
 
 class _Filling:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from integrations.journal import Journal
 from integrations.journal.client import address
-from integrations.signing import SigningKey
+from integrations.signing import PublicKey, SigningKey
 
 Open = Callable[..., Awaitable[Journal]]
 Sql = Callable[..., Awaitable[Sequence[Any]]]
@@ -37,8 +37,15 @@ async def open_journal(url: str, key: SigningKey) -> AsyncIterator[Open]:
     """Give a function that opens the test's journal, as another process would, and close all of them afterwards."""
     async with AsyncExitStack() as stack:
 
-        async def opened(name: str = "r1", *, url: str = url, signer: SigningKey | None = key) -> Journal:
-            return await stack.enter_async_context(await Journal.open(url, signer=signer, name=name))
+        async def opened(
+            name: str = "r1",
+            *,
+            url: str = url,
+            signer: SigningKey | None = key,
+            keys: Sequence[PublicKey] = (),
+        ) -> Journal:
+            known = [key.public] if signer is None else keys
+            return await stack.enter_async_context(await Journal.open(url, signer=signer, name=name, keys=known))
 
         yield opened
 

@@ -175,9 +175,10 @@ async def test_what_cannot_be_looked_up_is_unsure(journal: Journal, break_commit
     assert not (await journal.put(kind="alert", source="s", nonce="1", body=b"x", headers={})).fresh
 
 
-async def test_a_fault_in_signing_reaches_the_callers(journal: Journal, open_journal: Open) -> None:
+async def test_a_fault_in_signing_reaches_the_callers(journal: Journal, open_journal: Open, key: SigningKey) -> None:
     class Broken:
         id = "sha256:broken"
+        public = key.public
 
         def sign(self, data: bytes) -> bytes:
             raise RuntimeError(data.hex())

@@ -27,7 +27,8 @@ async def test_a_journal_of_an_earlier_release(release: str, key: SigningKey, tm
     public = await asyncio.to_thread(PublicKey.load, FOLDER / f"{release}.pub")
     n, digest = (await asyncio.to_thread((FOLDER / f"{release}.head").read_text)).split()
     witness = Head(int(n), b"", bytes.fromhex(digest), b"")
-    async with await Journal.open(f"sqlite:///{tmp_path / 'journal.db'}", signer=key, name="r1") as journal:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    async with await Journal.open(url, signer=key, name="r1", keys=[public]) as journal:
         await journal.migrate()
         assert await journal.verify(public_keys=[public], witness=witness) == []
 

@@ -16,7 +16,7 @@ from integrations.journal import Journal, Tampered
 from integrations.journal.client import address
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.journal import Entry, Event, Fault, Head, entry, head_data, link
+from playbooks.journal import Added, Entry, Event, Fault, Head, entry, head_data, link
 
 Open = Callable[..., Awaitable[Journal]]
 Sql = Callable[..., Awaitable[Any]]
@@ -129,6 +129,18 @@ async def test_a_row_that_is_gone_is_found(full: Journal, key: SigningKey, sql: 
     assert await full.append("c", [Event("others go on", {})])
 
 
+async def lost(journal: Journal, stream: str) -> int:
+    """Return where reading and appending both find a stream not to be as it was written."""
+    places = []
+    for attempt in (journal.read(stream), journal.append(stream, [Event("genuine", {})])):
+        with pytest.raises(Tampered) as caught:
+            await attempt
+        assert caught.value.stream == stream
+        places.append(caught.value.seq)
+    assert places[0] == places[1]
+    return places[0]
+
+
 async def forge(sql: Sql, stream: str, seq: int, previous: bytes, kind: str) -> Entry:
     """Write an entry as the journal would, but without a key."""
     forged = entry(stream, seq, previous, "2026-01-01T00:00:00.000Z", Event(kind, {}))
@@ -148,17 +160,57 @@ async def set_tip(sql: Sql, last: Entry) -> None:
     await sql("UPDATE stream SET seq = :n, hash = :h WHERE name = :s", s=last.stream, n=last.seq, h=last.hash)
 
 
-async def test_an_entry_added_without_a_key_is_found(full: Journal, key: SigningKey, sql: Sql) -> None:
+async def test_an_entry_added_without_a_key_is_found_and_nothing_goes_on_top_of_it(
+    full: Journal, open_journal: Open, key: SigningKey, sql: Sql
+) -> None:
     last = (await full.read("b"))[-1]
     await set_tip(sql, await forge(sql, "b", 2, last.hash, "forged"))
-    assert len(await full.read("b")) == 2
+    for journal in (full, await open_journal("r2")):
+        assert await lost(journal, "b") == 2
+        with pytest.raises(Tampered):
+            await journal.submit(lambda tx: tx.read("b"))
+        assert await journal.append("c", [Event("others go on", {})])
     assert await places(full, key) == {("b", 2)}
+
+
+async def test_an_entry_added_without_a_key_stays_found_under_genuine_ones(
+    full: Journal, key: SigningKey, sql: Sql
+) -> None:
+    last = (await full.read("b"))[-1]
+    forged = await forge(sql, "b", 2, last.hash, "forged")
+    await set_tip(sql, forged)
+    # As a responder that believes whatever is there, like those of the first release.
+    full._proof.know(forged.hash)  # noqa: SLF001
+    await full.append("b", [Event("genuine", {}), Event("genuine", {})])
+    assert await places(full, key) == {("b", 2)}
+
+
+async def test_what_nobody_signed_is_set_apart_and_stays_found(
+    full: Journal, open_journal: Open, key: SigningKey, sql: Sql
+) -> None:
+    last = (await full.read("b"))[-1]
+    for _ in range(2):
+        first = await forge(sql, "b", 2, last.hash, "forged")
+        await set_tip(sql, await forge(sql, "b", 3, first.hash, "forged"))
+        assert await full.submit(lambda tx: tx.set_apart("b")) == 2
+    assert await full.submit(lambda tx: tx.set_apart("b")) == 0
+    assert await full.read("b") == [last]
+    genuine = await full.append("b", [Event("genuine", {})])
+    assert await (await open_journal("r2")).read("b") == [last, *genuine]
+    assert await places(full, key) == {("unsigned/1/b", 3), ("unsigned/2/b", 3)}
+
+
+async def test_nothing_is_set_apart_from_where_signed_entries_are_gone(full: Journal, sql: Sql) -> None:
+    first = await forge(sql, "c", 1, bytes(32), "forged")
+    await set_tip(sql, await forge(sql, "c", 2, first.hash, "forged"))
+    with pytest.raises(Tampered):
+        await full.submit(lambda tx: tx.set_apart("c"))
 
 
 async def test_a_rewritten_stream_is_found(full: Journal, key: SigningKey, sql: Sql) -> None:
     first = await forge(sql, "c", 1, bytes(32), "forged")
     await set_tip(sql, await forge(sql, "c", 2, first.hash, "forged"))
-    assert len(await full.read("c")) == 2
+    assert await lost(full, "c") == 2
     found = await full.verify(public_keys=[key.public])
     assert {fault.stream for fault in found} == {"c"}
     assert any("not the entry that head" in fault.message for fault in found)
@@ -170,14 +222,27 @@ async def test_a_head_without_a_key_is_found_even_under_later_ones(full: Journal
     last = (await full.read("b"))[-1]
     forged = await forge(sql, "b", 2, last.hash, "forged")
     await set_tip(sql, forged)
-    data = head_data(6, "2026-01-01T00:00:00.000Z", key.id, [("b", 2, forged.hash)])
+    data = head_data(6, "2026-01-01T00:00:00.000Z", key.id, [Added("b", 2, forged.hash, 2)])
     digest = link(latest.hash, data)
     await sql("INSERT INTO head VALUES (6, :d, :h, :s)", d=data, h=digest, s=bytes(64))
     await sql("UPDATE chain SET n = 6, hash = :h", h=digest)
     assert await places(full, key) == {("heads", 6)}
-    # A responder that does not verify everything first goes on from there; it stays found.
-    await full.append("b", [Event("genuine", {})])
+    assert await lost(full, "b") == 2
+    # What was not touched goes on from there; it stays found.
+    await full.append("a", [Event("genuine", {})])
     assert await places(full, key) == {("heads", 6)}
+
+
+async def test_bytes_under_the_signature_of_other_bytes_prove_nothing(
+    full: Journal, open_journal: Open, key: SigningKey, sql: Sql
+) -> None:
+    last = (await full.read("b"))[-1]
+    forged = await forge(sql, "b", 2, last.hash, "forged")
+    await set_tip(sql, forged)
+    data = head_data(5, "2026-01-01T00:00:00.000Z", key.id, [Added("b", 2, forged.hash, 2)])
+    await sql("UPDATE head SET data = :d WHERE n = 5", d=data)
+    await sql("UPDATE entry SET head = 5 WHERE stream = 'b' AND seq = 2")
+    assert await lost(await open_journal("r2"), "b") == 2
 
 
 async def test_heads_of_a_strangers_key_are_found(
@@ -190,6 +255,7 @@ async def test_heads_of_a_strangers_key_are_found(
         """Signs with a key of its own in another's name."""
 
         id = key.id
+        public = key.public
         sign = staticmethod(stranger.sign)
 
     await (await open_journal("r2", signer=Liar())).append("a", [Event("x", {})])
@@ -250,8 +316,13 @@ async def test_a_lost_tail_is_found_against_a_witness_only(full: Journal, key: S
 async def test_every_responders_key_counts(full: Journal, open_journal: Open, key: SigningKey, tmp_path: Path) -> None:
     second = SigningKey.generate(tmp_path / "second.key")
     other = await open_journal("r2", signer=second)
-    await other.append("a", [Event("x", {})])
+    with pytest.raises(Tampered):
+        await other.append("a", [Event("x", {})])
     keys: list[PublicKey] = [key.public]
+    other = await open_journal("r2", signer=second, keys=keys)
+    await other.append("a", [Event("x", {})])
+    with pytest.raises(Tampered):
+        await full.read("a")
     assert [fault[:2] for fault in await full.verify(public_keys=keys)] == [("heads", 6)]
     assert await full.verify(public_keys=[*keys, second.public]) == []
 

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from integrations.journal import Claim, Journal, LostClaim, Tampered, Tx, schema
+from integrations.journal import Claim, Journal, LostClaim, Stop, Tampered, Tx, schema
 from integrations.journal.client import address
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused, Transient
@@ -484,10 +484,38 @@ async def test_stops(journal: Journal, open_journal: Open) -> None:
     assert await other.stops() == [second]
 
 
+async def test_stops_of_the_first_release_are_on_until_somebody_ends_them(journal: Journal, sql: Sql) -> None:
+    await sql("INSERT INTO stop (scope, reason, by, at, seq) VALUES ('everything', 'drill', 'ann', 1.5, 1)")
+    old = Stop("everything", "drill", "ann", 1.5, 1)
+    assert await journal.stops() == [old] == await journal.submit(lambda tx: tx.stops())
+    await journal.submit(lambda tx: tx.stop("server:x", "odd", "bob"))
+    assert [stop.scope for stop in await journal.stops()] == ["everything", "server:x"]
+    assert await journal.submit(lambda tx: tx.unstop("everything"))
+    assert [stop.scope for stop in await journal.stops()] == ["server:x"], "the row of old counts no more"
+
+
 async def test_stops_that_cannot_be_read_raise(journal: Journal, sql: Sql) -> None:
-    await sql("DROP TABLE stop")
-    with pytest.raises(Misconfigured):
+    await journal.submit(lambda tx: tx.stop("everything", "drill", "ann"))
+    await sql("UPDATE entry SET data = hash WHERE stream = 'switches'")
+    with pytest.raises(Tampered):
         await journal.stops()
+
+
+async def test_a_stop_cannot_be_rolled_back_under_who_saw_it(journal: Journal, open_journal: Open, sql: Sql) -> None:
+    await journal.submit(lambda tx: tx.stop("server:x", "odd", "bob"))
+    other = await open_journal("r2")
+    await journal.submit(lambda tx: tx.stop("everything", "drill", "ann"))
+    for one in (journal, other):
+        assert len(await one.stops()) == 2
+    await sql(
+        "DELETE FROM entry WHERE stream = 'switches' AND seq = 2",
+        "UPDATE stream SET seq = 1, hash = (SELECT hash FROM entry WHERE stream = 'switches') WHERE name = 'switches'",
+    )
+    for one in (journal, other):
+        with pytest.raises(Tampered):
+            await one.stops()
+        with pytest.raises(Tampered):
+            await one.submit(lambda tx: tx.unstop("server:x"))
 
 
 async def test_the_latest_check_of_a_lease(journal: Journal) -> None:

@@ -40,7 +40,7 @@ from playbooks.evidence import (
     sealed,
     unavailable,
 )
-from playbooks.journal import GENESIS, Entry, Event, Head, entry, head_data, link
+from playbooks.journal import GENESIS, Added, Entry, Event, Head, entry, head_data, link
 from playbooks.strict import Json, canonical
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -72,8 +72,10 @@ def _chained(events: Sequence[Event], stream: str = STREAM) -> list[Entry]:
 
 def _heads(tips: Sequence[tuple[SigningKey, Sequence[tuple[str, int, bytes]]]]) -> list[Head]:
     heads: list[Head] = []
+    last: dict[str, int] = {}
     for n, (key, named) in enumerate(tips, 1):
-        data = head_data(n, STAMP, key.id, named)
+        data = head_data(n, STAMP, key.id, [Added(*tip, last.get(tip[0], 0) + 1) for tip in named])
+        last.update((stream, seq) for stream, seq, _ in named)
         value = link(heads[-1].hash if heads else GENESIS, data)
         heads.append(Head(n, data, value, key.sign(value)))
     return heads
@@ -386,9 +388,9 @@ async def test_a_tail_that_went_with_its_heads_is_found_by_a_witness(case: Case,
 
 async def test_a_head_by_a_strangers_key_does_not_count(case: Case, tmp_path: Path) -> None:
     last = case.heads[-1]
-    data = head_data(6, STAMP, STRANGER.id, [(STREAM, 5, case.entries[4].hash)])
+    data = head_data(6, STAMP, STRANGER.id, [Added(STREAM, 5, case.entries[4].hash, 5)])
     value = link(last.hash, data)
-    claimed = head_data(6, STAMP, KEY.id, [(STREAM, 5, case.entries[4].hash)])
+    claimed = head_data(6, STAMP, KEY.id, [Added(STREAM, 5, case.entries[4].hash, 5)])
     for n, head in enumerate(
         [
             Head(6, data, value, STRANGER.sign(value)),
