@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flows.engine.parts import Parts
-from flows.settings import Configuration, read_contacts, read_inventory
+from flows.settings import Account, Configuration, read_contacts, read_inventory
 from integrations.channels import Channels
 from integrations.connections import Connections, secret
 from integrations.journal.store import Journal
@@ -17,22 +17,41 @@ from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
 
 
-def journal_url(config: Configuration) -> str:
+def journal_url(config: Configuration, account: Account | None = None) -> str:
     """Return the journal's address with its password in it; it goes to the database driver and nowhere else.
+
+    Args:
+        config: the configuration.
+        account: whose address; by default the responder's.
 
     Raises:
         Misconfigured: if the password is not to be found.
     """
-    place = config.settings.journal.password
-    if place is None:
+    place = account.password if account else config.settings.journal.password
+    if place is None and account is None:
         return config.journal_url
     scheme, _, rest = config.journal_url.partition("://")
     user, at, host = rest.rpartition("@")
-    if not at or ":" in user:
+    if account is None and (not at or ":" in user):
         raise Misconfigured(
             "write postgresql://user@host/name; the password comes from `password`", field="journal.url"
         )
-    return f"{scheme}://{user}:{quote(secret(place, what='journal.password'), safe='')}@{host}"
+    name, what = (quote(account.user, safe=""), "receiver.account.password") if account else (user, "journal.password")
+    password = f":{quote(secret(place, what=what), safe='')}" if place else ""
+    return f"{scheme}://{name}{password}@{host}"
+
+
+async def open_inbox(config: Configuration, *, name: str) -> Journal:
+    """Open the journal under the receiver's account: to put into the inbox, and for nothing else.
+
+    Args:
+        config: the configuration.
+        name: of this process.
+
+    Raises:
+        Misconfigured: if the address is not right.
+    """
+    return await Journal.open(journal_url(config, config.settings.receiver.account), signer=None, name=name)
 
 
 async def open_journal(config: Configuration, *, name: str, writing: bool) -> Journal:
@@ -53,6 +72,8 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
     journal = await Journal.open(url, signer=signer, name=name, keys=list(responder_keys(config).values()))
     if writing:
         await journal.migrate()
+        if (account := config.settings.receiver.account) is not None:
+            await journal.grant_receiver(account.user)
     return journal
 
 
@@ -62,7 +83,12 @@ def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
     targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
     targets |= {place.env for place in config.contacts.channels.secrets.values()}
     places = [place for source in config.sources.sources.values() for place in source.secrets]
-    places += [place for place in (config.settings.journal.password, config.settings.prefect.auth) if place]
+    journal, account = config.settings.journal.password, config.settings.receiver.account
+    if account is not None:
+        # The journal's own is then none of the receiver's.
+        targets |= {journal.env} if journal else set()
+        journal = account.password
+    places += [place for place in (journal, config.settings.prefect.auth) if place]
     return {name for name in targets if name}, {place.env for place in places if place.env}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
-from flows.assembly import open_journal
+from flows.assembly import open_inbox
 from flows.receiver import create_app, server
 from flows.settings import read
 from playbooks.strict import now
@@ -25,7 +25,7 @@ async def receive(folder: Path, descriptor: int, stop: asyncio.Event) -> None:
     """
     config = read(folder)
     settings = config.settings.receiver
-    journal = await open_journal(config, name=f"receiver-{os.getpid()}", writing=False)
+    journal = await open_inbox(config, name=f"receiver-{os.getpid()}")
     try:
         app = create_app(config.sources.sources, journal, clock=now, tls=settings.tls, host=settings.host)
         options = server(

@@ -50,6 +50,18 @@ class Journal(Strict):
     password: Secret | None = None
 
 
+class Account(Strict):
+    """A user of the journal's PostgreSQL database.
+
+    Args:
+        user: its name.
+        password: its password.
+    """
+
+    user: Name
+    password: Secret | None = None
+
+
 class Receiver(Strict):
     """Where alerts arrive.
 
@@ -58,12 +70,14 @@ class Receiver(Strict):
         port: to listen on; 0 takes a free one.
         certificate: PEM file, for TLS.
         key: its private key, PEM.
+        account: its own at the journal's database, which may put into the inbox and do nothing else.
     """
 
     host: Name = "127.0.0.1"
     port: int = Field(default=8765, ge=0, le=65535)
     certificate: Path | None = None
     key: Path | None = None
+    account: Account | None = None
 
     @property
     def tls(self) -> bool:
@@ -185,6 +199,12 @@ def read(folder: Path) -> Configuration:
             f"{receiver.host} can be reached from elsewhere: give a certificate and a key, or listen on 127.0.0.1",
             file=str(folder / "mcp-soar.yaml"),
             field="receiver.host",
+        )
+    if receiver.account is not None and settings.journal.url.startswith("sqlite"):
+        raise Misconfigured(
+            "SQLite has no accounts; write journal.url for PostgreSQL, or leave this out",
+            file=str(folder / "mcp-soar.yaml"),
+            field="receiver.account",
         )
     return Configuration(
         folder=folder,

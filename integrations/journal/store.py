@@ -39,7 +39,7 @@ from integrations.journal.turn import Turn
 from integrations.journal.tx import Batch, Tx
 from integrations.journal.verify import Progress, Verification
 from integrations.signing import PublicKey
-from playbooks.errors import Refused, SoarError, Transient
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.journal import APART, SWITCHES, Entry, Event, Fault, Head
 from playbooks.strict import canonical, sha256
 
@@ -146,12 +146,33 @@ class Journal:
             _MIGRATING.release()
 
     async def grant_receiver(self, role: str) -> None:
-        """Let an existing PostgreSQL role put into the inbox and do nothing else."""
+        """Let an existing PostgreSQL role put into the inbox and do nothing else.
+
+        Raises:
+            Misconfigured: if there is no such role, or it is not ours to grant.
+        """
         if self.dialect != "postgresql":
             raise Refused("SQLite has no roles")
-        async with self._writing.begin() as connection:
-            for statement in schema.receiver_grants(role):
-                await connection.execute(text(statement.replace(":", r"\:")))
+        try:
+            async with self._writing.begin() as connection:
+                # Two responders that start at once would be in each other's way.
+                await connection.execute(select(schema.chain.c.n).with_for_update())
+                ours = (await connection.execute(text("SELECT current_user"))).scalar_one() == role
+                for statement in () if ours else schema.receiver_grants(role):
+                    await connection.execute(text(statement.replace(":", r"\:")))
+        except Exception as exc:
+            if not client.foreign(exc):
+                raise
+            raise client.mapped(exc) from exc
+        if ours:
+            message = f"{role} is the responder's own account; the receiver's must be another one"
+            raise Misconfigured(message, field="receiver.account.user")
+
+    async def writes_streams(self, role: str) -> bool:
+        """Return whether a PostgreSQL role may write entries, which only a responder's should."""
+        by_column = func.has_any_column_privilege(role, schema.entry.name, "INSERT, UPDATE")
+        by_table = func.has_table_privilege(role, schema.entry.name, "DELETE, TRUNCATE")
+        return any((await self._rows(select(by_column, by_table)))[0])
 
     async def ready(self) -> bool:
         """Return whether the inbox can be reached."""

@@ -71,6 +71,14 @@ def test_the_variables_that_hold_secrets_are_known_by_what_they_open(config: Con
     assert secret_variables(config) == (TARGETS, DOORS)
 
 
+def test_with_an_account_of_its_own_the_receiver_lacks_the_responders_too(config: Configuration) -> None:
+    file = config.folder / "mcp-soar.yaml"
+    account = {"user": "soar_receiver", "password": {"env": "LAB_ACCOUNT"}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "receiver": {"account": account}}), encoding="utf-8")
+    doors = (DOORS - {"LAB_JOURNAL"}) | {"LAB_ACCOUNT"}
+    assert secret_variables(read(config.folder)) == (TARGETS | {"LAB_JOURNAL"}, doors)
+
+
 async def test_the_receiver_lacks_the_gateways_and_prefect_lacks_them_all(
     config: Configuration, tmp_path: Path
 ) -> None:

@@ -48,6 +48,13 @@ def uncommented(text: str) -> str:
     return text.replace("# room: soc", "room: soc")
 
 
+def test_the_receivers_own_account_is_one_of_postgresql(folder: Path) -> None:
+    account = "receiver: {account: {user: soar_receiver}}\n"
+    assert "receiver.account: SQLite has no accounts" in fault(put(folder, "mcp-soar.yaml", account))
+    url = "journal: {url: postgresql://soar@db.example.com/soar}\n"
+    assert read(put(folder, "mcp-soar.yaml", url + account)).settings.receiver.account is not None
+
+
 def test_without_contacts_there_are_none(folder: Path) -> None:
     assert read(folder).contacts == Contacts()
 

@@ -123,6 +123,9 @@ def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
             yield f"sources.{name}", place
     if config.settings.journal.password:
         yield "journal.password", config.settings.journal.password
+    account = config.settings.receiver.account
+    if account and account.password:
+        yield "receiver.account.password", account.password
     if config.settings.prefect.auth:
         yield "prefect.auth", config.settings.prefect.auth
     yield from config.contacts.channels.secrets.items()
@@ -263,12 +266,33 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
             yield Line("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
         for line in _standing(standing):
             yield line
+        if journal.dialect == "postgresql":
+            yield await _account(journal, config)
         frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
             yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
         async for line in _queue(journal):
             yield line
+
+
+async def _account(journal: Journal, config: Configuration) -> Line:
+    """Look at what whoever takes the receiver over could do in the database."""
+    account, check = config.settings.receiver.account, "receiver's account"
+    if account is None:
+        message = (
+            "the receiver, which faces the network, has the responder's account: it could write the journal's rows"
+        )
+        remedy = (
+            f"CREATE ROLE soar_receiver LOGIN PASSWORD '...'; then receiver.account in {config.folder}/mcp-soar.yaml"
+        )
+        return Line(check, "warn", message, remedy)
+    if await journal.writes_streams(account.user):
+        message = f"{account.user} may write entries of the journal, not only put into the inbox"
+        return Line(
+            check, "warn", message, "use one that owns nothing and is no superuser; the next `up` gives it its rights"
+        )
+    return Line(check, "ok", f"{account.user} cannot write the journal")
 
 
 def _standing(standing: schema.Standing) -> Iterator[Line]:
