@@ -48,6 +48,19 @@ def uncommented(text: str) -> str:
     return text.replace("# room: soc", "room: soc")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "soar.example"])  # noqa: S104  # bound by nobody
+def test_off_loopback_the_receiver_needs_a_certificate(folder: Path, host: str) -> None:
+    expected = f"mcp-soar.yaml: receiver.host: {host} can be reached from elsewhere"
+    assert fault(put(folder, "mcp-soar.yaml", f"receiver: {{host: '{host}'}}\n")).startswith(expected)
+    tls = f"receiver: {{host: '{host}', certificate: tls/receiver.pem, key: tls/receiver.key}}\n"
+    assert read(put(folder, "mcp-soar.yaml", tls)).settings.receiver.tls
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_on_loopback_it_needs_none(folder: Path, host: str) -> None:
+    assert not read(put(folder, "mcp-soar.yaml", f"receiver: {{host: '{host}'}}\n")).settings.receiver.tls
+
+
 def test_the_receivers_own_account_is_one_of_postgresql(folder: Path) -> None:
     account = "receiver: {account: {user: soar_receiver}}\n"
     assert "receiver.account: SQLite has no accounts" in fault(put(folder, "mcp-soar.yaml", account))
