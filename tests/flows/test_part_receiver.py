@@ -20,12 +20,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.assembly import open_journal
+from flows.assembly import assembled, open_inbox, open_journal
+from flows.engine.intake import intake
 from flows.part_receiver import receive
 from flows.settings import Configuration, read
+from integrations.journal import Journal
+from integrations.journal.client import address
 from integrations.siem.source import read_keys, signed
+from integrations.signing import SigningKey
+from playbooks.errors import Misconfigured, Refused
+from playbooks.journal import Event
 from playbooks.strict import now
+from tests.flows.cli.world import Installation
 from tests.flows.test_up import configuration
 from tests.lab.house import alert
 from tests.lab.postgres import PostgresServer
@@ -139,3 +147,89 @@ async def test_while_the_database_is_away_alerts_are_asked_for_again_and_then_ta
             assert (await client.get("/readyz")).status_code == http.HTTPStatus.OK
         (waits,) = await journal.waiting(9)
         assert (waits.nonce, waits.body) == ("one", body)
+
+
+# Its own account at PostgreSQL
+
+
+@pytest.fixture
+async def role(postgres_url: str) -> AsyncIterator[str]:
+    """Give a role that nobody gave any right, whose password is its name."""
+    name = f"receiver_{make_url(postgres_url).database}"
+    engine = create_async_engine(address(postgres_url))
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{name}'")
+    yield name
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f'DROP OWNED BY "{name}"')
+        await connection.exec_driver_sql(f'DROP ROLE "{name}"')
+    await engine.dispose()
+
+
+@pytest.fixture
+def with_account(tmp_path: Path, postgres_url: str, role: str) -> Path:
+    """Give a configuration whose receiver has an account of its own."""
+    (tmp_path / "account").write_text(role)
+    account = {"user": role, "password": {"file": str(tmp_path / "account")}}
+    settings = {"journal": named(tmp_path, postgres_url), "receiver": {"port": 0, "account": account}}
+    return configuration(tmp_path / "config", **settings)
+
+
+async def test_under_its_own_account_an_alert_becomes_an_incident_and_nothing_else_can_be_written(
+    with_account: Path, role: str
+) -> None:
+    config, body = read(with_account), alert("weather")
+    # Started again, or by a second responder: the rights are given anew.
+    for _ in range(2):
+        async with assembled(config) as parts, serving(with_account) as client:
+            answer = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
+            assert answer.is_success
+            await intake(parts)
+            (row,) = await parts.journal.streams("incident/")
+            assert row.seq
+    url = make_url(config.journal_url).set(username=role, password=role).render_as_string(hide_password=False)
+    key = SigningKey.load(with_account / "keys" / "responder.key")
+    async with await Journal.open(url, signer=key, name="taken over") as journal:
+        for attempt in (journal.append("a", [Event("forged", {})]), journal.read("system"), journal.waiting(9)):
+            with pytest.raises((Misconfigured, Refused)):
+                await attempt
+    async with await open_inbox(config, name="receiver") as journal:
+        assert await journal.ready()
+
+
+async def account_in_doctor(folder: Path) -> tuple[str, str]:
+    """Return what `doctor` says of the receiver's account: level and message."""
+    checks = (await asyncio.to_thread(Installation(folder, folder.parent / "home").json, "doctor", code=1))["checks"]
+    (found,) = [check for check in checks if check["check"] == "receiver's account"]
+    return found["level"], found["message"]
+
+
+async def test_doctor_warns_of_a_receiver_that_could_write_the_journal(
+    with_account: Path, postgres_url: str, role: str
+) -> None:
+    config = read(with_account)
+    async with await open_journal(config, name="r1", writing=True):
+        pass
+    assert await account_in_doctor(with_account) == ("ok", f"{role} cannot write the journal")
+    engine = create_async_engine(address(postgres_url))
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f'GRANT UPDATE (data) ON entry TO "{role}"')
+    await engine.dispose()
+    level, message = await account_in_doctor(with_account)
+    assert (level, "may write entries" in message) == ("warn", True)
+    file = with_account / "mcp-soar.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "receiver": {"port": 0}}))
+    level, message = await account_in_doctor(with_account)
+    assert (level, "has the responder's account" in message) == ("warn", True)
+
+
+async def test_an_account_that_is_not_there_or_is_the_responders_own_is_named(
+    with_account: Path, postgres_url: str
+) -> None:
+    file = with_account / "mcp-soar.yaml"
+    for user, words in (("nobody_here", "nobody_here"), (make_url(postgres_url).username, "own account")):
+        settings = yaml.safe_load(file.read_text())
+        settings["receiver"]["account"]["user"] = user
+        file.write_text(yaml.safe_dump(settings))
+        with pytest.raises(Misconfigured, match=words):
+            await open_journal(read(with_account), name="r1", writing=True)
