@@ -2,7 +2,9 @@
 
 import asyncio
 import http.client
+import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from flows.hand_in import INBOX
 from integrations.signing import SigningKey
 from playbooks.incident import Status
+from playbooks.journal import SWITCHES, SYSTEM
 from playbooks.request import Verb, draft, sign
 from playbooks.strict import now
+from tests.lab import forger, scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
 from tests.lab.prefect import PrefectServer, reporting
@@ -123,7 +127,7 @@ async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
             incident = await home.reaches(Status.CONTAINED)
             assert f"mcp-soar incident {incident.id}" in run["state"]["message"]
             assert incident.requested_by == "ann"
-            await commands_in_a_worker_find_nothing(prefect, lab, home, tmp_path)
+            await commands_in_a_worker_bring_nothing_about(prefect, lab, home, tmp_path)
 
 
 def inbox_of(home: House) -> dict[str, str]:
@@ -136,15 +140,70 @@ async def some(home: House, words: str) -> bool:
     return any(words in str(entry.body["reason"]) for entry in await home.system("set_aside"))
 
 
-async def commands_in_a_worker_find_nothing(prefect: PrefectServer, lab: Lab, home: House, tmp_path: Path) -> None:
-    """Deploy a flow of the attacker's own, which a worker runs, and look at what it can see of its own process."""
+async def commands_in_a_worker_bring_nothing_about(
+    prefect: PrefectServer, lab: Lab, home: House, tmp_path: Path
+) -> None:
+    """Deploy a flow of the attacker's own, which a worker runs: it looks for secrets, and writes into the journal."""
+    contained, asked = await a_case_of_each(lab, home)
+    step = await scenes.proposed(home, asked, scenes.cut_of(lab, "get_forecast"))
+    assert step.plan is not None
+    await home.ask("ann", Verb.STOP, f"server:{lab.site.server_id}", reason="a change window")
+    await scenes.taken_in(home)
+    (stop,) = await home.journal.stops()
+    approval = {"digest": step.plan.digest, "verb": "approve", "actor": "bob", "reason": "", "behalf": None}
+    release = {"verb": "release", "actor": "ann", "nonce": "n" * 32, "accepted": True, "reason": "", "params": {}}
+    resume = {"scope": stop.scope, "by": "bob", "reason": "over", "number": stop.seq}
+    forged = [
+        (f"incident/{asked}", "decided", {**approval, "way": "key", "receipt": ""}, "bob"),
+        (f"incident/{contained}", "request", release, "ann"),
+        (SYSTEM, "resume_asked", resume, "bob"),
+    ]
+    writes = len(lab.proxy.writes)
+    seen = await stolen(prefect, tmp_path, forged)
+    assert INBOX in seen
+    for what, secret in secrets_of(lab, home).items():
+        assert secret.strip() not in seen, what
+
+    async def noticed() -> bool:
+        rows = [await home.journal.stream(f"incident/{name}") for name in (contained, asked)]
+        return all(row and row.frozen for row in rows) and len(await home.system("set_apart")) == len(
+            {SYSTEM, SWITCHES}
+        )
+
+    await home.until(noticed, "what nobody signed is found")
+    await home.ask("ann", Verb.RESUME, stop.scope, reason="over")
+    await scenes.taken_in(home)
+    assert await home.journal.stops() == [stop], "one person is one person"
+    assert len(lab.proxy.writes) == writes
+    assert not await scenes.enabled(lab, "get_weather")
+    assert await scenes.enabled(lab, "get_forecast")
+    faults = await home.journal.verify(public_keys=list(home.parts.keys.values()))
+    apart = {f"unsigned/1/{SYSTEM}", f"unsigned/2/{SYSTEM}", f"unsigned/1/{SWITCHES}", f"unsigned/2/{SWITCHES}"}
+    assert {fault.stream for fault in faults} - apart == {f"incident/{contained}", f"incident/{asked}"}
+    assert len(faults) == len(forged) + 1
+
+
+async def a_case_of_each(lab: Lab, home: House) -> tuple[str, str]:
+    """Return the incident that is contained, and one that asks people whether it may be."""
+    (contained,) = [incident.id for incident in await home.incidents()]
+    # Nothing of ours confirms it: its definition is the approved one.
+    await home.receive(alert(lab.site.server_id, "get_forecast"))
+    return contained, (await home.reaches(Status.AWAITING_APPROVAL)).id
+
+
+async def stolen(prefect: PrefectServer, tmp_path: Path, forged: Sequence[object]) -> str:
+    """Have a worker run a flow that writes into the journal that it was given; return what it saw of itself."""
     loot = tmp_path / "loot.json"
+    (tmp_path / "forger.py").write_text(inspect.getsource(forger))
     code = (
-        "import json, os\n"
+        "import json, os, subprocess, sys\n"
         "from prefect import flow\n"
         "@flow\n"
         "def steal():\n"
         "    parent = open(f'/proc/{os.getppid()}/environ').read()\n"
+        f"    database = os.environ[{INBOX!r}].removeprefix('sqlite:///')\n"
+        f"    forge = [sys.executable, {str(tmp_path / 'forger.py')!r}, database, {json.dumps(forged)!r}]\n"
+        "    subprocess.run(forge, check=True)\n"
         f"    open({str(loot)!r}, 'w').write(json.dumps([dict(os.environ), parent]))\n"
     )
     (tmp_path / "steal.py").write_text(code)
@@ -157,12 +216,6 @@ async def commands_in_a_worker_find_nothing(prefect: PrefectServer, lab: Lab, ho
         "work_pool_name": "requests",
     }
     deployment = prefect.ask("/deployments/", evil)
-    await run_to_its_end(prefect, deployment["id"], {})
-    seen = await asyncio.to_thread(loot.read_text)
-    assert INBOX in seen
-    for what, secret in secrets_of(lab, home).items():
-        assert secret.strip() not in seen, what
-    # What it was given opens the journal for putting in, not for writing streams.
-    journal = home.journal
-    faults = await journal.verify(public_keys=list(home.parts.keys.values()))
-    assert not faults
+    run = await run_to_its_end(prefect, deployment["id"], {})
+    assert run["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
+    return await asyncio.to_thread(loot.read_text)
