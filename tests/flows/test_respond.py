@@ -226,7 +226,9 @@ def test_no_text_is_more_than_text_in_markdown(text: str) -> None:
 )
 def test_a_question_says_what_why_what_breaks_and_how_it_is_undone(more: dict[str, Any], undone: str) -> None:
     events = enumerate((world.opened(), world.proposed(**more)), 1)
-    state = project("inc-1", [Parsed("incident/inc-1", n, iso(now()), e.kind, e.actor, e.body) for n, e in events])
+    state = project(
+        "inc-1", [Parsed("incident/inc-1", n, iso(now()), e.kind, e.actor, dict(e.body)) for n, e in events]
+    )
     shown = re.sub(r"\\(.)", r"\1", overview(state, ())).replace("&gt;", ">")
     (step,) = state.proposals
     assert step.plan is not None

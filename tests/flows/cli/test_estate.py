@@ -185,7 +185,7 @@ def test_doctor_calls_what_a_verification_will_call(estate: tuple[Installation, 
     token.write_text(asyncio.run(powerless(site, name)), encoding="utf-8")
     said = canary()
     assert "lists" in said["ok"]
-    assert f"call of add of {name} meets: Access denied" in said["fail"]
+    assert f"call of add of {name} meets: HTTP 200, tool error: Access denied" in said["fail"]
     assert "right to call tools" in said["fail"]
     (site.folder / "pins.yaml").unlink()
     said = canary()

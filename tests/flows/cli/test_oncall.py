@@ -67,7 +67,7 @@ def test_the_laws_clocks_are_shown_until_somebody_says_that_it_is_done(site: Ins
 
     assert {"nis2-early-warning", "nis2-notification", "gdpr-33"} <= after.keys()
     assert (first["id"], first["overdue"], until - opened) == ("nis2-early-warning", False, timedelta(hours=24))
-    assert moment(until) in shown
+    assert (moment(until) or "no time") in shown
     assert f"  {first['fulfil']}\n" in shown
     assert f"note {ID} TEXT --fulfils nis2-early-warning --as NAME" in first["fulfil"]
     assert after["nis2-early-warning"]["fulfilled"]

@@ -238,7 +238,7 @@ async def test_what_a_law_wants_reported_is_shown_until_when(site: Installation)
     await view.look()
     await journal.aclose()
     assert first["id"] not in [clock["id"] for clock in view.rows[ID]["clocks"]]
-    assert "nis2-early-warning" not in "".join(text for text, _ in lines(view, now(), None))
+    assert "report nis2-early-warning" not in "".join(text for text, _ in lines(view, now(), None))
     (line,) = (await asyncio.to_thread(site.run, "watch", "--once", "--json")).stdout.splitlines()
     assert json.loads(line)["incident"]["clocks"] == view.rows[ID]["clocks"]
 
