@@ -1,5 +1,6 @@
 """Whoever can write the journal's database, and has no responder's key, brings nothing about."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
 
 
-def forge(home: House, *entries: tuple[str, str, dict[str, Any], str], also: Callable[..., None] | None = None) -> None:
-    with forger.opened(str(home.folder / "journal.db")) as database:
-        for one in entries:
-            forger.add(database, *one)
-        if also is not None:
-            also(database)
+async def forge(
+    home: House, *entries: tuple[str, str, dict[str, Any], str], also: Callable[..., None] | None = None
+) -> None:
+    def write() -> None:
+        with forger.opened(str(home.folder / "journal.db")) as database:
+            for one in entries:
+                forger.add(database, *one)
+            if also is not None:
+                also(database)
+
+    # In a thread: who has the database's lock meanwhile needs this loop to let it go.
+    await asyncio.to_thread(write)
 
 
 async def frozen(home: House, incident: str) -> str:
@@ -46,7 +53,7 @@ async def test_a_forged_approval_freezes_its_incident_and_everything_else_goes_o
         assert step.plan is not None
         decided = {"digest": step.plan.digest, "verb": "approve", "actor": "bob", "reason": "", "behalf": None}
         stream, seq = f"incident/{name}", (await home.incident(name)).seq
-        forge(home, (stream, "decided", {**decided, "way": "key", "receipt": ""}, "bob"))
+        await forge(home, (stream, "decided", {**decided, "way": "key", "receipt": ""}, "bob"))
         assert f"entry {seq + 1}: no head says that its commit added it" in await frozen(home, name)
         assert lab.proxy.writes == []
         assert await scenes.enabled(lab, "get_weather")
@@ -72,7 +79,7 @@ async def test_a_forged_release_gives_nothing_back(lab: Lab, tmp_path: Path) -> 
         name = (await home.settled((await home.reaches(Status.CONTAINED)).id)).id
         lab.victim.behave()
         wish = {"verb": "release", "actor": "ann", "nonce": "n" * 32, "accepted": True, "reason": "", "params": {}}
-        forge(home, (f"incident/{name}", "request", wish, "ann"))
+        await forge(home, (f"incident/{name}", "request", wish, "ann"))
         await frozen(home, name)
         assert not await scenes.enabled(lab, "get_weather")
 
@@ -84,7 +91,7 @@ async def test_no_row_lifts_a_stop_and_none_makes_a_second_person(lab: Lab, tmp_
         await scenes.taken_in(home)
         (stop,) = await home.journal.stops()
         resume = {"scope": stop.scope, "by": "bob", "reason": "over", "number": stop.seq}
-        forge(home, (SYSTEM, "resume_asked", resume, "bob"), also=forger.lift)
+        await forge(home, (SYSTEM, "resume_asked", resume, "bob"), also=forger.lift)
         await home.receive(alert(lab.site.server_id, "get_weather"))
         await home.ask("ann", Verb.RESUME, "everything", reason="over")
         await scenes.taken_in(home)
