@@ -215,7 +215,8 @@ async def house(
     )
     for made in ("vault", "bundles"):
         (folder / made).mkdir(exist_ok=True, mode=0o700)
-    journal = await Journal.open(url or f"sqlite:///{folder}/journal.db", signer=signer, name=name)
+    trusted = [one.public for one in responders]
+    journal = await Journal.open(url or f"sqlite:///{folder}/journal.db", signer=signer, name=name, keys=trusted)
     await journal.migrate()
     try:
         yield House(
