@@ -21,7 +21,7 @@ from flows.engine.opening import CUT, FLOW, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
 from flows.engine.telling import ITSELF, freeze, page, tell
-from integrations.journal.store import Claim, LostClaim, Tampered, Tx
+from integrations.journal.store import Claim, LostClaim, Tampered, Tx, UnknownSigner
 from playbooks.errors import Refused, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import SYSTEM, Event
@@ -146,11 +146,16 @@ class Responder:
         if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
             for claim in await self._claim(FLOW, slots):
                 self._start(self._flowing, self._rest(claim))
+        await self._look_at_switches()
+
+    async def _look_at_switches(self) -> None:
+        """See that the kill switches can be read; while they cannot, they count as on for everything."""
         try:
             await self.parts.journal.stops()
         except Tampered as exc:
-            # Until then it counts as on, for everything.
             await self._freeze(exc)
+        except UnknownSigner as exc:
+            LOG.error("the kill switch counts as on: %s", exc)  # noqa: TRY400  # all of it is in the message
 
     async def _start_telling(self) -> None:
         # Telling people gives way to what is not in force yet, but not for ever: a gateway may hang for long.

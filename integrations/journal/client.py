@@ -35,6 +35,21 @@ class Unsure(Transient):
     """The connection died while it committed: read again whether it did."""
 
 
+class UnknownSigner(Refused):
+    """Entries are signed with a key that is none of a known responder's: one is not listed, or somebody forged them.
+
+    Args:
+        stream: which stream.
+        key: the key's id.
+    """
+
+    def __init__(self, stream: str, key: str) -> None:
+        super().__init__(
+            f"{stream} ends with what key {key} signed, which none of `responders` in mcp-soar.yaml is: list that"
+            " responder's public key there, or, if there is no such responder, see `mcp-soar verify`"
+        )
+
+
 class Tampered(SoarError):
     """The journal is not as it was written.
 

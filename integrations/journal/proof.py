@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import LargeBinary, Select, bindparam, select, tuple_
 
 from integrations.journal import schema
+from integrations.journal.client import Tampered, UnknownSigner
 from integrations.journal.schema import holds
 from integrations.signing import PublicKey
-from playbooks.journal import GENESIS, Added, head_content, link
+from playbooks.errors import SoarError
+from playbooks.journal import GENESIS, UNSIGNED, Added, head_content, link
 from playbooks.strict import canonical
 
 Run = Callable[[Select[Any], Mapping[str, Any]], Awaitable[Sequence[Any]]]
@@ -54,6 +56,7 @@ class Proof:
     def __init__(self, keys: Collection[PublicKey]) -> None:
         self._keys = {key.id: key for key in keys}
         self._known: dict[bytes, None] = {}
+        self._strange: dict[bytes, str] = {}
         self.reached: dict[str, int] = {}
         """The furthest tip of each stream that this process has read: it never goes back."""
 
@@ -62,6 +65,11 @@ class Proof:
         self._known[tip] = None
         if len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
+
+    def fault(self, stream: str, seq: int, tip: bytes) -> SoarError:
+        """Return what is wrong with a tip that is not proven: forged, or by a responder whom nobody told us of."""
+        key = self._strange.get(tip)
+        return Tampered(stream, seq, UNSIGNED) if key is None else UnknownSigner(stream, key)
 
     def before_last(self, stream: str) -> int:
         """Return the place after which the last entry of a stream is to be read."""
@@ -101,4 +109,11 @@ class Proof:
         key = self._keys.get(content.key)
         # Of another length, what stands before the bytes could be a part of them.
         bound = len(previous) == len(GENESIS) and link(previous, data) == digest and content.n == n
-        return content.tips if bound and key is not None and key.signed(digest, signature) else ()
+        if not bound:
+            return ()
+        if key is None:
+            if len(self._strange) > _MOST:
+                self._strange.clear()
+            self._strange |= {added.hash: content.key for added in content.tips}
+            return ()
+        return content.tips if key.signed(digest, signature) else ()

@@ -12,7 +12,7 @@ from integrations.journal.proof import Proof, Run
 from integrations.journal.records import Hold, InboxItem, Stop, StreamInfo
 from integrations.journal.schema import clock
 from playbooks import journal
-from playbooks.journal import GENESIS, UNSIGNED, Entry
+from playbooks.journal import GENESIS, Entry
 from playbooks.strict import Json
 
 _stream = schema.stream.c
@@ -106,6 +106,7 @@ async def read(stream: str, after: int, proof: Proof, run: Run) -> list[Entry]:
 
     Raises:
         Tampered: if they do not fit each other or the stream's tip, no responder signed them, or some are gone.
+        UnknownSigner: if a responder signed them that is not known here.
     """
     # Asked before the rows: another reader may be ahead of us when they come.
     reached = proof.reached.get(stream, 0)
@@ -115,7 +116,7 @@ async def read(stream: str, after: int, proof: Proof, run: Run) -> list[Entry]:
         raise Tampered(stream, tip + 1, f"this entry was there, and the stream ends with {tip}")
     entries = checked(stream, after, rows)
     if tip and await proof.unproven([(stream, tip, digest)], run):
-        raise Tampered(stream, tip, UNSIGNED)
+        raise proof.fault(stream, tip, digest)
     proof.reached[stream] = max(tip, proof.reached.get(stream, 0))
     return entries
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import client, dump, queries, schema
-from integrations.journal.client import LostClaim, Tampered, Unsure
+from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
 from integrations.journal.dump import Part
 from integrations.journal.lane import Done, Failed, Lane
 from integrations.journal.poke import Listener, Poker
@@ -43,7 +43,7 @@ from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.journal import APART, SWITCHES, Entry, Event, Fault, Head
 from playbooks.strict import canonical, sha256
 
-__all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", "Tx", "Unsure"]
+__all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", "Tx", "UnknownSigner", "Unsure"]
 
 T = TypeVar("T")
 UNIT_SECONDS = 5.0

@@ -24,12 +24,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import queries, schema
-from integrations.journal.client import LostClaim, Tampered
+from integrations.journal.client import LostClaim, Tampered, UnknownSigner
 from integrations.journal.proof import Proof
 from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
 from integrations.journal.schema import clock
 from playbooks import journal
-from playbooks.errors import Refused
+from playbooks.errors import Refused, SoarError
 from playbooks.journal import APART, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
 from playbooks.strict import Json, canonical, iso, now
 
@@ -226,6 +226,11 @@ class Batch:
         await self.load([stream])
         return self._rows[stream].signed
 
+    def fault(self, stream: str) -> SoarError:
+        """Return what is wrong with the tip of a stream that is loaded and not signed."""
+        row = self._rows[stream]
+        return self.proof.fault(stream, row.seq, row.hash)
+
     def append(self, stream: str, events: Sequence[Event], claim: Claim | None) -> tuple[Entry, ...]:
         """Make entries for a stream that is loaded; they are written at the end."""
         row = self._rows[stream]
@@ -235,7 +240,7 @@ class Batch:
             raise Refused(f"{stream} is frozen: {row.frozen}")
         if not row.signed:
             # What is appended would stand for what it is chained to.
-            raise Tampered(stream, row.seq, UNSIGNED)
+            raise self.fault(stream)
         entries = []
         seq, tip = row.seq, row.hash
         for event in events:
@@ -429,6 +434,9 @@ class Tx:
         """
         if await self._batch.signed(stream):
             return 0
+        if isinstance(fault := self._batch.fault(stream), UnknownSigner):
+            # It may be a responder's, and no more than unknown: nothing of it is moved.
+            raise fault
         last = await self._batch.proof.latest(stream, self._batch.run)
         if last is None:
             raise Tampered(stream, 1, UNSIGNED)

@@ -32,6 +32,7 @@ from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.inventory import PinKind, Secret
+from playbooks.journal import head_content
 from playbooks.plan import Answer, Radius
 from playbooks.request import SignedRequest
 from playbooks.strict import now
@@ -260,6 +261,12 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
             yield Line("journal", "fail", f"{url}: {exc}", "see whether the database runs and can be reached")
             return
         yield Line("journal", "ok", f"{url} answers")
+        head = await journal.head_latest()
+        if head and (key := head_content(head.data).key) not in responder_keys(config):
+            message = f"key {key} signed its last entries, and none of `responders` in mcp-soar.yaml is that key"
+            yield Line(
+                "journal", "fail", message, "list that responder's public key; if there is none, mcp-soar verify"
+            )
         apart = abs(await journal.clock() - now().timestamp())
         if apart > _CLOCKS:
             message = f"its clock and this machine's are {span(apart)} apart"

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from integrations.journal import Journal, Tampered
 from integrations.journal.client import address
+from integrations.journal.store import UnknownSigner
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.journal import Added, Entry, Event, Fault, Head, entry, head_data, link
@@ -316,12 +317,12 @@ async def test_a_lost_tail_is_found_against_a_witness_only(full: Journal, key: S
 async def test_every_responders_key_counts(full: Journal, open_journal: Open, key: SigningKey, tmp_path: Path) -> None:
     second = SigningKey.generate(tmp_path / "second.key")
     other = await open_journal("r2", signer=second)
-    with pytest.raises(Tampered):
+    with pytest.raises(UnknownSigner):
         await other.append("a", [Event("x", {})])
     keys: list[PublicKey] = [key.public]
     other = await open_journal("r2", signer=second, keys=keys)
     await other.append("a", [Event("x", {})])
-    with pytest.raises(Tampered):
+    with pytest.raises(UnknownSigner):
         await full.read("a")
     assert [fault[:2] for fault in await full.verify(public_keys=keys)] == [("heads", 6)]
     assert await full.verify(public_keys=[*keys, second.public]) == []
@@ -407,3 +408,25 @@ async def test_the_receivers_role_puts_and_does_nothing_else(postgres_url: str, 
             await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
             await connection.exec_driver_sql(f'DROP ROLE "{role}"')
         await engine.dispose()
+
+
+async def test_what_a_responder_wrote_that_nobody_told_us_of_is_neither_believed_nor_taken_for_forged(
+    full: Journal, open_journal: Open, tmp_path: Path
+) -> None:
+    other = SigningKey.generate(tmp_path / "other.key")
+    stranger = await open_journal("r2", signer=other)
+    with pytest.raises(UnknownSigner, match="none of `responders`"):
+        await stranger.read("a")
+    with pytest.raises(UnknownSigner):
+        await stranger.append("a", [Event("z", {})])
+    # It may be genuine: nothing of it is moved out of the way.
+    with pytest.raises(UnknownSigner):
+        await stranger.submit(lambda tx: tx.set_apart("a"))
+    assert len(await full.read("a")) == 4
+    # One stream of another's keeps nobody from a stream of one's own.
+    await stranger.append("d", [Event("z", {})])
+    with pytest.raises(UnknownSigner, match=other.id):
+        await full.read("d")
+    friend = await open_journal("r3", keys=[other.public])
+    assert len(await friend.read("d")) == 1
+    await friend.append("d", [Event("z", {})])
