@@ -22,6 +22,7 @@ from playbooks.plan import Irreversible
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import iso, now
+from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert, house
@@ -236,6 +237,12 @@ def test_a_question_says_what_why_what_breaks_and_how_it_is_undone(more: dict[st
     assert "**Why it waits:** no alert of it came from an authenticated source" in shown
     assert f"**It would break:** {step.plan.breaks or 'nothing that is known'}" in shown
     assert f"**It is undone by:** {undone}\n" in shown
+
+
+def test_each_class_is_a_flow_of_its_own_name() -> None:
+    names = [respond.flow_of(one).name for one in IncidentClass]
+    assert len(set(names)) == len(IncidentClass)
+    assert "tool-poisoning" in names
 
 
 def test_an_empty_incident_has_its_pages() -> None:

@@ -1,6 +1,7 @@
 """Whoever can write the journal's database, and has no responder's key, brings nothing about."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,11 @@ async def test_a_forged_approval_freezes_its_incident_and_everything_else_goes_o
     async with asked(lab, tmp_path) as (home, name, step):
         assert step.plan is not None
         decided = {"digest": step.plan.digest, "verb": "approve", "actor": "bob", "reason": "", "behalf": None}
-        stream, seq = f"incident/{name}", (await home.incident(name)).seq
+        stream = f"incident/{name}"
         await forge(home, (stream, "decided", {**decided, "way": "key", "receipt": ""}, "bob"))
-        assert f"entry {seq + 1}: no head says that its commit added it" in await frozen(home, name)
+        # People are told meanwhile, so which place the forged one got is what the reason says.
+        named = re.search(r"entry (\d+): no head says that its commit added it", await frozen(home, name))
+        assert named
         assert lab.proxy.writes == []
         assert await scenes.enabled(lab, "get_weather")
         # Another one goes its way, to the effect that people really approve.
@@ -69,7 +72,7 @@ async def test_a_forged_approval_freezes_its_incident_and_everything_else_goes_o
         await scenes.approve(home, "bob", other, cut)
         await scenes.established(home, other, cut.instance)
         assert not await scenes.enabled(lab, "get_forecast")
-        assert await faults(home) == {(stream, seq + 1)}
+        assert await faults(home) == {(stream, int(named[1]))}
 
 
 async def test_a_forged_release_gives_nothing_back(lab: Lab, tmp_path: Path) -> None:
