@@ -66,6 +66,9 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
         return []
 
     async def unit(tx: Tx) -> list[Opened]:
+        # A row says that it was used; what was done because of it is signed, and no row's loss undoes that.
+        if await tx.said("request", request.nonce, SYSTEM, f"{PREFIX}{request.subject}"):
+            raise Refused(f"the request {request.nonce} was used before")
         await tx.use_once("request", request.nonce)
         if request.verb in _SIGNED:
             # Its signature is what others will believe later, so it is journalled as it was signed, nothing masked.

@@ -57,6 +57,7 @@ class Proof:
         self._keys = {key.id: key for key in keys}
         self._known: dict[bytes, None] = {}
         self._strange: dict[bytes, str] = {}
+        self._caught_up: set[str] = set()
         self.reached: dict[str, int] = {}
         """The furthest tip of each stream that this process has read: it never goes back."""
 
@@ -92,12 +93,30 @@ class Proof:
         return {stream for stream, _, _ in unknown}
 
     async def latest(self, stream: str, run: Run) -> Added | None:
-        """Return what the last signed head that names a stream says of it."""
-        for row in await run(_LATEST, {"stream": b"[" + canonical(stream) + b","}):
+        """Return what the last signed head that names a stream says of it; None if no head names it.
+
+        Raises:
+            Tampered: if heads name it, and no responder signed them.
+        """
+        rows = await run(_LATEST, {"stream": b"[" + canonical(stream) + b","})
+        for row in rows:
             for added in self._signed(row):
                 if added.stream == stream:
                     return added
+        if rows:
+            raise Tampered(stream, 1, "no responder signed the heads that name it")
         return None
+
+    async def catch_up(self, stream: str, run: Run) -> None:
+        """Learn, once, how far a stream has come: what ends before that has lost something, or all of it.
+
+        Raises:
+            Tampered: if nobody can tell.
+        """
+        if stream not in self._caught_up:
+            latest = await self.latest(stream, run)
+            self.reached[stream] = max(latest.seq if latest else 0, self.reached.get(stream, 0))
+            self._caught_up.add(stream)
 
     def _signed(self, row: Any) -> Sequence[Added]:  # noqa: ANN401  # SQLite holds anything in any column
         """Return what a head says its commit added; nothing if no responder signed it."""

@@ -10,7 +10,7 @@ from integrations.journal import schema
 from integrations.journal.client import Tampered
 from integrations.journal.proof import Proof, Run
 from integrations.journal.records import Hold, InboxItem, Stop, StreamInfo
-from integrations.journal.schema import clock
+from integrations.journal.schema import clock, well_typed
 from playbooks import journal
 from playbooks.journal import GENESIS, Entry
 from playbooks.strict import Json
@@ -197,6 +197,13 @@ LARGEST = 4 * 1024 * 1024
 _HEADERS = 64 * 1024
 _NAME = 400
 _NOTHING = literal(b"", LargeBinary)
+_LATEST_TIME = 1e11
+"""Seconds since 1970; later is no time that we write."""
+
+_OURS = and_(
+    well_typed(_inbox.id, _inbox.kind, _inbox.source, _inbox.nonce, _inbox.digest, _inbox.body, _inbox.headers),
+    _inbox.received_at.between(0, _LATEST_TIME),
+)
 
 
 def waiting(
@@ -205,6 +212,7 @@ def waiting(
     """Return the statement that finds inbox entries to move, for `inbox_item`.
 
     What is too large to be anything of ours is cut off in the database: it would fill the memory of whoever reads it.
+    What has a type that we never write is left where it is.
 
     Args:
         limit: at most so many.
@@ -223,7 +231,7 @@ def waiting(
         case((func.length(_inbox.headers) <= _HEADERS, _inbox.headers), else_=_NOTHING),
         _inbox.received_at,
     )
-    found = select(*columns).where(_inbox.moved_at.is_(None)).order_by(*order, _inbox.received_at, _inbox.id)
+    found = select(*columns).where(_inbox.moved_at.is_(None), _OURS).order_by(*order, _inbox.received_at, _inbox.id)
     found = found.limit(limit) if kinds is None else found.where(_inbox.kind.in_(kinds)).limit(limit)
     return found.where(_inbox.kind.not_in(others)) if others else found
 
@@ -238,7 +246,7 @@ def _headers(stored: bytes) -> dict[str, str]:
     """Return a message's headers, none if they are not as we write them: one bad row must not hide all the others."""
     try:
         found = json.loads(stored)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return {}
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 

@@ -66,6 +66,29 @@ def _postgres_holds(element: holds, compiler: Compiled, **kw: Any) -> str:  # no
     return f"(position({value} in {column}) > 0)"
 
 
+class well_typed(FunctionElement[bool]):  # noqa: N801  # an SQL function, used as one
+    """Whether text columns hold text, and one of bytes holds bytes: SQLite takes anything in any of them.
+
+    `well_typed(text, …, bytes)`: the last two are bytes, all others text.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+    name = "well_typed"
+
+
+@compiles(well_typed, "sqlite")
+def _sqlite_typed(element: well_typed, compiler: Compiled, **kw: Any) -> str:  # noqa: ANN401  # upstream's signature
+    columns = [compiler.process(clause, **kw) for clause in element.clauses]
+    kinds = ["text"] * (len(columns) - 2) + ["blob"] * 2
+    return "(" + " AND ".join(f"typeof({name}) = '{kind}'" for name, kind in zip(columns, kinds, strict=True)) + ")"
+
+
+@compiles(well_typed, "postgresql")
+def _postgres_typed(_element: well_typed, _compiler: Compiled, **_kw: Any) -> str:  # noqa: ANN401  # as above
+    return "true"
+
+
 metadata = MetaData()
 
 entry = Table(

@@ -436,6 +436,7 @@ class Journal:
 
     async def stops(self) -> list[Stop]:
         """Return the kill switches that are on. It raises if it cannot tell: then they count as on."""
+        await self._proof.catch_up(SWITCHES, self._rows)
         if entries := await self.read(SWITCHES, after=self._proof.before_last(SWITCHES)):
             return queries.stops(entries)
         return [Stop(*row) for row in await self._rows(queries.STOPS)]

@@ -27,7 +27,7 @@ from integrations.journal import queries, schema
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner
 from integrations.journal.proof import Proof
 from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
-from integrations.journal.schema import clock
+from integrations.journal.schema import clock, holds
 from playbooks import journal
 from playbooks.errors import Refused, SoarError
 from playbooks.journal import APART, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
@@ -369,6 +369,18 @@ class Tx:
         stored = [Entry(*row).parsed() for row in await self._run(found)]
         return stored + [item for item in (e.parsed() for e in self._batch.made(SYSTEM)) if item.kind in kinds]
 
+    async def said(self, kind: str, text: str, *streams: str) -> bool:
+        """Return whether an entry of a kind holds a text; an index over the streams too.
+
+        Args:
+            kind: of the entry.
+            text: as its body has it.
+            streams: where to look.
+        """
+        entry = schema.entry.c
+        found = select(entry.seq).where(entry.stream.in_(streams), entry.kind == kind)
+        return (await self._run(found.where(holds(entry.data, text.encode())).limit(1))).first() is not None
+
     async def open_stream(
         self, prefix: str, *, correlation: str | None, lane: str, owner: str, claim_seconds: float
     ) -> tuple[str, Claim]:
@@ -681,6 +693,7 @@ class Tx:
         Raises:
             Tampered: if they are not as responders wrote them.
         """
+        await self._batch.proof.catch_up(SWITCHES, self._batch.run)
         if entries := await self.read(SWITCHES, after=self._batch.proof.before_last(SWITCHES)):
             return queries.stops(entries)
         return [Stop(*row) for row in await self._run(queries.STOPS)]

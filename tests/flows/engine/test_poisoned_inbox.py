@@ -5,13 +5,15 @@ from being taken in at the next look.
 """
 
 import json
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows.engine import intake as looked
@@ -79,6 +81,50 @@ async def test_no_row_keeps_an_alert_or_a_stop_out(home: House, row: dict[str, A
     (aside,) = await home.system("set_aside")
     assert len(json.dumps(aside.body)) < 5000, "what is said of it is short"
     assert await home.journal.waiting(9) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "id = x'00'",
+        "kind = 7",
+        "headers = 7",
+        "body = 'text'",
+        "nonce = x'00'",
+        "received_at = 'x'",
+        "received_at = 9e999",
+    ],
+)
+async def test_what_sqlite_holds_in_a_column_of_another_type_keeps_nobody_out(tmp_path: Path, wrong: str) -> None:
+    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+        home.url = f"sqlite:///{tmp_path}/house/journal.db"  # type: ignore[attr-defined]
+        await written(home, [{}])
+        with closing(sqlite3.connect(tmp_path / "house" / "journal.db")) as database, database:
+            database.execute(f"UPDATE inbox SET {wrong}")  # noqa: S608  # of our own making
+        await home.receive(alert("weather", "forecast"))
+        await home.ask("ann", Verb.STOP, "everything", reason="a test")
+        assert len(await intake(home.parts)) == 1
+        assert [stop.scope for stop in await home.journal.stops()] == ["everything"]
+
+
+async def test_a_request_that_was_used_is_used_up_whatever_the_rows_say(home: House) -> None:
+    await home.ask("ann", Verb.STOP, "everything", reason="a test")
+    for name in ("ann", "bob"):
+        await home.ask(name, Verb.RESUME, "everything", reason="over")
+    await home.ask("ann", Verb.STOP, "everything", reason="another test")
+    while await home.journal.waiting(1):
+        await intake(home.parts)
+    (stop,) = await home.journal.stops()
+    engine = create_async_engine(address(home.url))  # type: ignore[attr-defined]
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(delete(schema.used))
+            await connection.execute(update(schema.inbox).values(moved_at=None, incident=None))
+    finally:
+        await engine.dispose()
+    while await home.journal.waiting(1):
+        await intake(home.parts)
+    assert await home.journal.stops() == [stop]
 
 
 @pytest.mark.parametrize("kind", ["code", "request", "another", "alert"])

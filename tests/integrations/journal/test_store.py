@@ -518,6 +518,26 @@ async def test_a_stop_cannot_be_rolled_back_under_who_saw_it(journal: Journal, o
             await one.submit(lambda tx: tx.unstop("server:x"))
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_stop_cannot_be_deleted_under_who_starts_afterwards(
+    journal: Journal, open_journal: Open, sql: Sql, kept: int
+) -> None:
+    await journal.submit(lambda tx: tx.stop("server:x", "odd", "bob"))
+    await journal.submit(lambda tx: tx.stop("everything", "drill", "ann"))
+    assert len(await (await open_journal("r2")).stops()) == 2
+    cut = (
+        "UPDATE stream SET seq = 1, hash = (SELECT hash FROM entry WHERE stream = 'switches') WHERE name = 'switches'"
+        if kept
+        else "DELETE FROM stream WHERE name = 'switches'"
+    )
+    await sql(f"DELETE FROM entry WHERE stream = 'switches' AND seq > {kept}", cut)  # noqa: S608  # of our own making
+    for signer in ({}, {"signer": None}):
+        with pytest.raises(Tampered):
+            await (await open_journal("r3", **signer)).stops()
+    with pytest.raises(Tampered):
+        await (await open_journal("r4")).submit(lambda tx: tx.unstop("server:x"))
+
+
 async def test_the_latest_check_of_a_lease(journal: Journal) -> None:
     await journal.set_watch(lease="l1", incident="i1", verdict="established")
     await journal.set_watch(lease="l2", incident="i1", verdict="established")
