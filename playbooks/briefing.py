@@ -313,7 +313,7 @@ def brief(
     """
     kind = kind or _kind(state, page)
     subject = _subject(state, page)
-    proven, not_proven = _facts(state)
+    proven, not_proven = facts(state)
     asks = _asks(state, page, line)
     itself = state.opened_at is None
     return Briefing(
@@ -463,7 +463,7 @@ def _held(lease: LeaseState, *, about: bool) -> Held:
     )
 
 
-def _facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
+def facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """Return what the last verification of each cut found and what it did not, and what was asked beside it."""
     verdicts = [lease.verdict for lease in state.leases.values() if lease.in_force and lease.verdict]
     leases = state.leases

@@ -28,7 +28,7 @@ class Exit(IntEnum):
 
 HELP = """\b
 Exit codes:
-  0   done
+  0   done, or it waits for another person now
   1   the answer is no: it differs, is not verified or not in effect
   2   the command was not understood
   3   misconfigured: the message names file and line

@@ -321,6 +321,8 @@ def close(
         if of is not None and ways != ["duplicate"]:
             raise Usage("--of says of which incident it is a duplicate: write --as duplicate with it")
         settings = configuration(config, out)
+        if not names[0]:
+            raise Usage("say who you are too: a second --as NAME, or set MCP_SOAR_PERSON")
         person = acts.person(settings, names[0], key, wait=wait, no_wait=no_wait)
         how = ways[0] if ways else acts.WAYS[0]
         raise typer.Exit(acts.close(out, settings, person, incident=given, how=how, of=of, reason=reason))

@@ -259,6 +259,7 @@ Incident = TypedDict(
         "notes": list[NoteRow],
         "fulfilled": dict[str, str | None],
         "clocks": list[ClockRow],
+        "not_proven": list[str],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,

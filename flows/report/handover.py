@@ -241,7 +241,11 @@ def _tasks(open_: Sequence[Incident], playbooks: Mapping[IncidentClass, Playbook
 def _changes(shift: Shift) -> Table:
     begin = shift.at - shift.since
     lines = [
-        (line.at, state.id, _who(line) + excerpt(line.what))
+        (
+            line.at,
+            state.id,
+            _who(line) + excerpt(line.what) + _words(line),
+        )
         for state in shift.states
         for line in state.timeline
         if line.at >= begin and line.kind not in _NOISE
@@ -250,6 +254,11 @@ def _changes(shift: Shift) -> Table:
     # In seconds: the next shift reads it on a terminal, and the report has the rest.
     rows = [(f"{at:%Y-%m-%d %H:%M:%S}", name, what) for at, name, what in lines[-MOST:]]
     return Table("Changes", ("When (UTC)", "Incident", "What"), rows, "Nothing changed.")
+
+
+def _words(line: Line) -> str:
+    """Return what a person wrote; of anything else the report says more."""
+    return f": {excerpt(line.detail)}" if line.kind == "note" else ""
 
 
 def _who(line: Line) -> str:

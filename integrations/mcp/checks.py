@@ -216,6 +216,8 @@ class RefusedDirectly(Check):
             expected="the server itself refuses it",
             meaning=meaning,
         )
+        if called.answer is Answer.NOT_ESTABLISHED:
+            called = called.model_copy(update={"observed": f"the server itself still answers it ({called.observed})"})
         return Verdict.of((called,))
 
 

@@ -258,7 +258,9 @@ def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
         out.say(act["message"])
     if act["answer"]:
         out.raw(f"  {act['answer']}")
-    return Exit.NO if act["state"] == "pending" else Exit.OK
+    # What was asked for as a response and waits for somebody to look at it does nothing yet.
+    idle = act["verb"] == Verb.RESPOND and act["status"] == Status.TRIAGE
+    return Exit.NO if idle or act["state"] == "pending" else Exit.OK
 
 
 # Respond

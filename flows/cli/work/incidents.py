@@ -104,10 +104,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             ("evidence", it["bundle"]),
         ]
     )
-    for stop in it["stops"]:
-        out.say(records.stopped(stop), "bad")
-    for text in it["untold"]:
-        out.say(f"NOT DELIVERED to anybody: {text}", "bad")
+    _warnings(out, it)
     for ask in it["asks"]:
         _ask(out, ask)
     _clocks(out, [clock for clock in it["clocks"] if not clock["fulfilled"]])
@@ -141,6 +138,15 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
 
 def _ended(it: schema.Incident) -> str:
     return f"{it['closed_as']}" + (f" of {it['duplicate_of']}" if it["duplicate_of"] else "")
+
+
+def _warnings(out: Out, it: schema.Incident) -> None:
+    for stop in it["stops"]:
+        out.say(records.stopped(stop), "bad")
+    for text in it["not_proven"]:
+        out.say(f"NOT proven: {text}", "warn")
+    for text in it["untold"]:
+        out.say(f"NOT DELIVERED to anybody: {text}", "bad")
 
 
 def _ask(out: Out, ask: schema.Ask) -> None:

@@ -17,6 +17,7 @@ from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
 from playbooks import duties
+from playbooks.briefing import facts
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
@@ -412,6 +413,7 @@ def incident_of(
         "notes": [{"at": precise(note.at), "by": note.by, "text": note.text} for note in state.notes],
         "fulfilled": {clock: precise(at) for clock, at in state.fulfilled.items()},
         "clocks": clocks_of(config, state, at),
+        "not_proven": [f"{fact.check} of {fact.subject}: {fact.observed}" for fact in facts(state)[1]],
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,
@@ -467,7 +469,8 @@ def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
         # The playbook's tasks are about a containment, and there is none.
         look = f"Nothing was done, because: {state.triage}"
         act = (
-            "Add it to inventory.yaml and approve its pins, then `mcp-soar respond --class …`; or close this incident."
+            "Name the tool and respond to that: `mcp-soar respond --class … --server … --tool …`; what the inventory "
+            "does not know has to be added and its pins approved first. Or close this incident."
         )
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
     if playbook is None:

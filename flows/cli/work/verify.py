@@ -94,9 +94,9 @@ async def _kill_switch(journal: Journal) -> schema.Check:
                 signed[entry.body["scope"]] = entry.body["number"]
             elif entry.kind == "resumed":
                 signed.pop(entry.body["scope"], None)
+        on = {stop.scope: stop.seq for stop in await journal.stops()}
     except Tampered as exc:
         return _check("kill-switch", [str(exc)], "")
-    on = {stop.scope: stop.seq for stop in await journal.stops()}
     faults = [
         f"{scope} is {'not stopped' if scope not in on else 'stopped'}, and the signed record says otherwise"
         for scope in sorted(signed.keys() | on.keys())
