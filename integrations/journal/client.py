@@ -44,8 +44,9 @@ class UnknownSigner(Refused):
     """
 
     def __init__(self, stream: str, key: str) -> None:
+        # The beginning of it names it, and holds no run of digits that masking takes for a number of somebody's.
         super().__init__(
-            f"{stream} ends with what key {key} signed, which none of `responders` in mcp-soar.yaml is: list that"
+            f"{stream} ends with what key {key[:19]} signed, which none of `responders` in mcp-soar.yaml is: list that"
             " responder's public key there, or, if there is no such responder, see `mcp-soar verify`"
         )
 

@@ -425,7 +425,7 @@ async def test_what_a_responder_wrote_that_nobody_told_us_of_is_neither_believed
     assert len(await full.read("a")) == 4
     # One stream of another's keeps nobody from a stream of one's own.
     await stranger.append("d", [Event("z", {})])
-    with pytest.raises(UnknownSigner, match=other.id):
+    with pytest.raises(UnknownSigner, match=other.id[:19]):
         await full.read("d")
     friend = await open_journal("r3", keys=[other.public])
     assert len(await friend.read("d")) == 1
