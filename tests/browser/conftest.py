@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
 
 from tests.lab.prefect import PrefectServer
 
@@ -21,6 +21,7 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("Chromium is not installed (no chromium on PATH)")
+    expect.set_options(timeout=WITHIN)
     async with async_playwright() as playwright:
         # Inside a container there are no namespaces for its own sandbox; the pages are ours.
         browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

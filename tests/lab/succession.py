@@ -23,7 +23,7 @@ from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.lab.house import House, house
 from tests.lab.responder_process import Death, Orders, Process, at_rest, in_turn, responder_process
 
-WITHIN = 60.0
+WITHIN = 120.0
 NAMES = ("responder-1", "responder-2", "responder-3")
 HELD = ("contained", "not_established")
 LOOKED = ("verified", "lease_checked")

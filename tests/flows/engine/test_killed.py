@@ -66,7 +66,7 @@ def _deaths(moment: Moment, boundaries: Sequence[str]) -> list[Death]:
     return [Death(moment, name) for name in boundaries if moment is not Moment.SENT or name.startswith("POST ")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @moments
 async def test_a_response_is_finished_by_another_responder(
     ring: Crowd, boundaries: tuple[list[str], list[str]], moment: Moment, tmp_path: Path
@@ -99,7 +99,7 @@ async def test_a_response_is_finished_by_another_responder(
 
 # A response's deaths are in the quick part; a release goes the same way through the engine.
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @moments
 async def test_a_release_is_finished_by_another_responder(
     ring: Crowd, boundaries: tuple[list[str], list[str]], moment: Moment, tmp_path: Path

@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_path: Path) -> None:
     many.poison()
     for name in NAMES:
@@ -52,7 +52,7 @@ async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_
         async with responder_process(crew[0]) as one, responder_process(crew[1]) as other:
             for tool in many.tools:
                 await home.receive(alert(many.server_id, tool))
-            incidents = await at_rest(home, Status.CONTAINED, MANY, [one, other], within=240.0)
+            incidents = await at_rest(home, Status.CONTAINED, MANY, [one, other], within=480.0)
         assert await one.ended() == 0, one.output()
         assert await other.ended() == 0, other.output()
         # The gateway got each change once, and nothing else.
