@@ -208,7 +208,7 @@ def _place(stream: _Stream | None) -> dict[str, str | int]:
     return {"stream": "", "seq": 0} if stream is None else {"stream": stream.name, "seq": stream.seq}
 
 
-def _broken(n: int, line: Any, previous: bytes, content: Content) -> Fault | None:  # noqa: ANN401
+def _broken(n: int, line: Any, previous: bytes, content: Content) -> Fault | None:  # noqa: ANN401  # a database row
     number, data, digest, _ = line
     if number != n:
         return Fault("heads", n, f"head {n} is missing; the next one there is {number}")
