@@ -192,7 +192,7 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.action, step.attempt, step.epoch, step.key = body["action"], body["attempt"], body["epoch"], body["key"]
     step.plan, step.purpose = Plan.model_validate(body["plan"]), Purpose(body["purpose"])
     step.reasons = tuple(body["decision"]["reasons"])
-    step.intended_at, step.retry_at, step.wrote_at = at, None, step.wrote_at
+    step.intended_at, step.retry_at, step.looks = at, None, 0
     lease = state.leases.get(step.instance)
     until = datetime.fromisoformat(body["until"])
     if lease is None or not lease.in_force:
@@ -227,7 +227,7 @@ def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
     step.verdict = Verdict.model_validate(body["verdict"])
     step.progress, step.attempt, step.retry_at = Progress(step.verdict.answer.value), body["attempt"], None
-    step.settled_at = datetime.fromisoformat(body["at"])
+    step.settled_at, step.looks = datetime.fromisoformat(body["at"]), step.looks + 1
     lease = state.leases.get(step.instance)
     if lease:
         lease.verdict, lease.checked_at = step.verdict, step.settled_at

@@ -68,6 +68,8 @@ class StepState:
     progress: Progress
     action: str | None = None
     attempt: int = 0
+    looks: int = 0
+    """How often it was verified since it was last decided; attempts at writing it are no looks."""
     epoch: int = 0
     key: str = ""
     plan: Plan | None = None

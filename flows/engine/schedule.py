@@ -214,9 +214,9 @@ def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) ->
         w and w.progress is Progress.ESTABLISHED and w.settled_at and w.settled_at > step.settled_at for w in widened
     ):
         return step.settled_at
-    if step.attempt > len(retries):
+    if step.looks > len(retries):
         return None
-    return step.settled_at + timedelta(seconds=retries[step.attempt - 1] if step.attempt else 0.0)
+    return step.settled_at + timedelta(seconds=retries[step.looks - 1] if step.looks else 0.0)
 
 
 def leaking(state: Incident) -> bool:
@@ -224,7 +224,7 @@ def leaking(state: Incident) -> bool:
     return any(
         step.phase is Phase.CUT
         and step.progress in {Progress.NOT_ESTABLISHED, Progress.FAILED}
-        and (step.attempt > 1 or step.progress is Progress.FAILED)
+        and (step.looks > 1 or step.progress is Progress.FAILED)
         and not _being_widened(state)
         for step in state.steps.values()
         if step.action
