@@ -27,6 +27,7 @@ from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.gateway.exposure import control_call
+from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
@@ -216,7 +217,7 @@ async def _ask(config: Configuration) -> list[Line]:
         groups = await asyncio.gather(
             _within("journal", _journal(config)),
             *(_within(f"gateway {name}", _gateway(world, name)) for name in config.inventory.gateways),
-            *(_within(f"server {name}", _server(world, name)) for name in config.inventory.servers),
+            *(_within(f"server {name}", _server(config, world, name)) for name in config.inventory.servers),
             *(_within(check, _lines(seen)) for check, seen in reachable.channels(config)),
         )
     finally:
@@ -393,17 +394,33 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
         yield Line(check, "warn", message, "name one in inventory.yaml, and approve it with `mcp-soar pins approve`")
 
 
-async def _server(world: Connections, name: str) -> AsyncIterator[Line]:
+async def _server(config: Configuration, world: Connections, name: str) -> AsyncIterator[Line]:
     check = f"server {name}"
     if world.inventory.servers[name].url is None:
         yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
     found = await pins.differences(world, name)
+    held = await _held(config) if found else []
     for one in found:
         remedy = f"mcp-soar pins diff {name}; approve it, or respond"
+        if holders := sorted({hold.incident for hold in held if hold.lease.endswith(f"@{name}/{one.name}")}):
+            remedy = (
+                f"{', '.join(holders)} holds it: approve nothing before you know why; mcp-soar incident {holders[0]}"
+            )
         yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
     if not found:
         yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
+
+
+async def _held(config: Configuration) -> list[Hold]:
+    """Return what incidents hold; nothing when the journal cannot be asked, of which it has a line of its own."""
+    if records.missing(config) is not None:
+        return []
+    async with records.opened(config) as journal:
+        try:
+            return await journal.holds()
+        except SoarError:
+            return []
 
 
 def _running(config: Configuration) -> Iterator[Line]:

@@ -205,19 +205,24 @@ async def powerless(site: Installation, name: str) -> str:
         await world.aclose()
 
 
-def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, str]) -> None:
+def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, str], victim: McpServer) -> None:
     site, name = estate
+    victim.poison("get_weather")
     with responding(site):
         act = site.json("respond", "--class", "tool_poisoning", "--tool", f"{name}/get_weather", "--as", "kim")
         assert (act["state"], act["status"]) == ("done", "contained")
         while not (it := site.json("incident", act["incident"]))["bundle"]:
             pass  # each look is a process's work; the test's time-out ends it
         planned = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"][0]
+        checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
+        victim.behave()
         freed = site.json("release", act["incident"], "--as", "sam", "--reason", "it was a drill")
         after = site.json("incident", act["incident"])
     assert it["metrics"]["first_effect_seconds"] <= it["metrics"]["verified_seconds"] < 30
     assert it["leases"][0]["verdict"] == "established"
     assert not planned["changes"][0]["pending"]
+    (differs,) = [line for line in checks if line["check"] == f"server {name}"]
+    assert differs["remedy"].startswith(f"{act['incident']} holds it: see why"), "not: approve it"
     assert freed["state"] == "done"
     assert after["metrics"]["released_at"]
     assert site.json("verify")["ok"]
