@@ -23,7 +23,14 @@ def skipping(tmp_path: Path) -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("ci", "end"), [("", "2 skipped"), ("true", "1 failed, 1 error")])
 def test_whatever_skips_itself_says_why_and_fails_on_ci_only(ci: str, end: str, skipping: list[Path]) -> None:
-    asked = ["--continue-on-collection-errors", "-c", ROOT / "pyproject.toml", "-p", "tests.conftest", *skipping]
+    asked = [
+        "--continue-on-collection-errors",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "-p",
+        "tests.conftest",
+        *map(str, skipping),
+    ]
     command, env = [sys.executable, "-m", "pytest", *asked], {**os.environ, "CI": ci}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     assert end in done.stdout.splitlines()[-1], done.stdout
