@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -171,13 +172,14 @@ def render(
 
 
 def _render(briefing: Briefing, speech: _Speech, forms: Collection[Form]) -> Rendered:
-    subject = _line(_written(briefing, speech, Form.TEXT, "subject.j2"))
-    html = _document(_written(briefing, speech, Form.HTML), speech.language, subject) if Form.HTML in forms else ""
+    text = _Page(briefing, speech, Form.TEXT)
+    subject = _line(text.written("subject.j2"))
+    html, slack = (_Page(briefing, speech, form).written() if form in forms else "" for form in (Form.HTML, Form.SLACK))
     return Rendered(
         subject=subject,
-        text=_lines(_written(briefing, speech, Form.TEXT)),
-        html=html,
-        blocks=_blocks(_written(briefing, speech, Form.SLACK)) if Form.SLACK in forms else (),
+        text=_lines(text.written()),
+        html=_document(html, speech.language, subject) if html else "",
+        blocks=_blocks(slack),
     )
 
 
@@ -205,11 +207,11 @@ def question(briefing: Briefing, language: Language, *, own: Mapping[str, str] |
 
 def _alone(briefing: Briefing, language: Language, own: Mapping[str, str], form: Form, template: str) -> str:
     try:
-        return _lines(_written(briefing, _Speech(language, own), form, template))
+        return _lines(_Page(briefing, _Speech(language, own), form).written(template))
     except _BrokenTemplateError:
         if not own:
             raise
-        return _lines(_written(briefing, _Speech(language, {}), form, template))
+        return _lines(_Page(briefing, _Speech(language, {}), form).written(template))
 
 
 def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[TemplateFault]:
@@ -227,18 +229,14 @@ def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[Template
         if fault := _static_fault(name, own[name]):
             found[name] = fault
     usable = {name: text for name, text in own.items() if name not in found}
-    tried = [
-        (briefing, _Speech(language, usable, (OneTimeCode("approve", "A plan", "0"),)), form, template)
-        for briefing in samples
-        for language in Language
-        for form in Form
-        for template in ("message.j2", "subject.j2", *(["ask.j2"] if briefing.asks else []))
-    ]
-    for briefing, speech, form, template in tried:
-        try:
-            _written(briefing, speech, form, template)
-        except _BrokenTemplateError as exc:
-            found.setdefault(exc.fault.name, exc.fault)
+    code = OneTimeCode("approve", "A plan", "0")
+    for briefing, language, form in product(samples, Language, Form):
+        page = _Page(briefing, _Speech(language, usable, (code,)), form)
+        for template in ("message.j2", "subject.j2", *(["ask.j2"] if briefing.asks else [])):
+            try:
+                page.written(template)
+            except _BrokenTemplateError as exc:
+                found.setdefault(exc.fault.name, exc.fault)
     return list(found.values())
 
 
@@ -260,35 +258,46 @@ def _static_fault(name: str, text: str) -> TemplateFault | None:
     return None
 
 
-def _written(briefing: Briefing, speech: _Speech, form: Form, template: str = "message.j2") -> str:
-    environment = _environment(form, tuple(sorted(speech.own.items())))
-    language, escapes = speech.language, _ESCAPES[form]
+class _Page:
+    """A briefing made fit for one kind of output, for every template that writes it."""
 
-    def text(value: str) -> str:
-        return escapes.text(said(value, language))
+    def __init__(self, briefing: Briefing, speech: _Speech, form: Form) -> None:
+        self._form, self._language, self._escapes = form, speech.language, _ESCAPES[form]
+        self._environment = _environment(form, tuple(sorted(speech.own.items())))
+        self._briefing = _shown(briefing, self._text, self._escapes.command)
+        codes = speech.codes if form in {Form.TEXT, Form.HTML} else ()
+        self._briefing.codes = [
+            SimpleNamespace(answer=code.answer, summary=self._text(code.summary), code=self._escapes.command(code.code))
+            for code in codes
+        ]
 
-    shown = _shown(briefing, text, escapes.command)
-    codes = speech.codes if form in {Form.TEXT, Form.HTML} else ()
-    shown.codes = [
-        SimpleNamespace(answer=code.answer, summary=text(code.summary), code=escapes.command(code.code))
-        for code in codes
-    ]
-    try:
-        written = environment.get_template(template).render(
-            b=shown,
-            ask=next(iter(shown.asks), None),
-            form=f"form.{form.value}.j2",
-            words=_WORDS[language],
-            language=language.value,
-        )
-    except jinja2.TemplateSyntaxError as exc:
-        raise _BrokenTemplateError(TemplateFault(exc.name or template, exc.lineno, exc.message or "broken")) from exc
-    except Exception as exc:  # a template of the configuration can fail in any way, as by dividing by nothing
-        raise _BrokenTemplateError(_located(exc, template)) from exc
-    if not written.strip():
-        # An empty page wakes somebody and tells them nothing.
-        raise _BrokenTemplateError(TemplateFault(template, None, "it says nothing"))
-    return written
+    def _text(self, value: str) -> str:
+        return self._escapes.text(said(value, self._language))
+
+    def written(self, template: str = "message.j2") -> str:
+        """Return what a template makes of it.
+
+        Raises:
+            _BrokenTemplateError: if it makes nothing of it.
+        """
+        try:
+            written = self._environment.get_template(template).render(
+                b=self._briefing,
+                ask=next(iter(self._briefing.asks), None),
+                form=f"form.{self._form.value}.j2",
+                words=_WORDS[self._language],
+                language=self._language.value,
+            )
+        except jinja2.TemplateSyntaxError as exc:
+            raise _BrokenTemplateError(
+                TemplateFault(exc.name or template, exc.lineno, exc.message or "broken")
+            ) from exc
+        except Exception as exc:  # a template of the configuration can fail in any way, as by dividing by nothing
+            raise _BrokenTemplateError(_located(exc, template)) from exc
+        if not written.strip():
+            # An empty page wakes somebody and tells them nothing.
+            raise _BrokenTemplateError(TemplateFault(template, None, "it says nothing"))
+        return written
 
 
 def _located(exc: Exception, template: str) -> TemplateFault:

@@ -14,6 +14,7 @@ import httpx
 
 from integrations.hostile import printable
 from integrations.sharing import Shared
+from integrations.tls import trusted
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Gateway, PinKind
 from playbooks.strict import Line, Strict, digest, parse_yaml
@@ -148,6 +149,7 @@ class ContextForge:
             limits=httpx.Limits(
                 max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=IDLE
             ),
+            verify=trusted(),
             trust_env=False,
         )
 

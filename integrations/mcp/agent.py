@@ -10,6 +10,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from integrations.hostile import printable
+from integrations.tls import trusted
 from playbooks.errors import Refused, Transient
 
 TIMEOUT: Final = 15.0
@@ -77,7 +78,7 @@ class Agent:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             async with (
-                httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False, headers=headers) as http,
+                httpx2.AsyncClient(timeout=TIMEOUT, verify=trusted(), trust_env=False, headers=headers) as http,
                 Client(streamable_http_client(self._url, http_client=http), read_timeout_seconds=TIMEOUT) as client,
             ):
                 yield client

@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx
 
 from integrations.hostile import printable
+from integrations.tls import trusted
 from playbooks.errors import Misconfigured, Refused, Transient
 
 TIMEOUT: Final = 4.0
@@ -93,6 +94,7 @@ class McpEndpoint:
             limits=httpx.Limits(
                 max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=4.0
             ),
+            verify=trusted(),
             trust_env=False,
         )
 

@@ -17,6 +17,7 @@ from integrations.gateway.client import ContextForge, Held
 from integrations.hostile import printable
 from integrations.mcp.client import McpEndpoint
 from integrations.sharing import Shared
+from integrations.tls import trusted
 from playbooks.action import World
 from playbooks.errors import Refused, Transient
 from playbooks.inventory import Dossier, Pin, PinKind
@@ -119,7 +120,7 @@ async def _all(ask: Any, attribute: str, kind: PinKind) -> list[Definition]:  # 
 async def _session(endpoint: McpEndpoint) -> AsyncIterator[Client]:
     try:
         async with (
-            httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http,
+            httpx2.AsyncClient(timeout=TIMEOUT, verify=trusted(), trust_env=False) as http,
             Client(streamable_http_client(endpoint.url, http_client=http), read_timeout_seconds=TIMEOUT) as client,
         ):
             yield client

@@ -64,6 +64,7 @@ def test_the_order_of_keys_does_not_change_the_digest(value: dict[str, int]) -> 
     [
         ("name: a\nname: b\n", "thing.yaml:2: the key 'name' is given twice"),
         ("name: &x a\nparts: [*x]\n", "thing.yaml:2: aliases are not allowed"),
+        ("parts:\n  " + "- " * 100_000, "thing.yaml:2: is nested more than 100 deep"),
         ("name: a\nparts:\n  - b\n  - ''\n", "thing.yaml:4: parts.1"),
         ("name: a\nwait: soon\n", "thing.yaml:2: wait"),
         ("nam: a\n", "is not a field here"),

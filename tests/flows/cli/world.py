@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from flows.assembly import assembled, open_journal
@@ -25,6 +28,9 @@ from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdic
 from playbooks.playbook import shipped
 from playbooks.strict import iso, now
 from playbooks.taxonomy import IncidentClass
+
+# It builds all commands anew for every command line, which takes longer than most of them.
+typer.testing._get_command = functools.cache(get_command)  # type: ignore[attr-defined]  # noqa: SLF001
 
 INVENTORY = """\
 version: 1

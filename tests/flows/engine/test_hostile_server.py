@@ -38,7 +38,12 @@ async def test_a_tool_added_after_the_cut_is_found_cut_proven_and_paged(lab: Lab
             if e.kind == "intended" and e.body["instance"] == widening.instance
         )
         assert decided.body["decision"]["outcome"] == "allow", "it passed the gate like every other effect"
-        assert any("new_evil was never approved" in page.text for page in incident.pages.values()), incident.pages
+
+        async def paged() -> bool:
+            pages = (await home.incident(name)).pages.values()
+            return any("new_evil was never approved" in page.text for page in pages)
+
+        await home.until(paged, "people are told of new_evil")
         assert Answer.NOT_ESTABLISHED in scenes.answers(await scenes.entries(home, name))
 
 
