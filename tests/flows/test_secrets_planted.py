@@ -110,8 +110,9 @@ async def undone(home: House, lab: Lab) -> Incident:
 async def in_the_gateways_log(lab: Lab, secret: str) -> None:
     """Have the gateway's audit trail name a secret: of something that was there before, and is there no more."""
     forge = lab.world.reach(ContextForge, GATEWAY)
-    made = await forge.request("POST", "/v1/prompts", json={"prompt": {"name": secret, "template": "Hello"}})
-    await forge.request("DELETE", f"/v1/prompts/{made['id']}")
+    resource = {"uri": "note://once", "name": secret, "content": "gone"}
+    made = await forge.request("POST", "/v1/resources", json={"resource": resource})
+    await forge.request("DELETE", f"/v1/resources/{made['id']}")
     assert secret in json.dumps(await forge.logs()), "the gateway audits what is made and deleted"
 
 

@@ -404,9 +404,7 @@ async def _server(config: Configuration, world: Connections, name: str) -> Async
     for one in found:
         remedy = f"mcp-soar pins diff {name}; approve it, or respond"
         if holders := sorted({hold.incident for hold in held if hold.lease.endswith(f"@{name}/{one.name}")}):
-            remedy = (
-                f"{', '.join(holders)} holds it: approve nothing before you know why; mcp-soar incident {holders[0]}"
-            )
+            remedy = f"{', '.join(holders)} holds it: see why before you approve it; mcp-soar incident {holders[0]}"
         yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
     if not found:
         yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
