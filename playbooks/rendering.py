@@ -369,6 +369,8 @@ def _pattern(english: str) -> re.Pattern[str]:
     return re.compile("".join(text + hole for text, hole in zip(texts, [*holes, ""], strict=True)))
 
 
+# A briefing says the same things in each of its outputs.
+@lru_cache(maxsize=1024)
 def said(text: str, language: Language, *, depth: int = 3) -> str:
     """Return a sentence of mcp-soar's own in another language; any other text stays as it is.
 
