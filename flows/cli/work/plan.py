@@ -131,6 +131,10 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
         notes.append(f"as if nothing were contained: {exc}")
     if not cases:
         notes.append("the alert reports nothing new; only what is new starts a response")
+    elif cases[0].by_hand:
+        notes.append(
+            "this is what a person's request does, which counts as certain; of an alert: plan FILE --as SOURCE"
+        )
     notes += stopped
     world = Connections(config.inventory)
     found: list[schema.Foresight] = []

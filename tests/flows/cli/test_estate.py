@@ -83,7 +83,8 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     unconfirmed = site.json("plan", path, "--as", "generic")["plans"]
     victim.poison("get_weather")
     confirmed = site.json("plan", path, "--as", "generic")["plans"]
-    by_hand = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"]
+    asked = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")
+    by_hand = asked["plans"]
     shown = site.run("plan", path, "--as", "generic").stdout
 
     cut = {plans[0]["decision"]: plans[0] for plans in (unconfirmed, confirmed)}
@@ -93,6 +94,7 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     assert (change["before"], change["after"], change["pending"]) == (True, False, True)
     assert confirmed[0]["undone_by"]
     assert by_hand[0]["digest"] == confirmed[0]["digest"]
+    assert "what a person's request does" in asked["notes"][-1]
     assert any("only if a cut does not hold" in plan["reasons"] for plan in confirmed)
     assert "- enabled: true" in shown
     assert "+ enabled: false" in shown

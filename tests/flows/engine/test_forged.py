@@ -40,7 +40,8 @@ async def frozen(home: House, incident: str) -> str:
     await home.until(so, f"{incident} is frozen")
     row = await home.journal.stream(f"incident/{incident}")
     told = project("system", await home.journal.read("telling/system"))
-    assert f"fault:frozen:{incident}" in told.pages
+    page = told.pages[f"fault:frozen:{incident}"]
+    assert f"`mcp-soar verify {incident}` names the entries; then restore a backup" in page.text
     assert row is not None
     return str(row.frozen)
 
