@@ -132,9 +132,7 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
     if not cases:
         notes.append("the alert reports nothing new; only what is new starts a response")
     elif cases[0].by_hand:
-        notes.append(
-            "this is what a person's request does, which counts as certain; of an alert: plan FILE --as SOURCE"
-        )
+        notes.append("what a person's request does, which counts as certain; what an alert does: plan FILE --as SOURCE")
     notes += stopped
     world = Connections(config.inventory)
     found: list[schema.Foresight] = []
