@@ -104,9 +104,9 @@ async def freeze(tx: Tx, stream: str, why: str) -> bool:
         await tx.append(SYSTEM, [Event("frozen", {"incident": incident, "reason": why[:2000]})])
         text = (
             f"{incident} is FROZEN, nothing more is done about it: its journal is not as it was written:"
-            f" {why.rstrip('.')}. What it took away stays away, and is not watched any more. `mcp-soar verify {incident}`"
-            f" names the entries; then restore a backup, or give back by hand at the gateway what"
-            f" `mcp-soar incident {incident}` lists."
+            f" {why.rstrip('.')}. What it took away stays away, and is not watched any more."
+            f" `mcp-soar verify {incident}` names the entries; then restore a backup, or give back by hand at the"
+            f" gateway what `mcp-soar incident {incident}` lists."
         )
         await _fault(tx, f"frozen:{incident}", text)
     return bool(apart)
