@@ -93,6 +93,7 @@ def said(prefect: PrefectServer, key: str) -> str:
     return next(str(a["data"]) for a in prefect.ask("/artifacts/latest/filter") if a["key"] == key)
 
 
+@pytest.mark.slow
 async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp_path: Path) -> None:
     found = await deploy(prefect, tmp_path)
     by_hand = {name for name, one in found.items() if one["work_pool_name"] == "requests"}

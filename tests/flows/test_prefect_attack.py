@@ -57,6 +57,7 @@ def secrets_of(lab: Lab, home: House) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 async def test_nothing_secret_reaches_prefect_and_no_password_no_answer(
     prefect: PrefectServer, lab: Lab, tmp_path: Path
 ) -> None:

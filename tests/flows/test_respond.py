@@ -113,7 +113,7 @@ async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
         assert len(await task_runs(absent_prefect, run, 7)) >= 7
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("frozen", marks=pytest.mark.slow)])
 async def test_prefect_failing_in_the_middle_changes_nothing(
     prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

@@ -60,6 +60,7 @@ def versions(prefect: PrefectServer, key: str) -> int:
     return len(prefect.ask("/artifacts/filter", wanted))
 
 
+@pytest.mark.slow
 async def test_the_kill_switch_stands_above_every_artifact_while_it_is_on(prefect: PrefectServer, home: House) -> None:
     everything = {*KEYS, "times-to-contain"}
     async with publishing(home.journal):
@@ -78,6 +79,7 @@ async def test_the_kill_switch_stands_above_every_artifact_while_it_is_on(prefec
         await until(prefect, lambda now: not any("KILL SWITCH ON" in now[key] for key in everything))
 
 
+@pytest.mark.slow
 async def test_what_did_not_change_is_not_written_again(prefect: PrefectServer, home: House) -> None:
     async with publishing(home.journal):
         await until(prefect, lambda now: now.keys() >= KEYS)

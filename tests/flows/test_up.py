@@ -115,6 +115,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
         running.process.wait()
 
 
+@pytest.mark.slow
 def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     up.until(lambda: up.status().get("prefect_ready"), "everything is up")
     status = up.status()

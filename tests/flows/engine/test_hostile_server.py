@@ -58,6 +58,7 @@ async def test_the_contained_tool_under_another_name_is_cut_as_well(lab: Lab, tm
         assert not await scenes.usable(lab, "weather_now", city="Seoul")
 
 
+@pytest.mark.slow
 async def test_a_tool_that_goes_and_comes_back_is_cut_each_time(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     hiding = Behaviour(poisoned=("get_weather",), renamed={"get_weather": "weather_now"})
@@ -95,6 +96,7 @@ async def test_another_approved_tool_that_turns_is_cut(lab: Lab, tmp_path: Path)
         assert await scenes.usable(lab, "add", a=1, b=2)
 
 
+@pytest.mark.slow
 async def test_ten_new_tools_put_the_whole_entry_before_a_person(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     evil = tuple(f"evil{number}" for number in range(10))

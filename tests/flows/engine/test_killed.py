@@ -30,7 +30,7 @@ AT_ONCE = 6
 """Cases side by side, each about a tool of its own: most of one is waiting until a dead responder's claim runs out."""
 
 
-# Where an effect may happen twice or not at all is in the quick part. The complete set takes longer than that may.
+# The quick part has the deaths that leave open whether there was an effect; the complete set takes longer than that may.
 _COMPLETE = [pytest.param(moment, marks=pytest.mark.slow) for moment in (Moment.BEFORE, Moment.AFTER)]
 moments = pytest.mark.parametrize("moment", [Moment.SENT, *_COMPLETE])
 
@@ -95,7 +95,7 @@ async def test_a_response_is_finished_by_another_responder(
     assert not failures, _shown(failures, deaths)
 
 
-# A response's deaths are in the quick part; a release goes the same way through the engine.
+# A response is in the quick part; a release goes the same way through the engine.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @moments

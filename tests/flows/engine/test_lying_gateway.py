@@ -48,6 +48,7 @@ async def test_a_gateway_that_fails_from_the_start_is_contained_when_it_recovers
             assert epochs == {1}, "nobody undid anything: it is the first decision that came into force"
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_lies_for_long_is_still_contained_without_a_person(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     async with scenes.installation(lab, tmp_path, watch_every=0.2) as home:

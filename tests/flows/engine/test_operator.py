@@ -57,6 +57,7 @@ async def test_an_undone_cut_is_put_back_through_the_gate_then_a_person_is_asked
         await home.reaches(Status.CONTAINED, name)
 
 
+@pytest.mark.slow
 async def test_a_refused_put_back_is_left_alone_and_never_called_contained(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     cut = scenes.cut_of(lab, "get_weather")

@@ -29,6 +29,7 @@ def some(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
+@pytest.mark.slow
 async def test_a_response_goes_on_when_its_journal_is_back(
     some: Crowd, postgres: PostgresServer, postgres_url: str, tmp_path: Path
 ) -> None:

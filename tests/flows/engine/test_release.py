@@ -20,6 +20,7 @@ async def released(home: House, name: str, *instances: str) -> None:
     await home.until(so, "released")
 
 
+@pytest.mark.slow
 async def test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_incident(lab: Lab, tmp_path: Path) -> None:
     await scenes.enable(lab, "get_forecast", enabled=False)
     async with scenes.operator(lab) as forge:
@@ -67,6 +68,7 @@ async def test_a_poisoned_copy_at_the_gateway_is_not_given_back_though_the_serve
         assert (await home.incident(name)).leases[cut].in_force
 
 
+@pytest.mark.slow
 async def test_the_tool_stays_contained_while_only_the_entry_comes_back(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     evil = tuple(f"evil{number}" for number in range(5))
