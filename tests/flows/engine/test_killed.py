@@ -30,7 +30,7 @@ AT_ONCE = 6
 """Cases side by side, each about a tool of its own: most of one is waiting until a dead responder's claim runs out."""
 
 
-# The quick part has the deaths that leave open whether there was an effect; the complete set takes longer than that may.
+# The quick part has the deaths that leave open whether there was an effect; the complete set takes longer than it may.
 _COMPLETE = [pytest.param(moment, marks=pytest.mark.slow) for moment in (Moment.BEFORE, Moment.AFTER)]
 moments = pytest.mark.parametrize("moment", [Moment.SENT, *_COMPLETE])
 

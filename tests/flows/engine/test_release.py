@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.demo.mcp_server import Behaviour
 from playbooks.incident import Status
 from playbooks.policy import Purpose
