@@ -17,7 +17,7 @@ from typing import Any
 from flows.engine import schedule
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
-from flows.engine.opening import CUT, FLOW, TELL, WATCH, Opened
+from flows.engine.opening import CUT, FLOW, RETRY, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
 from flows.engine.telling import ITSELF, freeze, page, tell
@@ -133,20 +133,27 @@ class Responder:
             self.parts = parts
         for opened in await intake(self.parts):
             self._start(self._cutting, self._cut(opened.claim, opened))
-        room = AT_ONCE - len(self._cutting)
-        if room > 0:
-            for claim in await self._claim(CUT, room):
-                self._start(self._cutting, self._cut(claim, None))
+        await self._start_cutting()
         # The watch over what is in force gives way to what is not in force yet.
         if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
             for claim in await self._claim(WATCH, watches):
                 self._start(self._watching, self._cut(claim, None))
         await self._start_telling()
-        # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
-        if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
-            for claim in await self._claim(FLOW, slots):
-                self._start(self._flowing, self._rest(claim))
+        await self._start_flowing()
         await self._look_at_switches()
+
+    async def _start_cutting(self) -> None:
+        for lane in (CUT, RETRY):
+            if (room := AT_ONCE - len(self._cutting)) > 0:
+                for claim in await self._claim(lane, room):
+                    self._start(self._cutting, self._cut(claim, None))
+
+    async def _start_flowing(self) -> None:
+        # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
+        for lane in (FLOW, RETRY):
+            if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
+                for claim in await self._claim(lane, slots, early=lane == RETRY):
+                    self._start(self._flowing, self._rest(claim))
 
     async def _look_at_switches(self) -> None:
         """See that the kill switches can be read; while they cannot, they count as on for everything."""
@@ -167,9 +174,9 @@ class Responder:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 
-    async def _claim(self, lane: str, limit: int) -> list[Claim]:
+    async def _claim(self, lane: str, limit: int, *, early: bool = False) -> list[Claim]:
         seconds = self.parts.timing.claim
-        return await self.parts.journal.claim(self.parts.name, lane=lane, limit=limit, seconds=seconds)
+        return await self.parts.journal.claim(self.parts.name, lane=lane, limit=limit, seconds=seconds, early=early)
 
     def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -226,11 +233,13 @@ class Responder:
         try:
             case = await work()
             halted = await stopped(case)
-            at: datetime | None = now()
+            at: datetime | None = (present := now())
             if more(case, Phase.CUT, halted=halted):
                 lane = CUT
             elif more(case, Phase.REVIEW, halted=halted):
-                lane = FLOW
+                # A cut that is tried again waits for no flow's slot, of which a burst leaves none for minutes.
+                again = None if halted else schedule.cut_due(case.state, retries=case.parts.timing.verify_retries)
+                lane, at = (RETRY, again) if again and again > present else (FLOW, at)
             else:
                 lane, at = self._later(case, halted=halted)
             await journal.release(case.claim, runnable_at=at, lane=lane)

@@ -4,6 +4,8 @@ Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every regist
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import ClassVar, Protocol, TypeVar
 
 from pydantic import JsonValue
@@ -55,6 +57,20 @@ class Action(Strict, ABC):
     @abstractmethod
     async def read(cls, change: Change, world: World) -> JsonValue:
         """Return the present value of the change's field, from the system itself."""
+
+    @classmethod
+    @asynccontextmanager
+    async def turn(cls, change: Change, world: World) -> AsyncIterator[None]:
+        """Wait until the system takes the change, which is written within the block; by default it takes all at once.
+
+        Whatever has to be so when it is written is asked after that: the wait may be long.
+
+        Args:
+            change: what is to be written.
+            world: the connections.
+        """
+        del change, world
+        yield
 
     @classmethod
     @abstractmethod

@@ -7,7 +7,8 @@ because an API said so.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,7 +56,7 @@ async def within(seconds: float, call: Awaitable[T], what: str) -> T:
         async with asyncio.timeout(seconds):
             return await call
     except TimeoutError as exc:
-        raise Transient(f"{what} did not answer within {seconds:g} s") from exc
+        raise Transient(f"{what} took longer than {seconds:g} s") from exc
 
 
 def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name
@@ -492,15 +493,11 @@ async def apply(
     for position, change in enumerate(pending):
         try:
             # What was read a moment ago, by this process, is not read again. Later it is compared before the write.
-            fresh = position == 0 and read_at is not None and time.monotonic() - read_at < case.parts.timing.fresh
-            if not fresh and await _already(case, action, change):
+            seen_at = read_at if position == 0 else None
+            if await _write(case, action, change, key=key, seen_at=seen_at):
+                done.writes.append({"change": str(change), "at": iso(now())})
+            else:
                 done.found.append(str(change))
-                continue
-            # Only now: the read may have taken its time.
-            await case.outlast(action.timeout)
-            await case.check_stop()
-            await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
-            done.writes.append({"change": str(change), "at": iso(now())})
         except Stopped as exc:
             await _interrupted(case, instance, done, exc)
             raise
@@ -513,6 +510,38 @@ async def apply(
                 raise PartiallyApplied(str(exc), done=[w["change"] for w in done.writes], remaining=remaining) from exc
             raise
     return done
+
+
+@asynccontextmanager
+async def turn(case: Case, action: type[Action], change: Change) -> AsyncIterator[None]:
+    """Wait until it is a change's turn; it is written within the block.
+
+    A queue of our own is no silence of the system's, whose time begins when it is asked.
+
+    Raises:
+        Transient: when others keep it waiting for too long.
+    """
+    async with AsyncExitStack() as stack:
+        mine = stack.enter_async_context(action.turn(change, case.parts.world))
+        await within(case.parts.timing.turn, mine, f"the queue before {change}")
+        yield
+
+
+async def _write(case: Case, action: type[Action], change: Change, *, key: str, seen_at: float | None) -> bool:
+    """Write a change when it is its turn; return False if it is already so."""
+    timing, world = case.parts.timing, case.parts.world
+    if seen_at is None or time.monotonic() - seen_at >= timing.fresh:
+        seen_at = time.monotonic()
+        if await _already(case, action, change):
+            return False
+    async with turn(case, action, change):
+        if time.monotonic() - seen_at >= timing.fresh and await _already(case, action, change):
+            return False
+        # Only now: the read and the wait may have taken their time.
+        await case.outlast(action.timeout)
+        await case.check_stop()
+        await within(action.timeout, action.write(change, world, key=key), f"writing {change}")
+    return True
 
 
 async def _interrupted(case: Case, instance: str, done: Written, exc: SoarError) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.engine import effects, schedule
 from flows.engine.case import Case, Stopped
-from flows.engine.effects import within
+from flows.engine.effects import turn, within
 from flows.engine.schedule import OURSELVES, Todo, watched
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
@@ -397,10 +397,11 @@ async def _write_back(
             gone.add(change.target.key)
             continue
         if canonical(value) != canonical(change.after):
-            await case.outlast(action.timeout)
-            if ours:
-                await case.check_stop()
-            await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
+            async with turn(case, action, change):
+                await case.outlast(action.timeout)
+                if ours:
+                    await case.check_stop()
+                await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
     await _stands(case, action, plan, gone)
     return writes, gone

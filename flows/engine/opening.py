@@ -18,10 +18,15 @@ from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass, load
 
 CUT = "cut"
+RETRY = "retry"
 FLOW = "flow"
 WATCH = "watch"
 TELL = "tell"
-"""The lanes of the queue: what a responder claims together."""
+"""The lanes of the queue: what a responder claims together.
+
+`retry` holds incidents whose cut is tried again at a time while there is evidence to collect: due, they are cut; before
+that, a flow may take them.
+"""
 
 
 NAME = 200

@@ -34,14 +34,16 @@ class Timing:
 
     Args:
         claim: how long a claim lasts without being renewed.
-        fresh: for how long what a plan read need not be read again before the write.
+        fresh: for how long what was read of a change's field need not be read again before it is written.
+        turn: how long a change waits at most until its system takes it.
         write_retries: waits between attempts after an error that may pass.
         verify_retries: waits between verifications that did not find the containment in force.
         stopped: how often a stopped incident asks whether it may go on.
     """
 
     claim: float = 30.0
-    fresh: float = 1.0
+    fresh: float = 5.0
+    turn: float = 10.0
     write_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
     verify_retries: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     stopped: float = 2.0

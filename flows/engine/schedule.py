@@ -308,6 +308,22 @@ def next_due(
     return min(due, default=None)
 
 
+def cut_due(state: Incident, *, retries: tuple[float, ...]) -> datetime | None:
+    """Return when the next cut is written or verified again, None if none is.
+
+    Args:
+        state: the incident.
+        retries: waits between verifications.
+    """
+    due: list[datetime | None] = []
+    for step in (step for step in state.steps.values() if step.phase in ACTING and step.action):
+        if step.progress is Progress.RETRYING:
+            due.append(step.retry_at)
+        elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+            due.append(_verify_due(step, state, retries))
+    return min((at for at in due if at is not None), default=None)
+
+
 def watched(state: Incident) -> list[str]:
     """Return the leases in force that nobody is working on: those that the watch asks about."""
     in_hand = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING, Progress.APPROVED}

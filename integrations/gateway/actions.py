@@ -2,6 +2,8 @@
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
 from pydantic import JsonValue
@@ -111,6 +113,13 @@ class _OneObject(Action):
             # Prompts and resources have no address that reads without using them.
             held = next((held for held in await forge.held(cls.kind, entry.id) if held.id == target.id), None)
         return _same(held, target, world).enabled
+
+    @override
+    @classmethod
+    @asynccontextmanager
+    async def turn(cls, change: Change, world: World) -> AsyncIterator[None]:
+        async with forge_of(change.target, world).turn():
+            yield
 
     @override
     @classmethod
@@ -261,6 +270,17 @@ class DisableServer(Action):
             by_id = {held.id: held for held in await forge.held(PinKind(target.kind), entry.id)}
             seen = by_id.get(target.id)
         return _same(seen, target, world).enabled
+
+    @override
+    @classmethod
+    @asynccontextmanager
+    async def turn(cls, change: Change, world: World) -> AsyncIterator[None]:
+        if change.target.kind == "entry" and change.after is True:
+            # The gateway asks the server itself meanwhile, which may be slow on purpose: no cut queues behind that.
+            yield
+            return
+        async with forge_of(change.target, world).turn():
+            yield
 
     @override
     @classmethod

@@ -219,8 +219,8 @@ class ContextForge:
                 await self._quiet.wait()
 
     @asynccontextmanager
-    async def _changing_something(self) -> AsyncIterator[None]:
-        self._recent.clear()
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until few enough changes are under way for another one, which is made within the block."""
         self._changing += 1
         self._quiet.clear()
         try:
@@ -243,9 +243,9 @@ class ContextForge:
 
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
-        async with self._changing_something():
-            params = {"activate": str(enabled).lower()}
-            await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
+        self._recent.clear()
+        params = {"activate": str(enabled).lower()}
+        await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
 
     async def set_entry_enabled(self, id_: str, *, enabled: bool) -> None:
         """Let clients use a server, or keep them from it, and with it everything that the gateway holds from it.
@@ -254,13 +254,7 @@ class ContextForge:
         """
         self._recent.clear()
         params = {"activate": str(enabled).lower()}
-        path = f"/v1/gateways/{id_}/state"
-        if enabled:
-            # It waits for the server itself, which may be slow on purpose: no cut queues behind that.
-            await self.request("POST", path, params=params, within=ENTRY_TIMEOUT)
-            return
-        async with self._changing_something():
-            await self.request("POST", path, params=params, within=ENTRY_TIMEOUT)
+        await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""

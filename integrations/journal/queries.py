@@ -160,16 +160,23 @@ def fits(previous: bytes, data: Any, digest: Any) -> bool:  # noqa: ANN401  # SQ
     return isinstance(data, bytes) and journal.link(previous, data) == digest
 
 
-def claimable(lane: str, limit: int) -> Select[Any]:
-    """Return the statement that finds streams to claim."""
+def claimable(lane: str, limit: int, *, early: bool = False) -> Select[Any]:
+    """Return the statement that finds streams to claim.
+
+    Args:
+        lane: which lane.
+        limit: at most so many.
+        early: those that run at a later time too.
+    """
     time = clock()
+    due = _stream.runnable_at.is_not(None) if early else _stream.runnable_at <= time
     return (
         select(_stream.name)
         .where(
             _stream.lane == lane,
             _stream.frozen.is_(None),
             or_(
-                and_(_stream.owner.is_(None), _stream.runnable_at <= time),
+                and_(_stream.owner.is_(None), due),
                 and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
             ),
         )

@@ -346,7 +346,7 @@ class Journal:
 
     # Claims
 
-    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float) -> list[Claim]:
+    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float, early: bool = False) -> list[Claim]:
         """Claim runnable streams of a lane, the longest waiting first, and those whose claim ran out.
 
         Args:
@@ -354,12 +354,13 @@ class Journal:
             lane: which lane.
             limit: at most so many.
             seconds: how long the claims last.
+            early: claim those that run at a later time too.
         """
         self._may_write()
         # The sweep finds nothing most of the time: that takes no lock.
-        if not await self._rows(queries.claimable(lane, 1)):
+        if not await self._rows(queries.claimable(lane, 1, early=early)):
             return []
-        return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds))
+        return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds, early=early))
 
     async def renew(self, claim: Claim, seconds: float) -> Claim:
         """Let a claim last `seconds` from now.

@@ -495,9 +495,10 @@ class Tx:
 
     # Claims
 
-    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float) -> list[Claim]:
-        """Claim streams that are runnable in a lane, the longest waiting first, and those whose claim ran out."""
-        names = (await self._run(queries.claimable(lane, limit).with_for_update(skip_locked=True))).scalars().all()
+    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float, early: bool = False) -> list[Claim]:
+        """Claim streams that are runnable in a lane, as `Journal.claim` does."""
+        found = queries.claimable(lane, limit, early=early).with_for_update(skip_locked=True)
+        names = (await self._run(found)).scalars().all()
         claims = []
         for name in names:
             taken = (
