@@ -513,35 +513,43 @@ async def apply(
 
 
 @asynccontextmanager
-async def turn(case: Case, action: type[Action], change: Change) -> AsyncIterator[None]:
+async def turn(case: Case, action: type[Action], change: Change, seconds: float) -> AsyncIterator[None]:
     """Wait until it is a change's turn; it is written within the block.
 
     A queue of our own is no silence of the system's, whose time begins when it is asked.
 
     Raises:
-        Transient: when others keep it waiting for too long.
+        Transient: when others keep it waiting for longer than that.
     """
     async with AsyncExitStack() as stack:
         mine = stack.enter_async_context(action.turn(change, case.parts.world))
-        await within(case.parts.timing.turn, mine, f"the queue before {change}")
+        await within(seconds, mine, f"the queue before {change}")
         yield
 
 
 async def _write(case: Case, action: type[Action], change: Change, *, key: str, seen_at: float | None) -> bool:
     """Write a change when it is its turn; return False if it is already so."""
-    timing, world = case.parts.timing, case.parts.world
-    if seen_at is None or time.monotonic() - seen_at >= timing.fresh:
-        seen_at = time.monotonic()
-        if await _already(case, action, change):
-            return False
-    async with turn(case, action, change):
-        if time.monotonic() - seen_at >= timing.fresh and await _already(case, action, change):
-            return False
-        # Only now: the read and the wait may have taken their time.
-        await case.outlast(action.timeout)
-        await case.check_stop()
-        await within(action.timeout, action.write(change, world, key=key), f"writing {change}")
-    return True
+    timing = case.parts.timing
+    until = time.monotonic() + timing.turn
+    while True:
+        if seen_at is None or time.monotonic() - seen_at >= timing.fresh:
+            seen_at = time.monotonic()
+            if await _already(case, action, change):
+                return False
+        async with AsyncExitStack() as stack:
+            left = min(until, seen_at + timing.fresh) - time.monotonic()
+            try:
+                await stack.enter_async_context(turn(case, action, change, left))
+            except Transient:
+                if time.monotonic() >= until:
+                    raise
+                # What waits is read anew: all that wait for one system at the same moment, which costs it one answer.
+                continue
+            # Only now: the wait may have taken its time.
+            await case.outlast(action.timeout)
+            await case.check_stop()
+            await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
+            return True
 
 
 async def _interrupted(case: Case, instance: str, done: Written, exc: SoarError) -> None:

@@ -397,7 +397,7 @@ async def _write_back(
             gone.add(change.target.key)
             continue
         if canonical(value) != canonical(change.after):
-            async with turn(case, action, change):
+            async with turn(case, action, change, case.parts.timing.turn):
                 await case.outlast(action.timeout)
                 if ours:
                     await case.check_stop()

@@ -43,7 +43,7 @@ class Timing:
 
     claim: float = 30.0
     fresh: float = 5.0
-    turn: float = 10.0
+    turn: float = 15.0
     write_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
     verify_retries: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     stopped: float = 2.0

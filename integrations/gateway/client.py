@@ -208,7 +208,7 @@ class ContextForge:
         found: Fields | None = await self.request("GET", f"/v1/gateways/{id_}", missing_ok=True)
         return found
 
-    async def quiet(self, within: float = 3.0) -> None:
+    async def quiet(self, within: float = 8.0) -> None:
         """Wait until none of our changes is under way: in a burst every cut is made before the first one is verified.
 
         Args:
