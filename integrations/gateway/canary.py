@@ -46,7 +46,7 @@ class Canary:
         return await self._controls.setdefault(tool, Shared(lambda: self._control(tool, arguments)))()
 
     async def _control(self, tool: str, arguments: dict[str, Any]) -> Finding:
-        return await self.call(PinKind.TOOL, tool, arguments, check="control", refused=False)
+        return await self.call(PinKind.TOOL, tool, arguments, check="control", refused=False, ahead=True)
 
     async def control_by_list(self, kind: PinKind) -> Finding:
         """Take a list as the control, where there is no tool to call: the gateway answers this principal."""
@@ -64,7 +64,14 @@ class Canary:
         )
 
     async def call(
-        self, kind: PinKind, name: str, arguments: dict[str, Any], *, check: str = "call", refused: bool = True
+        self,
+        kind: PinKind,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        check: str = "call",
+        refused: bool = True,
+        ahead: bool = False,
     ) -> Finding:
         """Use a tool, prompt or resource as a client would.
 
@@ -74,6 +81,7 @@ class Canary:
             arguments: of the call; for a tool such that its schema rejects them, or that a person named safe.
             check: the finding's name.
             refused: whether a refusal is what holds, or getting through.
+            ahead: of what waits for its turn: for a call whose answer many share.
         """
         method = {PinKind.TOOL: "tools/call", PinKind.PROMPT: "prompts/get", PinKind.RESOURCE: "resources/read"}[kind]
         params = {"uri": name} if kind is PinKind.RESOURCE else {"name": name, "arguments": arguments}
@@ -95,6 +103,7 @@ class Canary:
             subject=f"{kind} {name}",
             expected="the gateway itself refuses it" if refused else "it gets through to the server",
             meaning=meaning,
+            ahead=ahead,
         )
 
     async def _as_if_absent(self) -> str | None:

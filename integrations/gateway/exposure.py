@@ -134,8 +134,6 @@ async def _pinned_call(scene: _Scene) -> Finding | None:
     pin = scene.pins.find(scene.server, PinKind(target.kind), target.name)
     if pin is None or pin.gateway_name is None or pin.gateway_id != target.id:
         return None
-    # Many verifications begin at one moment: what they share is asked first, or each would wait for the last one's call.
-    await asyncio.sleep(0)
     return await _call(scene, target, pin.gateway_name, pin.definition)
 
 

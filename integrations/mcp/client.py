@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -102,8 +103,13 @@ class McpEndpoint:
         """Close the connections."""
         await self._http.aclose()
 
-    async def ask(self, method: str, params: dict[str, Any] | None = None) -> Reply:
+    async def ask(self, method: str, params: dict[str, Any] | None = None, *, ahead: bool = False) -> Reply:
         """Send one request and return whatever came back, a refusal included.
+
+        Args:
+            method: of MCP.
+            params: of the method.
+            ahead: of our own requests that wait; for what many of them are waiting for.
 
         Raises:
             Transient: nothing came back, or the other side broke (5xx) or was too busy (429).
@@ -113,7 +119,7 @@ class McpEndpoint:
         try:
             # The clock starts when it is its turn: a burst of our own questions is not the other side's silence.
             async with (
-                self._turns,
+                nullcontext() if ahead else self._turns,
                 asyncio.timeout(self.patience),
                 self._http.stream("POST", self.url, json=body) as response,
             ):
@@ -148,7 +154,7 @@ class McpEndpoint:
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(_MOST_PAGES):
-            reply = await self.ask(f"{what}/list", {"cursor": cursor} if cursor else {})
+            reply = await self.ask(f"{what}/list", {"cursor": cursor} if cursor else {}, ahead=True)
             if reply.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise Misconfigured(f"{self.name} does not accept the token of {self.principal}: {reply.said}")
             page = reply.result.get(key) if reply.result else None

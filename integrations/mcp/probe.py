@@ -43,6 +43,7 @@ async def ask(
     subject: str,
     expected: str,
     meaning: Callable[[Reply], Answer],
+    ahead: bool = False,
 ) -> Finding:
     """Put one question and return what its answer means; no answer, and no MCP answer, mean `unknown`.
 
@@ -54,9 +55,10 @@ async def ask(
         subject: of what.
         expected: the answer that holds, in words.
         meaning: what an MCP answer means.
+        ahead: of what waits for its turn at the endpoint.
     """
     try:
-        reply = await endpoint.ask(method, params)
+        reply = await endpoint.ask(method, params, ahead=ahead)
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:
