@@ -71,3 +71,36 @@ async def test_an_answer_behind_what_nobody_can_read_still_counts() -> None:
             assert await endpoint.listed("tools") == ({"name": "add"},)
         finally:
             await endpoint.aclose()
+
+
+async def test_what_many_wait_for_is_asked_ahead_of_what_each_asks_alone() -> None:
+    asked: asyncio.Queue[str] = asyncio.Queue()
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
+        body = json.loads(await reader.readexactly(int(length.partition(":")[2])))
+        asked.put_nowait(body["method"])
+        if body["method"] != "tools/list":
+            await over.wait()
+        answer = json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": {"tools": []}}).encode()
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(answer)}"
+        writer.write(f"HTTP/1.1 200 OK\r\n{kind}\r\nConnection: close\r\n\r\n".encode() + answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        endpoint = McpEndpoint("slow", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp", principal="x")
+        endpoint.patience = 60.0
+        try:
+            calls = [asyncio.create_task(endpoint.ask("tools/call", {"name": str(n)})) for n in range(40)]
+            await asked.get()
+            assert await endpoint.listed("tools") == ()
+            waiting = [call for call in calls if not call.done()]
+            assert len(waiting) == len(calls), "it went past all of them"
+            over.set()
+            await asyncio.gather(*calls)
+        finally:
+            over.set()
+            await endpoint.aclose()

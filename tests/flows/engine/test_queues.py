@@ -1,0 +1,170 @@
+"""What waits in a queue of ours is not forgotten, no sign of a system's silence, and not written blindly."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from playbooks.action import World
+from playbooks.errors import Transient
+from playbooks.incident import Status
+from playbooks.plan import Change
+from playbooks.request import Verb
+from playbooks.state import Progress
+from tests.lab import flags, scenes
+from tests.lab.flags import CUT, SetFlags
+from tests.lab.house import House
+
+CHECK = "healthy@weather/forecast"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return flags.flags(tmp_path / "flags", "a")
+
+
+class Gateway:
+    """Takes a change when it is told to, and breaks as often as it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.takes = asyncio.Event()
+        self.broken = 0
+        self.reads = 0
+        monkeypatch.setattr(SetFlags, "turn", self.turn)
+        monkeypatch.setattr(SetFlags, "happens", self.happens)
+
+    @asynccontextmanager
+    async def turn(self, _change: Change, _world: World) -> AsyncIterator[None]:
+        await self.takes.wait()
+        yield
+
+    async def happens(self, moment: str, _change: Change) -> None:
+        self.reads += moment == "reading"
+        if moment == "writing" and self.broken:
+            self.broken -= 1
+            raise Transient("broken")
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    return Gateway(monkeypatch)
+
+
+async def failures(home: House, name: str) -> list[str]:
+    return [entry.body["message"] for entry in await scenes.entries(home, name) if entry.kind == "failed"]
+
+
+async def test_a_cut_that_is_tried_again_waits_for_no_flow(tmp_path: Path, folder: Path, gateway: Gateway) -> None:
+    gateway.takes.set()
+    gateway.broken = 2
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    async with flags.installation(tmp_path, playbook) as home, home.responding(flows=0):
+        await flags.respond(home)
+        incident = await home.reaches(Status.CONTAINED)
+        assert CHECK not in incident.steps, "no flow had a place for it"
+        assert await failures(home, incident.id) == ["broken"] * 2
+        assert flags.writes(folder) == ["a off"]
+
+
+async def test_evidence_does_not_wait_for_a_cut_that_is_tried_again_much_later(
+    tmp_path: Path, folder: Path, gateway: Gateway
+) -> None:
+    gateway.takes.set()
+    gateway.broken = 1
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    timing = replace(scenes.FAST, write_retries=(3600.0,))
+    async with flags.installation(tmp_path, playbook, timing=timing) as home, home.responding():
+        await flags.respond(home)
+
+        async def asked() -> bool:
+            return any(CHECK in incident.steps for incident in await home.incidents())
+
+        await home.until(asked, "what belongs to the evidence is asked")
+        (incident,) = await home.incidents()
+        assert incident.steps[CUT].progress is Progress.RETRYING
+        assert flags.writes(folder) == []
+
+
+async def test_what_waits_for_its_turn_is_read_anew_and_is_no_silence(
+    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It waits for longer than an answer may take: that is our queue, and not the gateway.
+    monkeypatch.setattr(SetFlags, "timeout", 0.5)
+    timing = replace(scenes.FAST, fresh=0.3, turn=600.0)
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), timing=timing) as home:
+        async with home.responding():
+            await flags.respond(home)
+
+            async def often() -> bool:
+                return gateway.reads >= 3
+
+            await home.until(often, "it is read for the third time")
+            gateway.takes.set()
+            incident = await home.reaches(Status.CONTAINED)
+        assert await failures(home, incident.id) == []
+        assert flags.writes(folder) == ["a off"]
+
+
+async def test_what_somebody_did_while_it_waited_is_not_done_again(
+    tmp_path: Path, folder: Path, gateway: Gateway
+) -> None:
+    timing = replace(scenes.FAST, fresh=0.1, turn=600.0)
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), timing=timing) as home:
+        async with home.responding():
+            await flags.respond(home)
+
+            async def waits() -> bool:
+                return gateway.reads >= 1
+
+            await home.until(waits, "it waits for its turn")
+            (folder / "a.flag").write_text("off")
+            incident = await home.reaches(Status.CONTAINED)
+        assert flags.writes(folder) == []
+        assert not gateway.takes.is_set()
+        assert "found already so" in "".join(line.detail for line in incident.timeline)
+
+
+async def test_a_queue_that_does_not_move_is_a_failed_attempt_that_names_it(
+    tmp_path: Path, folder: Path, gateway: Gateway
+) -> None:
+    timing = replace(scenes.FAST, turn=0.2)
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), timing=timing) as home:
+        async with home.responding():
+            await flags.respond(home)
+
+            async def gave_up() -> bool:
+                return bool([why for one in await home.incidents() for why in await failures(home, one.id)])
+
+            await home.until(gave_up, "an attempt is given up")
+            gateway.takes.set()
+            incident = await home.reaches(Status.CONTAINED)
+        assert "the queue before" in (await failures(home, incident.id))[0]
+        assert flags.writes(folder) == ["a off"]
+
+
+async def test_the_kill_switch_is_asked_when_the_wait_is_over(tmp_path: Path, folder: Path, gateway: Gateway) -> None:
+    timing = replace(scenes.FAST, turn=600.0)
+    playbook = flags.playbook(flags.step(folder))
+    async with flags.installation(tmp_path, playbook, timing=timing) as home, home.responding():
+        await flags.respond(home)
+
+        async def intended() -> bool:
+            return any(CUT in incident.steps for incident in await home.incidents())
+
+        await home.until(intended, "it is decided, and waits for its turn")
+        await home.ask("ann", Verb.STOP, "everything", reason="a change window")
+
+        async def stopped() -> bool:
+            return bool(await home.journal.stops())
+
+        await home.until(stopped, "the kill switch is on")
+        gateway.takes.set()
+
+        async def let_go() -> bool:
+            return all(row.owner is None for row in await home.journal.streams("incident/"))
+
+        await home.until(let_go, "nobody works on it any more")
+        assert flags.writes(folder) == []
