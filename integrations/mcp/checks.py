@@ -102,7 +102,9 @@ async def _at_gateway(pin: Pin, forge: ContextForge, entry: str) -> Finding:
 
 async def _at_server(pin: Pin, endpoint: McpEndpoint) -> Finding:
     try:
-        found = [item for item in await pins.snapshot(endpoint) if (item.kind, item.name) == (pin.kind, pin.name)]
+        # A cut waits for this: no more is asked than it takes.
+        offered = await pins.snapshot(endpoint, frozenset({pin.kind}))
+        found = [item for item in offered if item.name == pin.name]
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:

@@ -71,33 +71,43 @@ def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
     return Definition(kind=kind, name=printable(name), fields=fields)
 
 
-async def snapshot(endpoint: McpEndpoint) -> tuple[Definition, ...]:
+_EVERYTHING: Final = frozenset(PinKind)
+
+
+async def snapshot(endpoint: McpEndpoint, kinds: frozenset[PinKind] = _EVERYTHING) -> tuple[Definition, ...]:
     """Return everything that a server itself offers now, in order of kind and name.
 
     It asks through the official client, which speaks whichever revision the server does. Calls that wait at the same
     time share an answer, asked after each of them began: a burst of alerts about one server reads it once.
 
+    Args:
+        endpoint: the server's.
+        kinds: what is asked for, where not everything is needed; each is a question of its own.
+
     Raises:
         Transient: the server does not answer.
         Refused: it answers something that no client could use.
     """
-    return await _SNAPSHOTS.setdefault(endpoint, Shared(lambda: _snapshot(endpoint)))()
+    shared = _SNAPSHOTS.setdefault(endpoint, {})
+    return await shared.setdefault(kinds, Shared(lambda: _snapshot(endpoint, kinds)))()
 
 
-_SNAPSHOTS: WeakKeyDictionary[McpEndpoint, Shared[tuple[Definition, ...]]] = WeakKeyDictionary()
+_SNAPSHOTS: WeakKeyDictionary[McpEndpoint, dict[frozenset[PinKind], Shared[tuple[Definition, ...]]]] = (
+    WeakKeyDictionary()
+)
 
 
-async def _snapshot(endpoint: McpEndpoint) -> tuple[Definition, ...]:
+async def _snapshot(endpoint: McpEndpoint, kinds: frozenset[PinKind]) -> tuple[Definition, ...]:
     found: list[Definition] = []
     async with _session(endpoint) as client:
         able = client.server_capabilities
-        if able.tools:
+        if able.tools and PinKind.TOOL in kinds:
             found += await _all(client.list_tools, "tools", PinKind.TOOL)
-        if able.prompts:
+        if able.prompts and PinKind.PROMPT in kinds:
             found += await _all(client.list_prompts, "prompts", PinKind.PROMPT)
-        if able.resources:
+        if able.resources and PinKind.RESOURCE in kinds:
             found += await _all(client.list_resources, "resources", PinKind.RESOURCE)
-        if client.instructions:
+        if client.instructions and PinKind.INSTRUCTIONS in kinds:
             found.append(definition(PinKind.INSTRUCTIONS, {"instructions": client.instructions}))
     return tuple(sorted(found, key=lambda item: (item.kind, item.name)))
 
