@@ -12,7 +12,7 @@ tried only where the literal text stands that it starts with. The forms are thos
 * Slack: https://docs.slack.dev/authentication/tokens/ and .../messaging/sending-messages-using-incoming-webhooks/
 * Stripe: https://docs.stripe.com/keys
 * npm: https://github.blog/changelog/2021-09-23-npm-has-a-new-access-token-format/
-* PyPI: https://pypi.org/help/#apitoken
+* PyPI: https://docs.github.com/en/code-security/secret-scanning/introduction/supported-secret-scanning-patterns
 * Google API keys: https://docs.cloud.google.com/docs/authentication/api-keys
 * Hugging Face: https://huggingface.co/docs/hub/security-tokens
 * OpenAI and Anthropic document no form; theirs is as gitleaks has it:
