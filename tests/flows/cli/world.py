@@ -30,7 +30,7 @@ from playbooks.strict import iso, now
 from playbooks.taxonomy import IncidentClass
 
 # It builds all commands anew for every command line, which takes longer than most of them.
-typer.testing._get_command = functools.cache(get_command)  # type: ignore[attr-defined]  # noqa: SLF001
+typer.testing._get_command = functools.cache(get_command)  # type: ignore[attr-defined]  # noqa: SLF001  # no other way in
 
 INVENTORY = """\
 version: 1

@@ -41,6 +41,14 @@ class Gateway:
         await self.takes.wait()
         yield
 
+    async def is_read(self, home: House, times: int) -> None:
+        """Wait until it was asked that often how the change's field stands."""
+
+        async def so() -> bool:
+            return self.reads >= times
+
+        await home.until(so, f"it is read {times} times")
+
     async def happens(self, moment: str, _change: Change) -> None:
         self.reads += moment == "reading"
         if moment == "writing" and self.broken:
@@ -97,11 +105,7 @@ async def test_what_waits_for_its_turn_is_read_anew_and_is_no_silence(
     async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), timing=timing) as home:
         async with home.responding():
             await flags.respond(home)
-
-            async def often() -> bool:
-                return gateway.reads >= 3
-
-            await home.until(often, "it is read for the third time")
+            await gateway.is_read(home, 3)
             gateway.takes.set()
             incident = await home.reaches(Status.CONTAINED)
         assert await failures(home, incident.id) == []
@@ -115,11 +119,7 @@ async def test_what_somebody_did_while_it_waited_is_not_done_again(
     async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), timing=timing) as home:
         async with home.responding():
             await flags.respond(home)
-
-            async def waits() -> bool:
-                return gateway.reads >= 1
-
-            await home.until(waits, "it waits for its turn")
+            await gateway.is_read(home, 1)
             (folder / "a.flag").write_text("off")
             incident = await home.reaches(Status.CONTAINED)
         assert flags.writes(folder) == []
