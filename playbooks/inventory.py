@@ -5,7 +5,7 @@ anything is done to it, and what is not found here is never guessed at.
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -276,7 +276,7 @@ _ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, 
 def _one_meaning(what: str, names: dict[str, tuple[str, ...]]) -> None:
     claimed: dict[str, str] = {}
     for name, aliases in names.items():
-        for alias in {_fold(item) for item in aliases}:
+        for alias in {fold(item) for item in aliases}:
             if claimed.setdefault(alias, name) != name:
                 message = f"{what} {claimed[alias]} and {name} both answer to {alias!r}; an alert could mean either"
                 raise ValueError(message)
@@ -320,12 +320,28 @@ class Inventory(Strict):
 
     @cached_property
     def _servers_by_name(self) -> dict[str, str]:
-        return {_fold(alias): name for name, server in self.servers.items() for alias in (name, *server.aliases)}
+        return {fold(alias): name for name, server in self.servers.items() for alias in (name, *server.aliases)}
 
     @cached_property
     def _principals_by_name(self) -> dict[str, str]:
         names = ((alias, name) for name, p in self.principals.items() for alias in (name, p.user, *p.aliases))
-        return {_fold(alias): name for alias, name in names}
+        return {fold(alias): name for alias, name in names}
+
+    def ours(self, system: str) -> Mapping[str, frozenset[str]] | None:
+        """Return what of a system is mcp-soar's own, by kind of object: ids as `fold` gives them; None if unknown.
+
+        Args:
+            system: as a plan's target names it, such as `gateway/main`.
+        """
+        kind, _, name = system.partition("/")
+        gateway = self.gateways.get(name) if kind == "gateway" else None
+        if gateway is None:
+            return None
+        users = {fold(gateway.user), fold(gateway.canary.principal)}
+        # Who is ours may stand among the principals too, under any name: so do their tokens.
+        mine = (p for p in self.principals.values() if p.gateway == name and fold(p.user) in users)
+        tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
+        return {"user": frozenset(users), "token": frozenset(tokens)}
 
     def resolve(self, entity: Entity, *, server: str | None = None) -> Resolved | None:
         """Return what an alert's entity is, or None if the inventory does not know it.
@@ -335,17 +351,17 @@ class Inventory(Strict):
             server: the server (inventory id) that the rest of the alert is about, for entities that name none.
         """
         if entity.kind is EntityKind.SERVER:
-            found = self._servers_by_name.get(_fold(entity.name))
+            found = self._servers_by_name.get(fold(entity.name))
             return Resolved(kind=entity.kind, id=found, server=found) if found else None
         if entity.kind is EntityKind.PRINCIPAL:
-            who = self._principals_by_name.get(_fold(entity.name))
+            who = self._principals_by_name.get(fold(entity.name))
             return Resolved(kind=entity.kind, id=who, principal=who) if who else None
         if entity.kind is EntityKind.TOKEN:
             tokens = list(self._tokens(entity.name))
             # A label that two people use means neither.
             return tokens[0] if len(tokens) == 1 else None
         if entity.kind in _ON_SERVER:
-            home = self._servers_by_name.get(_fold(entity.server)) if entity.server else server
+            home = self._servers_by_name.get(fold(entity.server)) if entity.server else server
             return self._on_server(home, entity) if home else None
         return None
 
@@ -366,5 +382,6 @@ class Inventory(Strict):
         return None
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """Return a name as systems compare it that know no case."""
     return unicodedata.normalize("NFKC", name).casefold()

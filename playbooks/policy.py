@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from playbooks.incident import Confidence, Severity
-from playbooks.inventory import Inventory, PinKind
-from playbooks.plan import Plan, Radius
+from playbooks.inventory import Inventory, PinKind, Principal, fold
+from playbooks.plan import Plan, Radius, Target
 from playbooks.strict import Digest, Line, Name, Seconds, Slug, Strict
 from playbooks.taxonomy import IncidentClass
 
@@ -280,6 +280,13 @@ class Reservation(Strict):
     age: float
 
 
+OURSELVES = frozenset({"journal", "inbox", "vault", "keys", "responder", "receiver"})
+"""Systems that are mcp-soar itself; nothing of them is ever a target, whatever the inventory says."""
+
+WHOSE = frozenset({"user", "token"})
+"""The kinds of object that are somebody's and belong to no server."""
+
+
 class Outcome(StrEnum):
     """The gate's answer."""
 
@@ -353,15 +360,18 @@ def _never(plan: Plan, facts: Facts, inventory: Inventory) -> Iterable[str]:
     if facts.incident_class is IncidentClass.UNCLASSIFIED:
         yield "the incident has no class yet; a person has to give it one"
     for target in plan.targets:
-        system, _, name = target.system.partition("/")
-        gateway = inventory.gateways.get(name) if system == "gateway" else None
-        if system == "gateway" and gateway is None:
-            yield f"{target} is on gateway {name!r}, which the inventory does not know"
-        ours = {*gateway.credential_ids, gateway.user, gateway.canary.principal} if gateway else set()
-        # By its id as well as by its name: an inventory may call our own user by any other name.
-        if ours & {target.id, target.name}:
+        kind, _, _ = target.system.partition("/")
+        ours = inventory.ours(target.system)
+        if kind in OURSELVES:
+            yield f"{target} is mcp-soar's own {kind}"
+        elif ours is None:
+            yield f"{target} is on {target.system}, which the inventory does not know"
+        # By ids alone: what a server calls its tools is its own choice, and must not make it untouchable.
+        elif fold(target.id) in ours.get(target.kind, ()):
             yield f"{target} is a credential of mcp-soar itself"
-        if target.server is not None and target.server not in inventory.servers:
+        if target.server is None and target.kind not in WHOSE:
+            yield f"{target} is of no server, so that nobody knows what it would stop"
+        elif target.server is not None and target.server not in inventory.servers:
             yield f"{target} is on a server that the inventory does not know"
 
 
@@ -388,12 +398,27 @@ def _guarded(plan: Plan, inventory: Inventory) -> Iterable[str]:
         server = inventory.servers.get(target.server) if target.server else None
         if server and server.protected:
             yield f"{target.server} is protected"
-        notes = server.tools.get(target.name) if server else None
-        if server and (server.physical_effects or (notes and notes.physical_effects)):
+        if server and target.server and (server.physical_effects or _moves(target, target.server, inventory)):
             yield f"{target} has physical effects"
-        named = {target.id, target.name}
-        if any(who.protected and named & {name, who.user} for name, who in inventory.principals.items()):
+        if any(who.protected and _is_of(target, who) for who in inventory.principals.values()):
             yield f"{target} is protected"
+
+
+def _moves(target: Target, server: str, inventory: Inventory) -> bool:
+    """Whether people noted that a tool moves something: under its name now, or the one that it was approved under."""
+    if target.kind != PinKind.TOOL:
+        return False
+    approved = (pin.name for pin in inventory.pins.of(server, PinKind.TOOL) if pin.gateway_id == target.id)
+    notes = inventory.servers[server].tools
+    return any(notes[name].physical_effects for name in (target.name, *approved) if name in notes)
+
+
+def _is_of(target: Target, who: Principal) -> bool:
+    """Whether a target is a principal's user, or a token of theirs; by ids, as names are anybody's choice."""
+    if target.system != f"gateway/{who.gateway}":
+        return False
+    ids = {"user": (who.user,), "token": tuple(who.tokens.values())}.get(target.kind, ())
+    return fold(target.id) in map(fold, ids)
 
 
 def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:

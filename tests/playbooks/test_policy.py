@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -76,7 +76,14 @@ INVENTORY = Inventory(
         "vault": server(protected=True),
         "robot": server(tools={"move": ToolNotes(physical_effects=True)}),
     },
-    principals={"chief": Principal(title="t", gateway="main", user="chief@example.com", protected=True)},
+    principals={
+        "chief": Principal(
+            title="t", gateway="main", user="chief@example.com", protected=True, tokens={"desk": "chiefs-token"}
+        ),
+        "watcher": Principal(
+            title="t", gateway="main", user="Canary@example.com", tokens={"spare": "canarys-other-token"}
+        ),
+    },
     pins=Pins(servers={"weather": tuple(pin(f"tool-{n}") for n in range(100))}),
 )
 SURE = Facts(
@@ -195,8 +202,12 @@ def test_a_lease_ends_unattended_where_the_policy_says_so_and_as_the_policys_own
             )
             for kind, id_, name in (
                 ("token", "our-own-token", "canary"),
-                ("user", "u1", "canary@example.com"),
-                ("user", "u2", "admin@example.com"),
+                ("user", "canary@example.com", "some agent"),
+                ("user", "admin@example.com", "the chief"),
+                # Who signs in is known in any case.
+                ("user", "Admin@Example.com", "the chief"),
+                # The canary stands among the principals as well, with a token that nobody listed as ours.
+                ("token", "canarys-other-token", "spare"),
             )
         ),
     ],
@@ -204,6 +215,77 @@ def test_a_lease_ends_unattended_where_the_policy_says_so_and_as_the_policys_own
 def test_what_is_unknown_or_our_own_is_denied_whoever_agrees(judged: Plan) -> None:
     everybody = but(approved_by=("ann", "bob", "cho"), requested_by="dan")
     assert asked(judged, everybody).outcome is Outcome.DENY
+
+
+def at(system: str, kind: str = "tool", id_: str = "x", name: str = "x", server: str | None = "weather") -> Plan:
+    """Return the plan of one change, at any system, to any object."""
+    target = Target(system=system, kind=kind, id=id_, name=name, server=server)
+    return plan().model_copy(
+        update={"changes": (Change(target=target, field="enabled", before=True, after=False),), "radius": Radius.TOOL}
+    )
+
+
+@given(
+    st.from_regex(r"\A[a-z0-9-]{1,12}/[a-z0-9_.-]{1,12}\Z").filter(lambda name: name != "gateway/main"),
+    st.sampled_from(["tool", "server", "file", "pod", "user"]),
+    st.sampled_from(Purpose),
+)
+@example("journal/main", "file", Purpose.CONTAIN)
+@example("kubernetes/prod", "pod", Purpose.CONTAIN)
+@example("gateway/mains", "tool", Purpose.RELEASE)
+def test_a_system_that_nobody_described_is_denied_whoever_agrees(system: str, kind: str, purpose: Purpose) -> None:
+    everybody = but(approved_by=("ann", "bob", "cho"), requested_by="dan", purpose=purpose)
+    assert asked(at(system, kind), everybody).outcome is Outcome.DENY
+
+
+@pytest.mark.parametrize("own", ["journal", "inbox", "vault", "keys", "responder", "receiver"])
+def test_what_mcp_soar_stands_on_is_its_own_whatever_it_is_called(own: str) -> None:
+    decision = asked(at(f"{own}/main"), but(approved_by=("ann", "bob", "cho")))
+    assert decision.outcome is Outcome.DENY
+    assert f"mcp-soar's own {own}" in decision.reasons[0]
+
+
+def test_what_is_on_no_server_is_denied_for_nobody_knows_what_it_would_stop() -> None:
+    assert asked(at("gateway/main", server=None), but(approved_by=("ann", "bob"))).outcome is Outcome.DENY
+
+
+OUR_NAMES = ["canary@example.com", "admin@example.com", "our-own-token", "canarys-other-token"]
+
+
+@pytest.mark.parametrize("kind", ["tool", "prompt", "resource", "entry"])
+@pytest.mark.parametrize("name", OUR_NAMES)
+def test_a_name_that_a_server_chose_makes_nothing_untouchable(kind: str, name: str) -> None:
+    assert asked(at("gateway/main", kind, name=name)).outcome is Outcome.ALLOW
+    # Nor does the id that a gateway gives: the ids of users and of tools are not the same ids.
+    assert asked(at("gateway/main", kind, id_=name)).outcome is Outcome.ALLOW
+
+
+@pytest.mark.parametrize("name", [*OUR_NAMES, "chief", "chief@example.com", "chiefs-token"])
+def test_a_server_with_a_tool_of_such_a_name_can_be_cut_as_a_whole(name: str) -> None:
+    whole = plan("tool-1", name, "tool-2", radius=Radius.SERVER)
+    assert asked(whole, but(approved_by=("ann",))).outcome is Outcome.ALLOW
+    assert asked(whole).reasons == ("it touches a server; automatic goes up to a tool",)
+
+
+@pytest.mark.parametrize("name", ["chief", "chief@example.com", "chiefs-token"])
+def test_a_tool_is_not_protected_by_being_called_like_somebody_who_is(name: str) -> None:
+    assert asked(at("gateway/main", name=name)).automatic
+    assert asked(at("gateway/main", id_=name)).automatic
+
+
+@pytest.mark.parametrize(("kind", "id_"), [("user", "Chief@example.com"), ("token", "chiefs-token")])
+def test_who_is_protected_is_so_by_id_under_any_name(kind: str, id_: str) -> None:
+    reasons = asked(at("gateway/main", kind, id_, name="whoever", server=None)).reasons
+    assert f"{kind} whoever is protected" in reasons
+
+
+def test_a_tool_that_moves_something_does_so_under_another_name_too() -> None:
+    moved = pin("move").model_copy(update={"gateway_id": "id-of-move"})
+    inventory = INVENTORY.model_copy(update={"pins": Pins(servers={"robot": (moved,)})})
+    renamed = at("gateway/main", id_="id-of-move", name="harmless", server="robot")
+    assert "tool harmless of robot has physical effects" in decide(renamed, SHIPPED, SURE, inventory).reasons
+    # A prompt moves nothing, whatever it is called.
+    assert asked(at("gateway/main", "prompt", name="move", server="robot")).automatic
 
 
 def test_an_unclassified_incident_is_never_acted_on() -> None:
@@ -225,7 +307,7 @@ def test_caps_count_what_all_incidents_hold() -> None:
 
 
 def test_the_percentage_is_of_the_inventory_and_one_is_always_within_it() -> None:
-    tight = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=2)})  # 105 things: 3
+    tight = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=2)})  # 107 things: 3
     assert asked(plan("tool-1"), policy=tight, reserved=in_force(2)).outcome is Outcome.ALLOW
     assert asked(plan("tool-1"), policy=tight, reserved=in_force(3)).outcome is Outcome.NEEDS_APPROVAL
     none = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=0)})
