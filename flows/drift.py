@@ -6,7 +6,6 @@ have (`mcp-soar pins diff` does).
 
 import asyncio
 import hashlib
-import json
 import os
 import ssl
 from collections.abc import Sequence
@@ -122,6 +121,9 @@ async def drifts(config: Configuration) -> tuple[list[Drift], list[tuple[str, st
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, SoarError):
             unasked.append((name, str(answer)))
+        elif isinstance(answer, Exception):
+            # Whoever chooses what is read chooses what it breaks: the other servers are compared all the same.
+            unasked.append((name, f"what it says is more than we can read ({type(answer).__name__})"))
         elif isinstance(answer, BaseException):
             raise answer
         else:
@@ -136,7 +138,7 @@ async def _of(world: Connections, server: str) -> list[Drift]:
     for key in sorted({*offered, *approved}):
         pin, one = approved.get(key), offered.get(key)
         if pin is None and one is not None:
-            found.append(Drift(server, *key, "new", one.digest, json.dumps(dict(one.fields), ensure_ascii=False)))
+            found.append(Drift(server, *key, "new", one.digest, pins.introduced(one)))
         elif pin is not None and not pins.same(pin, one):
             change = "gone" if one is None else "changed"
             found.append(

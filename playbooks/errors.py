@@ -2,6 +2,7 @@
 
 SoarError
 ├── Transient           the remote may answer later: retry with backoff
+│   └── Unforeseen      our own code fell over what the remote said: that question has no answer, nothing else stops
 ├── Refused             the gate or the remote said no, and will say no again
 ├── Drifted             the world is neither at *before* nor at *after*: plan anew and ask again
 │   └── Gone            the object is no longer there: there is nothing to undo, and nothing to give back
@@ -39,6 +40,13 @@ class Transient(SoarError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unforeseen(Transient):
+    """Our own code fell over what an outside system said: there is no answer to that one question.
+
+    Asked again like one that nobody answered: what a hostile server sends must not end the watch over it.
+    """
 
 
 class Refused(SoarError):

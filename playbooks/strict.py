@@ -1,11 +1,12 @@
 """Values that cannot be malformed: strict models, bounded text, canonical bytes, YAML that says where it is wrong."""
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Hashable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import rfc8785
 import yaml
@@ -141,6 +142,106 @@ def sha256(data: bytes) -> str:
 def digest(value: object) -> str:
     """Return the digest of a JSON value's canonical bytes."""
     return sha256(canonical(value))
+
+
+class Fingerprint(NamedTuple):
+    """The digest of a JSON value that came from outside.
+
+    Args:
+        digest: that of the canonical bytes, where the value has any; else one that no canonical bytes have.
+        fault: why it has no canonical bytes, for people; empty if it has.
+    """
+
+    digest: Digest
+    fault: str
+
+
+_SAFE: Final = 2**53
+"""I-JSON (RFC 7493, 2.2): integers at or beyond this are not exact for everybody who reads them."""
+
+_DEEPEST_JSON: Final = 200
+"""Nesting beyond which a value counts as having no canonical form: writers of it recurse."""
+
+
+def fingerprint(value: object) -> Fingerprint:
+    """Return the digest of any value that a JSON parser can make, of hostile text too. It raises nothing.
+
+    Parsers take more than RFC 8785 can write: integers of 2^53 and beyond, NaN, half a surrogate pair, any depth. Such
+    a value differs from every approved one, whose bytes are canonical, and is told apart from others like it.
+
+    Args:
+        value: dicts, lists, strings, numbers, booleans and None, nested as deep as they come.
+    """
+    fault = _fault_of(value)
+    if not fault:
+        try:
+            return Fingerprint(digest(value), "")
+        except (ValueError, TypeError, RecursionError) as exc:
+            fault = f"it has no canonical form ({type(exc).__name__})"
+    # No canonical bytes begin like this: those of JSON begin with a bracket, a quote, a digit, a sign or a letter of
+    # true, false and null.
+    exact = hashlib.sha256(b"#no canonical form#")
+    for part in _exactly(value):
+        exact.update(part)
+    return Fingerprint("sha256:" + exact.hexdigest(), fault)
+
+
+def _fault_of(value: object) -> str:
+    """Return what of a value RFC 8785 cannot write, and where; empty if it can write all of it."""
+    todo: list[tuple[object, tuple[str, ...]]] = [(value, ())]
+    while todo:
+        item, path = todo.pop()
+        if len(path) > _DEEPEST_JSON:
+            return f"it is nested more than {_DEEPEST_JSON} deep"
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) for key in item):
+                return f"a key is no text{_at(path)}"
+            if any(not _encodable(key) for key in item):
+                return f"a key holds half a surrogate pair{_at(path)}"
+            todo += ((inner, (*path, key)) for key, inner in item.items())
+        elif isinstance(item, list | tuple):
+            todo += ((inner, (*path, str(number))) for number, inner in enumerate(item))
+        elif fault := _fault_of_plain(item):
+            return fault + _at(path)
+    return ""
+
+
+def _fault_of_plain(value: object) -> str:
+    if isinstance(value, str):
+        return "" if _encodable(value) else "it holds half a surrogate pair"
+    if isinstance(value, int) and not -_SAFE < value < _SAFE:
+        return "an integer is 2^53 or more, which not every reader can tell from its neighbours"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number is not finite"
+    return "" if value is None or isinstance(value, int | float) else f"a {type(value).__name__} is no JSON"
+
+
+def _encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _at(path: tuple[str, ...]) -> str:
+    where = ".".join(part.encode("ascii", "backslashreplace").decode()[:40] for part in path[:10])
+    return f" (at {where})" if where else ""
+
+
+def _exactly(value: object) -> Iterator[bytes]:
+    """Yield a value as bytes that tell it from every other one: each part by its type and its length, no recursion."""
+    todo: list[object] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            pairs = sorted(item.items(), key=lambda pair: str(pair[0]))
+            yield b"{%d:" % len(pairs)
+            todo += [part for pair in reversed(pairs) for part in (pair[1], pair[0])]
+        elif isinstance(item, list | tuple):
+            yield b"[%d:" % len(item)
+            todo += reversed(item)
+        else:
+            # hex: decimal digits of a huge integer take time that grows with their square, and Python refuses them.
+            text = hex(item) if isinstance(item, int) and not isinstance(item, bool) else str(item)
+            data = text.encode("utf-8", "surrogatepass")
+            yield b"%s:%d:" % (type(item).__name__.encode(), len(data)) + data
 
 
 # libyaml, where its binding is built in, reads ten times as fast, and falls over what is nested too deep.

@@ -40,6 +40,7 @@ class Behaviour(Strict):
         renamed: tools offered under another name.
         injecting: answers carry instructions for the model.
         resource: the URI of its resource.
+        beyond: tools whose schema holds an integer that has no canonical form (RFC 8785).
     """
 
     poisoned: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Behaviour(Strict):
     renamed: dict[str, str] = Field(default_factory=dict)
     injecting: bool = False
     resource: str = "config://version"
+    beyond: tuple[str, ...] = ()
 
 
 class McpServer:
@@ -186,7 +188,10 @@ def serve(  # noqa: C901  # one server with its levers
             description = current.described.get(plain, function.__doc__)
             description += POISON if plain in current.poisoned else ""
             offered.append(current.renamed.get(plain, plain))
-            mcp.add_tool(Tool.from_function(function, name=offered[-1], description=description))
+            tool = Tool.from_function(function, name=offered[-1], description=description)
+            if plain in current.beyond:
+                tool.parameters = {**tool.parameters, "maxProperties": 2**53}
+            mcp.add_tool(tool)
         for name in current.added:
             offered.append(name)
             mcp.add_tool(Tool.from_function(evil(name), name=name, description="Return a number."))

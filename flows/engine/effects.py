@@ -19,7 +19,16 @@ from flows.engine.case import Case, Stopped
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
-from playbooks.errors import Drifted, Misconfigured, NotEstablished, PartiallyApplied, Refused, SoarError, Transient
+from playbooks.errors import (
+    Drifted,
+    Misconfigured,
+    NotEstablished,
+    PartiallyApplied,
+    Refused,
+    SoarError,
+    Transient,
+    Unforeseen,
+)
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
@@ -51,12 +60,19 @@ async def within(seconds: float, call: Awaitable[T], what: str) -> T:
 
     Raises:
         Transient: when it takes longer.
+        Unforeseen: when our own code falls over what it said.
     """
     try:
         async with asyncio.timeout(seconds):
             return await call
     except TimeoutError as exc:
         raise Transient(f"{what} took longer than {seconds:g} s") from exc
+    except SoarError:
+        raise
+    except Exception as exc:
+        # Whoever chooses what is read chooses what it breaks: here it costs its own question, and nothing beside it.
+        LOG.exception("%s: what came back is more than we can read", what)
+        raise Unforeseen(f"{what}: what came back is more than we can read ({type(exc).__name__})") from exc
 
 
 def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name

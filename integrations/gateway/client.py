@@ -17,7 +17,7 @@ from integrations.sharing import Shared
 from integrations.tls import trusted
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Gateway, PinKind
-from playbooks.strict import Line, Strict, digest, parse_yaml
+from playbooks.strict import Line, Strict, fingerprint, parse_yaml
 
 Fields = Mapping[str, Any]
 
@@ -96,7 +96,7 @@ class Held:
     @cached_property
     def digest(self) -> str:
         """Of everything that decides what clients get and where their calls go."""
-        return digest({**self.definition, "held": {key: self.fields.get(key) for key in _ALSO_HELD}})
+        return fingerprint({**self.definition, "held": {key: self.fields.get(key) for key in _ALSO_HELD}}).digest
 
 
 class _Volatile(Strict):

@@ -12,7 +12,7 @@ from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge, Held
 from integrations.mcp.probe import rejected_arguments
 from playbooks.action import World
-from playbooks.errors import SoarError
+from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.plan import Answer, Finding, Plan, Target, Verdict, Widening
 
@@ -339,3 +339,5 @@ async def _settled(question: "Awaitable[Any]") -> Any:  # noqa: ANN401  # whatev
         return await question
     except SoarError as exc:
         return exc
+    except Exception as exc:  # noqa: BLE001  # whatever was chosen to break our reading costs this question alone
+        return Unforeseen(f"what came back is more than we can read ({type(exc).__name__}: {exc})")

@@ -17,7 +17,7 @@ from playbooks.strict import Name, Slug
 
 def as_json(value: object) -> bytes:
     """Return a value as JSON that people can read, in one order."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 class CaptureDefinitions(Capture):

@@ -21,7 +21,7 @@ from integrations.tls import trusted
 from playbooks.action import World
 from playbooks.errors import Refused, Transient
 from playbooks.inventory import Dossier, Pin, PinKind
-from playbooks.strict import digest
+from playbooks.strict import Fingerprint, fingerprint
 
 TIMEOUT: Final = 10.0
 """Seconds for one answer of a server."""
@@ -52,9 +52,14 @@ class Definition:
     fields: Mapping[str, Any]
 
     @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Of the pinned fields, with the reason if no pin can ever equal them."""
+        return fingerprint(dict(self.fields))
+
+    @property
     def digest(self) -> str:
         """Of the pinned fields."""
-        return digest(dict(self.fields))
+        return self.fingerprint.digest
 
 
 def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
@@ -146,8 +151,13 @@ async def _session(endpoint: McpEndpoint) -> AsyncIterator[Client]:
 
 
 def same(pin: Pin, now: Definition | None) -> bool:
-    """Return whether a definition is the approved one."""
-    return now is not None and now.digest == pin.digest
+    """Return whether a definition is the approved one; what has no canonical form never is."""
+    return now is not None and not now.fingerprint.fault and now.digest == pin.digest
+
+
+def unpinnable(pin: Pin) -> str:
+    """Return why a definition cannot be approved: it has no one canonical form (RFC 8785). Empty if it can."""
+    return fingerprint(pin.definition).fault
 
 
 def diff(pin: Pin, now: Mapping[str, Any] | None) -> str:
@@ -159,21 +169,50 @@ def diff(pin: Pin, now: Mapping[str, Any] | None) -> str:
         pin: the approved one.
         now: its fields today; None if it is gone.
     """
-    parts: list[str] = []
-    for field in _FIELDS[pin.kind]:
-        old, new = pin.definition.get(field), (now or {}).get(field)
-        if old != new:
+    return _compared(pin.kind, pin.definition, now)
+
+
+def introduced(new: Definition) -> str:
+    """Return a definition that nobody approved as a diff from nothing; hostile text, as of `diff`."""
+    return _compared(new.kind, {}, new.fields)
+
+
+def _compared(kind: PinKind, before: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+    fault = fingerprint(dict(now or {})).fault
+    parts = [f"no canonical form, so it equals no approved definition: {fault}"] if fault else []
+    for field in _FIELDS[kind]:
+        old, new = before.get(field), (now or {}).get(field)
+        if _differ(old, new):
             parts += difflib.unified_diff(
                 _lines(old), _lines(new), f"approved {field}", f"present {field}" if now else "gone", lineterm="", n=2
             )
     return "\n".join(parts)
 
 
+def _differ(old: object, new: object) -> bool:
+    try:
+        return old != new
+    except RecursionError:
+        # Deeper than Python compares, and so deeper than anything that was approved.
+        return True
+
+
+_MOST_LINES: Final = 2000
+"""Lines of one field that a diff compares: its time grows with their square."""
+
+
 def _lines(value: object) -> list[str]:
     if value is None:
         return []
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    return [printable(line, 2000) for line in text.split("\n")]
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError) as exc:
+        # Nested too deep, or an integer of more digits than Python writes out.
+        text = f"(cannot be written out: {type(exc).__name__}; {fingerprint(value).digest})"
+    lines = text.split("\n", _MOST_LINES)
+    if len(lines) > _MOST_LINES:
+        lines[-1] = f"({len(lines[-1])} more characters; {fingerprint(value).digest})"
+    return [printable(line, 2000) for line in lines]
 
 
 def gateway_fields(held: Held) -> dict[str, Any]:

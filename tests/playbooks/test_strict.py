@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from playbooks.errors import Misconfigured
-from playbooks.strict import Line, Moment, Name, Seconds, Strict, canonical, digest, iso, parse_yaml
+from playbooks.strict import (
+    Digest,
+    Line,
+    Moment,
+    Name,
+    Seconds,
+    Strict,
+    canonical,
+    digest,
+    fingerprint,
+    iso,
+    parse_yaml,
+)
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
@@ -95,3 +107,63 @@ def test_what_is_no_length_of_time_says_how_one_is_written(text: str) -> None:
 def test_lines_are_bounded() -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Line).validate_python("x" * 2001)
+
+
+# Whatever a JSON parser can make: numbers that are none, integers of any length, halves of surrogate pairs.
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(10**5000, 10**5000 + 9)
+    | st.floats(allow_nan=True)
+    | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec=None)), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(ANY_JSON)
+def test_any_json_has_a_fingerprint_and_what_has_no_canonical_form_says_so(value: object) -> None:
+    found = fingerprint(value)
+    assert TypeAdapter(Digest).validate_python(found.digest) == found.digest
+    assert fingerprint(value) == found
+    try:
+        approved = digest(value)
+    except ValueError:
+        assert found.fault
+    else:
+        assert found == (approved, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**53,
+        -(2**53),
+        10**5000,
+        float("nan"),
+        float("-inf"),
+        "\ud800",
+        {"\udfff": 1},
+        {1: 2},
+        object(),
+    ],
+    ids=["2^53", "-2^53", "10^5000", "nan", "-inf", "surrogate", "surrogate-key", "number-as-key", "no-json"],
+)
+def test_what_has_no_canonical_form_differs_from_everything_that_has(value: object) -> None:
+    found = fingerprint({"schema": {"deep": [value]}})
+    assert "schema" in found.fault, "it says where"
+    assert found.fault.isascii()
+
+
+def test_neighbours_beyond_what_is_exact_are_told_apart() -> None:
+    assert len({fingerprint(value).digest for value in (2**53, 2**53 + 1, str(2**53), [2**53], [[2**53]])}) == 5
+
+
+def test_depth_ends_nothing() -> None:
+    deep: object = []
+    other: object = {}
+    for _ in range(100_000):
+        deep, other = [deep], {"a": other}
+    assert "nested" in fingerprint(deep).fault
+    assert fingerprint(deep).digest != fingerprint(other).digest

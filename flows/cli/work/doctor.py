@@ -27,6 +27,7 @@ from integrations.connections import Connections, secret
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.gateway.exposure import control_call
+from integrations.hostile import printable
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from integrations.siem.source import read_keys
@@ -244,6 +245,9 @@ async def _within(check: str, lines: AsyncIterator[Line]) -> list[Line]:
         found.append(Line(check, "fail", str(exc), "mend what it names"))
     except SoarError as exc:
         found.append(Line(check, "fail", str(exc), "see whether it runs, and whether our account may ask it"))
+    except Exception as exc:  # noqa: BLE001  # what a hostile server sends costs its own line, not the others'
+        message = f"what it says is more than we can read ({type(exc).__name__}: {printable(str(exc))})"
+        found.append(Line(check, "fail", message, "look at what it offers; do not approve it"))
     return found
 
 

@@ -167,6 +167,11 @@ def approve(  # what a sign-off consists of
     strange = sorted(set(only) - {pin.name for pin in offered} - {one.name for one in found})
     if strange:
         raise NotFound(f"{server} offers no {', '.join(strange)}")
+    if without := [f"{pin.kind} {pin.name}: {why}" for pin in wanted if (why := reading.unpinnable(pin))]:
+        raise Refused(
+            f"nothing that has no canonical form (RFC 8785) can be approved: {'; '.join(without)}. Have its owner"
+            " write it otherwise; the rest is approved with --only"
+        )
     found = [one for one in found if not only or one.name in only]
     for one in found:
         _show(out, one)
