@@ -1,6 +1,5 @@
 """Questions about a server: is it still what was approved, and do its answers try to command the model."""
 
-import re
 from collections import Counter
 from typing import ClassVar, Final
 
@@ -15,23 +14,22 @@ from playbooks.action import Check, World
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.inventory import Pin, PinKind
 from playbooks.plan import Answer, Finding, Verdict
+from playbooks.screening.rules import Kind
+from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug
-
-_ORDERS: Final = re.compile(
-    r"<\s*(?:important|system|secret|instructions?)\s*>"
-    r"|ignore (?:all |any )?(?:previous|prior|above) (?:instructions|messages)"
-    r"|do not (?:tell|mention|inform|show)[^.]{0,40}\buser\b"
-    r"|\.ssh/|id_rsa|/etc/passwd"
-    r"|(?:send|post|upload|forward)\b[^.]{0,60}\bhttps?://",
-    re.IGNORECASE,
-)
 
 _NOBODYS: Final = "mcp-soar-no-such-tool"
 
 
 def orders(text: str) -> tuple[str, ...]:
-    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters."""
-    phrases = {printable(found.group(0), 80) for found in _ORDERS.finditer(text)}
+    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters.
+
+    Phrases are those that the screening's rules find, where they suffice to say that the text commands the model.
+    """
+    hits = screen_text(text)
+    phrases = (
+        {printable(hit.excerpt, 80) for hit in hits if hit.kind is not Kind.INVISIBLE} if poisoned(hits) else set()
+    )
     return (*sorted(phrases), *disguises(text))
 
 

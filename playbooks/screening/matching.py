@@ -1,0 +1,260 @@
+"""Patterns over words, matched in time that depends on the text's length and on nothing else.
+
+A pattern is a sequence of words, of named sets of phrases, and of gaps of at most so many words that do not cross the
+end of a sentence:
+
+    @not ..2 @tell ..5 the user|customer|@people
+
+Where phrases stand is one integer for each set and length, a bit a word; to match is to shift and mask such integers.
+The number of those operations is fixed by the pattern (`Pattern.operations`), so that no text makes a pattern slow:
+there is no backtracking, and nothing is tried twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from playbooks.screening.reading import STOP, fold, tokens
+
+LONGEST_GAP: Final = 30
+LONGEST_PHRASE: Final = 12
+
+Phrase = tuple[str, ...]
+"""Words in the reading's spelling; one that ends in `*` stands for every word that begins so."""
+
+
+def phrase(text: str) -> Phrase:
+    """Return a phrase's words in the spelling that readings have.
+
+    Args:
+        text: words; `*` ends a word's beginning.
+
+    Raises:
+        ValueError: it has no words, or too many.
+    """
+    words: list[str] = []
+    for piece in text.split():
+        stem = piece.endswith("*")
+        found = [token.word for token in tokens(fold(piece.rstrip("*")))]
+        if stem and found:
+            found[-1] += "*"
+        words += found
+    if not words or STOP in words or len(words) > LONGEST_PHRASE:
+        raise ValueError(f"{text!r} is no phrase of 1 to {LONGEST_PHRASE} words")
+    return tuple(words)
+
+
+class Gap(NamedTuple):
+    """Up to so many words in between.
+
+    Args:
+        words: at most.
+    """
+
+    words: int
+
+
+class Choice(NamedTuple):
+    """One phrase of any of these sets.
+
+    Args:
+        names: of the sets.
+    """
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A sequence of sets of phrases and gaps.
+
+    Args:
+        source: as it is written in the rules.
+        steps: gaps, and what may stand there.
+        phrases: the sets that it brings itself, by name.
+    """
+
+    source: str
+    steps: tuple[Gap | Choice, ...]
+    phrases: Mapping[str, frozenset[Phrase]]
+
+    @property
+    def operations(self) -> int:
+        """How many operations on integers it takes at most to look for it once."""
+        return sum(step.words if isinstance(step, Gap) else LONGEST_PHRASE * len(step.names) for step in self.steps)
+
+
+def pattern(source: str, known: Mapping[str, str]) -> Pattern:
+    """Return a pattern read from its notation.
+
+    Args:
+        source: as `@not ..2 tell|inform the user`; `@set` is a set of phrases, `..N` a gap, `|` separates
+            alternatives, `+` joins the words of one alternative.
+        known: the sets that there are, and under which name each stands in the lexicon.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    steps: list[Gap | Choice] = []
+    own: dict[str, frozenset[Phrase]] = {}
+    for item in source.split():
+        if item.startswith(".."):
+            if not item[2:].isdecimal() or not 1 <= int(item[2:]) <= LONGEST_GAP:
+                raise ValueError(f"{item!r} is no gap of ..1 to ..{LONGEST_GAP}")
+            steps.append(Gap(int(item[2:])))
+            continue
+        choices = item.split("|")
+        called = [one[1:] for one in choices if one.startswith("@")]
+        if unknown := [one for one in called if one not in known]:
+            raise ValueError(f"@{unknown[0]} is no set of phrases; there is {', '.join(sorted(known))}")
+        names = [known[one] for one in called]
+        if spelled := [one for one in choices if not one.startswith("@")]:
+            own[item] = frozenset(phrase(one.replace("+", " ")) for one in spelled)
+            names.append(item)
+        steps.append(Choice(tuple(names)))
+    if not steps or isinstance(steps[0], Gap) or isinstance(steps[-1], Gap):
+        raise ValueError(f"{source!r} has to begin and to end with words")
+    return Pattern(source, tuple(steps), own)
+
+
+class Lexicon:
+    """All phrases of all sets, indexed by their first word.
+
+    Args:
+        sets: phrases by the name of their set.
+    """
+
+    def __init__(self, sets: Mapping[str, Iterable[Phrase]]) -> None:
+        self._whole: dict[str, list[tuple[Phrase, str]]] = defaultdict(list)
+        self._stems: dict[str, list[tuple[Phrase, str]]] = defaultdict(list)
+        for name, phrases in sets.items():
+            for one in phrases:
+                if one[0].endswith("*"):
+                    self._stems[one[0][:-1]].append((one, name))
+                else:
+                    self._whole[one[0]].append((one, name))
+        self._lengths = sorted({len(stem) for stem in self._stems})
+
+    def starting(self, words: Sequence[str], index: int) -> Iterator[tuple[str, int]]:
+        """Yield which sets have a phrase that starts here, and how many words each has."""
+        word = words[index]
+        for one, name in self._whole.get(word, ()):
+            if _follows(one, words, index):
+                yield name, len(one)
+        for length in self._lengths:
+            if length > len(word):
+                break
+            for one, name in self._stems.get(word[:length], ()):
+                if _follows(one, words, index):
+                    yield name, len(one)
+
+
+def _follows(one: Phrase, words: Sequence[str], index: int) -> bool:
+    if index + len(one) > len(words):
+        return False
+    return all(
+        words[index + offset].startswith(word[:-1]) if word.endswith("*") else words[index + offset] == word
+        for offset, word in enumerate(one)
+        if offset
+    )
+
+
+@dataclass
+class Words:
+    """A text's words, and where the phrases of each set stand among them.
+
+    Args:
+        words: in order; `STOP` between sentences.
+        lexicon: the phrases to look for.
+        places: phrases of more sets, found otherwise: set, first word, number of words.
+    """
+
+    words: Sequence[str]
+    lexicon: Lexicon
+    places: Iterable[tuple[str, int, int]] = ()
+    _starts: dict[str, dict[int, int]] = field(init=False)
+    _open: int = field(init=False)
+    operations: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        size = len(self.words) // 8 + 1
+        marks: dict[tuple[str, int], bytearray] = {}
+
+        def mark(name: str, index: int, length: int) -> None:
+            marks.setdefault((name, length), bytearray(size))[index >> 3] |= 1 << (index & 7)
+
+        stops = bytearray(size)
+        for index, word in enumerate(self.words):
+            if word == STOP:
+                stops[index >> 3] |= 1 << (index & 7)
+                continue
+            for name, length in self.lexicon.starting(self.words, index):
+                mark(name, index, length)
+        for name, index, length in self.places:
+            mark(name, index, length)
+        self._starts = defaultdict(dict)
+        for (name, length), bits in marks.items():
+            self._starts[name][length] = int.from_bytes(bits, "little")
+        everything = (1 << (len(self.words) + 1)) - 1
+        self._open = everything & ~int.from_bytes(stops, "little")
+        self._everything = everything
+
+    def find(self, wanted: Pattern, most: int) -> list[tuple[int, int]]:
+        """Return where a pattern matches: first word and the word after the last, not overlapping.
+
+        Args:
+            wanted: the pattern.
+            most: matches after which to stop.
+        """
+        for step in wanted.steps:
+            if isinstance(step, Choice) and not any(name in self._starts for name in step.names):
+                return []
+        found: list[tuple[int, int]] = []
+        left = self._beginnings(wanted)
+        while left and len(found) < most:
+            begin = (left & -left).bit_length() - 1
+            end = self._end(wanted, begin)
+            found.append((begin, end))
+            left = left >> end << end
+        return found
+
+    def _beginnings(self, wanted: Pattern) -> int:
+        """Return at which words a match begins, a bit each; read from the pattern's end."""
+        reach = self._everything
+        for step in reversed(wanted.steps):
+            if isinstance(step, Gap):
+                for _ in range(step.words):
+                    reach |= (reach >> 1) & self._open
+                self.operations += step.words
+            else:
+                before = 0
+                for length, starts in self._places(step):
+                    before |= starts & (reach >> length)
+                    self.operations += 1
+                reach = before
+            if not reach:
+                return 0
+        return reach
+
+    def _places(self, step: Choice) -> Iterator[tuple[int, int]]:
+        for name in step.names:
+            yield from self._starts.get(name, {}).items()
+
+    def _end(self, wanted: Pattern, begin: int) -> int:
+        """Return the first word after the shortest match that begins at a word."""
+        # Windows of the integers suffice: a match is no longer than its phrases and gaps.
+        width = sum(step.words if isinstance(step, Gap) else LONGEST_PHRASE for step in wanted.steps) + 1
+        window = (1 << width) - 1
+        reach = 1
+        opened = (self._open >> begin) & window
+        for step in wanted.steps:
+            if isinstance(step, Gap):
+                for _ in range(step.words):
+                    reach |= (reach & opened) << 1
+            else:
+                after = 0
+                for length, starts in self._places(step):
+                    after |= (reach & (starts >> begin) & window) << length
+                reach = after
+        return begin + (reach & -reach).bit_length() - 1
