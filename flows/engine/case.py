@@ -1,9 +1,11 @@
 """One claimed incident in hand: its state, and the only way to write to its stream."""
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from flows.engine.parts import Parts
@@ -23,8 +25,16 @@ MARGIN = 2.0
 """Seconds that a claim has to outlast the effect that is begun under it."""
 
 
+PATIENT = 3
+"""How often a decision waits for news to be folded first; after that it is folded inside the transaction."""
+
+
 class Stopped(Refused):
     """The kill switch is on for this incident."""
+
+
+class _News(Exception):
+    """The stream holds more than what a decision was to be made on."""
 
 
 class Case:
@@ -90,6 +100,38 @@ class Case:
         entries, result = await self.parts.journal.submit(unit)
         await self._take(entries)
         return result
+
+    async def decide(self, work: Callable[[Tx, Incident], Awaitable[tuple[Sequence[Event], T]]]) -> T:
+        """Decide on the stream as it stands in that transaction, and append what was decided.
+
+        Whatever was read before it began may be old: somebody may have said no, approved, asked for a release or
+        brought a second alert since. On news, what there is now is folded, and it is decided again.
+
+        Args:
+            work: decides on the state that it is handed, and on no other; returns the events to append, and what the
+                caller wants to know. It may be called several times.
+        """
+        patience = PATIENT
+        while True:
+            try:
+                return await self.transact(partial(self._on_the_tip, work, folding=patience == 0))
+            except _News:
+                patience -= 1
+                await self.catch_up()
+
+    async def _on_the_tip(
+        self, work: Callable[[Tx, Incident], Awaitable[tuple[Sequence[Event], T]]], tx: Tx, *, folding: bool
+    ) -> tuple[Sequence[Event], T]:
+        state = self.state
+        if await tx.tip(self.stream) != state.seq:
+            if not folding:
+                # It is folded outside, so that the journal's one lock is not held meanwhile.
+                raise _News
+            # News that never ends (a flood of alerts) does not put a decision off for ever.
+            state = copy.deepcopy(state)
+            for entry in await tx.read(self.stream, after=state.seq):
+                fold(state, entry.parsed())
+        return await work(tx, state)
 
     async def catch_up(self) -> None:
         """Take in what others appended since: alerts, decisions, requests."""

@@ -116,7 +116,7 @@ async def intend(parts: Parts, at: datetime) -> list[str]:
         parts: what the engine works with.
         at: now.
     """
-    retention, stops = parts.policy.retention, await parts.journal.stops()
+    retention = parts.policy.retention
     shortest = min([retention.keep, *retention.classes.values()])
     known = {str(entry.body["incident"]) for entry in await _system(parts, "purged")}
     found: list[str] = []
@@ -126,10 +126,10 @@ async def intend(parts: Parts, at: datetime) -> list[str]:
             continue
 
         async def unit(tx: Tx, stream: str = row.name, name: str = name) -> bool:
-            # Judged in the transaction that says it: a hold that was placed meanwhile counts.
+            # Judged in the transaction that says it: a hold or a stop that came meanwhile counts.
             entries = await tx.read(stream)
             state = project(name, entries)
-            if not due(state, retention, at) or stopped(state, stops):
+            if not due(state, retention, at) or stopped(state, await tx.stops()):
                 return False
             days = retention.of(state.incident_class) / 86400
             why = f"retention: {state.incident_class} is kept {days:g} days after it was closed"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from flows.engine import approvals, schedule
-from flows.engine.case import Case, Stopped
+from flows.engine.case import Case, Stopped, scopes
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
@@ -32,12 +32,15 @@ from playbooks.errors import (
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
-from playbooks.state import Progress, StepState, instance_of
+from playbooks.state import Incident, Progress, StepState, instance_of
 from playbooks.strict import canonical, digest, iso, now
 
 T = TypeVar("T")
 LOG = logging.getLogger("mcp_soar.engine")
 
+
+SAID_NO = frozenset({Progress.DENIED, Progress.EXPIRED})
+"""Where a question ended with a no, or with none, which is no."""
 
 CONFIRM_ATTEMPTS = 2
 """How often a confirmation that could not be asked for is tried again before people are asked instead."""
@@ -96,7 +99,7 @@ async def act(case: Case, todo: Todo) -> None:
     try:
         action: Action = build(case, todo.name, todo.params)
         if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
-            await _lapse(case, step)
+            await lapse(case, todo.instance)
         elif step and step.plan and step.intended_at and step.progress not in {Progress.APPROVED, Progress.PROPOSED}:
             # An intent is on record. Whoever wrote it may have died at any point after: finish that same plan.
             await _finish(case, action, step)
@@ -110,7 +113,14 @@ async def act(case: Case, todo: Todo) -> None:
 
 async def failed(case: Case, todo: Todo, exc: SoarError) -> None:
     """Record an attempt that went wrong, and when the next one is due if there is one."""
-    step = case.state.steps.get(todo.instance)
+    await case.decide(lambda _, state: _attempted(case, state, todo, exc))
+
+
+async def _attempted(case: Case, state: Incident, todo: Todo, exc: SoarError) -> tuple[Sequence[Event], None]:
+    step = state.steps.get(todo.instance)
+    if step is not None and step.progress in SAID_NO:
+        # Somebody said no while it was tried. That stands: nothing is tried again because of what broke off.
+        return [], None
     attempt = (step.attempt if step else 0) + 1
     waits = case.parts.timing.write_retries
     retry = None
@@ -133,7 +143,7 @@ async def failed(case: Case, todo: Todo, exc: SoarError) -> None:
         "message": str(exc)[:2000],
         "retry_at": retry,
     }
-    await case.record(Event("failed", body))
+    return [Event("failed", body)], None
 
 
 async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None) -> None:
@@ -149,8 +159,7 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
     if any(_answer(event) is Answer.UNKNOWN for event in events) and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
         raise Transient("our own confirmation of the alert could not be asked for")
     await case.outlast(action.timeout)
-    decision = await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events)
-    if decision.outcome is Outcome.ALLOW:
+    if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events):
         await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
 
 
@@ -162,14 +171,14 @@ async def put_back(case: Case, todo: Todo) -> None:
         read_at = time.monotonic()
         await case.outlast(action.timeout)
         epoch = case.state.leases[todo.instance].epoch + 1
-        decision = await intend(case, todo, plan, epoch=epoch, purpose=Purpose.PUT_BACK)
+        allowed = await intend(case, todo, plan, epoch=epoch, purpose=Purpose.PUT_BACK)
     except LostClaim:
         raise
     except SoarError as exc:
         # Nothing was decided, and it is on record that it does not hold: the watch comes back to it.
         LOG.warning("%s: %s is not put back yet: %s", case.id, todo.instance, exc)
         return
-    if decision.outcome is not Outcome.ALLOW:
+    if not allowed:
         return
     try:
         await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
@@ -203,7 +212,7 @@ async def persist(case: Case, todo: Todo) -> None:
 
 async def intend(
     case: Case, todo: Todo, plan: Plan, *, epoch: int, purpose: Purpose, first: Sequence[Event] = ()
-) -> Decision:
+) -> bool:
     """Ask the gate and, in the same transaction, freeze the intent with its holds and its reservation.
 
     Args:
@@ -214,76 +223,36 @@ async def intend(
         purpose: contain or put back.
         first: what was found out on the way and is recorded along with it.
 
+    Returns:
+        Whether it is to be carried out.
+
     Raises:
         Stopped: if the kill switch is on.
     """
-    parts, instance = case.parts, todo.instance
-    step = case.state.steps.get(instance)
-    standing = case.state.standing(todo.entity)
-    # What the watch found beyond the approved pins is a fact of our own.
-    confirmed = (
-        standing.confirmed
-        or any(_answer(event) is Answer.ESTABLISHED for event in first)
-        or instance in case.state.widenings
-    )
-    lease = case.state.leases.get(instance)
 
-    async def work(tx: Tx) -> tuple[Sequence[Event], Decision]:
+    async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], bool]:
         row = await tx.stream(case.stream)
         if row is not None and row.closed_at is not None:
             # Somebody closed it while this was being planned: nobody would watch over what is begun now.
             raise Refused(f"{case.id} was closed meanwhile")
-        scopes = case.scopes()
         for stop in await tx.stops():
-            if stop.scope in scopes:
+            if stop.scope in scopes(state):
                 raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
-        facts = Facts(
-            incident_class=case.state.incident_class,
-            severity=standing.severity,
-            confidence=standing.confidence,
-            authenticated=standing.authenticated,
-            confirmed=confirmed,
-            purpose=purpose,
-            put_backs=lease.put_backs if lease else 0,
-            requested_by=step.requested_by if step else None,
-            approved_by=approved_by(case, step, plan),
-        )
-        clock = await tx.clock()
-        reserved = tuple(
-            Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=clock - item.at)
-            for item in await tx.reserved()
-        )
-        decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
-        decision = _evidence_first(case, plan, decision, facts)
+        if not _wanted(case, state, todo, purpose):
+            # Somebody said no, or what it was for is over.
+            return first, False
+        decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first)
+        step = state.steps.get(todo.instance)
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
-            requester = (step.requested_by if step else None) or case.state.requested_by
-            question = asked(case, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
-            return [*first, question], decision
-        originals: dict[str, Any] = {}
-        for change in plan.changes:
-            await _not_releasing(tx, change, case.id, instance)
-            originals[change.grip] = await tx.hold(
-                change.grip,
-                incident=case.id,
-                lease=instance,
-                server=change.target.server or "",
-                before=change.before,
-                after=change.after,
-            )
-        if decision.automatic:
-            for target in plan.targets:
-                await tx.reserve(
-                    incident=case.id,
-                    step=instance,
-                    target=target.key,
-                    server=target.server or "",
-                    radius=int(plan.radius),
-                )
-        elif facts.approved_by:
-            await tx.use_once("approval", f"{case.id}/{instance}/{epoch}/{plan.digest}/{_asked_at(step)}")
+            requester = (step.requested_by if step else None) or state.requested_by
+            question = asked(case, state, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
+            return [*first, question], False
+        originals = await _taken(tx, case, todo, plan, decision)
+        if not decision.automatic and facts.approved_by:
+            await tx.use_once("approval", f"{case.id}/{todo.instance}/{epoch}/{plan.digest}/{_asked_at(step)}")
         body = {
-            "instance": instance,
+            "instance": todo.instance,
             "phase": todo.phase.value,
             "action": plan.action,
             "attempt": step.attempt if step else 0,
@@ -295,9 +264,77 @@ async def intend(
             "purpose": purpose.value,
             "originals": originals,
         }
-        return [*first, Event("intended", body)], decision
+        return [*first, Event("intended", body)], True
 
-    return await case.transact(work)
+    return await case.decide(work)
+
+
+def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
+    """Whether what was planned is still to be done, now that the gate is asked."""
+    step, lease = state.steps.get(todo.instance), state.leases.get(todo.instance)
+    if purpose is Purpose.PUT_BACK and (lease is None or not lease.in_force or lease.releasing is not None):
+        return False
+    if purpose is Purpose.PUT_BACK and (step is None or step.progress is not Progress.APPROVED):
+        return step is None or step.progress not in {*SAID_NO, Progress.PROPOSED}
+    if case.playbook is None:
+        return False
+    return schedule.wanted(state, case.playbook, todo, now=now(), retries=case.parts.timing.verify_retries)
+
+
+async def _judged(
+    tx: Tx, case: Case, state: Incident, todo: Todo, plan: Plan, *, purpose: Purpose, first: Sequence[Event]
+) -> tuple[Decision, Facts]:
+    """Ask the gate, with all that is known in this transaction."""
+    parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
+    standing = state.standing(todo.entity)
+    # What the watch found beyond the approved pins is a fact of our own.
+    confirmed = (
+        standing.confirmed
+        or any(_answer(event) is Answer.ESTABLISHED for event in first)
+        or todo.instance in state.widenings
+    )
+    facts = Facts(
+        incident_class=state.incident_class,
+        severity=standing.severity,
+        confidence=standing.confidence,
+        authenticated=standing.authenticated,
+        confirmed=confirmed,
+        purpose=purpose,
+        put_backs=lease.put_backs if lease else 0,
+        requested_by=step.requested_by if step else None,
+        approved_by=approved_by(case, step, plan),
+    )
+    clock = await tx.clock()
+    reserved = tuple(
+        Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=clock - item.at)
+        for item in await tx.reserved()
+    )
+    decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
+    return _evidence_first(case, state, plan, decision, facts), facts
+
+
+async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision) -> dict[str, Any]:
+    """Take a plan's holds and reserve its blast radius; return what the first hold on each grip found there."""
+    originals: dict[str, Any] = {}
+    for change in plan.changes:
+        await _not_releasing(tx, change, case.id, todo.instance)
+        originals[change.grip] = await tx.hold(
+            change.grip,
+            incident=case.id,
+            lease=todo.instance,
+            server=change.target.server or "",
+            before=change.before,
+            after=change.after,
+        )
+    for target in plan.targets if decision.automatic else ():
+        await tx.reserve(
+            incident=case.id,
+            step=todo.instance,
+            target=target.key,
+            server=target.server or "",
+            radius=int(plan.radius),
+        )
+    return originals
 
 
 async def _not_releasing(tx: Tx, change: Change, incident: str, lease: str) -> None:
@@ -333,20 +370,20 @@ def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ..
     return approvals.counting(case.parts, step)
 
 
-def _unsealed(case: Case, plan: Plan) -> list[str]:
+def _unsealed(case: Case, state: Incident, plan: Plan) -> list[str]:
     """Return the kinds of evidence that a plan would destroy and that are not kept."""
     if case.playbook and case.playbook.contain_first:
         return []
-    sealed = {exhibit["kind"] for exhibit in case.state.exhibits}
+    sealed = {exhibit["kind"] for exhibit in state.exhibits}
     return [kind for kind in plan.destroys if kind not in sealed]
 
 
-def _evidence_first(case: Case, plan: Plan, decision: Decision, facts: Facts) -> Decision:
+def _evidence_first(case: Case, state: Incident, plan: Plan, decision: Decision, facts: Facts) -> Decision:
     """Refuse what would destroy evidence that is neither sealed nor recorded as unavailable."""
-    missing = _unsealed(case, plan)
+    missing = _unsealed(case, state, plan)
     if not missing:
         return decision
-    if lost := schedule.uncollected(case.state, missing):
+    if lost := schedule.uncollected(state, missing):
         reason = f"it would destroy evidence that is not sealed yet: {', '.join(lost)}"
         return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
     if decision.outcome is Outcome.ALLOW and decision.automatic:
@@ -367,15 +404,23 @@ def _evidence_first(case: Case, plan: Plan, decision: Decision, facts: Facts) ->
 
 
 def asked(
-    case: Case, todo: Todo, plan: Plan, decision: Decision, *, epoch: int, purpose: Purpose, requested_by: str | None
+    case: Case,
+    state: Incident,
+    todo: Todo,
+    plan: Plan,
+    decision: Decision,
+    *,
+    epoch: int,
+    purpose: Purpose,
+    requested_by: str | None,
 ) -> Event:
     """Return what is recorded of a plan that the gate did not let pass: a question to people, or a no."""
     if decision.outcome is Outcome.DENY:
         reason = f"the gate denies it: {'; '.join(decision.reasons)}"
-        awaits = schedule.uncollected(case.state, _unsealed(case, plan))
+        awaits = schedule.uncollected(state, _unsealed(case, state, plan))
         skipped = {"instance": todo.instance, "phase": todo.phase.value, "reason": reason, "awaits": awaits}
         return Event("skipped", skipped)
-    step = case.state.steps.get(todo.instance)
+    step = state.steps.get(todo.instance)
     expires = now() + timedelta(seconds=case.parts.policy.approval.expires)
     if step and step.progress is Progress.PROPOSED and step.plan and step.plan.digest == plan.digest:
         # Asked again for the sake of some news, it is the same question: its time runs on.
@@ -407,16 +452,37 @@ def _differs(before: Plan | None, after: Plan) -> str:
     return "; ".join([*(f"no longer: {c}" for c in sorted(old - new)), *(f"now: {c}" for c in sorted(new - old))])
 
 
-async def _lapse(case: Case, step: StepState) -> None:
-    why = "the approval was not given in time, which counts as no"
-    digest_ = step.plan.digest if step.plan else ""
-    await case.record(Event("lapsed", {"instance": step.instance, "digest": digest_, "why": why}))
+async def lapse(case: Case, instance: str, kept: str = "") -> None:
+    """Record that nobody decided on a step in time, unless somebody does so in this very moment.
+
+    Args:
+        case: the incident.
+        instance: the step.
+        kept: what follows from that, for people.
+    """
+
+    async def work(_: Tx, state: Incident) -> tuple[Sequence[Event], None]:
+        step = state.steps[instance]
+        if step.progress is not Progress.PROPOSED or step.expires_at is None or step.expires_at > now():
+            return [], None
+        why = f"the approval was not given in time, which counts as no{kept}"
+        return [
+            Event("lapsed", {"instance": instance, "digest": step.plan.digest if step.plan else "", "why": why})
+        ], None
+
+    await case.decide(work)
 
 
 async def moot(case: Case, todo: Todo) -> None:
-    """Take back a question that the cut, which holds by now, has answered."""
-    body = {"instance": todo.instance, "phase": todo.phase.value, "reason": MOOT}
-    await case.record(Event("skipped", body))
+    """Take back a question that the cut, which holds by now, has answered; a no that was said to it stays."""
+
+    async def work(_: Tx, state: Incident) -> tuple[Sequence[Event], None]:
+        playbook, waits = case.playbook, case.parts.timing.verify_retries
+        if playbook is None or not schedule.wanted(state, playbook, todo, now=now(), retries=waits):
+            return [], None
+        return [Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": MOOT})], None
+
+    await case.decide(work)
 
 
 async def _finish(case: Case, action: Action, step: StepState) -> None:

@@ -18,7 +18,7 @@ from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
 from playbooks.playbook import Step
 from playbooks.policy import CHANGED, RAN_OUT, Decision, Facts, Outcome, Purpose, decide
-from playbooks.state import LeaseState, Progress, StepState
+from playbooks.state import Incident, LeaseState, Progress, StepState
 from playbooks.strict import canonical, iso, now
 
 
@@ -97,34 +97,35 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
 
 
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
+    body = {**_wish(instance, lease), "accepted": True, "reason": RAN_OUT, "params": {"lease": instance}}
+    ends = _ends(case, case.state, instance) and not await case.is_stopped() and await definitions_match(case)
+
+    async def work(_: Tx, state: Incident) -> tuple[list[Event], None]:
+        lease = state.leases[instance]
+        if lease.until > now() or not lease.in_force or lease.releasing is not None:
+            # A person has put that end farther away in this very moment, or it is being given back.
+            return [], None
+        if ends and _ends(case, state, instance):
+            return [Event("request", body)], None
+        length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
+        until = iso(now() + timedelta(seconds=length))
+        longer = {"instance": instance, "until": until, "why": "it ran out and nobody released it"}
+        return [Event("lease_extended", longer)], None
+
+    await case.decide(work)
+
+
+def _wish(instance: str, lease: LeaseState) -> dict[str, str]:
+    return {"verb": "release", "actor": OURSELVES, "nonce": f"expiry-{instance}-{iso(lease.until)}"}
+
+
+def _ends(case: Case, state: Incident, instance: str) -> bool:
+    """Whether a lease that ran out is given back unattended, as far as its journal says."""
+    lease = state.leases[instance]
     clean = lease.verdict is not None and lease.verdict.answer is Answer.ESTABLISHED
-    ends = case.parts.policy.lease.at_expiry == "release" and not lease.plan.irreversible
+    at_expiry = case.parts.policy.lease.at_expiry == "release" and not lease.plan.irreversible
     # Asked once: whoever has the answer in hand, or said no, is not asked again at every look.
-    wanted = case.state.release_wanted(instance) is not None
-    if ends and clean and not wanted and not await case.is_stopped() and await definitions_match(case):
-        wish = {"verb": "release", "actor": OURSELVES, "nonce": f"expiry-{instance}-{iso(lease.until)}"}
-        body = {**wish, "accepted": True, "reason": RAN_OUT, "params": {"lease": instance}}
-        await _unless_extended(case, instance, Event("request", body))
-        return
-    length = max((lease.until - lease.opened_at).total_seconds() / 2, 60.0)
-    body = {
-        "instance": instance,
-        "until": iso(now() + timedelta(seconds=length)),
-        "why": "it ran out and nobody released it",
-    }
-    await _unless_extended(case, instance, Event("lease_extended", body))
-
-
-async def _unless_extended(case: Case, instance: str, event: Event) -> None:
-    """Record what happens at a lease's end, unless a person has put that end farther away in this very moment."""
-
-    async def work(tx: Tx) -> tuple[list[Event], None]:
-        news = (item.parsed() for item in await tx.read(case.stream, after=case.state.seq))
-        extended = any(one.kind == "lease_extended" and one.body["instance"] == instance for one in news)
-        return ([] if extended else [event]), None
-
-    await case.transact(work)
-    await case.catch_up()
+    return at_expiry and clean and state.release_wanted(instance) is None
 
 
 async def definitions_match(case: Case) -> bool:
@@ -195,24 +196,26 @@ def taken(lease: LeaseState) -> Plan:
 
 async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
     """Ask the gate and freeze the release; return whether it may go on."""
-    parts, instance, state = case.parts, todo.name, case.state
-    wish = state.release_wanted(instance)
-    if wish is None:
-        return False
-    step = state.steps.get(todo.instance)
-    # After a no, whoever asks again is who asks for it now; a person takes over what only a lease's end asked for.
-    asker = step.requested_by if step else None
-    requester = wish.actor if asker in {None, OURSELVES} else asker
+    parts, instance = case.parts, todo.name
+    step = case.state.steps.get(todo.instance)
     if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
-        why = "the approval was not given in time, which counts as no: it stays contained"
-        await case.record(
-            Event("lapsed", {"instance": step.instance, "digest": step.plan.digest if step.plan else "", "why": why})
-        )
+        await effects.lapse(case, todo.instance, ": it stays contained")
         return False
-    clean = state.change_accepted(instance) or await definitions_match(case)
+    asked_about = set(case.state.entities)
+    match = case.state.change_accepted(instance) or await definitions_match(case)
     whole = restoring(lease, action_of(case, lease.plan))
 
-    async def work(tx: Tx) -> tuple[list[Event], bool]:
+    async def work(tx: Tx, state: Incident) -> tuple[list[Event], bool]:
+        wish, step = state.release_wanted(instance), state.steps.get(todo.instance)
+        if wish is None or not schedule.release_due(state, instance, now=now(), retries=parts.timing.verify_retries):
+            # Somebody said no meanwhile.
+            return [], False
+        if set(state.entities) != asked_about:
+            # What joined meanwhile was not asked about: it comes back to this at once.
+            return [], False
+        # After a no, whoever asks again is who asks for it now; a person takes over what only a lease's end asked for.
+        asker = step.requested_by if step else None
+        requester = wish.actor if asker in {None, OURSELVES} else asker
         kept: list[str] = []
         changes: list[Change] = []
         for change in whole.changes:
@@ -237,40 +240,51 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             requested_by=None if requester == OURSELVES else requester,
             ran_out=requester == OURSELVES,
             approved_by=effects.approved_by(case, step, plan),
-            clean=clean,
+            clean=match or state.change_accepted(instance),
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)
         if decision.outcome is not Outcome.ALLOW:
             purpose = Purpose.RELEASE
             question = effects.asked(
-                case, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
+                case, state, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
             )
             return [question], False
-        for change in plan.changes:
-            if change.grip not in kept:
-                # From here on the grip is wanted as it was: whoever wants to take it now waits until that is done.
-                await tx.hold(
-                    change.grip,
-                    incident=case.id,
-                    lease=instance,
-                    server=change.target.server or "",
-                    before=change.before,
-                    after=change.after,
-                )
-        body: dict[str, Any] = {
-            "instance": instance,
-            "release": todo.instance,
-            "phase": todo.phase.value,
-            "epoch": lease.epoch,
-            "plan": plan.model_dump(mode="json"),
-            "decision": decision.model_dump(mode="json"),
-            "key": effects.key_of(case.id, lease.epoch, plan),
-            "kept": kept,
-            "requested_by": requester,
-        }
-        return [Event("release_intended", body)], True
+        await _wanted_back(tx, case, instance, plan, kept)
+        return [_frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=requester)], True
 
-    return await case.transact(work)
+    return await case.decide(work)
+
+
+async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan, kept: Sequence[str]) -> None:
+    """From here on a grip is wanted as it was: whoever wants to take it now waits until that is done."""
+    for change in plan.changes:
+        if change.grip not in kept:
+            await tx.hold(
+                change.grip,
+                incident=case.id,
+                lease=instance,
+                server=change.target.server or "",
+                before=change.before,
+                after=change.after,
+            )
+
+
+def _frozen(
+    case: Case, todo: Todo, lease: LeaseState, plan: Plan, *, decision: Decision, kept: list[str], asker: str | None
+) -> Event:
+    """Return the entry that freezes a release."""
+    body: dict[str, Any] = {
+        "instance": todo.name,
+        "release": todo.instance,
+        "phase": todo.phase.value,
+        "epoch": lease.epoch,
+        "plan": plan.model_dump(mode="json"),
+        "decision": decision.model_dump(mode="json"),
+        "key": effects.key_of(case.id, lease.epoch, plan),
+        "kept": kept,
+        "requested_by": asker,
+    }
+    return Event("release_intended", body)
 
 
 async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
@@ -295,52 +309,32 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
         "verdict": verdict.model_dump(mode="json") if verdict else None,
     }
 
-    async def work(tx: Tx) -> tuple[list[Event], bool]:
+    async def work(tx: Tx, state: Incident) -> tuple[list[Event], bool]:
         ours = (case.id, todo.name)
         left = [g for g in lease.kept if any((h.incident, h.lease) != ours for h in await tx.holds(grip=g))]
         if len(left) < len(lease.kept):
             # Those for whose sake it was kept let go meanwhile, and left it to us, who are the last.
-            return [await _again(tx, case, todo, left)], False
+            return [await _again(tx, case, state, todo, left)], False
         for change in plan.changes:
             await tx.drop_hold(change.grip, case.id, todo.name)
         await tx.unreserve(case.id, todo.name)
         await tx.drop_watch(f"{case.id}/{todo.name}")
         return [Event("released", body)], True
 
-    if not await case.transact(work):
+    if not await case.decide(work):
         await _restore(case, todo, case.state.leases[todo.name])
 
 
-async def _again(tx: Tx, case: Case, todo: Todo, kept: list[str]) -> Event:
+async def _again(tx: Tx, case: Case, state: Incident, todo: Todo, kept: list[str]) -> Event:
     """Freeze a release anew that gives back more than it could at first; each part was asked for and agreed to."""
-    lease = case.state.leases[todo.name]
+    lease = state.leases[todo.name]
     whole = restoring(lease, action_of(case, lease.plan))
     changes = tuple(c.model_copy(update={"after": c.before}) if c.grip in kept else c for c in whole.changes)
     plan = whole.model_copy(update={"changes": changes})
-    for change in changes:
-        if change.grip not in kept:
-            await tx.hold(
-                change.grip,
-                incident=case.id,
-                lease=todo.name,
-                server=change.target.server or "",
-                before=change.before,
-                after=change.after,
-            )
+    await _wanted_back(tx, case, todo.name, plan, kept)
     reason = "nobody else holds the rest any more"
     decision = Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest)
-    body: dict[str, Any] = {
-        "instance": todo.name,
-        "release": todo.instance,
-        "phase": todo.phase.value,
-        "epoch": lease.epoch,
-        "plan": plan.model_dump(mode="json"),
-        "decision": decision.model_dump(mode="json"),
-        "key": effects.key_of(case.id, lease.epoch, plan),
-        "kept": kept,
-        "requested_by": lease.released_by,
-    }
-    return Event("release_intended", body)
+    return _frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=lease.released_by)
 
 
 def _agreed_to_change(step: StepState | None) -> bool:

@@ -110,15 +110,16 @@ def _why(state: Incident) -> str:
 async def write(case: Case) -> None:
     """Journal the pages that are due, and have them sent."""
     wanted = case.playbook.notify if case.playbook else EVERY
-    pages = [
-        Event("page", {"id": page, "notice": notice, "text": text[:4000]})
-        for page, notice, text in due(case.state, wanted)
-    ]
-    if not pages:
+    if next(due(case.state, wanted), None) is None:
         return
 
-    async def work(tx: Tx) -> tuple[Sequence[Event], None]:
-        await queue(tx, case.id)
+    async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], None]:
+        pages = [
+            Event("page", {"id": page, "notice": notice, "text": text[:4000]})
+            for page, notice, text in due(state, wanted)
+        ]
+        if pages:
+            await queue(tx, case.id)
         return pages, None
 
-    await case.transact(work)
+    await case.decide(work)

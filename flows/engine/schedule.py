@@ -166,6 +166,20 @@ def _phase(
                 yield Todo(instance, phase, "action", title, widening.action, params, entity=home.key)
 
 
+def wanted(state: Incident, playbook: Playbook, todo: Todo, *, now: datetime, retries: tuple[float, ...]) -> bool:
+    """Whether a step of a phase that was begun is still one that can run now.
+
+    Args:
+        state: the incident as it stands now.
+        playbook: its playbook.
+        todo: what was begun, some time ago.
+        now: the present moment.
+        retries: waits between verifications.
+    """
+    again = _phase(state, playbook, todo.phase, now=now, retries=retries)
+    return any((one.instance, one.kind) == (todo.instance, todo.kind) for one in again)
+
+
 def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
     """Yield what people are asked, or said yes to, and what is needed no longer."""
     for entity in entities_for(state, step.for_each):
@@ -255,6 +269,13 @@ def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, sto
         if wanted and _runnable(state.steps.get(release_of(instance)), "action", state, now=now, retries=retries):
             yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
             return
+
+
+def release_due(state: Incident, instance: str, *, now: datetime, retries: tuple[float, ...]) -> bool:
+    """Whether the release of a lease that is still in force can go on now, as far as its own step says."""
+    lease = state.leases[instance]
+    step = state.steps.get(release_of(instance))
+    return lease.in_force and lease.releasing is None and _runnable(step, "action", state, now=now, retries=retries)
 
 
 def release_of(instance: str) -> str:

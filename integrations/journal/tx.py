@@ -252,6 +252,10 @@ class Batch:
         self._rows[stream] = row._replace(seq=seq, hash=tip)
         return tuple(entries)
 
+    def tip(self, stream: str) -> int:
+        """Return the number of the last entry of a stream that is loaded."""
+        return self._rows[stream].seq
+
     def made(self, stream: str) -> list[Entry]:
         """Return the entries of a stream that are not written yet."""
         return [made.entry for made in self._made if made.entry.stream == stream]
@@ -351,6 +355,11 @@ class Tx:
         """
         stored = await queries.read(stream, after, self._batch.proof, self._batch.run)
         return stored + [e for e in self._batch.made(stream) if e.seq > after]
+
+    async def tip(self, stream: str) -> int:
+        """Return the number of a stream's last entry, those of this transaction included; 0 if it has none."""
+        await self._batch.load([stream])
+        return self._batch.tip(stream)
 
     async def entry(self, stream: str, seq: int) -> Parsed | None:
         """Return one entry by its place; the chain that it stands in is not verified here."""

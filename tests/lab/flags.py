@@ -85,7 +85,8 @@ class SetFlags(Action):
     radius: ClassVar[Radius] = Radius.TOOL
     permissions: ClassVar[tuple[str, ...]] = ()
     happens: ClassVar[Hook] = staticmethod(_nothing)
-    """Called with `reading`, `writing` or `wrote`, and the change."""
+    """Called with `planned` and the first change, with `asked` when a check asks, and with `reading`,
+    `writing` or `wrote` and each."""
 
     folder: Line
 
@@ -99,6 +100,7 @@ class SetFlags(Action):
         changes = [grip.model_copy(update={"before": _state(grip)}) for grip in grips]
         summary = f"Turn off {', '.join(map(str, targets))}"
         params = self.model_dump(mode="json")
+        await type(self).happens("planned", changes[0])
         return Plan(action=self.name, params=params, summary=summary, changes=tuple(changes), radius=self.radius)
 
     @override
@@ -146,6 +148,9 @@ class FlagsHealthy(Check):
 
     @override
     async def check(self, world: World) -> Verdict:
+        for file in _files(self.folder)[:1]:
+            target = Target(system="gateway/main", kind="flag", id=str(file), name=file.stem, server="weather")
+            await SetFlags.happens("asked", Change(target=target, field="state", before="on", after="on"))
         return _finding(Answer.NOT_ESTABLISHED if (Path(self.folder) / "poisoned").exists() else Answer.ESTABLISHED)
 
 

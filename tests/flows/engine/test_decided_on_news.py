@@ -1,0 +1,160 @@
+"""What people and alerts say while a plan is being made counts: a decision is made on the stream as it stands then."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.engine.opening import CUT as LANE
+from playbooks.errors import Transient
+from playbooks.incident import Status
+from playbooks.journal import Parsed
+from playbooks.plan import Change, Radius
+from playbooks.policy import Release
+from playbooks.request import Verb
+from playbooks.state import Progress, StepState
+from tests.lab import flags, scenes
+from tests.lab.flags import CUT, SetFlags
+from tests.lab.house import ROOMY, House, alert
+
+News = Callable[[], Awaitable[None]]
+GIVEN_BACK = f"release-{CUT}"
+TWO_FOR_RELEASE = ROOMY.model_copy(update={"release": Release(second_person_from=Radius.TOOL)})
+
+
+class Slow:
+    """An outside system that answers a plan's questions only after what happens meanwhile is on record."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+        self._moment = moment
+        self._meanwhile: News | None = None
+        self._then: Exception | None = None
+        self.waited = 0
+        monkeypatch.setattr(SetFlags, "happens", self._happens)
+
+    def next(self, meanwhile: News, then: Exception | None = None) -> None:
+        """Let that happen during the next answer, which is an error if one is given."""
+        self._meanwhile, self._then = meanwhile, then
+
+    async def _happens(self, moment: str, _change: Change) -> None:
+        meanwhile = self._meanwhile
+        if moment == self._moment and meanwhile is not None:
+            self._meanwhile = None
+            await meanwhile()
+            self.waited += 1
+            if self._then is not None:
+                raise self._then
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return flags.flags(tmp_path / "flags")
+
+
+async def says(home: House, who: str, verb: Verb, incident: str, **more: Any) -> None:  # noqa: ANN401  # a request's other fields
+    """Have a person's request judged before anything else goes on."""
+    await home.ask(who, verb, incident, **more)
+    await scenes.taken_in(home)
+
+
+def about(entries: list[Parsed], *kinds: str) -> list[str]:
+    """Return what was decided, in order."""
+    return [entry.kind for entry in entries if entry.kind in kinds]
+
+
+@asynccontextmanager
+async def unconfirmed(folder: Path, tmp_path: Path, **more: Any) -> AsyncIterator[tuple[House, str, StepState]]:  # noqa: ANN401  # of an installation
+    """Open an incident that one source alone reports, so that people are asked."""
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder)), **more) as home, home.responding():
+        await home.receive(alert("weather", "forecast"))
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        yield home, name, await scenes.proposed(home, name, CUT)
+
+
+async def waited(home: House, slow: Slow) -> None:
+    async def so() -> bool:
+        return slow.waited == 1
+
+    await home.until(so, "the slow answer came")
+    await quiet(home)
+
+
+async def quiet(home: House) -> None:
+    """Wait until no responder has an incident in hand and none is to run now."""
+
+    async def so() -> bool:
+        rows = await home.journal.streams("incident/")
+        return all((row.owner is None and row.runnable_at is None) or row.lane != LANE for row in rows)
+
+    await home.until(so, "nothing runs")
+
+
+async def test_a_no_that_comes_while_a_plan_is_made_is_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, "planned")
+    async with unconfirmed(folder, tmp_path) as (home, name, step):
+        assert step.plan is not None
+        digest = step.plan.digest
+
+        async def denied() -> None:
+            await says(home, "bob", Verb.DENY, name, digest=digest, reason="a drill")
+
+        slow.next(denied)
+        # What would let the gate pass it at once: a second source says the same.
+        await home.receive(alert("weather", "forecast"), source="second")
+        await waited(home, slow)
+        incident = await home.incident(name)
+        assert incident.steps[CUT].progress is Progress.DENIED
+        assert incident.leases == {}
+        assert flags.writes(folder) == []
+        assert about(await scenes.entries(home, name), "proposed", "decided", "intended") == ["proposed", "decided"]
+
+
+async def test_a_no_is_kept_when_the_plan_that_was_being_made_breaks_off(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, "planned")
+    async with unconfirmed(folder, tmp_path) as (home, name, step):
+        assert step.plan is not None
+        digest = step.plan.digest
+
+        async def denied() -> None:
+            await says(home, "bob", Verb.DENY, name, digest=digest, reason="a drill")
+
+        slow.next(denied, then=Transient("no answer"))
+        await home.receive(alert("weather", "forecast"), source="second")
+        await waited(home, slow)
+        incident = await home.incident(name)
+        assert incident.steps[CUT].progress is Progress.DENIED
+        assert flags.writes(folder) == []
+
+
+async def test_a_no_to_a_release_that_is_being_planned_is_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second look at the world finds it healed, so that nothing but the no stands against the release.
+    playbook = flags.playbook(flags.step(folder), eradicate=[flags.healthy(folder)])
+    (folder / "poisoned").touch()
+    slow = Slow(monkeypatch, "asked")
+    async with flags.installation(tmp_path, playbook) as home, home.responding():
+        await flags.respond(home)
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="give it back")
+        step = await scenes.proposed(home, name, GIVEN_BACK)
+        assert step.plan is not None
+        digest = step.plan.digest
+
+        async def denied() -> None:
+            (folder / "poisoned").unlink()
+            await says(home, "bob", Verb.DENY, name, digest=digest, reason="not yet")
+
+        slow.next(denied)
+        await home.receive(alert("weather", "forecast"))
+        await waited(home, slow)
+        incident = await home.incident(name)
+        assert incident.steps[GIVEN_BACK].progress is Progress.DENIED
+        assert incident.leases[CUT].in_force
+        assert flags.states(folder) == "off off off"
