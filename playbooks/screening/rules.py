@@ -1,4 +1,4 @@
-"""The screening's rules: files of data in `rules/`, read strictly, each with examples that it has to keep.
+"""The screening's rules: files of data in `languages/`, read strictly, each with examples that it has to keep.
 
 A rule says what it finds by exactly one of: patterns over words, invisible characters, markup that hides, encoded text.
 """
@@ -18,7 +18,7 @@ from playbooks.screening.matching import Lexicon, Pattern, Phrase, pattern, phra
 from playbooks.screening.reading import SHAPES
 from playbooks.strict import Line, Prose, Strict, parse_yaml
 
-_FOLDER: Final = "rules"
+_FOLDER: Final = "languages"
 
 
 class Kind(StrEnum):

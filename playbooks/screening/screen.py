@@ -1,6 +1,6 @@
 """Screening: what in a definition speaks to the model instead of describing, hides, or asks for what it should not.
 
-A pure function of the texts and of the rules in `rules/`. It is a second fact beside another, never a verdict: who
+A pure function of the texts and of the rules in `languages/`. It is a second fact beside another, never a verdict: who
 knows the rules can write around them, and honest texts can hit one.
 """
 
