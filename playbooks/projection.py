@@ -9,7 +9,7 @@ confirmed         by verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
 wrote             instance epoch writes[{change at}] found[change]
 interrupted       instance writes[{change at}] why
-verified          instance epoch attempt verdict at since
+verified          instance epoch attempt verdict at since after
 failed            instance phase action epoch attempt error message retry_at
 proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by
 decided           digest verb actor reason behalf way receipt
@@ -18,7 +18,7 @@ skipped           instance phase reason awaits
 exhibit           instance phase exhibit
 unavailable       instance phase unavailable
 checked           instance phase verdict
-lease_checked     instance verdict undone since
+lease_checked     instance verdict undone since after
 lease_extended    instance until why by
 release_intended  instance release phase epoch plan decision key kept requested_by
 released          instance release epoch writes kept verdict
@@ -156,7 +156,7 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.severity = max(state.severity, seen.severity)
     if seen.state == AlertState.NEW:
         # The end or the change of something is no reason to contain anything, or anything more.
-        state.alerted_at = at
+        state.alerted_at, state.alerted_seq = at, state.seq
         _join(state, body["entities"])
         # The first release did not say what else an alert named. What anybody can send asks nobody a second time.
         _strangers(state, body.get("unresolved", []) if seen.authenticated else [])
@@ -197,6 +197,7 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     until = datetime.fromisoformat(body["until"])
     if lease is None or not lease.in_force:
         lease = LeaseState(instance=step.instance, plan=step.plan, epoch=step.epoch, opened_at=at, until=until)
+        lease.opened_seq = state.seq
         state.leases[step.instance] = lease
     elif step.epoch != lease.epoch:
         lease.put_backs += 1
@@ -227,31 +228,41 @@ def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
     step.verdict = Verdict.model_validate(body["verdict"])
     step.progress, step.attempt, step.retry_at = Progress(step.verdict.answer.value), body["attempt"], None
-    step.settled_at, step.looks = datetime.fromisoformat(body["at"]), step.looks + 1
+    step.settled_at, step.settled_seq = datetime.fromisoformat(body["at"]), state.seq
+    step.looks += 1
     lease = state.leases.get(step.instance)
     if lease:
         lease.verdict, lease.checked_at = step.verdict, step.settled_at
         lease.held = lease.epoch if step.verdict.answer is Answer.ESTABLISHED else lease.held
-    _widen(state, step.verdict, _when(body.get("since")) or step.settled_at)
+    _widen(state, step.verdict, body.get("after"), _when(body.get("since")) or step.settled_at)
     return f"verified {step.instance}: {step.verdict.answer}\n{_first(step.verdict)}"
 
 
-def _widen(state: Incident, verdict: Verdict, since: datetime) -> None:
+def _widen(state: Incident, verdict: Verdict, after: int | None, since: datetime) -> None:
     for item in verdict.widen:
         what = f"widen-{item.action.replace('.', '-')}"
         where = "/".join(str(value) for _, value in sorted(item.params.items()))
         instance, number = f"{what}@{where}", 1
-        while instance in state.widenings and _passed(state, instance, since):
+        while instance in state.widenings and _passed(state, instance, after, since):
             # It was cut, and is back: taken away and made anew, say, under another id.
             number += 1
             instance = f"{what}-{number}@{where}"
         state.widenings.setdefault(instance, item)
 
 
-def _passed(state: Incident, instance: str, since: datetime) -> bool:
-    """Whether a widening held before somebody looked and found that it is needed."""
+def _passed(state: Incident, instance: str, after: int | None, since: datetime) -> bool:
+    """Whether a widening held before somebody looked and found that it is needed.
+
+    Args:
+        state: the incident.
+        instance: the widening's step.
+        after: the last entry that was known when they began to look; the first release did not say it.
+        since: when they began to look.
+    """
     step, lease = state.steps.get(instance), state.leases.get(instance)
-    return bool(step and step.settled_at and step.settled_at <= since and lease and lease.held)
+    if step is None or step.settled_at is None or lease is None or not lease.held:
+        return False
+    return step.settled_at <= since if after is None else step.settled_seq <= after
 
 
 def _failed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -280,7 +291,7 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.uncounted = tuple(name for name in step.approved_by if name not in kept) if same else ()
     step.approved_by = tuple(name for name in step.approved_by if name in kept) if same else ()
     step.behalf = {name: voice for name, voice in step.behalf.items() if name in step.approved_by}
-    step.asked_at = at
+    step.asked_at, step.asked_seq = at, state.seq
     if not (same and waiting):
         # A new question has new codes, and new tries.
         state.wrong_codes = {key: n for key, n in state.wrong_codes.items() if key[0] != step.plan.digest}
@@ -360,8 +371,9 @@ def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str
     if step.progress in {Progress.ESTABLISHED, Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}:
         step.progress = Progress(lease.verdict.answer.value)
         step.verdict = lease.verdict
-        step.settled_at = at if holds else step.settled_at
-    _widen(state, lease.verdict, _when(body.get("since")) or at)
+        if holds:
+            step.settled_at, step.settled_seq = at, state.seq
+    _widen(state, lease.verdict, body.get("after"), _when(body.get("since")) or at)
     return f"watch: {body['instance']} is {lease.verdict.answer}\n{_first(lease.verdict)}"
 
 
@@ -449,7 +461,9 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
         if body["verb"] == "release":
             params = body["params"]
             accepts = bool(params.get("accept_changed"))
-            state.releases.append(ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts))
+            state.releases.append(
+                ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq)
+            )
         if body["verb"] in {"release", "respond"}:
             # Asked again by a person: what had been given up of it is tried once more.
             releases = {f"release-{instance}" for instance in state.leases}

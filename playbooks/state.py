@@ -90,6 +90,8 @@ class StepState:
     uncounted: tuple[str, ...] = ()
     behalf: dict[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
+    asked_seq: int = 0
+    """The place in the stream of what it was asked with: many entries share one time."""
     asked_after: int = 0
     """How many notices there were when what waits now was asked for the first time."""
     differs: str = ""
@@ -98,6 +100,8 @@ class StepState:
     intended_at: datetime | None = None
     wrote_at: datetime | None = None
     settled_at: datetime | None = None
+    settled_seq: int = 0
+    """The place in the stream of what settled it."""
 
 
 @dataclass(slots=True)
@@ -109,6 +113,8 @@ class LeaseState:
     epoch: int
     opened_at: datetime
     until: datetime
+    opened_seq: int = 0
+    """The place in the stream of its first intent."""
     requested_by: str | None = None
     verdict: Verdict | None = None
     checked_at: datetime | None = None
@@ -158,10 +164,11 @@ class ReleaseRequest:
 
     Args:
         actor: who.
-        at: when; leases opened later are not meant.
+        at: when.
         reason: why, in their words.
         lease: only this one; None means all.
         accept_changed: they saw that a definition differs from its pin, and accept it.
+        seq: its place in the stream; leases opened later are not meant.
     """
 
     actor: str
@@ -169,6 +176,7 @@ class ReleaseRequest:
     reason: str
     lease: str | None
     accept_changed: bool
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +319,8 @@ class Incident:
     linked: tuple[str, ...] = ()
     opened_at: datetime | None = None
     alerted_at: datetime | None = None
+    alerted_seq: int = 0
+    """The place in the stream of the last alert that something began or goes on."""
     entities: dict[str, Resolved] = field(default_factory=dict)
     unresolved: tuple[Entity, ...] = ()
     strangers: tuple[Entity, ...] = ()
@@ -436,7 +446,7 @@ class Incident:
         """Return the request that asks for a lease to be released, if one does; the latest of several."""
         lease = self.leases[instance]
         for wish in reversed(self.releases):
-            if lease.opened_at <= wish.at and wish.lease in {None, instance}:
+            if lease.opened_seq < wish.seq and wish.lease in {None, instance}:
                 return wish
         return None
 
@@ -445,8 +455,8 @@ class Incident:
 
         Whoever asks again with that wish adds it to the first request.
         """
-        opened = self.leases[instance].opened_at
-        return any(w.accept_changed for w in self.releases if opened <= w.at and w.lease in {None, instance})
+        opened = self.leases[instance].opened_seq
+        return any(w.accept_changed for w in self.releases if opened < w.seq and w.lease in {None, instance})
 
     @property
     def cuts(self) -> list[StepState]:

@@ -33,7 +33,7 @@ from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
 from playbooks.state import Incident, Progress, StepState, instance_of
-from playbooks.strict import canonical, digest, iso, now
+from playbooks.strict import Json, canonical, digest, iso, now
 
 T = TypeVar("T")
 LOG = logging.getLogger("mcp_soar.engine")
@@ -56,6 +56,28 @@ class Written(NamedTuple):
 
     writes: list[dict[str, Any]]
     found: list[str]
+
+
+class Look(NamedTuple):
+    """When somebody began to look at the world.
+
+    Args:
+        since: the moment.
+        after: the last entry that was known then; what holds by a later one was not yet seen.
+    """
+
+    since: datetime
+    after: int
+
+    @classmethod
+    def begins(cls, case: Case) -> "Look":
+        """Return the present moment of an incident."""
+        return cls(now(), case.state.seq)
+
+    @property
+    def body(self) -> dict[str, Json]:
+        """The fields of the entry that says what was seen."""
+        return {"since": iso(self.since), "after": self.after}
 
 
 async def within(seconds: float, call: Awaitable[T], what: str) -> T:
@@ -194,7 +216,7 @@ async def persist(case: Case, todo: Todo) -> None:
     """Try once more to bring into force what was decided and never held; say so when that makes a difference."""
     step, lease = case.state.steps[todo.instance], case.state.leases[todo.instance]
     action: type[Action] = type(build(case, todo.name, todo.params))
-    since = now()
+    look = Look.begins(case)
     try:
         written = await apply(case, action, lease.plan, instance=todo.instance, key=step.key, read_at=None)
         verdict = await verify(case, action, lease.plan)
@@ -205,7 +227,7 @@ async def persist(case: Case, todo: Todo) -> None:
         return
     if lease.verdict is None or verdict.answer is not lease.verdict.answer or verdict.widen != lease.verdict.widen:
         body = {"instance": todo.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
-        await case.record(Event("wrote", body), _verified(step, verdict, attempt=step.attempt, since=since))
+        await case.record(Event("wrote", body), _verified(step, verdict, attempt=step.attempt, look=look))
     watch = {"lease": f"{case.id}/{todo.instance}", "incident": case.id}
     await case.parts.journal.set_watch(**watch, verdict=verdict.answer.value)
 
@@ -250,7 +272,9 @@ async def intend(
             return [*first, question], False
         originals = await _taken(tx, case, todo, plan, decision)
         if not decision.automatic and facts.approved_by:
-            await tx.use_once("approval", f"{case.id}/{todo.instance}/{epoch}/{plan.digest}/{_asked_at(step)}")
+            await tx.use_once(
+                "approval", f"{case.id}/{todo.instance}/{epoch}/{plan.digest}/{step.asked_seq if step else 0}"
+            )
         body = {
             "instance": todo.instance,
             "phase": todo.phase.value,
@@ -352,10 +376,6 @@ def key_of(incident: str, epoch: int, plan: Plan) -> str:
     """Return the idempotency key of an effect: the same for every attempt at it, another for every put-back."""
     targets: Any = [target.key for target in plan.targets]
     return digest([incident, epoch, plan.action, targets, [change.after for change in plan.changes]])
-
-
-def _asked_at(step: StepState | None) -> str:
-    return iso(step.asked_at) if step and step.asked_at else ""
 
 
 def _answer(event: Event) -> Answer:
@@ -492,9 +512,9 @@ async def _finish(case: Case, action: Action, step: StepState) -> None:
     await case.outlast(action.timeout)
     if lease is not None and lease.has_held:
         # What held once and does not now was undone: only the watch, through the gate, writes it again.
-        since = now()
+        look = Look.begins(case)
         verdict = await verify(case, type(action), plan)
-        await case.record(_verified(step, verdict, attempt=step.attempt + 1, since=since))
+        await case.record(_verified(step, verdict, attempt=step.attempt + 1, look=look))
         return
     await carry_out(case, type(action), step, plan, read_at=None)
 
@@ -511,23 +531,23 @@ async def carry_out(case: Case, action: type[Action], step: StepState, plan: Pla
     """
     written = await apply(case, action, plan, instance=step.instance, key=step.key, read_at=read_at)
     body = {"instance": step.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
-    attempt, since = step.attempt + 1, now()
+    attempt, look = step.attempt + 1, Look.begins(case)
     # Recording and asking go on side by side: the record does not change what the probe finds.
     _, verdict = await asyncio.gather(
         case.record(Event("wrote", body)) if written.writes or step.progress in UNWRITTEN else _nothing(),
         verify(case, action, plan),
     )
-    await case.record(_verified(step, verdict, attempt=attempt, since=since))
+    await case.record(_verified(step, verdict, attempt=attempt, look=look))
 
 
-def _verified(step: StepState, verdict: Verdict, *, attempt: int, since: datetime) -> Event:
+def _verified(step: StepState, verdict: Verdict, *, attempt: int, look: Look) -> Event:
     body = {
         "instance": step.instance,
         "epoch": step.epoch,
         "attempt": attempt,
         "verdict": verdict.model_dump(mode="json"),
         "at": iso(now()),
-        "since": iso(since),
+        **look.body,
     }
     return Event("verified", body)
 

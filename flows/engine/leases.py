@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from flows.engine import effects, schedule
@@ -28,7 +28,7 @@ async def watch(case: Case) -> None:
 
 
 async def _watch_one(case: Case, instance: str) -> None:
-    lease, since = case.state.leases[instance], now()
+    lease, look = case.state.leases[instance], effects.Look.begins(case)
     action = action_of(case, lease.plan)
     undone, verdict = await _look(case, action, lease.plan)
     asked = case.state.steps[instance].progress in ASKED
@@ -36,7 +36,7 @@ async def _watch_one(case: Case, instance: str) -> None:
         # Nobody undid it: it never came into force, and what was decided is still to be done.
         await effects.persist(case, schedule.step_of(case.state, instance))
     else:
-        await _note(case, instance, verdict, undone, since)
+        await _note(case, instance, verdict, undone, look)
         if undone and not asked:
             await effects.put_back(case, schedule.step_of(case.state, instance))
     if lease.until <= now():
@@ -80,7 +80,7 @@ async def _still(case: Case, action: type[Action], change: Change) -> bool:
     return canonical(current) == canonical(change.after)
 
 
-async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], since: datetime) -> None:
+async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], look: effects.Look) -> None:
     """Journal a verdict that is news; keep the time of one that is not."""
     if undone and verdict.answer is Answer.ESTABLISHED:
         verdict = verdict.model_copy(update={"answer": Answer.NOT_ESTABLISHED})
@@ -90,7 +90,7 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
             "instance": instance,
             "verdict": verdict.model_dump(mode="json"),
             "undone": [str(change) for change in undone],
-            "since": iso(since),
+            **look.body,
         }
         await case.record(Event("lease_checked", body))
     await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)

@@ -205,8 +205,7 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
         return step.retry_at is None or step.retry_at <= now
     if step.progress is Progress.PROPOSED:
         # A new alert may bring the confirmation that was missing: the gate is asked again.
-        news = state.alerted_at is not None and step.asked_at is not None and state.alerted_at > step.asked_at
-        return news or (step.expires_at is not None and step.expires_at <= now)
+        return state.alerted_seq > step.asked_seq or (step.expires_at is not None and step.expires_at <= now)
     if step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN} and kind != "check":
         due = _verify_due(step, state, retries)
         return due is not None and due <= now
@@ -224,9 +223,7 @@ def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) ->
     if step.settled_at is None:
         return None
     widened = [state.steps.get(name) for name in state.widenings if name != step.instance]
-    if any(
-        w and w.progress is Progress.ESTABLISHED and w.settled_at and w.settled_at > step.settled_at for w in widened
-    ):
+    if any(w is not None and w.progress is Progress.ESTABLISHED and w.settled_seq > step.settled_seq for w in widened):
         return step.settled_at
     if step.looks > len(retries):
         return None

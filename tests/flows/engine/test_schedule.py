@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from flows.engine import schedule
 from flows.engine.parts import Timing
+from playbooks.incident import Phase
 from playbooks.journal import Event
 from playbooks.plan import Answer
+from playbooks.playbook import shipped
 from playbooks.state import Incident
 from playbooks.strict import now
 from tests.flows.cli import world
@@ -39,3 +41,34 @@ def test_a_first_look_that_finds_a_leak_is_no_leak_yet_however_long_the_write_to
     leak = world.verified(Answer.NOT_ESTABLISHED, "it was called")
     assert not schedule.leaking(after_a_bad_start(leak))
     assert schedule.leaking(after_a_bad_start(leak, leak))
+
+
+def runs(state: Incident) -> list[str]:
+    """Return what of the cut phase can run now."""
+    todos = schedule.ready(
+        state, shipped()[state.incident_class], until=Phase.CUT, now=now(), stopped=False, retries=RETRIES
+    )
+    return [todo.instance for todo in todos]
+
+
+def test_an_alert_in_the_very_moment_of_a_question_has_the_gate_asked_again() -> None:
+    # All entries have one time: what came after what is a matter of their places.
+    news = incident(world.opened(), world.alert(), world.proposed(), world.alert())
+    assert runs(news) == ["cut-tool@weather/forecast"]
+    assert runs(incident(world.opened(), world.alert(), world.alert(), world.proposed())) == []
+
+
+def test_a_widening_that_held_in_the_very_moment_before_a_look_is_no_answer_to_it() -> None:
+    def leak(after: int | None = None) -> Event:
+        found = world.verified(Answer.NOT_ESTABLISHED, "another one is offered")
+        widen = {"action": "gateway.disable_tool", "params": {"server": "weather", "tool": "new"}, "because": "new"}
+        body = {**found.body, "verdict": {**found.body["verdict"], "widen": [widen]}}
+        return Event("verified", body if after is None else {**body, "after": after})
+
+    name = "widen-gateway-disable_tool@weather/new"
+    course = (world.intended(), world.wrote(), world.verified())
+    held = [Event(made.kind, {**made.body, "instance": name}) for made in course]
+    before = [world.opened(), world.alert(), world.intended(), world.wrote(), leak(), *held]
+    # Looked at after it held, it is another one; looked at before that, it is the same.
+    assert len(incident(*before, leak(after=len(before))).widenings) == 2
+    assert len(incident(*before, leak(after=len(before) - 1)).widenings) == 1
