@@ -47,6 +47,7 @@ from integrations.siem.source import (
     verify,
 )
 from playbooks.errors import Misconfigured, Transient
+from playbooks.journal import BY_BODY
 from playbooks.strict import iso
 
 log = logging.getLogger(__name__)
@@ -369,7 +370,8 @@ class _Receiver:
             # Signed ones were refused above: only senders without signatures come here.
             fault = ("webhook-id", "must be 1 to 100 letters, digits, _ or -")
             raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", "A header is malformed.", errors=[fault])
-        return message_id or hashlib.sha256(name.encode() + b"\0" + body).hexdigest()
+        # Known by its body alone, and for as long as its incident is open: no sender's id has a colon.
+        return message_id or BY_BODY + hashlib.sha256(name.encode() + b"\0" + body).hexdigest()
 
     async def healthz(self) -> Response:
         """Say that the process answers."""

@@ -24,6 +24,9 @@ SYSTEM = "system"
 SWITCHES = "switches"
 """The stream whose last entry says which kill switches are on: short, so that it is read before every effect."""
 
+BY_BODY = "body:"
+"""Begins the nonce of a message whose sender gave it no id: it is known again for as long as its incident is open."""
+
 APART = "unsigned/"
 """Begins the name of the place to which entries that nobody signed were set apart; it is no stream."""
 

@@ -120,15 +120,17 @@ def _repeats(state: Incident, alert: Alert, message: str) -> bool:
         message: digest of the body that it came in.
     """
     external_id = redacted(alert.external_id, LINE)
-    return any(
-        seen.source == alert.source
+    same = [
+        seen
+        for seen in state.alerts
+        if seen.source == alert.source
         and seen.external_id == external_id
         # Two ids that look alike once something in them is masked are the same only in the same message.
         and (external_id == alert.external_id or seen.digest == message)
-        and seen.state == alert.state.value
-        and seen.severity >= alert.severity
-        for seen in state.alerts
-    )
+    ]
+    # Beside what came last: firing, resolved and firing again are three messages, and the third is news.
+    last = same[-1] if same else None
+    return last is not None and last.state == alert.state.value and last.severity >= alert.severity
 
 
 def _seen(

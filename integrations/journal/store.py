@@ -216,11 +216,15 @@ class Journal:
             )
         )
         stored = {(source, nonce): (name, digest, incident) for source, nonce, name, digest, incident in found}
-        receipts = []
+        receipts: list[Receipt | Failed] = []
         for put in puts:
+            if (put.source, put.nonce) not in stored:
+                # Its incident was closed while we looked: sent again, it is news.
+                receipts.append(Failed(Transient("what this message repeats was let go just now")))
+                continue
             name, digest, incident = stored[put.source, put.nonce]
             receipts.append(Receipt(name, fresh=name == put.id, conflict=digest != put.digest, incident=incident))
-        if self.dialect == "postgresql" and any(receipt.fresh for receipt in receipts):
+        if self.dialect == "postgresql" and any(isinstance(receipt, Receipt) and receipt.fresh for receipt in receipts):
             await self._poker.notify(connection)
         return Done(receipts, None)
 

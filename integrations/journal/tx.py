@@ -1,6 +1,7 @@
 """One transaction over the streams: what a unit may do inside it."""
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Select,
+    Text,
     bindparam,
     case,
     delete,
@@ -30,7 +32,7 @@ from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Si
 from integrations.journal.schema import clock, holds
 from playbooks import journal
 from playbooks.errors import Refused, SoarError
-from playbooks.journal import APART, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
+from playbooks.journal import APART, BY_BODY, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
 from playbooks.strict import Json, canonical, iso, now
 
 _stream = schema.stream.c
@@ -52,14 +54,28 @@ _ROWS = select(
     _stream.frozen,
 ).where(_stream.name.in_(bindparam("names", expanding=True)))
 _MOST_NAMES = 256
+_LONGEST_ID = 64
 _inbox = schema.inbox.c
+# Messages that are known by their bodies alone, once they may be told as news again; what the receiver's account could
+# have put there is bounded here, and differs from what they are then known by.
+_BY_BODY = _inbox.nonce.like(f"{BY_BODY}%") & (func.length(_inbox.id) <= _LONGEST_ID)
+_FREED = bindparam("free", type_=Text) + _inbox.id
 _MOVE = (
     update(schema.inbox)
     .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
-    .values(moved_at=clock(), incident=bindparam("to"))
+    .values(
+        moved_at=clock(),
+        incident=bindparam("to", type_=Text),
+        nonce=case((_BY_BODY & bindparam("to", type_=Text).is_(None), _FREED), else_=_inbox.nonce),
+    )
 )
+_FREE = update(schema.inbox).where(_inbox.incident == bindparam("from"), _BY_BODY).values(nonce=_FREED)
 _BLANKABLE = (_inbox.kind.in_(["alert", "code"]), _inbox.moved_at.is_not(None), _inbox.body != b"")
 _ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
+
+
+def _free() -> str:
+    return f"was:{secrets.token_hex(8)}:"
 
 
 class _Sql:
@@ -434,8 +450,9 @@ class Tx:
         return queries.info(found) if found is not None else None
 
     async def close_stream(self, name: str) -> None:
-        """Free a stream's correlation key. It can still be read and appended to."""
+        """Free a stream's correlation key, and its messages that had no id. It can still be read and appended to."""
         await self._change(name, closed_at=clock(), runnable_at=null())
+        await self._run(_FREE, {"from": name, "free": _free()})
 
     async def summarise(self, name: str, summary: Json) -> None:
         """Keep with a stream what a list of streams shows of it."""
@@ -576,12 +593,12 @@ class Tx:
 
         Args:
             item: its id.
-            incident: the stream that has it now, None if none needs it.
+            incident: the stream that has it now, None if none needs it: then the same body may come again.
 
         Raises:
             Refused: if it was moved before, or does not exist.
         """
-        if (await self._run(_MOVE, {"item": item, "to": incident})).rowcount != 1:
+        if (await self._run(_MOVE, {"item": item, "to": incident, "free": _free()})).rowcount != 1:
             raise Refused(f"the inbox entry {item} was moved before")
 
     async def messages_of(self, incident: str) -> list[str]:

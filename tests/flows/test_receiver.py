@@ -171,7 +171,7 @@ async def test_without_an_id_the_body_is_the_nonce(to: str) -> None:
     inbox = MemoryInbox()
     assert [(await send(inbox, to=to)).status_code for _ in range(2)] == [202, 200]
     assert (await send(inbox, BODY + b" ", to=to)).status_code == 202
-    assert next(iter(inbox.stored)) == (to, hashlib.sha256(to.encode() + b"\0" + BODY).hexdigest())
+    assert next(iter(inbox.stored)) == (to, "body:" + hashlib.sha256(to.encode() + b"\0" + BODY).hexdigest())
     assert (await send(inbox, to=to, headers={"webhook-id": "mine"})).status_code == 202
     assert (await send(inbox, BODY + b" ", to=to, headers={"webhook-id": "mine"})).status_code == 409
     assert_problem(await send(inbox, to=to, headers={"webhook-id": "a.b"}), 422)

@@ -17,7 +17,7 @@ from integrations.journal import Claim, Journal, LostClaim, Stop, Tampered, Tx, 
 from integrations.journal.client import address
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.journal import GENESIS, Entry, Event, link
+from playbooks.journal import BY_BODY, GENESIS, Entry, Event, link
 from playbooks.strict import sha256
 
 Open = Callable[..., Awaitable[Journal]]
@@ -381,6 +381,25 @@ async def test_a_nonce_is_one_message_only(journal: Journal) -> None:
     assert item.digest == sha256(b"x")
     await journal.submit(lambda tx: tx.move(item.id, "incident/inc-2026-000001"))
     assert await put("1", b"x") == (first[0], False, False, "incident/inc-2026-000001")
+
+
+async def test_a_body_without_an_id_may_come_again_once_no_open_incident_has_it(journal: Journal) -> None:
+    async def put(nonce: str) -> bool:
+        return (await journal.put(kind="alert", source="s", nonce=nonce, body=b"x", headers={})).fresh
+
+    by_body, by_id = BY_BODY + "0" * 64, "0" * 64
+    for nonce in (by_body, by_id):
+        assert [await put(nonce), await put(nonce)] == [True, False]
+    for item in await journal.waiting(9):
+        await journal.submit(lambda tx, item=item: tx.move(item.id, None))  # type: ignore[misc]  # bound at once
+    assert [await put(by_id), await put(by_body), await put(by_body)] == [False, True, False]
+
+    name, _ = await opened(journal)
+    (item,) = await journal.waiting(9)
+    await journal.submit(lambda tx: tx.move(item.id, name))
+    assert not await put(by_body)
+    await journal.submit(lambda tx: tx.close_stream(name))
+    assert [await put(by_body), await put(by_body)] == [True, False]
 
 
 async def test_one_of_many_equal_messages_is_fresh(journal: Journal, open_journal: Open) -> None:

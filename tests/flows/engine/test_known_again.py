@@ -1,0 +1,86 @@
+"""What is sent again without an id is known while its incident is open, and news afterwards. Touches no system."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.engine.case import PREFIX
+from flows.engine.intake import intake
+from flows.receiver import create_app
+from integrations.connections import Connections
+from playbooks.inventory import Inventory
+from playbooks.request import Verb
+from playbooks.strict import now, parse_yaml
+from tests.flows.cli import world
+from tests.lab.house import SOURCES, House, alert, house
+
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+TOKEN = "t" * 32
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+        yield home
+
+
+@pytest.fixture
+async def client(home: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    monkeypatch.setenv("LAB_TOKEN", TOKEN)
+    app = create_app({"siem": SOURCES.sources["siem"]}, home.journal, clock=now)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://soar.test") as client:
+        yield client
+
+
+async def send(home: House, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+    response = await client.post("/v1/alerts/siem", content=body, headers=headers)
+    await taken_in(home)
+    return response
+
+
+async def taken_in(home: House) -> None:
+    for opened in await intake(home.parts):
+        await home.journal.release(opened.claim, runnable_at=None)
+
+
+async def test_the_same_body_is_known_while_its_incident_is_open_and_opens_another_one_after_it_was_closed(
+    home: House, client: httpx.AsyncClient
+) -> None:
+    body = alert("weather", "forecast", id="drift-weather-forecast", detected_at="2026-01-31T12:00:00Z")
+    assert (await send(home, client, body)).status_code == 202
+    (first,) = await home.incidents()
+    again = await send(home, client, body)
+    assert (again.status_code, again.json()["incident"]) == (200, PREFIX + first.id)
+    assert len((await home.incident(first.id)).alerts) == 1
+
+    await home.ask("ann", Verb.CLOSE, first.id, reason="mended")
+    await taken_in(home)
+    assert (await home.incident(first.id)).closed_at is not None
+    assert (await send(home, client, body)).status_code == 202
+    _, second = await home.incidents()
+    assert [seen.external_id for seen in second.alerts] == ["drift-weather-forecast"]
+    assert second.linked == (first.id,)
+    assert (await send(home, client, body)).json()["incident"] == PREFIX + second.id
+
+
+async def test_an_end_that_came_before_its_beginning_is_not_known_for_ever(
+    home: House, client: httpx.AsyncClient
+) -> None:
+    end = alert("weather", "forecast", id="flap", state="resolved")
+    assert [(await send(home, client, end)).status_code for _ in range(2)] == [202, 202]
+    assert len(await home.system("set_aside")) == 2
+    await send(home, client, alert("weather", "forecast", id="flap"))
+    await send(home, client, end)
+    (incident,) = await home.incidents()
+    assert [seen.state for seen in incident.alerts] == ["new", "resolved"]
+
+
+async def test_firing_resolved_and_firing_again_are_three_messages(home: House, client: httpx.AsyncClient) -> None:
+    for state in ("new", "new", "resolved", "resolved", "new", "new"):
+        await send(home, client, alert("weather", "forecast", id="flap-1", state=state))
+    (incident,) = await home.incidents()
+    assert [seen.state for seen in incident.alerts] == ["new", "resolved", "new"]
