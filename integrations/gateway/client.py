@@ -12,9 +12,11 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from integrations import bounded
 from integrations.hostile import printable
 from integrations.sharing import Shared
 from integrations.tls import trusted
+from integrations.waiting import wait_of
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Gateway, PinKind
 from playbooks.strict import Line, Strict, fingerprint, parse_yaml
@@ -30,6 +32,9 @@ TIMEOUT: Final = 4.0
 ENTRY_TIMEOUT: Final = 18.0
 """Seconds for enabling an entry: the gateway asks the server itself meanwhile."""
 
+LONGEST_WAIT: Final = 30.0
+"""Seconds after which a gateway that asked for patience is asked again, however long it asked for."""
+
 _RECENT: Final = 0.5
 _MOST_SINGLE: Final = 2
 _AT_ONCE: Final = 8
@@ -37,6 +42,18 @@ _AT_ONCE: Final = 8
 
 _CHANGES_AT_ONCE: Final = 2
 """Changes under way. They meet in one table: eight at once take three times as long as one after the other."""
+
+_MOST_SAID: Final = 20_000
+"""Bytes of an error's text that are looked at."""
+
+_PAGE: Final = 500
+"""Tokens of one page: as many as it gives."""
+
+_MOST_PAGES: Final = 200
+"""Pages of one list."""
+
+_MOST_OBJECTS: Final = 100_000
+"""Entries of one list."""
 
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
@@ -116,6 +133,23 @@ def volatile() -> dict[str, str]:
     return {entry.field: entry.because for entry in read.fields}
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What came back for one request, read within limits."""
+
+    status: int
+    retry_after: str | None
+    raw: bytes
+
+    @property
+    def success(self) -> bool:
+        return httpx.codes.is_success(self.status)
+
+    @property
+    def text(self) -> str:
+        return self.raw[:_MOST_SAID].decode(errors="replace")
+
+
 class ContextForge:
     """The administrator's side of one gateway.
 
@@ -143,8 +177,10 @@ class ContextForge:
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
+        self._tokens: dict[str, Shared[tuple[Fields, ...]]] = {}
         self._http = httpx.AsyncClient(
             base_url=gateway.url.rstrip("/"),
+            headers={"Accept-Encoding": bounded.ENCODINGS},
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
             limits=httpx.Limits(
                 max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=IDLE
@@ -165,8 +201,31 @@ class ContextForge:
         """Return what the gateway holds of one kind from one server or all, the disabled included, in order of id."""
         # limit=0 is "all of them"; without it the answer ends after 50 without a word.
         params = {"include_inactive": "true", "limit": "0"} | ({"gateway_id": entry} if entry else {})
-        found = await self.request("GET", f"/v1/{_PATHS[kind]}", params=params)
-        return tuple(sorted((Held(kind, fields) for fields in found), key=lambda held: held.id))
+        found = [self._held(kind, fields) for fields in await self._list(f"/v1/{_PATHS[kind]}", params)]
+        return tuple(sorted(found, key=lambda held: held.id))
+
+    async def _list(self, path: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
+        return self._entries(path, await self.request("GET", path, params=params))
+
+    def _held(self, kind: PinKind, fields: object) -> Held:
+        """Return an object of the gateway's answer.
+
+        Raises:
+            Refused: it lacks what every such object has.
+        """
+        needed = {"id", "enabled", "uri" if kind is PinKind.RESOURCE else "originalName", "name"}
+        if not isinstance(fields, dict) or not needed <= fields.keys():
+            raise Refused(
+                f"gateway {self.name}: its answer holds something that is no {kind}: it lacks {sorted(needed)}"
+            )
+        return Held(kind, fields)
+
+    def _entries(self, path: str, found: object) -> list[dict[str, Any]]:
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise Refused(f"gateway {self.name}: GET {path} answered no list of objects")
+        if len(found) > _MOST_OBJECTS:
+            raise Refused(f"gateway {self.name}: GET {path} answered {len(found)} objects, more than {_MOST_OBJECTS}")
+        return found
 
     async def catalog(self, entry: str) -> tuple[Held, ...]:
         """Return everything that the gateway holds from one server, asked after this call began.
@@ -201,7 +260,7 @@ class ContextForge:
 
     async def _tool(self, id_: str) -> Held | None:
         found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
-        return Held(PinKind.TOOL, found) if found else None
+        return self._held(PinKind.TOOL, found) if found else None
 
     async def entry(self, id_: str) -> Fields | None:
         """Return the gateway's entry of a server, or None if there is none of that id."""
@@ -264,14 +323,21 @@ class ContextForge:
 
     async def tokens(self, user: str | None = None) -> tuple[Fields, ...]:
         """Return the API tokens of a user, or of everybody; the revoked included, none with its secret."""
-        found: list[Fields] = []
-        while True:
-            page = {"include_inactive": "true", "limit": "500", "offset": str(len(found))}
-            params = {**page, "user_email": user} if user else page
-            answer = await self.request("GET", "/v1/tokens/admin/all", params=params)
-            found += answer["tokens"]
-            if not answer["tokens"] or len(found) >= answer["total"]:
-                return tuple(found)
+        return await self._tokens.setdefault(user or "", Shared(partial(self._all_tokens, user)))()
+
+    async def _all_tokens(self, user: str | None) -> tuple[Fields, ...]:
+        found: dict[str, Fields] = {}
+        path = "/v1/tokens/admin/all"
+        for number in range(_MOST_PAGES):
+            page = {"include_inactive": "true", "limit": str(_PAGE), "offset": str(_PAGE * number)}
+            answer = await self.request("GET", path, params={**page, "user_email": user} if user else page)
+            tokens = self._entries(path, answer.get("tokens") if isinstance(answer, dict) else None)
+            known = len(found)
+            found |= {str(token["id"]): token for token in tokens if "id" in token}
+            # Its own total is not believed: a page that is not full, or brings nothing new, is the last one.
+            if len(tokens) < _PAGE or len(found) == known:
+                return tuple(found.values())
+        raise Refused(f"gateway {self.name}: GET {path} does not end after {_MOST_PAGES} pages")
 
     async def revoke(self, token: str) -> None:
         """Make an API token worthless, for good."""
@@ -288,20 +354,21 @@ class ContextForge:
 
     async def logs(self, limit: int = 1000) -> dict[str, Any]:
         """Return the newest audit trails and security events. Tool calls are in neither: it does not audit them."""
-        audit, security = await asyncio.gather(
-            self.request("GET", "/api/logs/audit-trails", params={"limit": str(limit)}),
-            self.request("GET", "/api/logs/security-events", params={"limit": str(limit)}),
+        paths = {"audit_trails": "/api/logs/audit-trails", "security_events": "/api/logs/security-events"}
+        answers = await asyncio.gather(
+            *(self.request("GET", path, params={"limit": str(limit)}) for path in paths.values())
         )
-        return {"audit_trails": audit, "security_events": security}
+        found = zip(paths.items(), answers, strict=True)
+        return {name: self._entries(path, answer) for (name, path), answer in found}
 
     async def export_state(self) -> dict[str, list[dict[str, Any]]]:
         """Return everything that matters of the gateway, in one order, less the volatile fields and all secrets."""
         params = {"include_inactive": "true", "limit": "0"}
         names = ("gateways", "tools", "prompts", "resources", "servers")
-        users, tokens, *rest = await asyncio.gather(
-            self.request("GET", "/v1/auth/email/admin/users", params={"limit": "0"}),
+        tokens, users, *rest = await asyncio.gather(
             self.tokens(),
-            *(self.request("GET", f"/v1/{name}", params=params) for name in names),
+            self._list("/v1/auth/email/admin/users", {"limit": "0"}),
+            *(self._list(f"/v1/{name}", params) for name in names),
         )
         everything = dict(zip(names, rest, strict=True)) | {"users": users, "tokens": tokens}
         leave_out = set(volatile())
@@ -334,17 +401,14 @@ class ContextForge:
         """
         token = self._token or await self._sign_in(None)
         response = await self._send(method, path, params=params, json=json, token=token, within=within)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status == httpx.codes.UNAUTHORIZED:
             token = await self._sign_in(token)
             response = await self._send(method, path, params=params, json=json, token=token, within=within)
-        if response.status_code == httpx.codes.NOT_FOUND and missing_ok and "not found" in response.text.lower():
+        if response.status == httpx.codes.NOT_FOUND and missing_ok and "not found" in response.text.lower():
             return None
-        if not response.is_success:
+        if not response.success:
             raise self._error(method, path, response)
-        try:
-            return response.json() if response.content else None
-        except ValueError as exc:
-            raise Transient(f"gateway {self.name}: {method} {path} answered something that is not JSON") from exc
+        return bounded.parsed(response.raw, f"gateway {self.name}: {method} {path}") if response.raw else None
 
     async def _sign_in(self, stale: str | None) -> str:
         async with self._signing_in:
@@ -353,14 +417,18 @@ class ContextForge:
                 return self._token
             body = {"email": self.gateway.user, "password": self._password}
             response = await self._send("POST", "/v1/auth/login", json=body)
-            if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            if response.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise Misconfigured(
                     f"gateway {self.name} does not accept the password of {self.gateway.user}; mend the secret that"
                     f" gateways.{self.name}.password names"
                 )
-            if not response.is_success:
+            if not response.success:
                 raise self._error("POST", "/v1/auth/login", response)
-            self._token = str(response.json()["access_token"])
+            what = f"gateway {self.name}: POST /v1/auth/login"
+            answer = bounded.parsed(response.raw, what)
+            if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
+                raise Transient(f"{what} answered no token")
+            self._token = answer["access_token"]
             return self._token
 
     async def _send(
@@ -372,44 +440,48 @@ class ContextForge:
         json: object = None,
         token: str | None = None,
         within: float | None = None,
-    ) -> httpx.Response:
+    ) -> "_Answer":
         within = within or self.patience
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             # The clock starts when it is its turn: a burst of our own is not the gateway's silence.
             async with self._turns, asyncio.timeout(within):
-                ask = partial(self._http.request, method, path, params=params, json=json, headers=headers)
                 limit = httpx.Timeout(within, connect=2.0)
+                asked = self._http.build_request(method, path, params=params, json=json, headers=headers, timeout=limit)
                 try:
-                    return await ask(timeout=limit)
+                    return await self._answer(asked)
                 except (httpx.ReadError, httpx.RemoteProtocolError):
                     if method != "GET":
                         raise
                     # The gateway closed a connection that had been idle just as it was used again. A question may be
                     # put twice; whether a change arrived is found out by reading.
-                    return await ask(timeout=limit)
+                    return await self._answer(asked)
         except (httpx.TransportError, TimeoutError) as exc:
             raise Transient(f"gateway {self.name}: {method} {path}: no answer ({type(exc).__name__})") from exc
         except httpx.HTTPError as exc:
             raise Transient(f"gateway {self.name}: {method} {path}: {type(exc).__name__}") from exc
 
-    def _error(self, method: str, path: str, response: httpx.Response) -> SoarError:
-        status = response.status_code
+    async def _answer(self, asked: httpx.Request) -> "_Answer":
+        response = await self._http.send(asked, stream=True)
+        try:
+            raw = await bounded.body(response, f"gateway {self.name}: {asked.method} {asked.url.path}")
+        finally:
+            await response.aclose()
+        return _Answer(response.status_code, response.headers.get("Retry-After"), raw)
+
+    def _error(self, method: str, path: str, response: "_Answer") -> SoarError:
+        status = response.status
         said = printable(_SECRET.sub("[secret]", response.text))[:300]
         message = f"gateway {self.name}: {method} {path} answered {status}: {said}"
         if status in {409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             # 409: another writer holds the row.
-            return Transient(message, retry_after=_seconds(response.headers.get("Retry-After")))
+            return Transient(message, retry_after=wait_of(response.retry_after, longest=LONGEST_WAIT))
         if status == httpx.codes.BAD_REQUEST and "locked" in said.lower():
             # It wraps whatever goes wrong in a state change as 400, its own database's lock included.
             return Transient(message)
         if status in {401, 403}:
             return Misconfigured(f"{message}; give {self.gateway.user} an unrestricted administrator's rights there")
         return Refused(message)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
 def _settled(objects: Iterable[Fields], leave_out: set[str]) -> list[dict[str, Any]]:
