@@ -23,12 +23,13 @@ from integrations.connections import Connections
 from integrations.mcp import pins
 from integrations.mcp.client import McpEndpoint
 from integrations.siem.source import Source, read_keys
+from playbooks.corroboration import OWN_COMPARISON
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.strict import canonical, iso, now
 
 KEY = "pin-drift"
-SOURCE = "drift"
+SOURCE = OWN_COMPARISON
 """The source of `sources.yaml` in whose name differences are reported; without it they are only shown."""
 
 RECEIVER = "MCP_SOAR_RECEIVER"

@@ -243,6 +243,12 @@ class Pins(Strict):
         """Return the pin of one definition, or None."""
         return next((pin for pin in self.of(server, kind) if pin.name == name), None)
 
+    @cached_property
+    def tool_names(self) -> frozenset[str]:
+        """What the approved tools of all servers are called, there and at their gateways."""
+        tools = (pin for pins in self.servers.values() for pin in pins if pin.kind is PinKind.TOOL)
+        return frozenset(name for pin in tools for name in (pin.name, pin.gateway_name) if name)
+
 
 class Resolved(Strict):
     """An alert's entity, found in the inventory.

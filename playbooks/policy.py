@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from playbooks.corroboration import NOTHING
 from playbooks.incident import Confidence, Severity
 from playbooks.inventory import Inventory, PinKind, Principal, fold
 from playbooks.plan import Plan, Radius, Target
@@ -242,7 +243,8 @@ class Facts(Strict):
         severity: the worst of its alerts.
         confidence: of its best authenticated source, by configuration.
         authenticated: some alert of it came from an authenticated source, or a person started it with a signed request.
-        confirmed: a check of ours or a second authenticated source agrees.
+        confirmed: two facts of different kinds agree (`playbooks.corroboration`).
+        missing: why it is not confirmed, where that is known.
         purpose: contain, put back, release.
         put_backs: how often this lease was put back already.
         requested_by: the person whose signed request asks for the effect, None if the machine does.
@@ -256,6 +258,7 @@ class Facts(Strict):
     confidence: ConfidenceName
     authenticated: bool
     confirmed: bool
+    missing: Line = ""
     purpose: Purpose = Purpose.CONTAIN
     put_backs: int = 0
     requested_by: Name | None = None
@@ -386,7 +389,7 @@ def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventor
     if not facts.authenticated:
         yield "no alert of it came from an authenticated source"
     if not facts.confirmed:
-        yield "nothing of our own confirms it, and no second source does"
+        yield facts.missing or NOTHING
     if not any(facts.confidence >= tier.confidence and facts.severity >= tier.severity for tier in policy.tiers):
         yield f"confidence {facts.confidence.name.lower()} at severity {facts.severity.label} is below every tier"
     if facts.purpose is Purpose.PUT_BACK and facts.put_backs >= policy.lease.put_backs:

@@ -48,6 +48,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from playbooks.corroboration import confirming
 from playbooks.incident import AlertState, Confidence, Entity, Phase, Severity
 from playbooks.inventory import Resolved
 from playbooks.journal import Entry, Parsed
@@ -170,6 +171,7 @@ def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
         state.confirm_asked.add(body["by"])
     if verdict.answer is Answer.ESTABLISHED:
         state.confirmed_by = (*state.confirmed_by, body["by"])
+        state.confirmations[body["by"]] = confirming(verdict)
         return f"confirmed by {body['by']}\n{_first(verdict)}"
     return f"not confirmed by {body['by']} ({verdict.answer})\n{_first(verdict)}"
 

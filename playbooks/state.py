@@ -3,12 +3,13 @@
 `playbooks.projection` computes it from the journal, and nothing else does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from playbooks.corroboration import confirming, corroborated
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
 from playbooks.inventory import Resolved
 from playbooks.plan import Answer, Plan, Verdict, Widening
@@ -294,12 +295,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How well founded it is to act on one entity: the best of what authenticated alerts and our own checks say."""
+    """How well founded it is to act on one entity: the best of what authenticated alerts and our own checks say.
+
+    Args:
+        authenticated: an authenticated source reported it, or a person did.
+        confidence: of the best of these.
+        severity: the worst that they say.
+        confirmed: two facts of different kinds agree.
+        missing: why it is not confirmed; empty if it is.
+    """
 
     authenticated: bool
     confidence: Confidence
     severity: Severity
     confirmed: bool
+    missing: str = ""
 
 
 @dataclass(slots=True)
@@ -327,6 +337,8 @@ class Incident:
     """Of those, what was named beside something known: nothing is done about it, and people are asked what it is."""
     alerts: list[Seen] = field(default_factory=list)
     confirmed_by: tuple[str, ...] = ()
+    confirmations: dict[str, frozenset[str]] = field(default_factory=dict)
+    """What of each confirmation says yes, by the findings' checks."""
     confirm_asked: set[str] = field(default_factory=set)
     steps: dict[str, StepState] = field(default_factory=dict)
     widenings: dict[str, Widening] = field(default_factory=dict)
@@ -395,7 +407,7 @@ class Incident:
             return configured
         return Playbook.model_validate_json(self.playbook_text)
 
-    def standing(self, key: str) -> Standing:
+    def standing(self, key: str, also: Iterable[Verdict] = ()) -> Standing:
         """Return how well founded it is to act on one entity.
 
         Only alerts that name that very entity speak for it: an alert that joins an incident brings its own entities
@@ -403,6 +415,7 @@ class Incident:
 
         Args:
             key: the entity's key.
+            also: what confirming checks have just said about it and is not on record yet.
         """
         if self.requested_by is not None:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
@@ -411,13 +424,16 @@ class Incident:
         kin = {key} if entity else {k for k, server in homes.items() if key == _server_key(server)}
         new = (alert for alert in self.alerts if alert.state == AlertState.NEW)
         spoken = [alert for alert in new if alert.authenticated and alert.entities & kin]
-        suffixes = {_suffix(self.entities[k]) for k in kin}
+        # What holds of a server holds of all that it offers.
+        suffixes = {_suffix(self.entities[k]) for k in kin} | {homes[k] for k in kin if homes.get(k)}
+        said = [checks for by, checks in self.confirmations.items() if by.partition("@")[2] in suffixes]
+        found = corroborated((alert.source for alert in spoken), [*said, *map(confirming, also)])
         return Standing(
             authenticated=bool(spoken),
             confidence=max((alert.confidence for alert in spoken), default=Confidence.LOW),
             severity=max((alert.severity for alert in spoken), default=Severity.INFORMATIONAL),
-            confirmed=len({alert.source for alert in spoken}) > 1
-            or any(by.partition("@")[2] in suffixes for by in self.confirmed_by),
+            confirmed=found.confirmed,
+            missing=found.missing,
         )
 
     @property

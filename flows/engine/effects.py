@@ -310,19 +310,16 @@ async def _judged(
 ) -> tuple[Decision, Facts]:
     """Ask the gate, with all that is known in this transaction."""
     parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
-    standing = state.standing(todo.entity)
+    standing = state.standing(todo.entity, also=map(_verdict, first))
     # What the watch found beyond the approved pins is a fact of our own.
-    confirmed = (
-        standing.confirmed
-        or any(_answer(event) is Answer.ESTABLISHED for event in first)
-        or todo.instance in state.widenings
-    )
+    confirmed = standing.confirmed or todo.instance in state.widenings
     facts = Facts(
         incident_class=state.incident_class,
         severity=standing.severity,
         confidence=standing.confidence,
         authenticated=standing.authenticated,
         confirmed=confirmed,
+        missing=standing.missing,
         purpose=purpose,
         put_backs=lease.put_backs if lease else 0,
         requested_by=step.requested_by if step else None,
@@ -378,8 +375,12 @@ def key_of(incident: str, epoch: int, plan: Plan) -> str:
     return digest([incident, epoch, plan.action, targets, [change.after for change in plan.changes]])
 
 
+def _verdict(event: Event) -> Verdict:
+    return Verdict.model_validate(event.body["verdict"])
+
+
 def _answer(event: Event) -> Answer:
-    return Verdict.model_validate(event.body["verdict"]).answer
+    return _verdict(event).answer
 
 
 def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ...]:
@@ -679,13 +680,13 @@ async def confirm(case: Case, todo: Todo) -> list[Event]:
         return []
     events = []
     for step in playbook.confirm:
-        by = instance_of(step.id, entity)
-        if entity.kind is not step.for_each or by in case.state.confirm_asked:
+        about = schedule.asked_of(entity, step.for_each)
+        if about is None or (by := instance_of(step.id, about)) in case.state.confirm_asked:
             continue
-        check: Check = build(case, step.check or "", tuple(step.parameters(entity).items()))
+        check: Check = build(case, step.check or "", tuple(step.parameters(about).items()))
         try:
             verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
         except SoarError as exc:
-            verdict = unknown(f"{step.id}: {entity}", exc)
+            verdict = unknown(f"{step.id}: {about}", exc)
         events.append(Event("confirmed", {"by": by, "verdict": verdict.model_dump(mode="json")}))
     return events

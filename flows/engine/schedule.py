@@ -58,6 +58,16 @@ def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
     return [entity for entity in state.entities.values() if entity.kind is kind]
 
 
+def asked_of(entity: Resolved, kind: EntityKind) -> Resolved | None:
+    """Return what a question for each entity of a kind is put about, on account of one entity: itself, or its server.
+
+    None if the question has nothing to do with it.
+    """
+    if kind is EntityKind.SERVER and entity.server:
+        return Resolved(kind=kind, id=entity.server, server=entity.server)
+    return entity if entity.kind is kind else None
+
+
 def ready(
     state: Incident,
     playbook: Playbook | None,

@@ -59,6 +59,7 @@ SOURCES = Sources(
     sources={
         "siem": source(),
         "second": source(confidence="medium"),
+        "drift": source(),
         "unsigned": source(authentication="none", confidence="low"),
     },
 )

@@ -13,16 +13,17 @@ from flows.cli.work import records
 from flows.cli.work.alerts import read_alert, source_of, understood
 from flows.engine.effects import within
 from flows.engine.opening import resolve, triage
-from flows.engine.schedule import entities_for
+from flows.engine.schedule import asked_of, entities_for
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.registry import STEPS, step_named
 from integrations.siem.source import parse
 from playbooks.action import Action, Check
+from playbooks.corroboration import confirming, corroborated
 from playbooks.errors import SoarError, Transient
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved
-from playbooks.plan import Answer, Plan, Radius
+from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
 from playbooks.state import Incident, instance_of
@@ -44,6 +45,7 @@ class _Case:
     by_hand: bool
     entities: tuple[Entity, ...]
     about: str
+    source: str = ""
 
 
 def foresee(  # the command's own options
@@ -89,6 +91,7 @@ def _from_alert(config: Configuration, path: Path, name: str | None) -> list[_Ca
             by_hand=False,
             entities=alert.entities,
             about=f"{alert.state} alert {alert.external_id}: {alert.title[:200]}",
+            source=name,
         )
         for alert in parse(raw, name, source)
         if alert.state is AlertState.NEW
@@ -209,13 +212,15 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
     except (SoarError, ValueError) as exc:
         return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
-    confirmed, why = (True, []) if case.by_hand else await _confirmed(world, playbook, entity)
+    verdicts, why = ([], []) if case.by_hand else await _confirmations(world, playbook, entity)
+    found = corroborated([case.source] if case.authenticated else [], map(confirming, verdicts))
     facts = Facts(
         incident_class=case.incident_class,
         severity=case.severity,
         confidence=case.confidence,
         authenticated=case.authenticated,
-        confirmed=confirmed,
+        confirmed=case.by_hand or found.confirmed,
+        missing=found.missing,
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
     if decision.automatic and step.when is When.ALWAYS:
@@ -251,25 +256,25 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     }
 
 
-async def _confirmed(world: Connections, playbook: Playbook, entity: Resolved) -> tuple[bool, list[str]]:
+async def _confirmations(world: Connections, playbook: Playbook, entity: Resolved) -> tuple[list[Verdict], list[str]]:
     """Ask the playbook's confirming checks, as the engine would; they only read."""
+    verdicts: list[Verdict] = []
     why: list[str] = []
     for step in playbook.confirm:
-        if step.for_each is not entity.kind:
-            continue
+        about = asked_of(entity, step.for_each)
         kind = STEPS.get(step.check or "")
-        if kind is None or not issubclass(kind, Check):
+        if about is None or kind is None or not issubclass(kind, Check):
             continue
-        check = kind.model_validate(step.parameters(entity))
+        check = kind.model_validate(step.parameters(about))
         try:
             verdict = await within(check.timeout, check.check(world), f"asking {step.check}")
         except SoarError as exc:
             why.append(f"{step.check} could not be asked: {exc}")
             continue
-        if verdict.answer is Answer.ESTABLISHED:
-            return True, []
-        why.append(f"{step.check}: {verdict.answer}")
-    return False, why
+        verdicts.append(verdict)
+        if verdict.answer is not Answer.ESTABLISHED:
+            why.append(f"{step.check}: {verdict.answer}")
+    return verdicts, why
 
 
 def _show(out: Out, one: schema.Foresight) -> None:

@@ -31,7 +31,12 @@ async def test_a_pulled_rug_is_found_at_the_server_first_and_at_the_gateway_once
     lab.victim.poison()
     direct = await check.check(lab.world)
     assert direct.answer is Answer.ESTABLISHED
-    assert [finding.answer for finding in direct.findings] == [Answer.NOT_ESTABLISHED, Answer.ESTABLISHED]
+    assert [(finding.check, finding.answer) for finding in direct.findings] == [
+        ("definition", Answer.NOT_ESTABLISHED),
+        ("definition", Answer.ESTABLISHED),
+        ("introduces", Answer.ESTABLISHED),
+        ("screening", Answer.ESTABLISHED),
+    ]
     await refresh(lab)
     lab.proxy.forget()
     gateway = await check.check(lab.world)
