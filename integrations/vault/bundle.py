@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -95,6 +95,13 @@ _NAME = re.compile(
 )
 _FOLDER = re.compile(r"keys|exhibits(?:/x-[0-9]{4,9}-[a-z0-9][a-z0-9_.-]{0,79})?")
 _SHOWN = 5
+_LARGEST = {README: 64 << 10, MANIFEST: envelope.MOST_BYTES}
+"""Bytes that these files have at most; the journal and the heads are bounded by the memory alone."""
+_LARGEST_KEY = 16 << 10  # bytes
+_LARGEST_LINE = 16 << 20
+"""Bytes of a line of journal or heads; while it is read, a dozen times that is needed for a moment."""
+_LINE_COSTS = 1 << 10
+"""Bytes that what is read in a line takes beside the line's own: its objects and its place in two dictionaries."""
 
 
 class Limits(Strict):
@@ -103,12 +110,12 @@ class Limits(Strict):
     Args:
         files: how many it may hold.
         total: bytes in all of them together, unpacked.
-        document: bytes in the manifest, the journal, the heads or a key, which are read into memory.
+        memory: bytes for all that is kept of it together: manifest, journal, heads and keys, and what is read in them.
     """
 
     files: int = 20_000
     total: int = 16 << 30
-    document: int = 256 << 20
+    memory: int = 512 << 20
 
 
 class Check(Strict):
@@ -318,14 +325,17 @@ def verify(
         return Report(checks=(Check(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
     whole = Check(name="bundle", ok=True, sentence=f"The bundle holds {len(contents.files)} files and nothing else.")
     try:
-        signed = envelope.verify(contents.documents.get(MANIFEST, b""), public_key)
+        signed = envelope.verify(bytes(contents.documents.get(MANIFEST, b"")), public_key)
     except Refused as exc:
         sentence = f"The manifest cannot be trusted, and without it nothing here can: {exc}."
         return Report(checks=(whole, Check(name="signature", ok=False, sentence=sentence)))
     manifest = signed.predicate
     keys = _keys(contents, manifest)
-    journal = _read_journal(contents.documents.get(JOURNAL))
-    heads = _read_heads(contents.documents.get(HEADS_FILE), keys, journal)
+    try:
+        journal = _read_journal(contents.documents.get(JOURNAL), contents.budget)
+        heads = _read_heads(contents.documents.get(HEADS_FILE), keys, journal, contents.budget)
+    except archive.UnreadableError as exc:
+        return Report(checks=(Check(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
     checks = (
         whole,
         Check(name="signature", ok=True, sentence=f"The manifest is signed by the key {public_key.id}."),
@@ -367,6 +377,27 @@ def _check(name: str, faults: Sequence[str], good: str) -> Check:
     return Check(name=name, ok=False, sentence="; ".join(faults[:_SHOWN]) + more + ".")
 
 
+class _Budget:
+    """The memory that one bundle may have, whatever of it is kept.
+
+    Args:
+        size: in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    def spend(self, size: int) -> None:
+        """Take some bytes for good.
+
+        Raises:
+            UnreadableError: if there are not that many left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise archive.UnreadableError(f"what has to be kept of it takes more than {self._size} bytes of memory")
+
+
 class _Contents:
     """A bundle's files.
 
@@ -377,8 +408,9 @@ class _Contents:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._total = 0
+        self.budget = _Budget(limits.memory)
         self.files: dict[str, envelope.Hashes] = {}
-        self.documents: dict[str, bytes] = {}
+        self.documents: dict[str, bytearray] = {}
 
     def add(self, name: str, chunks: Iterable[bytes]) -> None:
         if not _NAME.fullmatch(name):
@@ -387,22 +419,25 @@ class _Contents:
             raise archive.UnreadableError(f"it holds {name} twice")
         if len(self.files) >= self._limits.files:
             raise archive.UnreadableError(f"it holds more than {self._limits.files} files")
-        evidence = name.startswith("exhibits/")
-        short, long, size, kept = hashlib.sha256(), hashlib.sha512(), 0, []
+        self.budget.spend(_LINE_COSTS)
+        kept = None if name == README or name.startswith("exhibits/") else bytearray()
+        most = _LARGEST_KEY if name.startswith("keys/") else _LARGEST.get(name)
+        short, long, size = hashlib.sha256(), hashlib.sha512(), 0
         for chunk in chunks:
             size += len(chunk)
             self._total += len(chunk)
             if self._total > self._limits.total:
                 raise archive.UnreadableError(f"it holds more than {self._limits.total} bytes, unpacked")
+            if most is not None and size > most:
+                raise archive.UnreadableError(f"{name} has more than {most} bytes")
             short.update(chunk)
             long.update(chunk)
-            if not evidence:
-                if size > self._limits.document:
-                    raise archive.UnreadableError(f"{name} has more than {self._limits.document} bytes")
-                kept.append(chunk)
+            if kept is not None:
+                self.budget.spend(len(chunk))
+                kept += chunk
         self.files[name] = envelope.Hashes(sha256=short.hexdigest(), sha512=long.hexdigest())
-        if not evidence:
-            self.documents[name] = b"".join(kept)
+        if kept is not None:
+            self.documents[name] = kept
 
 
 def _load(bundle: Path, limits: Limits) -> _Contents:
@@ -461,7 +496,7 @@ def _keys(contents: _Contents, manifest: Manifest) -> dict[str, PublicKey]:
     """Return the keys that the manifest vouches for and the bundle holds, by id."""
     keys = {}
     for wanted in manifest.keys:
-        pem = contents.documents.get(_key_path(wanted), b"")
+        pem = bytes(contents.documents.get(_key_path(wanted), b""))
         try:
             key = PublicKey.from_pem(pem)
         except Misconfigured:
@@ -493,20 +528,26 @@ class _Journal:
         self.hashes: dict[tuple[str, int], str] = {}
 
 
-def _lines(data: bytes | None, name: str, faults: list[str]) -> list[bytes]:
+def _lines(data: bytearray | None, name: str, faults: list[str], budget: _Budget) -> Iterator[bytes]:
+    """Yield the lines of a document, one at a time: a list of a hundred million empty ones is a gigabyte."""
     if data is None:
         faults.append(f"{name} is missing")
-        return []
-    *lines, rest = data.split(b"\n")
-    if rest:
+        return
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        if end - start > _LARGEST_LINE:
+            raise archive.UnreadableError(f"a line of {name} has more than {_LARGEST_LINE} bytes")
+        budget.spend(end - start + _LINE_COSTS)
+        yield bytes(memoryview(data)[start:end])
+        start = end + 1
+    if start < len(data):
         faults.append(f"{name} does not end with its last line")
-    return lines
 
 
-def _read_journal(data: bytes | None) -> _Journal:
+def _read_journal(data: bytearray | None, budget: _Budget) -> _Journal:
     journal = _Journal()
     last = ("", 0)
-    for number, line in enumerate(_lines(data, JOURNAL, journal.faults), 1):
+    for number, line in enumerate(_lines(data, JOURNAL, journal.faults, budget), 1):
         try:
             parsed = _EntryLine.model_validate_json(line)
             content = base64.b64decode(parsed.data, validate=True)
@@ -537,10 +578,10 @@ class _Heads:
         self.witnessed: dict[str, int] = {}
 
 
-def _read_heads(data: bytes | None, keys: Mapping[str, PublicKey], journal: _Journal) -> _Heads:
+def _read_heads(data: bytearray | None, keys: Mapping[str, PublicKey], journal: _Journal, budget: _Budget) -> _Heads:
     heads = _Heads()
     n, previous = 0, GENESIS
-    for number, line in enumerate(_lines(data, HEADS_FILE, heads.faults), 1):
+    for number, line in enumerate(_lines(data, HEADS_FILE, heads.faults, budget), 1):
         try:
             parsed = _HeadLine.model_validate_json(line)
             content = base64.b64decode(parsed.data, validate=True)

@@ -3,19 +3,21 @@
 The envelope's own bytes are canonical too: JSON and base64 can spell one content in many ways, and one is accepted.
 """
 
+import base64
 import hashlib
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # re-exports without __all__
+from securesystemslib.signer import Signature, Signer  # type: ignore[attr-defined]  # re-exports without __all__
 
 from integrations.signing import PublicKey
 from playbooks.errors import Refused
 from playbooks.evidence import Hex256, Hex512, Manifest
-from playbooks.strict import Digest, Strict, canonical
+from playbooks.strict import Strict, canonical
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -23,18 +25,11 @@ PREDICATE_TYPE = "https://mcp-soar.dev/evidence/v1"
 MOST_BYTES = 64 << 20
 """The largest envelope that is read, in bytes."""
 
-_Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-
-
-class _Signature(Strict):
-    keyid: Digest
-    sig: _Base64
-
-
-class _Envelope(Strict):
-    payload: _Base64
-    payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815  # DSSE's spelling
-    signatures: tuple[_Signature] = Field(min_length=1, max_length=1)
+_ENVELOPE = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]*={0,2})","payloadType":"application/vnd\.in-toto\+json",'
+    rb'"signatures":\[\{"keyid":"(sha256:[0-9a-f]{64})","sig":"([A-Za-z0-9+/]{1,4096}={0,2})"\}\]\}',
+)
+"""The one spelling of an envelope: it is read without making objects of whatever JSON a stranger sends."""
 
 
 class Hashes(Strict):
@@ -118,11 +113,11 @@ def read(data: bytes) -> Statement:
     Raises:
         Refused: if it is no envelope of ours, or not spelled as `sign` spells it.
     """
-    return _parsed(data)[1]
+    return _content(_opened(data))
 
 
 def verify(data: bytes, key: PublicKey) -> Statement:
-    """Return what an envelope says, if this key signed it.
+    """Return what an envelope says, if this key signed it; nothing that it did not sign is read.
 
     Args:
         data: the envelope's bytes.
@@ -131,28 +126,41 @@ def verify(data: bytes, key: PublicKey) -> Statement:
     Raises:
         Refused: if it did not, or the bytes are no envelope of ours.
     """
-    envelope, content = _parsed(data)
+    envelope = _opened(data)
     try:
         envelope.verify([key.dsse()], threshold=1)
     except VerificationError as exc:
         named = ", ".join(envelope.signatures)
         raise Refused(f"key {key.id} did not sign this manifest (it names {named})") from exc
-    return content
+    return _content(envelope)
 
 
-def _parsed(data: bytes) -> tuple[Envelope, Statement]:
+def _opened(data: bytes) -> Envelope:
     if len(data) > MOST_BYTES:
         raise Refused(f"the manifest has more than {MOST_BYTES} bytes")
+    shape = _ENVELOPE.fullmatch(data)
+    if shape is None:
+        raise Refused("the manifest is no envelope of ours")
+    payload, key, signature = shape.groups()
     try:
-        shape = _Envelope.model_validate_json(data)
-        envelope = Envelope.from_dict(shape.model_dump(mode="json"))
+        content, signed = (base64.b64decode(part, validate=True) for part in (payload, signature))
+    except ValueError as exc:
+        raise Refused("the manifest is no envelope of ours") from exc
+    # Written anew it must come out the same: base64 can spell one content in many ways.
+    if base64.b64encode(content) != payload or base64.b64encode(signed) != signature:
+        raise Refused("the manifest is not spelled canonically")
+    keyid = key.decode()
+    return Envelope(content, PAYLOAD_TYPE, {keyid: Signature(keyid, signed.hex())})
+
+
+def _content(envelope: Envelope) -> Statement:
+    try:
         content = Statement.model_validate_json(envelope.payload)
-        exact = canonical(envelope.to_dict()) == data
-    except (ValidationError, ValueError) as exc:
-        raise Refused("the manifest is no envelope of ours, or its content is not a manifest") from exc
+    except ValueError as exc:
+        raise Refused("the manifest's content is not a manifest") from exc
     own = {path_of(exhibit.id, file.name) for exhibit in content.predicate.exhibits for file in exhibit.files}
     documents = {subject.name: subject.digest for subject in content.subject if subject.name not in own}
-    # Written anew it must come out the same: another spelling, a subject twice, or a file without its exhibit does not.
-    if not exact or statement(content.predicate, documents) != envelope.payload:
+    # Another spelling, a subject twice, or a file without its exhibit does not come out the same either.
+    if statement(content.predicate, documents) != envelope.payload:
         raise Refused("the manifest is not spelled canonically, or its files are not those of its exhibits")
-    return envelope, content
+    return content

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tracemalloc
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -580,13 +581,78 @@ def test_a_bomb_goes_off_nowhere(tmp_path: Path) -> None:
     report = bundle.verify(path, KEY.public, limits=bundle.Limits(total=1 << 20))
     assert "more than 1048576 bytes" in report.checks[0].sentence
     big = _info("README.txt", size=2 << 20)
-    report = bundle.verify(
-        _tar([(big, bytes(2 << 20))], tmp_path / "c.tar.gz"), KEY.public, limits=bundle.Limits(document=1 << 20)
-    )
+    report = bundle.verify(_tar([(big, bytes(2 << 20))], tmp_path / "c.tar.gz"), KEY.public, limits=bundle.Limits())
     assert "README.txt has more than" in report.checks[0].sentence
     many = [(_info(f"exhibits/x-0001-a/{n}"), b"") for n in range(12)]
     report = bundle.verify(_tar(many, tmp_path / "d.tar.gz"), KEY.public, limits=bundle.Limits(files=10))
     assert "more than 10 files" in report.checks[0].sentence
+
+
+def test_what_is_kept_has_one_budget(tmp_path: Path) -> None:
+    names = [f"keys/{number:064x}.pub" for number in range(40)]
+    many = [(_info(name, size=15 << 10), bytes(15 << 10)) for name in names]
+    path = _tar(many, tmp_path / "b.tar.gz")
+    tracemalloc.start()
+    try:
+        report = bundle.verify(path, KEY.public, limits=bundle.Limits(memory=100 << 10))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "more than 102400 bytes of memory" in report.checks[0].sentence
+    assert peak < 400 << 10
+
+
+async def test_what_is_read_in_the_journal_counts_too(case: Case, folder: Path) -> None:
+    extra = _chained([Event("told", {})] * 300, "incident/inc-2026-000777")
+    spelled = [
+        {
+            "stream": one.stream,
+            "seq": one.seq,
+            "data": base64.b64encode(one.data).decode(),
+            "hash": one.hash.hex(),
+        }
+        for one in (*case.entries, *extra)
+    ]
+    path = folder / "journal.jsonl"
+    path.chmod(0o600)
+    path.write_bytes(b"".join(canonical(one) + b"\n" for one in spelled))
+    size = sum(path.stat().st_size for path in _files(folder))
+    assert "heads" not in _failed(folder)
+    assert _failed(folder, limits=bundle.Limits(memory=size + (200 << 10))) == {"bundle"}
+
+
+async def test_lines_are_not_counted_before_the_first_is_looked_at(folder: Path) -> None:
+    path = folder / "journal.jsonl"
+    path.chmod(0o600)
+    path.write_bytes(b"\n" * (1 << 20))
+    tracemalloc.start()
+    try:
+        failed = _failed(folder)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "journal" in failed
+    assert peak < 4 << 20
+
+
+def test_a_stranger_s_manifest_is_not_read(tmp_path: Path) -> None:
+    payload = base64.b64encode(b"[" + b"0," * (1 << 20) + b"0]").decode()
+    shape = {
+        "payload": payload,
+        "payloadType": "application/vnd.in-toto+json",
+        "signatures": [{"keyid": KEY.id, "sig": base64.b64encode(bytes(64)).decode()}],
+    }
+    data = canonical(shape)
+    tmp_path.joinpath("manifest.dsse.json").write_bytes(data)
+    tracemalloc.start()
+    try:
+        report = bundle.verify(tmp_path, KEY.public)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "did not sign this manifest" in report.checks[1].sentence
+    # Its million numbers would be objects of more than 24 MiB.
+    assert peak < 8 * len(data)
 
 
 def test_a_size_that_lies_is_found(tmp_path: Path) -> None:
