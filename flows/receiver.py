@@ -47,6 +47,7 @@ from integrations.siem.source import (
     verify,
 )
 from playbooks.errors import Misconfigured, Transient
+from playbooks.incident import AlertState
 from playbooks.journal import BY_BODY
 from playbooks.strict import iso
 
@@ -90,7 +91,9 @@ class Receipt(Protocol):
 class Inbox(Protocol):
     """Where everything from outside arrives. Insert-only: the receiver cannot read what others sent."""
 
-    async def put(self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str]) -> Receipt:
+    async def put(
+        self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str], weight: int
+    ) -> Receipt:
         """Store an entry once per source and nonce, and return after it is durable.
 
         Args:
@@ -99,6 +102,7 @@ class Inbox(Protocol):
             nonce: the sender's id of the message.
             body: the message as it came.
             headers: those that may be kept; never one that authenticates.
+            weight: how grave it is, among what the source sent.
 
         Raises:
             Transient: the journal cannot be reached.
@@ -315,11 +319,12 @@ class _Receiver:
         body = await _read_body(request)
         nonce = self._authenticate(request, name, source, body)
         try:
-            parse(body, name, source)
+            alerts = parse(body, name, source)
         except Malformed as exc:
             detail = "The message is not what this source's format says."
             raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", detail, errors=exc.faults) from exc
-        receipt = await self._store(name, nonce, body, request)
+        weight = max((alert.severity for alert in alerts if alert.state is AlertState.NEW), default=0)
+        receipt = await self._store(name, nonce, body, request, weight)
         if receipt.conflict:
             detail = "Another message was accepted under this id."
             raise _Rejected(HTTPStatus.CONFLICT, "conflict", detail)
@@ -330,11 +335,13 @@ class _Receiver:
         self._metrics.accepted.labels(name).inc()
         return _json(HTTPStatus.ACCEPTED, {"receipt": receipt.id, "accepted_at": iso(self._clock())})
 
-    async def _store(self, name: str, nonce: str, body: bytes, request: Request) -> Receipt:
+    async def _store(self, name: str, nonce: str, body: bytes, request: Request, weight: int) -> Receipt:
         kept = {key: _fit(value) for key in _KEPT if (value := _only(request, key))}
         try:
             async with asyncio.timeout(_STORE_WITHIN):
-                return await self._inbox.put(kind="alert", source=name, nonce=nonce, body=body, headers=kept)
+                return await self._inbox.put(
+                    kind="alert", source=name, nonce=nonce, body=body, headers=kept, weight=weight
+                )
         except TimeoutError as exc:
             # It may have been stored after all; the repeat then finds it under its nonce.
             raise Transient("the inbox did not answer in time") from exc

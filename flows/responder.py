@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-from flows.engine import schedule
+from flows.engine import flood, schedule
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
 from flows.engine.opening import CUT, FLOW, RETRY, TELL, WATCH, Opened
@@ -131,8 +131,11 @@ class Responder:
         if self._reload is not None and (parts := self._reload()) is not None:
             LOG.info("the inventory changed")
             self.parts = parts
-        for opened in await intake(self.parts):
+        taken = await intake(self.parts)
+        for opened in taken:
             self._start(self._cutting, self._cut(opened.claim, opened))
+        if taken.more:
+            self._poked.set()
         await self._start_cutting()
         # The watch over what is in force gives way to what is not in force yet.
         if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
@@ -189,6 +192,8 @@ class Responder:
         async def work() -> Case:
             parts = self.parts
             case = Case(parts, claim, opened.state) if opened else await Case.take(parts, claim)
+            if opened is None:
+                await flood.count(case)
             return await respond(parts, claim, until=Phase.CUT, case=case, watching=self._watch_due(case))
 
         await self._held(claim, work)

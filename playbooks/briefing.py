@@ -17,7 +17,7 @@ from playbooks.plan import Answer, Finding, Plan
 from playbooks.policy import Purpose
 from playbooks.redaction import redacted
 from playbooks.state import Incident, LeaseState, Page, StepState
-from playbooks.strict import Moment, Strict
+from playbooks.strict import Moment, Strict, iso
 from playbooks.taxonomy import IncidentClass, load
 
 LONGEST = 600
@@ -54,6 +54,7 @@ class Kind(StrEnum):
     OVERDUE = "overdue"
     GUESSED = "guessed"
     UNKNOWN = "unknown"
+    FLOOD = "flood"
     FAULT = "fault"
     TEST = "test"
     STATUS = "status"
@@ -399,6 +400,8 @@ def _subject(state: Incident, page: Page | None) -> str:
     if page.notice in state.widenings:
         return page.notice
     rest = page.notice.partition(":")[2]
+    if page.kind == Kind.FLOOD:
+        return rest.rpartition(":")[0]
     # A step's name may hold a colon itself: the longest one that fits is meant.
     known = sorted((name for name in (*state.steps, *state.leases) if rest.startswith(name)), key=len)
     return known[-1] if known else rest
@@ -407,6 +410,9 @@ def _subject(state: Incident, page: Page | None) -> str:
 def _because(state: Incident, kind: Kind, subject: str) -> str:
     if subject in state.widenings:
         return state.widenings[subject].because
+    if kind is Kind.FLOOD and subject in state.repeats:
+        more = state.repeats[subject]
+        return f"{subject} sent {more.messages} more messages like those that it has, since {iso(more.since)}"
     if kind is Kind.NOT_ESTABLISHED:
         return next((step.message for step in state.cuts if step.message), "")
     lease, step = state.leases.get(subject), state.steps.get(subject)
@@ -522,6 +528,11 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
     yield Command(does="ack", line=line("ack", state.id, "--as", "NAME"))
     if kind in {Kind.DUE, Kind.OVERDUE}:
         yield Command(does="fulfil", line=line("note", state.id, "TEXT", "--fulfils", subject, "--as", "NAME"))
+    if kind is Kind.FLOOD:
+        yield Command(
+            does="suppress",
+            line=line("suppress", f"source:{subject}", "--for", "2h", "--reason", "REASON", "--as", "NAME"),
+        )
     if kind in {Kind.EXPIRING, Kind.EXTENDED} and subject in state.leases:
         for_ = ("extend", state.id, "--lease", subject, "--for", "24h", "--reason", "REASON", "--as", "NAME")
         yield Command(does="extend", line=line(*for_))

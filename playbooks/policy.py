@@ -144,6 +144,17 @@ class Retention(Strict):
         return min([self.keep, *self.classes.values()])
 
 
+class Intake(Strict):
+    """How alerts become incidents.
+
+    Args:
+        unknown: open incidents about things that the inventory does not know, of one class and source; what comes
+            beyond meets in one.
+    """
+
+    unknown: int = Field(default=10, ge=1)
+
+
 class Suppression(Strict):
     """How far people may keep alerts from opening incidents.
 
@@ -184,6 +195,7 @@ class Policy(Strict):
         approval: what an approval must look like.
         lease: how a containment ends.
         release: what a release needs.
+        intake: how alerts become incidents.
         suppression: how long alerts may be kept from opening incidents.
         retention: how long evidence is kept after an incident was closed.
     """
@@ -203,6 +215,7 @@ class Policy(Strict):
     approval: Approval = Approval()
     lease: Lease = Lease()
     release: Release = Release()
+    intake: Intake = Intake()
     suppression: Suppression = Suppression()
     retention: Retention = Retention()
 

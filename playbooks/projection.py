@@ -5,6 +5,7 @@ The kinds of an incident's stream, and what each one's body holds:
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
                   digest entities unresolved
+counted           number after until sources{source: {messages since until}}
 confirmed         by verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
 wrote             instance epoch writes[{change at}] found[change]
@@ -56,6 +57,7 @@ from playbooks.plan import Answer, Plan, Verdict
 from playbooks.policy import Purpose
 from playbooks.state import (
     Code,
+    Counted,
     Deletion,
     Incident,
     LeaseState,
@@ -64,6 +66,7 @@ from playbooks.state import (
     Page,
     Progress,
     ReleaseRequest,
+    Repeats,
     Seen,
     StepState,
     Told,
@@ -163,6 +166,16 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         _strangers(state, body.get("unresolved", []) if seen.authenticated else [])
     trust = "authenticated" if seen.authenticated else "unsigned"
     return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
+
+
+def _counted(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    sources = {
+        name: Repeats(one["messages"], datetime.fromisoformat(one["since"]), datetime.fromisoformat(one["until"]))
+        for name, one in body["sources"].items()
+    }
+    state.counted.append(Counted(body["number"], body["after"], body["until"], sources))
+    who = ", ".join(f"{one.messages} from {name}" for name, one in sources.items())
+    return f"told the same again: {who}"
 
 
 def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -564,6 +577,7 @@ def _deleted(state: Incident, body: Body, at: datetime, actor: str) -> str:
 _READERS = {
     "opened": _opened,
     "alert": _alert,
+    "counted": _counted,
     "confirmed": _confirmed,
     "intended": _intended,
     "wrote": _wrote,

@@ -47,7 +47,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         Fact(check="call", subject="forecast", asked_as="canary", observed="not found", answer=answer)
         for answer in Answer
     )
-    verbs = ("show", "ack", "fulfil", "extend", "release", "doctor")
+    verbs = ("show", "ack", "fulfil", "extend", "release", "suppress", "doctor")
     return Briefing(
         at=_AT,
         incident=_INCIDENT,

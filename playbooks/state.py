@@ -160,6 +160,38 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeats:
+    """How often a source said what an incident has already.
+
+    Args:
+        messages: how many.
+        since: when the first of them came.
+        until: when the last of them came.
+    """
+
+    messages: int
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One count of messages that an incident was given and did not write down.
+
+    Args:
+        number: of the count, from 1.
+        after: the messages were moved to the incident after this moment, in seconds since 1970.
+        until: and not after this one.
+        sources: who sent how many.
+    """
+
+    number: int
+    after: float
+    until: float
+    sources: dict[str, Repeats]
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseRequest:
     """A person's signed wish to give something back.
 
@@ -336,6 +368,7 @@ class Incident:
     strangers: tuple[Entity, ...] = ()
     """Of those, what was named beside something known: nothing is done about it, and people are asked what it is."""
     alerts: list[Seen] = field(default_factory=list)
+    counted: list[Counted] = field(default_factory=list)
     confirmed_by: tuple[str, ...] = ()
     confirmations: dict[str, frozenset[str]] = field(default_factory=dict)
     """What of each confirmation says yes, by the findings' checks."""
@@ -375,6 +408,17 @@ class Incident:
     def servers(self) -> tuple[str, ...]:
         """The inventory's servers that it is about, in the order in which they joined."""
         return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
+
+    @property
+    def repeats(self) -> dict[str, Repeats]:
+        """How often each source said what the incident has already, as far as it was counted."""
+        found: dict[str, Repeats] = {}
+        for counted in self.counted:
+            for source, more in counted.sources.items():
+                so_far = found.get(source)
+                since = so_far.since if so_far else more.since
+                found[source] = Repeats(more.messages + (so_far.messages if so_far else 0), since, more.until)
+        return found
 
     @property
     def unfounded(self) -> bool:

@@ -196,6 +196,15 @@ class Standing(TypedDict):
     suppressions: list[SuppressionRow]
 
 
+class RepeatsRow(TypedDict):
+    """How many messages of a source said what the incident had already, and between which times they came."""
+
+    source: str
+    messages: int
+    since: str
+    until: str
+
+
 class ClockRow(TypedDict):
     """A duty to report that a law brings with an incident. `until` is null where the law names no number.
 
@@ -250,6 +259,7 @@ Incident = TypedDict(
         "servers": list[str],
         "entities": list[str],
         "unresolved": list[str],
+        "repeats": list[RepeatsRow],
         "opened_at": str | None,
         "closed_at": str | None,
         "closed_as": str | None,

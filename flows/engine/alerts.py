@@ -1,61 +1,65 @@
-"""Alerts from the inbox into incidents: correlate, join or open."""
+"""Alerts from the inbox into incidents: correlate, join or open.
 
+Many messages are one unit of work, and joining is a look-up by key: an open incident is found by its correlation key,
+and whether an alert is news to it by what the incident was told before (`playbooks.alike`). What is no news is counted:
+its message is moved to the incident, where the raw bytes stay, and costs nothing more.
+"""
+
+import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside, shown
+from flows.engine.memory import COUNTED
+from flows.engine.opening import CUT, Opened, SetAside, open_incident, opening, primary, resolve, shown
 from flows.engine.parts import Parts
-from flows.engine.suppression import hidden
+from flows.engine.suppression import Quiet
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
-from integrations.siem.source import Malformed, parse
-from playbooks.incident import Alert, AlertState, Confidence, Entity
+from integrations.siem.source import Malformed, Source, parse
+from playbooks.alike import Heard
+from playbooks.incident import Alert, AlertState, Entity
 from playbooks.inventory import Resolved
-from playbooks.journal import SYSTEM, Event
-from playbooks.projection import project
+from playbooks.journal import Event
 from playbooks.redaction import redacted
-from playbooks.state import Incident
 from playbooks.strict import Json, digest, iso
 from playbooks.taxonomy import IncidentClass
-
-UNSIGNED = 100
-"""Entries of an incident after which alerts that prove no sender are only counted to it."""
-
 
 LINE = 2000
 """Characters that are kept of an id or a rule."""
 
 
-async def take_alerts(parts: Parts, item: InboxItem) -> list[Opened]:
-    """Move a source's message into the incidents that its alerts are about; return those it opened."""
-    source = parts.sources.sources.get(item.source)
-    if source is None:
-        reason = f"source {item.source!r} is no longer configured"
-        await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
-        return []
-    try:
-        # The receiver read it before, to answer; what counts is what the responder reads itself.
-        alerts = parse(item.body, item.source, source)
-    except Malformed as exc:
-        reason = str(exc)
-        await parts.journal.submit(lambda tx: set_aside(tx, item, reason))
-        return []
+async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
+    """Move messages into the incidents that their alerts are about; return those they opened."""
+    messages: list[_Message] = []
+    aside = SetAside()
+    for item in items:
+        source = parts.sources.sources.get(item.source)
+        if source is None:
+            aside.add(item, f"source {item.source!r} is no longer configured")
+            messages.append(_Message(item, ()))
+            continue
+        try:
+            # The receiver read it before, to answer; what counts is what the responder reads itself.
+            alerts = tuple(_read(parts, item, source, alert) for alert in parse(item.body, item.source, source))
+        except Malformed as exc:
+            aside.add(item, str(exc))
+            alerts = ()
+        messages.append(_Message(item, alerts))
+        # Reading is all processor time: whatever cuts has its turn between two.
+        await asyncio.sleep(0)
 
-    async def unit(tx: Tx) -> list[Opened]:
-        opened: list[Opened] = []
-        streams: list[str] = []
-        for alert in alerts:
-            stream, fresh = await _join(
-                parts, tx, item, alert, trusted=source.authenticated, confidence=source.confidence
-            )
-            streams += [stream] if stream else []
-            opened += [fresh] if fresh else []
-        await tx.move(item.id, streams[0] if streams else None)
-        return opened
+    async def unit(tx: Tx) -> _Joining:
+        joining = _Joining(parts, tx, aside.copy())
+        await joining.take(messages)
+        return joining
 
-    return await parts.journal.submit(unit)
+    joining = await parts.journal.submit(unit)
+    parts.memory.keep(joining.heard, joining.counted)
+    return joining.opened
 
 
 def correlation(alert: Alert, incident_class: IncidentClass, known: Sequence[Resolved], *, trusted: bool) -> str:
@@ -65,100 +69,159 @@ def correlation(alert: Alert, incident_class: IncidentClass, known: Sequence[Res
         return f"{incident_class}|{about.key}"
     # What is unknown is told apart by what it claims to be; an unsigned sender gets one incident for all its unknowns.
     claims: Any = [[entity.kind.value, entity.name.casefold()] for entity in alert.entities] if trusted else []
-    return f"{incident_class}|unknown:{alert.source}:{hashlib.sha256(digest(claims).encode()).hexdigest()[:16]}"
+    return f"{_unknown(incident_class, alert.source)}{hashlib.sha256(digest(claims).encode()).hexdigest()[:16]}"
 
 
-async def _join(
-    parts: Parts, tx: Tx, item: InboxItem, alert: Alert, *, trusted: bool, confidence: Confidence
-) -> tuple[str | None, Opened | None]:
-    if await hidden(parts, tx, item, alert, trusted=trusted):
-        return None, None
+def _unknown(incident_class: IncidentClass, source: str) -> str:
+    return f"{incident_class}|unknown:{source}:"
+
+
+class _Said(NamedTuple):
+    """One alert, with what the inventory says of it, the entry that it would become, and where it would meet others."""
+
+    item: InboxItem
+    alert: Alert
+    trusted: bool
+    incident_class: IncidentClass
+    known: Sequence[Resolved]
+    unknown: Sequence[Entity]
+    event: Event
+    masked: bool
+    key: str
+
+
+class _Message(NamedTuple):
+    item: InboxItem
+    alerts: tuple[_Said, ...]
+
+
+def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert) -> _Said:
     incident_class = alert.incident_class or IncidentClass.UNCLASSIFIED
     known, unknown = resolve(parts.world.inventory, alert.entities)
-    key = correlation(alert, incident_class, known, trusted=trusted)
-    event = _seen(item, alert, known, unknown, trusted=trusted, confidence=confidence)
-    stream = await tx.find_open(key)
-    if stream is not None:
-        row = await tx.stream(stream)
-        if row is not None and row.frozen:
-            body: dict[str, Json] = {"receipt": item.id, "incident": stream, "reason": f"frozen: {row.frozen}"}
-            await tx.append(SYSTEM, [Event("set_aside", {**body, "kind": item.kind, "source": item.source})])
-            return stream, None
-        if not trusted and row is not None and row.seq > UNSIGNED:
-            # A flood of what anybody can send: it is kept in the inbox and named by it, and costs nothing more here.
-            return stream, None
-        if not _repeats(project(stream, await tx.read(stream)), alert, item.digest):
-            await tx.append(stream, [event])
-            await tx.make_runnable(stream, lane=CUT)
-        return stream, None
-    if alert.state is not AlertState.NEW:
-        # The end or the change of something that is not open here starts nothing.
-        reason = f"{alert.state} alert about {key}, and no incident of that is open"
-        body = {"receipt": item.id, "kind": item.kind, "source": item.source, "reason": redacted(reason, 2000)}
-        await tx.append(SYSTEM, [Event("set_aside", body, item.source)])
-        return None, None
-    opened = opening(
-        parts,
+    external_id = redacted(alert.external_id, LINE)
+    body: dict[str, Json] = {
+        "receipt": item.id,
+        "source": item.source,
+        "external_id": external_id,
+        "state": alert.state.value,
+        "severity": int(alert.severity),
+        "rule": redacted(alert.rule, LINE),
+        "title": redacted(alert.title),
+        "authenticated": source.authenticated,
+        "confidence": int(source.confidence),
+        "detected_at": iso(alert.detected_at),
+        "accepted_at": iso(datetime.fromtimestamp(item.received_at, UTC)),
+        "digest": item.digest,
+        "entities": [entity.model_dump(mode="json") for entity in known],
+        "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
+    }
+    return _Said(
+        item=item,
+        alert=alert,
+        trusted=source.authenticated,
         incident_class=incident_class,
-        severity=alert.severity,
-        title=alert.title,
-        key=key,
         known=known,
         unknown=unknown,
-        requested_by=None,
+        event=Event("alert", body, item.source),
+        masked=external_id != alert.external_id,
+        key=correlation(alert, incident_class, known, trusted=source.authenticated),
     )
-    fresh = await open_incident(parts, tx, key, opened, event)
-    return fresh.claim.stream, fresh
 
 
-def _repeats(state: Incident, alert: Alert, message: str) -> bool:
-    """Whether the incident has this very alert already, so that a source that fires again adds nothing.
+@dataclass
+class _Joining:
+    """One unit of joining: what it did, for those who wait for it to be on disk."""
 
-    Args:
-        state: the incident.
-        alert: what came.
-        message: digest of the body that it came in.
-    """
-    external_id = redacted(alert.external_id, LINE)
-    same = [
-        seen
-        for seen in state.alerts
-        if seen.source == alert.source
-        and seen.external_id == external_id
-        # Two ids that look alike once something in them is masked are the same only in the same message.
-        and (external_id == alert.external_id or seen.digest == message)
-    ]
-    # Beside what came last: firing, resolved and firing again are three messages, and the third is news.
-    last = same[-1] if same else None
-    return last is not None and last.state == alert.state.value and last.severity >= alert.severity
+    parts: Parts
+    tx: Tx
+    aside: SetAside
+    opened: list[Opened] = field(default_factory=list)
+    heard: dict[str, Heard] = field(default_factory=dict)
+    counted: dict[str, float] = field(default_factory=dict)
+    _open: dict[str, str] = field(default_factory=dict)
+    _news: set[str] = field(default_factory=set)
 
+    async def take(self, messages: Sequence[_Message]) -> None:
+        """Take in messages in their order, and move each to where its first alert went."""
+        tx = self.tx
+        quiet = await Quiet.now(self.parts, tx)
+        self._open = await tx.find_all_open({said.key for message in messages for said in message.alerts})
+        moved: dict[str | None, list[str]] = {}
+        for message in messages:
+            streams = [await self._join(said, quiet) for said in message.alerts]
+            moved.setdefault(next(filter(None, streams), None), []).append(message.item.id)
+        for stream, names in moved.items():
+            await tx.move_all(names, stream)
+        for stream in sorted(self._news):
+            await tx.make_runnable(stream, lane=CUT)
+        await self._have_counted({stream for stream in moved if stream} - self._news)
+        await quiet.close(tx)
+        await self.aside.write(tx)
 
-def _seen(
-    item: InboxItem,
-    alert: Alert,
-    known: Sequence[Resolved],
-    unknown: Sequence[Entity],
-    *,
-    trusted: bool,
-    confidence: Confidence,
-) -> Event:
-    return Event(
-        "alert",
-        {
-            "receipt": item.id,
-            "source": item.source,
-            "external_id": redacted(alert.external_id, LINE),
-            "state": alert.state.value,
-            "severity": int(alert.severity),
-            "rule": redacted(alert.rule, LINE),
-            "title": redacted(alert.title),
-            "authenticated": trusted,
-            "confidence": int(confidence),
-            "detected_at": iso(alert.detected_at),
-            "accepted_at": iso(datetime.fromtimestamp(item.received_at, UTC)),
-            "digest": item.digest,
-            "entities": [entity.model_dump(mode="json") for entity in known],
-            "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
-        },
-        item.source,
-    )
+    async def _join(self, said: _Said, quiet: Quiet) -> str | None:
+        """Put one alert where it belongs, and return the stream that has it, None if none has."""
+        alert = said.alert
+        if await quiet.hides(self.tx, said.item, alert, trusted=said.trusted):
+            return None
+        stream, key = self._open.get(said.key), said.key
+        if stream is None and alert.state is not AlertState.NEW:
+            # The end or the change of something that is not open here starts nothing.
+            reason = f"{alert.state} alert about {key}, and no incident of that is open"
+            self.aside.add(said.item, redacted(reason, LINE))
+            return None
+        if stream is None and not said.known:
+            key = await self._meeting(said)
+            stream = self._open.get(key)
+        if stream is not None:
+            await self._add(stream, said)
+            return stream
+        opened = opening(
+            self.parts,
+            incident_class=said.incident_class,
+            severity=alert.severity,
+            title=alert.title,
+            key=key,
+            known=said.known,
+            unknown=said.unknown,
+            requested_by=None,
+        )
+        fresh = await open_incident(self.parts, self.tx, key, opened, said.event)
+        self._open[key] = fresh.claim.stream
+        self.opened.append(fresh)
+        return fresh.claim.stream
+
+    async def _meeting(self, said: _Said) -> str:
+        """Return where an alert about things that nobody knows belongs: with its like, if there are many such."""
+        prefix = _unknown(said.incident_class, said.item.source)
+        most = self.parts.policy.intake.unknown
+        if await self.tx.open_below(prefix, most) < most:
+            return said.key
+        key = f"{prefix}others"
+        self._open |= await self.tx.find_all_open({key})
+        return key
+
+    async def _add(self, stream: str, said: _Said) -> None:
+        seq, frozen = await self.tx.tip(stream)
+        if frozen is not None:
+            self.aside.add(said.item, f"frozen: {frozen}", incident=stream)
+            return
+        heard = self.heard.get(stream)
+        if heard is None:
+            heard = self.heard[stream] = self.parts.memory.heard(stream)
+        if seq > heard.seq:
+            for entry in await self.tx.of_kinds(stream, "alert", after=heard.seq):
+                heard.take(entry.body)
+            heard.seq = seq
+        if heard.is_news(said.event.body, masked=said.masked):
+            await self.tx.append(stream, [said.event])
+            heard.take(said.event.body)
+            heard.seq = seq + 1
+            self._news.add(stream)
+
+    async def _have_counted(self, streams: set[str]) -> None:
+        """See to it that an incident which was told more of the same says so before long."""
+        moment = time.monotonic()
+        for stream in sorted(streams - {fresh.claim.stream for fresh in self.opened}):
+            if moment - self.parts.memory.counted.get(stream, -COUNTED) >= COUNTED:
+                await self.tx.make_runnable(stream, at=await self.tx.clock() + COUNTED, lane=CUT)
+                self.counted[stream] = moment

@@ -197,9 +197,13 @@ async def _say(parts: Parts, stream: str, deletion: Deletion) -> bool:
         state = project(incident, await tx.read(stream))
         if state.deletions[deletion.id].done_at is not None:
             return False
-        receipts = {
-            str(item["how"]["params"].get("receipt")) for item in state.exhibits if item["id"] in deletion.exhibits
-        }
+        params = [item["how"]["params"] for item in state.exhibits if item["id"] in deletion.exhibits]
+        receipts = {str(one.get("receipt")) for one in params}
+        own = {alert.receipt for alert in state.alerts}
+        for one in params:
+            if "until" in one and "messages" in one:
+                # Of an exhibit that holds those of a span of time, but for the ones that are exhibits of their own.
+                receipts |= {*await tx.messages_of(stream, one["after"], one["until"])} - own
         held = await tx.messages_of(stream)
         wanted = [item for item in held if item in receipts or deletion.whole]
         await tx.blank(wanted)

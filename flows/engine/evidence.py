@@ -1,13 +1,17 @@
 """Making exhibits: the alert as it came, what captures collect, and the sealed bundle of an incident."""
 
 import asyncio
-from datetime import datetime
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from flows.engine.case import Case, Stopped
 from flows.engine.effects import build, failed, unknown, within
 from flows.engine.schedule import Todo
+from integrations.journal.records import InboxItem
 from integrations.journal.store import LostClaim
 from integrations.vault import Damaged, VaultFull, bundle
 from playbooks.action import Capture, Check, Collected
@@ -15,12 +19,14 @@ from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.journal import Event
 from playbooks.state import instance_of
-from playbooks.strict import Json, now, sha256
+from playbooks.strict import Json, iso, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"
 RAW = "raw-alert"
+REPEATS = "raw-alerts"
 ALERTS = 100
 MANY = 5000
+COUNTS = 8000
 CAPTURE_ATTEMPTS = 3
 """How often a capture is tried before its exhibit is recorded as unavailable."""
 
@@ -78,11 +84,57 @@ async def raw(case: Case, todo: Todo) -> None:
         await _missing(case, todo, RAW, exc)
 
 
+async def repeats(case: Case, todo: Todo) -> None:
+    """Keep the messages of one count as they came, together: those that said what the incident had already."""
+    try:
+        if await _sealed_before(case, todo, REPEATS):
+            return
+        counted = next(one for one in case.state.counted if str(one.number) == todo.name)
+        own = {alert.receipt for alert in case.state.alerts}
+        found = await case.parts.journal.messages(case.stream, counted.after, counted.until)
+        items = [item for item in found if item.id not in own]
+        data = await asyncio.to_thread(_lines, items)
+        collected = Collected(
+            name="alerts.ndjson",
+            media_type="application/x-ndjson",
+            data=data,
+            origin=f"{len(items)} entries of the inbox, each with its body as base64 and without what authenticates",
+        )
+        params: dict[str, Json] = {"after": counted.after, "until": counted.until, "messages": len(items)}
+        await _seal(case, todo, REPEATS, (collected,), collected_at=now(), capture="receiver", params=params)
+    except (LostClaim, Stopped):
+        raise
+    except SoarError as exc:
+        if isinstance(exc, Transient):
+            await failed(case, todo, exc)
+            return
+        await _missing(case, todo, REPEATS, exc)
+
+
+def _lines(items: Sequence[InboxItem]) -> bytes:
+    """Return messages as lines of JSON, one each; one that is not what the receiver put there says so."""
+    lines = []
+    for item in items:
+        line: dict[str, Json] = {
+            "receipt": item.id,
+            "source": item.source,
+            "received_at": iso(datetime.fromtimestamp(item.received_at, UTC)),
+            "digest": item.digest,
+            "headers": dict(item.headers),
+            "body": base64.b64encode(item.body).decode(),
+            "intact": sha256(item.body) == item.digest,
+        }
+        lines.append(json.dumps(line, sort_keys=True).encode() + b"\n")
+    return b"".join(lines)
+
+
 def number_of(case: Case, todo: Todo) -> int:
     """Return the number of the exhibit that a step makes, the same for every process that tries it.
 
     Alerts come first, in their order; then, for each server in the order in which it joined, the playbook's captures.
     """
+    if todo.kind == "repeats":
+        return COUNTS + int(todo.name)
     if todo.kind == "raw":
         receipts = [alert.receipt for alert in case.state.alerts]
         place = receipts.index(todo.name)

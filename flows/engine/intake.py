@@ -7,6 +7,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Sequence
 
 from flows.engine.alerts import take_alerts
 from flows.engine.approvals import take_code
@@ -20,8 +21,8 @@ from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused, Transient
 
 LOG = logging.getLogger("mcp_soar.engine")
-MANY = 500
-"""Entries of each kind that one look takes in."""
+MANY = 100
+"""Entries of each kind that one look takes in: a look is short, so that what is grave never waits long for the next."""
 
 JUDGING = 0.5
 """Seconds that one look spends on one-time codes, whose hashes are slow on purpose."""
@@ -29,25 +30,69 @@ JUDGING = 0.5
 _FIRST = ("request", "alert")
 
 
-async def intake(parts: Parts, limit: int = MANY) -> list[Opened]:
+class Taken(list[Opened]):
+    """The incidents that a look opened, claimed by us.
+
+    Args:
+        opened: they.
+        more: there may be more in the inbox: look again at once.
+    """
+
+    def __init__(self, opened: Iterable[Opened], *, more: bool) -> None:
+        super().__init__(opened)
+        self.more = more
+
+
+async def intake(parts: Parts, limit: int = MANY) -> Taken:
     """Move what waits in the inbox into streams; return the incidents opened and claimed on the way."""
     # Whoever does not prove who they are waits until all others are served; so does what untrusted places hand in.
     unsigned = [name for name, source in parts.sources.sources.items() if not source.authenticated]
     last, waiting = [*unsigned, "prefect", "slack"], parts.journal.waiting
     # Each kind has its own place: whoever floods us with one keeps nothing of another waiting.
-    first = [item for kind in _FIRST for item in await waiting(limit, [kind], last)]
-    codes = await waiting(limit, ["code"], last)
-    unread = await waiting(limit, last=last, others=[*_FIRST, "code"])
-    # Submitted together, they share one commit; a bad one fails alone.
-    results = await asyncio.gather(*(_one(parts, item) for item in [*first, *unread]), return_exceptions=True)
+    requests = await waiting(limit, ["request"], last)
+    opened = await _all(parts, requests)
+    alerts = await _alerts(parts, unsigned, limit)
+    opened += await _together(parts, alerts)
     # These one after the other: what was guessed wrong too often is not even hashed, so guessing costs us little.
+    codes = await waiting(limit, ["code"], last)
     began = time.monotonic()
     for item in codes:
-        results += await asyncio.gather(_one(parts, item), return_exceptions=True)
+        opened += await _all(parts, [item])
         if time.monotonic() - began >= JUDGING:
             break  # alerts may have come meanwhile; the next look goes on here
+    # Nobody reads these but to set them aside; looking for them reads whatever waits, so it waits for a quiet moment.
+    unread = [] if len(alerts) >= limit else await waiting(limit, last=last, others=[*_FIRST, "code"])
+    opened += await _all(parts, unread)
+    return Taken(opened, more=bool(requests or alerts or codes or unread))
+
+
+async def _alerts(parts: Parts, unsigned: Sequence[str], limit: int) -> list[InboxItem]:
+    """Return the alerts of this look: each source has its turn, whoever proves nothing after all who do."""
+    signed = [name for name in sorted(parts.sources.sources) if name not in unsigned]
+    found = await parts.journal.turns("alert", signed, limit)
+    if len(found) < limit:
+        found += await parts.journal.turns("alert", sorted(unsigned), limit - len(found))
+    if len(found) < limit:
+        found += await parts.journal.strays("alert", sorted(parts.sources.sources), limit - len(found))
+    return found
+
+
+async def _together(parts: Parts, alerts: Sequence[InboxItem]) -> list[Opened]:
+    """Take in alerts as one unit; if that fails, each as one of its own: a bad one fails alone."""
+    if len(alerts) > 1:
+        try:
+            return await take_alerts(parts, alerts)
+        except Transient:
+            raise
+        except Exception as exc:  # noqa: BLE001  # whatever it is, it belongs to one of them, which is found below
+            LOG.info("%d alerts are taken in one by one: %s", len(alerts), type(exc).__name__)
+    return await _all(parts, alerts)
+
+
+async def _all(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
     opened: list[Opened] = []
-    for result in results:
+    # Submitted together, they share one commit; a bad one fails alone.
+    for result in await asyncio.gather(*(_one(parts, item) for item in items), return_exceptions=True):
         if isinstance(result, Refused):
             continue  # another responder moved it first
         if isinstance(result, BaseException):
@@ -88,4 +133,8 @@ async def _freeze(tx: Tx, item: InboxItem, stream: str, reason: str) -> None:
         await set_aside(tx, item, reason, stream if stream.startswith(PREFIX) else None)
 
 
-_READERS = {"alert": take_alerts, "code": take_code, "request": take_request}
+async def _take_alert(parts: Parts, item: InboxItem) -> list[Opened]:
+    return await take_alerts(parts, [item])
+
+
+_READERS = {"alert": _take_alert, "code": take_code, "request": take_request}

@@ -12,6 +12,8 @@ from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import iso
 
 EVERY = tuple(Notice)
+FLOOD = 100
+"""Messages of one source that say the same, of which people hear."""
 
 
 def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str, str]]:
@@ -29,6 +31,12 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
     if state.strangers and unknown not in state.noticed:
         named = ", ".join(map(str, state.strangers))
         yield unknown, unknown, f"{what}. It names what the inventory does not know, so nothing is done about {named}."
+    for source, more in state.repeats.items():
+        # Told once for each power of ten, and of what is one in any case.
+        flood = f"flood:{source}:{len(str(more.messages))}"
+        if more.messages >= FLOOD and flood not in state.noticed:
+            since = f"since {iso(more.since)}"
+            yield flood, flood, f"{what}. {source} sent {more.messages} more messages like those that it has, {since}."
     if Notice.AWAITING_APPROVAL in wanted:
         yield from _asking(state, what)
         yield from _lapsed(state, what)

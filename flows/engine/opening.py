@@ -29,6 +29,9 @@ that, a flow may take them.
 """
 
 
+REASONS = 20
+"""Reasons of one lot of messages that are written down one by one."""
+
 NAME = 200
 """Characters that an entity's name may have."""
 
@@ -38,6 +41,47 @@ class Opened(NamedTuple):
 
     claim: Claim
     state: Incident
+
+
+class SetAside:
+    """What no incident takes in: on the system stream, so that nothing is lost without a word. Alike is one entry."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, str, str | None], list[str]] = {}
+
+    def copy(self) -> "SetAside":
+        """Return one that goes its own way from here."""
+        other = SetAside()
+        other._found = {key: list(receipts) for key, receipts in self._found.items()}
+        return other
+
+    def add(self, item: InboxItem, reason: str, incident: str | None = None) -> None:
+        """Add a message, whose entry in the inbox is moved by others.
+
+        Args:
+            item: the message.
+            reason: why.
+            incident: the stream that it would have joined.
+        """
+        key = (item.kind, item.source, redacted(reason, 2000), incident)
+        if key not in self._found and len(self._found) >= REASONS:
+            key = (item.kind, item.source, "for reasons of which there are too many to name: see the messages", None)
+        receipts = self._found.setdefault(key, [])
+        if item.id not in receipts[-1:]:
+            receipts.append(item.id)
+
+    async def write(self, tx: Tx) -> None:
+        """Write it down."""
+        events = []
+        for (kind, source, reason, incident), receipts in self._found.items():
+            body: dict[str, Json] = {"receipt": receipts[0], "kind": kind, "source": source, "reason": reason}
+            if incident:
+                body["incident"] = incident
+            if len(receipts) > 1:
+                body["receipts"] = list(receipts)
+            events.append(Event("set_aside", body, source))
+        if events:
+            await tx.append(SYSTEM, events)
 
 
 async def set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None = None) -> None:

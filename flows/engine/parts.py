@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from flows.engine.memory import Memory
 from integrations.journal.store import Journal
 from integrations.siem.source import Sources
 from integrations.signing import PublicKey, SigningKey
@@ -70,6 +71,7 @@ class Parts:
         channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
         templates: the configuration's own, by name, that stand instead of shipped ones.
         timing: waits and time-outs.
+        memory: what it remembers of the incidents that alerts join.
     """
 
     name: str
@@ -88,3 +90,4 @@ class Parts:
     channels: Callable[[Contact, Way], Channel]
     templates: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = Timing()
+    memory: Memory = field(default_factory=Memory)

@@ -20,6 +20,7 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "capture": evidence.capture,
     "check": evidence.ask,
     "raw": evidence.raw,
+    "repeats": evidence.repeats,
     "release": leases.release,
     "seal": evidence.seal,
     "moot": effects.moot,

@@ -12,7 +12,7 @@ from playbooks.state import HELD, Incident, Progress, StepState, instance_of
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
-READING = {"capture", "raw", "check"}
+READING = {"capture", "raw", "repeats", "check"}
 """What goes on while the kill switch is on."""
 
 MOOT = "no longer needed: what leaked holds by now"
@@ -32,8 +32,8 @@ class Todo:
     Args:
         instance: the step for one entity, its name in the journal.
         phase: where it belongs.
-        kind: what to do: action, capture, check, raw (the alert itself as an exhibit), release, seal, moot (nothing,
-            any more).
+        kind: what to do: action, capture, check, raw (the alert itself as an exhibit), repeats (those that said the
+            same, together), release, seal, moot (nothing, any more).
         title: what it does to what, for people.
         name: the registered action, capture or check.
         params: its parameters.
@@ -146,6 +146,12 @@ def _raw(state: Incident, until: Phase, now: datetime) -> Iterator[Todo]:
         if _runnable(state.steps.get(instance), "raw", state, now=now, retries=()):
             title = f"Keep alert {number + 1} from {alert.source} as it came"
             yield Todo(instance, Phase.CAPTURE, "raw", title, name=alert.receipt)
+    for counted in state.counted:
+        instance = f"raw-alerts@{counted.number}"
+        if _runnable(state.steps.get(instance), "repeats", state, now=now, retries=()):
+            many = sum(one.messages for one in counted.sources.values())
+            title = f"Keep {many} more alerts as they came"
+            yield Todo(instance, Phase.CAPTURE, "repeats", title, name=str(counted.number))
 
 
 def _phase(

@@ -1,6 +1,7 @@
 """Suppressions at work: alerts that a person signed away for a while are kept, counted, and open nothing."""
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -88,43 +89,69 @@ async def unsuppress(_parts: Parts, tx: Tx, request: Request) -> str:
     return SYSTEM
 
 
-async def hidden(parts: Parts, tx: Tx, item: InboxItem, alert: Alert, *, trusted: bool) -> bool:
-    """Set an alert aside if a suppression in force names it, and return whether one does.
+class Quiet:
+    """The suppressions in force at one moment, at work on the messages of one unit.
 
     Args:
         parts: what the engine works with.
-        tx: the transaction that it happens in.
-        item: the message, which the inbox keeps as it came.
-        alert: what it says.
-        trusted: whether its source proves who it is.
+        known: all suppressions.
+        at: the moment, by the database's clock.
     """
-    known = await tx.suppressions()
-    if not known:
-        return False
-    at = await tx.clock()
-    found = next((one for one in known if one.until > at and _names(one, item, alert, trusted=trusted)), None)
-    if found is None:
-        return False
-    try:
-        people = parts.people()
-    except Misconfigured:
-        # Then nobody signed for anything: rather one incident too many.
-        return False
-    if not await _signed_for(people, tx, found):
-        return False
-    await tx.hide(found.scope)
-    if found.hidden < RECORDED:
-        until = iso(datetime.fromtimestamp(found.until, UTC))
-        body: dict[str, Json] = {
-            "receipt": item.id,
-            "kind": item.kind,
-            "source": item.source,
-            "reason": f"suppressed by {found.by} until {until} ({found.scope}): {found.reason}"[:2000],
-            "suppression": found.seq,
-            "rule": alert.rule,
-        }
-        await tx.append(SYSTEM, [Event("set_aside", body, item.source)])
-    return True
+
+    def __init__(self, parts: Parts, known: Sequence[Suppression], at: float) -> None:
+        self._parts = parts
+        self._known = [one for one in known if one.until > at]
+        self._signed: dict[str, bool] = {}
+        self._hidden: dict[str, int] = {}
+        self._events: list[Event] = []
+
+    @classmethod
+    async def now(cls, parts: Parts, tx: Tx) -> "Quiet":
+        """Return those in force in a transaction."""
+        known = await tx.suppressions()
+        return cls(parts, known, await tx.clock() if known else 0.0)
+
+    async def hides(self, tx: Tx, item: InboxItem, alert: Alert, *, trusted: bool) -> bool:
+        """Return whether one of them names an alert, and count it.
+
+        Args:
+            tx: the transaction that it happens in.
+            item: the message, which the inbox keeps as it came.
+            alert: what it says.
+            trusted: whether its source proves who it is.
+        """
+        found = next((one for one in self._known if _names(one, item, alert, trusted=trusted)), None)
+        if found is None or not await self._stands(tx, found):
+            return False
+        count = self._hidden[found.scope] = self._hidden.get(found.scope, 0) + 1
+        if found.hidden + count <= RECORDED:
+            until = iso(datetime.fromtimestamp(found.until, UTC))
+            body: dict[str, Json] = {
+                "receipt": item.id,
+                "kind": item.kind,
+                "source": item.source,
+                "reason": f"suppressed by {found.by} until {until} ({found.scope}): {found.reason}"[:2000],
+                "suppression": found.seq,
+                "rule": alert.rule,
+            }
+            self._events.append(Event("set_aside", body, item.source))
+        return True
+
+    async def _stands(self, tx: Tx, one: Suppression) -> bool:
+        if one.scope not in self._signed:
+            try:
+                self._signed[one.scope] = await _signed_for(self._parts.people(), tx, one)
+            except Misconfigured:
+                # Then nobody signed for anything: rather one incident too many.
+                self._signed[one.scope] = False
+        return self._signed[one.scope]
+
+    async def close(self, tx: Tx) -> None:
+        """Write down what they set aside."""
+        for scope, count in self._hidden.items():
+            await tx.hide(scope, count)
+        if self._events:
+            await tx.append(SYSTEM, self._events)
 
 
 def _names(one: Suppression, item: InboxItem, alert: Alert, *, trusted: bool) -> bool:

@@ -212,6 +212,15 @@ def _happened(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
         ],
         "No alert: a person started it.",
     )
+    if state.repeats:
+        yield listed(
+            "More messages that said the same; kept together as exhibits",
+            ("Source", "Messages", "First", "Last"),
+            [
+                (excerpt(source), str(more.messages), clock(more.since), clock(more.until))
+                for source, more in state.repeats.items()
+            ],
+        )
     checks = [
         (clock(entry.at), excerpt(entry.body["by"]), *_answer(entry.body["verdict"]))
         for entry in entries

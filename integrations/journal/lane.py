@@ -19,7 +19,8 @@ class Done(NamedTuple):
     """What a transaction came to, before its commit.
 
     Args:
-        outcomes: for each job its result, or the exception that its caller gets.
+        outcomes: for each job its result, or the exception that its caller gets; at least one. Jobs at the end that
+            have none were not begun: they go into the next transaction.
         confirm: finds out on a new connection whether the commit happened; None if nothing can tell.
     """
 
@@ -120,7 +121,8 @@ class Lane(Generic[J]):
                     await self._carry_out([one])
                 return
             outcomes = [Failed(error)] * len(batch)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
+        self._waiting.extendleft(reversed(batch[len(outcomes) :]))
+        for (_, future), outcome in zip(batch, outcomes, strict=False):
             _answer(future, outcome)
 
     async def _attempt(self, jobs: list[J]) -> list[Any]:

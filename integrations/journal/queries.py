@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import LargeBinary, Select, and_, bindparam, case, func, literal, or_, select
+from sqlalchemy import CompoundSelect, LargeBinary, Select, and_, bindparam, case, func, literal, or_, select, union_all
 
 from integrations.journal import schema
 from integrations.journal.client import Tampered
@@ -32,6 +32,19 @@ INFO = (
 )
 STREAM = select(*INFO).where(_stream.name == bindparam("stream"))
 FIND_OPEN = select(_stream.name).where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_(None))
+FIND_ALL_OPEN = select(_stream.correlation, _stream.name).where(
+    _stream.correlation.in_(bindparam("correlations", expanding=True)), _stream.closed_at.is_(None)
+)
+OPEN_BELOW = select(func.count()).select_from(
+    select(_stream.name)
+    .where(
+        _stream.correlation >= bindparam("prefix"),
+        _stream.correlation < bindparam("end"),
+        _stream.closed_at.is_(None),
+    )
+    .limit(bindparam("most"))
+    .subquery()
+)
 CLOSED_WITH = (
     select(_stream.name)
     .where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_not(None))
@@ -213,6 +226,20 @@ _OURS = and_(
 )
 
 
+_HANDED = (
+    _inbox.id,
+    func.substr(_inbox.kind, 1, _NAME),
+    func.substr(_inbox.source, 1, _NAME),
+    _inbox.nonce,
+    _inbox.digest,
+    case((func.length(_inbox.body) <= LARGEST, _inbox.body), else_=_NOTHING),
+    case((func.length(_inbox.headers) <= _HEADERS, _inbox.headers), else_=_NOTHING),
+    _inbox.received_at,
+)
+MESSAGES = select(*_HANDED).where(_inbox.id.in_(bindparam("names", expanding=True)), _inbox.moved_at.is_(None), _OURS)
+_WAITING = (_inbox.moved_at.is_(None), _OURS)
+
+
 def waiting(
     limit: int, kinds: Sequence[str] | None, last: Sequence[str] = (), others: Sequence[str] = ()
 ) -> Select[Any]:
@@ -228,19 +255,55 @@ def waiting(
         others: kinds that are left out.
     """
     order = [_inbox.source.in_(last)] if last else []
-    columns = (
-        _inbox.id,
-        func.substr(_inbox.kind, 1, _NAME),
-        func.substr(_inbox.source, 1, _NAME),
-        _inbox.nonce,
-        _inbox.digest,
-        case((func.length(_inbox.body) <= LARGEST, _inbox.body), else_=_NOTHING),
-        case((func.length(_inbox.headers) <= _HEADERS, _inbox.headers), else_=_NOTHING),
-        _inbox.received_at,
-    )
-    found = select(*columns).where(_inbox.moved_at.is_(None), _OURS).order_by(*order, _inbox.received_at, _inbox.id)
+    found = select(*_HANDED).where(*_WAITING).order_by(*order, _inbox.received_at, _inbox.id)
     found = found.limit(limit) if kinds is None else found.where(_inbox.kind.in_(kinds)).limit(limit)
     return found.where(_inbox.kind.not_in(others)) if others else found
+
+
+def turns(kind: str, sources: Sequence[str], limit: int) -> CompoundSelect[Any]:
+    """Return the statement that finds what waits of each source: id, source, bytes, place in that source's line.
+
+    A line is read as far as the limit and no further, however long it is.
+
+    Args:
+        kind: of the entries.
+        sources: whose.
+        limit: at most so many of each.
+    """
+    order = (_inbox.weight.desc(), _inbox.received_at, _inbox.id)
+    lines = []
+    for source in sources:
+        own = select(
+            _inbox.id, _inbox.source, func.length(_inbox.body).label("size"), _inbox.weight, _inbox.received_at
+        )
+        line = (
+            own.where(_inbox.kind == kind, _inbox.source == source, *_WAITING).order_by(*order).limit(limit).subquery()
+        )
+        place = func.row_number().over(order_by=(line.c.weight.desc(), line.c.received_at, line.c.id))
+        lines.append(select(line.c.id, line.c.source, line.c.size, place.label("place")))
+    return union_all(*lines)
+
+
+def told(stream: str, after: float, until: float) -> Select[Any]:
+    """Return the statement that finds what a stream was given in a span of time, without the bytes."""
+    found = select(_inbox.id, _inbox.source, _inbox.received_at, _inbox.moved_at, func.length(_inbox.body))
+    return _given(found, stream, after, until)
+
+
+def given(stream: str, after: float, until: float) -> Select[Any]:
+    """Return the statement that finds what a stream was given in a span of time, for `inbox_item`."""
+    return _given(select(*INBOX), stream, after, until)
+
+
+def _given(found: Select[Any], stream: str, after: float, until: float) -> Select[Any]:
+    moment = (_inbox.incident == stream, _inbox.kind == "alert", _inbox.moved_at > after, _inbox.moved_at <= until)
+    return found.where(*moment).order_by(_inbox.moved_at, _inbox.id)
+
+
+def strays(kind: str, sources: Sequence[str], limit: int) -> Select[Any]:
+    """Return the statement that finds the oldest entries of a kind that none of some sources sent."""
+    found = select(*_HANDED).where(_inbox.kind == kind, _inbox.source.not_in(sources), *_WAITING)
+    return found.order_by(_inbox.received_at, _inbox.id).limit(limit)
 
 
 def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row

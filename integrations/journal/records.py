@@ -77,6 +77,24 @@ class InboxItem(NamedTuple):
     received_at: float
 
 
+class Told(NamedTuple):
+    """A message that a stream was given, without its bytes.
+
+    Args:
+        receipt: its id in the inbox.
+        source: who sent it.
+        received_at: when it came.
+        moved_at: when the stream was given it.
+        size: bytes of its body.
+    """
+
+    receipt: str
+    source: str
+    received_at: float
+    moved_at: float
+    size: int
+
+
 class InboxCount(NamedTuple):
     """How much of a kind waits in the inbox.
 

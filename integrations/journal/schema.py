@@ -169,6 +169,8 @@ inbox = Table(
     Column("received_at", Float, nullable=False, server_default=clock()),
     Column("moved_at", Float),
     Column("incident", Text),
+    # How grave the receiver finds what it says: an order among one sender's messages, and nothing else.
+    Column("weight", Integer, nullable=False, server_default="0"),
     UniqueConstraint("source", "nonce", name="inbox_nonce"),
 )
 Index(
@@ -178,6 +180,17 @@ Index(
     sqlite_where=inbox.c.moved_at.is_(None),
     postgresql_where=inbox.c.moved_at.is_(None),
 )
+Index(
+    "inbox_turn",
+    inbox.c.kind,
+    inbox.c.source,
+    inbox.c.weight.desc(),
+    inbox.c.received_at,
+    inbox.c.id,
+    sqlite_where=inbox.c.moved_at.is_(None),
+    postgresql_where=inbox.c.moved_at.is_(None),
+)
+Index("inbox_incident", inbox.c.incident, inbox.c.moved_at, inbox.c.id)
 
 hold = Table(
     "hold",
@@ -265,7 +278,7 @@ number = Table(
     Column("value", Integer, nullable=False),
 )
 
-RECEIVER_WRITES = ("id", "kind", "source", "nonce", "digest", "body", "headers")
+RECEIVER_WRITES = ("id", "kind", "source", "nonce", "digest", "body", "headers", "weight")
 RECEIVER_READS = ("id", "source", "nonce", "digest", "incident")
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
-from sqlalchemy import URL, Select, func, select, text, tuple_
+from sqlalchemy import URL, Executable, func, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +32,7 @@ from integrations.journal.records import (
     Stop,
     StreamInfo,
     Suppression,
+    Told,
     Watch,
 )
 from integrations.journal.schema import clock
@@ -47,6 +48,10 @@ __all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", 
 
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
+LOCKED = 0.03
+"""Seconds of one transaction after which what else waits goes into the next one: others have their turn between."""
+
+_MOST_NAMES = 256
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Alembic keeps what it is at in globals.
 _MIGRATING = threading.Lock()
@@ -66,6 +71,7 @@ class _Put(NamedTuple):
     digest: str
     body: bytes
     headers: bytes
+    weight: int
 
 
 _Unit = Callable[[Tx], Awaitable[Any]]
@@ -185,7 +191,9 @@ class Journal:
 
     # Inbox
 
-    async def put(self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str]) -> Receipt:
+    async def put(
+        self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str], weight: int = 0
+    ) -> Receipt:
         """Put a message from outside into the inbox; it is on disk when this returns.
 
         Args:
@@ -194,8 +202,9 @@ class Journal:
             nonce: which the source uses for one message only.
             body: the raw bytes.
             headers: worth keeping; never one that authenticates.
+            weight: how grave it is; of what one source sent, the gravest is moved first.
         """
-        put = _Put(_sortable(), kind, source, nonce, sha256(body), body, canonical(dict(headers)))
+        put = _Put(_sortable(), kind, source, nonce, sha256(body), body, canonical(dict(headers)), weight)
         receipt: Receipt = await self._puts.submit(put)
         if receipt.fresh and self.dialect == "sqlite":
             await self.poke()
@@ -245,10 +254,59 @@ class Journal:
         """
         return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last, others))]
 
+    async def turns(self, kind: str, sources: Sequence[str], limit: int) -> list[InboxItem]:
+        """Return entries of a kind that no stream has yet: in turn one of each source, of a source the gravest first.
+
+        Args:
+            kind: which.
+            sources: whose.
+            limit: at most so many; fewer if they are large.
+        """
+        if not sources:
+            return []
+        found = await self._rows(queries.turns(kind, sources, limit))
+        names: list[str] = []
+        room = queries.LARGEST
+        # By place in its source's own line, then by source: one of each, then the second of each.
+        for name, _, size, _ in sorted(found, key=lambda row: (row.place, sources.index(row.source))):
+            room -= size
+            if len(names) == limit or (names and room < 0):
+                break
+            names.append(name)
+        return await self._messages(names)
+
+    async def strays(self, kind: str, sources: Sequence[str], limit: int) -> list[InboxItem]:
+        """Return the oldest entries of a kind that no stream has yet and that come from none of some sources."""
+        return [queries.inbox_item(row) for row in await self._rows(queries.strays(kind, sources, limit))]
+
+    async def _messages(self, names: Sequence[str]) -> list[InboxItem]:
+        items = {}
+        for start in range(0, len(names), _MOST_NAMES):
+            some = names[start : start + _MOST_NAMES]
+            for row in await self._rows(queries.MESSAGES, {"names": some}):
+                items[row[0]] = queries.inbox_item(row)
+        return [items[name] for name in names if name in items]
+
     async def message(self, item: str) -> InboxItem | None:
         """Return an inbox entry, moved or not."""
         found = await self._rows(select(*queries.INBOX).where(schema.inbox.c.id == item))
         return queries.inbox_item(found[0]) if found else None
+
+    async def told(self, stream: str, after: float, until: float, limit: int) -> list[Told]:
+        """Return the messages that a stream was given in a span of time, the first moved first.
+
+        Args:
+            stream: which.
+            after: seconds since 1970; this moment itself is left out.
+            until: seconds since 1970.
+            limit: at most so many.
+        """
+        found = queries.told(stream, after, until).limit(limit)
+        return [Told(*row) for row in await self._rows(found)]
+
+    async def messages(self, stream: str, after: float, until: float) -> list[InboxItem]:
+        """Return the messages that a stream was given in a span of time, with their bytes; see `told`."""
+        return [queries.inbox_item(row) for row in await self._rows(queries.given(stream, after, until))]
 
     async def inbox_counts(self) -> list[InboxCount]:
         """Return how much of each kind waits."""
@@ -304,7 +362,10 @@ class Journal:
         await batch.lock()
         await batch.load(job.stream for job in jobs if isinstance(job, _Append))
         outcomes: list[Any] = []
+        began = time.monotonic()
         for job in jobs:
+            if outcomes and time.monotonic() - began > LOCKED:
+                break
             if isinstance(job, _Append):
                 # A unit before it in this batch may have changed what was loaded.
                 await batch.load([job.stream])
@@ -384,14 +445,14 @@ class Journal:
 
     # Reading beside the writer
 
-    async def _rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    async def _rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         try:
             return await self._read_once(statement, values)
         except Transient:
             # A pooled connection may have died while nobody used it; the failure emptied the pool.
             return await self._read_once(statement, values)
 
-    async def _read_once(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+    async def _read_once(self, statement: Executable, values: Mapping[str, Any] | None) -> Sequence[Any]:
         async with client.reading(self._reading) as connection:
             rows: Sequence[Any] = (await connection.execute(statement, values)).all()
             return rows

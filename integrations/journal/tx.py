@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -60,16 +60,22 @@ _inbox = schema.inbox.c
 # have put there is bounded here, and differs from what they are then known by.
 _BY_BODY = _inbox.nonce.like(f"{BY_BODY}%") & (func.length(_inbox.id) <= _LONGEST_ID)
 _FREED = bindparam("free", type_=Text) + _inbox.id
+_MOVED = {
+    "moved_at": clock(),
+    "incident": bindparam("to", type_=Text),
+    "nonce": case((_BY_BODY & bindparam("to", type_=Text).is_(None), _FREED), else_=_inbox.nonce),
+}
 _MOVE = (
     update(schema.inbox)
     .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
-    .values(
-        moved_at=clock(),
-        incident=bindparam("to", type_=Text),
-        nonce=case((_BY_BODY & bindparam("to", type_=Text).is_(None), _FREED), else_=_inbox.nonce),
-    )
+    .values(**_MOVED)
 )
 _FREE = update(schema.inbox).where(_inbox.incident == bindparam("from"), _BY_BODY).values(nonce=_FREED)
+_MOVE_ALL = (
+    update(schema.inbox)
+    .where(_inbox.id.in_(bindparam("items", expanding=True)), _inbox.moved_at.is_(None))
+    .values(**_MOVED)
+)
 _BLANKABLE = (_inbox.kind.in_(["alert", "code"]), _inbox.moved_at.is_not(None), _inbox.body != b"")
 _ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
 
@@ -217,6 +223,11 @@ class Batch:
         """Return the rows of a reading statement."""
         rows: Sequence[Any] = (await self.connection.execute(statement, values)).all()
         return rows
+
+    def tip(self, name: str) -> tuple[int, str | None]:
+        """Return the number of the last entry of a stream that is loaded, and why it is frozen, None if it is not."""
+        row = self._rows[name]
+        return row.seq, row.frozen
 
     def forget(self, name: str) -> None:
         """Read a stream's row again when it is needed next, because somebody changed it."""
@@ -388,11 +399,27 @@ class Tx:
 
     async def system(self, *kinds: str) -> list[Parsed]:
         """Return the system stream's entries of some kinds: an index over it, whose chain is not verified here."""
+        return await self.of_kinds(SYSTEM, *kinds)
+
+    async def of_kinds(self, stream: str, *kinds: str, after: int = 0) -> list[Parsed]:
+        """Return a stream's entries of some kinds: an index over it, whose chain is not verified here.
+
+        Args:
+            stream: which.
+            kinds: which.
+            after: leave out those up to this one.
+        """
         entry = schema.entry.c
         found = select(entry.stream, entry.seq, entry.data, entry.hash)
-        found = found.where(entry.stream == SYSTEM, entry.kind.in_(kinds)).order_by(entry.seq)
+        found = found.where(entry.stream == stream, entry.kind.in_(kinds), entry.seq > after).order_by(entry.seq)
         stored = [Entry(*row).parsed() for row in await self._run(found)]
-        return stored + [item for item in (e.parsed() for e in self._batch.made(SYSTEM)) if item.kind in kinds]
+        made = (e.parsed() for e in self._batch.made(stream) if e.seq > after)
+        return stored + [item for item in made if item.kind in kinds]
+
+    async def tip(self, stream: str) -> tuple[int, str | None]:
+        """Return the number of a stream's last entry, 0 for none, and why it is frozen, None if it is not."""
+        await self._batch.load([stream])
+        return self._batch.tip(stream)
 
     async def said(self, kind: str, text: str, *streams: str) -> bool:
         """Return whether an entry of a kind holds a text; an index over the streams too.
@@ -438,6 +465,20 @@ class Tx:
         """Return the open stream that has a correlation key."""
         found = await self._run(queries.FIND_OPEN, {"correlation": correlation})
         return found.scalar_one_or_none()  # type: ignore[no-any-return]
+
+    async def find_all_open(self, correlations: Collection[str]) -> dict[str, str]:
+        """Return the open streams that have some correlation keys: key → stream."""
+        found: dict[str, str] = {}
+        keys = sorted(correlations)
+        for start in range(0, len(keys), _MOST_NAMES):
+            rows = await self._run(queries.FIND_ALL_OPEN, {"correlations": keys[start : start + _MOST_NAMES]})
+            found |= dict(rows.all())
+        return found
+
+    async def open_below(self, prefix: str, limit: int) -> int:
+        """Return how many open streams have a correlation key that begins so; `limit` stands for more too."""
+        values = {"prefix": prefix, "end": prefix[:-1] + chr(ord(prefix[-1]) + 1), "most": limit}
+        return int((await self._run(queries.OPEN_BELOW, values)).scalar_one())
 
     async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
         """Return the closed streams that had a correlation key, the last closed first."""
@@ -601,9 +642,31 @@ class Tx:
         if (await self._run(_MOVE, {"item": item, "to": incident, "free": _free()})).rowcount != 1:
             raise Refused(f"the inbox entry {item} was moved before")
 
-    async def messages_of(self, incident: str) -> list[str]:
-        """Return the ids of the alerts that a stream was given, whose raw bytes are still there."""
+    async def move_all(self, items: Collection[str], incident: str | None) -> None:
+        """Mark inbox entries as moved to one place; see `move`.
+
+        Raises:
+            Refused: if one of them was moved before, or does not exist.
+        """
+        names = sorted(items)
+        for start in range(0, len(names), _MOST_NAMES):
+            some = names[start : start + _MOST_NAMES]
+            if (await self._run(_MOVE_ALL, {"items": some, "to": incident, "free": _free()})).rowcount != len(some):
+                raise Refused("some of these inbox entries were moved before")
+
+    async def messages_of(self, incident: str, after: float | None = None, until: float | None = None) -> list[str]:
+        """Return the ids of the alerts that a stream was given, whose raw bytes are still there.
+
+        Args:
+            incident: the stream.
+            after: only those given after this moment, in seconds since 1970.
+            until: only those given up to this moment.
+        """
         found = select(_inbox.id).where(_inbox.incident == incident, *_BLANKABLE).order_by(_inbox.id)
+        if after is not None:
+            found = found.where(_inbox.moved_at > after)
+        if until is not None:
+            found = found.where(_inbox.moved_at <= until)
         return list((await self._run(found)).scalars().all())
 
     async def unowned(self, before: float, limit: int) -> list[str]:
@@ -739,10 +802,10 @@ class Tx:
         """Return all suppressions; those whose time is over count for nothing."""
         return [Suppression(*row) for row in await self._run(queries.SUPPRESSIONS)]
 
-    async def hide(self, scope: str) -> None:
-        """Count one more alert that a suppression set aside."""
+    async def hide(self, scope: str, count: int = 1) -> None:
+        """Count alerts that a suppression set aside."""
         row = schema.suppression.c
-        await self._run(update(schema.suppression).where(row.scope == scope).values(hidden=row.hidden + 1))
+        await self._run(update(schema.suppression).where(row.scope == scope).values(hidden=row.hidden + count))
 
     async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
         """Keep the latest check of a lease."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from flows.cli import schema
 from flows.cli.output import Out, moment, safe, span
 from flows.cli.work import records
+from flows.engine import notices
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from playbooks.strict import now
@@ -104,7 +105,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             ("evidence", it["bundle"]),
         ]
     )
-    _warnings(out, it)
+    _warnings(out, config, it)
     for ask in it["asks"]:
         _ask(out, ask)
     _clocks(out, [clock for clock in it["clocks"] if not clock["fulfilled"]])
@@ -140,11 +141,18 @@ def _ended(it: schema.Incident) -> str:
     return f"{it['closed_as']}" + (f" of {it['duplicate_of']}" if it["duplicate_of"] else "")
 
 
-def _warnings(out: Out, it: schema.Incident) -> None:
+def _warnings(out: Out, config: Configuration, it: schema.Incident) -> None:
     for stop in it["stops"]:
         out.say(records.stopped(stop), "bad")
     for text in it["not_proven"]:
         out.say(f"NOT proven: {text}", "warn")
+    for more in it["repeats"]:
+        said = f"{more['source']} said the same {more['messages']} times more, {_short(more['since'])} to "
+        out.say(said + _short(more["until"]), "warn" if more["messages"] >= notices.FLOOD else "")
+        if more["messages"] >= notices.FLOOD and not it["closed_at"]:
+            out.say("Keep its alerts out for a while, critical ones aside:")
+            who, reason = f"source:{more['source']}", ("--for", "2h", "--reason", "REASON", "--as", "NAME")
+            out.raw("  " + records.command(config, "suppress", who, *reason))
     for text in it["untold"]:
         out.say(f"NOT DELIVERED to anybody: {text}", "bad")
 

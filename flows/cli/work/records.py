@@ -404,6 +404,10 @@ def incident_of(
         "servers": list(state.servers),
         "entities": [str(entity) for entity in state.entities.values()],
         "unresolved": [f"{e.kind} {e.name}" + (f" of {e.server}" if e.server else "") for e in state.unresolved],
+        "repeats": [
+            {"source": name, "messages": more.messages, "since": iso(more.since), "until": iso(more.until)}
+            for name, more in state.repeats.items()
+        ],
         "opened_at": precise(state.opened_at),
         "closed_at": precise(state.closed_at),
         "closed_as": state.closed_as,

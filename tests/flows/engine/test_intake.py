@@ -207,14 +207,14 @@ async def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(
         ]
         odd = await home.journal.put(kind="letter", source="x", nonce=uuid.uuid4().hex, body=b"{}", headers={})
         poison = await home.receive(alert(lab.site.server_id, "add", title="this one trips us"))
-        join = alerts._join  # noqa: SLF001  # a fault that nobody foresaw has no public name
+        read = alerts._read  # noqa: SLF001  # a fault that nobody foresaw has no public name
 
-        async def trips(parts, tx, item, found, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
+        def trips(parts, item, source, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             if found.title == "this one trips us":
                 raise KeyError("a bug of ours")
-            return await join(parts, tx, item, found, **more)
+            return read(parts, item, source, found)
 
-        monkeypatch.setattr(alerts, "_join", trips)
+        monkeypatch.setattr(alerts, "_read", trips)
         good = await home.receive(alert(lab.site.server_id, "get_weather"))
         async with home.responding():
             incident = await home.reaches(Status.CONTAINED)

@@ -1,0 +1,39 @@
+"""What a responder remembers of the incidents that alerts join, so that one more message reads nothing again."""
+
+import time
+from collections import OrderedDict
+
+from playbooks.alike import Heard
+
+COUNTED = 15.0
+"""Seconds after which an incident that was told more of the same says so; see `flows.engine.flood`."""
+
+REMEMBERED = 1000
+"""Incidents whose news is told from memory; those of others are read again."""
+
+
+class Memory:
+    """What this responder remembers between two looks, none of it anybody else's business.
+
+    A unit works on copies and hands them in when it is on disk, so that nothing of a transaction that was undone stays.
+    """
+
+    def __init__(self) -> None:
+        self._heard: OrderedDict[str, Heard] = OrderedDict()
+        self.counted: dict[str, float] = {}
+        """When each incident was last asked to count, by the monotonic clock."""
+
+    def heard(self, stream: str) -> Heard:
+        """Return a copy of what an incident was told, as far as it is remembered."""
+        known = self._heard.get(stream)
+        return known.copy() if known else Heard()
+
+    def keep(self, heard: dict[str, Heard], counted: dict[str, float]) -> None:
+        """Remember what incidents were told, those asked for last the longest, and which were asked to count."""
+        for stream, one in heard.items():
+            self._heard[stream] = one
+            self._heard.move_to_end(stream)
+        while len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+        moment = time.monotonic()
+        self.counted = {name: at for name, at in (self.counted | counted).items() if moment - at < COUNTED}

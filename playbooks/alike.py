@@ -1,0 +1,96 @@
+"""Which alerts are news to an incident. What is like others that it has is counted, and its bytes are kept with theirs.
+
+The sender decides nothing here but what it is worth to hear: whatever it makes up (ids, rules, names that nobody knows)
+runs into a limit, and what counts for the gate (who says it, of which known thing, how severe) is always taken.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from playbooks.incident import AlertState
+from playbooks.inventory import Resolved
+
+FEW = 3
+"""Alerts with ids of their own that say the same, and are written down each."""
+
+EACH = 25
+"""Alerts of one source that an incident writes down whatever they say; after that only what the gate would ask for."""
+
+Body = Mapping[str, Any]
+"""Of an `alert` entry: see `playbooks.projection`."""
+
+
+class _Said:
+    """What a source said of one set of things under one rule."""
+
+    __slots__ = ("last", "severity", "times")
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.last = ""
+        self.severity = -1
+
+
+class Heard:
+    """What an incident was told so far: enough to tell news, bounded by limits and inventory, never by the senders."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        """How far the stream was read."""
+        self._written: Counter[str] = Counter()
+        self._said: dict[tuple[Any, ...], _Said] = {}
+        self._ids: dict[tuple[str, str], dict[str, tuple[str, int]]] = {}
+        self._known: dict[tuple[str, str], int] = {}
+
+    def copy(self) -> "Heard":
+        """Return one that goes its own way from here."""
+        return deepcopy(self)
+
+    def is_news(self, body: Body, *, masked: bool) -> bool:
+        """Return whether an alert says what the incident does not have yet.
+
+        Args:
+            body: of the entry that it would become.
+            masked: something in its id was masked, so that two of them that look alike may be two.
+        """
+        source, state, severity = str(body["source"]), str(body["state"]), int(body["severity"])
+        if self._written[source] >= EACH:
+            # Only what would change what may be done: a known thing that it did not name, or a graver word about one.
+            return state == AlertState.NEW and any(severity > self._known.get((source, key), -1) for key in _keys(body))
+        seen = self._ids.get((source, body["external_id"]), {})
+        one = seen.get(body["digest"]) if masked else next(reversed(seen.values()), None)
+        if one is not None:
+            # The very thing that it reported before: news when it ended since, or began anew, or got worse.
+            return one[0] != state or one[1] < severity
+        said = self._said.get(_what(body))
+        return said is None or said.times < FEW or said.last != state or said.severity < severity
+
+    def take(self, body: Body) -> None:
+        """Take in an alert that was written down.
+
+        Args:
+            body: of its entry.
+        """
+        source, state, severity = body["source"], body["state"], body["severity"]
+        self._written[source] += 1
+        said = self._said.setdefault(_what(body), _Said())
+        said.times, said.last, said.severity = said.times + 1, state, max(said.severity, severity)
+        seen = self._ids.setdefault((source, body["external_id"]), {})
+        before = max((one[1] for one in seen.values()), default=-1)
+        seen.pop(body["digest"], None)
+        seen[body["digest"]] = (state, max(before, severity))
+        if state == AlertState.NEW:
+            for key in _keys(body):
+                self._known[source, key] = max(severity, self._known.get((source, key), -1))
+
+
+def _keys(body: Body) -> list[str]:
+    return [Resolved.model_validate(item).key for item in body["entities"]]
+
+
+def _what(body: Body) -> tuple[Any, ...]:
+    # The first release did not say what else an alert named.
+    named = frozenset((item["kind"], item["name"], item.get("server")) for item in body.get("unresolved", []))
+    return body["source"], body["rule"], frozenset(_keys(body)), named
