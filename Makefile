@@ -40,6 +40,7 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 	@.venv/bin/python -m tests.bench.bench_cli bench.json
 	@.venv/bin/python -m tests.bench.bench_journal bench.json
 	@.venv/bin/python -m tests.bench.bench_response bench.json
+	@.venv/bin/python -m tests.bench.bench_flood bench.json
 
 .PHONY: pictures
 pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through it: docs/

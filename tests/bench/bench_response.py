@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,12 @@ from tests.bench.bench_journal import results
 from tests.lab.postgres import find_postgres, postgres_server
 
 TOOLS = 110
+SOURCE = {
+    "format": "generic",
+    "authentication": "hmac",
+    "confidence": "high",
+    "classify": [{"tag": "tool_poisoning", "class": "tool_poisoning"}],
+}
 SERIAL = 50
 BURST = 100
 CONNECTIONS = 8
@@ -120,27 +126,29 @@ async def bare(site: Site, tools: list[str], *, at_once: bool, probing: bool) ->
 
 
 @asynccontextmanager
-async def running(site: Site, url: str | None) -> AsyncIterator["Running"]:
-    """Run all parts on a configuration of their own."""
+async def running(
+    site: Site, url: str | None, sources: Mapping[str, Mapping[str, Any]] | None = None
+) -> AsyncIterator["Running"]:
+    """Run all parts on a configuration of their own, with sources that sign, each with its own key, or do not."""
+    sources = sources or {"siem": SOURCE}
     with tempfile.TemporaryDirectory(prefix="mcp-soar-bench-") as name:
         folder = Path(name)
         (folder / "keys").mkdir()
         site.write(folder)
         key = SigningKey.generate(folder / "keys" / "responder.key")
         (folder / "keys" / "responder.pub").write_bytes(key.public.pem)
-        (folder / "keys" / "hook").touch(mode=0o600)
-        (folder / "keys" / "hook").write_text(new_secret())
-        source = {
-            "format": "generic",
-            "authentication": {"hmac": {"secrets": [{"file": "keys/hook"}]}},
-            "confidence": "high",
-            "classify": [{"tag": "tool_poisoning", "class": "tool_poisoning"}],
-        }
+        configured = {}
+        for sender, source in sources.items():
+            configured[sender] = {**source}
+            if source["authentication"] == "hmac":
+                (folder / "keys" / sender).touch(mode=0o600)
+                (folder / "keys" / sender).write_text(new_secret())
+                configured[sender]["authentication"] = {"hmac": {"secrets": [{"file": f"keys/{sender}"}]}}
         settings: dict[str, Any] = {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}}
         if url:
             settings["journal"] = {"url": url}
         for file, content in (
-            ("sources.yaml", {"version": 1, "sources": {"siem": source}}),
+            ("sources.yaml", {"version": 1, "sources": configured}),
             ("mcp-soar.yaml", settings),
             ("policy.yaml", POLICY),
         ):
@@ -160,7 +168,9 @@ async def running(site: Site, url: str | None) -> AsyncIterator["Running"]:
             journal = await Journal.open(url or config.journal_url, signer=None, name="bench", keys=keys)
             base = json.loads(status.read_text())["receiver"]
             async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False) as http:
-                yield Running(http, journal, read_keys("siem", config.sources.sources["siem"])[0], site.server_id)
+                found = config.sources.sources
+                signing = {name: next(iter(read_keys(name, found[name])), None) for name in sources}
+                yield Running(http, journal, signing, site.server_id, folder)
             await journal.aclose()
         finally:
             stop.set()
@@ -173,8 +183,9 @@ class Running:
 
     http: httpx.AsyncClient
     journal: Journal
-    key: Any
+    keys: Mapping[str, Any]
     server: str
+    folder: Path
 
     async def alert(self, tool: str) -> float:
         """POST an alert about a tool and return when, as seconds since 1970."""
@@ -190,7 +201,7 @@ class Running:
                 "entities": [{"kind": "tool", "name": tool, "server": self.server}],
             }
         ).encode()
-        headers = {"Content-Type": "application/json", **signed(self.key, secrets.token_hex(12), now(), body)}
+        headers = {"Content-Type": "application/json", **signed(self.keys["siem"], secrets.token_hex(12), now(), body)}
         begun = time.time()
         answer = await self.http.post("/v1/alerts/siem", content=body, headers=headers)
         if answer.status_code != httpx.codes.ACCEPTED:

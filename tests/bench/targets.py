@@ -27,12 +27,21 @@ class Target(NamedTuple):
 
 def _targets() -> Iterator[Target]:
     for store in STORES:
-        yield Target(f"(a) {store} first_effect p50 ms", "<=", 2, "(a) bare first_effect p50 ms")
-        yield Target(f"(a) {store} first_effect p50 ms", "<=", 100)
-        yield Target(f"(a) {store} verified p50 ms", "<=", 300)
+        yield Target(f"(a) {store} first_effect p50 ms", "<=", 1.75, "(a) bare first_effect p50 ms")
+        yield Target(f"(a) {store} first_effect p99 ms", "<=", 3, "(a) bare first_effect p99 ms")
+        yield Target(f"(a) {store} verified p50 ms", "<=", 4, "(a) bare verified p50 ms")
         for part in ("p50", "max"):
             yield Target(f"(b) {store} first_effect {part} ms", "<=", 2, f"(b) bare first_effect {part} ms")
             yield Target(f"(b) {store} verified {part} ms", "<=", 1.5, f"(b) bare probing verified {part} ms")
+        flood, calm = f"(e) flood {store}", f"(e) calm {store}"
+        yield Target(f"{flood} messages lost", "<=", 0)
+        yield Target(f"{flood} answers that were no 202", "<=", 0)
+        yield Target(f"{flood} answer p50 ms", "<=", 20)
+        yield Target(f"{flood} answer p99 ms", "<=", 250)
+        yield Target(f"{flood} first_effect p50 ms", "<=", 2, f"{calm} first_effect p50 ms")
+        yield Target(f"{flood} first_effect p99 ms", "<=", 3, f"{calm} first_effect p99 ms")
+        yield Target(f"{flood} `mcp-soar incident` ms", "<=", 1000)
+        yield Target(f"(e) {store} 10 x the messages, times the processor", "<=", 12)
         yield Target(f"journal {store} appends/s", ">=", 5000)
         yield Target(f"journal {store} verify s", "<=", 30)
     yield Target("mcp-soar --help p50 ms", "<=", 500)
