@@ -65,11 +65,7 @@ _MOVED = {
     "incident": bindparam("to", type_=Text),
     "nonce": case((_BY_BODY & bindparam("to", type_=Text).is_(None), _FREED), else_=_inbox.nonce),
 }
-_MOVE = (
-    update(schema.inbox)
-    .where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None))
-    .values(**_MOVED)
-)
+_MOVE = update(schema.inbox).where(_inbox.id == bindparam("item"), _inbox.moved_at.is_(None)).values(**_MOVED)
 _FREE = update(schema.inbox).where(_inbox.incident == bindparam("from"), _BY_BODY).values(nonce=_FREED)
 _MOVE_ALL = (
     update(schema.inbox)

@@ -232,8 +232,6 @@ async def cost(messages: int, url: str | None) -> float:
         async with house(Path(folder), Connections(inventory), url=url) as home:
             for _ in range(messages // 200):
                 await asyncio.gather(*(home.receive(alert("weather", "forecast")) for _ in range(200)))
-                    *(home.receive(alert("weather", "forecast")) for _ in range(min(200, messages - start)))
-                )
             begun = time.process_time()
             while (found := await intake(home.parts)).more:
                 for opened in found:
