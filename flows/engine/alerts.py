@@ -201,14 +201,13 @@ class _Joining:
         return key
 
     async def _add(self, stream: str, said: _Said) -> None:
-        seq, frozen = await self.tx.tip(stream)
-        if frozen is not None:
+        if (frozen := await self.tx.frozen(stream)) is not None:
             self.aside.add(said.item, f"frozen: {frozen}", incident=stream)
             return
         heard = self.heard.get(stream)
         if heard is None:
             heard = self.heard[stream] = self.parts.memory.heard(stream)
-        if seq > heard.seq:
+        if (seq := await self.tx.tip(stream)) > heard.seq:
             for entry in await self.tx.of_kinds(stream, "alert", after=heard.seq):
                 heard.take(entry.body)
             heard.seq = seq

@@ -260,6 +260,10 @@ def waiting(
     return found.where(_inbox.kind.not_in(others)) if others else found
 
 
+# What is handed out empty takes no room.
+_SIZE = case((func.length(_inbox.body) <= LARGEST, func.length(_inbox.body)), else_=0).label("size")
+
+
 def turns(kind: str, sources: Sequence[str], limit: int) -> CompoundSelect[Any]:
     """Return the statement that finds what waits of each source: id, source, bytes, place in that source's line.
 
@@ -273,9 +277,7 @@ def turns(kind: str, sources: Sequence[str], limit: int) -> CompoundSelect[Any]:
     order = (_inbox.weight.desc(), _inbox.received_at, _inbox.id)
     lines = []
     for source in sources:
-        own = select(
-            _inbox.id, _inbox.source, func.length(_inbox.body).label("size"), _inbox.weight, _inbox.received_at
-        )
+        own = select(_inbox.id, _inbox.source, _SIZE, _inbox.weight, _inbox.received_at)
         line = (
             own.where(_inbox.kind == kind, _inbox.source == source, *_WAITING).order_by(*order).limit(limit).subquery()
         )

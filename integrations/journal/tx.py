@@ -220,10 +220,9 @@ class Batch:
         rows: Sequence[Any] = (await self.connection.execute(statement, values)).all()
         return rows
 
-    def tip(self, name: str) -> tuple[int, str | None]:
-        """Return the number of the last entry of a stream that is loaded, and why it is frozen, None if it is not."""
-        row = self._rows[name]
-        return row.seq, row.frozen
+    def frozen(self, name: str) -> str | None:
+        """Return why a stream that is loaded is frozen, None if it is not."""
+        return self._rows[name].frozen
 
     def forget(self, name: str) -> None:
         """Read a stream's row again when it is needed next, because somebody changed it."""
@@ -412,10 +411,10 @@ class Tx:
         made = (e.parsed() for e in self._batch.made(stream) if e.seq > after)
         return stored + [item for item in made if item.kind in kinds]
 
-    async def tip(self, stream: str) -> tuple[int, str | None]:
-        """Return the number of a stream's last entry, 0 for none, and why it is frozen, None if it is not."""
+    async def frozen(self, stream: str) -> str | None:
+        """Return why a stream is frozen, None if it is not."""
         await self._batch.load([stream])
-        return self._batch.tip(stream)
+        return self._batch.frozen(stream)
 
     async def said(self, kind: str, text: str, *streams: str) -> bool:
         """Return whether an entry of a kind holds a text; an index over the streams too.

@@ -26,6 +26,7 @@ from flows import receiver
 from flows.receiver import create_app, server
 from integrations.siem.source import MAX_BYTES, Source, sign, signed
 from playbooks.errors import Misconfigured, Transient
+from playbooks.incident import Severity
 
 ROOT = Path(__file__).parents[2]
 BODY = (ROOT / "tests/fixtures/alerts/generic-tool-poisoning.json").read_bytes()
@@ -48,10 +49,14 @@ class MemoryInbox:
     fault: BaseException | None = None
     hangs: bool = False
     incident: str | None = None
+    weights: list[int] = field(default_factory=list)
     stored: dict[tuple[str, str], tuple[str, bytes, dict[str, str]]] = field(default_factory=dict)
 
-    async def put(self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str]) -> Receipt:
+    async def put(
+        self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str], weight: int
+    ) -> Receipt:
         assert kind == "alert"
+        self.weights.append(weight)
         if self.hangs:
             await asyncio.sleep(3600)
         if self.fault:
@@ -141,6 +146,7 @@ async def test_a_signed_alert_is_stored_before_it_is_accepted() -> None:
     assert body == BODY
     assert set(kept) == {"content-type", "user-agent", "webhook-id", "webhook-timestamp"}
     assert kept["user-agent"] == "scanner/1?" + "x" * 190
+    assert inbox.weights == [int(Severity.HIGH)], "its turn among what this source sends"
 
 
 async def test_the_old_secret_is_accepted_while_rotating() -> None:

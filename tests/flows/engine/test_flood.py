@@ -14,7 +14,7 @@ from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
 from flows.engine.response import respond
 from integrations.connections import Connections
-from integrations.journal import store
+from integrations.journal import queries, store
 from integrations.journal.store import Tx
 from playbooks import alike
 from playbooks.incident import Phase
@@ -139,9 +139,9 @@ async def test_each_sender_has_its_turn_and_what_is_grave_goes_first(home: House
 
 async def test_a_look_reads_no_more_bytes_than_it_may(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = [await home.receive(alert("weather", title="x" * 5000)) for _ in range(5)]
-    monkeypatch.setattr(store.queries, "LARGEST", 12_000)
+    monkeypatch.setattr(queries, "LARGEST", 12_000)
     assert [item.id for item in await home.journal.turns("alert", ["siem"], 9)] == sent[:2]
-    monkeypatch.setattr(store.queries, "LARGEST", 10)
+    monkeypatch.setattr(queries, "LARGEST", 10)
     assert [item.id for item in await home.journal.turns("alert", ["siem"], 9)] == sent[:1], "one at least"
 
 
