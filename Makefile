@@ -42,6 +42,10 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 	@.venv/bin/python -m tests.bench.bench_response bench.json
 	@.venv/bin/python -m tests.bench.bench_flood bench.json
 
+.PHONY: screening
+screening: .venv/installed ## Measure the screening on its labelled set: docs/screening.md
+	@.venv/bin/python -m tests.playbooks.screening.measure
+
 .PHONY: pictures
 pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through it: docs/
 	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser

@@ -219,6 +219,17 @@ class Words:
             left = left >> end << end
         return found
 
+    def covers(self, wanted: Pattern, index: int) -> bool:
+        """Whether a pattern matches over a word, of those that begin in the words right before it."""
+        width = _width(wanted)
+        nearby = (self._beginnings(wanted) >> max(0, index - width)) & ((1 << (min(index, width) + 1)) - 1)
+        while nearby:
+            begin = max(0, index - width) + (nearby & -nearby).bit_length() - 1
+            if self._end(wanted, begin) > index:
+                return True
+            nearby &= nearby - 1
+        return False
+
     def _beginnings(self, wanted: Pattern) -> int:
         """Return at which words a match begins, a bit each; read from the pattern's end."""
         reach = self._everything
@@ -244,8 +255,7 @@ class Words:
     def _end(self, wanted: Pattern, begin: int) -> int:
         """Return the first word after the shortest match that begins at a word."""
         # Windows of the integers suffice: a match is no longer than its phrases and gaps.
-        width = sum(step.words if isinstance(step, Gap) else LONGEST_PHRASE for step in wanted.steps) + 1
-        window = (1 << width) - 1
+        window = (1 << _width(wanted) + 1) - 1
         reach = 1
         opened = (self._open >> begin) & window
         for step in wanted.steps:
@@ -258,3 +268,8 @@ class Words:
                     after |= (reach & (starts >> begin) & window) << length
                 reach = after
         return begin + (reach & -reach).bit_length() - 1
+
+
+def _width(wanted: Pattern) -> int:
+    """Return how many words a match has at most."""
+    return sum(step.words if isinstance(step, Gap) else LONGEST_PHRASE for step in wanted.steps)

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from playbooks.screening.reading import EMAIL, STOP, URL, Reading, Token
+from playbooks.screening.reading import EMAIL, IDENTIFIER, STOP, URL, Reading, Token
 
 _LONGEST: Final = 12
 """Words that a path has at most."""
@@ -26,6 +26,7 @@ def places(
     text = folded.text.replace("\\", "/")
     starts = [token.start for token in said]
     yield from _addresses(text, folded, starts)
+    yield from _identifiers(text, folded, starts)
     for name, spelled in literals.items():
         for one in spelled:
             index = text.find(one)
@@ -36,6 +37,8 @@ def places(
                     last = bisect_left(starts, folded.origin[end - 1] + 1)
                     while last > first and said[last - 1].word == STOP:
                         last -= 1
+                    while last > first and said[first].word == STOP:
+                        first += 1
                     # A literal within one word points at that word.
                     first -= first == last and first > 0
                     if 0 < last - first <= _LONGEST:
@@ -46,9 +49,8 @@ def places(
 def _apart(text: str, start: int, end: int) -> bool:
     """Whether a literal is no part of a longer word: `.env` is none in `process.env` nor in `.environment`."""
     before, after = text[start - 1 : start], text[end : end + 1]
-    return not (before.isalnum() and (text[start].isalnum() or text[start] == ".")) and not (
-        after.isalnum() and text[end - 1].isalnum()
-    )
+    opens = text[start].isalnum() or (text[start] == "." and text[start + 1 : start + 2].isalnum())
+    return not (before.isalnum() and opens) and not (after.isalnum() and text[end - 1].isalnum())
 
 
 def _addresses(text: str, folded: Reading, starts: Sequence[int]) -> Iterator[tuple[str, int, int]]:
@@ -62,3 +64,14 @@ def _addresses(text: str, folded: Reading, starts: Sequence[int]) -> Iterator[tu
                 if before >= 0 and (name == EMAIL or text[index - 4 : index] in _SCHEMES):
                     yield name, before, 1 if name == URL else 2
             index = text.find(mark, after)
+
+
+def _identifiers(text: str, folded: Reading, starts: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """Yield where names with underscores stand, by their first two words."""
+    index = text.find("_")
+    while index >= 0:
+        if index and text[index - 1].isalnum() and text[index + 1 : index + 2].isalnum():
+            first = bisect_left(starts, folded.origin[index]) - 1
+            if first >= 0:
+                yield IDENTIFIER, first, 2
+        index = text.find("_", index + 1)

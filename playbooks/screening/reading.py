@@ -17,8 +17,9 @@ STOP: Final = "\n"
 
 URL: Final = "url"
 EMAIL: Final = "email"
-SHAPES: Final = (URL, EMAIL)
-"""Sets of what has a shape and no spelling: addresses of the web and of people."""
+IDENTIFIER: Final = "identifier"
+SHAPES: Final = (URL, EMAIL, IDENTIFIER)
+"""Sets of what has a shape and no spelling: addresses of the web and of people, names such as `send_email`."""
 
 _CLUSTER: Final = 16
 """Marks that belong to one letter; Unicode's stream-safe form allows 30, real letters have a few."""
@@ -109,6 +110,8 @@ _LOOKALIKES: Final = {
     ]
 }
 _APOSTROPHES: Final = frozenset("'`\u2019\u2018\u02bc\u00b4\uff07")
+_ELIDED: Final = 2
+"""Letters that are left of a word before an apostrophe."""
 _ENDS: Final = frozenset(".!?;\u3002\uff01\uff1f\uff1b\u2026")
 
 
@@ -186,6 +189,10 @@ def tokens(reading: Reading) -> list[Token]:
             while index < length and (_joined(text, index) or (text[index].isalnum() and not _wide(text[index]))):
                 if text[index] not in _APOSTROPHES:
                     letters.append(text[index])
+                elif len(letters) <= _ELIDED:
+                    # French writes articles onto their words: l'utilisateur, n'informez, qu'il.
+                    index += 1
+                    break
                 index += 1
             found.append(Token("".join(letters), origin[begin], origin[index - 1] + 1))
         else:
@@ -228,3 +235,41 @@ def identifier(text: str) -> str:
         parts.append(" " if character in "_-./:" else character)
         before = character
     return "".join(parts)
+
+
+_SPACED: Final = 6
+"""Letters that stand apart, from which on they are read as words."""
+
+
+def spaced(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield what letters spell that are written apart, as `r e a d   i t`, with where they stand.
+
+    Args:
+        text: anything.
+    """
+    start, letters = 0, 0
+    spelled: list[str] = []
+    index = 0
+    while index <= len(text):
+        alone = (
+            index < len(text)
+            and not text[index].isspace()
+            and (index + 1 >= len(text) or text[index + 1].isspace())
+            and (index == 0 or text[index - 1].isspace())
+        )
+        if alone:
+            if not spelled:
+                start = index
+            spelled.append(text[index])
+            letters += 1
+            gap = index + 1
+            while gap < len(text) and text[gap].isspace():
+                gap += 1
+            if gap - index > 2:  # noqa: PLR2004  # one space between letters, more between words
+                spelled.append(" ")
+            index = gap
+            continue
+        if letters >= _SPACED:
+            yield "".join(spelled), start, index
+        spelled, letters = [], 0
+        index += 1

@@ -73,6 +73,7 @@ class Rule(Strict):
         weight: what a hit is worth.
         means: what it means, for those who read the hit.
         patterns: word patterns, of which one suffices.
+        unless: patterns within which a match counts for nothing, as an order that is negated.
         characters: code points or ranges, as U+E0000-U+E007F.
         markup: a way in which markup hides text.
         tags: with `markup: tag`, the names of tags that only a model reads.
@@ -87,6 +88,7 @@ class Rule(Strict):
     weight: Weight = Weight.ALONE
     means: Annotated[Line, Field(min_length=1)]
     patterns: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
     characters: tuple[_Points, ...] = ()
     markup: Concealment | None = None
     tags: tuple[str, ...] = ()
@@ -102,6 +104,8 @@ class Rule(Strict):
             raise ValueError(f"{self.id}: give exactly one of patterns, characters, markup, decodes")
         if bool(self.tags) != (self.markup is Concealment.TAG):
             raise ValueError(f"{self.id}: tags belong to markup: tag, and it to them")
+        if self.unless and not self.patterns:
+            raise ValueError(f"{self.id}: unless belongs to patterns")
         return self
 
     def has(self, character: str) -> bool:
@@ -147,6 +151,7 @@ class Compiled(NamedTuple):
     rule: Rule
     language: Language
     patterns: tuple[Pattern, ...]
+    unless: tuple[Pattern, ...]
 
 
 class Rules:
@@ -173,7 +178,7 @@ class Rules:
         if twice := sorted(one for one, count in ids.items() if count > 1):
             raise Misconfigured(f"rules are named twice: {', '.join(twice)}", file=_FOLDER)
         self.lexicon: Final = Lexicon(self._sets)
-        self.operations: Final = sum(one.operations for each in self.all for one in each.patterns)
+        self.operations: Final = sum(one.operations for each in self.all for one in (*each.patterns, *each.unless))
 
     def _compiled(self, name: str, file: RuleFile) -> Iterator[Compiled]:
         ending = f".{file.language}"
@@ -182,12 +187,13 @@ class Rules:
         for rule in file.rules:
             try:
                 patterns = tuple(pattern(one, known) for one in rule.patterns)
+                unless = tuple(pattern(one, known) for one in rule.unless)
             except ValueError as exc:
                 raise Misconfigured(f"{rule.id}: {exc}", file=name) from exc
-            for one in patterns:
+            for one in (*patterns, *unless):
                 for own, phrases in one.phrases.items():
                     self._sets.setdefault(own, set()).update(phrases)
-            yield Compiled(rule=rule, language=file.language, patterns=patterns)
+            yield Compiled(rule, file.language, patterns, unless)
 
 
 def _phrases(spelled: Iterable[str], name: str) -> set[Phrase]:

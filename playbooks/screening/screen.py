@@ -92,12 +92,12 @@ def screen_fields(texts: Iterable[Field], rules: Rules | None = None) -> tuple[H
 
 
 def poisoned(hits: Iterable[Hit]) -> bool:
-    """Whether hits suffice to say that a definition tries to command the model: one that counts alone, or two kinds."""
-    together: set[Kind] = set()
+    """Whether hits suffice to say that a definition tries to command the model: one that counts alone, or two rules."""
+    together: set[str] = set()
     for hit in hits:
         if hit.weight is Weight.ALONE:
             return True
-        together.add(hit.kind)
+        together.add(hit.rule)
     return len(together) > 1
 
 
@@ -166,8 +166,10 @@ class _Screening:
         """Return what the rules find in all that was read."""
         words = Words(self.words, self.rules.lexicon, self.places)
         for compiled in self.rules.all:
-            for begin, end in _merged(span for one in compiled.patterns for span in words.find(one, _MOST_HITS)):
-                self._told(compiled, begin, end)
+            spans = _merged(span for one in compiled.patterns for span in words.find(one, _MOST_HITS))
+            for begin, end in spans:
+                if not any(words.covers(one, begin) for one in compiled.unless):
+                    self._told(compiled, begin, end)
         return tuple(hit for _, hit in sorted(self.found, key=lambda item: (item[0], item[1].start)))
 
     def _read(self, one: Field, text: str, span: tuple[int, int] | None, depth: int, *, encoded: bool) -> None:
@@ -200,6 +202,7 @@ class _Screening:
         # A tag's attributes are no part of the text around it.
         attributes = [part for part in parts if part.how is Concealment.ATTRIBUTE]
         inner = [(part.text, (part.start, part.end), encoded) for part in attributes]
+        inner += [(told, (start, end), encoded) for told, start, end in reading.spaced(text)]
         inner += [(told, (start, end), True) for told, start, end in concealed.encoded(text)]
         if told := concealed.smuggled(unseen):
             inner.append((told, (unseen[0].at, unseen[-1].at + 1), encoded))

@@ -3,7 +3,7 @@
 import pytest
 
 from playbooks.errors import Misconfigured
-from playbooks.screening.rules import Compiled, Kind, RuleFile, Rules, load
+from playbooks.screening.rules import Compiled, Kind, Language, RuleFile, Rules, load
 from playbooks.screening.screen import screen_text
 from playbooks.strict import parse_yaml
 
@@ -52,6 +52,7 @@ def test_a_file_of_rules_is_read() -> None:
         ("language: en", "language: en\nlanguage: de", "given twice"),
         ("language: en", "language: en\nliterals: {paths: [~/.SSH]}", "lower case"),
         ("kind: secrecy", "kind: secrecy, colour: red", "rules.0.colour"),
+        ('patterns: ["never @tell"]', "decodes: true, unless: [never]", "unless belongs to patterns"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_what_is_wrong(old: str, new: str, said: str) -> None:
@@ -84,3 +85,17 @@ def test_two_rules_of_one_name_are_refused() -> None:
     file = parse_yaml(RuleFile, EXAMPLES, file="a.yaml")
     with pytest.raises(Misconfigured, match="named twice: en-a"):
         Rules({"a.yaml": file, "b.yaml": file})
+
+
+def test_every_language_has_rules_of_the_kinds_that_are_words() -> None:
+    for language in set(Language) - {Language.ANY}:
+        kinds = {one.rule.kind for one in load().all if one.language is language}
+        assert kinds >= {Kind.ORDER, Kind.SECRECY, Kind.CARRYING}, language
+
+
+def test_unless_takes_back_what_is_negated() -> None:
+    written = EXAMPLES.replace('patterns: ["never @tell"]', 'patterns: ["@tell anybody"], unless: ["not @tell"]')
+    rules = Rules({"a.yaml": parse_yaml(RuleFile, written, file="a.yaml")})
+    assert screen_text("Tell anybody.", rules=rules)
+    assert not screen_text("Do not tell anybody.", rules=rules)
+    assert screen_text("Do not wait. Tell anybody.", rules=rules)
