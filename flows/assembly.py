@@ -141,6 +141,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             contacts=config.contacts,
             channels=channels,
             templates=config.templates,
+            reserve=settings.vault.reserve,
         )
     finally:
         await world.aclose()

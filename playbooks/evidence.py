@@ -19,6 +19,9 @@ SEALED = "exhibit"
 UNAVAILABLE = "unavailable"
 """The kind of the journal's entry for an exhibit that cannot be had: {"unavailable": an `Unavailable`}."""
 
+DELETION = "deletion_intended"
+"""The kind of the journal's entry before evidence is deleted: {"exhibits": [{"id": …}], …}."""
+
 HEADS = "heads"
 """The stream name by which a `Tip` means the chain of heads."""
 
@@ -287,3 +290,15 @@ def journalled(entries: Iterable[Parsed]) -> tuple[tuple[Exhibit, ...], tuple[Un
         elif entry.kind == UNAVAILABLE:
             missing.append(Unavailable.model_validate(entry.body.get("unavailable")))
     return tuple(exhibits.values()), tuple(missing)
+
+
+def deleted(entries: Iterable[Parsed]) -> set[str]:
+    """Return the exhibits that a stream says are to be deleted, or were.
+
+    Args:
+        entries: of one incident's stream.
+
+    Raises:
+        KeyError: if a body is not what its kind says.
+    """
+    return {str(item["id"]) for entry in entries if entry.kind == DELETION for item in entry.body["exhibits"]}

@@ -532,11 +532,12 @@ def _legal_hold_ended(state: Incident, body: Body, at: datetime, actor: str) -> 
 
 def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.sealed, state.bundle = body["digest"], body["bundle"]
+    state.bundles.append(body["bundle"])
     state.sealed_of = (body["exhibits"], body["unavailable"])
     step = state.steps.get("seal")
     if step is None:
         step = state.steps["seal"] = StepState("seal", Phase.PRESERVE, Progress.SEALED)
-    step.progress, step.settled_at = Progress.SEALED, at
+    step.progress, step.settled_at, step.attempt = Progress.SEALED, at, 0
     return f"sealed the evidence bundle {body['bundle']}\n{body['digest']}"
 
 

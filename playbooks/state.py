@@ -390,6 +390,7 @@ class Incident:
     sealed: str | None = None
     sealed_of: tuple[int, int] = (0, 0)
     bundle: str | None = None
+    bundles: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     fulfilled: dict[str, datetime] = field(default_factory=dict)
     assigned_to: str | None = None

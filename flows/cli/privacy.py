@@ -81,11 +81,11 @@ def erase(
 @app.command()
 def archive(
     given: Incident,
-    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new .tar.gz.")],
+    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new .tar.gz, or folder.")],
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a closed incident's sealed evidence bundle to keep elsewhere; it is verified before and after.
+    """Write a closed incident's evidence and whole journal as one signed bundle to keep elsewhere, and verify it.
 
     What is kept elsewhere is not deleted by retention here, and verifies with nothing but the responder's public key.
 

@@ -133,12 +133,21 @@ async def act(case: Case, todo: Todo) -> None:
         await failed(case, todo, exc)
 
 
-async def failed(case: Case, todo: Todo, exc: SoarError) -> None:
-    """Record an attempt that went wrong, and when the next one is due if there is one."""
-    await case.decide(lambda _, state: _attempted(case, state, todo, exc))
+async def failed(case: Case, todo: Todo, exc: SoarError, *, again: float | None = None) -> None:
+    """Record an attempt that went wrong, and when the next one is due if there is one.
+
+    Args:
+        case: the incident.
+        todo: what was tried.
+        exc: what went wrong; by its type it is tried again or not.
+        again: seconds until it is tried again, whatever went wrong.
+    """
+    await case.decide(lambda _, state: _attempted(case, state, todo, exc, again))
 
 
-async def _attempted(case: Case, state: Incident, todo: Todo, exc: SoarError) -> tuple[Sequence[Event], None]:
+async def _attempted(
+    case: Case, state: Incident, todo: Todo, exc: SoarError, again: float | None
+) -> tuple[Sequence[Event], None]:
     step = state.steps.get(todo.instance)
     if step is not None and step.progress in SAID_NO:
         # Somebody said no while it was tried. That stands: nothing is tried again because of what broke off.
@@ -146,7 +155,9 @@ async def _attempted(case: Case, state: Incident, todo: Todo, exc: SoarError) ->
     attempt = (step.attempt if step else 0) + 1
     waits = case.parts.timing.write_retries
     retry = None
-    if isinstance(exc, Transient | PartiallyApplied):
+    if again is not None:
+        retry = iso(now() + timedelta(seconds=again))
+    elif isinstance(exc, Transient | PartiallyApplied):
         # Never given up: people are told after a few attempts, and a gateway that comes back is contained.
         wait = max(waits[min(attempt, len(waits)) - 1], getattr(exc, "retry_after", None) or 0.0)
         retry = iso(now() + timedelta(seconds=wait))

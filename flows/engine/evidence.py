@@ -2,23 +2,26 @@
 
 import asyncio
 import base64
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.engine.case import Case, Stopped
+from flows.engine.case import PREFIX, Case, Stopped
 from flows.engine.effects import build, failed, unknown, within
 from flows.engine.schedule import Todo
 from integrations.journal.records import InboxItem
-from integrations.journal.store import LostClaim
-from integrations.vault import Damaged, VaultFull, bundle
+from integrations.journal.store import Journal, LostClaim
+from integrations.signing import PublicKey, SigningKey
+from integrations.vault import Damaged, Vault, VaultFull, bundle, disk
 from playbooks.action import Capture, Check, Collected
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.journal import Event
-from playbooks.state import instance_of
+from playbooks.projection import project
+from playbooks.state import Incident, instance_of
 from playbooks.strict import Json, iso, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"
@@ -29,6 +32,9 @@ MANY = 5000
 COUNTS = 8000
 CAPTURE_ATTEMPTS = 3
 """How often a capture is tried before its exhibit is recorded as unavailable."""
+SEAL_AGAIN = 2.0
+SEAL_AGAIN_MOST = 900.0
+"""Seconds until a bundle that could not be made is tried again: at first, doubled each time, and at most."""
 
 
 async def capture(case: Case, todo: Todo) -> None:
@@ -207,50 +213,101 @@ def _clear(out: Path) -> None:
     out.unlink(missing_ok=True)
 
 
+async def bundled(
+    incident: str,
+    *,
+    journal: Journal,
+    vault: Vault,
+    signer: SigningKey,
+    keys: Mapping[str, PublicKey],
+    name: str,
+    out: Path,
+    reserve: int,
+) -> Incident:
+    """Write a signed bundle of all that there is of an incident now, and return what its journal says.
+
+    Args:
+        incident: its id.
+        journal: what is read.
+        vault: where its exhibits are; those that were deleted are named by the journal alone.
+        signer: of the manifest.
+        keys: every responder's public key, by id.
+        name: who makes it.
+        out: a new file (.tar.gz) or folder.
+        reserve: bytes that stay free on its file system, for the journal.
+
+    Raises:
+        SoarError: as for `bundle.export`.
+    """
+    # Others append meanwhile: first the heads, then the entries, so that no head witnesses an entry that is not there.
+    # For entries after the last head, the manifest vouches itself.
+    stream = f"{PREFIX}{incident}"
+    heads = await journal.heads_for([stream])
+    entries = await journal.read(stream)
+    state = project(incident, entries)
+    held = [item for item in state.exhibits if item["id"] not in state.deleted_exhibits]
+    manifest = Manifest(
+        incident=incident,
+        playbook=state.playbook_digest,
+        made_at=now(),
+        made_by=name,
+        exhibits=tuple(Exhibit.model_validate(item) for item in held),
+        unavailable=tuple(Unavailable.model_validate(item) for item in state.unavailable),
+        journal=bundle.tips(entries, heads),
+        keys=tuple(sorted(keys)),
+    )
+    await bundle.export(
+        incident,
+        vault=vault,
+        journal_entries=entries,
+        heads=heads,
+        public_keys=tuple(keys.values()),
+        manifest=bundle.sign(manifest, signer.dsse()),
+        out=out,
+        reserve=reserve,
+    )
+    return state
+
+
 async def seal(case: Case, todo: Todo) -> None:
-    """Write the signed bundle of everything that is known so far, and record its digest."""
-    parts, state = case.parts, case.state
+    """Write the signed bundle of everything that is known so far, and record its digest; it replaces the one before.
+
+    What goes wrong is tried again for as long as the incident is open: people are told, and may make room.
+    """
+    parts = case.parts
     try:
-        # Others append meanwhile. What is bundled is what is known now; then the heads, then the entries, so that no
-        # head witnesses an entry that is not there: for entries after the last head, the manifest vouches itself.
-        exhibits, missing = tuple(state.exhibits), tuple(state.unavailable)
-        out = parts.bundles / f"{case.id}-{state.seq:06d}.tar.gz"
-        heads = await parts.journal.heads_for([case.stream])
-        entries = await parts.journal.read(case.stream)
-        manifest = Manifest(
-            incident=case.id,
-            playbook=state.playbook_digest,
-            made_at=now(),
-            made_by=parts.name,
-            exhibits=tuple(Exhibit.model_validate(item) for item in exhibits),
-            unavailable=tuple(Unavailable.model_validate(item) for item in missing),
-            journal=bundle.tips(entries, heads),
-            keys=tuple(sorted(parts.keys)),
-        )
-        envelope = bundle.sign(manifest, parts.signer.dsse())
+        out = parts.bundles / f"{case.id}-{case.state.seq:06d}.tar.gz"
         await asyncio.to_thread(_clear, out)
-        await bundle.export(
+        state = await bundled(
             case.id,
+            journal=parts.journal,
             vault=parts.vault,
-            journal_entries=entries,
-            heads=heads,
-            public_keys=tuple(parts.keys.values()),
-            manifest=envelope,
+            signer=parts.signer,
+            keys=parts.keys,
+            name=parts.name,
             out=out,
+            reserve=parts.reserve,
         )
-        digest = sha256(await asyncio.to_thread(Path(out).read_bytes))
-        await case.record(
-            Event(
-                "sealed",
-                {
-                    "digest": digest,
-                    "bundle": out.name,
-                    "exhibits": len(exhibits),
-                    "unavailable": len(missing),
-                },
-            )
-        )
+        digest = await asyncio.to_thread(_digest, out)
+        counts: dict[str, Json] = {"exhibits": len(state.exhibits), "unavailable": len(state.unavailable)}
+        await case.record(Event("sealed", {"digest": digest, "bundle": out.name, **counts}))
+        for earlier in state.bundles:
+            # The new one holds all that it held. Each as large as all of the evidence, they would fill the disk.
+            await asyncio.to_thread(_outdated, parts.bundles, earlier, out.name)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
-        await failed(case, todo, exc)
+        step = case.state.steps.get(todo.instance)
+        wait = min(SEAL_AGAIN * 2.0 ** (step.attempt if step else 0), SEAL_AGAIN_MOST)
+        await failed(case, todo, exc, again=wait)
+
+
+def _digest(path: Path) -> str:
+    with disk.translated():
+        return f"sha256:{disk.hashes(path)[1]}"
+
+
+def _outdated(folder: Path, name: str, current: str) -> None:
+    if Path(name).name == name != current:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)

@@ -12,6 +12,8 @@ from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import iso
 
 EVERY = tuple(Notice)
+TOLD = 2
+"""Attempts to seal the evidence after which people hear that it does not succeed."""
 FLOOD = 100
 """Messages of one source that say the same, of which people hear."""
 
@@ -42,6 +44,7 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
         yield from _lapsed(state, what)
     yield from _held(state, wanted, what)
     yield from _leases(state, wanted, what)
+    yield from _unsealed(state, what)
     if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
         yield "closed", "closed", f"{what}. Closed as {state.closed_as}."
 
@@ -103,6 +106,14 @@ def _leases(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[
         released = f"released:{instance}"
         if Notice.RELEASED in wanted and lease.released_at and released not in state.noticed:
             yield released, released, f"{what}. {instance} was released by {lease.released_by}."
+
+
+def _unsealed(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
+    """Whether the bundle could not be made, once for each that should have been."""
+    step, notice = state.steps.get("seal"), f"fault:unsealed:{len(state.bundles) + 1}"
+    if step and step.progress is Progress.RETRYING and step.attempt >= TOLD and notice not in state.noticed:
+        text = "Its evidence could not be sealed as a bundle, and is tried again. What was collected is kept"
+        yield notice, notice, f"{what}. {text}: {step.message}"
 
 
 def _why(state: Incident) -> str:

@@ -89,5 +89,6 @@ class Parts:
     contacts: Contacts
     channels: Callable[[Contact, Way], Channel]
     templates: Mapping[str, str] = field(default_factory=dict)
+    reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)

@@ -212,7 +212,9 @@ def _todo(step: Step, phase: Phase, entity: Resolved) -> Todo:
 
 def _runnable(step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]) -> bool:
     at_once = {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
-    if step is None or step.progress in at_once or (kind == "seal" and step.progress is Progress.SEALED):
+    # An earlier release gave a bundle up when it failed.
+    sealing = kind == "seal" and step is not None and step.progress in {Progress.SEALED, Progress.FAILED}
+    if step is None or step.progress in at_once or sealing:
         return True
     if step.progress is Progress.SKIPPED:
         # What waited for evidence runs when that is sealed, or when it is on record that it cannot be had.

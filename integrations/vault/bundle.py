@@ -28,7 +28,7 @@ from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # re-e
 from integrations.signing import PublicKey
 from integrations.vault import Damaged, Vault, archive, disk, envelope
 from playbooks.errors import Misconfigured, Refused
-from playbooks.evidence import HEADS, Hex256, Manifest, Stream, Tip, journalled
+from playbooks.evidence import HEADS, Hex256, Manifest, Stream, Tip, deleted, journalled
 from playbooks.journal import GENESIS, UNSIGNED, Entry, Head, head_content, link, verify_chain
 from playbooks.strict import Digest, Prose, Slug, Strict, canonical, sha256
 
@@ -44,7 +44,8 @@ What is here
 
   {MANIFEST}      what the evidence consists of, signed (DSSE envelope, in-toto statement)
   exhibits/               the evidence, byte for byte as it was collected
-  {JOURNAL}           everything that was done about the incident, each entry chained to the one before
+  {JOURNAL}           everything that was done about the incident until this was made, each entry chained to
+                          the one before
   {HEADS_FILE}             signatures over the ends of that chain
   keys/                   the public keys
 
@@ -208,6 +209,7 @@ async def export(
     public_keys: Collection[PublicKey],
     manifest: bytes,
     out: Path,
+    reserve: int = 0,
 ) -> Path:
     """Write a bundle and return its path: an archive if `out` ends in .tar.gz, else a folder.
 
@@ -221,11 +223,12 @@ async def export(
         public_keys: those of the manifest.
         manifest: the envelope that `sign` returned.
         out: where to; must not be there yet.
+        reserve: bytes that stay free on its file system.
 
     Raises:
         Refused: if the manifest is another incident's or names other keys, or `out` exists.
         Damaged: if an exhibit is not what was sealed.
-        VaultFull: if there is no room.
+        VaultFull: if there is no room beside the reserve.
         Misconfigured: if `out` cannot be written.
         Transient: if the device fails otherwise.
     """
@@ -251,16 +254,23 @@ async def export(
     writer = await asyncio.to_thread(archive.begin, temporary, out)
     try:
         for path, data in documents.items():
-            await asyncio.to_thread(writer.add, path, data)
+            await asyncio.to_thread(_add, writer, path, data, out.parent, reserve)
         for exhibit, name, digest, path in names:
             data = await _evidence(vault, incident, exhibit, name, digest)
-            await asyncio.to_thread(writer.add, path, data)
+            await asyncio.to_thread(_add, writer, path, data, out.parent, reserve)
         await asyncio.to_thread(writer.finish, out)
     except BaseException:
         # Not to a thread: a cancelled task would be cancelled there again, and leave half a bundle.
         writer.discard()
         raise
     return out
+
+
+def _add(writer: archive.Folder | archive.Archive, path: str, data: bytes, place: Path, reserve: int) -> None:
+    # Before each file: others fill the same disk meanwhile.
+    with disk.translated():
+        disk.check_room(place, len(data), reserve)
+    writer.add(path, data)
 
 
 async def _evidence(vault: Vault, incident: str, exhibit: str, name: str, digest: str) -> bytes:
@@ -656,12 +666,16 @@ def _tip_faults(manifest: Manifest, witnesses: Collection[Tip], journal: _Journa
 def _custody_faults(manifest: Manifest, journal: _Journal) -> list[str]:
     entries = journal.streams.get(f"incident/{manifest.incident}", [])
     try:
-        exhibits, missing = journalled(entry.parsed() for entry in entries)
+        parsed = [entry.parsed() for entry in entries]
+        exhibits, missing = journalled(parsed)
+        gone = deleted(parsed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return [f"the journal cannot be read ({type(exc).__name__})"]
     said = {exhibit.id: exhibit for exhibit in exhibits}
     held = {exhibit.id: exhibit for exhibit in manifest.exhibits}
-    faults = [f"{name} is in the journal and not in the manifest" for name in sorted(said.keys() - held.keys())]
+    # What the journal says was deleted may be missing; a bundle from before has it still.
+    missed = sorted(said.keys() - held.keys() - gone)
+    faults = [f"{name} is in the journal and not in the manifest" for name in missed]
     faults += [f"{name} is in the manifest and not in the journal" for name in sorted(held.keys() - said.keys())]
     both = sorted(said.keys() & held.keys())
     faults += [f"{name} is something else in the journal" for name in both if not held[name].continues(said[name])]

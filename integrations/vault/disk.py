@@ -38,6 +38,23 @@ def translated() -> Iterator[None]:
         raise Transient(f"{where} failed: {exc.strerror}") from exc
 
 
+def check_room(folder: Path, size: int, reserve: int) -> None:
+    """See that there is room for some bytes beside those that stay free for the journal.
+
+    Args:
+        folder: on the file system in question.
+        size: bytes to be written.
+        reserve: bytes that stay free.
+
+    Raises:
+        VaultFull: if there is not.
+    """
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if free - size < reserve:
+        raise VaultFull(f"{size} bytes are to be written; {free} are free, and {reserve} of those are reserved")
+
+
 def write(path: Path, data: bytes) -> tuple[int, str, str]:
     """Write a new file durably, mode 0400.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from integrations.vault import Damaged, VaultFull, disk
+from integrations.vault import Damaged, disk
 from playbooks.action import Collected
 from playbooks.errors import Misconfigured, Refused
 from playbooks.evidence import (
@@ -120,7 +120,7 @@ class LocalVault:
                 for dead in folder.glob(f"{_TEMPORARY}*"):
                     # We hold the lock that every builder holds: whoever made this died.
                     shutil.rmtree(dead)
-                self._make_room(sum(len(item.data) + _BLOCK for item in collected))
+                disk.check_room(self._root, sum(len(item.data) + _BLOCK for item in collected), self._reserve)
                 temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
                 try:
                     record = _build(temporary, collected, build)
@@ -272,14 +272,6 @@ class LocalVault:
             yield folder
         finally:
             os.close(descriptor)
-
-    def _make_room(self, size: int) -> None:
-        status = os.statvfs(self._root)
-        free = status.f_bavail * status.f_frsize
-        if free - size < self._reserve:
-            raise VaultFull(
-                f"the exhibit takes {size} bytes; {free} are free, and {self._reserve} of those are reserved"
-            )
 
 
 def _checked(kind: TypeAdapter[str], value: str) -> str:

@@ -52,7 +52,7 @@ class _Found:
     """What the rows say on their way, besides being copied."""
 
     exhibits: list[tuple[str, str]] = field(default_factory=list)
-    bundles: list[str] = field(default_factory=list)
+    bundles: dict[str, str] = field(default_factory=dict)
     deleted: set[object] = field(default_factory=set)
     incidents: int = 0
     in_force: int = 0
@@ -77,7 +77,8 @@ class _Found:
 
     def _evidence(self, incident: str, kind: str, body: dict[str, Any]) -> None:
         if kind == "sealed":
-            self.bundles.append(str(body["bundle"]))
+            # The last one of an incident holds all that those before it held, and they are removed.
+            self.bundles[incident] = str(body["bundle"])
         elif kind == "exhibit":
             self.exhibits.append((incident, str(body["exhibit"]["id"])))
         else:
@@ -278,7 +279,7 @@ def _evidence(config: Configuration, found: _Found, writer: backup_file.Writer, 
     missing = []
     vault, bundles = (config.path(path) for path in (config.settings.vault.path, config.settings.vault.bundles))
     wanted = [one for one in dict.fromkeys(found.exhibits) if one not in found.deleted]
-    sealed = [name for name in dict.fromkeys(found.bundles) if name not in found.deleted]
+    sealed = [name for name in found.bundles.values() if name not in found.deleted]
     total = len(wanted) + len(sealed)
     for number, (incident, exhibit) in enumerate(wanted, 1):
         folder = vault / incident / exhibit

@@ -1,7 +1,7 @@
 """What retention keeps and lets go, erasing one exhibit, and keeping a bundle elsewhere."""
 
 import asyncio
-import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -10,13 +10,16 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment
 from flows.cli.work import acts, records
+from flows.engine.evidence import bundled
 from flows.settings import Configuration
+from integrations.signing import SigningKey
 from integrations.vault import bundle, disk
+from integrations.vault.local import LocalVault
 from playbooks.errors import Refused
 from playbooks.request import Verb
 from playbooks.retention import due, protected, remaining, until
 from playbooks.state import Incident
-from playbooks.strict import iso, now, sha256
+from playbooks.strict import iso, now
 
 
 def foresee(out: Out, config: Configuration) -> Exit:
@@ -102,37 +105,39 @@ def erase(out: Out, config: Configuration, who: acts.Person, *, incident: str, e
 
 
 def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit:
-    """Copy an incident's bundle of record, verified."""
+    """Write a bundle of all that there is of a closed incident, verified."""
+    signer, keys = SigningKey.load(config.path(config.settings.key)), responder_keys(config)
+    vault = config.settings.vault
 
     async def work() -> Incident:
         async with records.opened(config) as journal:
-            return await records.load(journal, await records.find(journal, incident))
+            state = await records.load(journal, await records.find(journal, incident))
+            if state.closed_at is None:
+                raise Refused(f"{state.id} is open: what is archived of it now would not be all of it")
+            if state.exhibits and not remaining(state):
+                gone = next(reversed(state.deletions.values()))
+                raise Refused(f"the evidence of {state.id} was deleted by {gone.by}: {gone.why}")
+            return await bundled(
+                state.id,
+                journal=journal,
+                vault=LocalVault(config.path(vault.path), reserve=vault.reserve),
+                signer=signer,
+                keys=keys,
+                name="mcp-soar archive",
+                out=to,
+                # Whoever has it written elsewhere says by that how much room there is.
+                reserve=0,
+            )
 
-    state = asyncio.run(work())
-    if state.closed_at is None:
-        raise Refused(f"{state.id} is open: what is archived of it now would not be all of it")
-    if state.bundle is None or state.sealed is None:
-        raise Refused(f"{state.id} has no sealed bundle")
-    if (gone := state.deleted_bundles.get(state.bundle)) is not None:
-        raise Refused(f"{state.bundle} was deleted by {gone.by}: {gone.why}")
-    _copy(config.path(config.settings.vault.bundles) / state.bundle, to, state.sealed)
-    keys = responder_keys(config)
-    if not any(bundle.verify(to, key).ok for key in keys.values()):
-        to.unlink()
-        raise Refused(f"{state.bundle} does not verify, so it is not archived; `mcp-soar verify {state.id}` says why")
-    out.document({"incident": state.id, "file": str(to), "digest": state.sealed})
-    out.say(f"{state.id}: archived and verified", "good")
-    out.raw(f"  {to}  {state.sealed}")
+    with out.waiting(f"archiving {incident}"):
+        state = asyncio.run(work())
+        report = bundle.verify(to, signer.public)
+    if not report.ok:
+        faults = "; ".join(check.sentence for check in report.checks if not check.ok)
+        shutil.rmtree(to) if to.is_dir() else to.unlink()
+        raise Refused(f"what is there of {state.id} does not verify, so it is not archived: {faults}")
+    digest = f"sha256:{disk.hashes(to)[1]}" if to.is_file() else None
+    out.document({"incident": state.id, "file": str(to), "digest": digest})
+    out.say(f"{state.id}: archived and verified, {state.seq} entries and {len(remaining(state))} exhibits", "good")
+    out.raw(f"  {to}" + (f"  {digest}" if digest else ""))
     return Exit.OK
-
-
-def _copy(source: Path, to: Path, digest: str) -> None:
-    with disk.translated():
-        data = source.read_bytes()
-    if sha256(data) != digest:
-        raise Refused(f"{source} is not the file that the journal names; it is not archived")
-    if os.path.lexists(to):
-        raise Refused(f"{to} is there already")
-    with disk.translated():
-        disk.write(to, data)
-        disk.sync(to.parent)

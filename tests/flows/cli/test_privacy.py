@@ -1,6 +1,9 @@
 """purge, erase and archive as a person uses them, and what verify says afterwards."""
 
 import asyncio
+import base64
+import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +15,7 @@ from flows.assembly import assembled
 from flows.engine import deletion
 from flows.engine.parts import Parts
 from flows.retention import finish
+from integrations.signing import PublicKey
 from integrations.vault import bundle
 from playbooks.action import Collected
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, sealed
@@ -185,11 +189,41 @@ def test_an_archived_bundle_verifies_offline_after_its_evidence_was_deleted_here
     assert "was deleted by mcp-soar: retention" in refused
 
 
-def test_a_bundle_that_was_changed_is_not_archived(closed: Installation, tmp_path: Path) -> None:
-    (file,) = closed.folder.rglob(BUNDLE)
-    data = file.read_bytes()
-    file.chmod(0o600)
-    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+def kinds(archive: Path) -> list[str]:
+    with tarfile.open(archive) as opened:
+        lines = opened.extractfile("journal.jsonl")
+        assert lines is not None
+        return [json.loads(base64.b64decode(json.loads(line)["data"]))["kind"] for line in lines]
+
+
+def test_an_archive_holds_all_that_was_done_up_to_the_closing(closed: Installation, tmp_path: Path) -> None:
     out = tmp_path / "kept.tar.gz"
-    assert "not the file that the journal names" in closed.error("archive", "1", "--out", str(out), code=4)["message"]
+    closed.json("archive", "1", "--out", str(out))
+
+    async def entries() -> list[str]:
+        async with assembled(closed.config) as parts:
+            return [entry.parsed().kind for entry in await parts.journal.read(f"incident/{ID}")]
+
+    assert kinds(out) == asyncio.run(entries())
+    assert "closed" in kinds(out)
+
+
+def test_what_is_left_after_an_erasure_can_be_archived(closed: Installation, tmp_path: Path) -> None:
+    with responder(closed):
+        for who in ("sam", "kim"):
+            closed.json("erase", "1", "--exhibit", "x-0100-definitions", "--reason", "PIPA 36", "--as", who)
+    out = tmp_path / "kept.tar.gz"
+    closed.json("archive", "1", "--out", str(out))
+    report = bundle.verify(out, PublicKey.load(closed.folder / "keys" / "responder.pub"))
+    assert report.ok, report.checks
+    assert report.manifest is not None
+    assert [exhibit.id for exhibit in report.manifest.exhibits] == ["x-0000-raw-alert"]
+
+
+def test_evidence_that_was_changed_is_not_archived(closed: Installation, tmp_path: Path) -> None:
+    (file,) = closed.folder.rglob("x-0100-definitions/files/data.bin")
+    file.chmod(0o600)
+    file.write_bytes(PERSONAL[:-1] + b"?")
+    out = tmp_path / "kept.tar.gz"
+    assert "is not what was sealed" in closed.error("archive", "1", "--out", str(out), code=4)["message"]
     assert not out.exists()
