@@ -34,6 +34,9 @@ class FaultyProxy:
         self.mode = Mode.PASS
         # Requests whose path ends so are answered with 500, whatever the mode; nothing ends so.
         self.fails = "\n"
+        # Cleared, it makes every request wait until it is set again: a gateway that is slow as long as a test needs.
+        self.open = asyncio.Event()
+        self.open.set()
         self.broken = b'{"detail":"broken"}'
         self.seen: list[tuple[str, str]] = []
         self.url = ""
@@ -75,6 +78,7 @@ class FaultyProxy:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = target.partition("?")[0]
         self.seen.append((method, path))
+        await self.open.wait()
         mode = Mode.PASS if path == _SIGN_IN else Mode.BROKEN if path.endswith(self.fails) else self.mode
         if mode is Mode.HANG:
             await asyncio.Event().wait()

@@ -11,17 +11,16 @@ from flows.engine.opening import CUT as LANE
 from playbooks.errors import Transient
 from playbooks.incident import Status
 from playbooks.journal import Parsed
-from playbooks.plan import Change, Radius
-from playbooks.policy import Release
+from playbooks.plan import Change
 from playbooks.request import Verb
 from playbooks.state import Progress, StepState
 from tests.lab import flags, scenes
+from tests.lab.fixtures import Lab
 from tests.lab.flags import CUT, SetFlags
-from tests.lab.house import ROOMY, House, alert
+from tests.lab.house import House, alert
 
 News = Callable[[], Awaitable[None]]
 GIVEN_BACK = f"release-{CUT}"
-TWO_FOR_RELEASE = ROOMY.model_copy(update={"release": Release(second_person_from=Radius.TOOL)})
 
 
 class Slow:
@@ -158,3 +157,34 @@ async def test_a_no_to_a_release_that_is_being_planned_is_kept(
         assert incident.steps[GIVEN_BACK].progress is Progress.DENIED
         assert incident.leases[CUT].in_force
         assert flags.states(folder) == "off off off"
+
+
+async def test_a_no_that_comes_while_a_real_gateway_is_slow_is_kept(lab: Lab, tmp_path: Path) -> None:
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        step = await scenes.proposed(home, name, cut)
+        assert step.plan is not None
+        await home.settled(name)
+        lab.proxy.forget()
+        lab.proxy.open.clear()
+        # Two sources agree, which is enough; the gateway is asked what there is to cut, and takes its time.
+        await home.receive(alert(lab.site.server_id, "get_weather"), source="second")
+
+        async def planning() -> bool:
+            return bool(lab.proxy.seen)
+
+        await home.until(planning, "the gateway is asked")
+        await says(home, "bob", Verb.DENY, name, digest=step.plan.digest, reason="a drill")
+        lab.proxy.open.set()
+
+        async def over() -> bool:
+            row = await home.journal.stream(f"incident/{name}")
+            return row is not None and row.owner is None and row.runnable_at is None
+
+        await home.until(over, "nothing runs any more")
+        incident = await home.incident(name)
+        assert incident.steps[cut].progress is Progress.DENIED
+        assert lab.proxy.writes == []
+        assert await scenes.enabled(lab, "get_weather")
