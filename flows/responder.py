@@ -223,7 +223,7 @@ class Responder:
 
     def _watch_due(self, case: Case) -> bool:
         """Whether the incident's leases have to be verified now; a new responder does so at once, and at their end."""
-        if not any(lease.in_force for lease in case.state.leases.values()):
+        if not any(lease.open for lease in case.state.leases.values()):
             return False
         every, moment = self.parts.world.inventory.watch_every, time.monotonic()
         waited = moment - self._watched.get(case.id, -every) >= every * 0.9

@@ -128,6 +128,7 @@ class Held(Strict):
         answer: of the last verification.
         checked_at: when that was.
         put_backs: how often what somebody undid was put back.
+        done_at: when it was confirmed, if it cannot be taken back.
         released_at: when it was given back.
         released_by: who asked for that.
         about: whether the message is about this one.
@@ -140,6 +141,7 @@ class Held(Strict):
     answer: Answer | None
     checked_at: Moment | None
     put_backs: int
+    done_at: Moment | None
     released_at: Moment | None
     released_by: str | None
     about: bool
@@ -342,7 +344,7 @@ def brief(
         because=_clause(_because(state, kind, subject)),
         asks=asks,
         answered=page is not None and kind is Kind.AWAITING_APPROVAL and not any(ask.about for ask in asks),
-        held=tuple(_held(lease, about=lease.instance == subject) for lease in state.leases.values()),
+        held=tuple(_held(lease, about=lease.instance == subject) for lease in state.leases.values() if lease.began_at),
         proven=proven,
         not_proven=not_proven,
         exhibits=len(state.exhibits),
@@ -463,6 +465,7 @@ def _held(lease: LeaseState, *, about: bool) -> Held:
         answer=lease.verdict.answer if lease.verdict else None,
         checked_at=lease.checked_at,
         put_backs=lease.put_backs,
+        done_at=lease.done_at,
         released_at=lease.released_at,
         released_by=lease.released_by,
         about=about,
@@ -471,7 +474,7 @@ def _held(lease: LeaseState, *, about: bool) -> Held:
 
 def facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """Return what the last verification of each cut found and what it did not, and what was asked beside it."""
-    verdicts = [lease.verdict for lease in state.leases.values() if lease.in_force and lease.verdict]
+    verdicts = [lease.verdict for lease in state.leases.values() if lease.open and lease.verdict]
     leases = state.leases
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
     verdicts += [step.verdict for step in state.steps.values() if step.phase is Phase.CAPTURE and step.verdict]
@@ -536,5 +539,5 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
     if kind in {Kind.EXPIRING, Kind.EXTENDED} and subject in state.leases:
         for_ = ("extend", state.id, "--lease", subject, "--for", "24h", "--reason", "REASON", "--as", "NAME")
         yield Command(does="extend", line=line(*for_))
-    if any(lease.in_force for lease in state.leases.values()):
+    if any(lease.open for lease in state.leases.values()):
         yield Command(does="release", line=line("release", state.id, "--as", "NAME"))

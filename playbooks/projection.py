@@ -210,7 +210,7 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.intended_at, step.retry_at, step.looks = at, None, 0
     lease = state.leases.get(step.instance)
     until = datetime.fromisoformat(body["until"])
-    if lease is None or not lease.in_force:
+    if lease is None or not lease.open:
         lease = LeaseState(instance=step.instance, plan=step.plan, epoch=step.epoch, opened_at=at, until=until)
         lease.opened_seq = state.seq
         state.leases[step.instance] = lease
@@ -228,14 +228,37 @@ def _wrote(state: Incident, body: Body, at: datetime, actor: str) -> str:
     times = [datetime.fromisoformat(item["at"]) for item in body["writes"]]
     # A write whose answer was lost took effect no later than when it was found.
     step.wrote_at = step.wrote_at or min(times, default=at if body["found"] else None)
+    _began(state, step, min(times, default=at), at)
     made = "; ".join(item["change"] for item in body["writes"])
     found = f"found already so: {'; '.join(body['found'])}" if body["found"] else ""
     return f"carried out {step.instance}\n" + "; ".join(part for part in (made, found) if part)
 
 
+def _began(state: Incident, step: StepState, first: datetime, at: datetime) -> None:
+    """Let a lease be in force from its first write on."""
+    lease = state.leases.get(step.instance)
+    if lease is None or lease.began_at is not None:
+        return
+    lease.began_at = first
+    if lease.until <= at:
+        # It was tried for longer than it was to last: its time runs from here.
+        lease.until = at + (lease.until - lease.opened_at)
+
+
+def _held(lease: LeaseState, at: datetime) -> None:
+    """Take in that a probe found a lease in force: what cannot be taken back is done with that."""
+    lease.held = lease.epoch
+    lease.began_at = lease.began_at or at
+    if lease.plan.irreversible:
+        lease.done_at = at
+
+
 def _interrupted(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
-    step.wrote_at = step.wrote_at or min((datetime.fromisoformat(item["at"]) for item in body["writes"]), default=None)
+    first = min((datetime.fromisoformat(item["at"]) for item in body["writes"]), default=None)
+    step.wrote_at = step.wrote_at or first
+    if first is not None:
+        _began(state, step, first, at)
     return f"interrupted {body['instance']} after {len(body['writes'])} changes\n{body['why']}"
 
 
@@ -248,12 +271,15 @@ def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases.get(step.instance)
     if lease:
         lease.verdict, lease.checked_at = step.verdict, step.settled_at
-        lease.held = lease.epoch if step.verdict.answer is Answer.ESTABLISHED else lease.held
-    _widen(state, step.verdict, body.get("after"), _when(body.get("since")) or step.settled_at)
+        # Whoever verifies an intent has written all of it before, or found it so.
+        lease.began_at = lease.began_at or step.settled_at
+        if step.verdict.answer is Answer.ESTABLISHED:
+            _held(lease, step.settled_at)
+    _widen(state, step.instance, step.verdict, body.get("after"), _when(body.get("since")) or step.settled_at)
     return f"verified {step.instance}: {step.verdict.answer}\n{_first(step.verdict)}"
 
 
-def _widen(state: Incident, verdict: Verdict, after: int | None, since: datetime) -> None:
+def _widen(state: Incident, lease: str, verdict: Verdict, after: int | None, since: datetime) -> None:
     for item in verdict.widen:
         what = f"widen-{item.action.replace('.', '-')}"
         where = "/".join(str(value) for _, value in sorted(item.params.items()))
@@ -263,6 +289,7 @@ def _widen(state: Incident, verdict: Verdict, after: int | None, since: datetime
             number += 1
             instance = f"{what}-{number}@{where}"
         state.widenings.setdefault(instance, item)
+        state.widened_for.setdefault(instance, set()).add(lease)
 
 
 def _passed(state: Incident, instance: str, after: int | None, since: datetime) -> bool:
@@ -378,7 +405,8 @@ def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str
     lease = state.leases[body["instance"]]
     lease.verdict, lease.checked_at = Verdict.model_validate(body["verdict"]), at
     holds = lease.verdict.answer is Answer.ESTABLISHED
-    lease.held = lease.epoch if holds else lease.held
+    if holds:
+        _held(lease, at)
     step = state.steps[body["instance"]]
     if holds and step.purpose is Purpose.PUT_BACK and step.progress in _ASKED:
         # Somebody brought it back themselves: there is nothing left to decide.
@@ -388,7 +416,7 @@ def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str
         step.verdict = lease.verdict
         if holds:
             step.settled_at, step.settled_seq = at, state.seq
-    _widen(state, lease.verdict, body.get("after"), _when(body.get("since")) or at)
+    _widen(state, lease.instance, lease.verdict, body.get("after"), _when(body.get("since")) or at)
     return f"watch: {body['instance']} is {lease.verdict.answer}\n{_first(lease.verdict)}"
 
 

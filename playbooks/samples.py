@@ -72,7 +72,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         closed_as="resolved",
         because="Disable tool forecast of weather at gateway main",
         asks=(_ask(Purpose.CONTAIN), _ask(Purpose.RELEASE), _ask(Purpose.CONTAIN, irreversible="it deletes")),
-        held=(*(_held(answer, in_force=True) for answer in (None, *Answer)), _held(None, in_force=False)),
+        held=(*map(_held, (None, *Answer)), _held(None, released=True), _held(Answer.ESTABLISHED, done=True)),
         proven=facts[:1],
         not_proven=facts[1:],
         exhibits=4,
@@ -119,17 +119,18 @@ def _ask(purpose: Purpose, irreversible: str | None = None) -> Ask:
     )
 
 
-def _held(answer: Answer | None, *, in_force: bool) -> Held:
+def _held(answer: Answer | None, *, released: bool = False, done: bool = False) -> Held:
     return Held(
         instance="cut-tool@weather/forecast",
         summary="Disable tool forecast of weather at gateway main",
-        in_force=in_force,
+        in_force=not released and not done,
         until=_AT + timedelta(days=3),
         answer=answer,
         checked_at=_AT if answer else None,
         put_backs=1,
-        released_at=None if in_force else _AT,
-        released_by=None if in_force else "kim",
+        done_at=_AT if done else None,
+        released_at=_AT if released else None,
+        released_by="kim" if released else None,
         about=True,
     )
 

@@ -56,6 +56,9 @@ SETTLED = frozenset(
 HELD = frozenset({Progress.ESTABLISHED, Progress.RELEASED})
 """What is in force, or was until a person gave it back."""
 
+REFUSED = frozenset({Progress.DENIED, Progress.EXPIRED})
+"""What people said no to, or nothing, which is no."""
+
 PATIENCE = 3
 """Attempts after which a cut that is still being retried counts as not established, and people are told."""
 
@@ -107,7 +110,7 @@ class StepState:
 
 @dataclass(slots=True)
 class LeaseState:
-    """A containment in force, or one that was."""
+    """A containment that was decided: in force once something of it was written, until it is given back."""
 
     instance: str
     plan: Plan
@@ -128,11 +131,20 @@ class LeaseState:
     kept: tuple[str, ...] = ()
     released_at: datetime | None = None
     released_by: str | None = None
+    began_at: datetime | None = None
+    """When the first change of it was written, or found to be so already."""
+    done_at: datetime | None = None
+    """When a probe confirmed what cannot be taken back: there is nothing to watch over or to give back."""
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still has to see to it: watch over it, try it again, give it back."""
+        return self.released_at is None and self.done_at is None
 
     @property
     def in_force(self) -> bool:
-        """Whether it still holds, or ought to."""
-        return self.released_at is None
+        """Whether it still holds, or ought to; what was never written does not."""
+        return self.open and self.began_at is not None
 
     @property
     def has_held(self) -> bool:
@@ -375,6 +387,8 @@ class Incident:
     confirm_asked: set[str] = field(default_factory=set)
     steps: dict[str, StepState] = field(default_factory=dict)
     widenings: dict[str, Widening] = field(default_factory=dict)
+    widened_for: dict[str, set[str]] = field(default_factory=dict)
+    """Widening → the leases whose verification asked for it."""
     leases: dict[str, LeaseState] = field(default_factory=dict)
     exhibits: list[dict[str, Any]] = field(default_factory=list)
     unavailable: list[dict[str, Any]] = field(default_factory=list)
@@ -520,6 +534,29 @@ class Incident:
         return any(w.accept_changed for w in self.releases if opened < w.seq and w.lease in {None, instance})
 
     @property
+    def given_back(self) -> bool:
+        """Whether something was given back and nothing is left to give back."""
+        leases = self.leases.values()
+        return any(lease.released_at for lease in leases) and not any(lease.open for lease in leases)
+
+    def needs(self, instance: str) -> bool:
+        """Whether a widening is still needed, as far as those verifications say that asked for it.
+
+        Args:
+            instance: the widening's step.
+        """
+        wanted = self.widenings[instance]
+        for name in self.widened_for[instance]:
+            lease = self.leases.get(name)
+            if lease is None or not lease.open or lease.verdict is None:
+                continue
+            same = any((w.action, w.params) == (wanted.action, wanted.params) for w in lease.verdict.widen)
+            # What could not be asked says nothing.
+            if same or lease.verdict.answer is Answer.UNKNOWN:
+                return True
+        return False
+
+    @property
     def cuts(self) -> list[StepState]:
         """The steps whose holding makes the incident contained."""
         wanted = (Phase.CUT, Phase.ISOLATE)
@@ -537,17 +574,17 @@ class Incident:
             return Status.FROZEN
         if self.closed_at:
             return Status.CLOSED
-        if self.leases and not any(lease.in_force for lease in self.leases.values()):
+        if self.given_back:
             return Status.RECOVERING
         bad = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}
         stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in self.cuts)
         leaking = any(
-            lease.in_force and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
+            lease.open and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
             for lease in self.leases.values()
         )
         # A release that broke off may have given something back that is not what it ought to be, and nobody watches it.
         broken = any(
-            lease.in_force and lease.releasing and self.steps[f"release-{instance}"].progress is Progress.FAILED
+            lease.open and lease.releasing and self.steps[f"release-{instance}"].progress is Progress.FAILED
             for instance, lease in self.leases.items()
         )
         if leaking or stuck or broken or any(step.progress in bad for step in self.cuts):
@@ -557,12 +594,11 @@ class Incident:
         if self.triage:
             return Status.TRIAGE
         held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
-        refused = {Progress.DENIED, Progress.EXPIRED}
-        if held and all(step.progress in HELD | refused for step in self.cuts):
+        if held and all(step.progress in HELD | REFUSED for step in self.cuts):
             # What is being given back may be half back already, and nobody verifies it meanwhile.
-            giving_back = any(lease.in_force and lease.releasing for lease in self.leases.values())
+            giving_back = any(lease.open and lease.releasing for lease in self.leases.values())
             return Status.RECOVERING if giving_back else Status.CONTAINED
-        if self.cuts and all(step.progress in refused for step in self.cuts):
+        if self.cuts and all(step.progress in REFUSED for step in self.cuts):
             return Status.TRIAGE
         return Status.CONTAINING
 
@@ -571,13 +607,14 @@ class Incident:
         """When what happened: detected, accepted, first effect, verified, released."""
         wrote = [step.wrote_at for step in self.cuts if step.wrote_at]
         held = [step.settled_at for step in self.cuts if step.progress in HELD and step.settled_at]
-        whole = bool(self.cuts) and len(held) == len(self.cuts)
-        released = [lease.released_at for lease in self.leases.values()]
+        # What people said no to is no part of it, as the status has it.
+        whole = all(step.progress in HELD | REFUSED for step in self.cuts)
+        released = [lease.released_at for lease in self.leases.values() if lease.done_at is None]
         return {
             "detected_at": min((alert.detected_at for alert in self.alerts), default=None),
             "accepted_at": min((alert.accepted_at for alert in self.alerts), default=self.opened_at),
             "first_effect_at": min(wrote, default=None),
-            "verified_at": max(held) if whole else None,
+            "verified_at": max(held) if whole and held else None,
             "released_at": max((at for at in released if at), default=None) if released and all(released) else None,
         }
 

@@ -85,6 +85,8 @@ class Ask(TypedDict):
 class Lease(TypedDict):
     """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago.
 
+    Without `began_at` nothing of it was ever written; with `done_at` it cannot be taken back and needs no watch.
+
     While it is `releasing`, it may be given back already, and nobody verifies that it holds.
     """
 
@@ -93,6 +95,8 @@ class Lease(TypedDict):
     summary: str
     changes: list[str]
     in_force: bool
+    began_at: str | None
+    done_at: str | None
     opened_at: str | None
     until: str | None
     requested_by: str | None

@@ -238,7 +238,9 @@ async def persist(case: Case, todo: Todo) -> None:
         return
     if lease.verdict is None or verdict.answer is not lease.verdict.answer or verdict.widen != lease.verdict.widen:
         body = {"instance": todo.instance, "epoch": step.epoch, "writes": written.writes, "found": written.found}
-        await case.record(Event("wrote", body), _verified(step, verdict, attempt=step.attempt, look=look))
+        await settled(case, lease.plan, verdict, Event("wrote", body), _verified(step, verdict, step.attempt, look))
+    if not lease.open:
+        return
     watch = {"lease": f"{case.id}/{todo.instance}", "incident": case.id}
     await case.parts.journal.set_watch(**watch, verdict=verdict.answer.value)
 
@@ -307,7 +309,7 @@ async def intend(
 def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
     """Whether what was planned is still to be done, now that the gate is asked."""
     step, lease = state.steps.get(todo.instance), state.leases.get(todo.instance)
-    if purpose is Purpose.PUT_BACK and (lease is None or not lease.in_force or lease.releasing is not None):
+    if purpose is Purpose.PUT_BACK and (lease is None or not lease.open or lease.releasing is not None):
         return False
     if purpose is Purpose.PUT_BACK and (step is None or step.progress is not Progress.APPROVED):
         return step is None or step.progress not in {*SAID_NO, Progress.PROPOSED}
@@ -526,7 +528,7 @@ async def _finish(case: Case, action: Action, step: StepState) -> None:
         # What held once and does not now was undone: only the watch, through the gate, writes it again.
         look = Look.begins(case)
         verdict = await verify(case, type(action), plan)
-        await case.record(_verified(step, verdict, attempt=step.attempt + 1, look=look))
+        await settled(case, plan, verdict, _verified(step, verdict, step.attempt + 1, look))
         return
     await carry_out(case, type(action), step, plan, read_at=None)
 
@@ -549,10 +551,27 @@ async def carry_out(case: Case, action: type[Action], step: StepState, plan: Pla
         case.record(Event("wrote", body)) if written.writes or step.progress in UNWRITTEN else _nothing(),
         verify(case, action, plan),
     )
-    await case.record(_verified(step, verdict, attempt=attempt, look=look))
+    await settled(case, plan, verdict, _verified(step, verdict, attempt, look))
 
 
-def _verified(step: StepState, verdict: Verdict, *, attempt: int, look: Look) -> Event:
+async def settled(case: Case, plan: Plan, verdict: Verdict, *events: Event) -> None:
+    """Record what a verification found; what cannot be taken back is done with that, and holds nothing any more."""
+    instance = str(events[-1].body["instance"])
+    if not plan.irreversible or verdict.answer is not Answer.ESTABLISHED:
+        await case.record(*events)
+        return
+
+    async def work(tx: Tx) -> tuple[Sequence[Event], None]:
+        for change in plan.changes:
+            await tx.drop_hold(change.grip, case.id, instance)
+        await tx.unreserve(case.id, instance)
+        await tx.drop_watch(f"{case.id}/{instance}")
+        return events, None
+
+    await case.transact(work)
+
+
+def _verified(step: StepState, verdict: Verdict, attempt: int, look: Look) -> Event:
     body = {
         "instance": step.instance,
         "epoch": step.epoch,

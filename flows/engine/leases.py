@@ -39,7 +39,7 @@ async def _watch_one(case: Case, instance: str) -> None:
         await _note(case, instance, verdict, undone, look)
         if undone and not asked:
             await effects.put_back(case, schedule.step_of(case.state, instance))
-    if lease.until <= now():
+    if lease.in_force and lease.until <= now():
         await _expire(case, instance, lease)
 
 
@@ -92,7 +92,10 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
             "undone": [str(change) for change in undone],
             **look.body,
         }
-        await case.record(Event("lease_checked", body))
+        plan = case.state.leases[instance].plan
+        await effects.settled(case, plan, verdict, Event("lease_checked", body))
+    if not case.state.leases[instance].open:
+        return
     await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)
 
 

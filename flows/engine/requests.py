@@ -167,7 +167,7 @@ async def _acknowledge(_parts: Parts, tx: Tx, request: Request) -> str:
 
 async def _release(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
-    held = [instance for instance, lease in state.leases.items() if lease.in_force]
+    held = [instance for instance, lease in state.leases.items() if lease.open]
     wanted = request.params.get("lease")
     if not held:
         raise Refused(f"nothing of {request.subject} is in force")
@@ -199,9 +199,9 @@ async def _original(tx: Tx, request: Request, how: str) -> str | None:
 
 async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
-    held = [instance for instance, lease in state.leases.items() if lease.in_force]
+    held = [instance for instance, lease in state.leases.items() if lease.open]
     if held:
-        raise Refused(f"{', '.join(held)} is still in force: release it first, or nobody will watch it")
+        raise Refused(f"{', '.join(held)} is still in force, or tried for: release it first, or nobody will watch it")
     how = str(request.params.get("as", "resolved"))
     if how not in {"resolved", "false-positive", "duplicate"}:
         raise Refused(f"cannot be closed as {how!r}; write resolved, false-positive or duplicate")

@@ -15,6 +15,12 @@ PHASES = tuple(Phase)
 READING = {"capture", "raw", "repeats", "check"}
 """What goes on while the kill switch is on."""
 
+ASKED = frozenset({Progress.PROPOSED, Progress.APPROVED})
+"""What people are asked about, or said yes to."""
+
+UNDECIDED = ASKED | {Progress.SKIPPED}
+"""Where nothing was decided yet that has to be carried through."""
+
 MOOT = "no longer needed: what leaked holds by now"
 """Why a step is skipped that runs after all should it leak again."""
 
@@ -173,13 +179,20 @@ def _phase(
                 busy.add(entity.key)
                 yield todo
     if phase is Phase.CUT:
-        for instance, widening in state.widenings.items():
-            if _runnable(state.steps.get(instance), "action", state, now=now, retries=retries):
-                title = f"Widen: {widening.because}"
-                server = str(widening.params["server"])
-                home = Resolved(kind=EntityKind.SERVER, id=server, server=server)
-                params = tuple(sorted(widening.params.items()))
-                yield Todo(instance, phase, "action", title, widening.action, params, entity=home.key)
+        yield from _widenings(state, now, retries)
+
+
+def _widenings(state: Incident, now: datetime, retries: tuple[float, ...]) -> Iterator[Todo]:
+    for instance, widening in state.widenings.items():
+        step, server = state.steps.get(instance), widening.params.get("server")
+        home = Resolved(kind=EntityKind.SERVER, id=server, server=server).key if isinstance(server, str) else ""
+        title, params = f"Widen: {widening.because}", tuple(sorted(widening.params.items()))
+        todo = Todo(instance, Phase.CUT, "action", title, widening.action, params, entity=home)
+        if _unneeded(state, instance):
+            if step and step.progress in ASKED:
+                yield replace(todo, kind="moot")
+        elif _runnable(step, "action", state, now=now, retries=retries):
+            yield todo
 
 
 def wanted(state: Incident, playbook: Playbook, todo: Todo, *, now: datetime, retries: tuple[float, ...]) -> bool:
@@ -196,11 +209,18 @@ def wanted(state: Incident, playbook: Playbook, todo: Todo, *, now: datetime, re
     return any((one.instance, one.kind) == (todo.instance, todo.kind) for one in again)
 
 
+def _unneeded(state: Incident, widening: str) -> bool:
+    """Whether a widening that was not decided yet is needed no longer."""
+    step = state.steps.get(widening)
+    retried = step is not None and step.progress is Progress.RETRYING and step.intended_at is None
+    return (step is None or step.progress in UNDECIDED or retried) and not state.needs(widening)
+
+
 def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
     """Yield what people are asked, or said yes to, and what is needed no longer."""
     for entity in entities_for(state, step.for_each):
         asked = state.steps.get(instance_of(step.id, entity))
-        if asked and asked.progress in {Progress.PROPOSED, Progress.APPROVED}:
+        if asked and asked.progress in ASKED:
             yield replace(_todo(step, phase, entity), kind="moot")
 
 
@@ -261,7 +281,7 @@ def leaking(state: Incident) -> bool:
 
 
 def _being_widened(state: Incident) -> bool:
-    steps = (state.steps.get(name) for name in state.widenings)
+    steps = (state.steps.get(name) for name in state.widenings if not _unneeded(state, name))
     under_way = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING, Progress.PROPOSED, Progress.APPROVED}
     return any(step is None or step.progress in under_way for step in steps)
 
@@ -272,7 +292,7 @@ def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, sto
     waiting: set[str] = set()
     for instance, lease in reversed(state.leases.items()):
         wish = state.release_wanted(instance)
-        if not lease.in_force or (stopped and OURSELVES in {lease.released_by, wish.actor if wish else None}):
+        if not lease.open or (stopped and OURSELVES in {lease.released_by, wish.actor if wish else None}):
             continue
         wanted = lease.releasing is not None or wish
         grips = {change.grip for change in lease.plan.changes}
@@ -290,7 +310,7 @@ def release_due(state: Incident, instance: str, *, now: datetime, retries: tuple
     """Whether the release of a lease that is still in force can go on now, as far as its own step says."""
     lease = state.leases[instance]
     step = state.steps.get(release_of(instance))
-    return lease.in_force and lease.releasing is None and _runnable(step, "action", state, now=now, retries=retries)
+    return lease.open and lease.releasing is None and _runnable(step, "action", state, now=now, retries=retries)
 
 
 def release_of(instance: str) -> str:
@@ -306,15 +326,17 @@ def next_watch(state: Incident, *, now: datetime, every: float) -> datetime | No
         now: the present moment.
         every: seconds between two verifications.
     """
-    if state.frozen or state.closed_at or not any(lease.in_force for lease in state.leases.values()):
+    if state.frozen or state.closed_at or not any(lease.open for lease in state.leases.values()):
         return None
     # Whoever works on a lease comes back to it by itself; its end is looked at after that.
-    return min([now + timedelta(seconds=every), *(state.leases[instance].until for instance in watched(state))])
+    ends = (lease.until for lease in map(state.leases.__getitem__, watched(state)) if lease.in_force)
+    return min([now + timedelta(seconds=every), *ends])
 
 
 def ended(state: Incident, now: datetime) -> list[str]:
-    """Return the leases that the watch asks about and whose time is over."""
-    return [instance for instance in watched(state) if state.leases[instance].until <= now]
+    """Return the leases that the watch asks about and whose time is over; what was never written has none."""
+    leases = state.leases
+    return [instance for instance in watched(state) if leases[instance].in_force and leases[instance].until <= now]
 
 
 def next_due(
@@ -361,12 +383,12 @@ def cut_due(state: Incident, *, retries: tuple[float, ...]) -> datetime | None:
 
 
 def watched(state: Incident) -> list[str]:
-    """Return the leases in force that nobody is working on: those that the watch asks about."""
+    """Return the leases, in force or still to be, that nobody is working on: those that the watch asks about."""
     in_hand = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING, Progress.APPROVED}
     return [
         instance
         for instance, lease in state.leases.items()
-        if lease.in_force and lease.releasing is None and state.steps[instance].progress not in in_hand
+        if lease.open and lease.releasing is None and state.steps[instance].progress not in in_hand
     ]
 
 

@@ -137,7 +137,9 @@ def course(state: Incident, *, at: datetime | None = None) -> Course | None:
     order = {phase: number for number, phase in enumerate(Phase)}
     steps.sort(key=lambda step: (order[step.phase], _begin(state, step) or moment))
     rows = [_step(state, step, moment) for step in steps]
-    rows += [_lease(lease, moment) for lease in state.leases.values()]
+    leases = state.leases.values()
+    # What was never written was never in force, and what cannot be taken back has no end.
+    rows += [_lease(lease, lease.began_at, moment) for lease in leases if lease.began_at and lease.done_at is None]
     rows += _people(state)
     return Course(zero, moment, _milestones(state, moment), tuple(rows), len(state.steps) - len(steps))
 
@@ -179,18 +181,18 @@ def _step(state: Incident, step: StepState, moment: datetime) -> Row:
     return Row(step.phase.value, label, what, begin, end, WORDS[step.progress], MARKS[step.progress], end)
 
 
-def _lease(lease: LeaseState, moment: datetime) -> Row:
+def _lease(lease: LeaseState, begin: datetime, moment: datetime) -> Row:
     label, what = lease.instance.replace("@", " · ", 1), f"in force: {lease.plan.summary}"
     if lease.released_at is not None:
         word = f"given back by {lease.released_by or 'mcp-soar'}"
-        end = max(lease.opened_at, lease.released_at)
-        return Row("in force", label, what, lease.opened_at, end, excerpt(word, 60), Mark.GOOD, end)
+        end = max(begin, lease.released_at)
+        return Row("in force", label, what, begin, end, excerpt(word, 60), Mark.GOOD, end)
     answer = lease.verdict.answer if lease.verdict else None
     mark = {Answer.ESTABLISHED: Mark.GOOD, Answer.NOT_ESTABLISHED: Mark.BAD}.get(answer) if answer else Mark.WAITS
     word = answer.value.replace("not_", "NOT ") if answer else "not asked yet"
-    end = max(lease.until, lease.opened_at)
+    end = max(lease.until, begin)
     word = f"{word}, until {end:%d %b %H:%M}"
-    return Row("in force", label, what, lease.opened_at, end, word, mark or Mark.DOUBT, min(end, moment))
+    return Row("in force", label, what, begin, end, word, mark or Mark.DOUBT, min(end, moment))
 
 
 def _people(state: Incident) -> list[Row]:

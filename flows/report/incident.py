@@ -617,7 +617,7 @@ def tasks(state: Incident, playbook: Playbook | None) -> list[tuple[str, str, st
         return [("triage", excerpt(f"Nothing was done, because: {state.triage}"), "closed")]
     if playbook is None:
         return []
-    released = bool(state.leases) and not any(lease.in_force for lease in state.leases.values())
+    released = state.given_back
     return [
         (step.id, step.task, step.until or "closed")
         for _, step in playbook.steps()

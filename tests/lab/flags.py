@@ -18,7 +18,7 @@ from integrations.registry import STEPS
 from playbooks.action import Action, Check, World
 from playbooks.incident import Phase
 from playbooks.inventory import Inventory
-from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.playbook import Notice, Playbook
 from playbooks.policy import Mode, Policy
 from playbooks.request import Verb
@@ -134,6 +134,17 @@ class SetServersFlags(SetFlags):
     radius: ClassVar[Radius] = Radius.SERVER
 
 
+class BurnFlags(SetFlags):
+    """Turns every flag of a folder off for good."""
+
+    name: ClassVar[str] = "test.burn_flags"
+    irreversible: ClassVar[Irreversible | None] = Irreversible(because="what is burnt is gone")
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        return (await super().plan(world)).model_copy(update={"irreversible": self.irreversible})
+
+
 class FlagsHealthy(Check):
     """Established if a folder has no file `poisoned`.
 
@@ -154,7 +165,7 @@ class FlagsHealthy(Check):
         return _finding(Answer.NOT_ESTABLISHED if (Path(self.folder) / "poisoned").exists() else Answer.ESTABLISHED)
 
 
-WITH_FLAGS = {**STEPS, **{step.name: step for step in (SetFlags, SetServersFlags, FlagsHealthy)}}
+WITH_FLAGS = {**STEPS, **{step.name: step for step in (SetFlags, SetServersFlags, BurnFlags, FlagsHealthy)}}
 
 
 def flags(folder: Path, *names: str) -> Path:

@@ -2,6 +2,7 @@
 
 from playbooks.incident import Status
 from playbooks.journal import Event, Parsed
+from playbooks.plan import Irreversible
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import iso, now
@@ -38,3 +39,49 @@ def test_what_was_asked_to_be_given_back_before_it_was_taken_away_is_not_meant()
     accepts = Event("request", {**params, "params": {"accept_changed": True}}, "ann")
     assert not incident(*start, accepts, world.intended()).change_accepted(world.INSTANCE)
     assert incident(*start, world.intended(), accepts).change_accepted(world.INSTANCE)
+
+
+def refused() -> Event:
+    body = {"instance": world.INSTANCE, "phase": "cut", "action": "gateway.disable_tool", "epoch": 1, "attempt": 1}
+    return Event("failed", {**body, "error": "Refused", "message": "403: no right to", "retry_at": None})
+
+
+def test_what_was_never_written_is_not_in_force() -> None:
+    state = incident(world.opened(), world.alert(), world.intended(), refused())
+    lease = state.leases[world.INSTANCE]
+    assert not lease.in_force
+    assert lease.open, "a person can still end it, and whoever watches tries it again"
+    assert state.status is Status.NOT_ESTABLISHED
+    written = incident(world.opened(), world.alert(), world.intended(), refused(), world.wrote())
+    assert written.leases[world.INSTANCE].in_force
+
+
+def test_a_part_of_it_is_in_force_once_it_was_written() -> None:
+    broke = {"instance": world.INSTANCE, "writes": [{"change": "c", "at": iso(now())}], "why": "no answer"}
+    state = incident(world.opened(), world.alert(), world.intended(), Event("interrupted", broke), refused())
+    assert state.leases[world.INSTANCE].in_force
+
+
+def test_what_cannot_be_taken_back_is_done_once_it_is_verified() -> None:
+    gone = world.plan(irreversible=Irreversible(because="it is gone"))
+    course = [world.opened(), world.alert(), world.intended(gone), world.wrote()]
+    assert incident(*course).leases[world.INSTANCE].open, "until a probe says that it holds, it is tried again"
+    state = incident(*course, world.verified())
+    lease = state.leases[world.INSTANCE]
+    assert (lease.open, lease.in_force) == (False, False)
+    assert lease.done_at is not None
+    assert state.status is Status.CONTAINED
+    assert state.metrics["verified_at"] is not None
+    assert state.metrics["released_at"] is None
+
+
+def test_it_is_verified_although_nobody_wanted_the_rest() -> None:
+    rest = world.proposed(world.plan(summary="the rest"))
+    asked = Event("proposed", {**rest.body, "instance": "isolate-server@weather", "phase": "isolate"})
+    digest = world.plan(summary="the rest").digest
+    no = Event("decided", {"digest": digest, "verb": "deny", "actor": "bob", "reason": "r"}, "bob")
+    contained = [make() for make in world.CONTAINED]
+    assert incident(*contained, asked).metrics["verified_at"] is None
+    state = incident(*contained, asked, no)
+    assert state.status is Status.CONTAINED
+    assert state.metrics["verified_at"] is not None

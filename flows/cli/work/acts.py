@@ -434,7 +434,7 @@ def release(
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
             state = await records.load(journal, name)
-            held = [key for key, item in state.leases.items() if item.in_force]
+            held = [key for key, item in state.leases.items() if item.open]
             if lease is not None and lease not in held:
                 raise NotFound(f"{lease} is not in force in {name}; in force: {', '.join(held) or 'nothing'}")
             wanted = [lease] if lease else held
@@ -469,7 +469,7 @@ def release(
 
 def _given_back(wanted: tuple[str, ...]) -> Look:
     def look(state: Incident) -> Seen:
-        left = [key for key in wanted if state.leases[key].in_force]
+        left = [key for key in wanted if state.leases[key].open]
         if not left:
             kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
             if kept:

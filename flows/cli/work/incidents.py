@@ -224,6 +224,10 @@ def _leases(out: Out, found: list[schema.Lease], *, whose: bool) -> None:
             until = _short(lease["until"])
             seen = f"{lease['verdict'] or 'not verified yet'}"
             seen += f" ({span(lease['age'])} ago)" if lease["age"] is not None else ""
+        elif lease["done_at"]:
+            until, seen = "-", f"done for good {_short(lease['done_at'])}"
+        elif lease["released_at"] is None:
+            until, seen = "-", "NOT in force: nothing of it was written"
         else:
             until, seen = "-", f"released {_short(lease['released_at'])} by {lease['released_by']}"
         seen += f", put back {lease['put_backs']}x" if lease["put_backs"] else ""

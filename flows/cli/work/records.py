@@ -301,7 +301,7 @@ def lease_of(
     watch = watches.get(f"{incident}/{lease.instance}")
     checked = lease.checked_at.timestamp() if lease.checked_at else None
     verdict = lease.verdict.answer.value if lease.verdict else None
-    if watch is not None and lease.in_force and (checked is None or watch.checked_at >= checked):
+    if watch is not None and lease.open and (checked is None or watch.checked_at >= checked):
         checked, verdict = watch.checked_at, watch.verdict
     return {
         "incident": incident,
@@ -309,6 +309,8 @@ def lease_of(
         "summary": lease.plan.summary,
         "changes": [str(change) for change in lease.plan.changes],
         "in_force": lease.in_force,
+        "began_at": precise(lease.began_at),
+        "done_at": precise(lease.done_at),
         "opened_at": precise(lease.opened_at),
         "until": precise(lease.until),
         "requested_by": lease.requested_by,
@@ -316,7 +318,7 @@ def lease_of(
         "checked_at": precise(checked),
         "age": round(max(0.0, at.timestamp() - checked), 3) if checked is not None else None,
         "put_backs": lease.put_backs,
-        "releasing": lease.in_force and lease.releasing is not None,
+        "releasing": lease.open and lease.releasing is not None,
         "released_at": precise(lease.released_at),
         "released_by": lease.released_by,
         "release": command(config, "release", incident, "--lease", lease.instance, "--as", "NAME"),
@@ -479,7 +481,7 @@ def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
     if playbook is None:
         return []
-    released = bool(state.leases) and not any(lease.in_force for lease in state.leases.values())
+    released = state.given_back
     return [
         {"step": step.id, "task": step.task, "until": step.until or "closed"}
         for phase in Phase

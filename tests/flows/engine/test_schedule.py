@@ -1,5 +1,6 @@
 """When an incident is looked at again, as its journal says."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from flows.engine import schedule
@@ -72,3 +73,41 @@ def test_a_widening_that_held_in_the_very_moment_before_a_look_is_no_answer_to_i
     # Looked at after it held, it is another one; looked at before that, it is the same.
     assert len(incident(*before, leak(after=len(before))).widenings) == 2
     assert len(incident(*before, leak(after=len(before) - 1)).widenings) == 1
+
+
+WHOLE = {"action": "gateway.disable_server", "params": {"server": "weather"}, "because": "17 leaks"}
+
+
+def leaks(*widen: Mapping[str, object]) -> Event:
+    found = world.verified(Answer.NOT_ESTABLISHED, "17 leaks")
+    return Event("verified", {**found.body, "verdict": {**found.body["verdict"], "widen": list(widen)}})
+
+
+def watched(answer: Answer) -> Event:
+    body = {"instance": world.INSTANCE, "undone": [], "verdict": world.verified(answer).body["verdict"]}
+    return Event("lease_checked", body)
+
+
+def test_a_widening_that_nothing_needs_any_more_is_asked_no_longer() -> None:
+    name = "widen-gateway-disable_server@weather"
+    question = Event("proposed", {**world.proposed().body, "instance": name})
+    start = [world.opened(), world.alert(), world.intended(), world.wrote(), leaks(WHOLE), question]
+
+    def offered(state: Incident) -> list[tuple[str, str]]:
+        todos = schedule.ready(
+            state, shipped()[state.incident_class], until=Phase.CUT, now=now(), stopped=False, retries=RETRIES
+        )
+        return [(todo.instance, todo.kind) for todo in todos if todo.instance == name]
+
+    assert offered(incident(*start)) == []
+    assert offered(incident(*start, watched(Answer.UNKNOWN))) == [], "nobody knows, so it goes on being asked"
+    assert offered(incident(*start, watched(Answer.ESTABLISHED))) == [(name, "moot")]
+    taken_back = Event("skipped", {"instance": name, "phase": "cut", "reason": schedule.MOOT})
+    done = incident(*start, watched(Answer.ESTABLISHED), taken_back)
+    assert offered(done) == []
+    assert done.metrics["verified_at"] is not None
+    # A single tool instead of the whole server: that one is cut by itself.
+    one = {"action": "gateway.disable_tool", "params": {"server": "weather", "tool": "new"}, "because": "new"}
+    assert offered(incident(*start, leaks(one))) == [(name, "moot")]
+    # It leaks again: it is asked again.
+    assert offered(incident(*start, watched(Answer.ESTABLISHED), taken_back, leaks(WHOLE))) == [(name, "action")]

@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
+from flows.report.course import course
 from flows.report.document import Block, Document, Facts, Form, Picture, Table, Text, Warn
+from flows.report.handover import Shift, handover
 from flows.report.incident import Switch, Witness, report, switches_of
 from flows.report.words import clock, length
+from flows.shown.pages import overview
 from playbooks.incident import Phase
-from playbooks.journal import Parsed
+from playbooks.journal import Event, Parsed
 from playbooks.plan import Answer
+from playbooks.playbook import shipped
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.taxonomy import load
@@ -285,3 +290,18 @@ def test_a_table_that_is_too_long_says_what_it_leaves_out() -> None:
     assert {len(row) for row in tables[0].rows} == {len(tables[0].heads)}
     entries = next(b for b in blocks(document) if isinstance(b, Table) and b.caption.startswith("Entries"))
     assert entries.rows[-1][0] == clock(stories.at(1299))
+
+
+def test_a_cut_that_was_refused_is_nowhere_shown_as_in_force() -> None:
+    body = {"instance": "cut-tool@weather/forecast", "phase": "cut", "action": "gateway.disable_tool", "epoch": 1}
+    failed = Event("failed", {**body, "attempt": 1, "error": "Refused", "message": "403 no right", "retry_at": None})
+    story = [(0.009, stories.opened()), (0.009, stories.alert()), (0.021, stories.intended()), (0.056, failed)]
+    state = stories.told(story)
+    assert table(made(story), "In force") == []
+    assert [row.lane for row in course(state, at=stories.at(60)).rows if row.lane == "in force"] == []  # type: ignore[union-attr]
+    shown = overview(state, ())
+    assert "Nothing is in force." in shown
+    open_ = handover(Shift(at=stories.at(60), since=timedelta(hours=1), states=(state,), playbooks=shipped()))
+    assert table(open_, "In force") == []
+    assert any("Containments in force: 0" in block.text for block in blocks(open_) if isinstance(block, Text))
+    assert [row["Stands"] for row in table(open_, "Not contained")] != [], "what failed is said instead"
