@@ -13,6 +13,7 @@ there is no backtracking, and nothing is tried twice.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from playbooks.screening.reading import STOP, fold, tokens
@@ -79,6 +80,11 @@ class Pattern:
     steps: tuple[Gap | Choice, ...]
     phrases: Mapping[str, frozenset[Phrase]]
 
+    @cached_property
+    def needs(self) -> tuple[frozenset[str], ...]:
+        """The sets of which each has to be there for a match."""
+        return tuple(frozenset(step.names) for step in self.steps if isinstance(step, Choice))
+
     @property
     def operations(self) -> int:
         """How many operations on integers it takes at most to look for it once."""
@@ -134,7 +140,11 @@ class Lexicon:
                     self._stems[one[0][:-1]].append((one, name))
                 else:
                     self._whole[one[0]].append((one, name))
-        self._lengths = sorted({len(stem) for stem in self._stems})
+        # How long stems are that begin with a letter: nearly no word begins with one.
+        self._lengths = {
+            letter: tuple(sorted({len(stem) for stem in self._stems if stem[0] == letter}))
+            for letter in {stem[0] for stem in self._stems}
+        }
 
     def starting(self, words: Sequence[str], index: int) -> Iterator[tuple[str, int]]:
         """Yield which sets have a phrase that starts here, and how many words each has."""
@@ -142,7 +152,7 @@ class Lexicon:
         for one, name in self._whole.get(word, ()):
             if _follows(one, words, index):
                 yield name, len(one)
-        for length in self._lengths:
+        for length in self._lengths.get(word[0], ()):
             if length > len(word):
                 break
             for one, name in self._stems.get(word[:length], ()):
@@ -207,9 +217,8 @@ class Words:
             wanted: the pattern.
             most: matches after which to stop.
         """
-        for step in wanted.steps:
-            if isinstance(step, Choice) and not any(name in self._starts for name in step.names):
-                return []
+        if any(names.isdisjoint(self._starts) for names in wanted.needs):
+            return []
         found: list[tuple[int, int]] = []
         left = self._beginnings(wanted)
         while left and len(found) < most:

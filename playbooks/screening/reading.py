@@ -5,6 +5,7 @@ reading can be pointed at in the text. All of it is one pass over the text: the 
 whatever stands in it.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -169,12 +170,37 @@ def _look_alike(characters: list[str]) -> None:
         start = index + 1
 
 
+# Each alternative begins with another character and none can match in two ways: one pass, without going back.
+_ASCII: Final = re.compile(
+    r"(?P<word>[a-z0-9]{3,}(?:['`][a-z][a-z0-9]*)*|[a-z0-9]{1,2})"
+    r"|[.!?;](?=[ \t\r\n\"')*_`]|\Z)"
+    r"|\n(?=[ \t\r]{0,78}\n)"
+)
+
+
 def tokens(reading: Reading) -> list[Token]:
     """Return the words of a reading and the ends of its sentences; scripts without spaces give a word a character.
 
     Args:
         reading: folded.
     """
+    if not reading.text.isascii():
+        return _tokens(reading)
+    found: list[Token] = []
+    origin = reading.origin
+    for match in _ASCII.finditer(reading.text):
+        start, end = match.span()
+        word = match["word"]
+        if word is not None:
+            if end - start > _ELIDED:
+                word = word.replace("'", "").replace("`", "")
+            found.append(Token(word, origin[start], origin[end - 1] + 1))
+        elif not found or found[-1].word != STOP:
+            found.append(Token(STOP, origin[start], origin[start] + 1))
+    return found
+
+
+def _tokens(reading: Reading) -> list[Token]:
     found: list[Token] = []
     text, origin, length = reading.text, reading.origin, len(reading.text)
     index = 0
@@ -191,7 +217,6 @@ def tokens(reading: Reading) -> list[Token]:
                     letters.append(text[index])
                 elif len(letters) <= _ELIDED:
                     # French writes articles onto their words: l'utilisateur, n'informez, qu'il.
-                    index += 1
                     break
                 index += 1
             found.append(Token("".join(letters), origin[begin], origin[index - 1] + 1))
@@ -237,8 +262,8 @@ def identifier(text: str) -> str:
     return "".join(parts)
 
 
-_SPACED: Final = 6
-"""Letters that stand apart, from which on they are read as words."""
+# Letters that stand alone, six or more of them: none of it can match in two ways.
+_SPACED: Final = re.compile(r"(?<!\S)\S(?:\s+\S(?!\S)){5,}")
 
 
 def spaced(text: str) -> Iterator[tuple[str, int, int]]:
@@ -247,29 +272,7 @@ def spaced(text: str) -> Iterator[tuple[str, int, int]]:
     Args:
         text: anything.
     """
-    start, letters = 0, 0
-    spelled: list[str] = []
-    index = 0
-    while index <= len(text):
-        alone = (
-            index < len(text)
-            and not text[index].isspace()
-            and (index + 1 >= len(text) or text[index + 1].isspace())
-            and (index == 0 or text[index - 1].isspace())
-        )
-        if alone:
-            if not spelled:
-                start = index
-            spelled.append(text[index])
-            letters += 1
-            gap = index + 1
-            while gap < len(text) and text[gap].isspace():
-                gap += 1
-            if gap - index > 2:  # noqa: PLR2004  # one space between letters, more between words
-                spelled.append(" ")
-            index = gap
-            continue
-        if letters >= _SPACED:
-            yield "".join(spelled), start, index
-        spelled, letters = [], 0
-        index += 1
+    for match in _SPACED.finditer(text):
+        # One space between letters, more between words.
+        words = re.split(r"\s{2,}", match.group())
+        yield " ".join("".join(word.split()) for word in words), *match.span()

@@ -101,17 +101,6 @@ def poisoned(hits: Iterable[Hit]) -> bool:
     return len(together) > 1
 
 
-def introduced(before: Mapping[str, object] | None, after: Mapping[str, object]) -> tuple[Hit, ...]:
-    """Return the hits of kinds that a change brings in; a text that only moved brings in nothing.
-
-    Args:
-        before: the approved definition; None if there was none.
-        after: the present one.
-    """
-    known = {hit.kind for hit in screen(before)} if before is not None else set()
-    return tuple(hit for hit in screen(after) if hit.kind not in known)
-
-
 class _Piece(NamedTuple):
     """A stretch of text that is read on its own: a field, or what was taken out of one.
 
@@ -195,8 +184,16 @@ class _Screening:
         self._hidden(one, parts, span)
         folded = reading.fold(bare.text)
         whole = (0, len(one.text)) if named else span
-        said = [self._placed(token, bare, whole) for token in reading.tokens(folded)]
-        self._add(_Piece(self.order, one, tuple(said), encoded), folded)
+        raw = reading.tokens(folded)
+        said = tuple(self._placed(token, bare, whole) for token in raw)
+        first = len(self.words)
+        self.begins.append(first)
+        self.pieces.append(_Piece(self.order, one, said, encoded))
+        # No phrase reaches from one text into the next.
+        self.words += [*(token.word for token in raw), STOP]
+        self.places += [
+            (name, first + index, length) for name, index, length in places(folded, raw, self.rules.literals)
+        ]
         if depth >= _DEEPEST:
             return
         # A tag's attributes are no part of the text around it.
@@ -214,18 +211,6 @@ class _Screening:
         if span is not None:
             return Token(token.word, *span)
         return Token(token.word, bare.origin[token.start], bare.origin[token.end - 1] + 1)
-
-    def _add(self, piece: _Piece, folded: Reading) -> None:
-        first = len(self.words)
-        self.begins.append(first)
-        self.pieces.append(piece)
-        self.words += [token.word for token in piece.said]
-        # No phrase reaches from one text into the next.
-        self.words.append(STOP)
-        self.places += [
-            (name, first + index, length)
-            for name, index, length in places(folded, reading.tokens(folded), self.rules.literals)
-        ]
 
     def _told(self, compiled: Compiled, begin: int, end: int) -> None:
         index = bisect_right(self.begins, begin) - 1
