@@ -4,10 +4,9 @@ import asyncio
 import os
 from pathlib import Path
 
-import uvicorn
-
 from flows.assembly import open_inbox
-from flows.receiver import create_app, server
+from flows.entrance import listener, server
+from flows.receiver import create_app
 from flows.settings import read
 from playbooks.strict import now
 
@@ -28,17 +27,17 @@ async def receive(folder: Path, descriptor: int, stop: asyncio.Event) -> None:
     journal = await open_inbox(config, name=f"receiver-{os.getpid()}")
     try:
         app = create_app(config.sources.sources, journal, clock=now, tls=settings.tls, host=settings.host)
-        options = server(
+        serving = server(
             app,
             host=settings.host,
             port=settings.port,
             certificate=config.path(settings.certificate) if settings.certificate else None,
             key=config.path(settings.key) if settings.key else None,
+            limit=settings.connections,
+            each=settings.per_peer,
         )
-        options.fd = descriptor
-        options.timeout_graceful_shutdown = 2
-        serving = uvicorn.Server(options)
-        work = asyncio.create_task(serving.serve())
+        serving.config.timeout_graceful_shutdown = 2
+        work = asyncio.create_task(serving.serve(sockets=[listener(descriptor)]))
         told = asyncio.create_task(stop.wait())
         await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
         serving.should_exit = True

@@ -21,18 +21,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Protocol
 
-import h11
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from integrations.siem.source import (
     MAX_BYTES,
@@ -55,9 +51,6 @@ log = logging.getLogger(__name__)
 
 BODY_WITHIN = 10.0
 """Seconds in which a whole body must have arrived."""
-
-HEADERS_WITHIN = 10.0
-"""Seconds in which a request's headers must have arrived."""
 
 _STORE_WITHIN = 10.0
 _READY_WITHIN = 2.0
@@ -139,6 +132,9 @@ class _Metrics:
         self.rejected = Counter(
             "soar_alerts_rejected", "Messages refused.", ["source", "reason"], registry=self.registry
         )
+        self.turned_away = Counter(
+            "soar_connections_turned_away", "Connections that were ended by us.", ["reason"], registry=self.registry
+        )
         self.failures = Counter("soar_inbox_failures", "Messages that could not be stored.", registry=self.registry)
         self.seconds = Histogram("soar_alert_seconds", "From the headers to the answer.", registry=self.registry)
         for name in sources:
@@ -188,79 +184,8 @@ def create_app(
     app.add_api_route("/readyz", receiver.readyz, methods=["GET"])
     app.add_api_route("/metrics", receiver.metrics, methods=["GET"])
     app.add_exception_handler(HTTPException, _no_route)
+    app.state.turned_away = receiver.turned_away
     return app
-
-
-def server(
-    app: FastAPI,
-    *,
-    host: str,
-    port: int,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    limit: int = 200,
-) -> uvicorn.Config:
-    """Return how uvicorn must serve the receiver: silent about itself, impatient, and bounded.
-
-    Args:
-        app: from `create_app`.
-        host: the address to bind to.
-        port: the port to bind to.
-        certificate: the TLS certificate chain, if TLS ends here.
-        key: its key.
-        limit: connections at once; more are answered 503.
-    """
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        http=_Impatient,
-        ws="none",
-        lifespan="off",
-        server_header=False,
-        # A path or a query could hold what a sender should not have put there.
-        access_log=False,
-        # A forwarded address or scheme is the sender's claim.
-        proxy_headers=False,
-        limit_concurrency=limit,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=15,
-        h11_max_incomplete_event_size=16 * 1024,
-        ssl_certfile=certificate,
-        ssl_keyfile=str(key) if key else None,
-        log_config=None,
-    )
-
-
-class _Impatient(H11Protocol):
-    """uvicorn's HTTP protocol, closing a connection whose request headers do not arrive: it has no such time-out."""
-
-    _headers_due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as upstream does
-        """Start the clock with the connection."""
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Stop the clock when the headers are there, and start it with the first bytes of the next request."""
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        if self._headers_due is not None:
-            self._headers_due.cancel()
-        super().connection_lost(exc)
-
-    def _watch(self) -> None:
-        incomplete = self.conn.their_state is h11.IDLE
-        if not incomplete and self._headers_due is not None:
-            self._headers_due.cancel()
-            self._headers_due = None
-        elif incomplete and self._headers_due is None:
-            # Not restarted by further bytes: one byte every few seconds would hold it for ever.
-            self._headers_due = self.loop.call_later(HEADERS_WITHIN, self.transport.close)
 
 
 class _Receiver:
@@ -394,6 +319,10 @@ class _Receiver:
         if not ready:
             return _unavailable("The inbox cannot be reached.", "/readyz")
         return _json(HTTPStatus.OK, {"status": "ready"})
+
+    def turned_away(self, reason: str) -> None:
+        """Count a connection that was ended before it was answered, or not in time."""
+        self._metrics.turned_away.labels(reason).inc()
 
     async def metrics(self) -> Response:
         """Show the counts."""

@@ -70,6 +70,8 @@ class Receiver(Strict):
         port: to listen on; 0 takes a free one.
         certificate: PEM file, for TLS.
         key: its private key, PEM.
+        connections: at once.
+        per_peer: of those, how many one address may have; behind a proxy of yours, as many as there are.
         account: its own at the journal's database, which may put into the inbox and do nothing else.
     """
 
@@ -77,6 +79,8 @@ class Receiver(Strict):
     port: int = Field(default=8765, ge=0, le=65535)
     certificate: Path | None = None
     key: Path | None = None
+    connections: int = Field(default=200, ge=2, le=10_000)
+    per_peer: int = Field(default=100, ge=1, le=10_000)
     account: Account | None = None
 
     @property

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from flows.assembly import open_journal
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
+from flows.entrance import server
 from flows.hand_in import INBOX
 from flows.reading import CONFIG
-from flows.receiver import create_app, server
+from flows.receiver import create_app
 from flows.shown.pages import WAITING
 from integrations.journal.store import Journal
 from integrations.siem.source import new_secret
@@ -70,7 +70,7 @@ async def receiving(site: Installation, journal: Journal) -> AsyncIterator[str]:
     """Run the receiver, and yield its address."""
     port = free_port()
     app = create_app(site.config.sources.sources, journal, clock=now, tls=False, host="127.0.0.1")
-    running = uvicorn.Server(server(app, host="127.0.0.1", port=port))
+    running = server(app, host="127.0.0.1", port=port)
     task = asyncio.create_task(running.serve())
     try:
         async with asyncio.timeout(30):

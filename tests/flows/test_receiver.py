@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows import receiver
-from flows.receiver import create_app, server
+from flows import entrance, receiver
+from flows.entrance import server
+from flows.receiver import create_app
 from integrations.siem.source import MAX_BYTES, Source, sign, signed
 from playbooks.errors import Misconfigured, Transient
 from playbooks.incident import Severity
@@ -534,7 +534,7 @@ async def served(inbox: MemoryInbox) -> AsyncIterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        running = uvicorn.Server(server(app_with(inbox), host="127.0.0.1", port=port))
+        running = server(app_with(inbox), host="127.0.0.1", port=port)
         # Signals stay with the test runner.
         task = asyncio.create_task(running._serve(sockets=[listener]))  # noqa: SLF001
         while not running.started:  # noqa: ASYNC110  # uvicorn has no event for it
@@ -593,7 +593,7 @@ async def test_over_a_socket_a_slow_body_is_cut_off(monkeypatch: pytest.MonkeyPa
 
 
 async def test_over_a_socket_slow_headers_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver, "HEADERS_WITHIN", 0.3)
+    monkeypatch.setattr(entrance, "HEADERS_WITHIN", 0.3)
     async with served(MemoryInbox()) as port:
         line = request_line(len(BODY))
         assert await talk(port, *(line[n : n + 1] for n in range(8)), wait=0.1) == b""

@@ -13,7 +13,8 @@ import pytest
 import uvicorn
 
 from flows.assembly import open_journal
-from flows.receiver import create_app, server
+from flows.entrance import server
+from flows.receiver import create_app
 from playbooks.strict import now
 from tests.flows.cli.world import Installation
 
@@ -35,7 +36,7 @@ def receiving(site: Installation) -> Iterator[str]:
             pass
         async with await open_journal(config, name="receiver", writing=False) as journal:
             app = create_app(config.sources.sources, journal, clock=now)
-            served = uvicorn.Server(server(app, host="127.0.0.1", port=port))
+            served = server(app, host="127.0.0.1", port=port)
             running.append(served)
             task = asyncio.create_task(served._serve(sockets=[listener]))  # noqa: SLF001  # signals stay with the tests
             while not served.started:  # noqa: ASYNC110  # uvicorn has no event for it
