@@ -42,7 +42,7 @@ from tests.lab.postgres import find_postgres, postgres_server
 SECONDS = 60.0
 EVERY = 0.5
 FLOODS = (("loud", 10_000), ("lost", 2_000), ("anyone", 2_000))
-SOURCES = {"siem": SOURCE, "loud": SOURCE, "lost": SOURCE, "anyone": {**SOURCE, "authentication": "none"}}
+SOURCES = {"siem": SOURCE, "loud": SOURCE, "lost": SOURCE, "anyone": {**SOURCE, "authentication": "none", "confidence": "low"}}
 LANES = 8
 """Connections of each sender."""
 

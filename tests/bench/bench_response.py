@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from flows.assembly import responder_keys
 from flows.demo.contextforge import contextforge
@@ -152,7 +151,7 @@ async def running(
             ("mcp-soar.yaml", settings),
             ("policy.yaml", POLICY),
         ):
-            (folder / file).write_text(yaml.safe_dump(content))
+            (folder / file).write_text(json.dumps(content))
         config = read(folder)
         stop = asyncio.Event()
         task = asyncio.create_task(up(config, lambda _: None, stop=stop))
