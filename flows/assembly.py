@@ -4,77 +4,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
+from flows.access import open_journal, responder_keys
 from flows.engine.parts import Parts
-from flows.settings import Account, Configuration, read_contacts, read_inventory
+from flows.settings import Configuration, read_contacts, read_inventory
 from integrations.channels import Channels
-from integrations.connections import Connections, secret
-from integrations.journal.store import Journal
+from integrations.connections import Connections
 from integrations.registry import STEPS
-from integrations.signing import PublicKey, SigningKey
+from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
-
-
-def journal_url(config: Configuration, account: Account | None = None) -> str:
-    """Return the journal's address with its password in it; it goes to the database driver and nowhere else.
-
-    Args:
-        config: the configuration.
-        account: whose address; by default the responder's.
-
-    Raises:
-        Misconfigured: if the password is not to be found.
-    """
-    place = account.password if account else config.settings.journal.password
-    if place is None and account is None:
-        return config.journal_url
-    scheme, _, rest = config.journal_url.partition("://")
-    user, at, host = rest.rpartition("@")
-    if account is None and (not at or ":" in user):
-        raise Misconfigured(
-            "write postgresql://user@host/name; the password comes from `password`", field="journal.url"
-        )
-    name, what = (quote(account.user, safe=""), "receiver.account.password") if account else (user, "journal.password")
-    password = f":{quote(secret(place, what=what), safe='')}" if place else ""
-    return f"{scheme}://{name}{password}@{host}"
-
-
-async def open_inbox(config: Configuration, *, name: str) -> Journal:
-    """Open the journal under the receiver's account: to put into the inbox, and for nothing else.
-
-    Args:
-        config: the configuration.
-        name: of this process.
-
-    Raises:
-        Misconfigured: if the address is not right.
-    """
-    return await Journal.open(journal_url(config, config.settings.receiver.account), signer=None, name=name)
-
-
-async def open_journal(config: Configuration, *, name: str, writing: bool) -> Journal:
-    """Open the journal; only a responder opens it for writing.
-
-    Args:
-        config: the configuration.
-        name: of this process.
-        writing: load the signing key and migrate.
-
-    Raises:
-        Misconfigured: if address or key are not right.
-    """
-    url = journal_url(config)
-    if url.startswith("sqlite"):
-        Path(url.partition(":///")[2]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signer = SigningKey.load(config.path(config.settings.key)) if writing else None
-    journal = await Journal.open(url, signer=signer, name=name, keys=list(responder_keys(config).values()))
-    if writing:
-        await journal.migrate()
-        if (account := config.settings.receiver.account) is not None:
-            await journal.grant_receiver(account.user)
-    return journal
 
 
 def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
@@ -90,12 +29,6 @@ def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
         journal = account.password
     places += [place for place in (journal, config.settings.prefect.auth) if place]
     return {name for name in targets if name}, {place.env for place in places if place.env}
-
-
-def responder_keys(config: Configuration) -> dict[str, PublicKey]:
-    """Return the public keys of all responders there are or were, by id."""
-    keys = [PublicKey.load(config.path(path)) for path in config.settings.responders]
-    return {key.id: key for key in keys}
 
 
 @asynccontextmanager

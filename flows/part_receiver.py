@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from flows.assembly import open_inbox
+from flows.access import open_inbox
 from flows.entrance import listener, server
 from flows.receiver import create_app
 from flows.settings import read

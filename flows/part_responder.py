@@ -15,8 +15,9 @@ from flows.engine.case import Case
 from flows.engine.parts import Parts
 from flows.responder import FlowStarter, Responder, direct_flow
 from flows.settings import read
-from integrations.connections import Connections, secret
+from integrations.connections import Connections
 from integrations.journal.store import Claim
+from integrations.secret import secret
 from playbooks.errors import Misconfigured, SoarError
 
 LOG = logging.getLogger("mcp_soar.responder")

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.assembly import journal_url, responder_keys
+from flows.access import journal_url, responder_keys
 from flows.cli.work import records
 from flows.settings import Configuration, read
 from integrations.hostile import printable

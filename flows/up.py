@@ -23,7 +23,7 @@ from pathlib import Path
 from flows import prefect_server
 from flows.part import GRACE
 from flows.settings import Configuration
-from integrations.connections import secret
+from integrations.secret import secret
 from playbooks.errors import Misconfigured
 
 Say = Callable[[str], None]

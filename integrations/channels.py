@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from integrations.connections import secret
 from integrations.email.channel import EmailChannel
 from integrations.email.client import MailServer
 from integrations.file.channel import FileChannel
 from integrations.log.notifier import LogChannel
+from integrations.secret import secret
 from integrations.siem.source import decoded_key
 from integrations.webhook.channel import WebhookChannel
 from playbooks.contacts import Contact, Contacts, Way

@@ -1,15 +1,14 @@
 """The connections that the inventory names, each made when it is first used."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.mcp.client import McpEndpoint
+from integrations.secret import secret
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Gateway, Inventory, Secret
+from playbooks.inventory import Gateway, Inventory
 
 S = TypeVar("S")
 
@@ -72,31 +71,6 @@ class Connections:
         everything, self._open = [*self._open.values(), *self._orphans], {}
         for connection in everything:
             await connection.aclose()
-
-
-def secret(place: Secret, *, what: str) -> str:
-    """Return a secret's value.
-
-    Args:
-        place: where it is found.
-        what: the configuration field that names the place.
-
-    Raises:
-        Misconfigured: if it is not there; names the place, never a value.
-    """
-    if place.env is not None:
-        value = os.environ.get(place.env, "")
-        where = f"the environment variable {place.env} is not set"
-    else:
-        path = Path(place.file or "").expanduser()
-        where = f"the file {path} cannot be read or is empty"
-        try:
-            value = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise Misconfigured(where, field=what) from exc
-    if not value:
-        raise Misconfigured(where, field=what)
-    return value
 
 
 def _gateway(inventory: Inventory, name: str) -> Gateway:

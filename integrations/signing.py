@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
     load_ssh_public_key,
 )
-from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # re-exports without __all__
 
 from playbooks.errors import Misconfigured, Refused, Transient
 
@@ -127,6 +126,8 @@ class PublicKey:
 
     def dsse(self) -> SSlibKey:
         """Return the key as securesystemslib wants it, under our id."""
+        from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # noqa: PLC0415  # it loads every cloud's client
+
         return SSlibKey.from_crypto(self._key, keyid=self.id)
 
     def signed(self, data: bytes, signature: bytes) -> bool:
@@ -258,6 +259,8 @@ class SigningKey:
 
     def dsse(self) -> CryptoSigner:
         """Return the key as securesystemslib wants it, under our id."""
+        from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # noqa: PLC0415  # it loads every cloud's client
+
         return CryptoSigner(self._key, self.public.dsse())
 
     def __reduce__(self) -> str:

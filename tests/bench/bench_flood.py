@@ -42,7 +42,8 @@ from tests.lab.postgres import find_postgres, postgres_server
 SECONDS = 60.0
 EVERY = 0.5
 FLOODS = (("loud", 10_000), ("lost", 2_000), ("anyone", 2_000))
-SOURCES = {"siem": SOURCE, "loud": SOURCE, "lost": SOURCE, "anyone": {**SOURCE, "authentication": "none", "confidence": "low"}}
+ANYONE = {**SOURCE, "authentication": "none", "confidence": "low"}
+SOURCES = {"siem": SOURCE, "loud": SOURCE, "lost": SOURCE, "anyone": ANYONE}
 LANES = 8
 """Connections of each sender."""
 
@@ -198,7 +199,7 @@ def _memory() -> dict[str, float]:
             line = (process / "cmdline").read_bytes().decode().replace("\0", " ")
             status = (process / "status").read_text()
             for part, before in found.items():
-                if f"part_{part}" in line:
+                if f"flows.part {part} " in line:
                     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
                     found[part] = max(before, peak)
     return found

@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 
-from flows.assembly import responder_keys
+from flows.access import responder_keys
 from flows.demo.contextforge import contextforge
 from flows.demo.mcp_server import Behaviour, McpServer, mcp_server
 from flows.demo.site import Site, build

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
 from flows.entrance import server

@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.assembly import assembled, open_inbox, open_journal
+from flows.access import open_inbox, open_journal
+from flows.assembly import assembled
 from flows.engine.intake import intake
 from flows.part_receiver import receive
 from flows.settings import Configuration, read

@@ -17,17 +17,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from flows.assembly import responder_keys
+from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import backup_file, records, verify
 from flows.settings import Configuration, read
-from integrations.connections import secret
 from integrations.journal import dump
 from integrations.journal.client import address, bare
 from integrations.journal.dump import Part
 from integrations.journal.store import Journal
+from integrations.secret import secret
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused, SoarError
 from playbooks.inventory import Secret

@@ -17,19 +17,20 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from flows.assembly import responder_keys
+from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
 from flows.cli.work import backup, inventory, pins, playbooks, reachable, records
 from flows.settings import Configuration, read
-from integrations.connections import Connections, secret
+from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.gateway.exposure import control_call
 from integrations.hostile import printable
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
+from integrations.secret import secret
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, SoarError, Transient

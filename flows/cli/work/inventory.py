@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flows.cli.exits import Exit
 from flows.cli.output import Out
 from flows.settings import Configuration
-from integrations.connections import secret
+from integrations.secret import secret
 from playbooks.errors import Misconfigured
 from playbooks.inventory import PinKind
 

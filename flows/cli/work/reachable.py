@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flows.settings import LOOPBACK, Configuration
 from integrations.channels import Channels
-from integrations.connections import secret
+from integrations.secret import secret
 from playbooks.contacts import Way
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.rendering import faults

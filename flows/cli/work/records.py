@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.cli import schema
 from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
 from flows.engine.telling import ITSELF, TELLING

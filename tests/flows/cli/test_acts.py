@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.engine.opening import CUT
 from flows.engine.parts import Parts
 from integrations.signing import SigningKey

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.entrance import server
 from flows.receiver import create_app
 from playbooks.strict import now

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.codes import hand_in
 from flows.settings import read
 from integrations.journal import dump

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from playbooks.request import SignedRequest, Verb
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation

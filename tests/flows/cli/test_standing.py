@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.cli.work import records
 from flows.engine.telling import ITSELF, stream_of
 from playbooks.journal import Event, entry

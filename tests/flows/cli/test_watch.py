@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from flows.assembly import open_journal
+from flows.access import open_journal
 from flows.cli.output import moment
 from flows.cli.work.watch import View, lines
 from integrations.journal.store import Journal

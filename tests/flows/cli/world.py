@@ -15,7 +15,8 @@ import typer.testing
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from flows.assembly import assembled, open_journal
+from flows.access import open_journal
+from flows.assembly import assembled
 from flows.cli.main import app
 from flows.engine.intake import intake
 from flows.engine.parts import Parts
