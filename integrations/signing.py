@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -19,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from playbooks.errors import Misconfigured, Refused, Transient
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # no __all__
 
 _LARGEST = 16_384  # bytes; an Ed25519 key in PEM has about 120
 
@@ -124,9 +128,10 @@ class PublicKey:
         """The key as PEM."""
         return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def dsse(self) -> SSlibKey:
+    def dsse(self) -> "SSlibKey":
         """Return the key as securesystemslib wants it, under our id."""
-        from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # noqa: PLC0415  # it loads every cloud's client
+        # It loads every cloud's client, and re-exports without __all__.
+        from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # noqa: PLC0415  # see above
 
         return SSlibKey.from_crypto(self._key, keyid=self.id)
 
@@ -257,9 +262,10 @@ class SigningKey:
         """Return the signature over bytes, 64 bytes; the same for the same bytes (RFC 8032, 5.1.6)."""
         return self._key.sign(data)
 
-    def dsse(self) -> CryptoSigner:
+    def dsse(self) -> "CryptoSigner":
         """Return the key as securesystemslib wants it, under our id."""
-        from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # noqa: PLC0415  # it loads every cloud's client
+        # It loads every cloud's client, and re-exports without __all__.
+        from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # noqa: PLC0415  # see above
 
         return CryptoSigner(self._key, self.public.dsse())
 
