@@ -88,6 +88,7 @@ class Responder:
         self._due: list[float] = []
         self._watched: dict[str, float] = {}
         self._poked = asyncio.Event()
+        self._stops: list[str] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish the step in hand and give the claims back."""
@@ -161,11 +162,17 @@ class Responder:
     async def _look_at_switches(self) -> None:
         """See that the kill switches can be read; while they cannot, they count as on for everything."""
         try:
-            await self.parts.journal.stops()
+            on = [f"{stop.scope} by {stop.by}: {stop.reason}" for stop in await self.parts.journal.stops()]
         except Tampered as exc:
             await self._freeze(exc)
+            return
         except UnknownSigner as exc:
-            LOG.error("the kill switch counts as on: %s", exc)  # noqa: TRY400  # all of it is in the message
+            on = [f"everything, as far as anybody knows: {exc}"]
+        if on != self._stops:
+            # Said when it changes: it is asked every second.
+            for line in on or ["nothing any more"]:
+                LOG.warning("stopped: %s", line)
+            self._stops = on
 
     async def _start_telling(self) -> None:
         # Telling people gives way to what is not in force yet, but not for ever: a gateway may hang for long.

@@ -93,23 +93,36 @@ def verify(
     key: Annotated[
         Path | None, typer.Option("--key", metavar="PUBLIC.pem", help="The responder's public key, for a bundle.")
     ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head", metavar="N:HASH", help="A head of the journal as a notification prints it; any number of them."
+        ),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Verify that nothing was changed: the whole journal and vault, one incident, or a bundle offline.
 
-    A bundle needs nothing but the public key: no network, no installation. Exit code 1 if anything is not as it was
+    A bundle needs nothing but the public key: no network, no installation. That the journal's end is missing is found
+    by what was kept elsewhere: the bundles, and the heads that messages print. Exit code 1 if anything is not as it was
     written.
 
     \b
     Examples:
-      mcp-soar verify
+      mcp-soar verify --head 214:9f86d081884c7d65
       mcp-soar verify inc-2026-000001-000042.tar.gz --key responder.pub
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import verify
 
+        try:
+            seen = [verify.head_of(text) for text in heads or ()]
+        except ValueError as exc:
+            raise Usage(str(exc)) from exc
         if what is not None and (key is not None or Path(what).exists()):
+            if seen:
+                raise Usage("--head is for the installation's journal; a bundle holds only a part of it")
             if key is None:
                 raise Usage(
                     f"{what} is a file; a bundle needs --key PUBLIC.pem, had from elsewhere than with the bundle"
@@ -117,7 +130,7 @@ def verify(
             raise typer.Exit(verify.offline(out, Path(what), key))
         if key is not None:
             raise Usage("--key is for a bundle; the installation's own keys stand in mcp-soar.yaml")
-        raise typer.Exit(verify.installed(out, configuration(config, out), what))
+        raise typer.Exit(verify.installed(out, configuration(config, out), what, heads=seen))
 
 
 @app.command()

@@ -194,7 +194,8 @@ class Case:
         try:
             await self.check_stop()
         except Stopped as exc:
-            LOG.warning("%s: %s", self.id, exc)
+            # Asked again every other second, of every open incident: the responder says once that it is on.
+            LOG.debug("%s: %s", self.id, exc)
             return True
         return False
 

@@ -553,18 +553,19 @@ class Journal:
         self,
         *,
         public_keys: Collection[PublicKey],
-        witness: Head | None = None,
+        witnesses: Collection[Head] = (),
         progress: Progress | None = None,
     ) -> list[Fault]:
         """Read everything and return what is not as it was written.
 
         Args:
             public_keys: those of all responders there ever were.
-            witness: the latest head that was kept elsewhere; without one a lost tail is not found.
+            witnesses: heads that were kept elsewhere, by their numbers and the beginnings of their hashes; without one
+                a lost tail is not found.
             progress: told now and then how many entries and heads are verified.
         """
         async with self._moment() as connection:
-            return await Verification(connection, public_keys, progress).run(witness)
+            return await Verification(connection, public_keys, progress).run(witnesses)
 
     @asynccontextmanager
     async def _moment(self) -> AsyncIterator[AsyncConnection]:
@@ -609,7 +610,7 @@ class Journal:
         try:
             async with self._writing.begin() as connection:
                 count = await dump.fill(connection, release, rows)
-                _sound(await Verification(connection, public_keys, None).run(None))
+                _sound(await Verification(connection, public_keys, None).run(()))
                 return count
         except Exception as exc:
             if not client.foreign(exc):

@@ -13,14 +13,17 @@ writes, down to the bytes of its headers: no link, device or foreign path gets p
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import Field
 from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # re-exports without __all__
@@ -380,6 +383,34 @@ def verify(
     return Report(checks=checks, manifest=manifest)
 
 
+def witnessed(bundle: Path, keys: Collection[PublicKey]) -> tuple[Tip, ...]:
+    """Return where the journal ended when a bundle was made; nothing of it but its manifest is read.
+
+    Args:
+        bundle: the .tar.gz.
+        keys: of those who may have signed it.
+
+    Raises:
+        Refused: if it is no bundle, or none of these keys signed its manifest.
+        Misconfigured: if it cannot be opened.
+        Transient: if the device fails.
+    """
+    contents = _Contents(Limits())
+    try:
+        with disk.translated(), _opened(bundle) as file:
+            # It is the first file of each that we made: behind others, gigabytes would have to be read.
+            name, chunks = next(archive.members(archive.Inflated(file)), ("", iter(())))
+            if name != MANIFEST:
+                raise Refused(f"{bundle.name!a} does not begin with a manifest")
+            contents.add(name, chunks)
+    except archive.UnreadableError as exc:
+        raise Refused(f"{bundle.name!a} is no bundle of ours: {exc}") from exc
+    for key in keys:
+        with contextlib.suppress(Refused):
+            return envelope.verify(bytes(contents.documents[MANIFEST]), key).predicate.journal
+    raise Refused(f"{bundle.name!a} has a manifest that no responder signed")
+
+
 def _check(name: str, faults: Sequence[str], good: str) -> Check:
     if not faults:
         return Check(name=name, ok=True, sentence=good)
@@ -455,13 +486,22 @@ def _load(bundle: Path, limits: Limits) -> _Contents:
     if bundle.is_dir():
         _load_folder(bundle, "", contents, limits)
         return contents
+    with _opened(bundle) as file:
+        for name, chunks in archive.members(archive.Inflated(file)):
+            contents.add(name, chunks)
+    return contents
+
+
+@contextlib.contextmanager
+def _opened(bundle: Path) -> Iterator[BinaryIO]:
+    """Open an archive; a pipe under its name would hold us up for ever."""
+    if not stat.S_ISREG(bundle.stat().st_mode):
+        raise archive.UnreadableError("it is neither a folder nor a file")
     with bundle.open("rb") as file:
         if file.read(len(archive.GZIP)) != archive.GZIP:
             raise archive.UnreadableError("it is neither a folder nor an archive that mcp-soar wrote")
         file.seek(0)
-        for name, chunks in archive.members(archive.Inflated(file)):
-            contents.add(name, chunks)
-    return contents
+        yield file
 
 
 def _load_folder(root: Path, prefix: str, contents: _Contents, limits: Limits) -> None:

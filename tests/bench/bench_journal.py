@@ -109,7 +109,9 @@ async def verification(journal: Journal, key: SigningKey, entries: int) -> dict[
 
     await asyncio.gather(*(fill() for _ in range(WRITERS)))
     begun = time.perf_counter()
-    faults = await journal.verify(public_keys=[key.public], witness=await journal.head_latest(), progress=tell)
+    last = await journal.head_latest()
+    assert last is not None
+    faults = await journal.verify(public_keys=[key.public], witnesses=[last], progress=tell)
     took = time.perf_counter() - begun
     if faults or told[0] < entries:
         raise SystemExit(f"{told[0]} entries, {faults[:3]}")

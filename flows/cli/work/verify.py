@@ -1,9 +1,11 @@
 """`verify`: whether journal, evidence and bundles are as they were written."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.access import responder_keys
 from flows.cli import schema
@@ -17,15 +19,14 @@ from integrations.signing import PublicKey
 from integrations.vault import bundle
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
-from playbooks.evidence import HEADS, Exhibit, Tip, journalled
+from playbooks.evidence import HEADS, Exhibit, journalled
 from playbooks.journal import SYSTEM, Head, Parsed
 from playbooks.projection import fold
 from playbooks.state import Incident
 from playbooks.strict import iso, sha256
 
 _SHOWN = 20
-_WITNESSES = 3
-"""The newest bundles that are asked for the head that they witnessed."""
+_HEAD = re.compile(r"([0-9]{1,15}):((?:[0-9a-f]{2}){8,32})")
 
 
 def offline(out: Out, path: Path, key: Path) -> Exit:
@@ -37,37 +38,51 @@ def offline(out: Out, path: Path, key: Path) -> Exit:
     return _tell(out, f"bundle of {about}" if report.manifest else str(path), checks)
 
 
-def installed(out: Out, config: Configuration, given: str | None) -> Exit:
-    """Verify the installation's journal and vault: all of it, or what one incident rests on."""
+def installed(out: Out, config: Configuration, given: str | None, *, heads: Collection[Head] = ()) -> Exit:
+    """Verify the installation's journal and vault: all of it, or what one incident rests on.
+
+    Args:
+        out: where to.
+        config: the configuration.
+        given: an incident, if it is about one.
+        heads: of the journal, as notifications print them.
+    """
     with out.progress("verifying the journal") as progress:
-        subject, checks = asyncio.run(_installed(config, given, progress))
+        subject, checks = asyncio.run(_installed(config, given, progress, heads))
     return _tell(out, subject, checks)
 
 
 async def _installed(
-    config: Configuration, given: str | None, progress: Callable[[str, int, int], None]
+    config: Configuration, given: str | None, progress: Callable[[str, int, int], None], heads: Collection[Head]
 ) -> tuple[str, list[schema.Check]]:
     async with records.opened(config) as journal:
         incident = await records.find(journal, given) if given else None
-        checks = await chain(journal, config, incident, progress)
+        checks = await chain(journal, config, incident, progress, heads=heads)
         checks += await evidence(journal, config, incident, progress)
     return incident or "this installation", checks
 
 
 async def chain(
-    journal: Journal, config: Configuration, incident: str | None, progress: Callable[[str, int, int], None]
+    journal: Journal,
+    config: Configuration,
+    incident: str | None,
+    progress: Callable[[str, int, int], None],
+    *,
+    heads: Collection[Head] = (),
 ) -> list[schema.Check]:
     """Verify the journal: what one incident rests on, or all of it and the kill switch."""
     wanted = {records.PREFIX + incident, "heads", "system"} if incident else None
-    witness = await asyncio.to_thread(_witness, config)
+    kept = await asyncio.to_thread(_kept, config, heads)
     entries = sum(row.seq for row in await journal.streams(limit=1_000_000))
     faults = await journal.verify(
         public_keys=list(responder_keys(config).values()),
-        witness=witness,
-        progress=lambda done, heads: progress(f"{done} entries, {heads} heads", done, entries),
+        witnesses=kept.heads,
+        progress=lambda done, signed: progress(f"{done} entries, {signed} heads", done, entries),
     )
     named = [fault for fault in faults if wanted is None or fault.stream in wanted]
-    checks = [_check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal))]
+    checks = [
+        _check("journal", [f"{f.stream}, entry {f.seq}: {f.message}" for f in named], await _extent(journal, kept))
+    ]
     return checks if incident else [*checks, await _kill_switch(journal), await _suppressions(journal)]
 
 
@@ -125,33 +140,69 @@ async def _suppressions(journal: Journal) -> schema.Check:
     return _check("suppressions", faults, f"{len(on)} suppressions are as people signed for them")
 
 
-def _witness(config: Configuration) -> Head | None:
-    """Return the latest head that a bundle kept outside the journal: without one a lost tail is not found."""
-    folder = config.path(config.settings.vault.bundles)
-    newest = sorted(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime_ns, reverse=True)[:_WITNESSES]
-    kept = [
-        tip
-        for path in newest
-        for key in responder_keys(config).values()
-        for tip in _manifest_tips(path, key)
-        if tip.stream == HEADS
-    ]
-    last = max(kept, key=lambda tip: tip.seq, default=None)
-    return Head(last.seq, b"", bytes.fromhex(last.hash), b"") if last else None
+class Kept(NamedTuple):
+    """What says, outside the journal, where it ended.
+
+    Args:
+        heads: that were kept, by their numbers and the beginnings of their hashes.
+        bundles: how many bundles say so.
+        others: files among the bundles that are none of ours.
+    """
+
+    heads: tuple[Head, ...]
+    bundles: int
+    others: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say how much there is to compare with, for people."""
+        said = f"{len(self.heads)} heads that were kept in {self.bundles} bundles and elsewhere are among them"
+        if not self.heads:
+            said = "nothing was kept elsewhere to compare with: give what a notification prints, as --head N:HASH"
+        some = ", ".join(self.others[:_SHOWN]) + (", …" if len(self.others) > _SHOWN else "")
+        return said + (f"; {len(self.others)} files among the bundles are none of ours: {some}" if some else "")
 
 
-def _manifest_tips(path: Path, key: PublicKey) -> tuple[Tip, ...]:
-    # What a broken bundle says is worth nothing here; that it is broken is found where its incident is verified.
-    report = bundle.verify(path, key)
-    return report.manifest.journal if report.ok and report.manifest else ()
+def head_of(text: str) -> Head:
+    """Return a head as notifications print it.
+
+    Args:
+        text: N:HASH, of the hash the first 16 hex digits or more.
+
+    Raises:
+        ValueError: if it is not spelled like that.
+    """
+    found = _HEAD.fullmatch(text.strip())
+    if found is None:
+        message = f"{text!a} is not N:HASH, as in 12:0123456789abcdef"
+        raise ValueError(message)
+    return Head(int(found[1]), b"", bytes.fromhex(found[2]), b"")
 
 
-async def _extent(journal: Journal) -> str:
+def _kept(config: Configuration, given: Collection[Head]) -> Kept:
+    """Return every head that is kept outside the journal: without one a lost tail is not found.
+
+    Every bundle is asked, for anybody who can write the folder can put newer files beside it.
+    """
+    keys = tuple(responder_keys(config).values())
+    heads, others, bundles = dict.fromkeys(given), [], 0
+    for path in sorted(config.path(config.settings.vault.bundles).glob("*.tar.gz")):
+        try:
+            tips = bundle.witnessed(path, keys)
+        except SoarError:
+            # What a broken bundle says is worth nothing; that it is broken is found where its incident is verified.
+            others.append(ascii(path.name))
+            continue
+        bundles += 1
+        heads |= dict.fromkeys(Head(tip.seq, b"", bytes.fromhex(tip.hash), b"") for tip in tips if tip.stream == HEADS)
+    return Kept(tuple(heads), bundles, tuple(others))
+
+
+async def _extent(journal: Journal, kept: Kept) -> str:
     head = await journal.head_latest()
     rows = await journal.streams(limit=1_000_000)
     entries = sum(row.seq for row in rows)
     number = head.n if head else 0
-    return f"{entries} entries in {len(rows)} streams are chained, {number} heads signed; the last is {number}"
+    return f"{entries} entries in {len(rows)} streams are chained, {number} heads signed; the last is {number}; {kept}"
 
 
 async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, name: str) -> list[schema.Check]:

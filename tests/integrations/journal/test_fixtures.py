@@ -30,7 +30,7 @@ async def test_a_journal_of_an_earlier_release(release: str, key: SigningKey, tm
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     async with await Journal.open(url, signer=key, name="r1", keys=[public]) as journal:
         await journal.migrate()
-        assert await journal.verify(public_keys=[public], witness=witness) == []
+        assert await journal.verify(public_keys=[public], witnesses=[witness]) == []
 
         (row,) = await journal.streams("incident/")
         parsed = [entry.parsed() for entry in await journal.read(row.name)]
@@ -56,7 +56,7 @@ async def test_a_journal_of_an_earlier_release(release: str, key: SigningKey, tm
         assert await journal.suppressions() == [quiet._replace(hidden=1)]
 
         await journal.append(SYSTEM, [Event("upgraded", {})])
-        assert await journal.verify(public_keys=[public, key.public], witness=witness) == []
+        assert await journal.verify(public_keys=[public, key.public], witnesses=[witness]) == []
 
 
 def test_there_is_a_journal_of_a_release() -> None:

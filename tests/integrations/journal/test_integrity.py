@@ -31,14 +31,15 @@ async def full(journal: Journal) -> Journal:
     return journal
 
 
-async def places(journal: Journal, key: SigningKey, witness: Head | None = None) -> set[tuple[str, int]]:
-    return {fault[:2] for fault in await journal.verify(public_keys=[key.public], witness=witness)}
+async def places(journal: Journal, key: SigningKey, *witnesses: Head) -> set[tuple[str, int]]:
+    return {fault[:2] for fault in await journal.verify(public_keys=[key.public], witnesses=witnesses)}
 
 
 async def test_what_nobody_touched_has_no_fault(full: Journal, key: SigningKey) -> None:
     told: list[tuple[int, int]] = []
     witness = await full.head_latest()
-    faults = await full.verify(public_keys=[key.public], witness=witness, progress=lambda *now: told.append(now))
+    assert witness is not None
+    faults = await full.verify(public_keys=[key.public], witnesses=[witness], progress=lambda *now: told.append(now))
     assert faults == []
     assert told[-1] == (7, 5)
 
@@ -299,6 +300,7 @@ async def test_a_journal_without_its_chain_takes_nothing(full: Journal, sql: Sql
 
 async def test_a_lost_tail_is_found_against_a_witness_only(full: Journal, key: SigningKey, sql: Sql) -> None:
     witness = await full.head_latest()
+    assert witness is not None
     await sql(
         "DELETE FROM entry WHERE head > 3",
         "DELETE FROM head WHERE n > 3",
