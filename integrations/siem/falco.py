@@ -1,4 +1,4 @@
-"""Falco and falcosidekick: one event per message, `{uuid, output, priority, rule, time, output_fields, tags, …}`.
+"""Falco and falcosidekick: an event `{uuid, output, priority, rule, time, output_fields, tags, …}`, or several.
 
 What it names is read from output fields `mcp.server`, `mcp.tool`, `mcp.principal` … (a rule's output can be given
 them), else from the rule's tags `mcp_server:…` and `mcp_tool:…`. Without an MCP server, the deployment, container and
@@ -9,26 +9,28 @@ https://falco.org/docs/concepts/outputs/formatting/ and falcosidekick's `types.F
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
-from pydantic import Field
-
+from integrations.siem import times, wrapping
+from integrations.siem.decoding import Malformed, Unreadable
 from integrations.siem.reading import (
+    Fields,
     Finding,
-    Instant,
-    Malformed,
-    Text,
-    Vendor,
     absent,
+    beside,
     claims,
     distinct,
-    entity,
     excerpt,
+    identity,
+    left_out,
     read,
+    scalar,
+    tags,
+    written,
 )
 from playbooks.incident import Entity, EntityKind, Severity
-from playbooks.strict import Json, Name
+from playbooks.strict import Json
 
 # Syslog's words, from the most to the least severe; "info" is what rules may abbreviate.
 _SEVERITY = {
@@ -45,80 +47,84 @@ _SEVERITY = {
 
 _WORKLOAD = ("k8s.deployment.name", "container.name", "k8s.pod.name")
 _ADDRESSES = ("fd.rip", "fd.cip", "fd.sip")
-
-
-class _Event(Vendor):
-    uuid: str = ""
-    output: str = ""
-    priority: str
-    rule: Text
-    time: Instant
-    output_fields: dict[str, Any] = Field(default_factory=dict)
-    tags: Annotated[list[Name] | None, Field(max_length=100)] = None
+_HINT = "send one event per message, as Falco's http_output and falcosidekick do"
 
 
 def findings(document: Json) -> tuple[Finding, ...]:
-    """Return what a Falco event reports: one finding, always a new one, since Falco knows no end of a thing.
+    """Return what Falco's events report: always something new, since Falco knows no end of a thing.
 
     Args:
         document: the decoded message.
 
     Raises:
-        Malformed: a field that we use is missing or breaks a limit.
+        Malformed: a field that we use is missing or is not what it must be.
     """
-    event = read(_Event, document)
-    if (severity := _SEVERITY.get(event.priority.lower())) is None:
-        raise Malformed("priority", f"must be one of {', '.join(_SEVERITY)}")
-    return (
-        read(
-            Finding,
-            {
-                "external_id": event.uuid or _fingerprint(event),
-                "rule": event.rule,
-                # The output line is templated from what the attacker wrote, so it is only the excerpt.
-                "title": event.rule,
-                "severity": severity,
-                "detected_at": event.time,
-                "tags": tuple(event.tags or ()),
-                "entities": distinct(_entities(event)),
-                "excerpt": excerpt(event.output),
-            },
-        ),
+    return tuple(_finding(event, path) for path, event in wrapping.alerts(document, _ours, hint=_HINT))
+
+
+def _ours(event: dict[str, Json]) -> bool:
+    return "rule" in event and ("priority" in event or "output" in event or "output_fields" in event)
+
+
+def _finding(document: dict[str, Json], path: str) -> Finding:
+    event = Fields(document, path)
+    rule = event.needed("rule")
+    severity = event.word("priority", _SEVERITY)
+    at = times.needed(event, "time")
+    event.settle()
+    fields = _output_fields(event)
+    labels = event.texts("tags")
+    entities = list(_entities(fields, labels, event.where("output_fields")))
+    return read(
+        Finding,
+        {
+            "external_id": identity(event.text("uuid")) or _fingerprint(rule, at, fields),
+            "rule": written(rule),
+            # The output line is templated from what the attacker wrote, so it is only the excerpt.
+            "title": written(rule),
+            "severity": severity,
+            "detected_at": at,
+            "tags": tags(labels),
+            "entities": distinct(entities),
+            "excerpt": excerpt(event.text("output"), *left_out(entities)),
+        },
+        path,
     )
 
 
-def _fingerprint(event: _Event) -> str:
+def _output_fields(event: Fields) -> Mapping[str, object]:
+    fields = event.value("output_fields")
+    if fields is not None and not isinstance(fields, dict):
+        # What the event is about stands here: passed over in silence, the wrong thing would be looked at.
+        raise Malformed(event.where("output_fields"), "must be an object")
+    return fields or {}
+
+
+def _fingerprint(rule: str, at: datetime, fields: Mapping[str, object]) -> str:
     # Not RFC 8785: `evt.time` counts nanoseconds, which is more than a double can hold.
-    parts = [event.rule, event.time.isoformat(), event.output_fields]
-    return "falco:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    parts = [rule, at.isoformat(), fields]
+    said = json.dumps(parts, sort_keys=True, default=lambda value: value.why if isinstance(value, Unreadable) else "")
+    return "falco:" + hashlib.sha256(said.encode()).hexdigest()
 
 
-def _entities(event: _Event) -> list[Entity]:
-    fields = event.output_fields
-    found = claims({**_from_tags(event.tags or ()), **_present(fields)}, "mcp.", "output_fields")
+def _entities(fields: Mapping[str, object], labels: Iterable[str], path: str) -> Iterable[Entity]:
+    present = {key: value for key, value in fields.items() if not absent(value)}
+    found = claims({**_from_tags(labels), **present}, "mcp.", path)
+    yield from found
     if not any(one.kind is EntityKind.SERVER for one in found):
-        found += _named(fields, EntityKind.SERVER, _WORKLOAD)
-    found += _named(fields, EntityKind.ADDRESS, _ADDRESSES)
-    found += _named(fields, EntityKind.PRINCIPAL, ("ka.user.name",))
+        yield from beside(EntityKind.SERVER, (fields.get(key) for key in _WORKLOAD))
+    yield from beside(EntityKind.ADDRESS, (fields.get(key) for key in _ADDRESSES))
+    yield from beside(EntityKind.PRINCIPAL, [fields.get("ka.user.name")])
     repository, digest = fields.get("container.image.repository"), fields.get("container.image.digest")
-    if not absent(repository):
-        pinned = f"{repository}@{digest}" if isinstance(digest, str) and not absent(digest) else repository
-        found.append(entity(EntityKind.IMAGE, pinned, "output_fields.container.image.repository"))
-    return found
+    if not absent(repository) and (image := scalar(repository)):
+        pinned = f"{image}@{digest}" if isinstance(digest, str) and not absent(digest) else image
+        yield from beside(EntityKind.IMAGE, [pinned])
 
 
-def _present(fields: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in fields.items() if not absent(value)}
-
-
-def _from_tags(tags: list[str] | tuple[str, ...]) -> dict[str, object]:
+def _from_tags(labels: Iterable[str]) -> dict[str, object]:
     found: dict[str, object] = {}
-    for tag in tags:
-        key, colon, value = tag.partition(":")
-        if colon and key.startswith("mcp_"):
-            found.setdefault("mcp." + key.removeprefix("mcp_"), value)
+    for label in labels:
+        key, colon, value = label.partition(":")
+        if colon and key.casefold().startswith("mcp_"):
+            found.setdefault("mcp." + key.casefold().removeprefix("mcp_"), value)
     return found
-
-
-def _named(fields: Mapping[str, object], kind: EntityKind, keys: tuple[str, ...]) -> list[Entity]:
-    return [entity(kind, fields[key], f"output_fields.{key}") for key in keys if not absent(fields.get(key))]

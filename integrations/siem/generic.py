@@ -5,17 +5,69 @@ An example:
     {"version": 1, "id": "scan-17/forecast", "rule": "Tool description changed", "severity": "high",
      "title": "The description of forecast asks for files", "detected_at": "2026-01-31T12:00:00Z",
      "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}]}
+
+Read are also several in a list, or one on each line, words in any case, and one value where a list belongs. A name
+that is `N/A` or the like, or what a template left unfilled, counts as not given. A field that is not of the format is
+refused: whoever writes it has misspelt one.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from integrations.siem.reading import Finding, Instant, Text, clean, distinct, entity, excerpt, read
+from integrations.siem import wrapping
+from integrations.siem.reading import (
+    MAX_ENTITIES,
+    Finding,
+    absent,
+    distinct,
+    entity,
+    excerpt,
+    identity,
+    read,
+    scalar,
+    single,
+    tags,
+    title,
+    written,
+)
+from integrations.siem.times import Instant
 from playbooks.incident import AlertState, EntityKind, Severity
-from playbooks.strict import Json, Name, Prose, Strict
+from playbooks.strict import Json, Strict
 
 _SEVERITY = {severity.label: severity for severity in Severity}
+_HINT = "send them in several messages"
+
+
+def _text(value: object) -> object:
+    """Return a number as text and what is absent as nothing."""
+    value = single(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return "" if isinstance(value, str) and absent(value) else value
+
+
+def _word(value: object) -> object:
+    value = single(value)
+    return value.strip().casefold() if isinstance(value, str) else value
+
+
+def _version(value: object) -> object:
+    return 1 if scalar(value) == "1" else value
+
+
+def _many(value: object) -> object:
+    return () if absent(value) else value if isinstance(value, list | tuple) else (value,)
+
+
+def _one_or_none(value: object) -> object:
+    value = single(value)
+    return None if absent(value) else value
+
+
+# Bounded by the message; what is too long is cut where it is used, for its writer may have let an attacker fill it in.
+_Given = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+_Free = Annotated[str, BeforeValidator(lambda value: "" if value is None else single(value))]
 
 
 class GenericEntity(Strict):
@@ -27,9 +79,9 @@ class GenericEntity(Strict):
         server: the server that it belongs to.
     """
 
-    kind: EntityKind
-    name: Annotated[str, Field(min_length=1)]
-    server: Annotated[str, Field(min_length=1)] | None = None
+    kind: Annotated[EntityKind, BeforeValidator(_word)]
+    name: Annotated[str, BeforeValidator(_text)]
+    server: Annotated[str | None, BeforeValidator(_one_or_none)] = None
 
 
 class GenericAlert(Strict):
@@ -50,20 +102,22 @@ class GenericAlert(Strict):
 
     model_config = ConfigDict(title="mcp-soar generic alert")
 
-    version: Literal[1]
-    id: Text
-    state: AlertState = AlertState.NEW
-    rule: Text
-    title: Annotated[Prose, Field(min_length=1)]
-    severity: Literal["informational", "low", "medium", "high", "critical"]
+    version: Annotated[Literal[1], BeforeValidator(_version)]
+    id: _Given
+    state: Annotated[AlertState, BeforeValidator(lambda value: _word(value) or "new")] = AlertState.NEW
+    rule: _Given
+    title: Annotated[str, Field(min_length=1)]
+    severity: Annotated[Literal["informational", "low", "medium", "high", "critical"], BeforeValidator(_word)]
     detected_at: Instant
-    tags: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
-    entities: Annotated[tuple[GenericEntity, ...], Field(max_length=100)] = ()
-    excerpt: str = ""
+    tags: Annotated[
+        tuple[Annotated[str, BeforeValidator(_text)], ...], BeforeValidator(_many), Field(max_length=1000)
+    ] = ()
+    entities: Annotated[tuple[GenericEntity, ...], BeforeValidator(_many), Field(max_length=MAX_ENTITIES)] = ()
+    excerpt: _Free = ""
 
 
 def findings(document: Json) -> tuple[Finding, ...]:
-    """Return what a message in our own format reports: one finding.
+    """Return what a message in our own format reports: a finding for each alert.
 
     Args:
         document: the decoded message.
@@ -71,23 +125,33 @@ def findings(document: Json) -> tuple[Finding, ...]:
     Raises:
         Malformed: it is not a `GenericAlert`.
     """
-    alert = read(GenericAlert, document)
-    return (
-        read(
-            Finding,
-            {
-                "external_id": alert.id,
-                "state": alert.state,
-                "rule": alert.rule,
-                "title": clean(alert.title),
-                "severity": _SEVERITY[alert.severity],
-                "detected_at": alert.detected_at,
-                "tags": alert.tags,
-                "entities": distinct(
-                    entity(one.kind, one.name, f"entities.{index}", server=one.server)
-                    for index, one in enumerate(alert.entities)
-                ),
-                "excerpt": excerpt(alert.excerpt),
-            },
-        ),
+    return tuple(_finding(alert, path) for path, alert in wrapping.alerts(document, _ours, hint=_HINT))
+
+
+def _ours(alert: dict[str, Json]) -> bool:
+    return ("version" in alert or "id" in alert) and ("rule" in alert or "detected_at" in alert or "severity" in alert)
+
+
+def _finding(document: dict[str, Json], path: str) -> Finding:
+    alert = read(GenericAlert, document, path)
+    here = f"{path}." if path else ""
+    named: list[Any] = [
+        entity(one.kind, one.name, f"{here}entities.{index}.name", server=one.server)
+        for index, one in enumerate(alert.entities)
+        if one.name
+    ]
+    return read(
+        Finding,
+        {
+            "external_id": identity(alert.id),
+            "state": alert.state,
+            "rule": written(alert.rule),
+            "title": title(alert.title),
+            "severity": _SEVERITY[alert.severity],
+            "detected_at": alert.detected_at,
+            "tags": tags(alert.tags),
+            "entities": distinct(named),
+            "excerpt": excerpt(alert.excerpt),
+        },
+        path,
     )

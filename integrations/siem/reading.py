@@ -1,96 +1,39 @@
-"""What every format needs: strict JSON, one error that names the field, and a finding that has no class yet."""
+"""What every format needs: fields read as they come, names that nobody can hide, and a finding that has no class yet.
 
-import json
-import math
+A field that we do not need is no reason to refuse an alert, nor is the way in which one that we need is written: flat
+or nested, one value or a list of it, in any case. What an attacker could have chosen is written out, never refused.
+"""
+
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from annotated_types import MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from integrations.hostile import printable
-from playbooks.errors import SoarError
+from integrations.siem.decoding import MAX_ALERTS, MAX_BYTES, Malformed, Unreadable, load
 from playbooks.incident import AlertState, Entity, EntityKind, Severity
-from playbooks.strict import Json, Line, Moment, Name, Prose
+from playbooks.strict import Line, Moment, Prose
 
-MAX_BYTES = 1024 * 1024
-"""The largest message that is read."""
+__all__ = ["MAX_ALERTS", "MAX_BYTES", "Fields", "Finding", "Malformed", "Unreadable", "load", "read"]
 
-MAX_ALERTS = 100
-"""The most alerts that one message may hold."""
+MAX_ENTITIES: Final = 100
+"""The most things that one alert is about."""
 
-_MAX_DEPTH = 32
-_MAX_VALUES = 20_000
-_MAX_DIGITS = 1000
-_MAX_FAULTS = 20
-_MAX_PATH = 200
-_MAX_EXCERPT = 2000
-_YEARS = range(1970, 9999)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_EXCERPT: Final = 2000
+_MAX_TITLE: Final = 2000
+_MAX_LINE: Final = 1000
+_MAX_TAGS: Final = 1000
+_NAME: Final = 190
 
 M = TypeVar("M", bound=BaseModel)
 
-
-class Malformed(SoarError):
-    """A message is not what its source's format says. Sending it again unchanged will not help.
-
-    Args:
-        field: dotted path of the first field that is wrong; `body` when the message as a whole is.
-        message: what is wrong with it, without its value.
-        more: further faults of the same message.
-    """
-
-    def __init__(self, field: str, message: str, *, more: Sequence[tuple[str, str]] = ()) -> None:
-        # A path may hold keys of the sender's choice: shown short and without anything that acts on a terminal.
-        faults = ((field, message), *more)[:_MAX_FAULTS]
-        self.faults = tuple((clean(path).replace("\n", " ")[:_MAX_PATH] or "body", text) for path, text in faults)
-        self.field, self.message = self.faults[0]
-        super().__init__(f"{self.field}: {self.message}")
-
-
-# Year to second and a zone, all of it: pydantic would also take a bare number and guess its unit.
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _instant(value: object) -> datetime:
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise ValueError("must be a time as RFC 3339 writes it, as 2026-01-31T12:00:00Z")
-    moment = datetime.fromisoformat(value.upper())
-    # Outside these years a zone could push it out of what a datetime can hold.
-    if moment.year not in _YEARS:
-        raise ValueError("must be a time between 1970 and 9998")
-    return moment
-
-
-def _epoch(value: object) -> datetime:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("must be a whole number of milliseconds since 1970")  # noqa: TRY004  # pydantic wants it
-    try:
-        moment = _EPOCH + timedelta(milliseconds=value)
-    except OverflowError:
-        moment = None
-    if moment is None or moment.year not in _YEARS:
-        raise ValueError("must be a time between 1970 and 9998, in milliseconds since 1970")
-    return moment
-
-
 Text = Annotated[Line, MinLen(1)]
 """A `Line` that says something: with an empty id all alerts would be one."""
-
-Instant = Annotated[Moment, BeforeValidator(_instant)]
-"""A moment written as RFC 3339 has it, with any precision."""
-
-Epoch = Annotated[Moment, BeforeValidator(_epoch)]
-"""A moment in milliseconds since 1970 (OCSF's `timestamp_t`)."""
-
-
-class Vendor(BaseModel):
-    """What we use of somebody else's format: unknown fields are ignored, ours are checked without coercion."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Finding(BaseModel):
@@ -117,97 +60,169 @@ class Finding(BaseModel):
     severity: Severity
     detected_at: Moment
     tags: tuple[str, ...] = ()
-    entities: Annotated[tuple[Entity, ...], Field(max_length=100)] = ()
+    entities: Annotated[tuple[Entity, ...], Field(max_length=MAX_ENTITIES)] = ()
     excerpt: Prose = ""
 
 
-def load(raw: bytes) -> Json:
-    """Return the one JSON value that bytes hold, read so that no two readers could differ about it.
+# Absent values
 
-    Refused are duplicate keys, NaN and infinities (RFC 8259 leaves both to the reader), text that is not Unicode,
-    and what is too large, deep or numerous to be an alert.
+
+_FILLERS: Final = frozenset(
+    {
+        "",
+        "<na>",
+        "n/a",
+        "#n/a",
+        "<no value>",
+        "<nil>",
+        "%!s(<nil>)",
+        "null",
+        "(null)",
+        "<null>",
+        "undefined",
+        "none",
+        "-",
+    }
+)
+# What a template leaves where it found nothing to fill in: Mustache and Jinja, shell and JavaScript.
+_UNFILLED: Final = re.compile(r"\{\{[^{}]*\}\}|\{\{\{[^{}]*\}\}\}|\$\{[^{}]*\}|<%[^%]*%>", re.DOTALL)
+
+
+def absent(value: object) -> bool:
+    """Return whether a field says nothing: null, or what a product or a template writes in place of a value.
 
     Args:
-        raw: the message as it came, UTF-8.
-
-    Raises:
-        Malformed: it is not such a value.
+        value: the field's.
     """
-    if len(raw) > MAX_BYTES:
-        raise Malformed("body", f"is larger than {MAX_BYTES} bytes")
-    try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_int,
-        )
-    except UnicodeDecodeError as exc:
-        raise Malformed("body", "is not UTF-8") from exc
-    except json.JSONDecodeError as exc:
-        raise Malformed("body", f"is not JSON (line {exc.lineno}, column {exc.colno}: {exc.msg})") from exc
-    except RecursionError as exc:
-        raise Malformed("body", f"is nested deeper than {_MAX_DEPTH} levels") from exc
-    _bound(value)
-    return value  # type: ignore[no-any-return]  # json.loads returns Any
+    if not isinstance(value, str):
+        return value is None or (isinstance(value, list | dict) and not value)
+    text = value[: _MAX_LINE + 1].strip()
+    return text.casefold() in _FILLERS or (len(text) <= _MAX_LINE and bool(_UNFILLED.fullmatch(text)))
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add returns None
-        raise Malformed(repeated, "is given twice")
-    return found
+def single(value: object) -> object:
+    """Return the only element of a list of one, as Elasticsearch writes a scalar; anything else unchanged."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _constant(name: str) -> float:
-    raise Malformed("body", f"holds {name}, which JSON does not have")
+def scalar(value: object) -> str | None:
+    """Return a single value as text, None if it is none: an object, a list of several, nothing readable."""
+    value = single(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
 
 
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise Malformed("body", "holds a number too large for a double")
-    return number
+class Fields:
+    """An object of a message, and what is wrong with the fields of it that we need.
 
+    Args:
+        document: the object.
+        path: where it stands in the message; empty for the message itself.
+    """
 
-def _int(text: str) -> int:
-    # Reading decimal digits takes quadratic time; Python's own limit is a ValueError that is not about JSON.
-    if len(text) > _MAX_DIGITS:
-        raise Malformed("body", f"holds a number of more than {_MAX_DIGITS} digits")
-    return int(text)
+    def __init__(self, document: Mapping[str, object], path: str = "") -> None:
+        self.document = document
+        self.path = path
+        self._faults: list[tuple[str, str]] = []
 
+    def where(self, key: str) -> str:
+        """Return the path of a field in the message."""
+        return f"{self.path}.{key}" if self.path else key
 
-def _bound(value: Json) -> None:
-    level: list[Json] = [value]
-    count = 0
-    for _ in range(_MAX_DEPTH):
-        below: list[Json] = []
-        count += len(level)
-        if count > _MAX_VALUES:
-            raise Malformed("body", f"holds more than {_MAX_VALUES} values")
-        for one in level:
+    def given(self, key: str) -> object:
+        """Return a field as it stands there, written flat, nested or in part each; None if there is none."""
+        return _found(self.document, key)
+
+    def value(self, key: str) -> object:
+        """Return a field's value, alone or the only one of a list; None if it is absent."""
+        value = single(_found(self.document, key))
+        return None if absent(value) else value
+
+    def text(self, key: str) -> str:
+        """Return a field that we do not need as text, empty if it is none."""
+        return scalar(self.value(key)) or ""
+
+    def texts(self, key: str) -> list[str]:
+        """Return the texts of a list, or the one text, that are not absent."""
+        value = _found(self.document, key)
+        return [
+            text
+            for one in (value if isinstance(value, list) else [value])
+            if not absent(one) and (text := scalar(one)) is not None
+        ]
+
+    def number(self, key: str) -> int | None:
+        """Return a field as a whole number, None if it is none; digits in quotes are a number too."""
+        value = self.value(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < len("1" * 20):
+            return int(value)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def objects(self, key: str) -> Iterator["Fields"]:
+        """Yield the objects of a list, or the one object, each with its path."""
+        value = _found(self.document, key)
+        for index, one in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(one, dict):
-                below.extend(one)
-                below.extend(one.values())
-            elif isinstance(one, list):
-                below.extend(one)
-            elif isinstance(one, str) and not one.isascii():
-                _unicode(one)
-        if not below:
-            return
-        level = below
-    raise Malformed("body", f"is nested deeper than {_MAX_DEPTH} levels")
+                yield Fields(one, f"{self.where(key)}.{index}" if isinstance(value, list) else self.where(key))
+
+    def inner(self, key: str) -> "Fields":
+        """Return the object in a field, an empty one if there is none."""
+        return next(self.objects(key), Fields({}, self.where(key)))
+
+    def needed(self, key: str) -> str:
+        """Return a field that we need as text; what is wrong with it is raised by `settle`."""
+        value = single(_found(self.document, key))
+        text = scalar(value)
+        if isinstance(value, Unreadable):
+            self.fault(key, value.why)
+        elif absent(value):
+            self.fault(key, "is empty" if value == "" else "is missing" if value is None else "holds no value")
+        elif text is None:
+            self.fault(key, "must be one text")
+        return text or ""
+
+    def word(self, key: str, words: Mapping[str, Any]) -> Any:  # noqa: ANN401  # what the words mean
+        """Return what a word that we need means, in any case; what is wrong with it is raised by `settle`."""
+        value = single(_found(self.document, key))
+        meaning = words.get(value.strip().casefold()) if isinstance(value, str) else None
+        if meaning is None:
+            missing = value is None
+            self.fault(key, "is missing" if missing else f"must be one of {', '.join(words)}")
+        return meaning
+
+    def fault(self, key: str, message: str) -> None:
+        """Note what is wrong with a field."""
+        self._faults.append((self.where(key), message))
+
+    def settle(self) -> None:
+        """Refuse the object if a field that we need is not what it must be.
+
+        Raises:
+            Malformed: names every fault.
+        """
+        if self._faults:
+            raise Malformed(*self._faults[0], more=self._faults[1:])
 
 
-def _unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        # JSON can escape half a surrogate pair; no journal could store it.
-        raise Malformed("body", "holds an unpaired surrogate") from exc
+def _found(document: Mapping[str, object], key: str) -> object:
+    if key in document:
+        return document[key]
+    head, dot, rest = key.partition(".")
+    while dot:
+        inner = document.get(head)
+        if isinstance(inner, list) and len(inner) == 1:
+            inner = inner[0]
+        if isinstance(inner, dict) and (value := _found(inner, rest)) is not None:
+            return value
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    return None
+
+
+# Models
 
 
 def read(model: type[M], value: object, path: str = "") -> M:
@@ -219,42 +234,49 @@ def read(model: type[M], value: object, path: str = "") -> M:
         path: where the value stands in the message, for the error.
 
     Raises:
-        Malformed: every fault of the value, each by its path.
+        Malformed: every fault of the value, each by its path, in words of ours.
     """
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        # Neither the value nor pydantic's context: an error goes back over the wire and into a log.
         faults = [
-            (".".join(filter(None, (path, *map(str, error["loc"])))) or "body", _message(error["type"], error["msg"]))
-            for error in exc.errors(include_url=False, include_input=False, include_context=False)
+            (".".join(filter(None, (path, *map(str, error["loc"])))) or "body", _message(error))
+            for error in exc.errors(include_url=False)
         ]
         raise Malformed(*faults[0], more=faults[1:]) from None
 
 
-def _message(kind: str, message: str) -> str:
-    return {"missing": "is missing", "extra_forbidden": "is not a field of this format"}.get(
-        kind, message.removeprefix("Value error, ")
-    )
+_SAID: Final = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of this format",
+    "string_type": "must be text",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    "too_long": "has more than {max_length} entries",
+    "too_short": "has fewer than {min_length} entries",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+}
 
 
-def each(document: Json, path: str) -> Iterator[tuple[str, dict[str, Json]]]:
-    """Yield the objects of a list, each with its path.
+def _message(error: ErrorDetails) -> str:
+    """Return what is wrong with a value, without the value: an error goes over the wire and into a log.
 
-    Args:
-        document: the list.
-        path: where it stands in the message; empty for the message itself.
-
-    Raises:
-        Malformed: it is not a list of objects, or is empty or too long.
+    Neither does it name a class of ours, as pydantic's own messages do.
     """
-    if not isinstance(document, list) or not 0 < len(document) <= MAX_ALERTS:
-        raise Malformed(path or "body", f"must be a list of 1 to {MAX_ALERTS} alerts")
-    for index, one in enumerate(document):
-        where = f"{path}.{index}" if path else str(index)
-        if not isinstance(one, dict):
-            raise Malformed(where, "must be an object")
-        yield where, one
+    if isinstance(error.get("input"), Unreadable):
+        return str(error["input"].why)
+    if error["type"] in {"value_error", "assertion_error"}:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return _SAID.get(error["type"], "is not what this format says").format_map(error.get("ctx", {}))
+
+
+# Texts
 
 
 def clean(text: str) -> str:
@@ -269,10 +291,43 @@ def _unfit(character: str) -> bool:
     return character not in "\n\t" and unicodedata.category(character) in {"Cc", "Cs"}
 
 
-def excerpt(text: str) -> str:
-    """Return the beginning of hostile free text, for people."""
-    text = clean(text[: _MAX_EXCERPT + 1])
-    return text if len(text) <= _MAX_EXCERPT else text[: _MAX_EXCERPT - 1] + "…"
+def excerpt(text: str, *more: str) -> str:
+    """Return the beginning of hostile free text, for people.
+
+    Args:
+        text: the text.
+        more: what we add to it; never cut.
+    """
+    room = _MAX_EXCERPT - sum(len(note) + 1 for note in more)
+    text = clean(text[: room + 1])
+    return "\n".join(filter(None, (text if len(text) <= room else text[: room - 1] + "…", *more)))
+
+
+def title(text: str) -> str:
+    """Return the beginning of hostile text as a title."""
+    text = clean(text[: _MAX_TITLE + 1])
+    return text if len(text) <= _MAX_TITLE else text[: _MAX_TITLE - 1] + "…"
+
+
+def written(text: str) -> str:
+    r"""Return a rule's name on one line, what does not show in it written out, as `\u{a}` for a line break."""
+    return printable(text, _MAX_LINE)
+
+
+def identity(text: str) -> str:
+    """Return an id as `written`; what is too long of it is replaced by its digest, so that two stay two."""
+    if len(text) <= _MAX_LINE // 4:
+        return printable(text, _MAX_LINE * 2)
+    return f"{printable(text, _MAX_LINE // 4)} sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def tags(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return labels as `written`, without what is absent."""
+    found = dict.fromkeys(printable(text, 200) for text in texts if not absent(text))
+    return tuple(found)[:_MAX_TAGS]
+
+
+# Entities
 
 
 def entity(kind: EntityKind, name: object, path: str, *, server: object = None) -> Entity:
@@ -288,26 +343,25 @@ def entity(kind: EntityKind, name: object, path: str, *, server: object = None) 
         server: the server that it belongs to, as the alert calls it.
 
     Raises:
-        Malformed: the name is no text, or empty.
+        Malformed: the name is no single text.
     """
+    if isinstance(name, Unreadable):
+        raise Malformed(path, name.why)
+    text, home = scalar(name), scalar(server)
+    if not text:
+        raise Malformed(path, "must be one text")
     try:
-        return Entity.model_validate({"kind": kind, "name": _legible(name), "server": _legible(server)})
-    except ValidationError as exc:
-        error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise Malformed(path, _message(error["type"], error["msg"])) from None
+        return Entity(kind=kind, name=text, server=home or None)
+    except ValidationError:
+        return Entity(kind=kind, name=_legible(text), server=_legible(home) if home else None)
 
 
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
-
-
-def _legible(name: object) -> object:
-    if not isinstance(name, str):
-        return name
+def _legible(name: str) -> str:
     try:
-        return _NAME.validate_python(name)
+        return Entity(kind=EntityKind.SERVER, name=name).name
     except ValidationError:
         # NFKC writes the ellipsis as three dots.
-        return printable(name, 190)
+        return printable(name, _NAME)
 
 
 _OF_A_SERVER = (EntityKind.TOOL, EntityKind.PROMPT, EntityKind.RESOURCE)
@@ -317,38 +371,46 @@ def claims(fields: Mapping[str, object], prefix: str, path: str = "") -> list[En
     """Return the entities of a flat mapping whose keys are a prefix and a kind, as `mcp.tool`.
 
     Args:
-        fields: a mapping of the alert; other keys are ignored, and so are null, "" and Falco's `<NA>`.
-        prefix: what precedes the kind in a key.
+        fields: a mapping of the alert; other keys are ignored, and so is what is `absent`.
+        prefix: what precedes the kind in a key, in any case.
         path: where the mapping stands in the message, for errors.
 
     Raises:
-        Malformed: a value is not text, or breaks a limit.
+        Malformed: a value is no text and no list of texts.
     """
+    folded: dict[str, tuple[str, object]] = {}
+    for key, value in fields.items():
+        if key[: len(prefix)].casefold() == prefix:
+            # As it should be written goes before another spelling.
+            folded |= {key.casefold(): (key, value)} if key.casefold() not in folded or key.islower() else {}
     found: list[Entity] = []
-    server = None
-    # The server first: the others name it.
+    servers: list[str] = []
+    # The servers first: the others name theirs.
     for kind in (EntityKind.SERVER, *(kind for kind in EntityKind if kind is not EntityKind.SERVER)):
-        key = f"{prefix}{kind}"
-        value = single(fields.get(key))
-        if absent(value):
-            continue
-        of = server if kind in _OF_A_SERVER else None
-        found.append(entity(kind, value, f"{path}.{key}" if path else key, server=of))
-        if kind is EntityKind.SERVER:
-            server = found[-1].name
+        key, value = folded.get(f"{prefix}{kind}", ("", None))
+        for one in value if isinstance(value, list) else [value]:
+            if absent(one):
+                continue
+            home = servers[0] if kind in _OF_A_SERVER and len(servers) == 1 else None
+            found.append(entity(kind, one, f"{path}.{key}" if path else key, server=home))
+            servers += [found[-1].name] if kind is EntityKind.SERVER else []
     return found
 
 
-def single(value: object) -> object:
-    """Return the only element of a list of one, as Elasticsearch writes a scalar; anything else unchanged."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
-def absent(value: object) -> bool:
-    """Return whether a vendor's field says nothing."""
-    return value is None or (isinstance(value, str) and value in {"", "<NA>"})
+def beside(kind: EntityKind, values: Iterable[object]) -> list[Entity]:
+    """Return what an alert names in fields that are not needed: what is no text there is passed over."""
+    return [entity(kind, text, "") for one in values if not absent(one) and (text := scalar(one))]
 
 
 def distinct(entities: Iterable[Entity]) -> tuple[Entity, ...]:
-    """Return entities in their order, each once."""
-    return tuple(dict.fromkeys(entities))
+    """Return entities in their order, each once, those that can be contained first where there are too many."""
+    found = list(dict.fromkeys(entities))
+    if len(found) > MAX_ENTITIES:
+        found.sort(key=lambda one: one.kind in {EntityKind.ADDRESS, EntityKind.IMAGE})
+    return tuple(found[:MAX_ENTITIES])
+
+
+def left_out(entities: Sequence[Entity]) -> tuple[str, ...]:
+    """Return what to say of entities beyond those that one alert can be about."""
+    more = len(set(entities)) - MAX_ENTITIES
+    return (f"[{more} more things that this alert names are in its raw message]",) if more > 0 else ()

@@ -32,7 +32,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from integrations.siem import elastic, falco, generic, ocsf
+from integrations.siem import alertmanager, elastic, falco, generic, ocsf
 from integrations.siem.reading import MAX_BYTES, Finding, Malformed, load, read
 from playbooks.errors import Misconfigured
 from playbooks.incident import Alert, Confidence
@@ -72,6 +72,7 @@ class Format(StrEnum):
     FALCO = "falco"
     ELASTIC = "elastic"
     OCSF = "ocsf"
+    ALERTMANAGER = "alertmanager"
     GENERIC = "generic"
 
 
@@ -80,10 +81,15 @@ FORMATS: Mapping[Format, Callable[[Json], tuple[Finding, ...]]] = MappingProxyTy
         Format.FALCO: falco.findings,
         Format.ELASTIC: elastic.findings,
         Format.OCSF: ocsf.findings,
+        Format.ALERTMANAGER: alertmanager.findings,
         Format.GENERIC: generic.findings,
     }
 )
 """Every parser. Each is a pure function; the laws in `tests/contract/test_parsers.py` hold for all of them."""
+
+
+LARGEST: Mapping[Format, int] = MappingProxyType({Format.ELASTIC: elastic.MAX_BYTES})
+"""Bytes that a message may have, of the formats whose senders batch more than `MAX_BYTES` by default."""
 
 
 class Secrets(Strict):
@@ -183,6 +189,11 @@ class Source(Strict):
         return self.authentication != "none"
 
     @property
+    def largest(self) -> int:
+        """Bytes that a message of it may have."""
+        return LARGEST.get(self.format, MAX_BYTES)
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """Where its secrets are found, the one that signs first."""
         if isinstance(self.authentication, Hmac):
@@ -240,7 +251,7 @@ def parse(raw: bytes, name: str, source: Source) -> tuple[Alert, ...]:
                 "incident_class": classify(source, finding),
             },
         )
-        for finding in FORMATS[source.format](load(raw))
+        for finding in FORMATS[source.format](load(raw, largest=source.largest))
     )
 
 
