@@ -28,6 +28,9 @@ from playbooks.redaction import redacted
 from playbooks.strict import Json, digest, iso
 from playbooks.taxonomy import IncidentClass
 
+LONG = 64 * 1024
+"""Bytes from which on a message is read beside the loop."""
+
 LINE = 2000
 """Characters that are kept of an id or a rule."""
 
@@ -44,7 +47,10 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
             continue
         try:
             # The receiver read it before, to answer; what counts is what the responder reads itself.
-            alerts = tuple(_read(parts, item, source, alert) for alert in parse(item.body, item.source, source))
+            # In a thread, what takes long: cuts share this loop.
+            reading = asyncio.to_thread(parse, item.body, item.source, source) if len(item.body) > LONG else None
+            read = await reading if reading else parse(item.body, item.source, source)
+            alerts = tuple(_read(parts, item, source, alert) for alert in read)
         except Malformed as exc:
             aside.add(item, str(exc))
             alerts = ()

@@ -42,6 +42,7 @@ from playbooks.taxonomy import IncidentClass
 
 __all__ = [
     "FORMATS",
+    "LARGEST",
     "MAX_BYTES",
     "Bearer",
     "Format",

@@ -13,7 +13,7 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import records
 from flows.settings import Configuration
-from integrations.siem.source import MAX_BYTES, Hmac, Malformed, Source, parse, read_keys, signed
+from integrations.siem.source import LARGEST, MAX_BYTES, Hmac, Malformed, Source, parse, read_keys, signed
 from playbooks.errors import Refused, Transient
 from playbooks.strict import now
 
@@ -30,15 +30,17 @@ def read_alert(path: Path) -> bytes:
         NotFound: there is no such file.
         Usage: it cannot be a message.
     """
+    # Of the format that takes most; what its source takes is said when it is read.
+    most = max(MAX_BYTES, *LARGEST.values())
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(most + 1)
     except FileNotFoundError as exc:
         raise NotFound(f"there is no file {path}") from exc
     except OSError as exc:
         raise Usage(f"{path} cannot be read: {exc.strerror}") from exc
-    if len(raw) > MAX_BYTES:
-        raise Usage(f"{path} has more than the {MAX_BYTES} bytes that an alert may have")
+    if len(raw) > most:
+        raise Usage(f"{path} has more than the {most} bytes that an alert may have")
     return raw
 
 
