@@ -94,13 +94,14 @@ endef
 
 # Programs that tests need beside Python, each as PROGRAM:DEBIAN-PACKAGE. Without one its tests are skipped, so a failed
 # installation is reported and does not end the run.
-PROGRAMS := ssh-agent:openssh-client chromium:chromium
+PROGRAMS := ssh-agent:openssh-client chromium:chromium node:nodejs npm:npm
 .PHONY: programs
 programs: postgres
 	@for pair in $(PROGRAMS); do \
 		program=$${pair%%:*}; package=$${pair#*:}; \
 		command -v $$program >/dev/null || { echo "$$program not found" >&2; $(call install,$$package); }; \
 	done
+	@.venv/bin/python -m tests.lab.typescript_sdk || true
 
 # PostgreSQL's programs are not on PATH. The drop-in keeps Debian from starting a server of its own on the standard port.
 CREATECLUSTER := /etc/postgresql-common/createcluster.d

@@ -94,12 +94,13 @@ def _canary(inventory: Inventory, name: str) -> Canary:
 
 def _direct(inventory: Inventory, name: str) -> McpEndpoint:
     server = inventory.servers.get(name)
-    if server is None or server.url is None:
+    if server is None or not server.direct:
         raise Misconfigured(
             "the inventory has no such server" if server is None else "add the server's own MCP address",
             field=f"servers.{name}.url",
         )
-    return McpEndpoint(f"server {name}", server.url, principal="nobody in particular")
+    url, command = server.url or "", () if server.url else server.command
+    return McpEndpoint(f"server {name}", url, principal="nobody in particular", command=command)
 
 
 _BUILDERS: dict[type, Callable[[Inventory, str], Any]] = {
@@ -112,5 +113,5 @@ _BUILDERS: dict[type, Callable[[Inventory, str], Any]] = {
 def _place(inventory: Inventory, kind: type, name: str) -> object:
     if kind is McpEndpoint:
         server = inventory.servers.get(name)
-        return server and server.url
+        return server and (server.url, server.command)
     return inventory.gateways.get(name)

@@ -15,7 +15,13 @@ from integrations.gateway.actions import (
 )
 from integrations.gateway.captures import CaptureLogs, CaptureState
 from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
-from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, RefusedDirectly, ResponseInjection
+from integrations.mcp.checks import (
+    AnswersClean,
+    DefinitionDiffers,
+    DefinitionsMatch,
+    RefusedDirectly,
+    ResponseInjection,
+)
 from playbooks.action import Action, Capture, Check
 from playbooks.errors import Misconfigured
 
@@ -28,7 +34,13 @@ ACTIONS: Final[tuple[type[Action], ...]] = (
     DeactivateUser,
 )
 CAPTURES: Final[tuple[type[Capture], ...]] = (CaptureDefinitions, CaptureAnswer, CaptureState, CaptureLogs)
-CHECKS: Final[tuple[type[Check], ...]] = (DefinitionDiffers, DefinitionsMatch, RefusedDirectly, ResponseInjection)
+CHECKS: Final[tuple[type[Check], ...]] = (
+    DefinitionDiffers,
+    DefinitionsMatch,
+    RefusedDirectly,
+    ResponseInjection,
+    AnswersClean,
+)
 
 AnyStep = type[Action] | type[Capture] | type[Check]
 

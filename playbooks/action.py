@@ -140,6 +140,11 @@ class Check(Strict, ABC):
     permissions: ClassVar[tuple[str, ...]]
     timeout: ClassVar[float] = 15.0
 
+    def askable(self, inventory: Inventory) -> bool:
+        """Return whether there is a question at all; what cannot be asked by its nature holds up nothing else."""
+        del inventory
+        return True
+
     @abstractmethod
     async def check(self, world: World) -> Verdict:
         """Return what the world says."""

@@ -125,6 +125,8 @@ class Server(Strict):
         title: what people call it.
         aliases: other names that alerts use for it.
         url: its own MCP address, past the gateway.
+        command: what starts it, program and arguments, where it speaks over stdio and has no address. Whoever asks it
+            runs it, on the responder's machine and with its rights, but none of its secrets: name only what may.
         gateway: how the gateway knows it.
         owner: who answers for it.
         criticality: what it costs when it is away.
@@ -141,6 +143,7 @@ class Server(Strict):
     title: Line
     aliases: tuple[Name, ...] = ()
     url: Url | None = None
+    command: tuple[Line, ...] = ()
     gateway: GatewayEntry | None = None
     owner: Name
     criticality: Annotated[Criticality, BeforeValidator(_criticality)] = Criticality.MEDIUM
@@ -152,6 +155,11 @@ class Server(Strict):
     stakeholders: dict[Slug, Name] = Field(default_factory=dict)
     data: tuple[DataKind, ...] = ()
     regimes: tuple[Slug, ...] = ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether it can be asked itself, past the gateway."""
+        return self.url is not None or bool(self.command)
 
 
 class Principal(Strict):

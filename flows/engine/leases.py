@@ -142,18 +142,21 @@ async def definitions_match(case: Case) -> bool:
         return True
     for step in playbook.phases[Phase.ERADICATE]:
         for entity in schedule.entities_for(case.state, step.for_each) if step.check else ():
-            if await _asks(case, step, entity) is not Answer.ESTABLISHED:
+            if await _asks(case, step, entity) not in {Answer.ESTABLISHED, None}:
                 return False
     for step in playbook.confirm:
         for entity in schedule.entities_for(case.state, step.for_each):
-            if await _asks(case, step, entity) is not Answer.NOT_ESTABLISHED:
+            if await _asks(case, step, entity) not in {Answer.NOT_ESTABLISHED, None}:
                 return False
     return True
 
 
-async def _asks(case: Case, step: Step, entity: Resolved) -> Answer:
+async def _asks(case: Case, step: Step, entity: Resolved) -> Answer | None:
+    """Return what a check answers now; None if by its nature there is nothing to ask."""
     try:
         check: Check = effects.build(case, step.check or "", tuple(step.parameters(entity).items()))
+        if not check.askable(case.parts.world.inventory):
+            return None
         return (await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")).answer
     except LostClaim:
         raise

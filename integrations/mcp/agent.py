@@ -56,7 +56,8 @@ class Agent:
                 page = await client.list_tools(cursor=cursor, cache_mode="bypass")
                 found.update({tool.name: tool.description or "" for tool in page.tools})
                 cursor = page.next_cursor
-                if not cursor:
+                # An empty text is a cursor like any other.
+                if cursor is None:
                     return found
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Said:

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from integrations.gateway.client import ContextForge
-from integrations.mcp import pins
-from integrations.mcp.client import McpEndpoint
-from integrations.mcp.probe import rejected_arguments
+from integrations.mcp import answers, pins
+from integrations.mcp.checks import orders
+from integrations.mcp.client import McpEndpoint, Reply, texts
 from playbooks.action import Capture, Collected, World
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import PinKind
@@ -101,16 +101,23 @@ class CaptureDefinitions(Capture):
 
 
 class CaptureAnswer(Capture):
-    """A server's raw answers to a listing and to a call that its schema rejects, byte for byte.
+    """A server's raw answers, byte for byte: its list, what an unknown tool meets, and the safe call several times.
+
+    A tool is called only with the `safe_arguments` that people named for it, in sessions of its own and in one; without
+    any the exhibit says that it was not called. What of the answers speaks to the model stands in `signals.txt`.
 
     Args:
         server: the server, as the inventory names it.
-        tool: the tool to call; its first if none is given.
+        tool: the tool to call; none is called if none is given.
     """
 
     name: ClassVar[str] = "mcp.capture_answer"
     exhibit: ClassVar[str] = "server_answer"
-    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/list, tools/call at the server",)
+    permissions: ClassVar[tuple[str, ...]] = (
+        "MCP initialize, tools/list at the server",
+        "MCP tools/call at the server: an unknown tool, and tools with safe_arguments",
+    )
+    timeout: ClassVar[float] = 60.0
 
     server: Slug
     tool: Name | None = None
@@ -118,17 +125,35 @@ class CaptureAnswer(Capture):
     @override
     async def collect(self, world: World) -> tuple[Collected, ...]:
         endpoint = world.reach(McpEndpoint, self.server)
-        listing = await endpoint.ask("tools/list")
-        found = [self._file("tools-list", listing.raw, f"{endpoint.url} tools/list, HTTP {listing.status}")]
-        tools = (listing.result or {}).get("tools")
-        offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
-        tool = next((tool for tool in offered if self.tool in {None, tool.get("name")}), None)
-        arguments = rejected_arguments(tool.get("inputSchema")) if tool else None
-        if tool and arguments is not None:
-            call = await endpoint.ask("tools/call", {"name": tool["name"], "arguments": arguments})
-            found.append(self._file("tools-call", call.raw, f"{endpoint.url} tools/call, HTTP {call.status}"))
-        return tuple(found)
+        heard, _ = await answers.listing(endpoint)
+        arguments = answers.safe_arguments(world.inventory.servers[self.server], self.tool) if self.tool else None
+        if self.tool and arguments is not None:
+            heard += await answers.called(endpoint, self.tool, arguments)
+        found = [
+            self._file(one.name, one.reply.raw, f"{endpoint.place} {one.asked}, {_status(one.reply)}")
+            for one in heard
+            if one.reply is not None
+        ]
+        notes = [f"{one.name}: no answer: {one.error}" for one in heard if one.reply is None]
+        if self.tool and arguments is None:
+            notes.append(f"{self.tool} was not called: the inventory names no safe_arguments for it")
+        for one in heard:
+            texts_ = "\n".join(texts(one.reply.result)) if one.reply and one.reply.result else ""
+            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(texts_)]
+        text = "\n".join(notes or ["nothing in the answers to calls speaks to the model"]) + "\n"
+        signals = Collected(
+            name="signals.txt",
+            media_type="text/plain",
+            data=text.encode(errors="backslashreplace"),
+            origin="computed from the other files of this exhibit",
+        )
+        return (*found, signals)
 
     @staticmethod
     def _file(name: str, raw: bytes, origin: str) -> Collected:
-        return Collected(name=f"{name}.http-body", media_type="application/octet-stream", data=raw, origin=origin)
+        media_type = "application/octet-stream"
+        return Collected(name=f"{name}.http-body", media_type=media_type, data=raw, origin=origin[:2000])
+
+
+def _status(reply: Reply) -> str:
+    return f"HTTP {reply.status}" if reply.status else "stdio"

@@ -10,20 +10,18 @@ from typing_extensions import override
 from integrations.gateway.client import ContextForge
 from integrations.hostile import disguises, printable
 from integrations.mcp import pins
-from integrations.mcp.client import McpEndpoint, Reply, texts
-from integrations.mcp.probe import ask, rejected_arguments
+from integrations.mcp.answers import NOBODYS, called, safe_arguments
+from integrations.mcp.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, texts
 from playbooks.action import Check, World
 from playbooks.change import Introduction, introduced, summary
 from playbooks.change import Kind as ChangeKind
 from playbooks.corroboration import DEFINITION, INTRODUCES, SCREENING
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.inventory import Pin, PinKind
+from playbooks.inventory import Inventory, Pin, PinKind
 from playbooks.plan import Answer, Finding, Verdict
 from playbooks.screening.rules import Kind
 from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug
-
-_NOBODYS: Final = "mcp-soar-no-such-tool"
 
 
 def orders(text: str) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ class DefinitionDiffers(Check):
             # Where the gateway's copy shows nothing that is brought in, the server's own may: gateways strip markup.
             if not held.elsewhere and any(one.check == INTRODUCES for one in findings if _yes(one)):
                 return Verdict(answer=Answer.ESTABLISHED, findings=tuple(findings))
-        if known.url is not None:
+        if known.direct:
             served = await _at_server(pin, self.tool, world.reach(McpEndpoint, self.server))
             told = await _judged(served, pin, world)
             if _yes(served.finding):
@@ -276,8 +274,10 @@ class DefinitionsMatch(Check):
 class RefusedDirectly(Check):
     """Whether a tool is refused at the server's own address too, past the gateway that keeps clients from it.
 
-    `established`: the server answers as if it had no such tool. `not_established`: whoever reaches the server can still
-    call it, so that the cut holds for those who come through the gateway only.
+    `established`: the server lets nobody in without credentials, or answers the safe call as if it had no such tool.
+    `not_established`: whoever reaches the server can call it, so that the cut holds for those who come through the
+    gateway only. The tool itself is called only with `safe_arguments`, and only where nothing else tells: who is let
+    in, what is listed, and what an unknown tool meets, are asked by means that can run nothing.
 
     Args:
         server: the server, as the inventory names it.
@@ -285,7 +285,10 @@ class RefusedDirectly(Check):
     """
 
     name: ClassVar[str] = "mcp.refused_directly"
-    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call at the server",)
+    permissions: ClassVar[tuple[str, ...]] = (
+        "MCP initialize, tools/list at the server",
+        "MCP tools/call at the server: an unknown tool, and tools with safe_arguments",
+    )
 
     server: Slug
     tool: Name
@@ -293,32 +296,39 @@ class RefusedDirectly(Check):
     @override
     async def check(self, world: World) -> Verdict:
         endpoint = world.reach(McpEndpoint, self.server)
-        pin = world.inventory.pins.find(self.server, PinKind.TOOL, self.tool)
-        # Rather a call that does nothing than a safe one: the server is under suspicion.
-        arguments = rejected_arguments(pin.definition.get("inputSchema")) if pin else None
-        if arguments is None and (noted := world.inventory.servers[self.server].tools.get(self.tool)):
-            arguments = noted.safe_arguments
-        if arguments is None:
-            raise Misconfigured(f"no call of {self.tool} is known to do nothing; write safe_arguments for it")
-        # Servers word it as they like: what they say of a name that nobody has is their refusal.
-        absent = await endpoint.ask("tools/call", {"name": _NOBODYS, "arguments": {}})
-
-        def meaning(reply: Reply) -> Answer:
-            same = reply.failed and reply.text.replace(self.tool, _NOBODYS) == absent.text
-            return Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
-
-        called = await ask(
-            endpoint,
-            "tools/call",
-            {"name": self.tool, "arguments": arguments},
+        arguments = safe_arguments(world.inventory.servers[self.server], self.tool)
+        try:
+            async with deadline(DEADLINE, f"{endpoint.name}: its refusals"), endpoint.session() as session:
+                observed, answer = await self._met(session, arguments)
+        except NoEntry as exc:
+            observed, answer = str(exc), Answer.ESTABLISHED
+        found = Finding(
             check="call",
-            subject=f"tool {self.tool} at {endpoint.name}, past the gateway",
+            subject=f"tool {self.tool} at {endpoint.name}, past the gateway"[:2000],
+            asked_as=endpoint.principal,
             expected="the server itself refuses it",
-            meaning=meaning,
+            observed=observed[:20_000],
+            answer=answer,
         )
-        if called.answer is Answer.NOT_ESTABLISHED:
-            called = called.model_copy(update={"observed": f"the server itself still answers it ({called.observed})"})
-        return Verdict.of((called,))
+        return Verdict.of((found,))
+
+    async def _met(self, session: Session, arguments: dict[str, Any] | None) -> tuple[str, Answer]:
+        # Servers word it as they like: what they say of a name that nobody has is their refusal.
+        absent = await session.ask("tools/call", {"name": NOBODYS, "arguments": {}})
+        if absent.status in {401, 403}:
+            return f"no call without credentials: {absent.said}", Answer.ESTABLISHED
+        if absent.result is None and absent.error is None:
+            return absent.said, Answer.UNKNOWN
+        if any(one.get("name") == self.tool for one in await session.listed("tools")):
+            what = f"what it does not have meets: {absent.said}"
+            return f"the server itself still offers it, and takes calls from anybody; {what}", Answer.NOT_ESTABLISHED
+        if arguments is None:
+            what = "it is not listed; whether it can be called all the same was not asked, for a call could run it"
+            return f"{what}: write safe_arguments for it", Answer.UNKNOWN
+        called_ = await session.ask("tools/call", {"name": self.tool, "arguments": arguments})
+        if called_.failed and called_.text.replace(self.tool, NOBODYS) == absent.text:
+            return called_.said, Answer.ESTABLISHED
+        return f"the server itself still answers it ({called_.said})", Answer.NOT_ESTABLISHED
 
 
 class ResponseInjection(Check):
@@ -333,18 +343,16 @@ class ResponseInjection(Check):
 
     name: ClassVar[str] = "mcp.response_injection"
     permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call of tools with safe_arguments at the server",)
+    timeout: ClassVar[float] = 60.0
 
     server: Slug
 
     @override
     async def check(self, world: World) -> Verdict:
         endpoint = world.reach(McpEndpoint, self.server)
-        safe = {
-            name: notes.safe_arguments
-            for name, notes in world.inventory.servers[self.server].tools.items()
-            if notes.safe_arguments is not None
-        }
-        findings = [await self._ask(endpoint, name, arguments) for name, arguments in safe.items()]
+        server = world.inventory.servers[self.server]
+        safe = {name: arguments for name in server.tools if (arguments := safe_arguments(server, name)) is not None}
+        findings = [await _injecting(endpoint, name, arguments) for name, arguments in safe.items()]
         answers = {finding.answer for finding in findings}
         if Answer.ESTABLISHED in answers:
             answer = Answer.ESTABLISHED
@@ -354,24 +362,67 @@ class ResponseInjection(Check):
             answer = Answer.NOT_ESTABLISHED
         return Verdict(answer=answer, findings=tuple(findings))
 
-    @staticmethod
-    async def _ask(endpoint: McpEndpoint, tool: str, arguments: dict[str, object]) -> Finding:
-        try:
-            reply = await endpoint.ask("tools/call", {"name": tool, "arguments": arguments})
-        except SoarError as exc:
-            observed, answer = str(exc), Answer.UNKNOWN
-        else:
-            if reply.result is None:
-                observed, answer = reply.said, Answer.UNKNOWN
-            else:
-                found = orders("\n".join(texts(reply.result)))
-                observed = ", ".join(found) if found else "nothing of the kind"
-                answer = Answer.ESTABLISHED if found else Answer.NOT_ESTABLISHED
-        return Finding(
-            check="call",
-            subject=f"tool {tool} at {endpoint.name}",
-            asked_as=endpoint.principal,
-            expected="instructions for the model, or hidden characters",
-            observed=observed,
-            answer=answer,
-        )
+
+class AnswersClean(Check):
+    """Whether a tool's own answers are free of instructions for the model and of hidden characters.
+
+    `established`: the safe call was answered several times, in sessions of its own and in one, and no answer carries
+    any. `unknown`: it was not answered, or people named no `safe_arguments`, and then it is not asked at all.
+
+    Args:
+        server: the server, as the inventory names it.
+        tool: the tool's name at the server.
+    """
+
+    name: ClassVar[str] = "mcp.answers_clean"
+    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call of tools with safe_arguments at the server",)
+    timeout: ClassVar[float] = 60.0
+
+    server: Slug
+    tool: Name
+
+    @override
+    def askable(self, inventory: Inventory) -> bool:
+        server = inventory.servers.get(self.server)
+        return server is not None and server.direct and safe_arguments(server, self.tool) is not None
+
+    @override
+    async def check(self, world: World) -> Verdict:
+        arguments = safe_arguments(world.inventory.servers[self.server], self.tool)
+        endpoint = world.reach(McpEndpoint, self.server)
+        if arguments is None:
+            observed = "not asked: a call could run it; write safe_arguments for it"
+            return Verdict.of((_answering(endpoint, self.tool, observed, Answer.UNKNOWN),))
+        found = await _injecting(endpoint, self.tool, arguments)
+        opposite = {Answer.ESTABLISHED: Answer.NOT_ESTABLISHED, Answer.NOT_ESTABLISHED: Answer.ESTABLISHED}
+        answer = opposite.get(found.answer, Answer.UNKNOWN)
+        return Verdict.of((found.model_copy(update={"expected": "no instructions for the model", "answer": answer}),))
+
+
+async def _injecting(endpoint: McpEndpoint, tool: str, arguments: dict[str, Any]) -> Finding:
+    """Make the safe call several times; `established` if an answer speaks to the model or hides something."""
+    heard = await called(endpoint, tool, arguments)
+    silent = next((one for one in heard if one.reply is None or one.reply.result is None), None)
+    found: dict[str, str] = {}
+    for one in heard:
+        if one.asked == "tools/call" and one.reply is not None and one.reply.result is not None:
+            found |= dict.fromkeys(orders("\n".join(texts(one.reply.result))), one.name)
+    if found:
+        observed, answer = ", ".join(f"{said} ({where})" for said, where in found.items()), Answer.ESTABLISHED
+    elif silent is not None:
+        observed = silent.reply.said if silent.reply else silent.error
+        answer = Answer.UNKNOWN
+    else:
+        observed, answer = "nothing of the kind", Answer.NOT_ESTABLISHED
+    return _answering(endpoint, tool, observed, answer)
+
+
+def _answering(endpoint: McpEndpoint, tool: str, observed: str, answer: Answer) -> Finding:
+    return Finding(
+        check="call",
+        subject=f"tool {tool} at {endpoint.name}"[:2000],
+        asked_as=endpoint.principal,
+        expected="instructions for the model, or hidden characters",
+        observed=observed[:20_000],
+        answer=answer,
+    )

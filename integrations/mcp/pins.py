@@ -1,32 +1,24 @@
 """What a server offers right now, in the one form that pins are made of, and how two readings differ."""
 
+import asyncio
 import difflib
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import httpx2
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
+from pydantic import ValidationError
 
 from integrations.gateway.client import ContextForge, Held
 from integrations.hostile import printable
-from integrations.mcp.client import McpEndpoint
+from integrations.mcp.client import DEADLINE, McpEndpoint, deadline
 from integrations.sharing import Shared
-from integrations.tls import trusted
 from playbooks.action import World
-from playbooks.errors import Refused, Transient
+from playbooks.errors import Refused
 from playbooks.inventory import Dossier, Pin, PinKind
 from playbooks.strict import Fingerprint, fingerprint
-
-TIMEOUT: Final = 10.0
-"""Seconds for one answer of a server."""
-
-_MOST_PAGES: Final = 50
 
 # Not `_meta`: frameworks write their own into it, and it differs between transports.
 _FIELDS: Final = {
@@ -69,11 +61,26 @@ def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
         kind: what it is.
         offered: its fields as they come over the wire.
     """
-    fields = {name: offered.get(name) for name in _FIELDS[kind]}
-    name = (
-        "instructions" if kind is PinKind.INSTRUCTIONS else str(offered["uri" if kind is PinKind.RESOURCE else "name"])
-    )
+    fields = {name: _settled(name, offered.get(name)) for name in _FIELDS[kind]}
+    named = offered.get("uri" if kind is PinKind.RESOURCE else "name")
+    name = "instructions" if kind is PinKind.INSTRUCTIONS else named if isinstance(named, str) and named else NAMELESS
     return Definition(kind=kind, name=printable(name), fields=fields)
+
+
+NAMELESS: Final = "(nameless)"
+"""What a definition is called that has no name: it is one that nobody approved, and no reason to read no other."""
+
+
+def _settled(field: str, value: object) -> object:
+    """Return a field in the form that the official SDKs give it: what is null in their own objects is absent."""
+    if field == "annotations" and isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    if field == "arguments" and isinstance(value, list):
+        return [
+            {key: part for key, part in item.items() if part is not None} if isinstance(item, dict) else item
+            for item in value
+        ]
+    return value
 
 
 _EVERYTHING: Final = frozenset(PinKind)
@@ -82,16 +89,17 @@ _EVERYTHING: Final = frozenset(PinKind)
 async def snapshot(endpoint: McpEndpoint, kinds: frozenset[PinKind] = _EVERYTHING) -> tuple[Definition, ...]:
     """Return everything that a server itself offers now, in order of kind and name.
 
-    It asks through the official client, which speaks whichever revision the server does. Calls that wait at the same
-    time share an answer, asked after each of them began: a burst of alerts about one server reads it once.
+    It asks within a session of its own, in whichever revision the server speaks. Calls that wait at the same time share
+    an answer, asked after each of them began: a burst of alerts about one server reads it once.
 
     Args:
         endpoint: the server's.
         kinds: what is asked for, where not everything is needed; each is a question of its own.
 
     Raises:
-        Transient: the server does not answer.
-        Refused: it answers something that no client could use.
+        Transient: the server does not answer, or not to the end within `DEADLINE`.
+        Misconfigured: it lets nobody in without credentials.
+        Refused: it answers something that no client could use, or more than anybody needs.
     """
     shared = _SNAPSHOTS.setdefault(endpoint, {})
     return await shared.setdefault(kinds, Shared(lambda: _snapshot(endpoint, kinds)))()
@@ -104,50 +112,38 @@ _SNAPSHOTS: WeakKeyDictionary[McpEndpoint, dict[frozenset[PinKind], Shared[tuple
 
 async def _snapshot(endpoint: McpEndpoint, kinds: frozenset[PinKind]) -> tuple[Definition, ...]:
     found: list[Definition] = []
-    async with _session(endpoint) as client:
-        able = client.server_capabilities
-        if able.tools and PinKind.TOOL in kinds:
-            found += await _all(client.list_tools, "tools", PinKind.TOOL)
-        if able.prompts and PinKind.PROMPT in kinds:
-            found += await _all(client.list_prompts, "prompts", PinKind.PROMPT)
-        if able.resources and PinKind.RESOURCE in kinds:
-            found += await _all(client.list_resources, "resources", PinKind.RESOURCE)
-        if client.instructions and PinKind.INSTRUCTIONS in kinds:
-            found.append(definition(PinKind.INSTRUCTIONS, {"instructions": client.instructions}))
+    async with deadline(DEADLINE, f"{endpoint.name}: its definitions"), endpoint.session() as session:
+        for kind, (capability, what) in _LISTS.items():
+            if kind in kinds and session.capabilities.get(capability) is not None:
+                offered = await session.listed(what)
+                found += await _defined(kind, offered)
+        if session.instructions and PinKind.INSTRUCTIONS in kinds:
+            found.append(definition(PinKind.INSTRUCTIONS, {"instructions": session.instructions}))
     return tuple(sorted(found, key=lambda item: (item.kind, item.name)))
 
 
-async def _all(ask: Any, attribute: str, kind: PinKind) -> list[Definition]:  # noqa: ANN401  # three methods of one shape
-    found: list[Definition] = []
-    cursor: str | None = None
-    for _ in range(_MOST_PAGES):
-        # bypass: a list may say how long it stays good, and a cached one would hide the change that is looked for.
-        page = await ask(cursor=cursor, cache_mode="bypass")
-        for item in getattr(page, attribute):
-            found.append(definition(kind, item.model_dump(by_alias=True, mode="json", exclude_none=True)))  # noqa: PERF401  # as read
-        cursor = page.next_cursor
-        if not cursor:
-            return found
-    raise Refused(f"{attribute}/list does not end after {_MOST_PAGES} pages")
+_LISTS: Final = {
+    PinKind.TOOL: ("tools", "tools"),
+    PinKind.PROMPT: ("prompts", "prompts"),
+    PinKind.RESOURCE: ("resources", "resources"),
+}
+
+_FEW: Final = 50
+"""Definitions that are digested on the event loop; more, or a longer one, beside it."""
 
 
-@asynccontextmanager
-async def _session(endpoint: McpEndpoint) -> AsyncIterator[Client]:
-    try:
-        async with (
-            httpx2.AsyncClient(timeout=TIMEOUT, verify=trusted(), trust_env=False) as http,
-            Client(streamable_http_client(endpoint.url, http_client=http), read_timeout_seconds=TIMEOUT) as client,
-        ):
-            yield client
-    except (Refused, Transient):
-        raise
-    except (OSError, httpx2.HTTPError, MCPError, ValueError, RuntimeError, ExceptionGroup) as exc:
-        first: BaseException = exc
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        if isinstance(first, Refused | Transient):
-            raise first from exc
-        raise Transient(f"{endpoint.name}: {type(first).__name__}: {printable(str(first))}") from exc
+async def _defined(kind: PinKind, offered: tuple[dict[str, Any], ...]) -> tuple[Definition, ...]:
+    def work() -> tuple[Definition, ...]:
+        found = tuple(definition(kind, item) for item in offered)
+        for item in found:
+            item.fingerprint  # noqa: B018  # kept for whoever compares it
+        return found
+
+    return await asyncio.to_thread(work) if len(offered) > _FEW or len(repr(offered)) > _LONG else work()
+
+
+_LONG: Final = 100_000
+"""Characters, likewise."""
 
 
 def same(pin: Pin, now: Definition | None) -> bool:
@@ -248,7 +244,7 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
         catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
         held = {(item.kind, item.name): item for item in catalog}
     return tuple(
-        Pin(
+        _pin(
             kind=item.kind,
             name=item.name,
             digest=item.digest,
@@ -260,3 +256,11 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
         )
         for item in offered
     )
+
+
+def _pin(**fields: Any) -> Pin:  # noqa: ANN401  # those of a Pin
+    try:
+        return Pin.model_validate(fields)
+    except ValidationError as exc:
+        what = f"{fields['kind']} {fields['name']}"
+        raise Refused(f"{what} cannot be pinned: {exc.errors(include_url=False)[0]['msg']}") from exc

@@ -1,37 +1,14 @@
 """Questions whose answers cannot be mistaken: did a call get through, was it turned away, or is there no telling."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from integrations.mcp.client import McpEndpoint, Reply
 from playbooks.errors import SoarError
 from playbooks.plan import Answer, Finding
+from playbooks.refusing import rejected_arguments
 
-_MARK: Final = "mcp_soar_probe"
-_WRONG: Final[dict[str, Any]] = {"string": [], "array": "probe", "object": "probe", "boolean": [], "null": "probe"}
-
-
-def rejected_arguments(schema: object) -> dict[str, Any] | None:
-    """Return arguments that a tool's input schema rejects, so that a call which gets through still does nothing.
-
-    Args:
-        schema: the tool's `inputSchema`.
-
-    Returns:
-        The arguments, or None if the schema takes everything: then only a person can name safe ones.
-    """
-    if not isinstance(schema, dict):
-        return None
-    if schema.get("required"):
-        return {}
-    if schema.get("additionalProperties") is False:
-        return {_MARK: True}
-    properties = schema.get("properties")
-    for name, property_ in properties.items() if isinstance(properties, dict) else ():
-        kind = property_.get("type") if isinstance(property_, dict) else None
-        if isinstance(kind, str):
-            return {name: _WRONG.get(kind, "probe")}
-    return None
+__all__ = ["ask", "rejected_arguments"]
 
 
 async def ask(

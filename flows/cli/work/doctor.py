@@ -401,7 +401,7 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
 
 async def _server(config: Configuration, world: Connections, name: str) -> AsyncIterator[Line]:
     check = f"server {name}"
-    if world.inventory.servers[name].url is None:
+    if not world.inventory.servers[name].direct:
         yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
     found = await pins.differences(world, name)

@@ -6,7 +6,14 @@ from flows.demo.mcp_server import Behaviour
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
 from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
-from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch, RefusedDirectly, ResponseInjection, orders
+from integrations.mcp.checks import (
+    AnswersClean,
+    DefinitionDiffers,
+    DefinitionsMatch,
+    RefusedDirectly,
+    ResponseInjection,
+    orders,
+)
 from playbooks.errors import Transient
 from playbooks.plan import Answer
 from tests.lab.fixtures import Lab
@@ -83,8 +90,8 @@ async def test_whether_the_server_itself_refuses_is_asked_past_the_gateway(lab: 
     check = RefusedDirectly(server=lab.site.server_id, tool="get_weather")
     (open_,) = (await check.check(lab.world)).findings
     assert open_.answer is Answer.NOT_ESTABLISHED
-    assert "validation error" in open_.observed
-    assert lab.victim.calls("get_weather") == [], "the call runs nothing"
+    assert "still offers it" in open_.observed
+    assert lab.victim.calls() == [], "nothing is called that could run"
     assert lab.proxy.seen == [], "the gateway is not asked"
     lab.victim.behave(Behaviour(renamed={"get_weather": "get_weather_now"}))
     (gone,) = (await check.check(lab.world)).findings
@@ -116,9 +123,42 @@ async def test_the_definitions_exhibit_shows_who_says_what(lab: Lab) -> None:
     assert "### gateway\n### direct\n--- tool get_weather" in difference, "the gateway has not read the poison yet"
 
 
-async def test_the_answer_exhibit_is_raw_and_its_call_runs_nothing(lab: Lab) -> None:
-    listing, call = await CaptureAnswer(server=lab.site.server_id, tool="get_weather").collect(lab.world)
-    assert b"get_weather" in listing.data
-    assert b"validation error" in call.data
-    assert lab.victim.calls("get_weather") == []
-    assert listing.data.startswith((b"event:", b"{")), "as it came, framing included"
+async def test_the_answer_exhibit_is_raw_and_calls_what_people_named_safe_and_nothing_else(lab: Lab) -> None:
+    lab.victim.behave(Behaviour(injecting=True))
+    files = {
+        file.name: file
+        for file in await CaptureAnswer(server=lab.site.server_id, tool="get_weather").collect(lab.world)
+    }
+    assert set(files) == {
+        "list.http-body",
+        "unknown-tool.http-body",
+        *(f"call-alone-{number}.http-body" for number in (1, 2)),
+        *(f"call-in-one-session-{number}.http-body" for number in (1, 2, 3)),
+        "list-after-calls.http-body",
+        "signals.txt",
+    }
+    assert b"get_weather" in files["list.http-body"].data
+    assert files["list.http-body"].data.startswith((b"event:", b"{")), "as it came, framing included"
+    assert b"Ignore previous instructions" in files["call-alone-1.http-body"].data
+    assert b"call-in-one-session-3: speaks to the model" in files["signals.txt"].data
+    assert lab.victim.calls() == [{"tool": "get_weather", "arguments": {"city": "Seoul", "note": ""}}] * 5
+
+
+async def test_a_tool_without_safe_arguments_is_not_called_and_the_exhibit_says_so(lab: Lab) -> None:
+    capture = CaptureAnswer(server=lab.site.server_id, tool="get_forecast")
+    files = {file.name: file.data for file in await capture.collect(lab.world)}
+    assert set(files) == {"list.http-body", "unknown-tool.http-body", "signals.txt"}
+    assert b"get_forecast was not called: the inventory names no safe_arguments for it" in files["signals.txt"]
+    assert lab.victim.calls() == []
+    clean = AnswersClean(server=lab.site.server_id, tool="get_forecast")
+    assert not clean.askable(lab.world.inventory)
+    assert (await clean.check(lab.world)).answer is Answer.UNKNOWN
+
+
+async def test_answers_that_command_the_model_are_not_clean(lab: Lab) -> None:
+    check = AnswersClean(server=lab.site.server_id, tool="get_weather")
+    assert (await check.check(lab.world)).answer is Answer.ESTABLISHED
+    lab.victim.behave(Behaviour(injecting=True))
+    (found,) = (await check.check(lab.world)).findings
+    assert found.answer is Answer.NOT_ESTABLISHED
+    assert "Ignore previous instructions" in found.observed
