@@ -58,7 +58,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
     journal = await open_journal(config, name=name, writing=True)
     world, channels = Connections(config.inventory), Channels(config.contacts)
     try:
-        yield Parts(
+        parts = Parts(
             name=name,
             journal=journal,
             world=world,
@@ -76,6 +76,8 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             templates=config.templates,
             reserve=settings.vault.reserve,
         )
+        await parts.reviews.take(journal, config.inventory, config.policy, config.people)
+        yield parts
     finally:
         await world.aclose()
         await channels.aclose()

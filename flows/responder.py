@@ -132,6 +132,7 @@ class Responder:
         if self._reload is not None and (parts := self._reload()) is not None:
             LOG.info("the inventory changed")
             self.parts = parts
+            await parts.reviews.take(parts.journal, parts.world.inventory, parts.policy, parts.people)
         taken = await intake(self.parts)
         for opened in taken:
             self._start(self._cutting, self._cut(opened.claim, opened))

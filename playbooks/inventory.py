@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from playbooks.incident import Entity, EntityKind
+from playbooks.request import SignedRequest
 from playbooks.strict import Digest, JsonField, Line, Moment, Name, Seconds, Slug, Strict
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2000)]
@@ -191,6 +192,10 @@ class PinKind(StrEnum):
     INSTRUCTIONS = "instructions"
 
 
+Risk = Literal["low", "medium", "high"]
+"""What something can do at worst, in its reviewers' view."""
+
+
 class SignOff(Strict):
     """One reviewer's yes to a pin."""
 
@@ -209,7 +214,7 @@ class Dossier(Strict):
     """
 
     reviewed: Line
-    risk: Literal["low", "medium", "high"] = "medium"
+    risk: Risk = "medium"
     sign_offs: tuple[SignOff, ...] = ()
 
 
@@ -238,10 +243,17 @@ class Pin(Strict):
 
 
 class Pins(Strict):
-    """Every approved definition, by server."""
+    """Every approved definition, by server.
+
+    Args:
+        version: of this format.
+        servers: the definitions.
+        reviews: what people signed for them; it counts once a responder has journalled it.
+    """
 
     version: Literal[1] = 1
     servers: dict[Slug, tuple[Pin, ...]] = Field(default_factory=dict)
+    reviews: tuple[SignedRequest, ...] = ()
 
     def of(self, server: str, kind: PinKind | None = None) -> tuple[Pin, ...]:
         """Return a server's pins, all or of one kind."""

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from playbooks.corroboration import NOTHING
 from playbooks.incident import Confidence, Severity
-from playbooks.inventory import Inventory, PinKind, Principal, fold
+from playbooks.inventory import Inventory, PinKind, Principal, Risk, fold
 from playbooks.plan import Plan, Radius, Target
 from playbooks.strict import Digest, Line, Name, Seconds, Slug, Strict
 from playbooks.taxonomy import IncidentClass
@@ -165,6 +165,31 @@ class Suppression(Strict):
     longest: Seconds = Field(default=7 * 86400.0, gt=0)
 
 
+def _one_each() -> dict[Risk, int]:
+    return {"low": 1, "medium": 1, "high": 1}
+
+
+class Review(Strict):
+    """What an approved definition needs before anything is automatic on it.
+
+    Args:
+        roles: any of these roles may review.
+        people: how many different people, by the definition's risk.
+    """
+
+    roles: tuple[Slug, ...] = Field(default=("reviewer",), min_length=1)
+    people: dict[Risk, Annotated[int, Field(ge=1)]] = Field(default_factory=_one_each)
+
+    def needed(self, risk: Risk) -> int:
+        """Return how many people a definition of this risk needs; never fewer than one of a lower risk."""
+        up_to: dict[Risk, tuple[Risk, ...]] = {
+            "low": ("low",),
+            "medium": ("low", "medium"),
+            "high": ("low", "medium", "high"),
+        }
+        return max(self.people.get(known, 1) for known in up_to[risk])
+
+
 class Release(Strict):
     """What a release needs beyond one responder's signed request.
 
@@ -198,6 +223,7 @@ class Policy(Strict):
         intake: how alerts become incidents.
         suppression: how long alerts may be kept from opening incidents.
         retention: how long evidence is kept after an incident was closed.
+        review: what an approved definition needs before anything is automatic on it.
     """
 
     version: Literal[1]
@@ -218,6 +244,7 @@ class Policy(Strict):
     intake: Intake = Intake()
     suppression: Suppression = Suppression()
     retention: Retention = Retention()
+    review: Review = Review()
 
     @model_validator(mode="after")
     def _wider_is_stricter(self) -> Self:
@@ -264,6 +291,7 @@ class Facts(Strict):
         ran_out: for a release: nobody asks for it but the end of the lease.
         approved_by: people whose unexpired signed approval names this plan's digest.
         clean: for a release: every definition equals its approved pin, or a person accepted the difference.
+        unreviewed: approved definitions that it rests on and that nobody who may review has signed for, each with why.
     """
 
     incident_class: IncidentClass
@@ -278,6 +306,7 @@ class Facts(Strict):
     ran_out: bool = False
     approved_by: tuple[Name, ...] = ()
     clean: bool = True
+    unreviewed: tuple[Line, ...] = ()
 
 
 class Reservation(Strict):
@@ -403,6 +432,7 @@ def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventor
         yield "no alert of it came from an authenticated source"
     if not facts.confirmed:
         yield facts.missing or NOTHING
+    yield from facts.unreviewed
     if not any(facts.confidence >= tier.confidence and facts.severity >= tier.severity for tier in policy.tiers):
         yield f"confidence {facts.confidence.name.lower()} at severity {facts.severity.label} is below every tier"
     if facts.purpose is Purpose.PUT_BACK and facts.put_backs >= policy.lease.put_backs:
@@ -440,6 +470,7 @@ def _is_of(target: Target, who: Principal) -> bool:
 def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:
     if not facts.clean:
         yield CHANGED
+    yield from facts.unreviewed
     if facts.requested_by is None and not (facts.ran_out and policy.lease.at_expiry == "release"):
         yield "nobody asked for the release with a signed request"
     elif plan.radius >= policy.release.second_person_from:

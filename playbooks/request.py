@@ -47,6 +47,7 @@ class Verb(StrEnum):
     UNHOLD = "unhold"
     ERASE = "erase"
     PURGE = "purge"
+    REVIEW = "review"
 
 
 class Person(Strict):
@@ -54,7 +55,7 @@ class Person(Strict):
 
     Args:
         key: the enrolled public key.
-        roles: what they may do: `responder`, `approver`, `auditor`.
+        roles: what they may do: `responder`, `approver`, `auditor`, `reviewer`.
         enrolled_at: since when.
     """
 
@@ -152,7 +153,12 @@ ROLES: dict[Verb, frozenset[str]] = {
     Verb.ERASE: frozenset({"responder", "approver", "auditor"}),
     # It only hurries what the policy has decided.
     Verb.PURGE: frozenset({"responder", "approver"}),
+    # Which roles review is the policy's to say; a review travels in pins.yaml and is judged by `playbooks.review`.
+    Verb.REVIEW: frozenset(),
 }
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Whether a raw public key, a message and a signature fit."""
 
 
 def draft(
@@ -199,7 +205,7 @@ def check(
     people: People,
     *,
     at: datetime,
-    verify: Callable[[bytes, bytes, bytes], bool],
+    verify: Verify,
     lent: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Request:
     """Return the request if a person who may ask for it signed it and it still counts.
@@ -218,16 +224,10 @@ def check(
         signed = SignedRequest.model_validate_json(body)
     except ValidationError as exc:
         raise Refused("the request is not in the form that this release reads") from exc
-    request = signed.request
-    person = people.people.get(request.actor)
-    if person is None:
-        raise Refused(f"{request.actor} is not enrolled; `mcp-soar enroll` adds a person's key")
-    try:
-        signature = base64.b64decode(signed.signature, validate=True)
-    except binascii.Error as exc:
-        raise Refused("the signature is not base64") from exc
-    if not verify(base64.b64decode(person.key.removeprefix("ed25519:")), request.signing_bytes(), signature):
-        raise Refused(f"the signature is not one of {request.actor}'s enrolled key")
+    request = genuine(signed, people, verify=verify)
+    person = people.people[request.actor]
+    if request.verb is Verb.REVIEW:
+        raise Refused("a review is handed in by `mcp-soar pins approve`, which writes it beside what it approves")
     if request.expires_at - request.issued_at > LIFETIME:
         raise Refused(f"the request lasts longer than {LIFETIME.total_seconds():g} s; sign it anew")
     if request.issued_at > at + SKEW:
@@ -240,4 +240,28 @@ def check(
     if not ROLES[request.verb] & roles:
         needed, has = " or ".join(sorted(ROLES[request.verb])), ", ".join(person.roles)
         raise Refused(f"{request.verb} needs the role {needed}; {request.actor} has {has}")
+    return request
+
+
+def genuine(signed: SignedRequest, people: People, *, verify: Verify) -> Request:
+    """Return a request if the enrolled key of whoever it names signed it; whether it counts is another question.
+
+    Args:
+        signed: as it travels.
+        people: who is enrolled now.
+        verify: whether (raw public key, message, signature) fit.
+
+    Raises:
+        Refused: with the reason, which is safe to show to the person.
+    """
+    request = signed.request
+    person = people.people.get(request.actor)
+    if person is None:
+        raise Refused(f"{request.actor} is not enrolled; `mcp-soar enroll` adds a person's key")
+    try:
+        signature = base64.b64decode(signed.signature, validate=True)
+    except binascii.Error as exc:
+        raise Refused("the signature is not base64") from exc
+    if not verify(base64.b64decode(person.key.removeprefix("ed25519:")), request.signing_bytes(), signature):
+        raise Refused(f"the signature is not one of {request.actor}'s enrolled key")
     return request

@@ -3,12 +3,15 @@
 # a command needs is imported when it runs, so that help is fast.
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import Config, Json, Yes, configuration, folder
+from flows.cli.options import As, Config, Json, Key, Yes, configuration, folder
 from flows.cli.output import Usage, speaking
+
+if TYPE_CHECKING:
+    from flows.cli.work.reviewing import Wanted
 
 app = typer.Typer()
 playbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own.")
@@ -103,9 +106,32 @@ def show_inventory(config: Config = None, as_json: Json = False) -> None:
         raise typer.Exit(work.show(out, configuration(config, out)))
 
 
+Tools = Annotated[
+    list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this definition, or 'get_*'; repeat it.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--change", metavar="HOW", help="Only what is new, changed, gone, or other at the gateway; repeat it."
+    ),
+]
+Flagged = Annotated[bool, typer.Option("--flagged", help="Only that in which something is pointed at.")]
+
+
+def _wanted(names: list[str] | None, changes: list[str] | None, *, flagged: bool) -> "Wanted":
+    from flows.cli.work.reviewing import CHANGES, Wanted
+
+    if strange := sorted(set(changes or ()) - set(CHANGES)):
+        raise Usage(f"{', '.join(strange)} is no change; write {', '.join(CHANGES)}")
+    return Wanted(names or (), changes or (), flagged)
+
+
 @pins.command()
 def diff(
     server: Annotated[str | None, typer.Argument(metavar="[SERVER]", help="By default every server.")] = None,
+    tool: Tools = None,
+    change: Changes = None,
+    flagged: Flagged = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -113,23 +139,26 @@ def diff(
 
     \b
     Example:
-      mcp-soar pins diff weather
+      mcp-soar pins diff weather --change changed
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import pins as work
 
-        raise typer.Exit(work.diff(out, configuration(config, out), server))
+        raise typer.Exit(work.diff(out, configuration(config, out), server, _wanted(tool, change, flagged=flagged)))
 
 
 @pins.command()
 def approve(
     server: Server,
     reviewed: Annotated[str, typer.Option("--reviewed", metavar="TEXT", help="What was looked at, and how.")],
-    who: Annotated[str, typer.Option("--as", envvar="MCP_SOAR_PERSON", metavar="NAME", help="Who reviewed it.")],
-    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="In which role: security, owner, ...")],
-    tool: Annotated[
-        list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this definition; repeat it.")
+    who: As = None,
+    role: Annotated[
+        str | None, typer.Option("--role", metavar="ROLE", help="In which of your roles, if several may review.")
     ] = None,
+    tool: Tools = None,
+    change: Changes = None,
+    flagged: Flagged = False,
+    key: Key = None,
     risk: Annotated[str, typer.Option("--risk", metavar="LEVEL", help="low, medium or high.")] = "medium",
     yes: Yes = False,
     config: Config = None,
@@ -137,12 +166,15 @@ def approve(
 ) -> None:
     """Approve what a server offers now, after showing how it differs from what was approved before.
 
-    It is read from the server itself and through its gateway, and what was shown is what is written to pins.yaml.
-    Definitions that did not change keep their pins and gain your sign-off.
+    It is read from the server itself and through its gateway, and what was shown is what is written to pins.yaml,
+    with your signature. Definitions that did not change keep their pins and gain your sign-off. Changed ones are shown
+    as diffs, new ones as text; what speaks to the model, hides or reaches for secrets is pointed at. What the options
+    leave out is not approved. Nothing is automatic on what nobody who may review has signed for.
 
     \b
-    Example:
-      mcp-soar pins approve weather --reviewed "all of it" --as kim --role owner
+    Examples:
+      mcp-soar pins approve weather --reviewed "all of it" --as kim
+      mcp-soar pins approve weather --change new --tool 'get_*' --reviewed "the new getters" --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import pins as work
@@ -154,10 +186,9 @@ def approve(
                 out,
                 configuration(config, out),
                 server,
-                only=tool or [],
+                wanted=_wanted(tool, change, flagged=flagged),
                 reviewed=reviewed,
-                who=who,
-                role=role,
+                who=work.Reviewer(who, role, key),
                 risk=risk,
                 yes=yes,
             )

@@ -181,6 +181,18 @@ class Out:
         # ASCII: no character of it can do anything to a terminal.
         sys.stdout.write(json.dumps(json.loads(document)) + "\n")
 
+    def paged(self, lines: int) -> AbstractContextManager[object]:
+        """Show what is written meanwhile in a pager, if a person is there and it is more than their terminal holds.
+
+        Args:
+            lines: about how many it will be.
+        """
+        if not self.asks or not sys.stdout.isatty() or lines <= self.console.height:
+            return nullcontext()
+        # Colours go through less, the usual one, only if it is told so.
+        os.environ.setdefault("LESS", "-R")
+        return self.console.pager(styles=True)
+
     def heading(self, text: object) -> None:
         """Begin a part."""
         self.say()

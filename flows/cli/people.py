@@ -37,7 +37,8 @@ def init(
 def enroll(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who; the name stands in journals and approvals.")],
     role: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="responder, approver or auditor; repeat it.")
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="responder, approver, auditor, reviewer; repeat it."),
     ] = None,
     key: Annotated[
         Path | None,

@@ -172,13 +172,13 @@ def _set(stack: ExitStack, screen: Screen, folder: Path) -> Stage:
 def _configure(site: Site, config: Path) -> None:
     for folder in (config, config / "keys"):
         folder.mkdir(mode=0o700)
-    site.write(config)
     key = SigningKey.generate(config / "keys" / "responder.key")
     (config / "keys" / "responder.pub").write_bytes(key.public.pem)
     person = SigningKey.generate(config / "keys" / f"{PERSON}.key")
     public = "ed25519:" + base64.b64encode(person.public.raw).decode()
-    people = People(people={PERSON: Person(key=public, roles=("responder",), enrolled_at=now())})
+    people = People(people={PERSON: Person(key=public, roles=("responder", "reviewer"), enrolled_at=now())})
     _write(config / "people.yaml", people.model_dump(mode="json"))
+    site.reviewed(PERSON, person.sign).write(config)
     webhook = config / "keys" / "elastic.secret"
     webhook.touch(mode=0o600)
     webhook.write_text(new_secret())

@@ -1,6 +1,6 @@
 """Puts a server behind a gateway with the people who use it, and writes down where everything is."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from integrations.gateway import enrol
 from integrations.gateway.client import ContextForge
 from integrations.gateway.enrol import IssuedToken
 from integrations.mcp.pins import read_pins
+from playbooks import review
 from playbooks.inventory import (
     Canary,
     Dossier,
@@ -28,6 +29,8 @@ from playbooks.inventory import (
     Server,
     ToolNotes,
 )
+from playbooks.request import Verb, draft, sign
+from playbooks.strict import now
 
 GATEWAY = "main"
 
@@ -60,11 +63,29 @@ class Site:
         paths = folder / "inventory.yaml", folder / "pins.yaml"
         documents = (
             self.inventory.model_dump(mode="json", exclude={"pins"}, exclude_none=True),
-            self.inventory.pins.model_dump(mode="json", exclude_none=True),
+            self.inventory.pins.model_dump(mode="json"),
         )
         for path, document in zip(paths, documents, strict=True):
             path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return paths
+
+    def reviewed(self, by: str, signer: Callable[[bytes], bytes], role: str = "reviewer") -> "Site":
+        """Return the same site with its pins signed for, as `mcp-soar pins approve` does it.
+
+        Args:
+            by: the reviewer, enrolled before this.
+            signer: signs with their key.
+            role: one of theirs that may review.
+        """
+        pins, text = self.inventory.pins, "the laboratory's own servers"
+        drafts = (
+            draft(
+                actor=by, verb=Verb.REVIEW, subject=name, at=now(), reason=text, params=review.params(name, role, mine)
+            )
+            for name, mine in pins.servers.items()
+        )
+        signed = pins.model_copy(update={"reviews": tuple(sign(one, signer) for one in drafts)})
+        return replace(self, inventory=self.inventory.model_copy(update={"pins": signed}))
 
     def through(self, url: str) -> "Site":
         """Return the same site with its gateway reached by another address, such as a proxy's."""

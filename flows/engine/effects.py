@@ -264,6 +264,7 @@ async def intend(
     Raises:
         Stopped: if the kill switch is on.
     """
+    unreviewed = await reviewed_by_nobody(case, plan)
 
     async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], bool]:
         row = await tx.stream(case.stream)
@@ -276,7 +277,8 @@ async def intend(
         if not _wanted(case, state, todo, purpose):
             # Somebody said no, or what it was for is over.
             return first, False
-        decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first)
+        unproven = () if state.requested_by else unreviewed
+        decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unproven)
         step = state.steps.get(todo.instance)
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
@@ -318,8 +320,22 @@ def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
     return schedule.wanted(state, case.playbook, todo, now=now(), retries=case.parts.timing.verify_retries)
 
 
+async def reviewed_by_nobody(case: Case, plan: Plan) -> tuple[str, ...]:
+    """Return which approved definitions a plan rests on that nobody who may review has signed for, each with why."""
+    parts = case.parts
+    return await parts.reviews.lacking(parts.journal, parts.world.inventory, parts.policy, plan)
+
+
 async def _judged(
-    tx: Tx, case: Case, state: Incident, todo: Todo, plan: Plan, *, purpose: Purpose, first: Sequence[Event]
+    tx: Tx,
+    case: Case,
+    state: Incident,
+    todo: Todo,
+    plan: Plan,
+    *,
+    purpose: Purpose,
+    first: Sequence[Event],
+    unreviewed: tuple[str, ...],
 ) -> tuple[Decision, Facts]:
     """Ask the gate, with all that is known in this transaction."""
     parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
@@ -333,6 +349,7 @@ async def _judged(
         authenticated=standing.authenticated,
         confirmed=confirmed,
         missing=standing.missing,
+        unreviewed=unreviewed,
         purpose=purpose,
         put_backs=lease.put_backs if lease else 0,
         requested_by=step.requested_by if step else None,

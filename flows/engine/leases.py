@@ -210,6 +210,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
     asked_about = set(case.state.entities)
     match = case.state.change_accepted(instance) or await definitions_match(case)
     whole = restoring(lease, action_of(case, lease.plan))
+    unreviewed = await effects.reviewed_by_nobody(case, whole)
 
     async def work(tx: Tx, state: Incident) -> tuple[list[Event], bool]:
         wish, step = state.release_wanted(instance), state.steps.get(todo.instance)
@@ -247,6 +248,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             ran_out=requester == OURSELVES,
             approved_by=effects.approved_by(case, step, plan),
             clean=match or state.change_accepted(instance),
+            # Whoever accepts a definition as it is does not go by the approved one.
+            unreviewed=() if state.change_accepted(instance) else unreviewed,
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)
         if decision.outcome is not Outcome.ALLOW:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flows.engine.memory import Memory
+from flows.engine.reviews import ReviewBook
 from integrations.journal.store import Journal
 from integrations.siem.source import Sources
 from integrations.signing import PublicKey, SigningKey
@@ -72,6 +73,7 @@ class Parts:
         templates: the configuration's own, by name, that stand instead of shipped ones.
         timing: waits and time-outs.
         memory: what it remembers of the incidents that alerts join.
+        reviews: who reviewed the approved definitions, as the journal has it.
     """
 
     name: str
@@ -92,3 +94,4 @@ class Parts:
     reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)
+    reviews: ReviewBook = field(default_factory=ReviewBook)

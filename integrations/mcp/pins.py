@@ -173,6 +173,13 @@ def introduced(new: Definition) -> str:
     return _compared(new.kind, {}, new.fields)
 
 
+def text(pin: Pin) -> str:
+    """Return a whole definition as people read it, field by field, long texts as they are; hostile, as of `diff`."""
+    shown = [(field, pin.definition.get(field)) for field in _FIELDS[pin.kind] if field not in {"name", "uri"}]
+    parts = [[f"{field}:", *(f"  {line}" for line in _lines(value))] for field, value in shown if value is not None]
+    return "\n".join(line for part in parts for line in part)
+
+
 def _compared(kind: PinKind, before: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
     fault = fingerprint(dict(now or {})).fault
     parts = [f"no canonical form, so it equals no approved definition: {fault}"] if fault else []

@@ -10,6 +10,7 @@ probes, one tools/call) over eight connections, with no engine, journal, gate or
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -133,7 +134,11 @@ async def running(
     with tempfile.TemporaryDirectory(prefix="mcp-soar-bench-") as name:
         folder = Path(name)
         (folder / "keys").mkdir()
-        site.write(folder)
+        reviewer = SigningKey.generate(folder / "keys" / "bench.key")
+        public = "ed25519:" + base64.b64encode(reviewer.public.raw).decode()
+        person = {"key": public, "roles": ["reviewer"], "enrolled_at": iso(now())}
+        (folder / "people.yaml").write_text(json.dumps({"version": 1, "people": {"bench": person}}))
+        site.reviewed("bench", reviewer.sign).write(folder)
         key = SigningKey.generate(folder / "keys" / "responder.key")
         (folder / "keys" / "responder.pub").write_bytes(key.public.pem)
         configured = {}

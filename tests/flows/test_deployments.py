@@ -58,8 +58,8 @@ def site(tmp_path: Path, victim: McpServer) -> Installation:
     assert site.run("init", str(site.folder)).exit_code == 0
     (site.folder / "inventory.yaml").write_text(INVENTORY.format(url=victim.url), encoding="utf-8")
     (site.folder / "sources.yaml").write_text("version: 1\n", encoding="utf-8")
-    assert site.run("enroll", "kim", "--role", "responder").exit_code == 0
-    approved = site.run("pins", "approve", "weather", "--reviewed", "all", "--as", "kim", "--role", "sec", "--yes")
+    assert site.run("enroll", "kim", "--role", "responder", "--role", "reviewer").exit_code == 0
+    approved = site.run("pins", "approve", "weather", "--reviewed", "all", "--as", "kim", "--yes")
     assert approved.exit_code == 0, approved.output
     site.append(world.opened(), world.alert(), world.intended(), world.wrote(), world.verified())
     return site

@@ -22,6 +22,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
 from flows.cli.work import backup, inventory, pins, playbooks, reachable, records
+from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.gateway.canary import Canary
@@ -38,6 +39,7 @@ from playbooks.inventory import PinKind, Secret
 from playbooks.journal import head_content
 from playbooks.plan import Answer, Radius
 from playbooks.request import SignedRequest
+from playbooks.review import Reviews
 from playbooks.strict import now
 
 _WITHIN = 20.0
@@ -220,6 +222,7 @@ async def _ask(config: Configuration) -> list[Line]:
             _within("journal", _journal(config)),
             *(_within(f"gateway {name}", _gateway(world, name)) for name in config.inventory.gateways),
             *(_within(f"server {name}", _server(config, world, name)) for name in config.inventory.servers),
+            *(_within(f"pins of {name}", _reviewed(config, name)) for name in config.inventory.servers),
             *(_within(check, _lines(seen)) for check, seen in reachable.channels(config)),
         )
     finally:
@@ -413,6 +416,35 @@ async def _server(config: Configuration, world: Connections, name: str) -> Async
         yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
     if not found:
         yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
+
+
+async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:
+    """Yield whether people have signed for what is approved, and whether the journal says so."""
+    count, check = len(config.inventory.pins.of(name)), f"pins of {name}"
+    rules, remedy = config.policy.review, f'mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME'
+    journalled, again = Reviews(), Reviews()
+    if records.missing(config) is None:
+        try:
+            async with records.opened(config) as journal:
+                journalled, again = await ReviewBook().current(journal), await ReviewBook().current(journal)
+        except SoarError:
+            return  # the journal has a line of its own
+    missing = journalled.lacking(config.inventory, rules, name)
+    if not missing:
+        if count:
+            yield Line(check, "ok", f"{count} definitions, signed for and journalled")
+        return
+    still = pins.lacking(config, name, again)
+    if not still:
+        message = f"{len(missing)} definitions are signed for, and no responder has journalled it yet"
+        yield Line(
+            check, "warn", f"{message}: nothing is automatic on them", "mcp-soar up; a running one takes seconds"
+        )
+        return
+    named = "; ".join(f"{kind} {one} {why}" for (kind, one), why in list(still.items())[:3])
+    more = f"; and {len(still) - 3} more" if len(still) > 3 else ""  # noqa: PLR2004  # as many as were named
+    said = f"nothing is automatic on {len(still)} definitions, people are asked: {named}{more}"
+    yield Line(check, "warn", said, f"{remedy} (a role that reviews: {', '.join(rules.roles)})")
 
 
 async def _held(config: Configuration) -> list[Hold]:

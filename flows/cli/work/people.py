@@ -19,16 +19,17 @@ from flows.settings import Configuration
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.journal import SYSTEM
+from playbooks.policy import Policy
 from playbooks.request import People, Person
 from playbooks.strict import Name, now, parse_yaml
 
-ROLES = ("responder", "approver", "auditor")
+ROLES = ("responder", "approver", "auditor", "reviewer")
 _TWO = 2
 _HEAD = """\
 # Who may ask for what, written by `mcp-soar enroll` and `unenroll`; review changes like code. Read anew for each
 # request: whoever is removed here is nobody from then on, and approvals of theirs that had no effect yet do not count.
 # Roles: responder (respond, deny, release, close, stop, and everything on call), approver (that too, except respond;
-# approve, resume, unhold), auditor (hold).
+# approve, resume, unhold), auditor (hold), reviewer (pins approve), or whichever policy.yaml has review.
 """
 
 
@@ -43,10 +44,11 @@ def enroll(  # what enrolling a person needs
     out: Out, folder: Path, name: str, *, roles: list[str], key: Path | None, public: Path | None, replace: bool
 ) -> Exit:
     """Add a person's key to people.yaml, making the key if there is none yet."""
-    strange = [role for role in roles if role not in ROLES]
+    known = _roles(folder)
+    strange = [role for role in roles if role not in known]
     if strange or not roles:
         raise Usage(
-            f"write --role {' or --role '.join(ROLES)}" + (f"; {', '.join(strange)} is none" if strange else "")
+            f"write --role {' or --role '.join(known)}" + (f"; {', '.join(strange)} is none" if strange else "")
         )
     if key is not None and public is not None:
         raise Usage(
@@ -95,6 +97,16 @@ def enroll(  # what enrolling a person needs
         out.say(f"{name} signs with the private half: --key FILE, or ssh-agent (`ssh-add FILE`; `--key agent`).")
     out.say("Responders on other machines need the same people.yaml.")
     return Exit.OK
+
+
+def _roles(folder: Path) -> tuple[str, ...]:
+    """Return the roles that there are: ours, and those which the policy lets review."""
+    file = folder / "policy.yaml"
+    try:
+        policy = parse_yaml(Policy, file.read_text(encoding="utf-8"), file=str(file))
+    except (OSError, UnicodeDecodeError, Misconfigured):
+        return ROLES
+    return tuple(dict.fromkeys((*ROLES, *policy.review.roles)))
 
 
 def unenroll(out: Out, folder: Path, name: str) -> Exit:

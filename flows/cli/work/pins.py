@@ -1,7 +1,9 @@
 """`pins`: what is approved, against what servers and gateways offer now."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -9,49 +11,38 @@ from pydantic import ValidationError
 
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
+from flows.cli.work import signing
 from flows.cli.work.files import write
-from flows.settings import Configuration
+from flows.cli.work.reviewing import Difference, Wanted, show
+from flows.engine.reviews import verify
+from flows.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
-from integrations.hostile import disguises
 from integrations.mcp import pins as reading
-from integrations.mcp.checks import orders
+from playbooks import review
 from playbooks.errors import Misconfigured, Refused
 from playbooks.inventory import Dossier, Pin, PinKind, Pins, SignOff
+from playbooks.request import SignedRequest, Verb, draft
+from playbooks.review import Reviews
 from playbooks.strict import now, parse_yaml
 
 _HEAD = """\
-# Approved definitions, written by `mcp-soar pins approve`; review changes like code. What differs from this is what an
-# alert about a changed definition is confirmed by, and what a release waits for.
+# Approved definitions and who signed for them, written by `mcp-soar pins approve`. What differs from this is what an
+# alert about a changed definition is confirmed by, and what a release waits for. What is changed here by other means
+# counts as reviewed by nobody: it is compared with, and nothing is automatic on it.
 """
 
 
-class Difference(NamedTuple):
-    """How one definition differs from its pin.
-
-    Args:
-        server: whose.
-        kind: tool, prompt, resource or instructions.
-        name: its name.
-        change: new, changed, gone, or `gateway` (only the gateway's copy differs).
-        diff: a unified diff; hostile.
-    """
-
-    server: str
-    kind: str
-    name: str
-    change: str
-    diff: str
-
-
-def diff(out: Out, config: Configuration, server: str | None) -> Exit:
-    """Show every difference."""
+def diff(out: Out, config: Configuration, server: str | None, wanted: Wanted) -> Exit:
+    """Show every difference that is wanted."""
     names = [_known(config, server)] if server else sorted(config.inventory.servers)
     with out.waiting("asking servers and gateways"):
-        found = asyncio.run(_differences(config, names))
+        asked = asyncio.run(_asked(config, names))
+    offered = [pin for pins, _ in asked for pin in pins]
+    found = wanted.of([one for _, differences in asked for one in differences], offered)
     out.document({"differences": [one._asdict() for one in found]})
-    for one in found:
-        _show(out, one)
+    for (pins, _), name in zip(asked, names, strict=True):
+        show(out, [one for one in found if one.server == name], pins)
     if not found:
         out.say(f"{', '.join(names) or 'no server'}: everything is as it was approved", "good")
     else:
@@ -67,10 +58,14 @@ def _known(config: Configuration, server: str) -> str:
     return server
 
 
-async def _differences(config: Configuration, names: Sequence[str]) -> list[Difference]:
+async def _asked(config: Configuration, names: Sequence[str]) -> list[tuple[tuple[Pin, ...], list[Difference]]]:
     world = Connections(config.inventory)
     try:
-        return [one for name in names for one in await differences(world, name)]
+        found = []
+        for name in names:
+            offered = await reading.read_pins(world, name, Dossier(reviewed="not yet"))
+            found.append((offered, await differences(world, name, offered)))
+        return found
     finally:
         await world.aclose()
 
@@ -126,17 +121,18 @@ def _at_gateway(old: Pin | None, new: Pin | None, fields: dict[str, Any] | None)
     return "\n".join([*said, *([reading.diff(old, fields)] if old and fields else [])])
 
 
-def _show(out: Out, one: Difference) -> None:
-    words = {
-        "new": "is new, nobody approved it",
-        "changed": "is not what was approved",
-        "gone": "is gone",
-        "gateway": "is not what was approved at the gateway (the server's own is)",
-    }
-    out.heading(f"{one.server}: {one.kind} {one.name} {words[one.change]}")
-    for line in one.diff.split("\n"):
-        style = "good" if line.startswith("+") else "bad" if line.startswith("-") else "dim"
-        out.say(line, style, indent=2)
+class Reviewer(NamedTuple):
+    """Who reviews.
+
+    Args:
+        name: as enrolled.
+        role: in which of their roles; None for the one of them that may.
+        key: their private key's file, or `AGENT`; None for the usual places.
+    """
+
+    name: str | None
+    role: str | None
+    key: Path | None
 
 
 def approve(  # what a sign-off consists of
@@ -144,17 +140,17 @@ def approve(  # what a sign-off consists of
     config: Configuration,
     server: str,
     *,
-    only: list[str],
+    wanted: Wanted,
     reviewed: str,
-    who: str,
-    role: str,
+    who: Reviewer,
     risk: str,
     yes: bool,
 ) -> Exit:
-    """Show what differs, ask, and write what was shown."""
+    """Show what differs, ask, and write what was shown with the reviewer's signature."""
     _known(config, server)
+    name, role = _reviewer(config, who)
     try:
-        sign_off = SignOff(role=role, by=who, at=now().replace(microsecond=0))
+        sign_off = SignOff(role=role, by=name, at=now().replace(microsecond=0))
         dossier = Dossier.model_validate({"reviewed": reviewed, "risk": risk, "sign_offs": (sign_off,)})
     except ValidationError as exc:
         fault = exc.errors(include_url=False)[0]
@@ -162,40 +158,122 @@ def approve(  # what a sign-off consists of
     if not reviewed.strip():
         raise Usage("--reviewed: say what was looked at")
     with out.waiting(f"asking {server} and its gateway"):
-        offered, found = asyncio.run(_offered(config, server, dossier))
-    wanted = [pin for pin in offered if not only or pin.name in only]
-    strange = sorted(set(only) - {pin.name for pin in offered} - {one.name for one in found})
-    if strange:
-        raise NotFound(f"{server} offers no {', '.join(strange)}")
-    if without := [f"{pin.kind} {pin.name}: {why}" for pin in wanted if (why := reading.unpinnable(pin))]:
+        offered, differing = asyncio.run(_offered(config, server, dossier))
+    found = wanted.of(differing, offered)
+    chosen = {(one.kind, one.name) for one in found}
+    # Whoever sees less approves less.
+    pins = [pin for pin in offered if (pin.kind.value, pin.name) in chosen or _as_it_was(pin, differing, wanted)]
+    if without := [f"{pin.kind} {pin.name}: {why}" for pin in pins if (why := reading.unpinnable(pin))]:
         raise Refused(
             f"nothing that has no canonical form (RFC 8785) can be approved: {'; '.join(without)}. Have its owner"
-            " write it otherwise; the rest is approved with --only"
+            " write it otherwise; the rest is approved with --tool"
         )
-    found = [one for one in found if not only or one.name in only]
-    for one in found:
-        _show(out, one)
-    _warn(out, [pin for pin in wanted if any(one.name == pin.name and one.change != "gone" for one in found)])
-    merged = _merged(config.inventory.pins.of(server), wanted, found, sign_off, whole=not only)
-    signed = [pin for pin in merged if sign_off in pin.dossier.sign_offs]
+    marks = show(out, found, offered)
+    before = config.inventory.pins
+    mine = {one.seal for review in before.reviews if review.request.actor == name for one in review_of(review)}
+    merged = _merged(before.of(server), pins, found, sign_off, whole=wanted.everything, signed=(server, mine))
+    known = [pin for pin in before.of(server) if review.seal(server, pin) in mine]
+    signed = [pin for pin in merged if sign_off in pin.dossier.sign_offs and pin not in known]
     rows = [one._asdict() for one in found]
+    pointed = [mark._asdict() for mark in marks]
     out.say()
     out.say(f"{len(found)} new or changed, {len(signed) - sum(one.change != 'gone' for one in found)} as they were")
     if not signed and not found:
-        out.document({"server": server, "approved": [], "written": False})
-        out.say("There is nothing to approve: it is as it was, and you signed it off already.")
+        out.document({"server": server, "approved": [], "pointed": [], "written": False})
+        out.say("There is nothing to approve: it is as it was, and you signed for it already.")
         return Exit.OK
     if not yes:
         if not out.asks:
             raise Usage("nobody approves unseen: without a terminal add --yes, after `mcp-soar pins diff`")
-        if not out.confirm(f"Approve this as {who} ({role})?"):
+        if not out.confirm(f"Sign for this as {name} ({role})?"):
             out.note("nothing was written")
             return Exit.NO
-    everything = {**config.inventory.pins.servers, server: tuple(sorted(merged, key=lambda pin: (pin.kind, pin.name)))}
-    _write(config, Pins(servers=everything))
-    out.document({"server": server, "approved": rows, "written": True})
-    out.say(f"{config.folder / 'pins.yaml'} is written; responders take it up at once.", "good")
+    gone = [(one.kind, one.name) for one in found if one.change == "gone"]
+    asked = review.params(server, role, signed, gone)
+    request = draft(actor=name, verb=Verb.REVIEW, subject=server, at=now(), reason=reviewed, params=asked)
+    handed = asyncio.run(signing.signed(config, request, who.key))
+    # What would not count later is not written.
+    review.judged(handed, config.people(), config.policy.review, at=now(), verify=verify)
+    everything = {**before.servers, server: tuple(sorted(merged, key=lambda pin: (pin.kind, pin.name)))}
+    pins_now = Pins(servers=everything)
+    _write(config, pins_now.model_copy(update={"reviews": review.kept([*before.reviews, handed], pins_now)}))
+    out.document({"server": server, "approved": rows, "pointed": pointed, "written": True})
+    out.say(f"{config.folder / 'pins.yaml'} is written and signed; responders journal it at once.", "good")
+    _others(out, config, server)
     return Exit.OK
+
+
+def review_of(signed: SignedRequest) -> Sequence[review.Sealed]:
+    """Return what a review approves; nothing if it cannot be read."""
+    try:
+        return review.said(signed.request).approved
+    except Refused:
+        return ()
+
+
+def _as_it_was(pin: Pin, differing: Sequence[Difference], wanted: Wanted) -> bool:
+    """Whether a definition that does not differ is among what is signed for."""
+    if wanted.changes or wanted.flagged or not wanted.named(pin.name):
+        return False
+    return all((one.kind, one.name) != (pin.kind.value, pin.name) for one in differing)
+
+
+def _reviewer(config: Configuration, who: Reviewer) -> tuple[str, str]:
+    """Return who reviews, and in which role.
+
+    Raises:
+        Usage: nobody was named.
+        Refused: they may not review.
+    """
+    if not who.name:
+        raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON")
+    allowed = config.policy.review.roles
+    person = config.people().people.get(who.name)
+    if person is None:
+        raise Refused(f"{who.name} is not enrolled; `mcp-soar enroll {who.name} --role {allowed[0]}` enrolls them")
+    may = [role for role in person.roles if role in allowed]
+    if not may or who.role not in {None, *may}:
+        said = f"as {who.role} " if who.role else ""
+        raise Refused(
+            f"{who.name} cannot review {said}: that takes the role {' or '.join(allowed)}, and {who.name} has "
+            f"{', '.join(person.roles)}; `mcp-soar enroll {who.name} --replace --role ...` gives other ones"
+        )
+    return who.name, who.role or may[0]
+
+
+def _others(out: Out, config: Configuration, server: str) -> None:
+    """Say what is missing still: other people, where the policy wants more than one."""
+    fresh = read(config.folder)
+    missing = lacking(fresh, server, Reviews())
+    if missing:
+        (kind, name), why = next(iter(missing.items()))
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        out.say(f"Nothing is automatic yet on {kind} {name}, which {why}{more}.", "warn")
+
+
+def lacking(config: Configuration, server: str, journalled: Reviews) -> Mapping[tuple[str, str], str]:
+    """Return what of a server's pins is not reviewed even when the file's own reviews are journalled.
+
+    Args:
+        config: the configuration.
+        server: which.
+        journalled: what the journal has; the file's reviews that count are added to it.
+    """
+    return signed_for(config, journalled).lacking(config.inventory, config.policy.review, server)
+
+
+def signed_for(config: Configuration, journalled: Reviews) -> Reviews:
+    """Add the file's reviews that count to the journal's, as a responder will, and return them.
+
+    Args:
+        config: the configuration.
+        journalled: what the journal has.
+    """
+    people = config.people()
+    for signed in config.inventory.pins.reviews:
+        with contextlib.suppress(Refused):
+            journalled.take(review.judged(signed, people, config.policy.review, at=now(), verify=verify))
+    return journalled
 
 
 async def _offered(config: Configuration, server: str, dossier: Dossier) -> tuple[tuple[Pin, ...], list[Difference]]:
@@ -207,21 +285,25 @@ async def _offered(config: Configuration, server: str, dossier: Dossier) -> tupl
         await world.aclose()
 
 
-def _warn(out: Out, pins: Sequence[Pin]) -> None:
-    """Point at what a reader's eyes skip."""
-    for pin in pins:
-        texts = "\n".join(str(value) for value in pin.definition.values() if value)
-        hidden = disguises(texts)
-        told = [phrase for phrase in orders(texts) if phrase not in hidden]
-        if hidden:
-            out.say(f"! {pin.kind} {pin.name} holds hidden characters: {', '.join(hidden)}", "bad")
-        if told:
-            out.say(f"! {pin.kind} {pin.name} tells the model what to do: {', '.join(told)}", "bad")
-
-
 def _merged(
-    before: Sequence[Pin], wanted: Sequence[Pin], found: Sequence[Difference], sign_off: SignOff, *, whole: bool
+    before: Sequence[Pin],
+    wanted: Sequence[Pin],
+    found: Sequence[Difference],
+    sign_off: SignOff,
+    *,
+    whole: bool,
+    signed: tuple[str, Collection[str]],
 ) -> list[Pin]:
+    """Return a server's pins with what is approved now.
+
+    Args:
+        before: those that there are.
+        wanted: what is approved, as it is offered.
+        found: how it differs.
+        sign_off: the reviewer's.
+        whole: everything was looked at.
+        signed: the server, and the seals that the reviewer has signed for already.
+    """
     changed = {(one.kind, one.name) for one in found}
     old = {(pin.kind.value, pin.name): pin for pin in before}
     merged: dict[tuple[str, str], Pin] = {}
@@ -231,14 +313,13 @@ def _merged(
             merged[key] = pin
             continue
         kept = old[key]
-        again = any((one.by, one.role) == (sign_off.by, sign_off.role) for one in kept.dossier.sign_offs)
-        dossier = kept.dossier.model_copy(
-            update={"sign_offs": (*kept.dossier.sign_offs, *(() if again else (sign_off,)))}
-        )
+        others = tuple(one for one in kept.dossier.sign_offs if (one.by, one.role) != (sign_off.by, sign_off.role))
+        again = len(others) < len(kept.dossier.sign_offs) and review.seal(signed[0], kept) in signed[1]
+        dossier = kept.dossier if again else kept.dossier.model_copy(update={"sign_offs": (*others, sign_off)})
         merged[key] = kept.model_copy(update={"dossier": dossier})
     if not whole:
-        named = {one.name for one in found if one.change == "gone"}
-        merged = {key: pin for key, pin in old.items() if key[1] not in named} | merged
+        named = {(one.kind, one.name) for one in found if one.change == "gone"}
+        merged = {key: pin for key, pin in old.items() if key not in named} | merged
     return list(merged.values())
 
 

@@ -11,8 +11,10 @@ from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import records
 from flows.cli.work.alerts import read_alert, source_of, understood
+from flows.cli.work.pins import signed_for
 from flows.engine.effects import within
 from flows.engine.opening import resolve, triage
+from flows.engine.reviews import ReviewBook, unreviewed
 from flows.engine.schedule import asked_of, entities_for
 from flows.settings import Configuration
 from integrations.connections import Connections
@@ -26,6 +28,7 @@ from playbooks.inventory import Resolved
 from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
+from playbooks.review import Reviews
 from playbooks.state import Incident, instance_of
 from playbooks.strict import canonical
 from playbooks.taxonomy import IncidentClass
@@ -123,12 +126,14 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
     notes: list[str] = []
     reserved: list[Reservation] = []
     stopped: list[str] = []
+    reviews = Reviews()
     try:
         async with records.opened(config) as journal:
             reserved = [
                 Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=item.age)
                 for item in await journal.reserved()
             ]
+            reviews = await ReviewBook().current(journal)
             stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await journal.stops()]
     except Transient as exc:
         notes.append(f"as if nothing were contained: {exc}")
@@ -137,18 +142,24 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
     elif cases[0].by_hand:
         notes.append("what a person's request does, which counts as certain; what an alert does: plan FILE --as SOURCE")
     notes += stopped
+    reviews = signed_for(config, reviews)
     world = Connections(config.inventory)
     found: list[schema.Foresight] = []
     try:
         for case in cases:
-            found += await _one(config, world, case, reserved, notes)
+            found += await _one(config, world, case, reserved, notes, reviews)
     finally:
         await world.aclose()
     return found, notes
 
 
-async def _one(
-    config: Configuration, world: Connections, case: _Case, reserved: list[Reservation], notes: list[str]
+async def _one(  # noqa: PLR0917  # everything that a decision rests on
+    config: Configuration,
+    world: Connections,
+    case: _Case,
+    reserved: list[Reservation],
+    notes: list[str],
+    reviews: Reviews,
 ) -> list[schema.Foresight]:
     known, unknown = resolve(config.inventory, case.entities)
     playbook = config.playbooks.get(case.incident_class)
@@ -169,7 +180,7 @@ async def _one(
             if step.action is None:
                 continue
             for entity in entities_for(state, step.for_each):
-                found.append(await _step(config, world, case, playbook, phase, step, entity, reserved))  # noqa: PERF401
+                found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
     return found
 
 
@@ -189,6 +200,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     step: Step,
     entity: Resolved,
     reserved: list[Reservation],
+    reviews: Reviews,
 ) -> schema.Foresight:
     name = step.action or ""
     params = step.parameters(entity)
@@ -221,6 +233,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         authenticated=case.authenticated,
         confirmed=case.by_hand or found.confirmed,
         missing=found.missing,
+        unreviewed=() if case.by_hand else unreviewed(reviews, config.inventory, config.policy, plan),
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
     if decision.automatic and step.when is When.ALWAYS:

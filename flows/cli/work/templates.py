@@ -183,6 +183,12 @@ retention:
   keep: 400d
   # Another length for incidents of a class, as {tool_poisoning: 730d}.
   classes: {}
+
+review:
+  # Any of these roles may sign for what servers offer (`mcp-soar pins approve`).
+  roles: [reviewer]
+  # How many people have to, by the definition's risk. Nothing is automatic on what fewer have signed for.
+  people: {low: 1, medium: 1, high: 1}
 """
 
 _CONTACTS = """\
@@ -263,7 +269,7 @@ AN MCP-SOAR CONFIGURATION
 
   mcp-soar.yaml     where things are kept and served
   inventory.yaml    what exists, and where it can be touched
-  pins.yaml         approved definitions, written by `mcp-soar pins approve`
+  pins.yaml         approved definitions, signed, written by `mcp-soar pins approve`
   sources.yaml      who may send alerts
   policy.yaml       what may be done at once, and what needs people
   people.yaml       who may ask for what, written by `mcp-soar enroll`
@@ -277,11 +283,11 @@ What comes next (each with --config and this folder, unless you are in it or it 
 
 1. Enroll people. Approving takes an approver who did not ask for it, ending a stop takes two:
      mcp-soar enroll kim --role responder --role approver
-     mcp-soar enroll lee --role approver
+     mcp-soar enroll lee --role approver --role reviewer
 2. Describe gateways and servers in inventory.yaml, put their secrets into secrets/ (mode 0600), then:
      mcp-soar inventory check
-3. Approve what each server offers today, after reading it:
-     mcp-soar pins approve SERVER --reviewed "read every description" --as kim --role security
+3. Sign for what each server offers today, after reading it; nothing is automatic on what nobody signed for:
+     mcp-soar pins approve SERVER --reviewed "read every description" --as lee
 4. See whether everything is reachable and permitted:
      mcp-soar doctor
 5. Say who is on call in contacts.yaml, and see whether messages arrive:

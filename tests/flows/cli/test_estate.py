@@ -18,6 +18,7 @@ from flows.responder import Responder
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
 from integrations.gateway.enrol import fresh_password, issue
+from integrations.signing import SigningKey
 from playbooks.inventory import PinKind
 from tests.flows.cli.world import Installation
 from tests.lab.fixtures import unique_name
@@ -30,7 +31,10 @@ def estate(site: Installation, gateway: RunningGateway, victim: McpServer) -> tu
     """The installation with a real server, approved as it is now; and what the inventory calls it."""
     name = unique_name("weather")
     built = asyncio.run(building.build(gateway, victim, site.folder / "secrets", name=name))
-    built.write(site.folder)
+    for who in ("rae", "sue"):
+        assert site.run("enroll", who, "--role", "reviewer").exit_code == 0
+    key = SigningKey.load(site.home / "mcp-soar" / "people" / "rae.key")
+    built.reviewed("rae", key.sign).write(site.folder)
     return site, name
 
 
@@ -119,12 +123,10 @@ def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
     victim.behave(Behaviour(described={"add": HIDDEN}, added=("brand_new",)))
 
     differs = site.run("pins", "diff", name)
-    unseen = site.error("pins", "approve", name, "--reviewed", "all", "--as", "kim", "--role", "security", code=2)
-    one = site.json(
-        "pins", "approve", name, "--tool", "add", "--reviewed", "all", "--as", "kim", "--role", "security", "--yes"
-    )
+    unseen = site.error("pins", "approve", name, "--reviewed", "all", "--as", "rae", code=2)
+    one = site.json("pins", "approve", name, "--tool", "add", "--reviewed", "all", "--as", "rae", "--yes")
     left = site.json("pins", "diff", name, code=1)["differences"]
-    rest = site.run("pins", "approve", name, "--reviewed", "all", "--as", "lee", "--role", "owner", "--yes")
+    rest = site.run("pins", "approve", name, "--reviewed", "all", "--as", "sue", "--yes")
 
     assert differs.exit_code == 1
     assert not set(differs.stdout + rest.stdout) & {"\x1b", "\x07", "\u200b"}
@@ -137,14 +139,14 @@ def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
     add = pins.find(name, PinKind.TOOL, "add")
     assert add is not None
     assert add.definition["description"] == HIDDEN
-    assert [(one.by, one.role) for one in add.dossier.sign_offs] == [("kim", "security"), ("lee", "owner")]
+    assert [(one.by, one.role) for one in add.dossier.sign_offs] == [("rae", "reviewer"), ("sue", "reviewer")]
     assert site.json("pins", "diff", name)["differences"] == []
 
 
 def test_hidden_characters_are_pointed_at(estate: tuple[Installation, str], victim: McpServer) -> None:
     site, name = estate
     victim.behave(Behaviour(described={"add": HIDDEN}))
-    result = site.run("pins", "approve", name, "--reviewed", "all", "--as", "kim", "--role", "security", "--yes")
+    result = site.run("pins", "approve", name, "--reviewed", "all", "--as", "rae", "--yes")
     assert "add holds hidden characters: U+0007, U+001B, U+200B" in " ".join(result.stdout.split())
 
 
