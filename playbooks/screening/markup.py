@@ -23,6 +23,7 @@ class Concealment(StrEnum):
     ATTRIBUTE = "attribute"
     REFERENCE = "reference"
     TAG = "tag"
+    CLOSING = "closing"
 
 
 class Part(NamedTuple):
@@ -148,6 +149,7 @@ class _Scan:
         if name not in _INLINE:
             self.keep(" ", start)
         if closing:
+            self.parts.append(Part(Concealment.CLOSING, name, start, end))
             if self.concealing is not None and self.concealing[0] == name:
                 self._revealed(start)
             return

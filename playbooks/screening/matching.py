@@ -1,7 +1,7 @@
 """Patterns over words, matched in time that depends on the text's length and on nothing else.
 
-A pattern is a sequence of words, of named sets of phrases, and of gaps of at most so many words that do not cross the
-end of a sentence:
+A pattern is a sequence of words, of named sets of phrases, and of gaps of at most so many words; `..N` does not cross
+the end of a sentence, `~N` does:
 
     @not ..2 @tell ..5 the user|customer|@people
 
@@ -17,6 +17,9 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from playbooks.screening.reading import STOP, fold, tokens
+
+END: Final = "$"
+"""In a pattern: the end of a sentence."""
 
 LONGEST_GAP: Final = 30
 LONGEST_PHRASE: Final = 12
@@ -51,9 +54,11 @@ class Gap(NamedTuple):
 
     Args:
         words: at most.
+        crossing: whether sentences may end in between.
     """
 
     words: int
+    crossing: bool = False
 
 
 class Choice(NamedTuple):
@@ -95,8 +100,8 @@ def pattern(source: str, known: Mapping[str, str]) -> Pattern:
     """Return a pattern read from its notation.
 
     Args:
-        source: as `@not ..2 tell|inform the user`; `@set` is a set of phrases, `..N` a gap, `|` separates
-            alternatives, `+` joins the words of one alternative.
+        source: as `@not ..2 tell|inform the user`; `@set` is a set of phrases, `..N` and `~N` gaps, `$` the end of a
+            sentence, `|` separates alternatives, `+` joins the words of one alternative.
         known: the sets that there are, and under which name each stands in the lexicon.
 
     Raises:
@@ -105,17 +110,20 @@ def pattern(source: str, known: Mapping[str, str]) -> Pattern:
     steps: list[Gap | Choice] = []
     own: dict[str, frozenset[Phrase]] = {}
     for item in source.split():
-        if item.startswith(".."):
-            if not item[2:].isdecimal() or not 1 <= int(item[2:]) <= LONGEST_GAP:
-                raise ValueError(f"{item!r} is no gap of ..1 to ..{LONGEST_GAP}")
-            steps.append(Gap(int(item[2:])))
+        if item.startswith(("..", "~")):
+            words = item.lstrip(".~")
+            if not words.isdecimal() or not 1 <= int(words) <= LONGEST_GAP:
+                raise ValueError(f"{item!r} is no gap of 1 to {LONGEST_GAP} words")
+            steps.append(Gap(int(words), crossing=item.startswith("~")))
             continue
         choices = item.split("|")
+        ends = END in choices
         called = [one[1:] for one in choices if one.startswith("@")]
         if unknown := [one for one in called if one not in known]:
             raise ValueError(f"@{unknown[0]} is no set of phrases; there is {', '.join(sorted(known))}")
         names = [known[one] for one in called]
-        if spelled := [one for one in choices if not one.startswith("@")]:
+        names += [END] * ends
+        if spelled := [one for one in choices if not one.startswith("@") and one != END]:
             own[item] = frozenset(phrase(one.replace("+", " ")) for one in spelled)
             names.append(item)
         steps.append(Choice(tuple(names)))
@@ -198,6 +206,7 @@ class Words:
         for index, word in enumerate(self.words):
             if word == STOP:
                 stops[index >> 3] |= 1 << (index & 7)
+                mark(END, index, 1)
                 continue
             for name, length in self.lexicon.starting(self.words, index):
                 mark(name, index, length)
@@ -244,8 +253,9 @@ class Words:
         reach = self._everything
         for step in reversed(wanted.steps):
             if isinstance(step, Gap):
+                opened = self._everything if step.crossing else self._open
                 for _ in range(step.words):
-                    reach |= (reach >> 1) & self._open
+                    reach |= (reach >> 1) & opened
                 self.operations += step.words
             else:
                 before = 0
@@ -270,7 +280,7 @@ class Words:
         for step in wanted.steps:
             if isinstance(step, Gap):
                 for _ in range(step.words):
-                    reach |= (reach & opened) << 1
+                    reach |= (reach if step.crossing else reach & opened) << 1
             else:
                 after = 0
                 for length, starts in self._places(step):

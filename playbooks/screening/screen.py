@@ -5,7 +5,7 @@ knows the rules can write around them, and honest texts can hit one.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from playbooks.escaping import printable
@@ -223,11 +223,12 @@ class _Screening:
                     self._hit(rule, piece.field, span, order=piece.order)
 
     def _hidden(self, one: Field, parts: Sequence[markup.Part], span: tuple[int, int] | None) -> None:
+        closed = {part.text for part in parts if part.how is Concealment.CLOSING}
         for compiled in self.rules.all if parts else ():
             rule = compiled.rule
             mine = [part for part in parts if part.how is rule.markup]
             if rule.markup is Concealment.TAG:
-                mine = [part for part in mine if part.text in rule.tags]
+                mine = [part for part in mine if _speaks(part.text, rule.tags, closed)]
             else:
                 mine = [part for part in mine if len(part.text.split()) >= rule.words]
             for part in mine[:_MOST_HITS]:
@@ -257,6 +258,11 @@ class _Screening:
         entry = (self.order if order is None else order, hit)
         if entry not in self.found[-_MOST_HITS * 4 :]:
             self.found.append(entry)
+
+
+def _speaks(name: str, tags: Collection[str], closed: Collection[str]) -> bool:
+    """Whether a tag is one of these, or is closed and has one of these words in its name: `<user>` is a placeholder."""
+    return name in tags or (name in closed and not set(name.replace("-", "_").split("_")).isdisjoint(tags))
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
