@@ -119,7 +119,7 @@ def table(measured: Measured) -> str:
 def _of(measured: Measured, *, bad: bool, group: str | None = None, held_out: bool | None = None) -> str:
     found, of = measured.share(bad=bad, group=group, held_out=held_out)
     if not of:
-        return "–"
+        return "none"
     return f"{found} of {of}" + (f" ({100 * found / of:.1f} %)" if group is None else "")
 
 
