@@ -32,6 +32,9 @@ class Language(StrEnum):
 
 
 EmailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,;\"\\]{1,64}@[A-Za-z0-9.-]{1,190}$")]
+HostName = Annotated[
+    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[A-Fa-f0-9.:IPv]{2,50}\])$")
+]
 SlackId = Annotated[str, StringConstraints(pattern=r"^[UWCG][A-Z0-9]{2,20}$")]
 """A user (U, W) or a channel (C, G)."""
 
@@ -117,6 +120,8 @@ class Email(Strict):
         user: to sign in as.
         password: of that user.
         sender: the address that the messages come from.
+        ehlo: the name that we greet it with, fully qualified, or an address as `[192.0.2.7]`; this machine's name
+            where none is given.
     """
 
     host: Name
@@ -125,6 +130,7 @@ class Email(Strict):
     user: Name | None = None
     password: Secret | None = None
     sender: EmailAddress
+    ehlo: HostName | None = None
 
 
 class Webhook(Strict):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ PATIENCE = 12.0
 
 _FAREWELL = 2.0
 _PERMANENT = 500
+_HELO = re.compile(r"(?i)\b(?:helo|ehlo)\b")
 
 
 class MailServer:
@@ -36,6 +38,10 @@ class MailServer:
         self._password = password
 
     @property
+    def _ehlo(self) -> str:
+        return self.config.ehlo or socket.gethostname()
+
+    @property
     def where(self) -> str:
         """The server, for people."""
         return f"mail server {self.config.host}:{self.config.port}"
@@ -50,7 +56,7 @@ class MailServer:
         Raises:
             Transient: it may take it later.
             Refused: it will not.
-            Misconfigured: its certificate is not valid for its name, or we cannot sign in.
+            Misconfigured: its certificate is not valid for its name, it refuses ours, or we cannot sign in.
         """
         async with self._signed_in(f"message to {to}") as smtp:
             await smtp.send_message(message, sender=self.config.sender, recipients=[to])
@@ -75,7 +81,7 @@ class MailServer:
             hostname=config.host,
             port=config.port,
             # The name that a resolver would give this machine is looked up by nobody, and would block the loop.
-            local_hostname=socket.gethostname(),
+            local_hostname=self._ehlo,
             timeout=self.patience,
             use_tls=config.security == "tls",
             start_tls=config.security == "starttls",
@@ -108,15 +114,21 @@ class MailServer:
             # There is one recipient.
             return self._said(exc.recipients[0].code, exc.recipients[0].message, what)
         if isinstance(exc, aiosmtplib.SMTPResponseException):
-            return self._said(exc.code, exc.message, what)
+            greeting = isinstance(exc, aiosmtplib.SMTPHeloError)
+            return self._said(exc.code, exc.message, "EHLO" if greeting else what, greeting=greeting)
         silent = (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPTimeoutError, aiosmtplib.SMTPServerDisconnected)
         if isinstance(exc, (*silent, OSError, TimeoutError)):
             return Transient(f"{self.where} does not answer ({type(exc).__name__})")
         # What is left is what it cannot do: STARTTLS, or a way to sign in that we know.
         return Misconfigured(f"{self.where}: {printable(str(exc))}", field="channels.email.security")
 
-    def _said(self, code: int, said: str, what: str) -> SoarError:
+    def _said(self, code: int, said: str, what: str, *, greeting: bool = False) -> SoarError:
         message = f"{self.where} answered {code} to the {what}: {printable(' '.join(said.split()), 300)}"
+        # Strict relays take the name at first and refuse the recipient because of it: Postfix says "Helo command".
+        if code >= _PERMANENT and (greeting or _HELO.search(said)):
+            named = printable(self._ehlo)
+            hint = f"it refuses the name that we give in EHLO, {named}: set one that is fully qualified"
+            return Misconfigured(f"{message}; {hint}", field="channels.email.ehlo")
         return Refused(message) if code >= _PERMANENT else Transient(message)
 
 

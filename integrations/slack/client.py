@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from integrations.hostile import printable
+from integrations.waiting import LONGEST, Respite, wait_of
 from playbooks.errors import Refused, SoarError, Transient
 
 TIMEOUT: Final = 10.0
@@ -22,7 +23,6 @@ the WebSocket's address, which is a secret."""
 QUIET.disabled = True
 QUIET.setLevel(logging.CRITICAL)
 
-_MOST_WAIT: Final = 3600.0
 # Reading methods take a query or a form and no JSON: https://docs.slack.dev/apis/web-api/
 _AS_JSON: Final = {"chat.postMessage", "chat.postEphemeral", "chat.update", "views.open", "views.update"}
 # Of https://docs.slack.dev/reference/methods/chat.postMessage: what passes by itself.
@@ -83,6 +83,7 @@ class SlackApi:
         self.url = url
         self.patience = TIMEOUT
         """Seconds for one request."""
+        self._respite = Respite()
         self._session: aiohttp.ClientSession | None = None
         # The SDK sends a message again when the connection broke, and then it is there twice: no retries of its own.
         self.web = AsyncWebClient(token, base_url=url, logger=QUIET, retry_handlers=[])
@@ -103,10 +104,12 @@ class SlackApi:
             arguments: of the method.
 
         Raises:
-            Transient: it did not answer, is busy, or broke.
+            Transient: it did not answer, is busy, or broke; or was busy and asked to be left alone until later.
             SlackRefused: it said no.
         """
         what = f"Slack {method}" + (f" for {about}" if about else "")
+        # Its limits are per method: https://docs.slack.dev/apis/web-api/rate-limits
+        self._respite.respect(method, what)
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), trust_env=False)
             self.web.session = self._session
@@ -117,7 +120,10 @@ class SlackApi:
                 else:
                     answer = await self.web.api_call(method, params=arguments)
         except SlackApiError as exc:
-            raise _error(what, exc) from exc
+            error = _error(what, exc)
+            if isinstance(error, Transient):
+                self._respite.grant(method, error.retry_after)
+            raise error from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Transient(f"{what}: no answer ({type(exc).__name__})") from exc
         except (SlackClientError, ValueError, TypeError) as exc:
@@ -153,7 +159,9 @@ def _error(what: str, exc: SlackApiError) -> SoarError:
     message = f"{what}: {error or f'HTTP {status}'}"
     busy = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if busy or not error or error in _PASSING:
-        return Transient(message, retry_after=_seconds(headers.get("Retry-After")))
+        # At times only the body says how long.
+        asked = headers.get("Retry-After") or said.get("retry_after")
+        return Transient(message, retry_after=wait_of(asked, longest=LONGEST))
     needed = f" {printable(str(said['needed']), 100)}" if error == "missing_scope" and "needed" in said else ""
     mend = _MEND.get(error)
     return SlackRefused(f"{message}{needed}" + (f"; {mend}" if mend else _details(said)), error=error)
@@ -164,7 +172,3 @@ def _details(said: Mapping[str, Any]) -> str:
     meta = said.get("response_metadata")
     messages = meta.get("messages") if isinstance(meta, dict) else None
     return f": {printable('; '.join(map(str, messages)), 300)}" if isinstance(messages, list) and messages else ""
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    return min(float(retry_after), _MOST_WAIT) if retry_after and retry_after.isdecimal() else None

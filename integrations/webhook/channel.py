@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from integrations.siem.source import signed
+from integrations.waiting import LONGEST, Respite, wait_of
 from playbooks.contacts import Contact, Way, Webhook
 from playbooks.errors import Refused, SoarError, Transient
 from playbooks.message import Message, Sent
@@ -40,6 +41,7 @@ class WebhookChannel:
         self.name = name
         self.config = config
         self._key = key
+        self._respite = Respite()
         self._http = httpx.AsyncClient(timeout=patience, follow_redirects=False)
 
     @property
@@ -57,12 +59,13 @@ class WebhookChannel:
             update: any, if it replaces an earlier one.
 
         Raises:
-            Transient: no answer, or one that asks to try again.
+            Transient: no answer, or one that asks to try again; or it asked to be left alone until later.
             Refused: any other answer; a redirect is not followed.
         """
         del thread
         if message.codes:
             raise Refused("one-time codes do not travel by webhook: nobody knows who reads there")
+        self._respite.respect(self.name, self.where)
         data = {
             "incident": message.incident,
             "page": message.page,
@@ -91,7 +94,8 @@ class WebhookChannel:
 
     def _error(self, status: int, later: str) -> SoarError:
         if status in _LATER or httpx.codes.is_server_error(status):
-            wait = float(later) if later.isascii() and later.isdigit() and len(later) < len("10000") else None
+            wait = wait_of(later, longest=LONGEST)
+            self._respite.grant(self.name, wait)
             return Transient(f"{self.where} answered {status}", retry_after=wait)
         hint = "; redirects are not followed" if httpx.codes.is_redirect(status) else ""
         return Refused(f"{self.where} answered {status}{hint}")

@@ -31,6 +31,8 @@ class Post:
         port: where it listens on 127.0.0.1.
         rcpt: its answer to a recipient.
         data: its answer to a message.
+        greeting: its answer to a name in EHLO or HELO that is not fully qualified, if it minds.
+        greeted: the names that it was greeted with.
         hang: it says nothing any more once a message came.
         taken: messages.
         secured: for each, whether the connection was encrypted.
@@ -39,10 +41,29 @@ class Post:
     port: int = 0
     rcpt: str = "250 OK"
     data: str = "250 OK"
+    greeting: str = ""
+    greeted: list[str] = field(default_factory=list)
     hang: bool = False
     taken: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     secured: list[bool] = field(default_factory=list)
+
+    async def handle_EHLO(  # noqa: N802  # aiosmtpd's name and arguments
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Take a greeting or not."""
+        self.greeted.append(hostname)
+        if self.greeting and "." not in hostname:
+            return [self.greeting]
+        session.host_name = hostname
+        return responses
+
+    async def handle_HELO(self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str) -> str:  # noqa: N802  # aiosmtpd's name
+        """Take the older greeting or not."""
+        if self.greeting and "." not in hostname:
+            return self.greeting
+        session.host_name = hostname
+        return "250 post.example.com"
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name and arguments
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

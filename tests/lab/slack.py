@@ -43,8 +43,15 @@ class Fault(StrEnum):
     BROKEN = "answer 503 with a page that is no JSON"
     ERROR = "answer 200 with internal_error"
     BUSY = "answer 429 with Retry-After: 7"
+    BUSY_IN_BODY = "answer 429 with retry_after: 2 in the body alone"
     HANG = "never answer"
     LOST = "do it, then close without an answer"
+
+
+_BUSY: dict[Fault | None, tuple[dict[str, int], dict[str, str]]] = {
+    Fault.BUSY: ({}, {"Retry-After": "7"}),
+    Fault.BUSY_IN_BODY: ({"retry_after": 2}, {}),
+}
 
 
 @dataclass
@@ -433,8 +440,10 @@ class FakeSlack:
             await self._released.wait()
         if fault in {Fault.HANG, Fault.BROKEN}:
             return web.Response(status=503, text="<html>Service Unavailable</html>", content_type="text/html")
-        if fault is Fault.BUSY:
-            return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": "7"})
+        if fault in _BUSY:
+            return web.json_response(
+                {"ok": False, "error": "ratelimited"} | _BUSY[fault][0], status=429, headers=_BUSY[fault][1]
+            )
         if fault is Fault.ERROR:
             return web.json_response({"ok": False, "error": "internal_error"})
         try:

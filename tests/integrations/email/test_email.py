@@ -101,6 +101,30 @@ async def test_a_refusal_is_for_good_or_for_now(answers: dict[str, str], error: 
     assert post.taken == []
 
 
+@pytest.mark.parametrize(
+    ("where", "answer"),
+    [
+        ("greeting", "501 5.5.4 Invalid domain name"),
+        ("rcpt", "504 5.5.2 <worker-1>: Helo command rejected: need fully-qualified hostname"),
+    ],
+)
+async def test_a_server_that_refuses_our_name_is_told_of_as_that_and_takes_one_that_is_set(
+    where: str, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "worker-1")
+    async with post_office() as post:
+        setattr(post, where, answer)
+        with pytest.raises(Misconfigured, match=r"EHLO, worker-1: set one that is fully qualified") as caught:
+            await channel(post).send(KIM, message())
+        assert caught.value.field == "channels.email.ehlo"
+        assert answer[:3] in str(caught.value)
+        post.rcpt = "250 OK"
+        await channel(post, ehlo="worker-1.example.com").send(KIM, message())
+        await channel(post, ehlo="[192.0.2.7]").send(KIM, message())
+    assert post.greeted[-2:] == ["worker-1.example.com", "[192.0.2.7]"]
+    assert len(post.taken) == 2
+
+
 async def test_what_a_server_says_moves_no_cursor() -> None:
     async with post_office() as post:
         post.rcpt = "550 \x1b[2Jno\x07"

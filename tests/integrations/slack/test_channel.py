@@ -277,6 +277,22 @@ async def test_a_rate_limit_says_when_to_come_back_and_nothing_is_sent_before(
     assert not slack.said("chat.postMessage")
 
 
+async def test_a_wait_that_only_the_body_says_is_kept_by_that_method_alone(
+    slack: FakeSlack, channel: SlackChannel
+) -> None:
+    slack.faults["chat.postMessage"] = [Fault.BUSY_IN_BODY]
+    with pytest.raises(Transient, match="ratelimited") as caught:
+        await channel.send(SOC, PAGE)
+    assert caught.value.retry_after == 2
+    with pytest.raises(Transient, match="asked to wait"):
+        await channel.send(SOC, PAGE)
+    await channel.check()
+    assert not slack.messages()
+    channel.api._respite.grant("chat.postMessage", 0.0)  # noqa: SLF001  # the two seconds are over
+    await channel.send(SOC, PAGE)
+    assert len(slack.messages()) == 1
+
+
 async def test_slack_down_is_transient_and_up_again_is_well(slack: FakeSlack, channel: SlackChannel) -> None:
     await channel.send(SOC, PAGE)
     await slack.down()

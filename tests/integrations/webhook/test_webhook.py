@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -126,6 +128,45 @@ async def test_what_an_answer_means(answer: bytes, error: type[Exception]) -> No
     assert elsewhere.got == []
     if isinstance(caught.value, Transient):
         assert caught.value.retry_after == 7.0
+
+
+AGO = "Sat, 31 Jan 2026 12:00:30 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        (lambda: format_datetime(now() + timedelta(seconds=30), usegmt=True), 25, 30),
+        (lambda: "1.5", 1.5, 1.5),
+        (lambda: " 2 ", 2, 2),
+        (lambda: "999999999999", 600, 600),
+        (lambda: "9" * 400, 600, 600),
+    ],
+    ids=["date", "fraction", "space", "long", "longer"],
+)
+async def test_a_wait_that_is_asked_for_is_kept_and_bounded(
+    asked: Callable[[], str], least: float, most: float
+) -> None:
+    async with receiver() as one, channel(one) as ours:
+        one.answer, one.more = b"429 Too Many Requests", b"Retry-After: " + asked().encode() + b"\r\n"
+        with pytest.raises(Transient, match="429") as caught:
+            await ours.send(SOC, message())
+        assert least <= (caught.value.retry_after or 0) <= most
+        one.answer, one.more = b"200 OK", b""
+        with pytest.raises(Transient, match="asked to wait"):
+            await ours.send(SOC, message())
+    assert len(one.got) == 1
+
+
+@pytest.mark.parametrize("asked", [AGO, "0", "-1", "٣", "soon"])
+async def test_a_wait_that_is_none_keeps_nothing_back(asked: str) -> None:
+    async with receiver() as one, channel(one) as ours:
+        one.answer, one.more = b"429 Too Many Requests", b"Retry-After: " + asked.encode() + b"\r\n"
+        with pytest.raises(Transient, match="429"):
+            await ours.send(SOC, message())
+        one.answer, one.more = b"200 OK", b""
+        await ours.send(SOC, message())
+    assert len(one.got) == 2
 
 
 async def test_silence_and_absence_may_pass() -> None:
