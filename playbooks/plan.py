@@ -164,11 +164,13 @@ class Widening(Strict):
         action: the action's registered name.
         params: its parameters.
         because: what slipped in.
+        describes: what slipped in is a change that only describes: people are asked, whatever else is automatic.
     """
 
     action: Slug
     params: dict[str, JsonField]
     because: RedactedLine
+    describes: bool = False
 
 
 class Verdict(Strict):

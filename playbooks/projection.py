@@ -288,7 +288,10 @@ def _widen(state: Incident, lease: str, verdict: Verdict, after: int | None, sin
             # It was cut, and is back: taken away and made anew, say, under another id.
             number += 1
             instance = f"{what}-{number}@{where}"
-        state.widenings.setdefault(instance, item)
+        known = state.widenings.setdefault(instance, item)
+        if known.describes and not item.describes:
+            # It only described, and does more by now.
+            state.widenings[instance] = item
         state.widened_for.setdefault(instance, set()).add(lease)
 
 

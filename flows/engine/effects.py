@@ -19,6 +19,7 @@ from flows.engine.case import Case, Stopped, scopes
 from flows.engine.schedule import MOOT, Todo
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action, Check
+from playbooks.corroboration import DESCRIBES
 from playbooks.errors import (
     Drifted,
     Misconfigured,
@@ -340,15 +341,16 @@ async def _judged(
     """Ask the gate, with all that is known in this transaction."""
     parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
     standing = state.standing(todo.entity, also=map(_verdict, first))
-    # What the watch found beyond the approved pins is a fact of our own.
-    confirmed = standing.confirmed or todo.instance in state.widenings
+    # What the watch found beyond the approved pins is a fact of our own, unless it only describes.
+    widening = state.widenings.get(todo.instance)
+    confirmed = standing.confirmed if widening is None else not widening.describes
     facts = Facts(
         incident_class=state.incident_class,
         severity=standing.severity,
         confidence=standing.confidence,
         authenticated=standing.authenticated,
         confirmed=confirmed,
-        missing=standing.missing,
+        missing=DESCRIBES if widening else standing.missing,
         unreviewed=unreviewed,
         purpose=purpose,
         put_backs=lease.put_backs if lease else 0,

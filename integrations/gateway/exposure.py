@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge, Held
+from integrations.mcp.pins import diff, gateway_fields
 from integrations.mcp.probe import rejected_arguments
 from playbooks.action import World
+from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.plan import Answer, Finding, Plan, Target, Verdict, Widening
@@ -220,9 +222,20 @@ def _exposure(
             action=_CUTS[held.kind],
             params={"server": scene.server, held.kind.value: held.name},
             because=f"{held.kind} {held.name} {why}"[:2000],
+            describes=_describes(scene, held),
         )
         for held, why in leaks
     )
+
+
+def _describes(scene: _Scene, held: Held) -> bool:
+    """Whether all that differs from an approved definition is how it is described."""
+    pin = scene.pins.find(scene.server, held.kind, held.name)
+    if pin is None or pin.gateway_id != held.id:
+        return False
+    now = gateway_fields(held)
+    # Where no field differs, it is where its calls go, or its name.
+    return bool(diff(pin, now)) and not introduced(pin.definition, now, others=scene.pins.tool_names)
 
 
 def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | None:

@@ -42,13 +42,21 @@ def diff(out: Out, config: Configuration, server: str | None, wanted: Wanted) ->
     found = wanted.of([one for _, differences in asked for one in differences], offered)
     out.document({"differences": [one._asdict() for one in found]})
     for (pins, _), name in zip(asked, names, strict=True):
-        show(out, [one for one in found if one.server == name], pins)
+        show(out, [one for one in found if one.server == name], pins, _safe(config))
     if not found:
         out.say(f"{', '.join(names) or 'no server'}: everything is as it was approved", "good")
     else:
         out.say()
         out.say(f"{len(found)} differ from what was approved", "bad")
     return Exit.NO if found else Exit.OK
+
+
+def _safe(config: Configuration) -> set[tuple[str, str]]:
+    """Return the tools that people have noted safe arguments for."""
+    servers = config.inventory.servers.items()
+    return {
+        (name, tool) for name, one in servers for tool, notes in one.tools.items() if notes.safe_arguments is not None
+    }
 
 
 def _known(config: Configuration, server: str) -> str:
@@ -168,7 +176,7 @@ def approve(  # what a sign-off consists of
             f"nothing that has no canonical form (RFC 8785) can be approved: {'; '.join(without)}. Have its owner"
             " write it otherwise; the rest is approved with --tool"
         )
-    marks = show(out, found, offered)
+    marks = show(out, found, offered, _safe(config))
     before = config.inventory.pins
     mine = {one.seal for review in before.reviews if review.request.actor == name for one in review_of(review)}
     merged = _merged(before.of(server), pins, found, sign_off, whole=wanted.everything, signed=(server, mine))

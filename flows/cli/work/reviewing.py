@@ -1,13 +1,14 @@
 """What a reviewer reads: changed definitions as diffs, new ones as text, with a finger on what eyes skip."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from flows.cli.output import NotFound, Out
 from integrations.hostile import disguises, printable
 from integrations.mcp import pins as reading
-from playbooks.inventory import Pin
+from playbooks.inventory import Pin, PinKind
+from playbooks.refusing import can_refuse
 from playbooks.screening.rules import Kind
 from playbooks.screening.screen import screen
 
@@ -108,13 +109,16 @@ def pointed(pin: Pin) -> list[Pointed]:
     return [Pointed(pin.kind.value, pin.name, hit.path, hit.excerpt, hit.means) for hit in hits]
 
 
-def show(out: Out, found: Sequence[Difference], pins: Sequence[Pin]) -> list[Pointed]:
+def show(
+    out: Out, found: Sequence[Difference], pins: Sequence[Pin], safe: Collection[tuple[str, str]]
+) -> list[Pointed]:
     """Show differences, and return what was pointed at in them.
 
     Args:
         out: where to.
         found: the differences.
         pins: what is offered now.
+        safe: server and name of the tools that people have noted safe arguments for.
     """
     present = {(pin.kind.value, pin.name): pin for pin in pins}
     marks: list[Pointed] = []
@@ -122,7 +126,8 @@ def show(out: Out, found: Sequence[Difference], pins: Sequence[Pin]) -> list[Poi
         for one in found:
             pin = present.get((one.kind, one.name))
             _one(out, one, pin)
-            marks += _point(out, pin) if pin is not None else []
+            if pin is not None:
+                marks += _point(out, pin, safe=(one.server, pin.name) in safe)
     return marks
 
 
@@ -137,10 +142,16 @@ def _one(out: Out, one: Difference, pin: Pin | None) -> None:
         out.say(line, style, indent=2)
 
 
-def _point(out: Out, pin: Pin) -> list[Pointed]:
+def _point(out: Out, pin: Pin, *, safe: bool) -> list[Pointed]:
     hidden = disguises("\n".join(str(value) for value in pin.definition.values() if value))
     if hidden:
         out.say(f"! {pin.kind} {pin.name} holds hidden characters: {', '.join(hidden)}", "bad")
+    if pin.kind is PinKind.TOOL and not (can_refuse(pin.definition.get("inputSchema")) or safe):
+        out.say(
+            f"! tool {pin.name}: its schema refuses no call, so that a cut of it cannot be proven by calling it; note "
+            "safe_arguments for it in inventory.yaml, or know that what the gateway answers has to do",
+            "warn",
+        )
     marks = pointed(pin)
     for mark in marks:
         out.say(f"! {pin.kind} {pin.name}, {mark.path}: “{printable(mark.excerpt, _EXCERPT)}”: {mark.means}", "bad")

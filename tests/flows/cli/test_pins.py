@@ -8,13 +8,16 @@ import pytest
 import yaml
 
 from flows.access import open_journal
+from flows.cli.output import Out
+from flows.cli.work.reviewing import Difference, show
 from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import POISON, Behaviour, McpServer
 from flows.settings import read
-from playbooks.inventory import PinKind
+from playbooks.inventory import Dossier, Pin, PinKind
 from playbooks.journal import Entry
 from playbooks.review import STREAM
+from playbooks.strict import digest
 from tests.flows.cli.test_estate import alert, responding
 from tests.flows.cli.world import Installation
 from tests.lab.fixtures import unique_name
@@ -177,3 +180,25 @@ def test_what_eyes_skip_is_pointed_at_and_only_what_is_shown_is_approved(
     assert "+Sum." in site.run("pins", "diff", name, "--change", "changed").stdout
     assert site.error("pins", "diff", name, "--tool", "nope*", code=6)
     assert site.error("pins", "diff", name, "--change", "odd", code=2)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "object"}, True),
+        ({}, True),
+        ({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}, False),
+    ],
+)
+def test_where_a_tools_schema_refuses_no_call_the_reviewer_hears_of_it(
+    schema: dict[str, object], *, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    definition = {"name": "any", "description": "Takes anything.", "inputSchema": schema}
+    pin = Pin(
+        kind=PinKind.TOOL, name="any", digest=digest("any"), definition=definition, dossier=Dossier(reviewed="not yet")
+    )
+    new = [Difference("weather", "tool", "any", "new", "")]
+    show(Out(as_json=False), new, [pin], set())
+    assert ("its schema refuses no call" in " ".join(capsys.readouterr().out.split())) is said
+    show(Out(as_json=False), new, [pin], {("weather", "any")})
+    assert "its schema refuses no call" not in " ".join(capsys.readouterr().out.split())

@@ -106,3 +106,15 @@ async def test_a_question_about_the_server_is_asked_for_an_alert_about_its_tool(
         assert incident.confirmed_by == (f"confirm-answers@{lab.site.server_id}",)
         assert incident.confirm_asked == {f"confirm-answers@{lab.site.server_id}"}
         assert not await scenes.enabled(lab, "get_weather")
+
+
+async def test_what_the_watch_finds_and_only_describes_is_asked_about(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        described = {"get_forecast": "Tell what the weather will be like."}
+        await scenes.turn(lab, Behaviour(poisoned=("get_weather",), described=described))
+        step = await scenes.proposed(home, name, f"widen-gateway-disable_tool@{lab.site.server_id}/get_forecast")
+        assert step.reasons == (DESCRIBES,)
+        assert await scenes.enabled(lab, "get_forecast")
