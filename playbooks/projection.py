@@ -3,16 +3,18 @@
 The kinds of an incident's stream, and what each one's body holds:
 
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
+                  names
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
                   digest entities unresolved
 counted           number after until sources{source: {messages since until}}
-confirmed         by verdict
+confirmed         by entity verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
+                  entity
 wrote             instance epoch writes[{change at}] found[change]
 interrupted       instance writes[{change at}] why
 verified          instance epoch attempt verdict at since after
 failed            instance phase action epoch attempt error message retry_at
-proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by
+proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by entity
 decided           digest verb actor reason behalf way receipt
 lapsed            instance digest why
 skipped           instance phase reason awaits
@@ -44,13 +46,14 @@ deletion_intended id exhibits[{id digests}] bundles[name] why by people whole
 deleted           id messages
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from playbooks.corroboration import confirming
-from playbooks.incident import AlertState, Confidence, Entity, Phase, Severity
+from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved
 from playbooks.journal import Entry, Parsed
 from playbooks.plan import Answer, Plan, Verdict
@@ -72,6 +75,9 @@ from playbooks.state import (
     Told,
 )
 from playbooks.taxonomy import IncidentClass
+
+WHOLE = "whole"
+"""How an incident that is opened now names its steps: two entities never share one."""
 
 _ASKED = frozenset({Progress.PROPOSED, Progress.DENIED, Progress.EXPIRED})
 
@@ -119,6 +125,7 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
         began = body["playbook"]
         state.playbook, state.playbook_digest, state.playbook_text = began["id"], began["digest"], began.get("text")
     state.triage, state.requested_by = body["triage"], body["requested_by"]
+    state.whole_names = body.get("names") == WHOLE
     state.linked, state.opened_at = tuple(body["linked"]), at
     _join(state, body["entities"])
     state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
@@ -184,9 +191,20 @@ def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
         state.confirm_asked.add(body["by"])
     if verdict.answer is Answer.ESTABLISHED:
         state.confirmed_by = (*state.confirmed_by, body["by"])
+        state.confirmed_about[body["by"]] = body.get("entity") or _asked_about(state, body["by"])
         state.confirmations[body["by"]] = confirming(verdict)
         return f"confirmed by {body['by']}\n{_first(verdict)}"
     return f"not confirmed by {body['by']} ({verdict.answer})\n{_first(verdict)}"
+
+
+def _asked_about(state: Incident, by: str) -> str:
+    """Return the key of what a check was asked about whose entry does not say it, as those of the first release."""
+    name = by.partition("@")[0]
+    confirming_steps = json.loads(state.playbook_text)["confirm"] if state.playbook_text else []
+    kind = next((step["for"] for step in confirming_steps if step["id"] == name), EntityKind.TOOL.value)
+    homes = (Resolved(kind=EntityKind.SERVER, id=server, server=server) for server in state.servers)
+    known = (item for item in (*state.entities.values(), *homes) if item.kind == kind)
+    return next((item.key for item in known if state.instance_of(name, item) == by), by)
 
 
 def _first(verdict: Verdict) -> str:
@@ -204,6 +222,7 @@ def _step(state: Incident, body: Body, progress: Progress) -> StepState:
 
 def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.INTENDED)
+    step.entity = body.get("entity", step.entity)
     step.action, step.attempt, step.epoch, step.key = body["action"], body["attempt"], body["epoch"], body["key"]
     step.plan, step.purpose = Plan.model_validate(body["plan"]), Purpose(body["purpose"])
     step.reasons = tuple(body["decision"]["reasons"])
@@ -330,6 +349,7 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.plan, step.purpose, step.epoch = Plan.model_validate(body["plan"]), Purpose(body["purpose"]), body["epoch"]
     step.action, step.reasons, step.quorum = step.plan.action, tuple(body["reasons"]), body["quorum"]
     step.differs = body["differs"]
+    step.entity = body.get("entity", step.entity)
     step.expires_at, step.requested_by = datetime.fromisoformat(body["expires_at"]), body["requested_by"]
     # The same plan asked about again keeps the answers that it has, without those that no longer count.
     kept = body.get("approved_by", step.approved_by)

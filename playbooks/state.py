@@ -71,6 +71,8 @@ class StepState:
     phase: Phase
     progress: Progress
     action: str | None = None
+    entity: str = ""
+    """The whole key of what it is about; the first release did not say it."""
     attempt: int = 0
     looks: int = 0
     """How often it was verified since it was last decided; attempts at writing it are no looks."""
@@ -100,7 +102,7 @@ class StepState:
     """How many notices there were when what waits now was asked for the first time."""
     differs: str = ""
     awaits: tuple[str, ...] = ()
-    """Kinds of evidence that have to be kept before what was skipped may run."""
+    """Steps whose evidence has to be kept before what was skipped may run; of the first release, kinds of it."""
     intended_at: datetime | None = None
     wrote_at: datetime | None = None
     settled_at: datetime | None = None
@@ -370,6 +372,8 @@ class Incident:
     playbook_text: str | None = None
     triage: str | None = None
     requested_by: str | None = None
+    whole_names: bool = False
+    """Whether its steps name what they are about by whole keys; what began with the first release goes on as it was."""
     linked: tuple[str, ...] = ()
     opened_at: datetime | None = None
     alerted_at: datetime | None = None
@@ -385,6 +389,8 @@ class Incident:
     confirmations: dict[str, frozenset[str]] = field(default_factory=dict)
     """What of each confirmation says yes, by the findings' checks."""
     confirm_asked: set[str] = field(default_factory=set)
+    confirmed_about: dict[str, str] = field(default_factory=dict)
+    """What was confirmed → the whole key of what it was asked about."""
     steps: dict[str, StepState] = field(default_factory=dict)
     widenings: dict[str, Widening] = field(default_factory=dict)
     widened_for: dict[str, set[str]] = field(default_factory=dict)
@@ -478,14 +484,10 @@ class Incident:
         """
         if self.requested_by is not None:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
-        entity = self.entities.get(key)
-        homes = {k: item.server for k, item in self.entities.items() if item.server}
-        kin = {key} if entity else {k for k, server in homes.items() if key == _server_key(server)}
+        kin = self._kin(key)
         new = (alert for alert in self.alerts if alert.state == AlertState.NEW)
         spoken = [alert for alert in new if alert.authenticated and alert.entities & kin]
-        # What holds of a server holds of all that it offers.
-        suffixes = {_suffix(self.entities[k]) for k in kin} | {homes[k] for k in kin if homes.get(k)}
-        said = [checks for by, checks in self.confirmations.items() if by.partition("@")[2] in suffixes]
+        said = self.checks_about(key)
         found = corroborated((alert.source for alert in spoken), [*said, *map(confirming, also)])
         return Standing(
             authenticated=bool(spoken),
@@ -494,6 +496,22 @@ class Incident:
             confirmed=found.confirmed,
             missing=found.missing,
         )
+
+    def _kin(self, key: str) -> set[str]:
+        """Return the entities that speak for one: itself, or all that a server offers."""
+        if key in self.entities:
+            return {key}
+        return {k for k, item in self.entities.items() if item.server and key == _server_key(item.server)}
+
+    def checks_about(self, key: str) -> list[frozenset[str]]:
+        """Return what confirming checks found about an entity; what holds of a server holds of all that it offers.
+
+        Args:
+            key: the entity's whole key: a tool's yes is none for a prompt of its name.
+        """
+        kin = self._kin(key)
+        about = kin | {_server_key(home) for home in (self.entities[k].server for k in kin) if home}
+        return [checks for by, checks in self.confirmations.items() if self.confirmed_about[by] in about]
 
     @property
     def untold(self) -> dict[str, str]:
@@ -555,6 +573,10 @@ class Incident:
             if same or lease.verdict.answer is Answer.UNKNOWN:
                 return True
         return False
+
+    def instance_of(self, step: str, entity: Resolved) -> str:
+        """Return the name of a step for one entity, as this journal knows it."""
+        return instance_of(step, entity) if self.whole_names else f"{step}@{_short(entity)}"
 
     @property
     def cuts(self) -> list[StepState]:
@@ -623,10 +645,19 @@ def _server_key(server: str) -> str:
     return Resolved(kind=EntityKind.SERVER, id=server, server=server).key
 
 
-def _suffix(entity: Resolved) -> str:
+def _short(entity: Resolved) -> str:
+    """Return an entity as the first release named it: a tool and a prompt of one name were the same."""
     return f"{entity.server}/{entity.id}" if entity.server and entity.server != entity.id else entity.id
 
 
 def instance_of(step: str, entity: Resolved) -> str:
-    """Return the name of a step for one entity, as the journal knows it."""
-    return f"{step}@{_suffix(entity)}"
+    """Return the name of a step for one entity, as a journal knows it; two entities never have the same.
+
+    A server is told by its id, a tool by server and name, as people type them; everything else says what it is.
+    """
+    if entity.kind is EntityKind.SERVER:
+        return f"{step}@{entity.id}"
+    home = entity.server or (entity.principal if entity.kind is EntityKind.TOKEN else None)
+    place = f"{home}/{entity.id}" if home else entity.id
+    # A server's id has no colon in it, and no slash.
+    return f"{step}@{place}" if entity.kind is EntityKind.TOOL and home else f"{step}@{entity.kind.value}:{place}"

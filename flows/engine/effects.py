@@ -7,7 +7,7 @@ because an API said so.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -33,7 +33,7 @@ from playbooks.errors import (
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
-from playbooks.state import Incident, Progress, StepState, instance_of
+from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import Json, canonical, digest, iso, now
 
 T = TypeVar("T")
@@ -303,6 +303,7 @@ async def intend(
             "until": iso(now() + timedelta(seconds=todo.lease)),
             "purpose": purpose.value,
             "originals": originals,
+            "entity": todo.entity,
         }
         return [*first, Event("intended", body)], True
 
@@ -363,7 +364,7 @@ async def _judged(
         for item in await tx.reserved()
     )
     decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
-    return _evidence_first(case, state, plan, decision, facts), facts
+    return _evidence_first(case, state, todo, plan, decision=decision, facts=facts), facts
 
 
 async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision) -> dict[str, Any]:
@@ -423,28 +424,54 @@ def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ..
     return approvals.counting(case.parts, step)
 
 
-def _unsealed(case: Case, state: Incident, plan: Plan) -> list[str]:
-    """Return the kinds of evidence that a plan would destroy and that are not kept."""
-    if case.playbook and case.playbook.contain_first:
-        return []
-    sealed = {exhibit["kind"] for exhibit in state.exhibits}
-    return [kind for kind in plan.destroys if kind not in sealed]
+def _unsealed(case: Case, state: Incident, todo: Todo, plan: Plan) -> dict[str, str]:
+    """Return the evidence about its targets that a plan would destroy and that is not kept.
+
+    What was kept of one server is no evidence of another: each capture has to be sealed that collects a kind about
+    what the plan touches.
+
+    Returns:
+        The step that collects it → its kind. Where none does, the kind stands for both: nobody ever seals that.
+    """
+    playbook = case.playbook
+    if playbook is None or playbook.contain_first:
+        return {}
+    servers = {target.server for target in plan.targets if target.server}
+    found: dict[str, str] = {}
+    for kind in plan.destroys:
+        makers = [step for _, step in playbook.steps() if step.capture and _makes(case, step.capture) == kind]
+        makes = {
+            state.instance_of(step.id, entity): kind
+            for step in makers
+            for entity in schedule.entities_for(state, step.for_each)
+            if schedule.concerns(entity, todo.entity, servers)
+        }
+        found |= makes or {f"{kind}@{todo.entity}": kind}
+    sealed = {name for name, step in state.steps.items() if step.progress is Progress.SEALED}
+    return {name: kind for name, kind in found.items() if name not in sealed}
 
 
-def _evidence_first(case: Case, state: Incident, plan: Plan, decision: Decision, facts: Facts) -> Decision:
+def _makes(case: Case, capture: str) -> str | None:
+    """Return the kind of exhibit that a registered capture makes."""
+    return getattr(case.parts.steps.get(capture), "exhibit", None)
+
+
+def _evidence_first(
+    case: Case, state: Incident, todo: Todo, plan: Plan, *, decision: Decision, facts: Facts
+) -> Decision:
     """Refuse what would destroy evidence that is neither sealed nor recorded as unavailable."""
-    missing = _unsealed(case, state, plan)
+    missing = _unsealed(case, state, todo, plan)
     if not missing:
         return decision
     if lost := schedule.uncollected(state, missing):
-        reason = f"it would destroy evidence that is not sealed yet: {', '.join(lost)}"
+        reason = f"it would destroy evidence that is not sealed yet: {_named(missing, lost)}"
         return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
     if decision.outcome is Outcome.ALLOW and decision.automatic:
         quorum = case.parts.policy.approval.needed(plan.radius)
         agreed = sorted(set(facts.approved_by) - {facts.requested_by})
         if len(agreed) >= quorum:
             return decision.model_copy(update={"reasons": (f"approved by {', '.join(agreed)}",), "automatic": False})
-        reason = f"it would destroy evidence that could not be collected: {', '.join(missing)}"
+        reason = f"it would destroy evidence that could not be collected: {_named(missing, missing)}"
         return decision.model_copy(
             update={
                 "outcome": Outcome.NEEDS_APPROVAL,
@@ -454,6 +481,11 @@ def _evidence_first(case: Case, state: Incident, plan: Plan, decision: Decision,
             }
         )
     return decision
+
+
+def _named(kinds: Mapping[str, str], steps: Iterable[str]) -> str:
+    """Return pieces of evidence in words: what, and which step collects it about what."""
+    return ", ".join(f"{kinds[step]} ({step})" for step in steps)
 
 
 def asked(
@@ -470,7 +502,7 @@ def asked(
     """Return what is recorded of a plan that the gate did not let pass: a question to people, or a no."""
     if decision.outcome is Outcome.DENY:
         reason = f"the gate denies it: {'; '.join(decision.reasons)}"
-        awaits = schedule.uncollected(state, _unsealed(case, state, plan))
+        awaits = schedule.uncollected(state, _unsealed(case, state, todo, plan))
         skipped = {"instance": todo.instance, "phase": todo.phase.value, "reason": reason, "awaits": awaits}
         return Event("skipped", skipped)
     step = state.steps.get(todo.instance)
@@ -494,6 +526,7 @@ def asked(
         "requested_by": requested_by,
         "differs": _differs((step.plan or step.former) if step else None, plan),
         "approved_by": list(counted),
+        "entity": todo.entity,
     }
     return Event("proposed", body)
 
@@ -730,12 +763,12 @@ async def confirm(case: Case, todo: Todo) -> list[Event]:
     events = []
     for step in playbook.confirm:
         about = schedule.asked_of(entity, step.for_each)
-        if about is None or (by := instance_of(step.id, about)) in case.state.confirm_asked:
+        if about is None or (by := case.state.instance_of(step.id, about)) in case.state.confirm_asked:
             continue
         check: Check = build(case, step.check or "", tuple(step.parameters(about).items()))
         try:
             verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
         except SoarError as exc:
             verdict = unknown(f"{step.id}: {about}", exc)
-        events.append(Event("confirmed", {"by": by, "verdict": verdict.model_dump(mode="json")}))
+        events.append(Event("confirmed", {"by": by, "entity": about.key, "verdict": verdict.model_dump(mode="json")}))
     return events

@@ -19,10 +19,12 @@ from integrations.vault import Damaged, Vault, VaultFull, bundle, disk
 from playbooks.action import Capture, Check, Collected
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
+from playbooks.incident import EntityKind
+from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.projection import project
-from playbooks.state import Incident, instance_of
-from playbooks.strict import Json, iso, now, sha256
+from playbooks.state import Incident
+from playbooks.strict import Json, canonical, iso, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"
 RAW = "raw-alert"
@@ -30,6 +32,8 @@ REPEATS = "raw-alerts"
 ALERTS = 100
 MANY = 5000
 COUNTS = 8000
+ANOTHER = 10_000
+"""How far another number is from one that is taken by what an older release sealed."""
 CAPTURE_ATTEMPTS = 3
 """How often a capture is tried before its exhibit is recorded as unavailable."""
 SEAL_AGAIN = 2.0
@@ -41,12 +45,14 @@ async def capture(case: Case, todo: Todo) -> None:
     """Collect one exhibit, or record that it cannot be had and why."""
     try:
         maker: Capture = build(case, todo.name, todo.params)
-        if await _sealed_before(case, todo, maker.exhibit):
+        params: dict[str, Json] = dict(todo.params)
+        if (number := await _number(case, todo, maker.exhibit, params)) is None:
             return
         collected_at = now()
         collected = await within(maker.timeout, maker.collect(case.parts.world), f"collecting {todo.name}")
-        params: dict[str, Json] = dict(todo.params)
-        await _seal(case, todo, maker.exhibit, collected, collected_at=collected_at, capture=todo.name, params=params)
+        await _seal(
+            case, todo, number, maker.exhibit, collected, collected_at=collected_at, capture=todo.name, params=params
+        )
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -61,7 +67,7 @@ async def capture(case: Case, todo: Todo) -> None:
 async def raw(case: Case, todo: Todo) -> None:
     """Keep one alert as it came: exhibit 0 and those of its kind."""
     try:
-        if await _sealed_before(case, todo, RAW):
+        if (number := await _number(case, todo, RAW, {"receipt": todo.name})) is None:
             return
         item = await case.parts.journal.message(todo.name)
         if item is None:
@@ -80,7 +86,7 @@ async def raw(case: Case, todo: Todo) -> None:
         if sha256(item.body) != item.digest:
             raise Damaged(f"the inbox entry {item.id} is not what the receiver put there")
         params: dict[str, Json] = {"receipt": todo.name, "source": item.source}
-        await _seal(case, todo, RAW, collected, collected_at=now(), capture="receiver", params=params)
+        await _seal(case, todo, number, RAW, collected, collected_at=now(), capture="receiver", params=params)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -93,9 +99,10 @@ async def raw(case: Case, todo: Todo) -> None:
 async def repeats(case: Case, todo: Todo) -> None:
     """Keep the messages of one count as they came, together: those that said what the incident had already."""
     try:
-        if await _sealed_before(case, todo, REPEATS):
-            return
         counted = next(one for one in case.state.counted if str(one.number) == todo.name)
+        about: dict[str, Json] = {"after": counted.after, "until": counted.until}
+        if (number := await _number(case, todo, REPEATS, about)) is None:
+            return
         own = {alert.receipt for alert in case.state.alerts}
         found = await case.parts.journal.messages(case.stream, counted.after, counted.until)
         items = [item for item in found if item.id not in own]
@@ -106,8 +113,8 @@ async def repeats(case: Case, todo: Todo) -> None:
             data=data,
             origin=f"{len(items)} entries of the inbox, each with its body as base64 and without what authenticates",
         )
-        params: dict[str, Json] = {"after": counted.after, "until": counted.until, "messages": len(items)}
-        await _seal(case, todo, REPEATS, (collected,), collected_at=now(), capture="receiver", params=params)
+        params: dict[str, Json] = {**about, "messages": len(items)}
+        await _seal(case, todo, number, REPEATS, (collected,), collected_at=now(), capture="receiver", params=params)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -137,7 +144,8 @@ def _lines(items: Sequence[InboxItem]) -> bytes:
 def number_of(case: Case, todo: Todo) -> int:
     """Return the number of the exhibit that a step makes, the same for every process that tries it.
 
-    Alerts come first, in their order; then, for each server in the order in which it joined, the playbook's captures.
+    Alerts come first, in their order; then, for each thing in the order in which it joined, its server before it, the
+    playbook's captures.
     """
     if todo.kind == "repeats":
         return COUNTS + int(todo.name)
@@ -146,24 +154,47 @@ def number_of(case: Case, todo: Todo) -> int:
         place = receipts.index(todo.name)
         return place if place < ALERTS else MANY + place
     steps = [step.id for _, step in case.playbook.steps() if step.capture] if case.playbook else []
-    step, _, where = todo.instance.partition("@")
-    homes = [instance_of("", entity).removeprefix("@") for entity in case.state.entities.values()]
-    places = [*case.state.servers, *(home for home in homes if home not in case.state.servers)]
-    return ALERTS + places.index(where) * len(steps) + steps.index(step)
+    places: list[str] = []
+    for entity in case.state.entities.values():
+        # By whole keys, and only ever added to: a server that joins moves nobody's number.
+        server = [Resolved(kind=EntityKind.SERVER, id=entity.server, server=entity.server)] if entity.server else []
+        places += [item.key for item in (*server, entity) if item.key not in places]
+    return ALERTS + places.index(todo.entity) * len(steps) + steps.index(todo.instance.partition("@")[0])
 
 
-async def _sealed_before(case: Case, todo: Todo, kind: str) -> bool:
-    """Record an exhibit that a process sealed and died before it could say so."""
-    found = await case.parts.vault.find(case.id, exhibit_id(number_of(case, todo), kind))
-    if found is None:
-        return False
-    await case.record(Event("exhibit", {"instance": todo.instance, "phase": todo.phase.value, **sealed(found)}))
-    return True
+async def _number(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) -> int | None:
+    """Return the number that a step's exhibit is to have; record one that a process sealed and died before it said so.
+
+    What is sealed there counts only if it is this step's, about this very thing: an older release numbered otherwise.
+
+    Args:
+        case: the incident.
+        todo: the step.
+        kind: of exhibit.
+        about: those of the exhibit's parameters that tell what it is about.
+
+    Returns:
+        None if it is sealed, and on record now.
+    """
+    number = number_of(case, todo)
+    while (found := await case.parts.vault.find(case.id, exhibit_id(number, kind))) is not None:
+        if _made_by(found, todo, about):
+            await case.record(Event("exhibit", {"instance": todo.instance, "phase": todo.phase.value, **sealed(found)}))
+            return None
+        number += ANOTHER
+    return number
+
+
+def _made_by(found: Exhibit, todo: Todo, about: Mapping[str, Json]) -> bool:
+    params = found.how.params
+    same = all(canonical(params.get(name)) == canonical(value) for name, value in about.items())
+    return found.authority.step == todo.instance.partition("@")[0] and same
 
 
 async def _seal(  # all by name
     case: Case,
     todo: Todo,
+    number: int,
     kind: str,
     collected: tuple[Collected, ...],
     *,
@@ -171,7 +202,6 @@ async def _seal(  # all by name
     capture: str,
     params: dict[str, Json],
 ) -> None:
-    number = number_of(case, todo)
     exhibit = await case.parts.vault.seal(
         case.id,
         number,

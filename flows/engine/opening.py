@@ -11,7 +11,7 @@ from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
 from playbooks.playbook import When
-from playbooks.projection import project
+from playbooks.projection import WHOLE, project
 from playbooks.redaction import redacted
 from playbooks.state import Incident
 from playbooks.strict import Json
@@ -151,6 +151,7 @@ def opening(  # the fields of one event, all by name
         "playbook": {"id": playbook.id, "digest": playbook.digest, "text": playbook.text} if playbook else None,
         "linked": [],
         "requested_by": requested_by,
+        "names": WHOLE,
         "triage": triage(parts, incident_class, known, unknown),
     }
 

@@ -1,6 +1,6 @@
 """Which steps of an incident can run now, and when it has to be looked at again. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.playbook import Playbook, Step, When
-from playbooks.state import HELD, Incident, Progress, StepState, instance_of
+from playbooks.state import HELD, Incident, Progress, StepState
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
@@ -72,6 +72,20 @@ def asked_of(entity: Resolved, kind: EntityKind) -> Resolved | None:
     if kind is EntityKind.SERVER and entity.server:
         return Resolved(kind=kind, id=entity.server, server=entity.server)
     return entity if entity.kind is kind else None
+
+
+def concerns(entity: Resolved, about: str, servers: Collection[str]) -> bool:
+    """Whether evidence about an entity is evidence about a plan's targets.
+
+    Args:
+        entity: what the evidence is about.
+        about: the key of what the plan's step runs for.
+        servers: those that the plan's targets belong to.
+    """
+    if entity.kind is EntityKind.SERVER:
+        return entity.id in servers
+    whole = {Resolved(kind=EntityKind.SERVER, id=server, server=server).key for server in servers}
+    return entity.key == about or (about in whole and entity.server in servers)
 
 
 def ready(
@@ -171,7 +185,7 @@ def _phase(
             yield from _moot(state, step, phase)
             continue
         for entity in entities_for(state, step.for_each):
-            todo = _todo(step, phase, entity)
+            todo = _todo(state, step, phase, entity)
             # The list's order binds actions on the same target.
             if step.kind == "action" and entity.key in busy:
                 continue
@@ -219,14 +233,14 @@ def _unneeded(state: Incident, widening: str) -> bool:
 def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
     """Yield what people are asked, or said yes to, and what is needed no longer."""
     for entity in entities_for(state, step.for_each):
-        asked = state.steps.get(instance_of(step.id, entity))
+        asked = state.steps.get(state.instance_of(step.id, entity))
         if asked and asked.progress in ASKED:
-            yield replace(_todo(step, phase, entity), kind="moot")
+            yield replace(_todo(state, step, phase, entity), kind="moot")
 
 
-def _todo(step: Step, phase: Phase, entity: Resolved) -> Todo:
+def _todo(state: Incident, step: Step, phase: Phase, entity: Resolved) -> Todo:
     params = tuple(sorted(step.parameters(entity).items()))
-    instance = instance_of(step.id, entity)
+    instance = state.instance_of(step.id, entity)
     return Todo(instance, phase, step.kind, f"{step.id}: {entity}", step.names or "", params, step.lease, entity.key)
 
 
@@ -250,10 +264,16 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
     return False
 
 
-def uncollected(state: Incident, kinds: Iterable[str]) -> list[str]:
-    """Return the kinds of evidence that are neither sealed nor recorded as unavailable."""
+def uncollected(state: Incident, wanted: Iterable[str]) -> list[str]:
+    """Return what of some evidence is neither sealed nor recorded as unavailable.
+
+    Args:
+        state: the incident.
+        wanted: steps that collect it; the first release named only kinds.
+    """
     known = {item["kind"] for item in (*state.exhibits, *state.unavailable)}
-    return [kind for kind in kinds if kind not in known]
+    known |= {name for name, step in state.steps.items() if step.progress in {Progress.SEALED, Progress.UNAVAILABLE}}
+    return [name for name in wanted if name not in known]
 
 
 def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) -> datetime | None:
@@ -397,10 +417,13 @@ def step_of(state: Incident, instance: str) -> Todo:
     lease, step = state.leases[instance], state.steps[instance]
     server = lease.plan.changes[0].target.server or ""
     home = Resolved(kind=EntityKind.SERVER, id=server, server=server).key if server else ""
-    about = (item.key for item in state.entities.values() if instance == instance_of(instance.partition("@")[0], item))
+    name = instance.partition("@")[0]
+    about = (item.key for item in state.entities.values() if instance == state.instance_of(name, item))
     params = tuple(sorted(lease.plan.params.items()))
     title = f"Put back {instance}"
-    return Todo(instance, step.phase, "action", title, lease.plan.action, params, entity=next(about, home))
+    return Todo(
+        instance, step.phase, "action", title, lease.plan.action, params, entity=step.entity or next(about, home)
+    )
 
 
 def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
@@ -409,7 +432,7 @@ def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
         if step.check is None:
             continue
         for entity in entities_for(state, step.for_each):
-            todo = _todo(step, phase, entity)
+            todo = _todo(state, step, phase, entity)
             asked = state.steps.get(todo.instance)
             if asked and asked.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
                 yield todo

@@ -15,7 +15,8 @@ from typing_extensions import override
 from flows.engine.parts import Timing
 from integrations.connections import Connections
 from integrations.registry import STEPS
-from playbooks.action import Action, Check, World
+from playbooks.action import Action, Capture, Check, Collected, World
+from playbooks.errors import Refused
 from playbooks.incident import Phase
 from playbooks.inventory import Inventory
 from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
@@ -165,7 +166,41 @@ class FlagsHealthy(Check):
         return _finding(Answer.NOT_ESTABLISHED if (Path(self.folder) / "poisoned").exists() else Answer.ESTABLISHED)
 
 
-WITH_FLAGS = {**STEPS, **{step.name: step for step in (SetFlags, SetServersFlags, BurnFlags, FlagsHealthy)}}
+class KeepFlags(Capture):
+    """Keeps how the flags stand, on account of a tool; of one called `add` that cannot be had.
+
+    Args:
+        tool: which.
+    """
+
+    name: ClassVar[str] = "test.keep_flags"
+    exhibit: ClassVar[str] = "flags"
+    permissions: ClassVar[tuple[str, ...]] = ()
+
+    tool: Line
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        if self.tool == "add":
+            raise Refused("no rights to look")
+        return (Collected(name="flags.txt", media_type="text/plain", data=self.tool.encode(), origin="flags"),)
+
+
+class WipeFlags(SetFlags):
+    """Turns every flag off and, so it says, destroys what could be kept of them."""
+
+    name: ClassVar[str] = "test.wipe_flags"
+    destroys: ClassVar[tuple[str, ...]] = ("flags",)
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        return (await super().plan(world)).model_copy(update={"destroys": self.destroys})
+
+
+WITH_FLAGS = {
+    **STEPS,
+    **{step.name: step for step in (SetFlags, SetServersFlags, BurnFlags, WipeFlags, KeepFlags, FlagsHealthy)},
+}
 
 
 def flags(folder: Path, *names: str) -> Path:

@@ -340,7 +340,7 @@ async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_on
         course = [entry for entry in entries if entry.kind in {"skipped", "intended"} or _definitions(entry)]
         assert [entry.kind for entry in course] == ["skipped", "exhibit", "intended"]
         assert "would destroy evidence that is not sealed yet: definitions" in course[0].body["reason"]
-        assert course[0].body["awaits"] == ["definitions"]
+        assert course[0].body["awaits"] == [f"keep@{lab.site.server_id}"], "that of this server, not any of its kind"
         assert len(lab.proxy.writes) == 1
         await home.reaches(Status.CONTAINED)
 
@@ -375,7 +375,8 @@ async def test_evidence_that_cannot_be_had_leaves_its_destruction_to_a_person(la
         name = (await home.reaches(Status.AWAITING_APPROVAL)).id
         wipe = f"wipe@{lab.site.server_id}/get_weather"
         step = await scenes.proposed(home, name, wipe)
-        assert step.reasons == ("it would destroy evidence that could not be collected: definitions",)
+        missing = f"definitions (keep@{lab.site.server_id})"
+        assert step.reasons == (f"it would destroy evidence that could not be collected: {missing}",)
         assert lab.proxy.writes == []
         await scenes.approve(home, "bob", name, step)
         await scenes.established(home, name, wipe)
