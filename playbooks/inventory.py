@@ -259,6 +259,17 @@ class Pins(Strict):
         """Return a server's pins, all or of one kind."""
         return tuple(pin for pin in self.servers.get(server, ()) if kind is None or pin.kind is kind)
 
+    @cached_property
+    def offered(self) -> dict[tuple[PinKind, str], tuple[str, Pin] | None]:
+        """What a gateway offers under a name, with its server; None where the name could mean another one as well."""
+        found: dict[tuple[PinKind, str], tuple[str, Pin] | None] = {}
+        for server, pins in self.servers.items():
+            for pin in pins:
+                for name in {pin.name, pin.gateway_name} - {None}:
+                    key = (pin.kind, str(name))
+                    found[key] = None if key in found else (server, pin) if name == pin.gateway_name else None
+        return found
+
     def find(self, server: str, kind: PinKind, name: str) -> Pin | None:
         """Return the pin of one definition, or None."""
         return next((pin for pin in self.of(server, kind) if pin.name == name), None)
@@ -369,12 +380,13 @@ class Inventory(Strict):
         tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
         return {"user": frozenset(users), "token": frozenset(tokens)}
 
-    def resolve(self, entity: Entity, *, server: str | None = None) -> Resolved | None:
+    def resolve(self, entity: Entity, *, server: str | None = None, anywhere: bool = False) -> Resolved | None:
         """Return what an alert's entity is, or None if the inventory does not know it.
 
         Args:
             entity: the alert's claim.
             server: the server (inventory id) that the rest of the alert is about, for entities that name none.
+            anywhere: whether no server is named at all, so that a name that a gateway offers may say which one it is.
         """
         if entity.kind is EntityKind.SERVER:
             found = self._servers_by_name.get(fold(entity.name))
@@ -388,6 +400,9 @@ class Inventory(Strict):
             return tokens[0] if len(tokens) == 1 else None
         if entity.kind in _ON_SERVER:
             home = self._servers_by_name.get(fold(entity.server)) if entity.server else server
+            if home is None and entity.server is None and anywhere:
+                offered = self.pins.offered.get((_ON_SERVER[entity.kind], entity.name))
+                home = offered[0] if offered and offered[0] in self.servers else None
             return self._on_server(home, entity) if home else None
         return None
 

@@ -104,7 +104,8 @@ def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Reso
 
     Args:
         inventory: what exists.
-        entities: the alert's claims. A tool that names no server belongs to the alert's one server.
+        entities: the alert's claims. A tool that names no server belongs to the alert's one server; where there is
+            none, to the one whose tool a gateway offers under that name, if there is but one.
     """
     servers = [inventory.resolve(entity) for entity in entities if entity.kind is EntityKind.SERVER]
     # Beside a server that nobody knows it may as well belong to that one.
@@ -113,7 +114,7 @@ def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Reso
     known: dict[str, Resolved] = {}
     unknown: list[Entity] = []
     for entity in entities:
-        found = inventory.resolve(entity, server=home)
+        found = inventory.resolve(entity, server=home, anywhere=not servers)
         if found:
             known[found.key] = found
         else:

@@ -15,7 +15,7 @@ from integrations.connections import Connections
 from integrations.siem.source import Sources
 from playbooks.escalation import urgent
 from playbooks.incident import Entity, EntityKind, Phase, Status
-from playbooks.inventory import Inventory
+from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
 from playbooks.playbook import shipped
 from playbooks.state import Incident, Page
 from playbooks.strict import now, parse_yaml
@@ -277,3 +277,36 @@ def changed(database: Path, incident: str) -> None:
         data = bytes(row[1]).replace(b"high", b"calm") if b"high" in bytes(row[1]) else bytes(row[1])[:-2] + b" }"
         raw.execute("UPDATE entry SET data = ? WHERE stream = ? AND seq = ?", (data, f"incident/{incident}", row[0]))
     raw.close()
+
+
+def test_a_name_that_one_gateway_offers_one_tool_under_says_its_server() -> None:
+    def pin(name: str, offered: str | None) -> Pin:
+        return Pin(
+            kind=PinKind.TOOL,
+            name=name,
+            digest="sha256:" + "0" * 64,
+            definition={"name": name},
+            gateway_name=offered,
+            dossier=Dossier(reviewed="read"),
+        )
+
+    pins: dict[str, tuple[Pin, ...]] = {
+        "weather": (pin("get_weather", "weather-get-weather"), pin("search", "weather-search"), pin("both", "both")),
+        "files": (pin("search", "files-search"), pin("weather-get", "both"), pin("read", None)),
+    }
+    server = INVENTORY.servers["weather"].model_copy(update={"gateway": None})
+    known_servers = {"weather": server, "files": server.model_copy(update={"aliases": ()})}
+    inventory = INVENTORY.model_copy(update={"servers": known_servers, "pins": Pins(servers=pins)})
+
+    def found(name: str, *beside: Entity, server: str | None = None) -> list[str]:
+        return list(map(str, resolve(inventory, (*beside, Entity(kind=EntityKind.TOOL, name=name, server=server)))[0]))
+
+    assert found("weather-get-weather") == ["tool get_weather of weather"]
+    assert found("files-search") == ["tool search of files"]
+    # A tool's own name says nothing of its server, and neither does one that two are offered under.
+    for name in ("get_weather", "search", "read", "both", "weather-get", "Weather-Get-Weather"):
+        assert found(name) == []
+    # Whoever names a server that nobody knows means none of ours.
+    shadow = Entity(kind=EntityKind.SERVER, name="shadow-x")
+    assert found("weather-get-weather", shadow) == []
+    assert found("weather-get-weather", server="shadow-x") == []
