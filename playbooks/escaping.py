@@ -4,6 +4,7 @@ Whatever goes out is first made printable (no control, bidi mark or invisible ch
 (no mail reader, chat or browser makes a link of it), then escaped for the form that it stands in.
 """
 
+import hashlib
 import re
 import string
 import unicodedata
@@ -44,6 +45,27 @@ def printable(text: str, limit: int = 200) -> str:
         for character in unicodedata.normalize("NFKC", text[: limit * 4])
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+_MARKED = re.compile(r"~[0-9a-f]{16}$")
+
+
+def own_name(text: str, limit: int = 200) -> str:
+    """Return a name that somebody else chose as people see it, never the same for two names.
+
+    What can be shown as it is stays so. Whatever is longer, or not what it looks like, ends in a mark of its own: names
+    stand in params, pins and leases, where two things must not meet.
+
+    Args:
+        text: the name as it is on the wire.
+        limit: characters that the result may have.
+    """
+    shown = printable(text, limit)
+    if shown == text and not _MARKED.search(text):
+        return text
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    # No ellipsis: in NFKC it is three dots.
+    return f"{printable(text[:limit], 12 * limit)[: limit - len(mark) - 1]}~{mark}"
 
 
 def plain(text: str, limit: int = 2000) -> str:

@@ -83,6 +83,8 @@ class Gateway(Strict):
         password: that user's password.
         canary: who asks for us on the client side.
         credential_ids: ids at the gateway of our own credentials; never a target.
+        processes: how many processes answer at its address, workers times replicas; if None, as many as show.
+        remembers: for how long each of them remembers what it looked up (its `TOOL_LOOKUP_CACHE_TTL_SECONDS`).
     """
 
     kind: Literal["contextforge"]
@@ -91,6 +93,8 @@ class Gateway(Strict):
     password: Secret
     canary: Canary
     credential_ids: tuple[Name, ...] = ()
+    processes: Annotated[int, Field(ge=1, le=1000)] | None = None
+    remembers: Seconds = 60.0
 
 
 class GatewayEntry(Strict):

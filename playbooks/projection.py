@@ -467,12 +467,17 @@ def _release_intended(state: Incident, body: Body, at: datetime, actor: str) -> 
 def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases[body["instance"]]
     lease.released_at, lease.releasing = at, None
-    lease.verdict = Verdict.model_validate(body["verdict"]) if body["verdict"] else lease.verdict
+    lease.back = Verdict.model_validate(body["verdict"]) if body["verdict"] else None
+    lease.verdict = lease.back or lease.verdict
+    # The first releases did not record what had gone.
+    lease.gone = tuple(body.get("gone", ()))
     state.steps[body["instance"]].progress = Progress.RELEASED
     release = state.steps[body["release"]]
-    release.progress, release.verdict, release.settled_at = Progress.RELEASED, lease.verdict, at
+    release.progress, release.verdict, release.settled_at = Progress.RELEASED, lease.back, at
     made = "; ".join(item["change"] for item in body["writes"])
-    return f"released {body['instance']}\n{made or 'nothing to restore: other incidents still hold it'}"
+    if not made:
+        made = "nothing to restore: other incidents still hold it" if lease.kept else lease.returned
+    return f"released {body['instance']}\n{made}"
 
 
 def _page(state: Incident, body: Body, at: datetime, actor: str) -> str:

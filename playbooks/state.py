@@ -137,6 +137,10 @@ class LeaseState:
     """When the first change of it was written, or found to be so already."""
     done_at: datetime | None = None
     """When a probe confirmed what cannot be taken back: there is nothing to watch over or to give back."""
+    gone: tuple[str, ...] = ()
+    """Targets that the system no longer had when they were to be given back."""
+    back: Verdict | None = None
+    """Whether what was given back is back; None if nobody asked."""
 
     @property
     def open(self) -> bool:
@@ -147,6 +151,21 @@ class LeaseState:
     def in_force(self) -> bool:
         """Whether it still holds, or ought to; what was never written does not."""
         return self.open and self.began_at is not None
+
+    @property
+    def returned(self) -> str:
+        """What came of giving it back, in words."""
+        missing = [str(target) for target in self.plan.targets if target.key in self.gone]
+        if missing and len(missing) == len(self.plan.targets):
+            return f"{', '.join(missing)} no longer exists there: nothing was given back"
+        beside = f"; {', '.join(missing)} no longer exists there" if missing else ""
+        if self.back is None:
+            return f"no probe asked whether it is back{beside}"
+        if self.back.answer is Answer.ESTABLISHED:
+            return f"a probe confirmed that it is back{beside}"
+        doubts = [f for f in self.back.findings if f.answer is not Answer.ESTABLISHED]
+        why = f": {doubts[0].check} of {doubts[0].subject}: {doubts[0].observed[:300]}" if doubts else ""
+        return f"NO probe confirmed that it is back{why}{beside}"
 
     @property
     def has_held(self) -> bool:

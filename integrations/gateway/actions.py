@@ -52,7 +52,11 @@ def _same(held: Held | None, target: Target, world: World) -> Held:
     """
     if held is None:
         raise Gone(f"{target} is no longer at {target.system} under the id {target.id}")
-    if held.name != target.name or held.entry != entry_of(target.server or "", world).id:
+    # The id is the key; by its name a person would notice that it stands for something else..
+    if (
+        target.name not in {held.name, printable(held.names.original)}
+        or held.entry != entry_of(target.server or "", world).id
+    ):
         raise Drifted(f"the id {target.id} at {target.system} now stands for {held.kind} {held.name} of {held.entry}")
     return held
 
@@ -147,7 +151,12 @@ class DisableTool(_OneObject):
     """
 
     name: ClassVar[str] = "gateway.disable_tool"
-    permissions: ClassVar[tuple[str, ...]] = ("GET /v1/tools/{id}", "POST /v1/tools/{id}/state", *_ASKS)
+    permissions: ClassVar[tuple[str, ...]] = (
+        "GET /v1/tools/{id}",
+        "POST /v1/tools/{id}/state",
+        "GET /v1/servers",
+        *_ASKS,
+    )
     kind: ClassVar[PinKind] = PinKind.TOOL
 
     tool: Name
@@ -217,6 +226,7 @@ class DisableServer(Action):
         "POST /v1/tools/{id}/state",
         "POST /v1/prompts/{id}/state",
         "POST /v1/resources/{id}/state",
+        "GET /v1/servers",
         *_ASKS,
     )
     timeout: ClassVar[float] = ENTRY_TIMEOUT + 1.0

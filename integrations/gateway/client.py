@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import httpx
 
 from integrations import bounded
-from integrations.hostile import printable
+from integrations.hostile import own_name, printable
 from integrations.sharing import Shared
 from integrations.tls import trusted
 from integrations.waiting import wait_of
@@ -55,6 +55,13 @@ _MOST_PAGES: Final = 200
 _MOST_OBJECTS: Final = 100_000
 """Entries of one list."""
 
+_PIDS: Final = 8
+"""Questions for a process's number, half of them at once."""
+
+_DOORS_FOR: Final = 60.0
+"""Seconds for which it is believed which virtual servers there are: they are doors to the same look-up."""
+
+_PLAIN = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
 _AS_CLIENTS_SEE: Final = {
@@ -64,6 +71,18 @@ _AS_CLIENTS_SEE: Final = {
 }
 # Beside what clients see: the name that it gives out, the text that the upstream gave last, and where calls go.
 _ALSO_HELD: Final = ("name", "originalDescription", "url")
+
+
+class Names(NamedTuple):
+    """An object's names at the gateway, as they are on the wire.
+
+    Args:
+        offered: under which clients list it.
+        original: that its server gave it.
+    """
+
+    offered: str
+    original: str
 
 
 @dataclass(frozen=True)
@@ -85,13 +104,18 @@ class Held:
 
     @property
     def name(self) -> str:
-        """Its name at the server (a resource's URI); printable, as hostile servers choose it."""
-        return printable(str(self.fields["uri" if self.kind is PinKind.RESOURCE else "originalName"]))
+        """Its name at the server (a resource's URI) as it is shown; two objects of a server never share one."""
+        return own_name(self.names.original)
 
     @property
     def offered_as(self) -> str:
         """The name under which clients get it, as the gateway writes it."""
         return str(self.fields["uri" if self.kind is PinKind.RESOURCE else "name"])
+
+    @property
+    def names(self) -> Names:
+        """Both names, for asking."""
+        return Names(self.offered_as, str(self.fields["uri" if self.kind is PinKind.RESOURCE else "originalName"]))
 
     @property
     def entry(self) -> str | None:
@@ -175,6 +199,11 @@ class ContextForge:
         self._single: dict[str, int] = {}
         self._tools: dict[str, Shared[Held | None]] = {}
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
+        self._disabled: dict[str, float] = {}
+        self._virtual = Shared(self._virtual_servers)
+        self._doors: tuple[float, dict[str, frozenset[str]]] | None = None
+        self.processes = gateway.processes or 1
+        """How many processes answer at its address: as many as the inventory says, and no fewer than were seen."""
         self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
         self._tokens: dict[str, Shared[tuple[Fields, ...]]] = {}
@@ -189,6 +218,11 @@ class ContextForge:
             trust_env=False,
         )
 
+    @property
+    def account(self) -> str:
+        """Whom we sign in as, for messages: they mask e-mail addresses, and this one is what has to be looked up."""
+        return self.gateway.user.replace("@", " at ")
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -196,6 +230,74 @@ class ContextForge:
     async def warm(self) -> None:
         """Sign in ahead of need: hashing the password takes the gateway a quarter of a second."""
         await self._sign_in(None)
+        with suppress(SoarError):
+            await asyncio.gather(self.count_processes(), self.virtual_servers())
+
+    async def count_processes(self) -> int:
+        """Look how many processes answer, and return how many there are at least.
+
+        Each names itself at `/health`; those of one machine name themselves alike where `HOSTNAME` is set, so that only
+        the inventory knows their number for certain.
+        """
+        answers = await asyncio.gather(*(self._pod() for _ in range(_AT_ONCE // 2)))
+        self.processes = max(self.processes, len({pod for pod in answers if pod}))
+        return self.processes
+
+    async def _pod(self) -> str | None:
+        answer = await self._send("GET", "/health")
+        what = f"gateway {self.name}: GET /health"
+        found = bounded.parsed(answer.raw, what) if answer.success and answer.raw else None
+        runtime = found.get("mcp_runtime") if isinstance(found, dict) else None
+        pod = runtime.get("pod_id") if isinstance(runtime, dict) else None
+        return pod if isinstance(pod, str) else None
+
+    async def count_pids(self) -> int:
+        """Look how many processes answer, each by its host and number; that takes each almost half a second.
+
+        Worth it for `doctor`, never for a containment: the gateway answers nobody else meanwhile.
+        """
+        seen: set[tuple[str, int]] = set()
+        for _ in range(2):
+            questions = (self.request("GET", "/version", missing_ok=True) for _ in range(_PIDS // 2))
+            for found in await asyncio.gather(*questions, return_exceptions=True):
+                system = found.get("system") if isinstance(found, dict) else None
+                process = system.get("process") if isinstance(system, dict) else None
+                pid = process.get("pid") if isinstance(process, dict) else None
+                if isinstance(found, dict) and isinstance(pid, int):
+                    seen.add((str(found.get("host")), pid))
+        self.processes = max(self.processes, len(seen), await self.count_processes())
+        return self.processes
+
+    async def virtual_servers(self) -> dict[str, frozenset[str]]:
+        """Return the virtual servers with the ids of the tools that each was seen to offer; read anew each minute.
+
+        What was seen before stays: a virtual server says no longer that a tool is its own once that is disabled.
+        """
+        if self._doors is None or time.monotonic() - self._doors[0] > _DOORS_FOR:
+            await self._virtual()
+        return self._doors[1] if self._doors else {}
+
+    async def _virtual_servers(self) -> None:
+        at, before = time.monotonic(), self._doors[1] if self._doors else {}
+        doors: dict[str, frozenset[str]] = {}
+        # The disabled as well: this gateway serves them on.
+        for found in await self._list("/v1/servers", {"include_inactive": "true", "limit": "0"}):
+            id_, tools = found.get("id"), found.get("associatedToolIds")
+            if isinstance(id_, str) and _PLAIN.fullmatch(id_) and isinstance(tools, list):
+                seen = frozenset(tool for tool in tools if isinstance(tool, str))
+                doors[id_] = seen | before.get(id_, frozenset())
+        self._doors = at, doors
+
+    def disabled_for(self, id_: str) -> float:
+        """Return for how many seconds an object has been disabled, as far as this process has seen; 0 if it is not."""
+        since = self._disabled.get(id_)
+        return time.monotonic() - since if since is not None else 0.0
+
+    def _note(self, held: Held) -> None:
+        if held.enabled:
+            self._disabled.pop(held.id, None)
+        else:
+            self._disabled.setdefault(held.id, time.monotonic())
 
     async def held(self, kind: PinKind, entry: str | None = None) -> tuple[Held, ...]:
         """Return what the gateway holds of one kind from one server or all, the disabled included, in order of id."""
@@ -218,7 +320,9 @@ class ContextForge:
             raise Refused(
                 f"gateway {self.name}: its answer holds something that is no {kind}: it lacks {sorted(needed)}"
             )
-        return Held(kind, fields)
+        held = Held(kind, fields)
+        self._note(held)
+        return held
 
     def _entries(self, path: str, found: object) -> list[dict[str, Any]]:
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
@@ -304,7 +408,10 @@ class ContextForge:
         """Let clients use an object, or keep them from it."""
         self._recent.clear()
         params = {"activate": str(enabled).lower()}
+        self._disabled.pop(id_, None)
         await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
+        if not enabled:
+            self._disabled[id_] = time.monotonic()
 
     async def set_entry_enabled(self, id_: str, *, enabled: bool) -> None:
         """Let clients use a server, or keep them from it, and with it everything that the gateway holds from it.
@@ -419,7 +526,7 @@ class ContextForge:
             response = await self._send("POST", "/v1/auth/login", json=body)
             if response.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise Misconfigured(
-                    f"gateway {self.name} does not accept the password of {self.gateway.user}; mend the secret that"
+                    f"gateway {self.name} does not accept the password of {self.account}; mend the secret that"
                     f" gateways.{self.name}.password names"
                 )
             if not response.success:
@@ -480,7 +587,10 @@ class ContextForge:
             # It wraps whatever goes wrong in a state change as 400, its own database's lock included.
             return Transient(message)
         if status in {401, 403}:
-            return Misconfigured(f"{message}; give {self.gateway.user} an unrestricted administrator's rights there")
+            return Misconfigured(
+                f"{message}; our account there, {self.account}, lacks the right: give it the role platform_admin;"
+                f" `mcp-soar doctor` says what it lacks"
+            )
         return Refused(message)
 
 

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from integrations.gateway.asking import Asked, Asking
 from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge, Held
+from integrations.gateway.client import ContextForge, Held, Names
 from integrations.mcp.pins import diff, gateway_fields
 from integrations.mcp.probe import rejected_arguments
 from playbooks.action import World
@@ -46,6 +47,7 @@ class _Scene:
         self.canary = world.reach(Canary, gateway)
         self.targets = [target for target in plan.targets if target.kind != "entry"]
         self.whole = first.kind == "entry"
+        self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
 
     def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
         """Return what a probe may send."""
@@ -90,75 +92,99 @@ async def contained(plan: Plan, world: World) -> Verdict:
     scene = _Scene(plan, world)
     await scene.forge.quiet()
     kinds = sorted({PinKind(target.kind) for target in scene.targets} or {PinKind.TOOL})
-    catalog, control, pinned, *lists = await asyncio.gather(
+    catalog, listed, pinned, *lists = await asyncio.gather(
         _settled(scene.forge.catalog(scene.entry)),
-        _control(scene),
-        _pinned_call(scene),
+        scene.canary.control_by_list(PinKind.TOOL),
+        _pinned(scene),
         *(_settled(scene.canary.names(kind)) for kind in kinds),
     )
-    findings = [control]
     names = dict(zip(kinds, lists, strict=True))
     if isinstance(catalog, SoarError):
-        findings += [pinned] if pinned else []
+        findings = [listed, *(pinned.findings if pinned else ())]
         findings.append(_finding(scene, "exposure", scene.server, "the gateway says what it holds", str(catalog)))
         return Verdict.of(tuple(findings))
     by_id = {held.id: held for held in catalog}
-    findings += await asyncio.gather(*(_unlisted(scene, kind, names[kind], by_id) for kind in kinds))
-    findings += [pinned] if pinned else await _calls(scene, by_id)
+    unlisted = await asyncio.gather(*(_unlisted(scene, kind, names[kind], by_id) for kind in kinds))
+    asked = [pinned] if pinned else await _calls(scene, by_id)
+    asked = [*asked, *(_unseen(scene, target, by_id[target.id]) for target in _called(scene, by_id))]
+    decisive = [finding for one in asked for finding in one.findings]
+    control = await _control(scene, listed, decisive)
     gone = {(target.kind, target.name) for target in scene.targets}
     exposure, widen = _exposure(
         scene, catalog, names, lambda held: "came after the cut" if scene.whole else _unapproved(scene, held, gone)
     )
-    return Verdict.of((*findings, exposure), widen)
+    verdict = Verdict.of((control, *unlisted, *decisive, exposure), widen)
+    # Doors that could not be asked are named, and so stand among what is not proven; the answer is about the others.
+    beside = tuple(finding for one in asked for finding in one.beside)
+    return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})
 
 
-async def _control(scene: _Scene) -> Finding:
-    """Show that the way to the server is open, or at least that the gateway answers clients."""
+async def _control(scene: _Scene, listed: Finding, refusals: "list[Finding]") -> Finding:
+    """Show that the canary's refusals mean something: that the gateway answers it, or that its calls get through.
+
+    That something is inactive is told to whoever asks; *not found* is told to those as well who may not see it, so that
+    there a call of another tool of the server has to get through.
+    """
+    strong = [finding for finding in refusals if "exists but is inactive" in finding.observed]
+    weak = [finding for finding in refusals if finding.answer is Answer.ESTABLISHED and finding not in strong]
     tool = scene.notes.control_tool
-    contained = {target.name for target in scene.targets if target.kind == PinKind.TOOL}
-    taken = scene.whole or tool in contained
-    called = None if taken else await control_call(scene.canary, scene.inventory, scene.server)
-    if called is None:
-        return await scene.canary.control_by_list(PinKind.TOOL)
-    if called.answer is Answer.ESTABLISHED:
+    taken = scene.whole or tool in {target.name for target in scene.targets if target.kind == PinKind.TOOL}
+    if listed.answer is not Answer.ESTABLISHED or taken or strong or not weak:
+        return listed
+    called = await control_call(scene.canary, scene.inventory, scene.server)
+    if called is None or called.answer is Answer.ESTABLISHED:
+        return called or listed
+    if called.answer is Answer.UNKNOWN:
         return called
-    # The control tool is contained as well, or its server is down. The refusals that count here are the gateway's own,
-    # each by the tool's name: for those it is enough that the gateway answers this principal.
-    listed = await scene.canary.control_by_list(PinKind.TOOL)
+    # The control tool is contained as well: the refusals are by name, and the gateway answers this principal.
     return listed.model_copy(update={"observed": f"{listed.observed}; called {tool}: {called.observed}"})
 
 
-async def _pinned_call(scene: _Scene) -> Finding | None:
-    """Call the one target by its pin, without waiting for the list; None if there is no such pin."""
+async def _pinned(scene: _Scene) -> Asked | None:
+    """Ask for the one target by its pin, without waiting for the list; None if there is no such pin."""
     if scene.whole:
         return None
     (target,) = scene.targets
     pin = scene.pins.find(scene.server, PinKind(target.kind), target.name)
     if pin is None or pin.gateway_name is None or pin.gateway_id != target.id:
         return None
-    return await _call(scene, target, pin.gateway_name, pin.definition)
+    original = str(pin.definition.get("name") or pin.name)
+    return await _ask(scene, target, Names(pin.gateway_name, original), pin.definition)
 
 
-async def _calls(scene: _Scene, catalog: dict[str, Held]) -> tuple[Finding, ...]:
+def _called(scene: _Scene, catalog: Mapping[str, Held]) -> list[Target]:
     called = [target for target in scene.targets if target.id in catalog]
     called.sort(key=lambda target: (target.kind != PinKind.TOOL, target.name != scene.notes.control_tool, target.name))
-    return tuple(
-        await asyncio.gather(
-            *(
-                _call(scene, target, catalog[target.id].offered_as, catalog[target.id].definition)
-                for target in called[: _MOST_CALLED if scene.whole else None]
-            )
-        )
-    )
+    return called[: _MOST_CALLED if scene.whole else None]
 
 
-async def _call(scene: _Scene, target: Target, name: str, definition: dict[str, Any]) -> Finding:
+async def _calls(scene: _Scene, catalog: Mapping[str, Held]) -> list[Asked]:
+    held = [(target, catalog[target.id]) for target in _called(scene, catalog)]
+    return await asyncio.gather(*(_ask(scene, target, one.names, one.definition) for target, one in held))
+
+
+async def _ask(scene: _Scene, target: Target, names: Names, definition: dict[str, Any]) -> Asked:
     kind = PinKind(target.kind)
-    arguments = scene.arguments(kind, target.name, definition)
-    if arguments is None:
-        observed = "not asked: its schema rejects nothing, so that a call would run it; write safe_arguments for it"
-        return _finding(scene, "call", str(target), "the gateway itself refuses it", observed)
-    return await scene.canary.call(kind, name, arguments)
+    if kind is not PinKind.TOOL:
+        arguments = scene.arguments(kind, target.name, definition) or {}
+        return Asked([await scene.canary.call(kind, names.offered, arguments)])
+    # What the schema rejects, and nothing else: arguments that people named safe would run what is under suspicion.
+    rejected = rejected_arguments(definition.get("inputSchema"))
+    return await Asking(scene.canary, scene.forge, target, names, rejected, scene.siblings).everything()
+
+
+def _unseen(scene: _Scene, target: Target, held: Held) -> Asked:
+    """Return what is in doubt because the canary may not see the tool: whatever it asks for is *not found*."""
+    visibility = held.fields.get("visibility")
+    if held.kind is not PinKind.TOOL or visibility in {None, "public"} or held.enabled:
+        return Asked()
+    remembers = scene.forge.gateway.remembers
+    if scene.forge.disabled_for(held.id) > remembers + 1:
+        return Asked()
+    observed = (
+        f"its visibility is {visibility}: what the gateway remembers of it for {remembers:g} s is not the canary's"
+    )
+    return Asked([_finding(scene, "call", f"{target} by those who may see it", "the gateway refuses it", observed)])
 
 
 async def _unlisted(
@@ -268,7 +294,10 @@ async def released(plan: Plan, world: World) -> Verdict:
         return Verdict.of((_finding(scene, "list", scene.server, "clients find it in the list", str(exc)),))
     by_id = {held.id: held for held in catalog}
     names = dict(zip(kinds, lists, strict=True))
-    findings = [_found_again(scene, target, by_id, names, back=True) for target in taken]
+    findings = [
+        _found_again(scene, target, by_id, names, back=True) if target.id in by_id else _not_there(scene, target)
+        for target in taken
+    ]
     findings += [_found_again(scene, target, by_id, names, back=False) for target in left]
     findings += [_as_approved(scene, by_id[target.id]) for target in taken if target.id in by_id]
     present = [target for target in taken if target.id in by_id]
@@ -291,6 +320,12 @@ def _found_again(
     return _finding(scene, "list", str(target), expected, observed, answer)
 
 
+def _not_there(scene: _Scene, target: Target) -> Finding:
+    # Whatever has its name by now is another object: it is not what was taken away.
+    expected, observed = "clients find it in the list", f"the gateway holds nothing of the id {target.id} any more"
+    return _finding(scene, "list", str(target), expected, observed, Answer.NOT_ESTABLISHED)
+
+
 def _as_approved(scene: _Scene, held: Held) -> Finding:
     pin = scene.pins.find(scene.server, held.kind, held.name)
     same = pin is not None and pin.gateway_digest == held.digest
@@ -302,10 +337,10 @@ def _as_approved(scene: _Scene, held: Held) -> Finding:
 async def _reach(scene: _Scene, target: Target, held: Held) -> Finding:
     kind = PinKind(target.kind)
     arguments = scene.arguments(kind, target.name, held.definition)
-    if arguments is None:
-        observed = "not asked: its schema rejects nothing; write safe_arguments for it"
-        return _finding(scene, "call", str(target), "it gets through to the server", observed, Answer.ESTABLISHED)
-    return await scene.canary.call(kind, held.offered_as, arguments, refused=False)
+    if arguments is not None:
+        return await scene.canary.call(kind, held.offered_as, arguments, refused=False)
+    # Its schema rejects nothing, so that a call would run it: whether the gateway finds it again is asked all the same.
+    return await scene.canary.look_up(held.offered_as, refused=False)
 
 
 async def canary_control(target: Target, world: World) -> Finding:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from integrations.gateway.client import ContextForge, Held
-from integrations.hostile import printable
+from integrations.hostile import own_name, printable
 from integrations.mcp.client import DEADLINE, McpEndpoint, deadline
 from integrations.sharing import Shared
 from playbooks.action import World
@@ -64,7 +64,7 @@ def definition(kind: PinKind, offered: Mapping[str, Any]) -> Definition:
     fields = {name: _settled(name, offered.get(name)) for name in _FIELDS[kind]}
     named = offered.get("uri" if kind is PinKind.RESOURCE else "name")
     name = "instructions" if kind is PinKind.INSTRUCTIONS else named if isinstance(named, str) and named else NAMELESS
-    return Definition(kind=kind, name=printable(name), fields=fields)
+    return Definition(kind=kind, name=own_name(name), fields=fields)
 
 
 NAMELESS: Final = "(nameless)"
@@ -257,7 +257,7 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
             digest=item.digest,
             definition=dict(item.fields),
             gateway_id=at.id if (at := held.get((item.kind, item.name))) else None,
-            gateway_name=at.offered_as if at else None,
+            gateway_name=at.offered_as if at and own_name(at.offered_as) == at.offered_as else None,
             gateway_digest=at.digest if at else None,
             dossier=dossier,
         )

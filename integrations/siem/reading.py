@@ -14,7 +14,7 @@ from annotated_types import MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from integrations.hostile import printable
+from integrations.hostile import own_name, printable
 from integrations.siem.decoding import MAX_ALERTS, MAX_BYTES, Malformed, Unreadable, load
 from playbooks.incident import AlertState, Entity, EntityKind, Severity
 from playbooks.strict import Line, Moment, Prose
@@ -28,7 +28,6 @@ _MAX_EXCERPT: Final = 2000
 _MAX_TITLE: Final = 2000
 _MAX_LINE: Final = 1000
 _MAX_TAGS: Final = 1000
-_NAME: Final = 190
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -334,7 +333,7 @@ def entity(kind: EntityKind, name: object, path: str, *, server: object = None) 
     """Return an alert's claim about one thing.
 
     The one under attack chose the name. If hidden characters or its length could make us refuse the alert, an attacker
-    would only have to name a tool so: such a name is written out and cut instead, and resolves to nothing.
+    would only have to name a tool so: such a name is written out and cut instead, as it is where the inventory has it.
 
     Args:
         kind: what it is.
@@ -360,8 +359,8 @@ def _legible(name: str) -> str:
     try:
         return Entity(kind=EntityKind.SERVER, name=name).name
     except ValidationError:
-        # NFKC writes the ellipsis as three dots.
-        return printable(name, _NAME)
+        # As the pins and the gateway's objects of that name are called.
+        return own_name(name)
 
 
 _OF_A_SERVER = (EntityKind.TOOL, EntityKind.PROMPT, EntityKind.RESOURCE)

@@ -124,7 +124,7 @@ async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
 
 
 def _mcp(path: str) -> bool:
-    return path.rstrip("/").endswith("/mcp")
+    return path.rstrip("/").endswith(("/mcp", "/rpc"))
 
 
 def _changes(method: str, path: str) -> bool:

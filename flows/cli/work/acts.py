@@ -404,7 +404,10 @@ def _decided(instance: str, digest: str, verb: Verb) -> Look:
         if verb is Verb.DENY:
             return Seen("done", "denied: it is not done")
         progress = step.progress
-        if progress in {Progress.ESTABLISHED, Progress.RELEASED}:
+        if progress is Progress.RELEASED:
+            lease = state.leases.get(instance.removeprefix("release-"))
+            return Seen("done", f"released: {lease.returned}" if lease else "released")
+        if progress is Progress.ESTABLISHED:
             return Seen("done", "done, and a probe confirmed it")
         if progress is Progress.PROPOSED and step.plan and step.plan.digest == digest:
             missing = step.quorum - len(set(step.approved_by) - {step.requested_by})
@@ -474,7 +477,8 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
             kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
             if kept:
                 return Seen("done", f"released; other incidents still hold {', '.join(kept)}, so that stays as it is")
-            return Seen("done", "released, and a probe confirmed that it is back")
+            words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
+            return Seen("done", f"released: {'; '.join(words)}")
         steps = [state.steps[f"release-{key}"] for key in left if f"release-{key}" in state.steps]
         asked = [step for step in steps if step.progress is Progress.PROPOSED]
         if asked:

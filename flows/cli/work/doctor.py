@@ -28,6 +28,7 @@ from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.gateway.exposure import control_call
+from integrations.gateway.rights import ROLE, rights
 from integrations.hostile import printable
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
@@ -359,6 +360,9 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
     forge = world.reach(ContextForge, name)
     await forge.warm()
     yield Line(check, "ok", f"signed in at {forge.gateway.url} as {forge.gateway.user}")
+    for line in await _rights(forge, check):
+        yield line
+    yield await _processes(forge, check)
     for server, one in inventory.servers.items():
         if one.gateway is None or one.gateway.name != name:
             continue
@@ -370,6 +374,33 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
             yield Line(check, "warn", f"its entry of server {server} is disabled", "see whether an incident holds it")
     async for line in _canary(world, name):
         yield line
+
+
+async def _rights(forge: ContextForge, check: str) -> list[Line]:
+    """Ask what our account may do, for each step that acts there or reads evidence there."""
+    found = await rights(forge)
+    lacking = [right for right in found if right.lacks]
+    remedy = f"give it the role {ROLE} at the gateway, of scope global, and make it a platform administrator"
+    lines = [
+        Line(check, "fail", f"{forge.account} may not do {right.step}: it lacks {', '.join(right.lacks)}", remedy)
+        for right in lacking
+    ]
+    return lines or [Line(check, "ok", f"{forge.account} may do all of the {len(found)} steps there")]
+
+
+async def _processes(forge: ContextForge, check: str) -> Line:
+    """Count the gateway's processes: each remembers for itself what it looked up before a cut."""
+    seen = await forge.count_pids()
+    said, remembers = forge.gateway.processes, forge.gateway.remembers
+    if seen > (said or 1):
+        message = f"{seen} processes answer, and the inventory says {said or 'nothing of it'}"
+        remedy = f"write gateways.{forge.name}.processes, workers times replicas: a cut is then proven for each of them"
+        return Line(check, "warn", message, remedy)
+    if (said or 1) > 1:
+        return Line(
+            check, "ok", f"{said} processes: a cut is established when all have forgotten, after {remembers:g} s"
+        )
+    return Line(check, "ok", "one process answers")
 
 
 async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:

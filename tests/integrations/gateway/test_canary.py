@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from integrations.gateway.canary import _met
+from integrations.gateway.canary import _looked_up, _met
 from integrations.mcp.client import Reply
 from playbooks.inventory import PinKind
+from playbooks.plan import Answer
 
 WORDS = {
     PinKind.TOOL: ("Tool not found: weather-get", "Tool 'weather-get' exists but is inactive"),
@@ -40,3 +41,33 @@ def test_a_prompt_that_is_answered_was_reached_whatever_it_says() -> None:
     said = "Prompt 'greet' exists but is inactive"
     assert _met(PinKind.PROMPT, "greet", reply(texts(said)), said) is False
     assert _met(PinKind.PROMPT, "greet", reply(error={"code": -32603, "message": said}), None) is True
+
+
+OFFLINE = "Tool 'weather-get' exists but is currently offline. Please verify if it is running."
+
+
+def test_a_server_that_is_away_is_neither_contained_nor_reached() -> None:
+    assert _met(PinKind.TOOL, "weather-get", reply(texts(OFFLINE, isError=True)), None) is None
+    assert _met(PinKind.TOOL, "weather-get", reply(texts(OFFLINE)), None) is False, "the server's own words"
+
+
+@pytest.mark.parametrize("name", ["get\u200bweather", "a" * 600, "weather\n"])
+def test_a_refusal_is_known_by_whatever_name_a_server_chose(name: str) -> None:
+    for said in (f"Tool not found: {name}", f"Tool '{name}' exists but is inactive"):
+        assert _met(PinKind.TOOL, name, reply(texts(said, isError=True)), None) is True
+
+
+@pytest.mark.parametrize(
+    ("found", "answer"),
+    [
+        (reply(error={"code": -32601, "message": "Tool not found: weather-get"}), Answer.ESTABLISHED),
+        (reply(error={"code": -32601, "message": "Tool not found: another"}), Answer.UNKNOWN),
+        (reply(error={"code": -32601, "message": "Method not found"}), Answer.UNKNOWN),
+        (reply(error={"code": -32603, "message": "Internal error"}), Answer.NOT_ESTABLISHED),
+        (reply(error={"code": -32003, "message": "Access denied"}), Answer.UNKNOWN),
+        (reply(texts("Tool not found: weather-get")), Answer.NOT_ESTABLISHED),
+        (reply(texts("Multiple tools found with name 'weather-get'")), Answer.NOT_ESTABLISHED),
+    ],
+)
+def test_only_the_gateways_own_not_found_says_that_a_name_opens_nothing(found: Reply, answer: Answer) -> None:
+    assert _looked_up("weather-get", found) is answer
