@@ -1,5 +1,6 @@
 """From a configuration folder to a working engine: journal, connections, vault, keys, put together once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from integrations.registry import STEPS
 from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
+from playbooks.screening import rules
 
 
 def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
@@ -76,6 +78,8 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             templates=config.templates,
             reserve=settings.vault.reserve,
         )
+        # Read now, which takes a moment: the first cut does not wait for it.
+        await asyncio.to_thread(rules.load)
         await parts.reviews.take(journal, config.inventory, config.policy, config.people)
         yield parts
     finally:

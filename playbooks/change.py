@@ -75,8 +75,10 @@ def _screened(before: Mapping[str, object] | None, after: Mapping[str, object]) 
 
     Honest definitions hit a weak rule now and then: those count together only, as everywhere.
     """
-    known = {(hit.rule, hit.excerpt.casefold()) for hit in screen(before)} if before is not None else set()
-    hits = [hit for hit in screen(after) if (hit.rule, hit.excerpt.casefold()) not in known]
+    hits = screen(after)
+    if hits and before is not None:
+        known = {(hit.rule, hit.excerpt.casefold()) for hit in screen(before)}
+        hits = tuple(hit for hit in hits if (hit.rule, hit.excerpt.casefold()) not in known)
     if not poisoned(hits):
         return set()
     return {Introduction(hit.kind.replace("_", " "), hit.excerpt, screened=True) for hit in hits}
