@@ -4,11 +4,11 @@ The file is people's and can be edited; the journal cannot. What stands in the f
 may review, or is no longer what they signed for, is compared with as before, and people are asked.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
 from integrations.journal.store import Journal, Tx
+from integrations.sharing import Shared
 from integrations.signing import PublicKey
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import Inventory
@@ -36,7 +36,8 @@ class ReviewBook:
         self._reviews = Reviews()
         self._seq = 0
         self._refused: set[str] = set()
-        self._reading = asyncio.Lock()
+        # A burst of cuts asks once: each of them asks before it is decided.
+        self._shared: dict[Journal, Shared[Reviews]] = {}
 
     async def current(self, journal: Journal) -> Reviews:
         """Return what the journal says now.
@@ -44,12 +45,17 @@ class ReviewBook:
         Raises:
             SoarError: it cannot be read.
         """
-        async with self._reading:
-            for entry in await journal.read(STREAM, after=self._seq):
-                parsed = entry.parsed()
-                self._seq = parsed.seq
-                if parsed.kind == KIND:
-                    self._reviews.take(SignedRequest.model_validate(parsed.body["signed"]).request)
+        shared = self._shared.get(journal)
+        if shared is None:
+            shared = self._shared[journal] = Shared(lambda: self._read(journal))
+        return await shared()
+
+    async def _read(self, journal: Journal) -> Reviews:
+        for entry in await journal.read(STREAM, after=self._seq):
+            parsed = entry.parsed()
+            self._seq = parsed.seq
+            if parsed.kind == KIND:
+                self._reviews.take(SignedRequest.model_validate(parsed.body["signed"]).request)
         return self._reviews
 
     async def take(self, journal: Journal, inventory: Inventory, policy: Policy, people: Callable[[], People]) -> None:
