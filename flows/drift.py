@@ -37,6 +37,10 @@ _KNOWN = frozenset({200, 202, 409})
 """Accepted, or reported before: the id is that of the difference, and the time in the message is not."""
 
 
+_NAMED = 20
+"""Things that one message names; what is beyond is counted in its title, and looked for by the cut's verification."""
+
+
 class Drift(NamedTuple):
     """How one definition differs from its pin.
 
@@ -158,43 +162,64 @@ def _report(config: Configuration, found: Sequence[Drift]) -> str:
         return f"Nobody was told: sources.yaml has no source {SOURCE} with a secret."
     failed = ""
     accepted = 0
-    for one in wanted:
+    for some in _together(wanted):
         try:
-            status, answer = _send(config, source, one)
+            status, answer = _send(config, source, some)
         except (SoarError, OSError) as exc:
             failed = str(exc)
             continue
         if status in _KNOWN:
-            accepted += 1
+            accepted += len(some)
         else:
             failed = f"{status} {answer.get('detail') or answer.get('title') or ''}".strip()
     said = f"{accepted} of {len(wanted)} were reported to the receiver as {SOURCE}."
     return f"{said} It answered: {failed}." if failed else said
 
 
-def _send(config: Configuration, source: Source, one: Drift) -> tuple[int, dict[str, Any]]:
-    entity = {"kind": "server", "name": one.server}
-    if one.kind is not PinKind.INSTRUCTIONS:
-        entity = {"kind": one.kind.value, "name": one.name, "server": one.server}
+def _together(found: Sequence[Drift]) -> list[list[Drift]]:
+    """Return what is reported in one message each: a change by itself, what is new at a server together.
+
+    How many there are of the former, people have approved; how many of the latter, the server chooses.
+    """
+    new: dict[str, list[Drift]] = {}
+    for one in found:
+        if one.change == "new":
+            new.setdefault(one.server, []).append(one)
+    return [*([one] for one in found if one.change != "new"), *new.values()]
+
+
+def _entity(one: Drift) -> dict[str, str]:
+    if one.kind is PinKind.INSTRUCTIONS:
+        return {"kind": "server", "name": one.server}
+    return {"kind": one.kind.value, "name": one.name, "server": one.server}
+
+
+def _send(config: Configuration, source: Source, some: Sequence[Drift]) -> tuple[int, dict[str, Any]]:
+    one, more = some[0], len(some) - 1
+    what = f"{one.kind} {one.name} of {one.server}" + (f" and {more} more" if more else "")
     at = now()
     alert = {
         "version": 1,
         "id": f"{one.server}/{one.kind}/{one.name}"[:2000],
         "rule": "Definition differs from its approved pin",
-        "title": f"{one.kind} {one.name} of {one.server} is {one.change}: nobody approved it so",
+        "title": f"{what} {'are' if more else 'is'} {one.change}: nobody approved it so",
         "severity": "high",
         "detected_at": iso(at),
         "tags": ["definition-differs", one.change],
-        "entities": [entity],
-        "excerpt": one.diff[:2000],
+        "entities": [_entity(each) for each in some[:_NAMED]],
+        "excerpt": "\n".join(each.diff for each in some)[:2000],
     }
     # The same difference is reported once a day: as long as it lasts somebody hears of it, and no more than that.
-    about = f"{one.server}\n{one.kind}\n{one.name}\n{one.digest}".encode()
+    about = "\n\n".join(f"{each.server}\n{each.kind}\n{each.name}\n{each.digest}" for each in some).encode()
     number = f"drift-{at:%Y%m%d}-{hashlib.sha256(about).hexdigest()[:32]}"
+    base, context = _address(config)
+    return deliver(f"{base}/v1/alerts/{SOURCE}", source, read_keys(SOURCE, source), number, canonical(alert), context)
+
+
+def _address(config: Configuration) -> tuple[str, ssl.SSLContext]:
+    """Return where the receiver is, and whose certificates count there."""
     receiver = config.settings.receiver
     host = f"[{receiver.host}]" if ":" in receiver.host else receiver.host
     base = os.environ.get(RECEIVER) or f"{'https' if receiver.tls else 'http'}://{host}:{receiver.port}"
     certificate = str(config.path(receiver.certificate)) if receiver.certificate else None
-    context = ssl.create_default_context(cafile=certificate)
-    url = f"{base.rstrip('/')}/v1/alerts/{SOURCE}"
-    return deliver(url, source, read_keys(SOURCE, source), number, canonical(alert), context)
+    return base.rstrip("/"), ssl.create_default_context(cafile=certificate)

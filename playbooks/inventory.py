@@ -384,13 +384,17 @@ class Inventory(Strict):
         tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
         return {"user": frozenset(users), "token": frozenset(tokens)}
 
-    def resolve(self, entity: Entity, *, server: str | None = None, anywhere: bool = False) -> Resolved | None:
+    def resolve(
+        self, entity: Entity, *, server: str | None = None, anywhere: bool = False, unapproved: bool = False
+    ) -> Resolved | None:
         """Return what an alert's entity is, or None if the inventory does not know it.
 
         Args:
             entity: the alert's claim.
             server: the server (inventory id) that the rest of the alert is about, for entities that name none.
             anywhere: whether no server is named at all, so that a name that a gateway offers may say which one it is.
+            unapproved: take what a known server is said to offer though nobody approved it: only from a person, or from
+                our own comparison, for whoever else names things chooses how many there are.
         """
         if entity.kind is EntityKind.SERVER:
             found = self._servers_by_name.get(fold(entity.name))
@@ -407,7 +411,10 @@ class Inventory(Strict):
             if home is None and entity.server is None and anywhere:
                 offered = self.pins.offered.get((_ON_SERVER[entity.kind], entity.name))
                 home = offered[0] if offered and offered[0] in self.servers else None
-            return self._on_server(home, entity) if home else None
+            found_there = self._on_server(home, entity) if home else None
+            if found_there is None and home and unapproved and entity.name:
+                return Resolved(kind=entity.kind, id=entity.name, server=home)
+            return found_there
         return None
 
     def _tokens(self, name: str) -> Iterator[Resolved]:

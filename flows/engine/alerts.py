@@ -21,6 +21,7 @@ from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, Source, parse
 from playbooks.alike import Heard
+from playbooks.corroboration import OWN_COMPARISON
 from playbooks.incident import Alert, AlertState, Entity
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
@@ -103,7 +104,9 @@ class _Message(NamedTuple):
 
 def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert) -> _Said:
     incident_class = alert.incident_class or IncidentClass.UNCLASSIFIED
-    known, unknown = resolve(parts.world.inventory, alert.entities)
+    # What slips in beside what was approved is contained by the same path, once our own comparison has seen it.
+    ours = source.authenticated and item.source == OWN_COMPARISON
+    known, unknown = resolve(parts.world.inventory, alert.entities, unapproved=ours)
     external_id = redacted(alert.external_id, LINE)
     body: dict[str, Json] = {
         "receipt": item.id,

@@ -99,13 +99,16 @@ async def set_aside(tx: Tx, item: InboxItem, reason: str, incident: str | None =
     await tx.append(SYSTEM, [Event("set_aside", body, item.source)])
 
 
-def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Resolved], list[Entity]]:
+def resolve(
+    inventory: Inventory, entities: Sequence[Entity], *, unapproved: bool = False
+) -> tuple[list[Resolved], list[Entity]]:
     """Return an alert's entities that the inventory knows, and those that it does not.
 
     Args:
         inventory: what exists.
         entities: the alert's claims. A tool that names no server belongs to the alert's one server; where there is
             none, to the one whose tool a gateway offers under that name, if there is but one.
+        unapproved: see `Inventory.resolve`.
     """
     servers = [inventory.resolve(entity) for entity in entities if entity.kind is EntityKind.SERVER]
     # Beside a server that nobody knows it may as well belong to that one.
@@ -114,7 +117,7 @@ def resolve(inventory: Inventory, entities: Sequence[Entity]) -> tuple[list[Reso
     known: dict[str, Resolved] = {}
     unknown: list[Entity] = []
     for entity in entities:
-        found = inventory.resolve(entity, server=home, anywhere=not servers)
+        found = inventory.resolve(entity, server=home, anywhere=not servers, unapproved=unapproved)
         if found:
             known[found.key] = found
         else:
@@ -173,6 +176,9 @@ def triage(
     if playbook is None:
         return f"there is no playbook for {incident_class} yet: respond by hand"
     named = ", ".join(map(str, map(shown, unknown)))
+    inventory = parts.world.inventory
+    if not known and any(inventory.resolve(entity, unapproved=True) for entity in unknown):
+        return f"the server is known, but nothing is approved there that is called so: {named}. Is it new?"
     if not known:
         return f"unknown server: shadow? The inventory knows nothing of what it names ({named or 'nothing'})"
     # What only runs when a cut leaks begins nothing.

@@ -117,7 +117,7 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
         first = exc.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Refused(f"{where}: {first['msg']}") from exc
-    known, unknown = resolve(parts.world.inventory, manual.entities)
+    known, unknown = resolve(parts.world.inventory, manual.entities, unapproved=True)
     if unknown:
         named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
         raise Refused(f"the inventory does not know {named}; `mcp-soar inventory show` lists what there is")

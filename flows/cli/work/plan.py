@@ -161,7 +161,7 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
     notes: list[str],
     reviews: Reviews,
 ) -> list[schema.Foresight]:
-    known, unknown = resolve(config.inventory, case.entities)
+    known, unknown = resolve(config.inventory, case.entities, unapproved=case.by_hand)
     playbook = config.playbooks.get(case.incident_class)
     parts: Any = _Rules(config)
     against = triage(parts, case.incident_class, known, unknown)
