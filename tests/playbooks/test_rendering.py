@@ -9,15 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.engine.reviews import unreviewed
 from playbooks import escaping
 from playbooks.briefing import Briefing, Kind
 from playbooks.contacts import Language
+from playbooks.corroboration import DESCRIBES, ONE_FACT
 from playbooks.incident import Confidence, Severity
-from playbooks.inventory import Inventory
+from playbooks.inventory import Dossier, Environment, Inventory, Pin, PinKind, Pins, Server
 from playbooks.plan import Change, Irreversible, Plan, Radius, Target
 from playbooks.policy import Facts, Policy, Purpose, decide
 from playbooks.rendering import BLOCKS, SECTION, SUBJECT, OneTimeCode, faults, markdown, render, said, shipped
+from playbooks.request import Verb, draft
+from playbooks.review import Reviews, params
 from playbooks.samples import briefings, full
+from playbooks.strict import digest, now
 from playbooks.taxonomy import IncidentClass
 
 BOTH = pytest.mark.parametrize("language", list(Language))
@@ -401,6 +406,42 @@ def test_every_reason_of_the_gate_is_said_in_korean() -> None:
     assert len(every) > 12
     for reason in every:
         assert HANGUL.search(said(reason, Language.KO)), reason
+
+
+def test_why_nothing_confirms_and_who_reviewed_is_said_in_korean() -> None:
+    pin = Pin(
+        kind=PinKind.TOOL, name="sky", digest=digest("sky"), definition={}, dossier=Dossier(reviewed="all", risk="high")
+    )
+    server = Server(title="t", owner="o", environment=Environment.PROD)
+    inventory = Inventory(version=1, servers={"weather": server}, pins=Pins(servers={"weather": (pin,)}))
+    target = Target(system="gateway/main", kind="tool", id="sky", name="sky", server="weather")
+    change = Change(target=target, field="enabled", before=True, after=False)
+    plan = Plan(action="gateway.disable_tool", params={}, summary="s", changes=(change,), radius=Radius.TOOL)
+
+    def signed(*pins: Pin) -> Reviews:
+        reviews = Reviews()
+        asked = params("weather", "reviewer", pins)
+        reviews.take(draft(actor="rae", verb=Verb.REVIEW, subject="weather", at=now(), reason="all", params=asked))
+        return reviews
+
+    two = Policy.model_validate({"version": 1, "review": {"people": {"high": 2}}})
+    other, lost = pin.model_copy(update={"gateway_id": "x"}), pin.model_copy(update={"name": "gone"})
+    unknown = plan.model_copy(update={"changes": (change.model_copy(update={"target": _called(target, "new")}),)})
+    every = {
+        DESCRIBES,
+        ONE_FACT,
+        *unreviewed(Reviews(), inventory, two, plan),
+        *unreviewed(signed(other), inventory, two, plan),
+        *unreviewed(signed(pin), inventory, two, plan),
+        *unreviewed(signed(pin, lost), inventory, Policy(version=1), unknown),
+    }
+    assert len(every) == 6
+    for reason in every:
+        assert HANGUL.search(said(reason, Language.KO)), reason
+
+
+def _called(target: Target, name: str) -> Target:
+    return target.model_copy(update={"name": name, "id": name})
 
 
 def test_what_varies_in_a_sentence_is_said_too() -> None:
