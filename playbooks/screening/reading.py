@@ -116,6 +116,38 @@ _ELIDED: Final = 2
 _ENDS: Final = frozenset(".!?;\u3002\uff01\uff1f\uff1b\u2026")
 
 
+# Small capitals are letters of their own, and no word of any language is written with them alone.
+_SMALL_CAPITALS: Final = {
+    chr(int(pair[:4], 16)): pair[4]
+    for pair in [
+        "1D00a",
+        "0299b",
+        "1D04c",
+        "1D05d",
+        "1D07e",
+        "A730f",
+        "0262g",
+        "029Ch",
+        "026Ai",
+        "1D0Aj",
+        "1D0Bk",
+        "029Fl",
+        "1D0Dm",
+        "0274n",
+        "1D0Fo",
+        "1D18p",
+        "0280r",
+        "A731s",
+        "1D1Bt",
+        "1D1Cu",
+        "1D20v",
+        "1D21w",
+        "028Fy",
+        "1D22z",
+    ]
+}
+
+
 def fold(text: str) -> Reading:
     """Return a text in one spelling: NFKC, lower case, Latin accents and invisible characters gone.
 
@@ -135,7 +167,7 @@ def fold(text: str) -> Reading:
                 continue
             base = unicodedata.normalize("NFD", character)
             plain = base[0] if len(base) > 1 and base[0] < "\u0530" else character
-            characters.append(plain)
+            characters.append(_SMALL_CAPITALS.get(plain, plain))
             origin.append(start)
     _look_alike(characters)
     return Reading("".join(characters), origin)

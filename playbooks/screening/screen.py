@@ -15,6 +15,7 @@ from playbooks.screening.markup import Concealment
 from playbooks.screening.matching import Words
 from playbooks.screening.places import places
 from playbooks.screening.reading import STOP, Reading, Token
+from playbooks.screening.respelled import respelled
 from playbooks.screening.rules import Compiled, Kind, Language, Rules, Weight, load
 from playbooks.strict import Line, Prose, Strict
 
@@ -22,6 +23,12 @@ _MOST_HITS: Final = 3
 """Of one pattern in one definition."""
 
 _EXCERPT: Final = 200
+_CHOPPED: Final = 6
+"""Words up to which a text may consist of ends of sentences."""
+
+_NO_PROSE: Final = (".type", ".format", ".$ref", ".pattern")
+"""Texts of a schema that stand between what a model reads in a row."""
+
 _DEEPEST: Final = 2
 """Layers of encoding that are taken off."""
 
@@ -129,6 +136,11 @@ class _Screening:
         # The piece that a word is of, by the index of each piece's first word.
         self.begins: list[int] = []
         self.order = 0
+        # What is read out of texts is read within a bound of its own.
+        self.left = MOST_CHARACTERS
+        # Words of all fields in a row, as a model has them before it: piece, and word of that piece.
+        self.row: list[tuple[int, int]] = []
+        self.row_places: list[tuple[str, int, int]] = []
 
     def take(self, one: Field) -> None:
         """Read one text."""
@@ -138,6 +150,9 @@ class _Screening:
     def unread(self, one: Field, start: int) -> None:
         """Note that a text was too long from here on."""
         self.order += 1
+        self._say_unread(one, start, len(one.text))
+
+    def _say_unread(self, one: Field, start: int, end: int) -> None:
         unread = Hit(
             kind=Kind.UNREAD,
             weight=Weight.TOGETHER,
@@ -145,11 +160,12 @@ class _Screening:
             language=Language.ANY,
             path=one.path,
             start=start,
-            end=len(one.text),
+            end=end,
             excerpt=printable(one.text[start : start + _EXCERPT], _EXCERPT),
-            means="From here on the definition was too long to be screened.",
+            means="Of this the definition holds too much to be screened.",
         )
-        self.found.append((self.order, unread))
+        if (self.order, unread) not in self.found[-1:]:
+            self.found.append((self.order, unread))
 
     def hits(self) -> tuple[Hit, ...]:
         """Return what the rules find in all that was read."""
@@ -159,6 +175,7 @@ class _Screening:
             for begin, end in spans:
                 if not any(words.covers(one, begin) for one in compiled.unless):
                     self._told(compiled, begin, end)
+        self._across()
         return tuple(hit for _, hit in sorted(self.found, key=lambda item: (item[0], item[1].start)))
 
     def _read(self, one: Field, text: str, span: tuple[int, int] | None, depth: int, *, encoded: bool) -> None:
@@ -171,9 +188,16 @@ class _Screening:
             depth: how many layers were taken off.
             encoded: whether one of them was an encoding.
         """
+        if span is not None:
+            if len(text) > self.left:
+                self._say_unread(one, *span)
+                return
+            self.left -= len(text)
         unseen = concealed.unseen(text)
+        distinct = {item.character for item in unseen}
         for compiled in self.rules.all if unseen else ():
-            mine = [item for item in unseen if compiled.rule.characters and compiled.rule.has(item.character)]
+            hers = {character for character in distinct if compiled.rule.has(character)}
+            mine = [item for item in unseen if item.character in hers] if hers else []
             if mine:
                 names = ", ".join(sorted({f"U+{ord(item.character):04X}" for item in mine})[:8])
                 told = concealed.smuggled(mine)
@@ -186,14 +210,16 @@ class _Screening:
         whole = (0, len(one.text)) if named else span
         raw = reading.tokens(folded)
         said = tuple(self._placed(token, bare, whole) for token in raw)
-        first = len(self.words)
-        self.begins.append(first)
-        self.pieces.append(_Piece(self.order, one, said, encoded))
-        # No phrase reaches from one text into the next.
-        self.words += [*(token.word for token in raw), STOP]
-        self.places += [
-            (name, first + index, length) for name, index, length in places(folded, raw, self.rules.literals)
-        ]
+        found = [*places(folded, raw, self.rules.literals)]
+        if span is None and not one.identifier and not one.path.endswith(_NO_PROSE):
+            start = len(self.row)
+            self.row += [(len(self.pieces), index) for index in range(len(said))]
+            self.row_places += [(name, start + index, length) for name, index, length in found]
+        self._append(_Piece(self.order, one, said, encoded), found)
+        if sum(token.word == STOP for token in raw) * 3 > len(raw) > _CHOPPED:
+            # A sentence for each word or two: read once more without the ends that part them.
+            whole_said = tuple(token for token in said if token.word != STOP)
+            self._append(_Piece(self.order, one, whole_said, encoded), [])
         if depth >= _DEEPEST:
             return
         # A tag's attributes are no part of the text around it.
@@ -201,6 +227,9 @@ class _Screening:
         inner = [(part.text, (part.start, part.end), encoded) for part in attributes]
         inner += [(told, (start, end), encoded) for told, start, end in reading.spaced(text)]
         inner += [(told, (start, end), True) for told, start, end in concealed.encoded(text)]
+        # Once: a respelling of a respelling would multiply what there is to read.
+        again = respelled(text) if depth == 0 else ()
+        inner += [(other.text, (0, len(text)), encoded or other.encoded) for other in again]
         if told := concealed.smuggled(unseen):
             inner.append((told, (unseen[0].at, unseen[-1].at + 1), encoded))
         for told, place, coded in inner:
@@ -211,6 +240,30 @@ class _Screening:
         if span is not None:
             return Token(token.word, *span)
         return Token(token.word, bare.origin[token.start], bare.origin[token.end - 1] + 1)
+
+    def _append(self, piece: _Piece, found: Sequence[tuple[str, int, int]]) -> None:
+        first = len(self.words)
+        self.begins.append(first)
+        self.pieces.append(piece)
+        # No phrase reaches from one text into the next.
+        self.words += [*(token.word for token in piece.said), STOP]
+        self.places += [(name, first + index, length) for name, index, length in found]
+
+    def _across(self) -> None:
+        """Look for what begins in one text and goes on in the next; only for what counts alone."""
+        if not self.row or self.row[0][0] == self.row[-1][0]:
+            return
+        spelled = [self.pieces[piece].said[index].word for piece, index in self.row]
+        words = Words(spelled, self.rules.lexicon, self.row_places)
+        for compiled in self.rules.all:
+            if compiled.rule.weight is not Weight.ALONE:
+                continue
+            for begin, end in _merged(span for one in compiled.patterns for span in words.find(one, _MOST_HITS)):
+                (first, index), (last, _) = self.row[begin], self.row[end - 1]
+                if first == last or any(words.covers(one, begin) for one in compiled.unless):
+                    continue
+                piece = self.pieces[first]
+                self._hit(compiled, piece.field, (piece.said[index].start, piece.said[-1].end), order=piece.order)
 
     def _told(self, compiled: Compiled, begin: int, end: int) -> None:
         index = bisect_right(self.begins, begin) - 1

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ class Measured(NamedTuple):
         return sum(self.found[key] for key in wanted), sum(self.of[key] for key in wanted)
 
 
+@cache
 def measure() -> Measured:
     """Screen the whole set."""
     found: Counter[tuple[bool, str, bool]] = Counter()
