@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flows.settings import Account, Configuration
+from integrations.journal.stamp import Stamp
 from integrations.journal.store import Journal
 from integrations.secret import secret
 from integrations.signing import PublicKey, SigningKey
@@ -42,9 +43,11 @@ async def open_inbox(config: Configuration, *, name: str) -> Journal:
         name: of this process.
 
     Raises:
-        Misconfigured: if the address is not right.
+        Misconfigured: if the address is not right, or there is no key to stamp with.
     """
-    return await Journal.open(journal_url(config, config.settings.receiver.account), signer=None, name=name)
+    stamp = Stamp.load(config.path(config.settings.receiver.stamp))
+    url = journal_url(config, config.settings.receiver.account)
+    return await Journal.open(url, signer=None, name=name, stamp=stamp)
 
 
 async def open_journal(config: Configuration, *, name: str, writing: bool) -> Journal:
@@ -62,11 +65,15 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
     if url.startswith("sqlite"):
         Path(url.partition(":///")[2]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = SigningKey.load(config.path(config.settings.key)) if writing else None
-    journal = await Journal.open(url, signer=signer, name=name, keys=list(responder_keys(config).values()))
+    stamp = Stamp.ensure(config.path(config.settings.receiver.stamp)) if writing else None
+    keys = list(responder_keys(config).values())
+    journal = await Journal.open(url, signer=signer, name=name, keys=keys, stamp=stamp)
     if writing:
         await journal.migrate()
         if (account := config.settings.receiver.account) is not None:
-            await journal.grant_receiver(account.user)
+            await journal.grant(account.user, "receiver")
+        if (workers := config.settings.prefect.workers) is not None:
+            await journal.grant(workers, "worker")
     return journal
 
 

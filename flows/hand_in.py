@@ -23,6 +23,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter,
 
 from flows.shown.pages import LONG, PLAN, WAITING
 from integrations.hostile import printable
+from integrations.journal.schema import WORKERS
 from integrations.journal.store import Journal
 from playbooks.code import Answer
 from playbooks.errors import Misconfigured, Refused
@@ -34,7 +35,7 @@ INBOX = "MCP_SOAR_INBOX"
 TAKEN_WITHIN = 20.0
 """Seconds to wait until a responder has taken an entry in."""
 
-_SOURCE = "prefect"
+_SOURCE = WORKERS
 """Apart from what the command line puts: what is forged here cannot take a genuine request's place there."""
 
 

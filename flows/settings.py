@@ -72,7 +72,8 @@ class Receiver(Strict):
         key: its private key, PEM.
         connections: at once.
         per_peer: of those, how many one address may have; behind a proxy of yours, as many as there are.
-        account: its own at the journal's database, which may put into the inbox and do nothing else.
+        stamp: the file with the key by which responders know what receivers put in; made when it is not there.
+        account: its own at the journal's database, which may put alerts into the inbox and do nothing else.
     """
 
     host: Name = "127.0.0.1"
@@ -81,6 +82,7 @@ class Receiver(Strict):
     key: Path | None = None
     connections: int = Field(default=200, ge=2, le=10_000)
     per_peer: int = Field(default=100, ge=1, le=10_000)
+    stamp: Path = Path("keys/receiver.stamp")
     account: Account | None = None
 
     @property
@@ -97,12 +99,14 @@ class Prefect(Strict):
         port: of that one; 0 takes a free one.
         auth: user:password of the API; generated for our own.
         concurrency: flow runs at a time; 2 is what SQLite bears.
+        workers: the workers' user at the journal's PostgreSQL database, which may hand in what people sign.
     """
 
     api: str | None = None
     port: int = Field(default=4200, ge=0, le=65535)
     auth: Secret | None = None
     concurrency: int = Field(default=2, ge=1, le=64)
+    workers: Name | None = None
 
 
 class Vault(Strict):
@@ -204,12 +208,7 @@ def read(folder: Path) -> Configuration:
             file=str(folder / "mcp-soar.yaml"),
             field="receiver.host",
         )
-    if receiver.account is not None and settings.journal.url.startswith("sqlite"):
-        raise Misconfigured(
-            "SQLite has no accounts; write journal.url for PostgreSQL, or leave this out",
-            file=str(folder / "mcp-soar.yaml"),
-            field="receiver.account",
-        )
+    _accounts(folder, settings)
     return Configuration(
         folder=folder,
         settings=settings,
@@ -220,6 +219,18 @@ def read(folder: Path) -> Configuration:
         playbooks=_playbooks(folder),
         templates=read_templates(folder),
     )
+
+
+def _accounts(folder: Path, settings: Settings) -> None:
+    """Refuse accounts that there cannot be, or that two parts would share."""
+    file, receiver, workers = str(folder / "mcp-soar.yaml"), settings.receiver.account, settings.prefect.workers
+    field = "receiver.account" if receiver else "prefect.workers"
+    if (receiver or workers) and settings.journal.url.startswith("sqlite"):
+        message = "SQLite has no accounts; write journal.url for PostgreSQL, or leave this out"
+        raise Misconfigured(message, file=file, field=field)
+    if receiver and workers == receiver.user:
+        message = f"{workers} is the receiver's account: whoever has it can send alerts; give the workers another one"
+        raise Misconfigured(message, file=file, field="prefect.workers")
 
 
 def read_inventory(folder: Path) -> Inventory:

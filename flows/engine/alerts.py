@@ -22,7 +22,7 @@ from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, Source, parse
 from playbooks.alike import Heard
 from playbooks.corroboration import OWN_COMPARISON
-from playbooks.incident import Alert, AlertState, Entity
+from playbooks.incident import Alert, AlertState, Confidence, Entity
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.redaction import redacted
@@ -31,6 +31,11 @@ from playbooks.taxonomy import IncidentClass
 
 LONG = 64 * 1024
 """Bytes from which on a message is read beside the loop."""
+
+UNSTAMPED = (
+    "it has no stamp of a receiver of ours, so it is believed as little as an unsigned one: somebody else put it into "
+    "the inbox, or a receiver has another key than keys/receiver.stamp here"
+)
 
 LINE = 2000
 """Characters that are kept of an id or a rule."""
@@ -51,7 +56,11 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
             # In a thread, what takes long: cuts share this loop.
             reading = asyncio.to_thread(parse, item.body, item.source, source) if len(item.body) > LONG else None
             read = await reading if reading else parse(item.body, item.source, source)
-            alerts = tuple(_read(parts, item, source, alert) for alert in read)
+            trusted = source.authenticated and parts.journal.genuine(item)
+            if source.authenticated and not trusted:
+                # Taken in all the same: it may be a receiver of ours that has another key.
+                aside.add(item, UNSTAMPED)
+            alerts = tuple(_read(parts, item, source, alert, trusted=trusted) for alert in read)
         except Malformed as exc:
             aside.add(item, str(exc))
             alerts = ()
@@ -102,10 +111,10 @@ class _Message(NamedTuple):
     alerts: tuple[_Said, ...]
 
 
-def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert) -> _Said:
+def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert, *, trusted: bool) -> _Said:
     incident_class = alert.incident_class or IncidentClass.UNCLASSIFIED
     # What slips in beside what was approved is contained by the same path, once our own comparison has seen it.
-    ours = source.authenticated and item.source == OWN_COMPARISON
+    ours = trusted and item.source == OWN_COMPARISON
     known, unknown = resolve(parts.world.inventory, alert.entities, unapproved=ours)
     external_id = redacted(alert.external_id, LINE)
     body: dict[str, Json] = {
@@ -116,8 +125,8 @@ def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert) -> _Said:
         "severity": int(alert.severity),
         "rule": redacted(alert.rule, LINE),
         "title": redacted(alert.title),
-        "authenticated": source.authenticated,
-        "confidence": int(source.confidence),
+        "authenticated": trusted,
+        "confidence": int(source.confidence if trusted else Confidence.LOW),
         "detected_at": iso(alert.detected_at),
         "accepted_at": iso(datetime.fromtimestamp(item.received_at, UTC)),
         "digest": item.digest,
@@ -127,13 +136,13 @@ def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert) -> _Said:
     return _Said(
         item=item,
         alert=alert,
-        trusted=source.authenticated,
+        trusted=trusted,
         incident_class=incident_class,
         known=known,
         unknown=unknown,
         event=Event("alert", body, item.source),
         masked=external_id != alert.external_id,
-        key=correlation(alert, incident_class, known, trusted=source.authenticated),
+        key=correlation(alert, incident_class, known, trusted=trusted),
     )
 
 
@@ -175,8 +184,8 @@ class _Joining:
         stream, key = self._open.get(said.key), said.key
         if stream is None and alert.state is not AlertState.NEW:
             # The end or the change of something that is not open here starts nothing.
-            reason = f"{alert.state} alert about {key}, and no incident of that is open"
-            self.aside.add(said.item, redacted(reason, LINE))
+            # Not what it is about: a message may name a hundred things, and what is alike is one entry.
+            self.aside.add(said.item, f"{alert.state} alert, and no incident of that is open")
             return None
         if stream is None and not said.known:
             key = await self._meeting(said)

@@ -257,10 +257,8 @@ async def _resume(parts: Parts, tx: Tx, request: Request) -> str:
     people = parts.people()
     asked = {
         str(entry.body["by"])
-        for entry in (item.parsed() for item in await tx.read(SYSTEM))
-        if entry.kind == "resume_asked"
-        and entry.body["number"] == stop.seq
-        and people.stands_by(str(entry.body["by"]), ROLES[Verb.RESUME], datetime.fromisoformat(entry.at))
+        for entry in await tx.resumes(stop.seq)
+        if people.stands_by(str(entry.body["by"]), ROLES[Verb.RESUME], datetime.fromisoformat(entry.at))
     }
     body: dict[str, Json] = {"scope": stop.scope, "by": request.actor, "reason": request.reason, "number": stop.seq}
     events = [Event("resume_asked", body, request.actor), answer(request, accepted=True, reason=request.reason)]

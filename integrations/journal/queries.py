@@ -15,6 +15,9 @@ from playbooks import journal
 from playbooks.journal import GENESIS, Entry
 from playbooks.strict import Json
 
+MOST_AT_ONCE = 4096
+"""Entries of one stream that a commit writes, at most; their places are what is looked at to prove one of them."""
+
 _stream = schema.stream.c
 
 INFO = (
@@ -93,8 +96,7 @@ TELLING = (
 _SYSTEM = select(schema.entry.c.stream, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash).where(
     schema.entry.c.stream == journal.SYSTEM
 )
-# As long as something is stopped: all entries of the stream are looked at.
-RESUMES = _SYSTEM.where(schema.entry.c.kind == "resume_asked").order_by(schema.entry.c.seq)
+RESUMES = _SYSTEM.where(schema.RESUME_ASKED).order_by(schema.entry.c.seq)
 # One statement, so that entries and tip are of one moment; with the entry at `after`, to which the next is chained.
 READ = (
     select(_stream.seq, _stream.hash, schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
@@ -132,6 +134,55 @@ async def read(stream: str, after: int, proof: Proof, run: Run) -> list[Entry]:
         raise proof.fault(stream, tip, digest)
     proof.reached[stream] = max(tip, proof.reached.get(stream, 0))
     return entries
+
+
+_HERE = schema.entry.alias("here")
+# An entry, the one before it, and what the same commit wrote after it: the last of those is what its head signs.
+_PLACE = (
+    select(schema.entry.c.seq, schema.entry.c.data, schema.entry.c.hash)
+    .join(_HERE, and_(_HERE.c.stream == schema.entry.c.stream, _HERE.c.seq == bindparam("seq")))
+    .where(
+        schema.entry.c.stream == bindparam("stream"),
+        or_(
+            schema.entry.c.seq == bindparam("seq") - 1,
+            and_(
+                schema.entry.c.seq.between(bindparam("seq"), bindparam("seq") + MOST_AT_ONCE),
+                schema.entry.c.head == _HERE.c.head,
+            ),
+        ),
+    )
+    .order_by(schema.entry.c.seq)
+)
+
+
+async def prove(stream: str, seq: int, proof: Proof, run: Run) -> None:
+    """Do nothing if an entry is as a responder wrote it, without reading the stream that it stands in.
+
+    Args:
+        stream: which.
+        seq: its place.
+        proof: what is known to be signed.
+        run: asks the database.
+
+    Raises:
+        Tampered: if it is not, or no responder signed what it was written with.
+        UnknownSigner: if a responder signed that who is not known here.
+    """
+    rows = list(await run(_PLACE, {"stream": stream, "seq": seq}))
+    previous: Any = GENESIS
+    expected = seq
+    if rows and rows[0].seq == seq - 1:
+        previous = rows.pop(0).hash
+    elif seq > 1:
+        raise Tampered(stream, seq - 1, "this entry is missing")
+    for row in rows:
+        if row.seq != expected or not isinstance(previous, bytes) or not fits(previous, row.data, row.hash):
+            raise Tampered(stream, row.seq, "its bytes do not have the hash that the chain gives it")
+        previous, expected = row.hash, expected + 1
+    if expected == seq:
+        raise Tampered(stream, seq, "this entry is missing")
+    if await proof.unproven([(stream, expected - 1, previous)], run):
+        raise proof.fault(stream, expected - 1, previous)
 
 
 def stops(entries: Sequence[Entry]) -> list[Stop]:
@@ -208,6 +259,7 @@ INBOX = (
     _inbox.body,
     _inbox.headers,
     _inbox.received_at,
+    _inbox.stamp,
 )
 
 
@@ -216,12 +268,14 @@ LARGEST = 4 * 1024 * 1024
 
 _HEADERS = 64 * 1024
 _NAME = 400
+_STAMP = 64
 _NOTHING = literal(b"", LargeBinary)
 _LATEST_TIME = 1e11
 """Seconds since 1970; later is no time that we write."""
 
 _OURS = and_(
     well_typed(_inbox.id, _inbox.kind, _inbox.source, _inbox.nonce, _inbox.digest, _inbox.body, _inbox.headers),
+    *(func.length(_inbox[name]) <= schema.LONGEST[name] for name in ("id", "nonce", "digest")),
     _inbox.received_at.between(0, _LATEST_TIME),
 )
 
@@ -235,6 +289,7 @@ _HANDED = (
     case((func.length(_inbox.body) <= LARGEST, _inbox.body), else_=_NOTHING),
     case((func.length(_inbox.headers) <= _HEADERS, _inbox.headers), else_=_NOTHING),
     _inbox.received_at,
+    case((func.length(_inbox.stamp) <= _STAMP, _inbox.stamp), else_=None),
 )
 MESSAGES = select(*_HANDED).where(_inbox.id.in_(bindparam("names", expanding=True)), _inbox.moved_at.is_(None), _OURS)
 _WAITING = (_inbox.moved_at.is_(None), _OURS)
@@ -310,8 +365,8 @@ def strays(kind: str, sources: Sequence[str], limit: int) -> Select[Any]:
 
 def inbox_item(row: Any) -> InboxItem:  # noqa: ANN401  # a row
     """Return a row of `INBOX` as a value."""
-    name, kind, source, nonce, digest, body, headers, received_at = row
-    return InboxItem(name, kind, source, nonce, digest, body, _headers(headers), received_at)
+    name, kind, source, nonce, digest, body, headers, received_at, stamp = row
+    return InboxItem(name, kind, source, nonce, digest, body, _headers(headers), received_at, stamp)
 
 
 def _headers(stored: bytes) -> dict[str, str]:

@@ -65,6 +65,7 @@ class InboxItem(NamedTuple):
         body: the raw bytes.
         headers: those kept, never one that authenticates.
         received_at: when.
+        stamp: what a receiver says that it is its own by, None for none.
     """
 
     id: str
@@ -75,6 +76,7 @@ class InboxItem(NamedTuple):
     body: bytes
     headers: dict[str, str]
     received_at: float
+    stamp: bytes | None = None
 
 
 class Told(NamedTuple):

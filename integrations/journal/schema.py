@@ -3,7 +3,7 @@
 JSON is stored as canonical bytes. Times are seconds since 1970 by the database's clock, never a process's.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     Boolean,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -146,6 +147,10 @@ head = Table(
     Column("signature", LargeBinary, nullable=False),
 )
 
+# Who asked that something stopped goes on, however long the stream of them is.
+RESUME_ASKED = entry.c.kind == literal_column("'resume_asked'")
+Index("entry_resume", entry.c.stream, entry.c.seq, sqlite_where=RESUME_ASKED, postgresql_where=RESUME_ASKED)
+
 # One row: the tip of the heads. Whoever holds its lock writes, and nobody else.
 chain = Table(
     "chain",
@@ -169,6 +174,8 @@ inbox = Table(
     Column("received_at", Float, nullable=False, server_default=clock()),
     Column("moved_at", Float),
     Column("incident", Text),
+    # A receiver's proof that it put the row there: see `stamp`.
+    Column("stamp", LargeBinary),
     # How grave the receiver finds what it says: an order among one sender's messages, and nothing else.
     Column("weight", Integer, nullable=False, server_default="0"),
     UniqueConstraint("source", "nonce", name="inbox_nonce"),
@@ -278,15 +285,24 @@ number = Table(
     Column("value", Integer, nullable=False),
 )
 
-RECEIVER_WRITES = ("id", "kind", "source", "nonce", "digest", "body", "headers", "weight")
-RECEIVER_READS = ("id", "source", "nonce", "digest", "incident")
+LONGEST = {"id": 64, "kind": 40, "source": 200, "nonce": 200, "digest": 100}
+"""Characters that a row of the inbox may have in each column; the database holds to it as well."""
+
+RECEIVER_WRITES = ("id", "kind", "source", "nonce", "digest", "body", "headers", "weight", "stamp")
+RECEIVER_READS = ("id", "source", "nonce", "digest", "incident", "kind")
+
+WORKERS = "prefect"
+"""The one source that a worker may put under: what is forged there takes no other's place."""
+
+_ROWS = {"receiver": "kind = 'alert'", "worker": f"kind IN ('request', 'code') AND source = '{WORKERS}'"}
 
 
-def receiver_grants(role: str) -> list[str]:
-    """Return the SQL that lets a PostgreSQL role put into the inbox, and do nothing else.
+def grants(role: str, part: Literal["receiver", "worker"]) -> list[str]:
+    """Return the SQL that lets a PostgreSQL role put its part's rows into the inbox, and do nothing else.
 
     Args:
         role: an existing role that owns nothing and is no superuser.
+        part: a receiver puts alerts; a worker requests and codes, and those under its own source.
     """
     quoted = '"' + role.replace('"', '""') + '"'
     return [
@@ -296,4 +312,9 @@ def receiver_grants(role: str) -> list[str]:
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
         f"GRANT INSERT ({', '.join(RECEIVER_WRITES)}) ON inbox TO {quoted}",
         f"GRANT SELECT ({', '.join(RECEIVER_READS)}) ON inbox TO {quoted}",
+        # Whoever had the part before has no policy any more, and with it no row.
+        f"DROP POLICY IF EXISTS soar_{part}_puts ON inbox",
+        f"DROP POLICY IF EXISTS soar_{part}_sees ON inbox",
+        f"CREATE POLICY soar_{part}_puts ON inbox FOR INSERT TO {quoted} WITH CHECK ({_ROWS[part]})",
+        f"CREATE POLICY soar_{part}_sees ON inbox FOR SELECT TO {quoted} USING ({_ROWS[part]})",
     ]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from sqlalchemy import URL, Executable, func, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,6 +36,7 @@ from integrations.journal.records import (
     Watch,
 )
 from integrations.journal.schema import clock
+from integrations.journal.stamp import Stamp
 from integrations.journal.turn import Turn
 from integrations.journal.tx import Batch, Tx
 from integrations.journal.verify import Progress, Verification
@@ -48,6 +49,9 @@ __all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", 
 
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
+ALERT = "alert"
+"""The kind of entry that only a receiver may put in."""
+
 LOCKED = 0.03
 """Seconds of one transaction after which what else waits goes into the next one: others have their turn between."""
 
@@ -72,6 +76,7 @@ class _Put(NamedTuple):
     body: bytes
     headers: bytes
     weight: int
+    stamp: bytes | None
 
 
 _Unit = Callable[[Tx], Awaitable[Any]]
@@ -85,10 +90,20 @@ class Journal:
         signer: signs heads; None for a process that only reads and puts.
         name: of this process.
         keys: the public keys of all responders.
+        stamp: a receiver's.
     """
 
-    def __init__(self, url: URL, *, signer: Signer | None, name: str, keys: Collection[PublicKey] = ()) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        signer: Signer | None,
+        name: str,
+        keys: Collection[PublicKey] = (),
+        stamp: Stamp | None = None,
+    ) -> None:
         self.name = name
+        self._stamp = stamp
         self.dialect = url.get_backend_name()
         self._signer = signer
         self._proof = Proof([*keys, *([signer.public] if signer else [])])
@@ -100,7 +115,15 @@ class Journal:
         self._poker = Poker(self._reading, self.dialect)
 
     @classmethod
-    async def open(cls, url: str, *, signer: Signer | None, name: str, keys: Collection[PublicKey] = ()) -> Self:
+    async def open(
+        cls,
+        url: str,
+        *,
+        signer: Signer | None,
+        name: str,
+        keys: Collection[PublicKey] = (),
+        stamp: Stamp | None = None,
+    ) -> Self:
         """Open a journal. It need not be migrated or reachable yet.
 
         Args:
@@ -108,11 +131,12 @@ class Journal:
             signer: signs heads; None for a process that only reads and puts.
             name: of this process, unique among responders.
             keys: the public keys of all responders; what none of them signed is not believed.
+            stamp: stamps the alerts that are put in, and tells those of a receiver from others; without it, none is.
 
         Raises:
             Misconfigured: if the address is not one of a journal.
         """
-        return cls(client.address(url), signer=signer, name=name, keys=keys)
+        return cls(client.address(url), signer=signer, name=name, keys=keys, stamp=stamp)
 
     async def aclose(self) -> None:
         """Finish what was submitted and close all connections."""
@@ -151,8 +175,12 @@ class Journal:
         finally:
             _MIGRATING.release()
 
-    async def grant_receiver(self, role: str) -> None:
-        """Let an existing PostgreSQL role put into the inbox and do nothing else.
+    async def grant(self, role: str, part: Literal["receiver", "worker"]) -> None:
+        """Let an existing PostgreSQL role put its part's rows into the inbox and do nothing else.
+
+        Args:
+            role: which; a part has one.
+            part: a receiver puts alerts, a Prefect worker what people sign.
 
         Raises:
             Misconfigured: if there is no such role, or it is not ours to grant.
@@ -164,15 +192,15 @@ class Journal:
                 # Two responders that start at once would be in each other's way.
                 await connection.execute(select(schema.chain.c.n).with_for_update())
                 ours = (await connection.execute(text("SELECT current_user"))).scalar_one() == role
-                for statement in () if ours else schema.receiver_grants(role):
+                for statement in () if ours else schema.grants(role, part):
                     await connection.execute(text(statement.replace(":", r"\:")))
         except Exception as exc:
             if not client.foreign(exc):
                 raise
             raise client.mapped(exc) from exc
         if ours:
-            message = f"{role} is the responder's own account; the receiver's must be another one"
-            raise Misconfigured(message, field="receiver.account.user")
+            message = f"{role} is the responder's own account; a {part}'s must be another one"
+            raise Misconfigured(message, field="receiver.account.user" if part == "receiver" else "prefect.workers")
 
     async def writes_streams(self, role: str) -> bool:
         """Return whether a PostgreSQL role may write entries, which only a responder's should."""
@@ -203,12 +231,26 @@ class Journal:
             body: the raw bytes.
             headers: worth keeping; never one that authenticates.
             weight: how grave it is; of what one source sent, the gravest is moved first.
+
+        Raises:
+            Refused: if a name is too long to be one.
         """
-        put = _Put(_sortable(), kind, source, nonce, sha256(body), body, canonical(dict(headers)), weight)
+        said = {"kind": kind, "source": source, "nonce": nonce}
+        if long := [name for name, value in said.items() if len(value) > schema.LONGEST[name]]:
+            raise Refused(f"{long[0]} has more than {schema.LONGEST[long[0]]} characters")
+        digest, kept = sha256(body), canonical(dict(headers))
+        stamp = None
+        if self._stamp is not None and kind == ALERT:
+            stamp = self._stamp.of(kind=kind, source=source, nonce=nonce, digest=digest, headers=kept)
+        put = _Put(_sortable(), kind, source, nonce, digest, body, kept, weight, stamp)
         receipt: Receipt = await self._puts.submit(put)
         if receipt.fresh and self.dialect == "sqlite":
             await self.poke()
         return receipt
+
+    def genuine(self, item: InboxItem) -> bool:
+        """Return whether a receiver of ours put an entry into the inbox, as it stands there."""
+        return self._stamp is not None and self._stamp.fits(item)
 
     async def _put_all(self, connection: AsyncConnection, puts: Sequence[_Put]) -> Done:
         # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.

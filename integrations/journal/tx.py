@@ -411,6 +411,25 @@ class Tx:
         made = (e.parsed() for e in self._batch.made(stream) if e.seq > after)
         return stored + [item for item in made if item.kind in kinds]
 
+    async def resumes(self, number: int) -> list[Parsed]:
+        """Return who asked that a stop ends, looked up by an index however long the stream is.
+
+        Args:
+            number: of the stop.
+
+        Raises:
+            Tampered: if one of them is not as a responder wrote it, or none signed it.
+        """
+        found = []
+        for row in await self._batch.run(queries.RESUMES, {}):
+            if isinstance(row.data, bytes) and (said := Entry(*row).parsed()).body.get("number") == number:
+                # Two people's word ends a stop.
+                await queries.prove(SYSTEM, row.seq, self._batch.proof, self._batch.run)
+                found.append(said)
+        made = (item.parsed() for item in self._batch.made(SYSTEM))
+        found += [item for item in made if item.body.get("number") == number]
+        return [item for item in found if item.kind == "resume_asked"]
+
     async def frozen(self, stream: str) -> str | None:
         """Return why a stream is frozen, None if it is not."""
         await self._batch.load([stream])

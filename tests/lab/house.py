@@ -17,6 +17,7 @@ from flows.engine.case import PREFIX
 from flows.engine.parts import Parts, Timing
 from flows.engine.reviews import ReviewBook
 from flows.responder import Responder
+from integrations.journal.stamp import Stamp
 from integrations.journal.store import Journal
 from integrations.log.notifier import LogChannel
 from integrations.registry import STEPS
@@ -228,7 +229,9 @@ async def house(
     for made in ("vault", "bundles"):
         (folder / made).mkdir(exist_ok=True, mode=0o700)
     trusted = [one.public for one in responders]
-    journal = await Journal.open(url or f"sqlite:///{folder}/journal.db", signer=signer, name=name, keys=trusted)
+    journal = await Journal.open(
+        url or f"sqlite:///{folder}/journal.db", signer=signer, name=name, keys=trusted, stamp=Stamp(b"s" * 32)
+    )
     await journal.migrate()
     try:
         yield House(

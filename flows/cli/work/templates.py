@@ -34,6 +34,7 @@ receiver:
   # Its own account at PostgreSQL, which CREATE ROLE soar_receiver LOGIN PASSWORD '...' makes; `mcp-soar up` sees to it
   # that it can put into the inbox and do nothing else.
   # account: {user: soar_receiver, password: {env: SOAR_RECEIVER_PASSWORD}}
+  # Prefect workers get another one, by name: prefect: {workers: soar_worker}
 
 prefect:
   # Without an address `mcp-soar up` starts a server of its own on 127.0.0.1 with a generated password.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from flows.access import open_journal
+from flows.access import open_inbox, open_journal
 from flows.entrance import server
 from flows.receiver import create_app
 from playbooks.strict import now
@@ -34,7 +34,7 @@ def receiving(site: Installation) -> Iterator[str]:
         config = site.config
         async with await open_journal(config, name="made", writing=True):
             pass
-        async with await open_journal(config, name="receiver", writing=False) as journal:
+        async with await open_inbox(config, name="receiver") as journal:
             app = create_app(config.sources.sources, journal, clock=now)
             served = server(app, host="127.0.0.1", port=port)
             running.append(served)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from flows.access import open_inbox
 from flows.cli.output import moment
-from flows.cli.work import records
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 from tests.lab.house import alert
@@ -130,7 +130,7 @@ def received(site: Installation, body: bytes) -> None:
     """Put an alert of the source `generic` into the inbox, as the receiver does."""
 
     async def work() -> None:
-        async with records.opened(site.config) as journal:
+        async with await open_inbox(site.config, name="receiver") as journal:
             nonce = json.loads(body)["id"]
             await journal.put(kind="alert", source="generic", nonce=nonce, body=body, headers={})
 

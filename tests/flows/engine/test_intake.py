@@ -209,10 +209,10 @@ async def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(
         poison = await home.receive(alert(lab.site.server_id, "add", title="this one trips us"))
         read = alerts._read  # noqa: SLF001  # a fault that nobody foresaw has no public name
 
-        def trips(parts, item, source, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def trips(parts, item, source, found, *, trusted):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             if found.title == "this one trips us":
                 raise KeyError("a bug of ours")
-            return read(parts, item, source, found)
+            return read(parts, item, source, found, trusted=trusted)
 
         monkeypatch.setattr(alerts, "_read", trips)
         good = await home.receive(alert(lab.site.server_id, "get_weather"))

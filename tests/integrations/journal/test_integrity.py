@@ -1,11 +1,12 @@
 """Whoever changes rows behind the journal's back is found out."""
 
+import contextlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import make_url
@@ -362,7 +363,7 @@ async def test_the_receivers_role_puts_and_does_nothing_else(postgres_url: str, 
         await owner.migrate()
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{secret}'")
-        await owner.grant_receiver(role)
+        await owner.grant(role, "receiver")
         await owner.append("a", [Event("x", {})])
 
         assert await receiver.ready()
@@ -409,6 +410,52 @@ async def test_the_receivers_role_puts_and_does_nothing_else(postgres_url: str, 
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
             await connection.exec_driver_sql(f'DROP ROLE "{role}"')
+        await engine.dispose()
+
+
+async def test_a_receiver_puts_alerts_and_a_worker_what_people_sign(postgres_url: str, key: SigningKey) -> None:
+    owner = await Journal.open(postgres_url, signer=key, name="r1")
+    engine = create_async_engine(address(postgres_url))
+    database = make_url(postgres_url).database or ""
+    parts: dict[str, Journal] = {}
+    roles: dict[Literal["receiver", "worker"], str] = {"receiver": f"rec_{database}", "worker": f"wrk_{database}"}
+    try:
+        await owner.migrate()
+        for part, role in roles.items():
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
+            # Started again, or by a second responder: the rights are given anew.
+            for _ in range(2):
+                await owner.grant(role, part)
+            mine = make_url(postgres_url).set(username=role, password=role).render_as_string(hide_password=False)
+            parts[part] = await Journal.open(mine, signer=None, name=part)
+        rows = [("alert", "siem"), ("request", "prefect"), ("code", "prefect"), ("request", "person"), ("code", "siem")]
+        may: dict[str, list[tuple[str, str]]] = {part: [] for part in parts}
+        for name, journal in parts.items():
+            for kind, source in rows:
+                put = {"kind": kind, "source": source, "nonce": f"{name} {kind}", "body": b"x", "headers": {}}
+                with contextlib.suppress(Misconfigured, Refused):
+                    assert (await journal.put(**put)).fresh  # type: ignore[arg-type]
+                    assert not (await journal.put(**put)).fresh  # type: ignore[arg-type]
+                    may[name].append((kind, source))
+        assert may == {"receiver": rows[:1], "worker": rows[1:3]}
+        assert sorted(item.kind for item in await owner.waiting(9)) == ["alert", "code", "request"]
+        # What Journal.put would not let through, the database does not either.
+        for name in ("id", "nonce", "digest"):
+            row = {"id": "i", "nonce": "n", "digest": "d"} | {name: "x" * 5000}
+            values = f"'{row['id']}', 'alert', 'siem', '{row['nonce']}', '{row['digest']}', '', ''"
+            with pytest.raises(DBAPIError, match="inbox_bounds"):
+                async with engine.begin() as connection:
+                    await connection.exec_driver_sql(
+                        f"INSERT INTO inbox (id, kind, source, nonce, digest, body, headers) VALUES ({values})"  # noqa: S608  # of our own making
+                    )
+    finally:
+        for journal in (*parts.values(), owner):
+            await journal.aclose()
+        async with engine.begin() as connection:
+            for role in roles.values():
+                await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
+                await connection.exec_driver_sql(f'DROP ROLE "{role}"')
         await engine.dispose()
 
 
