@@ -133,9 +133,9 @@ class Responder:
             LOG.info("the inventory changed")
             self.parts = parts
             await parts.reviews.take(parts.journal, parts.world.inventory, parts.policy, parts.people)
-        taken = await intake(self.parts)
-        for opened in taken:
-            self._start(self._cutting, self._cut(opened.claim, opened))
+        taken = await intake(
+            self.parts, begin=lambda opened: self._start(self._cutting, self._cut(opened.claim, opened))
+        )
         if taken.more:
             self._poked.set()
         await self._start_cutting()

@@ -7,7 +7,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flows.engine.alerts import take_alerts
 from flows.engine.approvals import take_code
@@ -34,71 +34,83 @@ class Taken(list[Opened]):
     """The incidents that a look opened, claimed by us.
 
     Args:
-        opened: they.
-        more: there may be more in the inbox: look again at once.
+        begin: called with each when it is added.
     """
 
-    def __init__(self, opened: Iterable[Opened], *, more: bool) -> None:
-        super().__init__(opened)
-        self.more = more
+    def __init__(self, begin: Callable[[Opened], None]) -> None:
+        super().__init__()
+        self._begin = begin
+        self.more = False
+        """There may be more in the inbox: look again at once."""
+
+    def add(self, opened: Iterable[Opened]) -> None:
+        """Add incidents, and begin with them."""
+        for one in opened:
+            self.append(one)
+            self._begin(one)
 
 
-async def intake(parts: Parts, limit: int = MANY) -> Taken:
-    """Move what waits in the inbox into streams; return the incidents opened and claimed on the way."""
+def _nothing(_opened: Opened) -> None:
+    """Begin nothing."""
+
+
+async def intake(parts: Parts, limit: int = MANY, begin: Callable[[Opened], None] = _nothing) -> Taken:
+    """Move what waits in the inbox into streams; return the incidents opened and claimed on the way.
+
+    Args:
+        parts: what the engine works with.
+        limit: entries of each kind.
+        begin: called with each incident as soon as it is open, before anything else is looked at.
+    """
     # Whoever does not prove who they are waits until all others are served; so does what untrusted places hand in.
-    unsigned = [name for name, source in parts.sources.sources.items() if not source.authenticated]
+    known = sorted(parts.sources.sources)
+    unsigned = [name for name in known if not parts.sources.sources[name].authenticated]
     last, waiting = [*unsigned, "prefect", "slack"], parts.journal.waiting
-    # Each kind has its own place: whoever floods us with one keeps nothing of another waiting.
-    requests = await waiting(limit, ["request"], last)
-    opened = await _all(parts, requests)
-    alerts = await _alerts(parts, unsigned, limit)
-    opened += await _together(parts, alerts)
+    # Each kind has its own place, and each source of alerts: whoever floods us keeps nothing of another waiting.
+    requests, alerts = await asyncio.gather(
+        waiting(limit, ["request"], last), parts.journal.turns("alert", known, limit, last=unsigned)
+    )
+    opened = Taken(begin)
+    await _all(parts, requests, opened)
+    await _together(parts, alerts, opened)
+    strays = await parts.journal.strays("alert", known, limit) if len(alerts) < limit else []
+    await _all(parts, strays, opened)
     # These one after the other: what was guessed wrong too often is not even hashed, so guessing costs us little.
     codes = await waiting(limit, ["code"], last)
     began = time.monotonic()
     for item in codes:
-        opened += await _all(parts, [item])
+        await _all(parts, [item], opened)
         if time.monotonic() - began >= JUDGING:
             break  # alerts may have come meanwhile; the next look goes on here
     # Nobody reads these but to set them aside; looking for them reads whatever waits, so it waits for a quiet moment.
     unread = [] if len(alerts) >= limit else await waiting(limit, last=last, others=[*_FIRST, "code"])
-    opened += await _all(parts, unread)
-    return Taken(opened, more=bool(requests or alerts or codes or unread))
+    await _all(parts, unread, opened)
+    opened.more = bool(requests or alerts or strays or codes or unread)
+    return opened
 
 
-async def _alerts(parts: Parts, unsigned: Sequence[str], limit: int) -> list[InboxItem]:
-    """Return the alerts of this look: each source has its turn, whoever proves nothing after all who do."""
-    signed = [name for name in sorted(parts.sources.sources) if name not in unsigned]
-    found = await parts.journal.turns("alert", signed, limit)
-    if len(found) < limit:
-        found += await parts.journal.turns("alert", sorted(unsigned), limit - len(found))
-    if len(found) < limit:
-        found += await parts.journal.strays("alert", sorted(parts.sources.sources), limit - len(found))
-    return found
-
-
-async def _together(parts: Parts, alerts: Sequence[InboxItem]) -> list[Opened]:
+async def _together(parts: Parts, alerts: Sequence[InboxItem], opened: Taken) -> None:
     """Take in alerts as one unit; if that fails, each as one of its own: a bad one fails alone."""
     if len(alerts) > 1:
         try:
-            return await take_alerts(parts, alerts)
+            opened.add(await take_alerts(parts, alerts))
         except Transient:
             raise
         except Exception as exc:  # noqa: BLE001  # whatever it is, it belongs to one of them, which is found below
             LOG.info("%d alerts are taken in one by one: %s", len(alerts), type(exc).__name__)
-    return await _all(parts, alerts)
+        else:
+            return
+    await _all(parts, alerts, opened)
 
 
-async def _all(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
-    opened: list[Opened] = []
+async def _all(parts: Parts, items: Sequence[InboxItem], opened: Taken) -> None:
     # Submitted together, they share one commit; a bad one fails alone.
     for result in await asyncio.gather(*(_one(parts, item) for item in items), return_exceptions=True):
         if isinstance(result, Refused):
             continue  # another responder moved it first
         if isinstance(result, BaseException):
             raise result
-        opened += result
-    return opened
+        opened.add(result)
 
 
 async def _one(parts: Parts, item: InboxItem) -> list[Opened]:

@@ -296,13 +296,14 @@ class Journal:
         """
         return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last, others))]
 
-    async def turns(self, kind: str, sources: Sequence[str], limit: int) -> list[InboxItem]:
+    async def turns(self, kind: str, sources: Sequence[str], limit: int, last: Collection[str] = ()) -> list[InboxItem]:
         """Return entries of a kind that no stream has yet: in turn one of each source, of a source the gravest first.
 
         Args:
             kind: which.
             sources: whose.
             limit: at most so many; fewer if they are large.
+            last: those of them whose entries come after those of all others.
         """
         if not sources:
             return []
@@ -310,7 +311,9 @@ class Journal:
         names: list[str] = []
         room = queries.LARGEST
         # By place in its source's own line, then by source: one of each, then the second of each.
-        for name, _, size, _ in sorted(found, key=lambda row: (row.place, sources.index(row.source))):
+        for name, _, size, _ in sorted(
+            found, key=lambda row: (row.source in last, row.place, sources.index(row.source))
+        ):
             room -= size
             if len(names) == limit or (names and room < 0):
                 break
