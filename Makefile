@@ -94,7 +94,7 @@ endef
 
 # Programs that tests need beside Python, each as PROGRAM:DEBIAN-PACKAGE. Without one its tests are skipped, so a failed
 # installation is reported and does not end the run.
-PROGRAMS := ssh-agent:openssh-client chromium:chromium node:nodejs npm:npm
+PROGRAMS := ssh-agent:openssh-client chromium:chromium node:nodejs npm:npm prometheus-alertmanager:prometheus-alertmanager
 .PHONY: programs
 programs: postgres
 	@for pair in $(PROGRAMS); do \

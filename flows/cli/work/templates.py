@@ -110,7 +110,7 @@ version: 1
 sources:
   # Whatever can be told what to send: POST /v1/alerts/generic, signed as Standard Webhooks says.
   generic:
-    # falco, elastic, ocsf or generic
+    # falco, elastic, ocsf, alertmanager or generic: docs/sources.md says how each product is set up
     format: generic
     authentication:
       # The first signs what `mcp-soar alert send` sends; a second one is accepted too, while it is being rotated.
@@ -211,6 +211,8 @@ channels: {}
 #    user: soar
 #    password: {file: secrets/mail}
 #    sender: soar@example.com
+#    # The name to greet it with, where it wants a fully qualified one; this machine's otherwise.
+#    ehlo: soar.example.com
 #  webhooks:
 #    # Signed as Standard Webhooks says; the secret is `whsec_` and the base64 of 24 to 64 random bytes.
 #    pager: {url: "https://pager.example.com/soar", secret: {file: secrets/pager}}
