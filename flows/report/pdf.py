@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import typst
 
-from flows.report.document import Block, Document, Picture, Table
+from flows.report.document import Block, Document, Picture, Table, Warn
 from playbooks.errors import Misconfigured
 
 _FONTS = (
@@ -27,6 +27,9 @@ _FONTS = (
 
 _STANDARD: Final = "ua-1"
 """PDF/UA-1 (ISO 14289-1): a screen reader can follow headings, tables and the pictures' texts. Typst tags it anyway."""
+
+_MISSING: Final = re.compile(r'text `"(.+?)"` could not be displayed')
+_ESCAPED: Final = re.compile(r"\\u\{([0-9a-f]{1,6})\}")
 
 _WORD = 14
 """Letters of a word that is never broken; `page.typ` breaks longer ones."""
@@ -61,18 +64,33 @@ def pdf(document: Document, *, made: datetime) -> bytes:
         ],
         "fonts": fonts(),
     }
-    source = files("flows.report").joinpath("page.typ").read_bytes()
-    inputs, stamp = {"document": json.dumps(data)}, int(made.timestamp())
     try:
         try:
-            return bytes(
-                typst.compile(source, format="pdf", sys_inputs=inputs, pdf_standards=[_STANDARD], timestamp=stamp)
-            )
-        except typst.TypstError:
-            # The standard refuses a character that no font here has; a box in its place is better than no report.
-            return bytes(typst.compile(source, format="pdf", sys_inputs=inputs, timestamp=stamp))
+            return _set(data, made, [_STANDARD])
+        except typst.TypstError as exc:
+            # The standard refuses a character that no font here has; a box in its place is better than no report, as
+            # long as nobody takes the boxes for what was said.
+            return _set(data | {"lead": [_data(Warn(_boxes(exc.message))), *data["lead"]]}, made, [])
     except typst.TypstError as exc:
         raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
+
+
+def _set(data: dict[str, Any], made: datetime, standards: list[str]) -> bytes:
+    source = files("flows.report").joinpath("page.typ").read_bytes()
+    inputs, stamp = {"document": json.dumps(data)}, int(made.timestamp())
+    return bytes(typst.compile(source, format="pdf", sys_inputs=inputs, pdf_standards=standards, timestamp=stamp))
+
+
+def _boxes(said: str) -> str:
+    found = _MISSING.search(said)
+    # Typst writes out what does not show.
+    text = _ESCAPED.sub(lambda one: chr(min(int(one[1], 16), 0x10FFFF)), found[1]) if found else ""
+    example = f" (the first is {', '.join(f'U+{ord(one):04X}' for one in text[:4])})" if text else ""
+    return (
+        f"No font of the machine that made this PDF has some of its characters{example}: each stands here as an empty "
+        "box. The same report as HTML or Markdown (--as html) has them all; so has a PDF made where fonts for them are "
+        "installed (Debian: fonts-noto-cjk, fonts-noto-color-emoji, fonts-noto-core)."
+    )
 
 
 def fonts() -> list[str]:

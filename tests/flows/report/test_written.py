@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -26,6 +28,7 @@ from playbooks.playbook import shipped
 from tests.lab import stories
 from tests.lab.pdf_text import text_of
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=https://evil.example/x onerror=alert(1)>",
@@ -233,6 +236,19 @@ def test_the_pdf_holds_every_word_of_the_report() -> None:
         assert "".join(text.split())[:24] in shown, text
     for item in stories.told(stories.over()).exhibits:
         assert item["files"][0]["sha256"] in shown
+
+
+def test_characters_that_no_font_has_are_warned_of_in_the_pdf() -> None:
+    # CJK, right to left and emoji are in some machines' fonts only; what is not assigned is in none.
+    sent = json.loads((FIXTURES / "sent/24-generic-cjk-rtl-emoji.json").read_bytes())["title"]
+    plain = text_of(pdf(document(stories.Words("forecast")), made=stories.at(0)))
+    assert "emptybox" not in plain
+    shown = text_of(pdf(document(stories.Words(sent)), made=stories.at(0)))
+    lost = {character for character in sent if not character.isspace() and character not in shown}
+    assert bool(lost) == ("standshereasanemptybox" in shown)
+    nowhere = text_of(pdf(document(stories.Words("forecast \u0378")), made=stories.at(0)))
+    assert "standshereasanemptybox" in nowhere
+    assert "U+0378" in nowhere
 
 
 def test_two_pdfs_of_the_same_are_the_same_bytes_and_tagged() -> None:
