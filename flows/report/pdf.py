@@ -66,19 +66,23 @@ def pdf(document: Document, *, made: datetime) -> bytes:
     }
     try:
         try:
-            return _set(data, made, [_STANDARD])
+            return _set(data, made, standard=True)
         except typst.TypstError as exc:
             # The standard refuses a character that no font here has; a box in its place is better than no report, as
             # long as nobody takes the boxes for what was said.
-            return _set(data | {"lead": [_data(Warn(_boxes(exc.message))), *data["lead"]]}, made, [])
+            return _set(data | {"lead": [_data(Warn(_boxes(exc.message))), *data["lead"]]}, made, standard=False)
     except typst.TypstError as exc:
         raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
 
 
-def _set(data: dict[str, Any], made: datetime, standards: list[str]) -> bytes:
+def _set(data: dict[str, Any], made: datetime, *, standard: bool) -> bytes:
     source = files("flows.report").joinpath("page.typ").read_bytes()
     inputs, stamp = {"document": json.dumps(data)}, int(made.timestamp())
-    return bytes(typst.compile(source, format="pdf", sys_inputs=inputs, pdf_standards=standards, timestamp=stamp))
+    return bytes(
+        typst.compile(
+            source, format="pdf", sys_inputs=inputs, pdf_standards=[_STANDARD] if standard else [], timestamp=stamp
+        )
+    )
 
 
 def _boxes(said: str) -> str:

@@ -243,6 +243,19 @@ def test_outside_text_acts_nowhere(text: str, language: Language, kind: Kind) ->
     markdown_acts_nowhere(markdown(hostile, language))
 
 
+@BOTH
+def test_what_an_alert_holds_of_templates_is_shown_as_it_is(language: Language) -> None:
+    text = "{{ 7*7 }} {% for x in range(9) %}x{% endfor %} ${7*7} #{7*7} <%= 7*7 %>"
+    shown = render(poisoned(text), language)
+    said = [
+        element["text"] for element in shown.blocks if element["type"] == "section" for element in [element["text"]]
+    ]
+    slack = text.replace("*", "\u2217").replace("<", "&lt;").replace(">", "&gt;")
+    assert text in " ".join(shown.text.split())
+    assert text in " ".join("".join(tags(shown.html).said).split())
+    assert slack in " ".join(" ".join(said).split())
+
+
 def slack_acts_nowhere(blocks: tuple[dict[str, Any], ...]) -> None:
     assert len(blocks) <= BLOCKS
     for block in blocks:

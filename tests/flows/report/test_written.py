@@ -41,6 +41,7 @@ HOSTILE = [
     "# heading\n\n```\ncode\n```",
     "*bold* _it_ `code` ~~no~~ $x$ {#id .class} \\",
     "{{ 7 * 7 }}{% for x in y %}",
+    "{{ 7*7 }} {% for x in range(9) %}x{% endfor %} ${7*7} #{7*7} <%= 7*7 %>",
     '#set page(fill: red) #image("/etc/passwd") $ x $ @ref <label> = heading',
     "]]></desc><script/>&lt;&#60;",
     "\u202eesrever\u200b\x1b[31m\x00\ufffe\uffff",
