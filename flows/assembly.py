@@ -22,6 +22,7 @@ def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
     """Return the environment variables that hold secrets: those that only a responder needs, those of the doors."""
     gateways = config.inventory.gateways.values()
     targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
+    targets |= {place.env for who in config.inventory.principals.values() for place in who.held.values()}
     targets |= {place.env for place in config.contacts.channels.secrets.values()}
     places = [place for source in config.sources.sources.values() for place in source.secrets]
     journal, account = config.settings.journal.password, config.settings.receiver.account

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
 
+from integrations.gateway.affected import Affected
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.mcp.client import McpEndpoint
@@ -92,6 +93,17 @@ def _canary(inventory: Inventory, name: str) -> Canary:
     return Canary(McpEndpoint(label, canary.url, principal=f"canary {canary.principal}", token=token))
 
 
+def _affected(inventory: Inventory, name: str) -> Affected:
+    who, _, label = name.partition("/")
+    principal = inventory.principals.get(who)
+    if principal is None or label not in principal.held:
+        raise Misconfigured("no such token of that principal is held", field=f"principals.{who}.held.{label}")
+    token = secret(principal.held[label], what=f"principals.{who}.held.{label}")
+    url = _gateway(inventory, principal.gateway).canary.url
+    place = f"client side of gateway {principal.gateway}"
+    return Affected(McpEndpoint(place, url, principal=f"principal {who}", token=token))
+
+
 def _direct(inventory: Inventory, name: str) -> McpEndpoint:
     server = inventory.servers.get(name)
     if server is None or not server.direct:
@@ -106,6 +118,7 @@ def _direct(inventory: Inventory, name: str) -> McpEndpoint:
 _BUILDERS: dict[type, Callable[[Inventory, str], Any]] = {
     ContextForge: _contextforge,
     Canary: _canary,
+    Affected: _affected,
     McpEndpoint: _direct,
 }
 
@@ -114,4 +127,7 @@ def _place(inventory: Inventory, kind: type, name: str) -> object:
     if kind is McpEndpoint:
         server = inventory.servers.get(name)
         return server and (server.url, server.command)
+    if kind is Affected:
+        principal = inventory.principals.get(name.partition("/")[0])
+        return principal and (principal, inventory.gateways.get(principal.gateway))
     return inventory.gateways.get(name)

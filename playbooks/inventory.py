@@ -177,6 +177,7 @@ class Principal(Strict):
         user: its user (e-mail) there.
         tokens: its API tokens there: name → immutable id.
         protected: never cut without a human.
+        held: tokens of it that we hold, by their name in `tokens`: a cut is then asked about as this principal itself.
     """
 
     title: Line
@@ -185,6 +186,14 @@ class Principal(Strict):
     user: Name
     tokens: dict[Name, Name] = Field(default_factory=dict)
     protected: bool = False
+    held: dict[Name, Secret] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _held_are_its_own(self) -> Self:
+        if unknown := sorted(self.held.keys() - self.tokens.keys()):
+            message = f"held: {', '.join(unknown)} is none of its tokens; name it in `tokens` with its id"
+            raise ValueError(message)
+        return self
 
 
 class PinKind(StrEnum):

@@ -123,7 +123,7 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
     finally:
         await forge.aclose()
     _keep(folder / "canary-token", canary_token.secret)
-    _keep(folder / "agent-token", agent_token.secret)
+    agent_place = _keep(folder / "agent-token", agent_token.secret)
     principal = f"agent-{name}"
     inventory = Inventory(
         version=1,
@@ -145,7 +145,11 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
         },
         principals={
             principal: Principal(
-                title="Weather agent", gateway=GATEWAY, user=agent_user, tokens={"agent": agent_token.id}
+                title="Weather agent",
+                gateway=GATEWAY,
+                user=agent_user,
+                tokens={"agent": agent_token.id},
+                held={"agent": agent_place},
             )
         },
     )

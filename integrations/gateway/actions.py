@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from pydantic import JsonValue
 from typing_extensions import override
 
-from integrations.gateway import exposure
+from integrations.gateway import affected, exposure
 from integrations.gateway.client import ENTRY_TIMEOUT, ContextForge, Held
 from integrations.hostile import printable
 from playbooks.action import Action, World
@@ -410,7 +410,11 @@ class RevokeToken(Action):
             forge=forge_of(target, world),
             holds=lambda: _revoked(target, None, world),
         )
-        return Verdict.of(tuple(await asyncio.gather(exposure.canary_control(target, world), said)))
+        found = await asyncio.gather(exposure.canary_control(target, world), said)
+        who = str(plan.params["principal"])
+        principal = world.inventory.principals.get(who)
+        labels = [label for label, id_ in principal.tokens.items() if id_ == target.id] if principal else []
+        return await affected.verdict(who, labels, found, world, out=True)
 
     @override
     @classmethod
@@ -509,7 +513,8 @@ class DeactivateUser(Action):
             forge=forge_of(target, world),
             holds=holds,
         )
-        return Verdict.of(tuple(await asyncio.gather(exposure.canary_control(target, world), said)))
+        found = await asyncio.gather(exposure.canary_control(target, world), said)
+        return await affected.verdict(str(plan.params["principal"]), None, found, world, out=not active)
 
 
 async def _active(target: Target, world: World) -> bool:

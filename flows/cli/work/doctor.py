@@ -125,6 +125,8 @@ def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
     for name, gateway in config.inventory.gateways.items():
         yield f"gateways.{name}.password", gateway.password
         yield f"gateways.{name}.canary.token", gateway.canary.token
+    for name, principal in config.inventory.principals.items():
+        yield from ((f"principals.{name}.held.{label}", place) for label, place in principal.held.items())
     for name, source in config.sources.sources.items():
         for place in source.secrets:
             yield f"sources.{name}", place
