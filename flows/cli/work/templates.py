@@ -66,6 +66,11 @@ gateways: {}
 #      url: https://gateway.example.com/mcp/
 #    # Ids at the gateway of our own credentials: never a target.
 #    credential_ids: [0b9d1a2c]
+#    # Workers times replicas: each remembers for a minute which tools it looked up, so that a cut is established when
+#    # all have forgotten. Left out, those are counted that show.
+#    processes: 1
+#    # TOOL_LOOKUP_CACHE_TTL_SECONDS of the gateway, if it is another than that minute.
+#    remembers: 60s
 
 servers: {}
 #  weather:
@@ -100,6 +105,8 @@ principals: {}
 #    gateway: main
 #    user: agent-weather@example.com
 #    tokens: {agent: 7c1e0f}
+#    # Those of them that its owner gave us: a cut is then asked about as this principal itself.
+#    held: {agent: {file: secrets/agent-token}}
 """
 
 _SOURCES = """\
