@@ -132,7 +132,7 @@ async def _judged(read: _Read, pin: Pin | None, world: World) -> list[Finding]:
     ]
 
 
-_LARGE: Final = 20_000
+_LARGE: Final = 4_000
 
 
 def _says(of: Finding, check: str, expected: str, found: Sequence[Introduction]) -> Finding:
