@@ -2,7 +2,7 @@
 
 The action's body to configure (triple braces: the alerts as JSON), with the action run *for each run of the rule*:
 
-    {"rule": {"name": "{{rule.name}}"}, "alerts": {{{context.alerts}}}}
+    {"rule": {"name": "{{rule.name}}"}, "alerts": [{{{context.alerts}}}]}
 
 Also read are `{"context": {"alerts": […]}}`, a bare list of alerts, one alert alone, hits of a search, and the alerts
 as a text that holds them. Kibana writes an alert's fields flat (`"kibana.alert.uuid"`) or nested, and scalars at times

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.siem.source import FORMATS, Format, Malformed, Source, parse
+from integrations.siem.source import FORMATS, MAX_BYTES, Format, Malformed, Source, parse
 from playbooks.incident import Alert
 from playbooks.taxonomy import IncidentClass
 
@@ -126,3 +127,67 @@ def test_no_value_of_an_alert_gives_it_a_class(alert_format: Format, data: st.Da
     for alert in read(json.dumps(document).encode(), source):
         if isinstance(alert, Alert):
             assert alert.incident_class is default
+
+
+AMOUNTS = st.sampled_from([1, 100, 1000, 30_000])
+
+
+@pytest.mark.parametrize("alert_format", Format)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_whatever_is_large_deep_or_odd_is_read_or_refused_in_words_of_ours(
+    alert_format: Format, data: st.DataObject
+) -> None:
+    """Every place of a message takes what is much of something; what is said of it names a field and no class."""
+    path = data.draw(st.sampled_from(FIXTURES[alert_format]))
+    document = json.loads(path.read_bytes())
+    places = slots(document)
+    container, key = places[data.draw(st.integers(0, len(places) - 1))]
+    amount, one = data.draw(AMOUNTS), data.draw(TREES)
+    container[key] = data.draw(
+        st.sampled_from(
+            [
+                "x" * amount,
+                "\u200b" * amount,
+                [one] * min(amount, 1000),
+                {f"k{n}": one for n in range(min(amount, 1000))},
+            ]
+        )
+    )
+    raw = json.dumps(document).encode()
+    if data.draw(st.booleans()):
+        raw = raw.replace(b'"x', b'"\xff\xfe\\ud800x')
+    source = plain(alert_format)
+    for found in read(raw, source):
+        if isinstance(found, Alert):
+            assert len(found.entities) <= 100
+            assert Alert.model_validate_json(found.model_dump_json()) == found
+        else:
+            field, message = found
+            assert field
+            assert 0 < len(message) <= 500
+            assert not CLASSES.search(message)
+
+
+@pytest.mark.parametrize("alert_format", Format)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 200_000 + b"1" + b"}" * 200_000,
+        b'"' + b'\\"' * 500_000,
+        b'["' + b'","' * 250_000 + b'"]',
+        b'{"alerts": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+        b"{}\n" * 100_000,
+        b'{"detail": ' * 30 + json.dumps("[" * 400_000).encode() + b"}" * 30,
+        b'{"a": 1,' * 100_000 + b'"a": 1' + b"}" * 100_000,
+        b"9" * 1_000_000,
+    ],
+    ids=range(9),
+)
+def test_what_is_made_to_be_slow_is_no_slower_than_its_size(alert_format: Format, shape: bytes) -> None:
+    # Quadratic at this size would be minutes, which no test would be waited for; nothing here is measured.
+    assert read(shape[:MAX_BYTES], plain(alert_format))
+
+
+CLASSES = re.compile(r"Generic|Finding\b|instance of|Input should|pydantic|Unreadable|_[A-Z]")
