@@ -31,18 +31,20 @@ LARGEST = 16 << 20
 async def count(case: Case) -> None:
     """Journal how many more messages an incident was told that it did not write down, if it is time to."""
     state, journal = case.state, case.parts.journal
-    if not state.alerts or state.closed_at:
+    if not state.alerts:
         return
     after = state.counted[-1].until if state.counted else 0.0
     own = frozenset(alert.receipt for alert in state.alerts)
     clock = await journal.clock()
-    found = await journal.told(case.stream, after, clock - SETTLED, MOST)
+    # Nothing more joins what is closed: that is counted to its end, and at once.
+    closed = state.closed_at is not None
+    found = await journal.told(case.stream, after, clock if closed else clock - SETTLED, MOST)
     some, more = _together(found)
     told = [one for one in some if one.receipt not in own]
     if not told:
         return
     before = sum(one.messages for counted in state.counted for one in counted.sources.values())
-    if not more and len(told) < before and clock - told[-1].moved_at < QUIET:
+    if not (more or closed) and len(told) < before and clock - told[-1].moved_at < QUIET:
         await journal.submit(lambda tx: tx.make_runnable(case.stream, at=clock + COUNTED))
         return
     sources: dict[str, Json] = {}
@@ -59,7 +61,8 @@ async def count(case: Case) -> None:
 
     async def work(tx: Tx) -> tuple[Sequence[Event], None]:
         # There may be more by now, and whoever asked before us asks no second time.
-        await tx.make_runnable(case.stream, at=clock if more else clock + COUNTED)
+        if more or not closed:
+            await tx.make_runnable(case.stream, at=clock if more else clock + COUNTED)
         return [Event("counted", body)], None
 
     await case.transact(work)

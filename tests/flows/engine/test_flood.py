@@ -21,6 +21,7 @@ from playbooks.incident import Phase
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Event
 from playbooks.policy import Intake
+from playbooks.request import Verb
 from playbooks.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
@@ -209,6 +210,23 @@ async def test_a_transaction_ends_when_others_should_have_their_turn(
     assert await asyncio.gather(*(home.journal.submit(one) for _ in range(5))) == [1] * 5
     heads = await home.journal.heads_for([SYSTEM])
     assert len(heads) == 5, "each in a transaction of its own"
+
+
+async def test_what_was_not_counted_yet_is_when_the_incident_is_closed(home: House) -> None:
+    for _ in range(20):
+        await home.receive(alert("weather", "unheard-of"))
+    await taken_in(home)
+    name = (await only(home)).id
+    await home.ask("ann", Verb.CLOSE, name, reason="nothing of it is so", params={"as": "false-positive"})
+    async with home.responding():
+
+        async def so() -> bool:
+            return bool((await home.incident(name)).repeats)
+
+        await home.until(so, "the rest is counted")
+    incident = await home.incident(name)
+    assert incident.closed_at is not None
+    assert incident.repeats["siem"].messages == 20 - alike.FEW
 
 
 async def test_the_responder_counts_and_goes_on_by_itself(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
