@@ -181,6 +181,10 @@ release:
   # Any of these roles may release.
   roles: [responder, approver]
 
+intake:
+  # Open incidents about things that the inventory does not know, of one class and source; what comes beyond meets in one.
+  unknown: 10
+
 suppression:
   # How long `mcp-soar suppress` may keep a source's or a rule's alerts from opening incidents.
   longest: 7d
