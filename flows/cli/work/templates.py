@@ -182,7 +182,7 @@ release:
   roles: [responder, approver]
 
 intake:
-  # Open incidents about things that the inventory does not know, of one class and source; what comes beyond meets in one.
+  # Open incidents about what the inventory does not know, of one class and source; what comes beyond meets in one.
   unknown: 10
 
 suppression:
