@@ -348,7 +348,7 @@ def brief(
         proven=proven,
         not_proven=not_proven,
         exhibits=len(state.exhibits),
-        unavailable=_some(f"{item['kind']}: {item['reason']}" for item in state.unavailable),
+        unavailable=_some(f"{item['kind']}: {item['reason']}" for item in state.missing),
         clocks=tuple(sorted(clocks, key=lambda clock: clock.id != subject)),
         stops=tuple(_stopped(stop) for stop in stops),
         lost=tuple(

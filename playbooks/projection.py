@@ -19,7 +19,8 @@ decided           digest verb actor reason behalf way receipt
 lapsed            instance digest why
 skipped           instance phase reason awaits
 exhibit           instance phase exhibit
-unavailable       instance phase unavailable
+unavailable       instance phase unavailable retry_at
+uncollected       instance phase attempt reason retry_at
 checked           instance phase verdict
 lease_checked     instance verdict undone since after
 lease_extended    instance until why by
@@ -411,10 +412,17 @@ def _exhibit(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _unavailable(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.UNAVAILABLE)
-    step.settled_at = at
+    # What an earlier release could not have, it never tried again.
+    step.settled_at, step.attempt, step.retry_at = at, 0, _when(body.get("retry_at"))
     missing = body["unavailable"]
     state.unavailable.append(missing)
     return f"exhibit {missing['kind']} is unavailable\n{missing['reason']}"
+
+
+def _uncollected(state: Incident, body: Body, at: datetime, actor: str) -> None:
+    """Take in that something which could not be had is still not to be had: no news for people."""
+    step = _step(state, body, Progress.UNAVAILABLE)
+    step.attempt, step.retry_at = body["attempt"], _when(body["retry_at"])
 
 
 def _checked(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -647,6 +655,7 @@ _READERS = {
     "skipped": _skipped,
     "exhibit": _exhibit,
     "unavailable": _unavailable,
+    "uncollected": _uncollected,
     "checked": _checked,
     "lease_checked": _lease_checked,
     "lease_extended": _lease_extended,

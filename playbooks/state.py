@@ -604,6 +604,12 @@ class Incident:
         return [s for s in self.steps.values() if s.phase in wanted and s.action and s.progress is not Progress.SKIPPED]
 
     @property
+    def missing(self) -> list[dict[str, Any]]:
+        """What could not be had and was not collected since."""
+        had = {name for name, step in self.steps.items() if step.progress is Progress.SEALED}
+        return [item for item in self.unavailable if item["recorded_by"] not in had]
+
+    @property
     def proposals(self) -> list[StepState]:
         """What waits for a person."""
         return [step for step in self.steps.values() if step.progress is Progress.PROPOSED]

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from playbooks.incident import EntityKind
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.state import Incident, Progress
 from playbooks.strict import Json, canonical, iso, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"
@@ -36,6 +36,8 @@ ANOTHER = 10_000
 """How far another number is from one that is taken by what an older release sealed."""
 CAPTURE_ATTEMPTS = 3
 """How often a capture is tried before its exhibit is recorded as unavailable."""
+COLLECT_AGAIN = (60.0, 120.0, 300.0, 900.0, 3600.0)
+"""Seconds after which what could not be had is tried again; the last ones for as long as the incident is open."""
 SEAL_AGAIN = 2.0
 SEAL_AGAIN_MOST = 900.0
 """Seconds until a bundle that could not be made is tried again: at first, doubled each time, and at most."""
@@ -57,11 +59,15 @@ async def capture(case: Case, todo: Todo) -> None:
         raise
     except SoarError as exc:
         step = case.state.steps.get(todo.instance)
-        if isinstance(exc, Transient) and (step.attempt if step else 0) + 1 < CAPTURE_ATTEMPTS:
+        known = step is not None and step.progress is Progress.UNAVAILABLE
+        if isinstance(exc, Transient) and not known and (step.attempt if step else 0) + 1 < CAPTURE_ATTEMPTS:
             await failed(case, todo, exc)
             return
         kind = case.parts.steps.get(todo.name)
-        await _missing(case, todo, getattr(kind, "exhibit", "unknown"), exc)
+        if step is not None and known:
+            await _still_missing(case, todo, exc, attempt=step.attempt + 1)
+        else:
+            await _missing(case, todo, getattr(kind, "exhibit", "unknown"), exc, again=COLLECT_AGAIN[0])
 
 
 async def raw(case: Case, todo: Todo) -> None:
@@ -216,11 +222,21 @@ async def _seal(  # all by name
     await case.record(Event("exhibit", body))
 
 
-async def _missing(case: Case, todo: Todo, kind: str, exc: SoarError) -> None:
-    reason = f"{'the vault is full' if isinstance(exc, VaultFull) else type(exc).__name__}: {exc}"
-    missing = Unavailable(kind=kind, reason=reason[:2000], recorded_by=todo.instance[:200], at=now())
-    body = {"instance": todo.instance, "phase": todo.phase.value, **unavailable(missing)}
+async def _missing(case: Case, todo: Todo, kind: str, exc: SoarError, *, again: float | None = None) -> None:
+    missing = Unavailable(kind=kind, reason=_reason(exc), recorded_by=todo.instance[:200], at=now())
+    retry_at = iso(now() + timedelta(seconds=again)) if again is not None else None
+    body = {"instance": todo.instance, "phase": todo.phase.value, "retry_at": retry_at, **unavailable(missing)}
     await case.record(Event("unavailable", body))
+
+
+async def _still_missing(case: Case, todo: Todo, exc: SoarError, *, attempt: int) -> None:
+    retry_at = iso(now() + timedelta(seconds=COLLECT_AGAIN[min(attempt, len(COLLECT_AGAIN) - 1)]))
+    body = {"instance": todo.instance, "phase": todo.phase.value, "attempt": attempt, "retry_at": retry_at}
+    await case.record(Event("uncollected", {**body, "reason": _reason(exc)}))
+
+
+def _reason(exc: SoarError) -> str:
+    return f"{'the vault is full' if isinstance(exc, VaultFull) else type(exc).__name__}: {exc}"[:2000]
 
 
 async def ask(case: Case, todo: Todo) -> None:

@@ -248,7 +248,7 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
     at_once = {Progress.INTENDED, Progress.WROTE, Progress.APPROVED}
     # An earlier release gave a bundle up when it failed.
     sealing = kind == "seal" and step is not None and step.progress in {Progress.SEALED, Progress.FAILED}
-    if step is None or step.progress in at_once or sealing:
+    if step is None or step.progress in at_once or sealing or _missed(step, kind, now):
         return True
     if step.progress is Progress.SKIPPED:
         # What waited for evidence runs when that is sealed, or when it is on record that it cannot be had.
@@ -262,6 +262,12 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
         due = _verify_due(step, state, retries)
         return due is not None and due <= now
     return False
+
+
+def _missed(step: StepState, kind: str, now: datetime) -> bool:
+    """Whether what could not be had is due again: rights can be given, and a server can come back."""
+    due = step.retry_at is not None and step.retry_at <= now
+    return kind == "capture" and step.progress is Progress.UNAVAILABLE and due
 
 
 def uncollected(state: Incident, wanted: Iterable[str]) -> list[str]:
@@ -376,7 +382,7 @@ def next_due(
     if stopped_wait is not None:
         due.append(now + timedelta(seconds=stopped_wait))
     for step in state.steps.values():
-        if step.progress is Progress.RETRYING and step.retry_at:
+        if step.progress in {Progress.RETRYING, Progress.UNAVAILABLE} and step.retry_at:
             due.append(step.retry_at)
         elif step.progress is Progress.PROPOSED and step.expires_at:
             due.append(step.expires_at)

@@ -448,7 +448,7 @@ def _evidence(state: Incident) -> Iterator[Block]:
     yield listed("Custody", ("Exhibit", "When", "Who", "Act", "Note"), custody, "No custody record.")
     missing = [
         (excerpt(item["kind"]), excerpt(item["reason"]), excerpt(item["recorded_by"]), clock(item["at"]))
-        for item in state.unavailable
+        for item in state.missing
     ]
     yield listed("Not available", ("Kind", "Why not", "Recorded by", "When"), missing, "Nothing is missing.")
     if state.bundle:

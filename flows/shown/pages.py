@@ -253,7 +253,7 @@ def evidence(state: Incident) -> str:
         )
         for item in state.exhibits
     ]
-    missing = [(escaped(item["kind"]), escaped(item["reason"])) for item in state.unavailable]
+    missing = [(escaped(item["kind"]), escaped(item["reason"])) for item in state.missing]
     parts = [
         f"# Evidence of {escaped(state.id)}",
         f"Sealed as {escaped(state.bundle)}, `{state.sealed}`" if state.bundle else "Not sealed yet.",

@@ -8,6 +8,7 @@ from typing_extensions import override
 from integrations.gateway.actions import entry_of
 from integrations.gateway.client import ContextForge
 from playbooks.action import Capture, Collected, World
+from playbooks.errors import Misconfigured
 from playbooks.strict import Slug
 
 
@@ -57,12 +58,30 @@ class CaptureLogs(Capture):
     @override
     async def collect(self, world: World) -> tuple[Collected, ...]:
         forge = world.reach(ContextForge, entry_of(self.server, world).name)
-        return tuple(
+        logs = await forge.logs()
+        origin = f"{forge.gateway.url}/api/logs"
+        if not any(logs.values()):
+            raise Misconfigured(
+                f"gateway {forge.name} holds no audit trail and no security event: {_OFF}. Turn AUDIT_TRAIL_ENABLED and"
+                " SECURITY_LOGGING_ENABLED on there; until then nothing says who changed what"
+            )
+        found = [
             Collected(
                 name=f"{name.replace('_', '-')}.json",
                 media_type="application/json",
-                data=json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False).encode(),
-                origin=f"{forge.gateway.url}/api/logs",
+                data=json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False).encode(
+                    errors="backslashreplace"
+                ),
+                origin=origin,
             )
-            for name, entries in (await forge.logs()).items()
-        )
+            for name, entries in logs.items()
+        ]
+        for name, entries in logs.items():
+            if not entries:
+                said = f"{name} is empty: {_OFF}.\n".encode()
+                name_ = f"{name.replace('_', '-')}-empty.txt"
+                found.append(Collected(name=name_, media_type="text/plain", data=said, origin=origin))
+        return tuple(found)
+
+
+_OFF = "that is off there, or nothing was ever changed or refused"

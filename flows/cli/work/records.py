@@ -440,9 +440,7 @@ def incident_of(
             }
             for item in state.exhibits
         ],
-        "unavailable": [
-            {"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.unavailable
-        ],
+        "unavailable": [{"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.missing],
         "tasks": _tasks(playbook, state),
         "stops": [stop for stop in stops if stop["scope"] in scopes(state)],
         "untold": list(state.untold.values()),
