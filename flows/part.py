@@ -42,7 +42,9 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: which part, and what it takes: the configuration folder, a socket's number or a server's address.
     """
-    _leash()
+    kind, *rest = arguments
+    if kind != "receiver":
+        _leash()
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
@@ -51,13 +53,19 @@ def main(arguments: list[str]) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Nothing that these write is for others to read.
     os.umask(0o077)
-    kind, *rest = arguments
     try:
         # Each process imports what it runs, and no more.
         if kind == "receiver":
-            from flows.part_receiver import receive  # noqa: PLC0415
+            from flows.part_receiver import confine, prepare, receive  # noqa: PLC0415
 
-            _run(lambda stop: receive(Path(rest[0]), int(rest[1]), stop))
+            prepared = prepare(Path(rest[0]))
+            # Before there is another thread, which it would not bind.
+            fault = confine(prepared.config)
+            say(unconfined=fault)
+            if fault:
+                LOG.warning("the receiver can read what its user can: %s", fault)
+            _leash()
+            _run(lambda stop: receive(prepared, int(rest[1]), stop))
         elif kind == "responder":
             from flows.part_responder import respond  # noqa: PLC0415
 

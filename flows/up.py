@@ -61,6 +61,7 @@ class Part:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
     misconfigured: str | None = None
+    unconfined: str | None = None
 
     async def run(self, say: Say) -> None:
         """Keep it running until cancelled, or until it dies too often.
@@ -112,6 +113,7 @@ class Part:
                 said = json.loads(line)
                 if isinstance(said, dict):
                     self.misconfigured = said.get("misconfigured") or self.misconfigured
+                    self.unconfined = said.get("unconfined", self.unconfined)
                     if said.get("ready"):
                         self.ready.set()
 
@@ -239,6 +241,8 @@ class _Group:
             if not await self._ready(self._receiver):
                 return
             self._say(f"receiver   {self._entrance}/v1/alerts/<source>, sources: {self._sources}")
+            if self._receiver.unconfined:
+                self._say(f"           it could read the responder's keys: {self._receiver.unconfined}")
             self._tell(prefect_ready=False)
             if self._prefect and not await self._ready(self._prefect):
                 return
@@ -292,6 +296,7 @@ class _Group:
 
     def _tell(self, *, prefect_ready: bool) -> None:
         status = {"pid": os.getpid(), "receiver": self._entrance, "prefect": self._api, "prefect_ready": prefect_ready}
+        status["receiver_unconfined"] = self._receiver.unconfined
         fresh = self._places.state / (STATUS + ".new")
         fresh.write_text(json.dumps(status), encoding="utf-8")
         fresh.replace(self._places.state / STATUS)

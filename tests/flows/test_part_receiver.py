@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from flows.access import open_inbox, open_journal
 from flows.assembly import assembled
 from flows.engine.intake import intake
-from flows.part_receiver import receive
+from flows.part_receiver import prepare, receive
 from flows.settings import Configuration, read
 from integrations.journal import Journal
 from integrations.journal.client import address
@@ -47,8 +47,9 @@ JSON = {"content-type": "application/json"}
 async def serving(folder: Path, **client: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401  # of httpx's client
     """Run the receiver of a configuration folder, and give what talks to it."""
     stop = asyncio.Event()
+    prepared = await asyncio.to_thread(prepare, folder)
     with socket.create_server(("127.0.0.1", 0)) as entrance:
-        running = asyncio.create_task(receive(folder, entrance.fileno(), stop))
+        running = asyncio.create_task(receive(prepared, entrance.fileno(), stop))
         scheme = "https" if "verify" in client else "http"
         base = f"{scheme}://127.0.0.1:{entrance.getsockname()[1]}"
         try:

@@ -517,6 +517,9 @@ def _running(config: Configuration) -> Iterator[Line]:
         yield Line("receiver", "ok", f"listens at {receiver.host}:{port}")
     else:
         yield Line("receiver", "fail", f"{receiver.host}:{port} answers, but cannot take alerts", "see its log")
+    if why := running.get("receiver_unconfined"):
+        message = f"whoever takes it over reads what its user can, the responder's keys among it: {why}"
+        yield Line("receiver", "warn", message, "run it as a user of its own, on another machine or in a container")
     api = running.get("prefect") or prefect.api or (f"http://127.0.0.1:{prefect.port}/api" if prefect.port else None)
     if api is None:
         yield Line("prefect", "warn", "does not run; it takes a free port when it starts", up)

@@ -42,14 +42,15 @@ def missing(config: Configuration) -> Path | None:
 
 
 def running(config: Configuration) -> dict[str, str]:
-    """Return where an `up` on this machine serves `receiver` and `prefect`; empty if none runs."""
+    """Return what an `up` on this machine says of itself: where it serves, and why its receiver is not confined."""
     try:
         status = json.loads((config.folder / "state" / "up.json").read_text(encoding="utf-8"))
         with contextlib.suppress(PermissionError):  # then it runs, as another user
             os.kill(int(status["pid"]), 0)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return {}
-    return {name: str(status[name]) for name in ("receiver", "prefect") if status.get(name)}
+    told = ("receiver", "prefect", "receiver_unconfined")
+    return {name: str(status[name]) for name in told if status.get(name)}
 
 
 @asynccontextmanager
