@@ -21,6 +21,9 @@ EACH = 25
 Body = Mapping[str, Any]
 """Of an `alert` entry: see `playbooks.projection`."""
 
+_Who = tuple[str, bool]
+"""A source, and whether it proved that it is: what somebody else says in its name takes nothing of its own say."""
+
 
 class _Said:
     """What a source said of one set of things under one rule."""
@@ -39,10 +42,10 @@ class Heard:
     def __init__(self) -> None:
         self.seq = 0
         """How far the stream was read."""
-        self._written: Counter[str] = Counter()
+        self._written: Counter[_Who] = Counter()
         self._said: dict[tuple[Any, ...], _Said] = {}
-        self._ids: dict[tuple[str, str], dict[str, tuple[str, int]]] = {}
-        self._known: dict[tuple[str, str], int] = {}
+        self._ids: dict[tuple[_Who, str], dict[str, tuple[str, int]]] = {}
+        self._known: dict[tuple[_Who, str], int] = {}
 
     def copy(self) -> "Heard":
         """Return one that goes its own way from here."""
@@ -55,11 +58,11 @@ class Heard:
             body: of the entry that it would become.
             masked: something in its id was masked, so that two of them that look alike may be two.
         """
-        source, state, severity = str(body["source"]), str(body["state"]), int(body["severity"])
-        if self._written[source] >= EACH:
+        who, state, severity = _who(body), str(body["state"]), int(body["severity"])
+        if self._written[who] >= EACH:
             # Only what would change what may be done: a known thing that it did not name, or a graver word about one.
-            return state == AlertState.NEW and any(severity > self._known.get((source, key), -1) for key in _keys(body))
-        seen = self._ids.get((source, body["external_id"]), {})
+            return state == AlertState.NEW and any(severity > self._known.get((who, key), -1) for key in _keys(body))
+        seen = self._ids.get((who, body["external_id"]), {})
         one = seen.get(body["digest"]) if masked else next(reversed(seen.values()), None)
         if one is not None:
             # The very thing that it reported before: news when it ended since, or began anew, or got worse.
@@ -73,17 +76,17 @@ class Heard:
         Args:
             body: of its entry.
         """
-        source, state, severity = body["source"], body["state"], body["severity"]
-        self._written[source] += 1
+        who, state, severity = _who(body), body["state"], body["severity"]
+        self._written[who] += 1
         said = self._said.setdefault(_what(body), _Said())
         said.times, said.last, said.severity = said.times + 1, state, max(said.severity, severity)
-        seen = self._ids.setdefault((source, body["external_id"]), {})
+        seen = self._ids.setdefault((who, body["external_id"]), {})
         before = max((one[1] for one in seen.values()), default=-1)
         seen.pop(body["digest"], None)
         seen[body["digest"]] = (state, max(before, severity))
         if state == AlertState.NEW:
             for key in _keys(body):
-                self._known[source, key] = max(severity, self._known.get((source, key), -1))
+                self._known[who, key] = max(severity, self._known.get((who, key), -1))
 
 
 def _keys(body: Body) -> list[str]:
@@ -93,4 +96,8 @@ def _keys(body: Body) -> list[str]:
 def _what(body: Body) -> tuple[Any, ...]:
     # The first release did not say what else an alert named.
     named = frozenset((item["kind"], item["name"], item.get("server")) for item in body.get("unresolved", []))
-    return body["source"], body["rule"], frozenset(_keys(body)), named
+    return _who(body), body["rule"], frozenset(_keys(body)), named
+
+
+def _who(body: Body) -> _Who:
+    return body["source"], body["authenticated"]

@@ -20,6 +20,7 @@ def body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # what an entry say
         "state": NEW,
         "severity": int(Severity.HIGH),
         "rule": "Tool description changed",
+        "authenticated": True,
         "digest": "a" * 64,
         "entities": [TOOLS[0].model_dump(mode="json")],
         "unresolved": [],
@@ -91,6 +92,15 @@ def test_another_source_always_has_its_say() -> None:
     heard = Heard()
     told(heard, *(body(external_id=str(number), rule=str(number)) for number in range(3 * EACH)))
     assert told(heard, body(), body(source="falco")) == [False, True]
+
+
+def test_who_only_claims_to_be_a_source_takes_nothing_of_its_say() -> None:
+    heard = Heard()
+    forged = (
+        body(external_id="1", rule=str(n % 7), severity=int(Severity.CRITICAL), authenticated=False) for n in range(99)
+    )
+    told(heard, *forged)
+    assert told(heard, body(external_id="1", rule="1", severity=int(Severity.LOW))) == [True]
 
 
 def test_firing_resolved_firing_is_three_messages() -> None:
