@@ -30,6 +30,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from flows.refusals import Refusals
 from integrations.siem.source import (
     Bearer,
     Hmac,
@@ -205,6 +206,7 @@ class _Receiver:
         self._clock = clock
         self._keys = {name: read_keys(name, source) for name, source in sources.items()}
         self._metrics = _Metrics(sources)
+        self._refusals = Refusals(inbox, clock)
         _refuse_clear_tokens(sources, safe=tls or loopback)
         _refuse_shared_keys(self._keys)
 
@@ -248,6 +250,9 @@ class _Receiver:
             reading = asyncio.to_thread(parse, body, name, source) if len(body) > _LONG else None
             alerts = await reading if reading else parse(body, name, source)
         except Malformed as exc:
+            if source.authenticated:
+                # Its sender proved who it is, and few send a second time: people have to hear of it.
+                self._refusals.note(name, f"{exc}.")
             detail = "The message is not what this source's format says."
             raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", detail, errors=exc.faults) from exc
         weight = max((alert.severity for alert in alerts if alert.state is AlertState.NEW), default=0)

@@ -14,11 +14,13 @@ from flows.engine.approvals import take_code
 from flows.engine.case import PREFIX
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
+from flows.engine.refused import take_refused
 from flows.engine.requests import take_request
 from flows.engine.telling import freeze
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused, Transient
+from playbooks.refusal import KIND
 
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 100
@@ -149,4 +151,4 @@ async def _take_alert(parts: Parts, item: InboxItem) -> list[Opened]:
     return await take_alerts(parts, [item])
 
 
-_READERS = {"alert": _take_alert, "code": take_code, "request": take_request}
+_READERS = {"alert": _take_alert, "code": take_code, "request": take_request, KIND: take_refused}

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows import entrance, receiver
+from flows import entrance, receiver, refusals
 from flows.entrance import server
 from flows.receiver import create_app
 from integrations.siem.source import MAX_BYTES, Source, sign, signed
@@ -50,11 +50,15 @@ class MemoryInbox:
     hangs: bool = False
     incident: str | None = None
     weights: list[int] = field(default_factory=list)
+    refused: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stored: dict[tuple[str, str], tuple[str, bytes, dict[str, str]]] = field(default_factory=dict)
 
     async def put(
         self, *, kind: str, source: str, nonce: str, body: bytes, headers: Mapping[str, str], weight: int
     ) -> Receipt:
+        if kind == "refused":
+            self.refused.append((source, json.loads(body)))
+            return Receipt("r", fresh=True, conflict=False, incident=None)
         assert kind == "alert"
         self.weights.append(weight)
         if self.hangs:
@@ -655,3 +659,22 @@ async def test_what_is_larger_than_a_format_s_senders_batch_is_refused_with_what
         text = (await client.get("/metrics")).text
     assert 'soar_alerts_rejected_total{reason="too_large",source="elastic"} 1.0' in text
     assert 'soar_alerts_rejected_total{reason="too_large",source="open"} 1.0' in text
+
+
+async def test_what_an_authenticated_source_loses_is_handed_in_once_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusals, "EVERY", 0.05)
+    inbox = MemoryInbox()
+    async with client_of(inbox) as client:
+        for _ in range(5):
+            await client.post("/v1/alerts/signed", content=b"[7]", headers=headers_of(b"[7]"))
+            await client.post("/v1/alerts/open", content=b"[7]", headers=JSON)
+            await client.post("/v1/alerts/signed", content=b"[7]", headers=JSON)
+        async with asyncio.timeout(30):
+            while sum(body["count"] for _, body in inbox.refused) < 5:  # noqa: ASYNC110  # the report has no event for it
+                await asyncio.sleep(0.01)
+    assert len(inbox.refused) <= 5
+    assert {source for source, _ in inbox.refused} == {"signed"}
+    assert inbox.refused[0][1]["said"] == "0: must be an object."
+    assert not inbox.stored

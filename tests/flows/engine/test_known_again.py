@@ -1,5 +1,6 @@
 """What is sent again without an id is known while its incident is open, and news afterwards. Touches no system."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -84,3 +85,32 @@ async def test_firing_resolved_and_firing_again_are_three_messages(home: House, 
         await send(home, client, alert("weather", "forecast", id="flap-1", state=state))
     (incident,) = await home.incidents()
     assert [seen.state for seen in incident.alerts] == ["new", "resolved", "new"]
+
+
+async def test_people_hear_once_a_day_of_a_source_whose_messages_cannot_be_read(
+    home: House, client: httpx.AsyncClient
+) -> None:
+    for body in (b'{"version": 1}', b'{"version": 2}'):
+        assert (await send(home, client, body)).status_code == 422
+
+    async def handed_in() -> bool:
+        await taken_in(home)
+        return bool(await home.system("refused"))
+
+    await home.until(handed_in, "what was refused is on record")
+    (entry,) = await home.system("refused")
+    assert (entry.body["source"], entry.body["count"]) == ("siem", 1)
+    # Whoever may only insert repeats it as often as they like: it is one entry, and one page.
+    for number in range(20):
+        said = {"count": 1, "since": "2026-01-31T12:00:00Z", "said": "x"}
+        for body in (json.dumps(said).encode(), b"{", b"x" * 100_000):
+            nonce = f"refused-{number}-{len(body)}"
+            await home.journal.put(kind="refused", source="siem", nonce=nonce, body=body, headers={})
+    await taken_in(home)
+    # Or two, if these few seconds lie at the end of a slot.
+    assert len(await home.system("refused")) in {1, 2}
+    pages = [entry.parsed() for entry in await home.journal.read("telling/system")]
+    (page,) = [entry for entry in pages if entry.kind == "page"]
+    assert page.body["id"].startswith("fault:refused:siem:")
+    assert "1 of its messages could not be read" in page.body["text"]
+    assert "id: is missing" in page.body["text"]
