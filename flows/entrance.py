@@ -42,6 +42,11 @@ _FLUSH_WITHIN = 2.0
 _AGAIN = 0.05
 _BACKLOG = 2048
 
+LOCAL = "local"
+"""The peer that this machine is, by its own name for itself."""
+
+_LOCAL = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+
 TurnedAway = Callable[[str], None]
 """Counts a connection that we ended, by our own word for the reason."""
 
@@ -53,7 +58,7 @@ def server(  # all by name
     port: int,
     certificate: Path | None = None,
     key: Path | None = None,
-    limit: int = 200,
+    limit: int = 400,
     each: int = 100,
 ) -> "Entrance":
     """Return the server of the receiver: silent about itself, impatient, and bounded.
@@ -65,7 +70,8 @@ def server(  # all by name
         certificate: the TLS certificate chain, if TLS ends here.
         key: its key.
         limit: connections at once.
-        each: of those, how many one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
+        each: of those, how many one peer may have: an IPv4 address, or an IPv6 network of 64 bits; 127.0.0.1 and ::1,
+            where a proxy of ours may stand, as many as there are.
     """
     config = uvicorn.Config(
         app,
@@ -140,7 +146,7 @@ class Entrance(uvicorn.Server):
             self._admit(connection, _peer(address))
 
     def _admit(self, connection: socket.socket, peer: str) -> None:
-        if self._peers[peer] >= self._each and not self._make_room(peer, "peer"):
+        if peer != LOCAL and self._peers[peer] >= self._each and not self._make_room(peer, "peer"):
             self._refuse(connection, "peer")
             return
         if len(self._guests) >= self._limit and not self._make_room(self._greediest(), "full"):
@@ -344,8 +350,10 @@ def _peer(address: Any) -> str:  # noqa: ANN401  # what a socket says, by its fa
         found = ipaddress.ip_address(str(address[0]).partition("%")[0])
     except (ValueError, IndexError, TypeError):
         return ""
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    if found in _LOCAL:
+        return LOCAL
     if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
         return str(ipaddress.ip_network((found, 64), strict=False))
     return str(found)

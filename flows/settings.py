@@ -70,8 +70,9 @@ class Receiver(Strict):
         port: to listen on; 0 takes a free one.
         certificate: PEM file, for TLS.
         key: its private key, PEM.
-        connections: at once.
-        per_peer: of those, how many one address may have; behind a proxy of yours, as many as there are.
+        connections: at once; each may hold a message of 1 MiB in memory.
+        per_peer: of those, how many one address may have, but for this machine's own; behind a proxy of yours on
+            another machine, as many as there are.
         stamp: the file with the key by which responders know what receivers put in; made when it is not there.
         account: its own at the journal's database, which may put alerts into the inbox and do nothing else.
     """
@@ -80,7 +81,7 @@ class Receiver(Strict):
     port: int = Field(default=8765, ge=0, le=65535)
     certificate: Path | None = None
     key: Path | None = None
-    connections: int = Field(default=200, ge=2, le=10_000)
+    connections: int = Field(default=400, ge=2, le=10_000)
     per_peer: int = Field(default=100, ge=1, le=10_000)
     stamp: Path = Path("keys/receiver.stamp")
     account: Account | None = None

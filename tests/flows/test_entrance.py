@@ -118,7 +118,7 @@ async def test_where_all_peers_fill_it_together_the_longest_waiting_gives_way() 
 
 async def test_what_is_being_stored_gives_way_to_nobody() -> None:
     inbox = MemoryInbox(hangs=True)
-    async with open_door(inbox, limit=4, each=2) as (port, _), contextlib.AsyncExitStack() as held:
+    async with open_door(inbox, limit=2) as (port, _), contextlib.AsyncExitStack() as held:
         for _ in range(2):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             held.callback(writer.close)
@@ -198,6 +198,9 @@ async def test_silent_handshakes_keep_nobody_out(certificate: Path) -> None:
         (("192.0.2.7", 5), "192.0.2.7"),
         (("::ffff:192.0.2.7", 5, 0, 0), "192.0.2.7"),
         (("2001:db8:1:2:3::4", 5, 0, 0), "2001:db8:1:2::/64"),
+        (("127.0.0.1", 5), "local"),
+        (("::1", 5, 0, 0), "local"),
+        (("::ffff:127.0.0.1", 5, 0, 0), "local"),
         (("fe80::1%eth0", 5, 0, 2), "fe80::/64"),
         ("", ""),
     ],
