@@ -477,7 +477,9 @@ def facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     verdicts = [lease.verdict for lease in state.leases.values() if lease.open and lease.verdict]
     leases = state.leases
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
-    verdicts += [step.verdict for step in state.steps.values() if step.phase is Phase.CAPTURE and step.verdict]
+    # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
+    asked = {Phase.CAPTURE, Phase.ERADICATE}
+    verdicts += [step.verdict for step in state.steps.values() if step.phase in asked and step.verdict]
     found = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
     good = tuple(fact for fact in found if fact.answer is Answer.ESTABLISHED)
     return good[:MOST], tuple(fact for fact in found if fact.answer is not Answer.ESTABLISHED)[:MOST]

@@ -37,8 +37,13 @@ class Target(Strict):
 
     @property
     def key(self) -> str:
-        """The object as one string, for holds and reservations."""
+        """The object as one string, for holds."""
         return f"{self.system}/{self.kind}/{self.id}"
+
+    @property
+    def thing(self) -> str:
+        """What it is, whatever id it has just now: a tool that is deleted and taken in again is the same thing."""
+        return f"{self.system}/{self.kind}/{self.server}/{self.name}" if self.server else self.key
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" + (f" of {self.server}" if self.server and self.kind != "server" else "")
@@ -126,7 +131,16 @@ class Plan(Strict):
     def inverse(self) -> "Plan":
         """Return the plan that restores what was there, last change first; that breaks nothing for anybody."""
         changes = tuple(change.inverse() for change in reversed(self.changes))
-        return self.model_copy(update={"summary": f"Undo: {self.summary}", "changes": changes, "breaks": ""})
+        return self.model_copy(update={"summary": undoing(self.summary), "changes": changes, "breaks": ""})
+
+
+def undoing(summary: str) -> str:
+    """Return what restoring does, from the sentence that says what was done.
+
+    It does not say *enable*: what was disabled before the incident comes back disabled.
+    """
+    verb, _, rest = summary.partition(" ")
+    return f"Give back {rest}" if verb in {"Disable", "Deactivate"} else f"Undo: {summary}"[:20_000]
 
 
 class Answer(StrEnum):

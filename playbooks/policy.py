@@ -16,7 +16,7 @@ from playbooks.corroboration import NOTHING
 from playbooks.incident import Confidence, Severity
 from playbooks.inventory import Inventory, PinKind, Principal, Risk, fold
 from playbooks.plan import Plan, Radius, Target
-from playbooks.strict import Digest, Line, Name, Seconds, Slug, Strict
+from playbooks.strict import Digest, Line, Name, RedactedLine, Seconds, Slug, Strict
 from playbooks.taxonomy import IncidentClass
 
 
@@ -291,6 +291,7 @@ class Facts(Strict):
         ran_out: for a release: nobody asks for it but the end of the lease.
         approved_by: people whose unexpired signed approval names this plan's digest.
         clean: for a release: every definition equals its approved pin, or a person accepted the difference.
+        differs: for one that is not clean: what differs, where and how, a line each.
         unreviewed: approved definitions that it rests on and that nobody who may review has signed for, each with why.
     """
 
@@ -306,6 +307,7 @@ class Facts(Strict):
     ran_out: bool = False
     approved_by: tuple[Name, ...] = ()
     clean: bool = True
+    differs: tuple[RedactedLine, ...] = ()
     unreviewed: tuple[Line, ...] = ()
 
 
@@ -470,6 +472,7 @@ def _is_of(target: Target, who: Principal) -> bool:
 def _release_needs(plan: Plan, policy: Policy, facts: Facts) -> Iterable[str]:
     if not facts.clean:
         yield CHANGED
+        yield from facts.differs
     yield from facts.unreviewed
     if facts.requested_by is None and not (facts.ran_out and policy.lease.at_expiry == "release"):
         yield "nobody asked for the release with a signed request"
@@ -481,7 +484,9 @@ def _too_much(plan: Plan, policy: Policy, inventory: Inventory, reserved: tuple[
     if plan.radius not in policy.caps:
         yield f"the policy has no cap for a {plan.radius.name.lower()}, so none is automatic"
     # Everything in force counts, and the caps of narrower radii hold for wider ones too: more reach is never cheaper.
-    wanted = {item.target for item in reserved} | {target.key for target in plan.targets}
+    # Things, not ids: what a gateway deletes and takes in again is no second one.
+    held = {item.target for item in reserved}
+    wanted = held | {target.thing for target in plan.targets if target.key not in held}
     for radius in sorted(radius for radius in policy.caps if radius <= plan.radius):
         cap, population = policy.caps[radius], _population(inventory)
         allowed = min(cap.count, max(1, ceil(population * cap.percent / 100)))

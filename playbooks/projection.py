@@ -468,7 +468,7 @@ def _release_intended(state: Incident, body: Body, at: datetime, actor: str) -> 
         step = state.steps[body["release"]] = StepState(body["release"], Phase(body["phase"]), Progress.INTENDED)
     step.progress, step.plan, step.epoch, step.key = Progress.INTENDED, lease.releasing, body["epoch"], body["key"]
     step.purpose, step.intended_at, step.requested_by = Purpose.RELEASE, at, body["requested_by"]
-    kept = f"\nkept, other incidents hold it: {', '.join(body['kept'])}" if body["kept"] else ""
+    kept = f"\nkept, another containment holds it: {', '.join(body['kept'])}" if body["kept"] else ""
     return f"releasing {body['instance']}{kept}"
 
 
@@ -484,7 +484,7 @@ def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
     release.progress, release.verdict, release.settled_at = Progress.RELEASED, lease.back, at
     made = "; ".join(item["change"] for item in body["writes"])
     if not made:
-        made = "nothing to restore: other incidents still hold it" if lease.kept else lease.returned
+        made = "nothing to restore: another containment still holds it" if lease.kept else lease.returned
     return f"released {body['instance']}\n{made}"
 
 

@@ -562,6 +562,22 @@ class Incident:
                 return wish
         return None
 
+    def given_back_as(self, instance: str) -> str | None:
+        """Return the later lease with which the very things of this one were given back, under other ids by then.
+
+        A gateway deletes a tool and takes it in again, and that is contained as well: whoever has it given back means
+        the tool, and not one of its ids. A person's no to this very lease stands all the same.
+        """
+        lease, release = self.leases[instance], self.steps.get(f"release-{instance}")
+        if not lease.open or (release is not None and release.progress is Progress.DENIED):
+            return None
+        things = {target.thing for target in lease.plan.targets}
+        for name, other in self.leases.items():
+            later = other.released_at is not None and other.opened_seq > lease.opened_seq and not other.kept
+            if later and things == {target.thing for target in other.plan.targets}:
+                return name
+        return None
+
     def change_accepted(self, instance: str) -> bool:
         """Return whether somebody who asked for a lease's release accepts a definition that is not the approved one.
 

@@ -384,7 +384,7 @@ async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision)
         await tx.reserve(
             incident=case.id,
             step=todo.instance,
-            target=target.key,
+            target=target.thing,
             server=target.server or "",
             radius=int(plan.radius),
         )

@@ -1,25 +1,26 @@
 """Containments in force: verified again and again, put back when undone, extended at their end, and given back."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from flows.engine import effects, schedule
+from flows.engine import comparing, effects, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.effects import turn, within
 from flows.engine.schedule import OURSELVES, Todo, watched
 from integrations.journal.store import LostClaim, Tx
-from playbooks.action import Action, Check
+from playbooks.action import Action
 from playbooks.errors import Drifted, Gone, NotEstablished, SoarError
 from playbooks.incident import Phase
-from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Plan, Verdict
-from playbooks.playbook import Step
 from playbooks.policy import CHANGED, RAN_OUT, Decision, Facts, Outcome, Purpose, decide
-from playbooks.state import Incident, LeaseState, Progress, StepState
+from playbooks.state import Incident, LeaseState, Progress, ReleaseRequest, StepState
 from playbooks.strict import canonical, iso, now
+
+LOG = logging.getLogger("mcp_soar.engine")
 
 
 async def watch(case: Case) -> None:
@@ -45,6 +46,12 @@ async def _watch_one(case: Case, instance: str) -> None:
 
 ASKED = {Progress.PROPOSED, Progress.DENIED, Progress.EXPIRED}
 """People were asked about it: until they say yes it is only looked at."""
+
+ACCEPTS = "accepts"
+"""The parameter of a release that names the difference which whoever approves it accepts, by its digest."""
+
+ENDED = "it no longer exists, and the same was given back under another id"
+OTHERWISE = "what would come back differs otherwise than when it was asked first"
 
 
 async def _look(case: Case, action: type[Action], plan: Plan) -> tuple[list[Change], Verdict]:
@@ -132,36 +139,8 @@ def _ends(case: Case, state: Incident, instance: str) -> bool:
 
 
 async def definitions_match(case: Case) -> bool:
-    """Ask whether what will come back is what was approved.
-
-    The playbook's eradication checks have to agree, and nothing that confirmed the alert may still be so: a gateway can
-    go on handing out a poisoned definition when its server is healed already.
-    """
-    playbook = case.playbook
-    if playbook is None:
-        return True
-    for step in playbook.phases[Phase.ERADICATE]:
-        for entity in schedule.entities_for(case.state, step.for_each) if step.check else ():
-            if await _asks(case, step, entity) not in {Answer.ESTABLISHED, None}:
-                return False
-    for step in playbook.confirm:
-        for entity in schedule.entities_for(case.state, step.for_each):
-            if await _asks(case, step, entity) not in {Answer.NOT_ESTABLISHED, None}:
-                return False
-    return True
-
-
-async def _asks(case: Case, step: Step, entity: Resolved) -> Answer | None:
-    """Return what a check answers now; None if by its nature there is nothing to ask."""
-    try:
-        check: Check = effects.build(case, step.check or "", tuple(step.parameters(entity).items()))
-        if not check.askable(case.parts.world.inventory):
-            return None
-        return (await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")).answer
-    except LostClaim:
-        raise
-    except SoarError:
-        return Answer.UNKNOWN
+    """Ask whether what will come back is what was approved; `differences` says how it is not."""
+    return not await comparing.differences(case)
 
 
 # Release
@@ -200,21 +179,86 @@ def taken(lease: LeaseState) -> Plan:
     return lease.plan.model_copy(update={"changes": changes})
 
 
-async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
-    """Ask the gate and freeze the release; return whether it may go on."""
+async def look_again(case: Case) -> None:
+    """Look again at the releases that people are being asked about: what they are asked may have changed, or be over.
+
+    A server that is healed meanwhile needs nobody's word that it may differ; one that changed once more is asked about
+    anew, and earlier answers are void.
+    """
+    for instance, lease in list(case.state.leases.items()):
+        name = schedule.release_of(instance)
+        step, twin = case.state.steps.get(name), case.state.given_back_as(instance)
+        wish = _wished(case.state, instance)
+        if wish is None or not lease.open or lease.releasing is not None:
+            continue
+        if twin is None and (step is None or step.progress is not Progress.PROPOSED):
+            continue
+        if wish.actor == OURSELVES and await case.is_stopped():
+            continue
+        try:
+            todo = Todo(name, Phase.RECOVER, "release", f"Release {instance}", name=instance)
+            await _intend_release(case, todo, lease, looking=True)
+        except (Stopped, LostClaim):
+            raise
+        except SoarError as exc:
+            LOG.info("%s: %s cannot be looked at again: %s", case.id, name, exc)
+
+
+def _wished(state: Incident, instance: str) -> ReleaseRequest | None:
+    """Return the request that asks for a lease's release, or for that of the same thing under its later id."""
+    twin = state.given_back_as(instance)
+    return state.release_wanted(instance) or (state.release_wanted(twin) if twin else None)
+
+
+async def _ended(case: Case, action: type[Action], plan: Plan) -> bool:
+    try:
+        return await _all_gone(case, action, plan)
+    except SoarError:
+        return False
+
+
+async def _all_gone(case: Case, action: type[Action], plan: Plan) -> bool:
+    """Whether nothing of a plan exists any more."""
+    for change in plan.changes:
+        try:
+            await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            continue
+        return False
+    return True
+
+
+async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking: bool = False) -> bool:
+    """Ask the gate and freeze the release; return whether it may go on.
+
+    Args:
+        case: the incident.
+        todo: the step.
+        lease: what is to be given back.
+        looking: people are being asked, and are asked anew only if something is another thing now.
+    """
     parts, instance = case.parts, todo.name
     step = case.state.steps.get(todo.instance)
     if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
         await effects.lapse(case, todo.instance, ": it stays contained")
         return False
     asked_about = set(case.state.entities)
-    match = case.state.change_accepted(instance) or await definitions_match(case)
-    whole = restoring(lease, action_of(case, lease.plan))
+    action = action_of(case, lease.plan)
+    whole = restoring(lease, action)
+    ended = case.state.given_back_as(instance) is not None and await _all_gone(case, action, whole)
+    differs = () if ended or case.state.change_accepted(instance) else await comparing.differences(case)
+    if looking and not all(one.known for one in differs):
+        # What could not be found out is no news: what people are being asked stays as it is.
+        return False
     unreviewed = await effects.reviewed_by_nobody(case, whole)
 
     async def work(tx: Tx, state: Incident) -> tuple[list[Event], bool]:
-        wish, step = state.release_wanted(instance), state.steps.get(todo.instance)
-        if wish is None or not schedule.release_due(state, instance, now=now(), retries=parts.timing.verify_retries):
+        wish, step = _wished(state, instance), state.steps.get(todo.instance)
+        lease = state.leases[instance]
+        asked = step is not None and step.progress is Progress.PROPOSED
+        asking = looking and lease.open and lease.releasing is None and (asked or ended)
+        due = schedule.release_due(state, instance, now=now(), retries=parts.timing.verify_retries)
+        if wish is None or not (due or asking):
             # Somebody said no meanwhile.
             return [], False
         if set(state.entities) != asked_about:
@@ -223,20 +267,10 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
         # After a no, whoever asks again is who asks for it now; a person takes over what only a lease's end asked for.
         asker = step.requested_by if step else None
         requester = wish.actor if asker in {None, OURSELVES} else asker
-        kept: list[str] = []
-        changes: list[Change] = []
-        for change in whole.changes:
-            others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
-            # The strictest of those that remain stays in force: every field of ours is stricter when contained.
-            if others:
-                kept.append(change.grip)
-                changes.append(change.model_copy(update={"after": change.before}))
-            else:
-                changes.append(change)
-        # What stays contained comes right after the first: giving that back (a gateway's entry) may have freed it.
-        first, *rest = changes
-        rest.sort(key=lambda change: change.grip not in kept)
-        plan = whole.model_copy(update={"changes": (first, *rest)})
+        accepted = state.change_accepted(instance)
+        plan, kept = await _as_before(tx, case, instance, whole)
+        if differs and not accepted:
+            plan = plan.model_copy(update={"params": {**plan.params, ACCEPTS: comparing.mark(differs)}})
         facts = Facts(
             incident_class=state.incident_class,
             severity=state.severity,
@@ -247,21 +281,53 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState) -> bool:
             requested_by=None if requester == OURSELVES else requester,
             ran_out=requester == OURSELVES,
             approved_by=effects.approved_by(case, step, plan),
-            clean=match or state.change_accepted(instance),
+            clean=accepted or not differs,
+            differs=comparing.said(differs),
             # Whoever accepts a definition as it is does not go by the approved one.
-            unreviewed=() if state.change_accepted(instance) else unreviewed,
+            unreviewed=() if accepted else unreviewed,
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)
+        if ended and decision.outcome is Outcome.NEEDS_APPROVAL:
+            decision = Decision(outcome=Outcome.ALLOW, reasons=(ENDED,), digest=plan.digest)
         if decision.outcome is not Outcome.ALLOW:
+            if asking and step and step.plan and step.plan.digest == plan.digest:
+                return [], False
             purpose = Purpose.RELEASE
             question = effects.asked(
                 case, state, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
             )
-            return [question], False
+            return [_otherwise(question, step, plan)], False
         await _wanted_back(tx, case, instance, plan, kept)
         return [_frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=requester)], True
 
     return await case.decide(work)
+
+
+async def _as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Plan, list[str]]:
+    """Return the plan without what others hold, and the grips that stay theirs."""
+    kept: list[str] = []
+    changes: list[Change] = []
+    for change in whole.changes:
+        others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
+        # The strictest of those that remain stays in force: every field of ours is stricter when contained.
+        if others:
+            kept.append(change.grip)
+            changes.append(change.model_copy(update={"after": change.before}))
+        else:
+            changes.append(change)
+    # What stays contained comes right after the first: giving that back (a gateway's entry) may have freed it.
+    first, *rest = changes
+    rest.sort(key=lambda change: change.grip not in kept)
+    return whole.model_copy(update={"changes": (first, *rest)}), kept
+
+
+def _otherwise(question: Event, step: StepState | None, plan: Plan) -> Event:
+    """Have a question say that what would come back has changed since it was asked."""
+    before = step.plan.params.get(ACCEPTS) if step and step.plan else None
+    if before in {None, plan.params.get(ACCEPTS)} or "differs" not in question.body:
+        return question
+    told = "; ".join(filter(None, (OTHERWISE, str(question.body["differs"]))))
+    return question._replace(body={**question.body, "differs": told})
 
 
 async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan, kept: Sequence[str]) -> None:

@@ -55,6 +55,7 @@ async def respond(
         if watching:
             # Looking goes on while the kill switch is on; putting back asks it, like every effect.
             await leases.watch(case)
+            await leases.look_again(case)
             await _ask_again(case)
         await _loop(case, until, run)
         await notices.write(case)

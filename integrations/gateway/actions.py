@@ -15,7 +15,7 @@ from integrations.hostile import printable
 from playbooks.action import Action, World
 from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError
 from playbooks.inventory import GatewayEntry, PinKind, Principal
-from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict, undoing
 from playbooks.strict import Name, Slug
 
 _ASKS: Final = ("GET /v1/tools", "GET /v1/prompts", "GET /v1/resources")
@@ -319,7 +319,7 @@ class DisableServer(Action):
         ]
         # First what has to go off again, to keep that moment short.
         restored.sort(key=lambda change: change.after is True)
-        summary = f"Undo: {plan.summary}"[:20_000]
+        summary = undoing(plan.summary).replace(", with all that it offers: ", ", each as it was before: ", 1)
         return plan.model_copy(update={"summary": summary, "changes": (entry.inverse(), *restored), "breaks": ""})
 
     @override

@@ -49,7 +49,7 @@ class CaptureDefinitions(Capture):
                 origin="the inventory's approved pins",
             )
         ]
-        gateway, gateway_error = await self._gateway(world)
+        gateway, same, gateway_error = await self._gateway(world)
         direct, direct_error = await self._direct(world)
         if gateway is None and direct is None:
             raise Refused(f"neither gateway nor server gave definitions: {gateway_error}; {direct_error}")
@@ -66,8 +66,10 @@ class CaptureDefinitions(Capture):
         for name, view, error in views:
             text.append(f"### {name}" + (f": unavailable: {error}" if view is None else ""))
             for pin in approved:
-                # The gateway holds no instructions.
-                if view is not None and (name == "direct" or pin.kind is not PinKind.INSTRUCTIONS):
+                # The gateway holds no instructions, and writes definitions in a form of its own: one that is as it was
+                # when it was approved is no difference, whatever that form leaves out.
+                beside = pin.kind is PinKind.INSTRUCTIONS or (pin.kind, pin.name) in same
+                if view is not None and (name == "direct" or not beside):
                     difference = pins.diff(pin, view.get((pin.kind, pin.name)))
                     text += [f"--- {pin.kind} {pin.name}", difference] if difference else []
             known = {(pin.kind, pin.name) for pin in approved}
@@ -82,15 +84,20 @@ class CaptureDefinitions(Capture):
         )
         return tuple(found)
 
-    async def _gateway(self, world: World) -> tuple[dict[tuple[PinKind, str], dict[str, Any]] | None, str]:
+    async def _gateway(
+        self, world: World
+    ) -> tuple[dict[tuple[PinKind, str], dict[str, Any]] | None, set[tuple[PinKind, str]], str]:
+        """Return what the gateway holds, what of that is as it was when it was approved, and why there is nothing."""
         entry = world.inventory.servers[self.server].gateway
         if entry is None:
-            return None, "the server stands behind no gateway"
+            return None, set(), "the server stands behind no gateway"
         try:
             catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
         except SoarError as exc:
-            return None, str(exc)
-        return {(held.kind, held.name): pins.gateway_fields(held) for held in catalog}, ""
+            return None, set(), str(exc)
+        digests = {(pin.kind, pin.name): pin.gateway_digest for pin in world.inventory.pins.of(self.server)}
+        same = {(held.kind, held.name) for held in catalog if digests.get((held.kind, held.name)) == held.digest}
+        return {(held.kind, held.name): pins.gateway_fields(held) for held in catalog}, same, ""
 
     async def _direct(self, world: World) -> tuple[dict[tuple[PinKind, str], dict[str, Any]] | None, str]:
         try:

@@ -256,16 +256,18 @@ class DefinitionsMatch(Check):
         offered = {(item.kind, item.name): item for item in snapshot}
         twice = {key for key, count in Counter((item.kind, item.name) for item in snapshot).items() if count > 1}
         findings = [
-            finding(f"{kind} {name}", "is offered more than once", Answer.NOT_ESTABLISHED)
+            finding(f"{kind} {name} at {self.server} itself", "is offered more than once", Answer.NOT_ESTABLISHED)
             for kind, name in sorted(twice)
         ]
         for kind, name in sorted(approved.keys() | offered.keys()):
             pin, now = approved.get((kind, name)), offered.get((kind, name))
             if pin is None:
-                findings.append(finding(f"{kind} {name}", "was never approved", Answer.NOT_ESTABLISHED))
+                findings.append(
+                    finding(f"{kind} {name} at {self.server} itself", "was never approved", Answer.NOT_ESTABLISHED)
+                )
             elif not pins.same(pin, now):
                 difference = pins.diff(pin, now.fields if now else None)
-                findings.append(finding(f"{kind} {name}", difference, Answer.NOT_ESTABLISHED))
+                findings.append(finding(f"{kind} {name} at {self.server} itself", difference, Answer.NOT_ESTABLISHED))
         if not findings:
             findings = [finding(f"server {self.server}", f"all {len(offered)} as approved", Answer.ESTABLISHED)]
         return Verdict.of(tuple(findings))

@@ -191,6 +191,21 @@ def test_what_changed_since_it_was_asked_is_said() -> None:
     assert told(state).asks[0].differs == ("no longer: a", "now: b")
 
 
+def test_what_differs_at_the_server_itself_is_not_proven() -> None:
+    finding = {
+        "check": "definition",
+        "subject": "tool add at weather itself",
+        "asked_as": "nobody",
+        "expected": "the approved definition",
+        "observed": "was never approved",
+        "answer": "not_established",
+    }
+    verdict = {"answer": "not_established", "findings": [finding], "widen": []}
+    asked = Event("checked", {"instance": "definitions-approved@weather", "phase": "eradicate", "verdict": verdict})
+    briefing = told(incident(opened(), intended(plan()), verified(Answer.ESTABLISHED), asked))
+    assert [fact.subject for fact in briefing.not_proven] == ["tool add at weather itself"]
+
+
 def test_what_is_proven_and_what_is_not() -> None:
     state = incident(opened(), intended(plan()), verified(Answer.ESTABLISHED, Answer.UNKNOWN, Answer.NOT_ESTABLISHED))
     briefing = told(state)

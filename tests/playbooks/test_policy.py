@@ -306,6 +306,29 @@ def test_caps_count_what_all_incidents_hold() -> None:
     assert "the policy allows 5" in decision.reasons[0]
 
 
+def test_a_thing_that_comes_back_under_another_id_is_counted_once() -> None:
+    first = plan("tool-1")
+    held = Reservation(incident="inc-1", target=first.targets[0].thing, radius=Radius.TOOL, age=1000.0)
+    again = first.targets[0].model_copy(update={"id": "id-after-it-was-deleted"})
+    second = first.model_copy(update={"changes": (Change(target=again, field="enabled", before=True, after=False),)})
+    assert asked(second, reserved=(*in_force(4), held)).outcome is Outcome.ALLOW
+    # Another tool of that name, on another server, is another thing.
+    assert asked(plan("tool-1", on="robot"), reserved=(*in_force(4), held)).outcome is Outcome.NEEDS_APPROVAL
+    # What an earlier release reserved went by the id.
+    old = Reservation(incident="inc-1", target=first.targets[0].key, radius=Radius.TOOL, age=1000.0)
+    assert asked(first, reserved=(*in_force(4), old)).outcome is Outcome.ALLOW
+
+
+def test_what_differs_is_among_the_reasons_of_a_release() -> None:
+    release = but(purpose=Purpose.RELEASE, requested_by="ann", clean=False, differs=("tool x: description: +evil",))
+    assert asked(plan("tool-1"), release).reasons == (CHANGED, "tool x: description: +evil")
+
+
+def test_giving_back_is_no_double_negative() -> None:
+    assert plan("tool-1").inverse().summary == "Give back tool-1"
+    assert plan("tool-1", summary="Revoke it").inverse().summary == "Undo: Revoke it"
+
+
 def test_the_percentage_is_of_the_inventory_and_one_is_always_within_it() -> None:
     tight = Policy(version=1, caps={Radius.TOOL: Cap(count=50, percent=2)})  # 107 things: 3
     assert asked(plan("tool-1"), policy=tight, reserved=in_force(2)).outcome is Outcome.ALLOW

@@ -476,7 +476,9 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
         if not left:
             kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
             if kept:
-                return Seen("done", f"released; other incidents still hold {', '.join(kept)}, so that stays as it is")
+                return Seen(
+                    "done", f"released; other containments still hold {', '.join(kept)}, so that stays as it is"
+                )
             words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
             return Seen("done", f"released: {'; '.join(words)}")
         steps = [state.steps[f"release-{key}"] for key in left if f"release-{key}" in state.steps]

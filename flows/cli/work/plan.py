@@ -239,7 +239,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     if decision.automatic and step.when is When.ALWAYS:
         # What comes after it is judged as if it were done, as the engine does.
         reserved += [
-            Reservation(incident=_NOBODYS, target=target.key, radius=plan.radius, age=0.0) for target in plan.targets
+            Reservation(incident=_NOBODYS, target=target.thing, radius=plan.radius, age=0.0) for target in plan.targets
         ]
     reasons = [*decision.reasons, *why]
     if decision.outcome is Outcome.NEEDS_APPROVAL:

@@ -161,3 +161,92 @@ async def test_a_tool_that_no_longer_exists_can_be_let_go(lab: Lab, tmp_path: Pa
         )
         await released(home, name, scenes.cut_of(lab, "get_weather"))
         assert not await scenes.usable(lab, "weather_now", city="Seoul"), "what came in its place is no part of that"
+
+
+async def test_whoever_decides_reads_what_differs_and_a_healed_server_needs_no_decision(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="asked too early")
+        step = await scenes.proposed(home, name, f"release-{cut}")
+        which = [reason for reason in step.reasons if "tool get_weather" in reason and "description:" in reason]
+        assert len(which) == 1, "once, though two checks saw it"
+        assert "<IMPORTANT>" in which[0]
+        assert step.plan is not None
+        assert step.plan.summary.startswith("Give back tool get_weather of ")
+        lab.victim.behave()
+        await released(home, name, cut)
+        assert await scenes.usable(lab, "get_weather", city="Seoul")
+        incident = await home.incident(name)
+        assert incident.steps[f"release-{cut}"].approved_by == ()
+
+
+async def test_a_definition_that_changes_once_more_is_asked_about_anew_and_no_answer_to_the_first_counts(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.victim.poison()
+    cut = scenes.cut_of(lab, "get_weather")
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="must work")
+        first = await scenes.proposed(home, name, f"release-{cut}")
+        assert first.plan is not None
+        lab.victim.behave(Behaviour(described={"get_weather": "Sends all your files to https://evil.example"}))
+
+        async def anew() -> bool:
+            step = (await home.incident(name)).steps[f"release-{cut}"]
+            return step.plan is not None and first.plan is not None and step.plan.digest != first.plan.digest
+
+        await home.until(anew, "it is asked about anew")
+        nonce = await scenes.approve(home, "bob", name, first)
+        await scenes.taken_in(home)
+        incident = await home.incident(name)
+        assert nonce not in incident.accepted
+        second = await scenes.proposed(home, name, f"release-{cut}")
+        assert "differs otherwise than when it was asked first" in second.differs
+        assert any("evil.example" in reason for reason in second.reasons)
+        asked = [entry for entry in await scenes.entries(home, name) if entry.kind == "proposed"]
+        assert len(asked) == 2, "looking again and finding the same asks nothing"
+        await scenes.approve(home, "bob", name, second)
+        await released(home, name, cut)
+
+
+async def test_what_was_given_back_under_another_id_is_not_undone_by_the_lease_of_the_first(
+    lab: Lab, tmp_path: Path
+) -> None:
+    cut = scenes.cut_of(lab, "get_weather")
+    poison = Behaviour(poisoned=("get_weather",))
+    await scenes.turn(lab, poison)
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        # The gateway forgets it, and takes it in again: under another id.
+        await scenes.turn(lab, Behaviour(renamed={"get_weather": "get_rain"}))
+        await scenes.turn(lab, Behaviour())
+
+        async def twice() -> bool:
+            return len([lease for lease in (await home.incident(name)).leases.values() if lease.in_force]) == 2
+
+        await home.until(twice, "it is contained under its new id as well")
+        (second,) = [instance for instance in (await home.incident(name)).leases if instance != cut]
+        await home.reaches(Status.CONTAINED, name)
+        await home.ask("ann", Verb.RELEASE, name, reason="it is as approved", params={"lease": second})
+
+        async def settled() -> bool:
+            incident = await home.incident(name)
+            asking = [step for step in incident.proposals if step.instance == f"release-{second}"]
+            for step in asking:
+                await scenes.approve(home, "bob", name, step)
+            return not any(lease.in_force for lease in incident.leases.values())
+
+        await home.until(settled, "it is given back, and the first lease ends with it")
+        incident = await home.incident(name)
+        assert [step.instance for step in incident.proposals] == []
+        lines = " ".join(line.what + line.detail for line in incident.timeline)
+        assert "it no longer exists" in lines
+        assert "other incidents" not in lines

@@ -5,6 +5,7 @@ import pytest
 from flows.demo.mcp_server import Behaviour
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
+from integrations.mcp import pins
 from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.mcp.checks import (
     AnswersClean,
@@ -15,6 +16,7 @@ from integrations.mcp.checks import (
     orders,
 )
 from playbooks.errors import Transient
+from playbooks.inventory import Dossier, Pins
 from playbooks.plan import Answer
 from tests.lab.fixtures import Lab
 
@@ -121,6 +123,21 @@ async def test_the_definitions_exhibit_shows_who_says_what(lab: Lab) -> None:
     assert b"<IMPORTANT>" not in files["gateway.json"]
     difference = files["difference.diff"].decode()
     assert "### gateway\n### direct\n--- tool get_weather" in difference, "the gateway has not read the poison yet"
+
+
+async def test_what_the_gateway_leaves_out_of_an_approved_definition_is_no_difference(lab: Lab) -> None:
+    lab.victim.behave(Behaviour(described={"add": "Adds two <b>whole</b> numbers. <i>Nothing</i> else."}))
+    await refresh(lab)
+    approved = await pins.read_pins(lab.world, lab.site.server_id, Dossier(reviewed="all of it"))
+    known = lab.world.inventory.model_copy(update={"pins": Pins(servers={lab.site.server_id: approved})})
+    world = Connections(known)
+    try:
+        files = {file.name: file.data for file in await CaptureDefinitions(server=lab.site.server_id).collect(world)}
+    finally:
+        await world.aclose()
+    assert b"<b>" in files["direct.json"]
+    assert b"<b>" not in files["gateway.json"], "it strips markup"
+    assert files["difference.diff"].decode() == "### gateway\n### direct"
 
 
 async def test_the_answer_exhibit_is_raw_and_calls_what_people_named_safe_and_nothing_else(lab: Lab) -> None:

@@ -1,0 +1,107 @@
+"""How what would come back differs from what people approved: which, where and how, for whoever decides on it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flows.engine import effects, schedule
+from flows.engine.case import Case
+from flows.engine.effects import within
+from integrations.journal.store import LostClaim
+from playbooks.action import Check
+from playbooks.errors import SoarError
+from playbooks.incident import Phase
+from playbooks.inventory import Resolved
+from playbooks.plan import Answer
+from playbooks.playbook import Step
+from playbooks.strict import canonical, sha256
+
+_SHOWN = 600
+"""Characters of a difference that stand in a question; all of it is what `mcp-soar pins diff` shows."""
+
+_MOST = 6
+_LINE = 1000
+
+
+class Difference(NamedTuple):
+    """What would come back and is not what was approved.
+
+    Args:
+        said: what, where and how, for people; hostile.
+        whole: all that was observed, for comparing.
+        known: it was asked for; else nobody could find out.
+    """
+
+    said: str
+    whole: str
+    known: bool = True
+
+
+async def differences(case: Case) -> tuple[Difference, ...]:
+    """Ask how what will come back differs from what was approved; nothing if it does not.
+
+    The playbook's eradication checks have to agree, and nothing that confirmed the alert may still be so: a gateway can
+    go on handing out a poisoned definition when its server is healed already.
+    """
+    playbook = case.playbook
+    if playbook is None:
+        return ()
+    found: list[Difference] = []
+    steps = [(step, Answer.ESTABLISHED) for step in playbook.phases[Phase.ERADICATE] if step.check]
+    steps += [(step, Answer.NOT_ESTABLISHED) for step in playbook.confirm]
+    for step, wanted in steps:
+        for entity in schedule.entities_for(case.state, step.for_each):
+            found += await _asks(case, step, entity, wanted)
+    # Two checks that saw the very same in one place say it once.
+    return tuple({one.said.partition(": ")[2] if one.known else one.said: one for one in found}.values())
+
+
+async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> list[Difference]:
+    """Ask one check, and return what of its answer is not as wanted."""
+    try:
+        check: Check = effects.build(case, step.check or "", tuple(step.parameters(entity).items()))
+        verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
+    except LostClaim:
+        raise
+    except SoarError:
+        # Without what went wrong: it varies, and a question that varies with it could never be answered.
+        return [Difference(f"{step.id} of {entity}: nobody could find out", step.id, known=False)]
+    if verdict.answer is wanted:
+        return []
+    unknown = [
+        Difference(f"{one.check} of {one.subject}: nobody could find out", one.subject, known=False)
+        for one in verdict.findings
+        if one.answer is Answer.UNKNOWN
+    ]
+    against = [one for one in verdict.findings if one.answer not in {wanted, Answer.UNKNOWN}]
+    known = [
+        Difference(f"{one.subject}: {_changed(one.observed)}", f"{one.subject}\n{one.observed}") for one in against
+    ]
+    return known or unknown or [Difference(f"{step.id} of {entity}: {verdict.answer}", step.id)]
+
+
+def _changed(observed: str) -> str:
+    """Return the lines of a unified diff that changed, in one, and with what all of it can be recognised if cut."""
+    lines: list[str] = []
+    if "+++ gone" in observed.splitlines():
+        return "no longer there"
+    for line in observed.splitlines():
+        if line.startswith("--- approved "):
+            lines.append(f"{line.removeprefix('--- approved ')}:")
+        elif not line.startswith(("+++ ", "@@", " ")):
+            lines.append(line)
+    text = " ".join(lines) or observed
+    return (
+        text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters, {sha256(observed.encode())[:23]})"
+    )
+
+
+def mark(differs: Sequence[Difference]) -> str:
+    """Return what tells one set of differences from another: an approval is bound to it."""
+    return sha256(canonical(sorted(one.whole for one in differs)))
+
+
+def said(differs: Sequence[Difference]) -> tuple[str, ...]:
+    """Return them for people, one a line, the first few."""
+    lines = [one.said.replace("\n", " ")[:_LINE] for one in differs[:_MOST]]
+    more = len(differs) - len(lines)
+    return (*lines, *([f"and {more} more, which `mcp-soar pins diff` shows"] if more else []))
