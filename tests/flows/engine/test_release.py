@@ -234,7 +234,6 @@ async def test_what_was_given_back_under_another_id_is_not_undone_by_the_lease_o
 
         await home.until(twice, "it is contained under its new id as well")
         (second,) = [instance for instance in (await home.incident(name)).leases if instance != cut]
-        await home.reaches(Status.CONTAINED, name)
         await home.ask("ann", Verb.RELEASE, name, reason="it is as approved", params={"lease": second})
 
         async def settled() -> bool:
@@ -246,7 +245,7 @@ async def test_what_was_given_back_under_another_id_is_not_undone_by_the_lease_o
 
         await home.until(settled, "it is given back, and the first lease ends with it")
         incident = await home.incident(name)
-        assert [step.instance for step in incident.proposals] == []
+        assert [step.instance for step in incident.proposals if step.instance.startswith("release-")] == []
         lines = " ".join(line.what + line.detail for line in incident.timeline)
-        assert "it no longer exists" in lines
+        assert "no longer exists" in lines
         assert "other incidents" not in lines
