@@ -1,21 +1,37 @@
 """From a configuration folder to a working engine: journal, connections, vault, keys, put together once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from flows import running
 from flows.access import open_journal, responder_keys
 from flows.engine.parts import Parts
-from flows.settings import Configuration, read_contacts, read_inventory
+from flows.engine.response import check_steps
+from flows.settings import (
+    Configuration,
+    read_contacts,
+    read_inventory,
+    read_playbooks,
+    read_policy,
+    read_sources,
+    read_templates,
+)
 from integrations.channels import Channels
 from integrations.connections import Connections
 from integrations.registry import STEPS
 from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
+from playbooks.playbook import Playbook
 from playbooks.screening import rules
+from playbooks.taxonomy import IncidentClass
+
+LOG = logging.getLogger("mcp_soar.responder")
 
 
 def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
@@ -89,44 +105,94 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
         await journal.aclose()
 
 
-def reloading(parts: Parts, config: Configuration) -> Callable[[], Parts | None]:
-    """Return what tells a responder that inventory, pins or contacts changed, with the parts to go on with.
+def reloading(
+    parts: Parts, config: Configuration, began_with: Mapping[str, str] | None = None
+) -> Callable[[], Parts | None]:
+    """Return what tells a responder that its configuration changed, with the parts to go on with.
 
-    A file that became invalid is left alone: the responder goes on with what it has, and `doctor` names the fault.
+    What can be read anew is: inventory, pins, policy, sources, contacts, playbooks and templates, each for itself. A
+    file that became invalid is left alone: the responder goes on with what it has of it, says so, and `doctor` names
+    the fault. Incidents that are open keep the playbook that they began with. `mcp-soar.yaml` is read at the start.
+
+    Args:
+        parts: what the responder begins with.
+        config: what they were made of.
+        began_with: the files' digests when that was read; what changed since is read at the first question.
     """
-    files = [config.folder / name for name in ("inventory.yaml", "pins.yaml", "contacts.yaml")]
-    seen = _stamps(files)
-    current = parts
+    folder, said = config.folder, ""
+    current, uses = parts, dict(running.digests(folder) if began_with is None else began_with)
+    seen: list[tuple[str, int, int] | None] | None = None if began_with is not None else _now(folder)
+    running.note(folder, "responder", uses)
 
     def changed() -> Parts | None:
-        nonlocal seen, current
-        stamps = _stamps(files)
+        nonlocal seen, current, uses, said
+        stamps = _now(folder)
         if stamps == seen:
             return None
         seen = stamps
-        try:
-            inventory, contacts = read_inventory(config.folder), read_contacts(config.folder)
-        except Misconfigured:
+        now = running.digests(folder)
+        current, faults = _anew(current, folder)
+        if faults and (told := "; ".join(faults.values())) != said:
+            LOG.error("not read, so what was read before is what counts: %s", told)
+        said = "; ".join(faults.values())
+        # What could not be read, and what is read at the start only, is as it was.
+        kept = {name for name in uses.keys() | now.keys() if name.split("/")[0] in faults or name == "mcp-soar.yaml"}
+        news = sorted(name for name in uses.keys() | now.keys() if name not in kept and uses.get(name) != now.get(name))
+        uses = {**{name: now[name] for name in now if name not in kept}, **{n: uses[n] for n in kept if n in uses}}
+        running.note(folder, "responder", uses)
+        if not news:
             return None
-        world = current.world
-        if not isinstance(world, Connections):
-            return None
-        current = replace(current, world=world.with_inventory(inventory))
-        if contacts != current.contacts and isinstance(current.channels, Channels):
-            current.channels.reread(contacts)
-            current = replace(current, contacts=contacts)
+        LOG.warning("read anew: %s", ", ".join(news))
         return current
 
     return changed
 
 
-def _stamps(files: list[Path]) -> list[tuple[int, int] | None]:
-    stamps: list[tuple[int, int] | None] = []
-    for file in files:
+def _anew(parts: Parts, folder: Path) -> tuple[Parts, dict[str, str]]:
+    """Return parts with what a folder says now, and what of it cannot be used: the file or folder, and why."""
+    faults: dict[str, str] = {}
+
+    def attempt(names: tuple[str, ...], read: Callable[[Path], Any]) -> Any:  # noqa: ANN401  # each reader has a type of its own
+        try:
+            return read(folder)
+        except Misconfigured as exc:
+            faults.update(dict.fromkeys(names, str(exc)))
+            return None
+
+    inventory = attempt(("inventory.yaml", "pins.yaml"), read_inventory)
+    contacts = attempt(("contacts.yaml",), read_contacts)
+    news = {
+        "policy": attempt(("policy.yaml",), read_policy),
+        "sources": attempt(("sources.yaml",), read_sources),
+        "playbooks": attempt(("playbooks",), _usable(parts)),
+        "templates": attempt(("messages",), read_templates),
+    }
+    fresh = replace(parts, **{name: value for name, value in news.items() if value is not None})
+    if inventory is not None and isinstance(parts.world, Connections):
+        fresh = replace(fresh, world=parts.world.with_inventory(inventory))
+    if contacts is not None and contacts != parts.contacts and isinstance(parts.channels, Channels):
+        parts.channels.reread(contacts)
+        fresh = replace(fresh, contacts=contacts)
+    return fresh, faults
+
+
+def _usable(parts: Parts) -> Callable[[Path], Mapping[IncidentClass, Playbook]]:
+    def read(folder: Path) -> Mapping[IncidentClass, Playbook]:
+        playbooks = read_playbooks(folder)
+        check_steps(replace(parts, playbooks=playbooks))
+        return playbooks
+
+    return read
+
+
+def _now(folder: Path) -> list[tuple[str, int, int] | None]:
+    """Return what tells a configuration's files from other ones, without reading them: it is asked every second."""
+    stamps: list[tuple[str, int, int] | None] = []
+    for file in running.files(folder):
         try:
             status = file.stat()
         except OSError:
             stamps.append(None)
         else:
-            stamps.append((status.st_mtime_ns, status.st_size))
+            stamps.append((str(file), status.st_mtime_ns, status.st_size))
     return stamps

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows import running
 from flows.access import open_inbox
 from flows.entrance import Entrance, listener, server
 from flows.receiver import create_app
@@ -56,7 +57,9 @@ def prepare(folder: Path) -> Prepared:
     Raises:
         Misconfigured: naming what has to be mended.
     """
+    uses = running.digests(folder)
     config = read(folder)
+    running.note(folder, "receiver", uses)
     settings = config.settings.receiver
     journal = asyncio.run(open_inbox(config, name=f"receiver-{os.getpid()}"))
     app = create_app(config.sources.sources, journal, clock=now, tls=settings.tls, host=settings.host)

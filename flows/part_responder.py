@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import retention
+from flows import retention, running
 from flows.assembly import assembled, reloading
 from flows.desk import Desk
 from flows.engine.case import Case
@@ -38,13 +38,14 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
     Raises:
         Misconfigured: naming what has to be mended.
     """
+    uses = running.digests(folder)
     config = read(folder)
     async with assembled(config) as parts, contextlib.AsyncExitStack() as stack:
         responder = Responder(
             parts,
             flow=await _reported(parts, stack, stop) if api else direct_flow,
             flows=config.settings.prefect.concurrency,
-            reload=reloading(parts, config),
+            reload=reloading(parts, config, uses),
         )
         working = asyncio.create_task(responder.run(stop))
         stack.push_async_callback(_ended, asyncio.create_task(_pressed(lambda: responder.parts, stop)))

@@ -130,7 +130,6 @@ class Responder:
     async def sweep(self) -> None:
         """Take in what waits in the inbox, then start everything that can run."""
         if self._reload is not None and (parts := self._reload()) is not None:
-            LOG.info("the inventory changed")
             self.parts = parts
             await parts.reviews.take(parts.journal, parts.world.inventory, parts.policy, parts.people)
         taken = await intake(

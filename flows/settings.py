@@ -214,10 +214,10 @@ def read(folder: Path) -> Configuration:
         folder=folder,
         settings=settings,
         inventory=read_inventory(folder),
-        sources=_read(folder, "sources.yaml", Sources, optional=True) or Sources(version=1),
-        policy=_read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1),
+        sources=read_sources(folder),
+        policy=read_policy(folder),
         contacts=read_contacts(folder),
-        playbooks=_playbooks(folder),
+        playbooks=read_playbooks(folder),
         templates=read_templates(folder),
     )
 
@@ -232,6 +232,24 @@ def _accounts(folder: Path, settings: Settings) -> None:
     if receiver and workers == receiver.user:
         message = f"{workers} is the receiver's account: whoever has it can send alerts; give the workers another one"
         raise Misconfigured(message, file=file, field="prefect.workers")
+
+
+def read_sources(folder: Path) -> Sources:
+    """Read who may send alerts; without the file it is nobody.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    return _read(folder, "sources.yaml", Sources, optional=True) or Sources(version=1)
+
+
+def read_policy(folder: Path) -> Policy:
+    """Read the gate's rules; without the file they are the shipped ones.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
+    return _read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1)
 
 
 def read_inventory(folder: Path) -> Inventory:
@@ -319,7 +337,12 @@ def read_templates(folder: Path) -> dict[str, str]:
     return {file.relative_to(messages).as_posix(): _text(file) for file in sorted(messages.rglob("*.j2"))}
 
 
-def _playbooks(folder: Path) -> dict[IncidentClass, Playbook]:
+def read_playbooks(folder: Path) -> dict[IncidentClass, Playbook]:
+    """Read the playbooks by class: the shipped ones, and the folder's instead of those.
+
+    Raises:
+        Misconfigured: with file, line, field and what to write.
+    """
     playbooks = shipped()
     for file in sorted((folder / "playbooks").glob("*.yaml")):
         if file.name.endswith(".drill.yaml"):

@@ -1,7 +1,7 @@
 """The connections that the inventory names, each made when it is first used."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from integrations.gateway.affected import Affected
 from integrations.gateway.canary import Canary
@@ -14,12 +14,11 @@ from playbooks.inventory import Gateway, Inventory
 S = TypeVar("S")
 
 
-class _Connection(Protocol):
-    async def aclose(self) -> None: ...
-
-
 class Connections:
     """What steps may reach: implements `playbooks.action.World`. It belongs to one event loop.
+
+    All readings of an inventory share what is open, by kind, name and place: a case that began with an earlier reading
+    ends with it, and closing any of them closes everything.
 
     Args:
         inventory: what exists.
@@ -27,8 +26,7 @@ class Connections:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._open: dict[tuple[type, str], Any] = {}
-        self._orphans: list[_Connection] = []
+        self._open: dict[tuple[type, str, str], Any] = {}
 
     @property
     def inventory(self) -> Inventory:
@@ -41,11 +39,12 @@ class Connections:
         Raises:
             Misconfigured: if the inventory has none, or its secret is not to be found.
         """
-        if (kind, name) not in self._open:
+        key = (kind, name, repr(_place(self._inventory, kind, name)))
+        if key not in self._open:
             if kind not in _BUILDERS:
                 raise Misconfigured(f"nothing here connects to a {kind.__name__}")
-            self._open[kind, name] = _BUILDERS[kind](self._inventory, name)
-        connection: S = self._open[kind, name]
+            self._open[key] = _BUILDERS[kind](self._inventory, name)
+        connection: S = self._open[key]
         return connection
 
     async def warm(self) -> None:
@@ -54,22 +53,15 @@ class Connections:
             await self.reach(ContextForge, name).warm()
 
     def with_inventory(self, inventory: Inventory) -> Self:
-        """Return connections over another reading of the inventory; those to unchanged places are kept open.
-
-        This object must not be used, nor closed, afterwards: what it had open belongs to the new one.
-        """
+        """Return connections over another reading of the inventory, which share what is open with these."""
         fresh = type(self)(inventory)
-        fresh._open = {  # noqa: SLF001  # of the same class
-            (kind, name): connection
-            for (kind, name), connection in self._open.items()
-            if _place(self._inventory, kind, name) == _place(inventory, kind, name)
-        }
-        fresh._orphans = [c for key, c in self._open.items() if key not in fresh._open]  # noqa: SLF001  # as above
+        fresh._open = self._open  # noqa: SLF001  # of the same class
         return fresh
 
     async def aclose(self) -> None:
-        """Close every connection."""
-        everything, self._open = [*self._open.values(), *self._orphans], {}
+        """Close every connection, of all readings."""
+        everything = list(self._open.values())
+        self._open.clear()
         for connection in everything:
             await connection.aclose()
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from flows import running
 from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
@@ -105,6 +106,32 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
     progress("asking journal, gateways, servers and channels")
     yield from asyncio.run(_ask(config))
     yield from _running(config)
+    yield from _read_by_whom(folder)
+
+
+_READ_ONCE = {
+    "responder": frozenset({"mcp-soar.yaml"}),
+    "receiver": frozenset({"mcp-soar.yaml", "sources.yaml"}),
+}
+"""The files that a part reads when it starts, and not again."""
+
+
+def _read_by_whom(folder: Path) -> Iterator[Line]:
+    """Say where what runs is not what the files say."""
+    now = running.digests(folder)
+    for one in running.noted(folder):
+        once = _READ_ONCE.get(one.part, frozenset())
+        others = running.changed(one, now, only=once if one.part == "receiver" else None)
+        late, left = [name for name in others if name in once], [name for name in others if name not in once]
+        check = f"{one.part} {one.pid}"
+        if late:
+            message = f"it goes by an earlier {' and '.join(late)}, which it reads when it starts"
+            yield Line(check, "warn", message, "restart `mcp-soar up`")
+        if left:
+            message = f"it goes by an earlier {' and '.join(left)}: changed this very moment, or it could not be read"
+            yield Line(check, "warn", message, "look again in a second; then its log says why")
+        if not others:
+            yield Line(check, "ok", "it goes by the files as they are")
 
 
 def _keys(config: Configuration) -> Iterator[Line]:
