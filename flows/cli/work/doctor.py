@@ -37,9 +37,10 @@ from integrations.secret import secret
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.inventory import PinKind, Secret
+from playbooks.inventory import Inventory, PinKind, Secret
 from playbooks.journal import head_content
 from playbooks.plan import Answer, Radius
+from playbooks.refusing import can_refuse
 from playbooks.request import SignedRequest
 from playbooks.review import Reviews
 from playbooks.strict import now
@@ -464,6 +465,8 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
 
 async def _server(config: Configuration, world: Connections, name: str) -> AsyncIterator[Line]:
     check = f"server {name}"
+    for line in told_apart(world.inventory, name):
+        yield line
     if not world.inventory.servers[name].direct:
         yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
@@ -476,6 +479,24 @@ async def _server(config: Configuration, world: Connections, name: str) -> Async
         yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
     if not found:
         yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
+
+
+def told_apart(inventory: Inventory, name: str) -> Iterator[Line]:
+    """Yield a warning about tools of whose calls nobody can tell a refusal from a use.
+
+    Args:
+        inventory: with the pins.
+        name: the server.
+    """
+    noted = inventory.servers[name].tools
+    safe = {tool for tool, notes in noted.items() if notes.safe_arguments is not None}
+    tools = [pin for pin in inventory.pins.of(name, PinKind.TOOL) if pin.name not in safe]
+    taking = [pin.name for pin in tools if not can_refuse(pin.definition.get("inputSchema"))]
+    if taking:
+        shown = ", ".join(taking[:5]) + (f" and {len(taking) - 5} more" if len(taking) > 5 else "")  # noqa: PLR2004  # as many as are shown
+        message = f"the schema of {shown} refuses no call: whether one gets through is known by the gateway's word only"
+        remedy = f"write servers.{name}.tools.NAME.safe_arguments for a call that changes nothing"
+        yield Line(f"server {name}", "warn", message, remedy)
 
 
 async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:

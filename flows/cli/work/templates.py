@@ -77,6 +77,8 @@ servers: {}
 #    title: Weather
 #    aliases: [weather-mcp]
 #    url: https://weather.example.com/mcp
+#    # Instead of url, for one that speaks over stdio. Whoever asks it runs it, on this machine and without our secrets.
+#    # command: [uvx, weather-mcp]
 #    gateway: {name: main, id: 3f2a9c}
 #    owner: weather-team
 #    # low, medium, high, critical
@@ -89,6 +91,7 @@ servers: {}
 #    physical_effects: false
 #    # A harmless tool whose call proves that the path works.
 #    control_tool: add
+#    # safe_arguments: a call with these changes nothing. No other call is ever made at the server itself.
 #    tools:
 #      add: {risk: low, safe_arguments: {a: 1, b: 2}}
 #    # Who is told of it, where contacts.yaml says otherwise: role, contact.
