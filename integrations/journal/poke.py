@@ -39,6 +39,25 @@ class Poker:
         self._known: list[tuple[str, int]] = []
         self._known_until = 0.0
         self._socket: socket.socket | None = None
+        self._wanted = False
+        self._task: asyncio.Task[None] | None = None
+
+    def soon(self) -> None:
+        """Poke all that listen, without anybody waiting for it; what asks while one is under way shares the next."""
+        self._wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._until_nobody_asks())
+
+    async def _until_nobody_asks(self) -> None:
+        while self._wanted:
+            self._wanted = False
+            await self.poke()
+
+    async def aclose(self) -> None:
+        """Poke once more for whoever asked, and close."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self.close()
 
     async def notify(self, connection: AsyncConnection) -> None:
         """Poke when a PostgreSQL transaction commits."""

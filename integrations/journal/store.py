@@ -142,7 +142,7 @@ class Journal:
         """Finish what was submitted and close all connections."""
         await self._streams.aclose()
         await self._puts.aclose()
-        self._poker.close()
+        await self._poker.aclose()
         if self._turn is not None:
             self._turn.close()
         await self._writing.dispose()
@@ -245,7 +245,8 @@ class Journal:
         put = _Put(_sortable(), kind, source, nonce, digest, body, kept, weight, stamp)
         receipt: Receipt = await self._puts.submit(put)
         if receipt.fresh and self.dialect == "sqlite":
-            await self.poke()
+            # Who listens is read from the database: no sender waits for that, and a storm asks once at a time.
+            self._poker.soon()
         return receipt
 
     def genuine(self, item: InboxItem) -> bool:

@@ -611,3 +611,22 @@ async def test_a_journal_that_cannot_be_reached_is_transient(key: SigningKey) ->
         with pytest.raises(Transient):
             await journal.put(kind="alert", source="s", nonce="1", body=b"", headers={})
         await journal.poke()
+
+
+async def test_a_storm_of_messages_asks_who_listens_once_at_a_time(journal: Journal) -> None:
+    asked = 0
+    read = journal._poker._listening  # noqa: SLF001  # what it costs has no public name
+
+    async def counted() -> list[tuple[str, int]]:
+        nonlocal asked
+        asked += 1
+        return await read()
+
+    journal._poker._listening = counted  # type: ignore[method-assign]  # noqa: SLF001  # as above
+    async with journal.listen() as wait:
+        await wait(0)
+        puts = (journal.put(kind="alert", source="s", nonce=str(n), body=b"", headers={}) for n in range(200))
+        assert all(receipt.fresh for receipt in await asyncio.gather(*puts))
+        assert await wait(30)
+    # PostgreSQL pokes with the commit, and asks nobody.
+    assert asked in (range(1, 11) if journal.dialect == "sqlite" else range(1))
