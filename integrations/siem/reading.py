@@ -83,6 +83,8 @@ _FILLERS: Final = frozenset(
         "-",
     }
 )
+_LONGEST_FILLER: Final = max(map(len, _FILLERS))
+_OPENS: Final = frozenset("{$<")
 # What a template leaves where it found nothing to fill in: Mustache and Jinja, shell and JavaScript.
 _UNFILLED: Final = re.compile(r"\{\{[^{}]*\}\}|\{\{\{[^{}]*\}\}\}|\$\{[^{}]*\}|<%[^%]*%>", re.DOTALL)
 
@@ -96,7 +98,9 @@ def absent(value: object) -> bool:
     if not isinstance(value, str):
         return value is None or (isinstance(value, list | dict) and not value)
     text = value[: _MAX_LINE + 1].strip()
-    return text.casefold() in _FILLERS or (len(text) <= _MAX_LINE and bool(_UNFILLED.fullmatch(text)))
+    if len(text) <= _LONGEST_FILLER and text.casefold() in _FILLERS:
+        return True
+    return text[:1] in _OPENS and len(text) <= _MAX_LINE and bool(_UNFILLED.fullmatch(text))
 
 
 def single(value: object) -> object:
@@ -310,19 +314,24 @@ def title(text: str) -> str:
 
 def written(text: str) -> str:
     r"""Return a rule's name on one line, what does not show in it written out, as `\u{a}` for a line break."""
-    return printable(text, _MAX_LINE)
+    return _shown(text, _MAX_LINE)
+
+
+def _shown(text: str, limit: int) -> str:
+    # Most of it is ASCII that shows, and taking it apart takes long.
+    return text if len(text) <= limit and text.isascii() and text.isprintable() else printable(text, limit)
 
 
 def identity(text: str) -> str:
     """Return an id as `written`; what is too long of it is replaced by its digest, so that two stay two."""
     if len(text) <= _MAX_LINE // 4:
-        return printable(text, _MAX_LINE * 2)
+        return _shown(text, _MAX_LINE * 2)
     return f"{printable(text, _MAX_LINE // 4)} sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def tags(texts: Iterable[str]) -> tuple[str, ...]:
     """Return labels as `written`, without what is absent."""
-    found = dict.fromkeys(printable(text, 200) for text in texts if not absent(text))
+    found = dict.fromkeys(_shown(text, 200) for text in texts if not absent(text))
     return tuple(found)[:_MAX_TAGS]
 
 
