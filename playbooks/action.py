@@ -4,7 +4,7 @@ Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every regist
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar, Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from playbooks.inventory import Inventory
 from playbooks.plan import Change, Irreversible, Plan, Radius, Verdict
-from playbooks.strict import Line, Slug, Strict
+from playbooks.strict import Line, Slug, Strict, canonical
 
 S = TypeVar("S")
 
@@ -44,6 +44,8 @@ class Action(Strict, ABC):
     destroys: ClassVar[tuple[str, ...]] = ()
     timeout: ClassVar[float] = 5.0
     """Seconds that one `read` or `write` may take; the engine holds it to that, and to less than its claim."""
+    levels: ClassVar[Mapping[str, tuple[JsonValue, ...]]] = {}
+    """A field with more than two values → all of them, the loosest first: of two wishes the stricter one holds."""
 
     @abstractmethod
     async def plan(self, world: World) -> Plan:
@@ -82,6 +84,14 @@ class Action(Strict, ABC):
             world: the connections.
             key: the idempotency key, for systems that take a client token.
         """
+
+    @classmethod
+    def holds(cls, change: Change, value: JsonValue) -> bool:
+        """Return whether a value of a change's field contains at least as much as the change wants."""
+        levels = cls.levels.get(change.field, ())
+        if canonical(value) == canonical(change.after):
+            return True
+        return value in levels and change.after in levels and levels.index(value) > levels.index(change.after)
 
     @classmethod
     def inverse(cls, plan: Plan) -> Plan:

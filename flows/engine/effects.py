@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from flows.engine import approvals, schedule
-from flows.engine.case import Case, Stopped, scopes
+from flows.engine.case import PREFIX, Case, Stopped, scopes
 from flows.engine.schedule import MOOT, Todo
-from integrations.journal.store import LostClaim, Tx
+from integrations.journal.records import Hold
+from integrations.journal.store import LostClaim, Tampered, Tx
 from playbooks.action import Action, Check
 from playbooks.corroboration import DESCRIBES
 from playbooks.errors import (
@@ -33,6 +34,7 @@ from playbooks.errors import (
 from playbooks.journal import Event
 from playbooks.plan import Answer, Change, Finding, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
+from playbooks.projection import project
 from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import Json, canonical, digest, iso, now
 
@@ -370,8 +372,9 @@ async def _judged(
 async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision) -> dict[str, Any]:
     """Take a plan's holds and reserve its blast radius; return what the first hold on each grip found there."""
     originals: dict[str, Any] = {}
+    action: type[Action] = type(build(case, todo.name, todo.params))
     for change in plan.changes:
-        await _not_releasing(tx, change, case.id, todo.instance)
+        await _among_others(tx, case, action, change, todo.instance)
         originals[change.grip] = await tx.hold(
             change.grip,
             incident=case.id,
@@ -391,15 +394,48 @@ async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision)
     return originals
 
 
-async def _not_releasing(tx: Tx, change: Change, incident: str, lease: str) -> None:
-    """Wait while another lease is just giving this very field back, or both would undo each other's work.
+async def _among_others(tx: Tx, case: Case, action: type[Action], change: Change, lease: str) -> None:
+    """See that a field can be taken beside others who hold it at another value: the strictest wins.
 
     Raises:
-        Transient: while it does.
+        Transient: while another is just giving this very field back, or both would undo each other's work; and where
+            nobody can say which of two values is the stricter one.
     """
     for hold in await tx.holds(grip=change.grip):
-        if (hold.incident, hold.lease) != (incident, lease) and canonical(hold.after) != canonical(change.after):
+        if (hold.incident, hold.lease) == (case.id, lease) or canonical(hold.after) == canonical(change.after):
+            continue
+        release = await _release_of(tx, hold)
+        if release is not None and _under_way(release):
             raise Transient(f"{hold.incident} is just giving back {change.target}; it is taken when that is done")
+        theirs = change.model_copy(update={"after": hold.after})
+        known = action.holds(change, hold.after) or action.holds(theirs, change.after)
+        if not known and release is None:
+            values = f"{canonical(hold.after).decode()}, and {canonical(change.after).decode()} is wanted here"
+            raise Transient(
+                f"{hold.incident} holds {change.field} of {change.target} at {values}: nobody can say which is the "
+                f"stricter one; release it there, or deny this"
+            )
+
+
+def _under_way(release: StepState) -> bool:
+    """Whether a release may be writing at this moment; one that broke off looks again before it goes on."""
+    waits = release.progress is Progress.RETRYING and release.retry_at is not None and release.retry_at > now()
+    return release.progress in {Progress.INTENDED, Progress.RETRYING} and not waits
+
+
+async def _release_of(tx: Tx, hold: Hold) -> StepState | None:
+    """Return the release that was decided of a hold's lease, if one was and it is not done."""
+    stream = f"{PREFIX}{hold.incident}"
+    row = await tx.stream(stream)
+    if row is None or row.frozen:
+        return None
+    try:
+        state = project(hold.incident, await tx.read(stream))
+    except Tampered:
+        # Nothing goes on there.
+        return None
+    lease = state.leases.get(hold.lease)
+    return state.steps.get(schedule.release_of(hold.lease)) if lease and lease.releasing else None
 
 
 def key_of(incident: str, epoch: int, plan: Plan) -> str:
@@ -675,6 +711,10 @@ async def apply(
     """
     done = Written([], [])
     pending = plan.pending if read_at is not None else plan.changes
+    if read_at is not None:
+        # What is contained more strictly, for the sake of others or by somebody's hand, is never loosened.
+        done.found.extend(str(change) for change in pending if action.holds(change, change.before))
+        pending = tuple(change for change in pending if not action.holds(change, change.before))
     for position, change in enumerate(pending):
         try:
             # What was read a moment ago, by this process, is not read again. Later it is compared before the write.
@@ -745,7 +785,7 @@ async def _interrupted(case: Case, instance: str, done: Written, exc: SoarError)
 
 async def _already(case: Case, action: type[Action], change: Change) -> bool:
     current = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
-    if canonical(current) == canonical(change.after):
+    if action.holds(change, current):
         return True
     if canonical(current) != canonical(change.before):
         shown = canonical(current).decode()

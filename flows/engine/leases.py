@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from pydantic import JsonValue
+
 from flows.engine import comparing, effects, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.effects import turn, within
@@ -84,7 +86,7 @@ def action_of(case: Case, plan: Plan) -> type[Action]:
 
 async def _still(case: Case, action: type[Action], change: Change) -> bool:
     current = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
-    return canonical(current) == canonical(change.after)
+    return action.holds(change, current)
 
 
 async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], look: effects.Look) -> None:
@@ -152,6 +154,7 @@ async def release(case: Case, todo: Todo) -> None:
     try:
         if lease.releasing is None and not await _intend_release(case, todo, lease):
             return
+        await _taken_meanwhile(case, todo)
         await _restore(case, todo, case.state.leases[todo.name])
     except (Stopped, LostClaim):
         raise
@@ -297,22 +300,30 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
                 case, state, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
             )
             return [_otherwise(question, step, plan)], False
-        await _wanted_back(tx, case, instance, plan, kept)
+        await _wanted_back(tx, case, instance, plan)
         return [_frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=requester)], True
 
     return await case.decide(work)
 
 
 async def _as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Plan, list[str]]:
-    """Return the plan without what others hold, and the grips that stay theirs."""
+    """Return what of a release is given back while others hold some of it, and the grips that they hold.
+
+    The strictest of those that remain stays in force.
+    """
     kept: list[str] = []
     changes: list[Change] = []
+    action = action_of(case, whole)
     for change in whole.changes:
-        others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
-        # The strictest of those that remain stays in force: every field of ours is stricter when contained.
+        others = [h.after for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
         if others:
             kept.append(change.grip)
-            changes.append(change.model_copy(update={"after": change.before}))
+            wishes = [change.model_copy(update={"after": value}) for value in others]
+            strictest = next((w.after for w in wishes if all(action.holds(o, w.after) for o in wishes)), change.before)
+            ours = change.model_copy(update={"after": change.before})
+            # Ours was the strictest: what the others want is less, and is enough now.
+            loosened = not action.holds(ours, strictest) and action.holds(wishes[0], change.before)
+            changes.append(change.model_copy(update={"after": strictest if loosened else change.before}))
         else:
             changes.append(change)
     # What stays contained comes right after the first: giving that back (a gateway's entry) may have freed it.
@@ -330,10 +341,10 @@ def _otherwise(question: Event, step: StepState | None, plan: Plan) -> Event:
     return question._replace(body={**question.body, "differs": told})
 
 
-async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan, kept: Sequence[str]) -> None:
+async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan) -> None:
     """From here on a grip is wanted as it was: whoever wants to take it now waits until that is done."""
     for change in plan.changes:
-        if change.grip not in kept:
+        if change.pending:
             await tx.hold(
                 change.grip,
                 incident=case.id,
@@ -362,12 +373,32 @@ def _frozen(
     return Event("release_intended", body)
 
 
+async def _taken_meanwhile(case: Case, todo: Todo) -> None:
+    """Freeze a release anew that others' holds have overtaken since: it broke off, and they took what it had not left.
+
+    In the same transaction nobody can take it: whoever comes later waits until this attempt is over.
+    """
+
+    async def work(tx: Tx, state: Incident) -> tuple[list[Event], None]:
+        lease = state.leases[todo.name]
+        if lease.releasing is None:
+            return [], None
+        wanted = [change.grip for change in lease.releasing.changes if change.grip not in lease.kept]
+        ours = (case.id, todo.name)
+        held = [grip for grip in wanted if any((h.incident, h.lease) != ours for h in await tx.holds(grip=grip))]
+        if not held:
+            return [], None
+        return [await _again(tx, case, state, todo, "others hold a part of it by now")], None
+
+    await case.decide(work)
+
+
 async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
     plan = lease.releasing
     if plan is None:
         return
     action = action_of(case, plan)
-    writes, gone = await _write_back(case, action, plan, key=lease.release_key, ours=lease.released_by == OURSELVES)
+    writes, gone = await _write_back(case, action, lease, plan)
     verdict: Verdict | None = None
     whole = taken(lease)
     left = whole.model_copy(update={"changes": tuple(c for c in whole.changes if c.target.key not in gone)})
@@ -389,7 +420,7 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
         left = [g for g in lease.kept if any((h.incident, h.lease) != ours for h in await tx.holds(grip=g))]
         if len(left) < len(lease.kept):
             # Those for whose sake it was kept let go meanwhile, and left it to us, who are the last.
-            return [await _again(tx, case, state, todo, left)], False
+            return [await _again(tx, case, state, todo, "nobody else holds the rest any more")], False
         for change in plan.changes:
             await tx.drop_hold(change.grip, case.id, todo.name)
         await tx.unreserve(case.id, todo.name)
@@ -400,14 +431,11 @@ async def _restore(case: Case, todo: Todo, lease: LeaseState) -> None:
         await _restore(case, todo, case.state.leases[todo.name])
 
 
-async def _again(tx: Tx, case: Case, state: Incident, todo: Todo, kept: list[str]) -> Event:
-    """Freeze a release anew that gives back more than it could at first; each part was asked for and agreed to."""
+async def _again(tx: Tx, case: Case, state: Incident, todo: Todo, reason: str) -> Event:
+    """Freeze a release anew, of as much as others leave to it now; each part was asked for and agreed to."""
     lease = state.leases[todo.name]
-    whole = restoring(lease, action_of(case, lease.plan))
-    changes = tuple(c.model_copy(update={"after": c.before}) if c.grip in kept else c for c in whole.changes)
-    plan = whole.model_copy(update={"changes": changes})
-    await _wanted_back(tx, case, todo.name, plan, kept)
-    reason = "nobody else holds the rest any more"
+    plan, kept = await _as_before(tx, case, todo.name, restoring(lease, action_of(case, lease.plan)))
+    await _wanted_back(tx, case, todo.name, plan)
     decision = Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest)
     return _frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=lease.released_by)
 
@@ -433,16 +461,15 @@ async def _verify_released(case: Case, action: type[Action], plan: Plan, *, acce
 
 
 async def _write_back(
-    case: Case, action: type[Action], plan: Plan, *, key: str, ours: bool
+    case: Case, action: type[Action], lease: LeaseState, plan: Plan
 ) -> tuple[list[dict[str, str]], set[str]]:
     """Write what is not yet as it was; everything is compared before the first write.
 
     Args:
         case: the incident.
         action: who reads and writes.
+        lease: what is given back.
         plan: the release.
-        key: of idempotency.
-        ours: no person asked for it, so the kill switch stops it.
 
     Returns:
         What was written, and the keys of the targets that no longer exist: they need nothing back.
@@ -455,7 +482,7 @@ async def _write_back(
             gone.add(change.target.key)
             continue
         current = canonical(value)
-        if current not in {canonical(change.before), canonical(change.after)}:
+        if current != canonical(change.before) and not _back(action, change, value, lease.kept):
             raise Drifted(f"{change.target}: {change.field} is {current.decode()}; the release knows only {change}")
     writes: list[dict[str, str]] = []
     for change in plan.changes:
@@ -465,18 +492,27 @@ async def _write_back(
         except Gone:
             gone.add(change.target.key)
             continue
-        if canonical(value) != canonical(change.after):
+        if canonical(value) == canonical(change.before) or not _back(action, change, value, lease.kept):
+            if not change.pending:
+                continue
             async with turn(case, action, change, case.parts.timing.turn):
                 await case.outlast(action.timeout)
-                if ours:
+                if lease.released_by == OURSELVES:
+                    # No person asked for it, so the kill switch stops it.
                     await case.check_stop()
-                await within(action.timeout, action.write(change, case.parts.world, key=key), f"writing {change}")
+                key, world = lease.release_key, case.parts.world
+                await within(action.timeout, action.write(change, world, key=key), f"writing {change}")
             writes.append({"change": str(change), "at": iso(now())})
-    await _stands(case, action, plan, gone)
+    await _stands(case, action, lease, plan, gone)
     return writes, gone
 
 
-async def _stands(case: Case, action: type[Action], plan: Plan, gone: set[str]) -> None:
+def _back(action: type[Action], change: Change, value: JsonValue, kept: Sequence[str]) -> bool:
+    """Whether a field is as it is to be after a release; what others hold may be stricter than that."""
+    return action.holds(change, value) if change.grip in kept else canonical(value) == canonical(change.after)
+
+
+async def _stands(case: Case, action: type[Action], lease: LeaseState, plan: Plan, gone: set[str]) -> None:
     """Read back what was given back: a later write may have undone an earlier one, and an answer is no proof.
 
     Raises:
@@ -490,5 +526,5 @@ async def _stands(case: Case, action: type[Action], plan: Plan, gone: set[str]) 
         except Gone:
             gone.add(change.target.key)
             continue
-        if canonical(value) != canonical(change.after):
+        if not _back(action, change, value, lease.kept):
             raise NotEstablished(f"{change.target}: {change.field} is {canonical(value).decode()} after {change}")

@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,6 +135,40 @@ class SetServersFlags(SetFlags):
     radius: ClassVar[Radius] = Radius.SERVER
 
 
+class SetLevels(SetFlags):
+    """Sets every flag of a folder to a level: dim on account of the tool `add`, off on account of all others.
+
+    Args:
+        tool: which.
+    """
+
+    name: ClassVar[str] = "test.set_levels"
+    levels: ClassVar[Mapping[str, tuple[JsonValue, ...]]] = {"state": ("on", "dim", "off")}
+
+    tool: Line
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        plan = await super().plan(world)
+        level = "dim" if self.tool == "add" else "off"
+        return plan.model_copy(
+            update={"changes": tuple(change.model_copy(update={"after": level}) for change in plan.changes)}
+        )
+
+    @override
+    @classmethod
+    async def verify(cls, plan: Plan, world: World) -> Verdict:
+        held = all(cls.holds(change, _state(change)) for change in plan.changes)
+        return _finding(Answer.ESTABLISHED if held else Answer.NOT_ESTABLISHED)
+
+
+class SetUnranked(SetLevels):
+    """The same, of which nobody says which level is the stricter one."""
+
+    name: ClassVar[str] = "test.set_unranked"
+    levels: ClassVar[Mapping[str, tuple[JsonValue, ...]]] = {}
+
+
 class BurnFlags(SetFlags):
     """Turns every flag of a folder off for good."""
 
@@ -197,10 +231,17 @@ class WipeFlags(SetFlags):
         return (await super().plan(world)).model_copy(update={"destroys": self.destroys})
 
 
-WITH_FLAGS = {
-    **STEPS,
-    **{step.name: step for step in (SetFlags, SetServersFlags, BurnFlags, WipeFlags, KeepFlags, FlagsHealthy)},
-}
+_STEPS: tuple[type[Action] | type[Capture] | type[Check], ...] = (
+    SetFlags,
+    SetServersFlags,
+    SetLevels,
+    SetUnranked,
+    BurnFlags,
+    WipeFlags,
+    KeepFlags,
+    FlagsHealthy,
+)
+WITH_FLAGS = {**STEPS, **{step.name: step for step in _STEPS}}
 
 
 def flags(folder: Path, *names: str) -> Path:
