@@ -492,9 +492,8 @@ async def _write_back(
         except Gone:
             gone.add(change.target.key)
             continue
-        if canonical(value) == canonical(change.before) or not _back(action, change, value, lease.kept):
-            if not change.pending:
-                continue
+        loosens = change.pending and canonical(value) == canonical(change.before)
+        if loosens or not _back(action, change, value, lease.kept):
             async with turn(case, action, change, case.parts.timing.turn):
                 await case.outlast(action.timeout)
                 if lease.released_by == OURSELVES:
