@@ -87,7 +87,7 @@ class McpEndpoint:
             Transient: nothing came back, or the other side broke (5xx) or was too busy (429).
             Refused: what came back is longer than anybody needs.
         """
-        return await self._ask(method, params or {}, ahead=ahead, budget=Budget(self.name))
+        return await self._ask(method, params or {}, ahead=ahead, budget=Budget())
 
     async def _ask(self, method: str, params: dict[str, Any], *, ahead: bool, budget: Budget) -> Reply:
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
@@ -110,7 +110,7 @@ class McpEndpoint:
             Refused: it answered something else than a list, or one that is longer than anybody needs.
         """
         # One budget and one deadline for all pages, so that whoever shares the answer does not wait for ever.
-        ask = partial(self._ask, ahead=True, budget=Budget(self.name))
+        ask = partial(self._ask, ahead=True, budget=Budget())
         async with deadline(max(DEADLINE, self.patience), f"{self.name}: {what}/list"):
             return await pages(ask, what, self.name)
 
@@ -126,7 +126,7 @@ class McpEndpoint:
             Misconfigured: it lets nobody in without credentials.
             Refused: it speaks no MCP that we know.
         """
-        budget = Budget(self.name)
+        budget = Budget()
         async with self._turns:
             if not self.command:
                 talk = over_http(

@@ -31,11 +31,9 @@ class Budget:
     """What is left for one question.
 
     Args:
-        name: whose budget it is, for messages.
         whole: bytes of all answers together.
     """
 
-    name: str
     whole: int = WHOLE
     _spent: int = field(default=0, init=False)
 
@@ -51,9 +49,9 @@ class Budget:
         """
         self._spent += size
         if of > ANSWER:
-            raise Refused(f"{self.name}: one answer is longer than {ANSWER} bytes")
+            raise Refused(f"one answer is longer than {ANSWER} bytes")
         if self._spent > self.whole:
-            raise Refused(f"{self.name}: its answers are longer than {self.whole} bytes together")
+            raise Refused(f"its answers are longer than {self.whole} bytes together")
 
 
 async def parsed(raw: bytes) -> Any:  # noqa: ANN401  # whatever JSON it is
