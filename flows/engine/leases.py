@@ -94,7 +94,8 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
     if undone and verdict.answer is Answer.ESTABLISHED:
         verdict = verdict.model_copy(update={"answer": Answer.NOT_ESTABLISHED})
     before = case.state.leases[instance].verdict
-    if before is None or before.answer is not verdict.answer or before.widen != verdict.widen:
+    changed = before is None or before.answer is not verdict.answer or before.widen != verdict.widen
+    if before is None or changed or _unasked(verdict) - _unasked(before):
         body = {
             "instance": instance,
             "verdict": verdict.model_dump(mode="json"),
@@ -106,6 +107,11 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
     if not case.state.leases[instance].open:
         return
     await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)
+
+
+def _unasked(verdict: Verdict) -> set[str]:
+    """Return what a verification names because it could not ask it; people are told of it once."""
+    return {f.subject for f in verdict.findings if f.answer is Answer.UNKNOWN and "be asked" in f.observed}
 
 
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:

@@ -144,6 +144,8 @@ class Asking:
                 yield offered, f"/rpc for server {server}", self._look_up(offered, server)
             if self._settled and safe:
                 yield offered, f"/servers/{server}/mcp", self._call(offered, f"/servers/{server}/mcp")
+        if self._settled:
+            yield offered, "/sse and its message endpoint", self.canary.by_events((offered, original))
         if self._settled and safe:
             yield offered, "/rpc", self._look_up(offered)
             yield original, "/mcp", self._call(original)

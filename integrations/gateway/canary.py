@@ -7,7 +7,9 @@ at every door, the original name where a virtual server is named. What a look-up
 process that does it forget the offered name, and only that (`tool_service.py`, `tool_lookup_cache.py`).
 """
 
+import asyncio
 import re
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +37,9 @@ _OPPOSITE: Final = {
     Answer.NOT_ESTABLISHED: Answer.ESTABLISHED,
     Answer.UNKNOWN: Answer.UNKNOWN,
 }
+
+_EVENTS_WITHIN: Final = 3.0
+"""Seconds for everything that is asked over `/sse`."""
 
 _NOT_FOUND: Final = -32601
 _INTERNAL: Final = -32603
@@ -191,6 +196,38 @@ class Canary:
             # It says the same of a name that nobody has: there is no telling.
             return finding.model_copy(update={"answer": Answer.UNKNOWN})
         return finding if refused else finding.model_copy(update={"answer": _OPPOSITE[finding.answer]})
+
+    async def by_events(self, names: Sequence[str]) -> Finding:
+        """Ask likewise over `/sse` and its message endpoint, in one conversation.
+
+        Args:
+            names: offered and original.
+        """
+        worst, observed = Answer.ESTABLISHED, ""
+        try:
+            # A proxy on the way may keep a stream to itself: that costs no verification its time.
+            async with asyncio.timeout(_EVENTS_WITHIN), self.at(Door("/sse")).session() as session:
+                for name in names:
+                    reply = await session.ask("tools/call", _nowhere(name, None))
+                    answer = _looked_up(name, reply)
+                    if answer is not Answer.ESTABLISHED or not observed:
+                        worst, observed = answer, reply.said
+                    if answer is not Answer.ESTABLISHED:
+                        break
+        except TimeoutError:
+            worst, observed = Answer.UNKNOWN, f"could not be asked: no stream within {_EVENTS_WITHIN:g} s"
+        except SoarError as exc:
+            worst, observed = Answer.UNKNOWN, f"could not be asked: {exc}"
+        if worst is Answer.NOT_ESTABLISHED and not await self._absent():
+            worst = Answer.UNKNOWN
+        return Finding(
+            check="call",
+            subject=f"tool {printable(names[0])} at /sse and its message endpoint",
+            asked_as=self.endpoint.principal,
+            expected="the gateway itself refuses it",
+            observed=observed,
+            answer=worst,
+        )
 
     async def _nobody(self) -> bool:
         """Return whether a name that nobody has is refused as one."""

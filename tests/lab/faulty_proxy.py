@@ -88,6 +88,9 @@ class FaultyProxy:
             status, answer = 200, b"{}"
         elif mode is Mode.BUSY:
             status, extra = 429, "Retry-After: 7\r\n"
+        elif path.endswith("/sse"):
+            # It passes whole answers on, and a stream has no end.
+            status, answer = 404, b'{"detail":"no streams here"}'
         elif mode is not Mode.BROKEN:
             passed = {
                 name: value for name, value in headers.items() if name in {"authorization", "accept", "content-type"}
@@ -124,7 +127,7 @@ async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
 
 
 def _mcp(path: str) -> bool:
-    return path.rstrip("/").endswith(("/mcp", "/rpc"))
+    return path.rstrip("/").endswith(("/mcp", "/rpc", "/sse"))
 
 
 def _changes(method: str, path: str) -> bool:

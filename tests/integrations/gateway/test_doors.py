@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flows.demo.site import Site
 from integrations.connections import Connections
 from integrations.gateway.actions import DisableTool
 from integrations.gateway.canary import Canary
@@ -66,7 +67,7 @@ async def test_once_it_holds_every_name_is_asked_at_every_door(lab: Lab) -> None
     plan = await cut(lab)
     forge = lab.world.reach(ContextForge, "main")
     first = await DisableTool.verify(plan, lab.world)
-    assert first.answer is Answer.ESTABLISHED, first
+    assert first.answer is Answer.ESTABLISHED, calls(first)
     server = lab.site.virtual_server_url.split("/")[-2]
     assert f"/servers/{server}/mcp" in calls(first)
     forge._disabled[plan.targets[0].id] -= 10  # noqa: SLF001  # as ten seconds later
@@ -77,6 +78,11 @@ async def test_once_it_holds_every_name_is_asked_at_every_door(lab: Lab) -> None
     assert paths.count("/mcp/") == 3, "a list, and a call by either name"
     assert paths.count(f"/servers/{server}/mcp") == 2
     assert paths.count("/rpc") >= 3
+    assert "/sse" in paths
+    (events,) = [one for one in second.findings if "/sse" in one.subject]
+    # A door that cannot be asked is named, and the answer is about the others.
+    assert events.answer is Answer.UNKNOWN
+    assert "could not be asked" in events.observed
     assert lab.victim.calls("get_weather") == []
 
 
@@ -164,3 +170,18 @@ async def test_what_the_gateway_no_longer_holds_is_not_given_back(lab: Lab) -> N
     verdict = await DisableTool.verify_released(plan, lab.world)
     assert verdict.answer is Answer.NOT_ESTABLISHED, verdict
     assert any("holds nothing of the id" in finding.observed for finding in verdict.findings)
+
+
+async def test_the_events_door_is_asked_or_named(site: Site) -> None:
+    world = Connections(site.inventory)
+    canary = world.reach(Canary, "main")
+    canary.endpoint.patience = 20.0
+    try:
+        finding = await canary.by_events(("nobody-has-this", "nor-this"))
+    finally:
+        await world.aclose()
+    # ContextForge 1.0.7 opens the stream to a client of these grants, and lets it send nothing.
+    assert (finding.answer, "403" in finding.observed) in {
+        (Answer.UNKNOWN, True),
+        (Answer.ESTABLISHED, False),
+    }, finding
