@@ -141,7 +141,14 @@ def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
         # None: we say BEGIN ourselves, the driver's own guesses where one starts break savepoints.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in (*pragmas, f"busy_timeout={LOCK_SECONDS * 1000}", "foreign_keys=ON", "trusted_schema=OFF"):
+        # What a large statement puts aside would go to files in /tmp, which a confined receiver may not make.
+        for pragma in (
+            *pragmas,
+            "temp_store=MEMORY",
+            f"busy_timeout={LOCK_SECONDS * 1000}",
+            "foreign_keys=ON",
+            "trusted_schema=OFF",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
