@@ -19,6 +19,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -141,6 +142,43 @@ async def _contained(house: Running, tools: list[str]) -> dict[str, Incident]:
     return found
 
 
+@dataclass
+class Flood:
+    """What a flood came to.
+
+    Args:
+        times: of the cuts beside it.
+        answers: seconds that each answer took.
+        lost: messages that no incident has.
+        refused: answers that were no 202.
+        drained: seconds after the last cut until the inbox was empty.
+        incidents: how many there are.
+        shown: seconds that the command line takes to show one.
+        memory: the most that each part had, in MiB.
+    """
+
+    times: Times
+    answers: list[float]
+    lost: int
+    refused: int
+    drained: float
+    incidents: int
+    shown: float
+    memory: dict[str, float]
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        return {
+            **self.times.figures(prefix),
+            **{f"{prefix} answer {label} ms": value * 1000 for label, value in spread(self.answers).items()},
+            f"{prefix} messages lost": self.lost,
+            f"{prefix} answers that were no 202": self.refused,
+            f"{prefix} inbox empty s after the cuts": self.drained,
+            f"{prefix} incidents": self.incidents,
+            f"{prefix} `mcp-soar incident` ms": self.shown * 1000,
+            **{f"{prefix} memory of the {name} MiB": peak for name, peak in self.memory.items()},
+        }
+
+
 async def flooded(site: Site, server: McpServer, url: str | None, prefix: str) -> dict[str, float]:
     """Run the flood, and return its figures."""
     _, names = _tools(site)
@@ -165,21 +203,19 @@ async def flooded(site: Site, server: McpServer, url: str | None, prefix: str) -
                 await asyncio.sleep(0.2)
         drained = time.monotonic() - drained
         rows = await house.journal.streams("incident/", limit=1000)
-        told = sum([len(await house.journal.told(row.name, 0, 1e11, 100_000)) for row in rows])
-        shown = await asyncio.to_thread(_shown, house.folder, rows[-1].name)
+        told = {row.name: len(await house.journal.told(row.name, 0, 1e11, 100_000)) for row in rows}
+        shown = await asyncio.to_thread(_shown, house.folder, max(told, key=lambda name: told[name]))
         memory = {name: peak for name, peak in _memory().items() if peak}
-    times = _times(found, begun)
-    sent = sum(count for _, count in FLOODS)
-    return {
-        **times.figures(prefix),
-        **{f"{prefix} answer {label} ms": value * 1000 for label, value in spread(sender.seconds).items()},
-        f"{prefix} messages lost": sent + len(tools) - told,
-        f"{prefix} answers that were no 202": sum(sender.answers.values()) - sender.answers[202],
-        f"{prefix} inbox empty s after the cuts": drained,
-        f"{prefix} incidents": len(rows),
-        f"{prefix} `mcp-soar incident` ms": shown * 1000,
-        **{f"{prefix} memory of the {name} MiB": peak for name, peak in memory.items()},
-    }
+    return Flood(
+        times=_times(found, begun),
+        answers=sender.seconds,
+        lost=sum(count for _, count in FLOODS) + len(tools) - sum(told.values()),
+        refused=sum(sender.answers.values()) - sender.answers[202],
+        drained=drained,
+        incidents=len(rows),
+        shown=shown,
+        memory=memory,
+    ).figures(prefix)
 
 
 def _shown(folder: Path, stream: str) -> float:
@@ -256,12 +292,13 @@ async def measure(path: str | None, stores: list[str]) -> None:
                 server.behave()
                 await _restore(site)
             few, many = [await _cost(store, database, messages) for messages in (1_000, 10_000)]
-            growth = {
-                "1000 messages": few,
-                "10000 messages": many,
-                "10 x the messages, times the processor": many / few,
-            }
-            results({f"(e) {store} {label}": value for label, value in growth.items()}, path)
+            results(growth(store, few, many), path)
+
+
+def growth(store: str, few: float, many: float) -> dict[str, float]:
+    """Return what a thousand messages and ten thousand cost the processor, in seconds, as figures."""
+    beside = {"1000 messages s": few, "10000 messages s": many, "10 x the messages, times the processor": many / few}
+    return {f"(e) {store} {label}": value for label, value in beside.items()}
 
 
 async def _cost(store: str, database: Any, messages: int) -> float:  # noqa: ANN401  # a server
