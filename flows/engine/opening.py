@@ -10,7 +10,7 @@ from integrations.journal.store import Claim, Tx
 from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import SYSTEM, Event
-from playbooks.playbook import When
+from playbooks.playbook import Playbook, When
 from playbooks.projection import WHOLE, project
 from playbooks.redaction import redacted
 from playbooks.state import Incident
@@ -156,7 +156,7 @@ def opening(  # the fields of one event, all by name
         "linked": [],
         "requested_by": requested_by,
         "names": WHOLE,
-        "triage": triage(parts, incident_class, known, unknown),
+        "triage": triage(parts.playbooks.get(incident_class), parts.world.inventory, incident_class, known, unknown),
     }
 
 
@@ -167,16 +167,26 @@ def shown(entity: Entity) -> Entity:
 
 
 def triage(
-    parts: Parts, incident_class: IncidentClass, known: Sequence[Resolved], unknown: Sequence[Entity]
+    playbook: Playbook | None,
+    inventory: Inventory,
+    incident_class: IncidentClass,
+    known: Sequence[Resolved],
+    unknown: Sequence[Entity],
 ) -> str | None:
-    """Return why a person has to look before anything can be done, None if nothing stands against it."""
+    """Return why a person has to look before anything can be done, None if nothing stands against it.
+
+    Args:
+        playbook: of the class, None if there is none.
+        inventory: what exists.
+        incident_class: of the incident.
+        known: what it names and the inventory knows.
+        unknown: what it names beside.
+    """
     if not incident_class.actionable:
         return "no rule of the source's configuration gives it a class: which one is it?"
-    playbook = parts.playbooks.get(incident_class)
     if playbook is None:
         return f"there is no playbook for {incident_class} yet: respond by hand"
     named = ", ".join(map(str, map(shown, unknown)))
-    inventory = parts.world.inventory
     if not known and any(inventory.resolve(entity, unapproved=True) for entity in unknown):
         return f"the server is known, but nothing is approved there that is called so: {named}. Is it new?"
     if not known:

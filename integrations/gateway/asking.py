@@ -61,6 +61,7 @@ class Asking:
         names: its names.
         arguments: that its schema rejects; None if it rejects nothing.
         siblings: the ids of other tools of its server.
+        again: whether it was asked about before, since the cut.
     """
 
     canary: Canary
@@ -69,6 +70,7 @@ class Asking:
     names: Names
     arguments: dict[str, Any] | None
     siblings: frozenset[str] = frozenset()
+    again: bool = True
 
     async def everything(self) -> Asked:
         """Ask under every name and at every door; once something gets through, the rest is not asked."""
@@ -204,8 +206,8 @@ class Asking:
 
     @property
     def _settled(self) -> bool:
-        """Whether this is no first look any more."""
-        return self.forge.disabled_for(self.target.id) > _SETTLED
+        """Whether this is no first look any more; in a burst that one may come late, and asks no more for it."""
+        return self.again and self.forge.disabled_for(self.target.id) > _SETTLED
 
     @property
     def _over(self) -> bool:

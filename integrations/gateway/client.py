@@ -200,6 +200,7 @@ class ContextForge:
         self._tools: dict[str, Shared[Held | None]] = {}
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._disabled: dict[str, float] = {}
+        self._looked: set[str] = set()
         self._virtual = Shared(self._virtual_servers)
         self._doors: tuple[float, dict[str, frozenset[str]]] | None = None
         self.processes = gateway.processes or 1
@@ -293,9 +294,16 @@ class ContextForge:
         since = self._disabled.get(id_)
         return time.monotonic() - since if since is not None else 0.0
 
+    def looked_before(self, id_: str) -> bool:
+        """Return whether a disabled object was asked about before, since it is; from now on it was."""
+        before = id_ in self._looked
+        self._looked.add(id_)
+        return before
+
     def _note(self, held: Held) -> None:
         if held.enabled:
             self._disabled.pop(held.id, None)
+            self._looked.discard(held.id)
         else:
             self._disabled.setdefault(held.id, time.monotonic())
 
@@ -409,6 +417,7 @@ class ContextForge:
         self._recent.clear()
         params = {"activate": str(enabled).lower()}
         self._disabled.pop(id_, None)
+        self._looked.discard(id_)
         await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
         if not enabled:
             self._disabled[id_] = time.monotonic()

@@ -170,7 +170,8 @@ async def _ask(scene: _Scene, target: Target, names: Names, definition: dict[str
         return Asked([await scene.canary.call(kind, names.offered, arguments)])
     # What the schema rejects, and nothing else: arguments that people named safe would run what is under suspicion.
     rejected = rejected_arguments(definition.get("inputSchema"))
-    return await Asking(scene.canary, scene.forge, target, names, rejected, scene.siblings).everything()
+    again = scene.forge.looked_before(target.id)
+    return await Asking(scene.canary, scene.forge, target, names, rejected, scene.siblings, again).everything()
 
 
 def _unseen(scene: _Scene, target: Target, held: Held) -> Asked:

@@ -163,8 +163,7 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
 ) -> list[schema.Foresight]:
     known, unknown = resolve(config.inventory, case.entities, unapproved=case.by_hand)
     playbook = config.playbooks.get(case.incident_class)
-    parts: Any = _Rules(config)
-    against = triage(parts, case.incident_class, known, unknown)
+    against = triage(playbook, config.inventory, case.incident_class, known, unknown)
     if unknown:
         named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
         notes.append(f"{case.about}: the inventory does not know {named}")
@@ -182,13 +181,6 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
             for entity in entities_for(state, step.for_each):
                 found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
     return found
-
-
-class _Rules:
-    """What `triage` reads of the engine's parts."""
-
-    def __init__(self, config: Configuration) -> None:
-        self.playbooks = config.playbooks
 
 
 async def _step(  # noqa: PLR0917  # everything that a decision rests on
