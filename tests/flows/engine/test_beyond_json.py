@@ -27,7 +27,10 @@ async def test_a_poisoned_tool_with_an_integer_beyond_what_is_exact_is_cut_and_w
         assert not await scenes.usable(lab, "get_weather", city="Seoul")
         # The whole server's other cuts are compared with the pins beside it, again and again.
         await scenes.turn(lab, Behaviour(poisoned=("get_weather",), beyond=("get_weather", "get_forecast")))
-        await scenes.established(home, name, f"widen-gateway-disable_tool@{lab.site.server_id}/get_forecast")
+        # Such an integer alone brings in nothing that acts: it is found, and people decide.
+        step = await scenes.proposed(home, name, f"widen-gateway-disable_tool@{lab.site.server_id}/get_forecast")
+        await scenes.approve(home, "ann", name, step)
+        await scenes.established(home, name, step.instance)
         await home.reaches(Status.CONTAINED, name)
     (one, other) = await differences(lab.world, lab.site.server_id)
     assert (one.name, other.name) == ("get_forecast", "get_weather")
