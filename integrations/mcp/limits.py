@@ -16,14 +16,17 @@ WHOLE: Final = 16 * 1024 * 1024
 VALUES: Final = 250_000
 """Commas and opening brackets of one answer: no JSON has more values than these and one."""
 
+EVENTS: Final = 10_000
+"""Server-sent events of one answer, those before it included."""
+
 ITEMS: Final = 5000
 """Definitions of one list."""
 
 PAGES: Final = 200
 """Pages of one list."""
 
-_AT_ONCE: Final = 64 * 1024
-"""Bytes that are parsed on the event loop; what is longer is parsed beside it."""
+AT_ONCE: Final = 64 * 1024
+"""Bytes that are read on the event loop; what is longer is read beside it."""
 
 
 @dataclass
@@ -62,7 +65,7 @@ async def parsed(raw: bytes) -> Any:  # noqa: ANN401  # whatever JSON it is
     """
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > VALUES:
         return None
-    return _parse(raw) if len(raw) <= _AT_ONCE else await asyncio.to_thread(_parse, raw)
+    return _parse(raw) if len(raw) <= AT_ONCE else await asyncio.to_thread(_parse, raw)
 
 
 def _parse(raw: bytes) -> Any:  # noqa: ANN401  # whatever JSON it is

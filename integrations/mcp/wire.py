@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from integrations.hostile import printable
-from integrations.mcp.limits import ANSWER, Budget, parsed
+from integrations.mcp.limits import ANSWER, AT_ONCE, EVENTS, Budget, parsed
 from playbooks.errors import Refused, Transient
 
 Message = dict[str, Any]
@@ -27,6 +28,10 @@ Message = dict[str, Any]
 STREAM: Final = "text/event-stream"
 _INHERITED: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 """What a server that we start ourselves sees of our environment: what the SDKs give it, and no secret."""
+
+_EMPTY_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LONGEST: Final = 4
+"""Bytes of the longest of them."""
 
 _GOES: Final = 1.0
 """Seconds that a process has to end by itself."""
@@ -112,31 +117,50 @@ class Body:
         self._number = number
         self._framed = framed
         self._answer: Message = {}
+        self._events = 0
+        self._looked = 0
         self.read = 0
 
     async def takes(self, chunk: bytes) -> bool:
-        """Take in what came; return whether the answer is complete."""
+        """Take in what came; return whether the answer is complete.
+
+        Raises:
+            Refused: it comes in more events than anybody needs.
+        """
         self.raw += chunk
-        # An event ends with an empty line; what is read already is not looked through again.
-        while self._framed and not self._answer and (end := _end_of_event(self.raw, self.read)) is not None:
-            event, self.read = bytes(self.raw[self.read : end]), end
-            self._answer = answering(await parsed(_data(event)), self._number)
+        # What came already need not be waited for, so nothing else here would let others have their turn.
+        await asyncio.sleep(0)
+        while self._framed and not self._answer and (event := self._event()) is not None:
+            self._answer = answering(await parsed(await _data(event)), self._number)
+            await asyncio.sleep(0)
         return bool(self._answer)
+
+    def _event(self) -> bytes | None:
+        """Return the next event, None if it is not whole yet. It ends with an empty line; no byte is sought twice."""
+        found = _EMPTY_LINE.search(self.raw, self._looked)
+        if found is None:
+            self._looked = max(self.read, len(self.raw) - _LONGEST + 1)  # the next chunk may complete one
+            return None
+        self._events += 1
+        if self._events > EVENTS:
+            raise Refused(f"one answer comes in more than {EVENTS} events")
+        event = bytes(memoryview(self.raw)[self.read : found.end()])
+        self.read = self._looked = found.end()
+        return event
 
     async def ends(self) -> Message:
         """Return the answer, now that no more comes."""
         if self._answer:
             return self._answer
         rest = bytes(self.raw[self.read :])
-        return answering(await parsed(_data(rest) if self._framed else rest), self._number)
+        return answering(await parsed(await _data(rest) if self._framed else rest), self._number)
 
 
-def _end_of_event(raw: bytearray, start: int) -> int | None:
-    ends = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := raw.find(mark, start)) >= 0]
-    return min(ends, default=None)
+async def _data(event: bytes) -> bytes:
+    return _joined(event) if len(event) <= AT_ONCE else await asyncio.to_thread(_joined, event)
 
 
-def _data(event: bytes) -> bytes:
+def _joined(event: bytes) -> bytes:
     lines = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
 
@@ -177,6 +201,7 @@ class Sse:
             async for chunk in response.aiter_raw():
                 budget.spend(len(chunk), of=len(said) + len(chunk))
                 said += chunk
+                await asyncio.sleep(0)
         if not response.is_success:
             return Carried(response.status_code, bytes(said), {}, response.headers)
         if "id" not in message:
@@ -209,16 +234,19 @@ async def sse(client: httpx.AsyncClient, url: str, budget: Budget) -> AsyncItera
             yield None
             return
         packed(response)
-        raw, stream = bytearray(), aiter(response.aiter_raw())
-        while (end := _end_of_event(raw, 0)) is None:
+        raw, looked, stream = bytearray(), 0, aiter(response.aiter_raw())
+        while (found := _EMPTY_LINE.search(raw, looked)) is None:
+            looked = max(0, len(raw) - _LONGEST + 1)
             chunk = await anext(stream, None)
             if chunk is None:
                 yield None
                 return
             budget.spend(len(chunk), of=len(raw) + len(chunk))
             raw += chunk
+            await asyncio.sleep(0)
+        end = found.end()
         event = bytes(raw[:end])
-        target = urljoin(url, _data(event).decode(errors="replace").strip())
+        target = urljoin(url, (await _data(event)).decode(errors="replace").strip())
         if b"event: endpoint" not in event and b"event:endpoint" not in event:
             yield None
             return

@@ -3,13 +3,14 @@
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from integrations.mcp import client, limits, pins
+from integrations.mcp import client, limits, pins, wire
 from integrations.mcp.client import McpEndpoint
 from playbooks.errors import Refused, Transient
 
@@ -202,3 +203,69 @@ async def test_one_that_never_answers_holds_up_no_other() -> None:
         assert not [one for one in waiting if one.done()]
         over.set()
         assert {type(one) for one in await asyncio.gather(*waiting, return_exceptions=True)} == {Transient}
+
+
+class Looks:
+    """Stands for the pattern that ends an event, and counts the bytes that it looks at."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def search(self, raw: bytearray, start: int = 0) -> re.Match[bytes] | None:
+        found = re.compile(rb"\r\n\r\n|\n\n|\r\r").search(raw, start)
+        self.bytes += (found.end() if found else len(raw)) - start
+        return found
+
+
+@pytest.mark.parametrize("stream", [b"\n\n" * 1000, b": x\r\n\r\n" * 500, b"data: x" * 1000], ids=range(3))
+@pytest.mark.parametrize("at_once", [1, 100, 100_000])
+async def test_a_stream_is_looked_through_once(monkeypatch: pytest.MonkeyPatch, stream: bytes, at_once: int) -> None:
+    looks = Looks()
+    monkeypatch.setattr(wire, "_EMPTY_LINE", looks)
+    body = wire.Body(1, framed=True)
+    for start in range(0, len(stream), at_once):
+        await body.takes(stream[start : start + at_once])
+    again = 4 * (len(stream) / at_once + 1)  # a mark may have been cut in two
+    assert len(stream) <= looks.bytes <= len(stream) + again
+
+
+async def test_events_without_end_are_left_and_everybody_else_goes_on_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "EVENTS", 200)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going = asyncio.create_task(other())
+    try:
+        with pytest.raises(Refused, match="more than 200 events"):
+            await wire.Body(1, framed=True).takes(b"\n\n" * 300)
+        assert turns >= 200, "each event lets others have their turn"
+        turns, body = 0, wire.Body(1, framed=False)
+        for _ in range(50):
+            await body.takes(b" ")
+        assert turns >= 50, "and so does each piece of what is no stream"
+    finally:
+        going.cancel()
+
+
+async def test_a_deadline_strikes_in_the_middle_of_one_piece() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await wire.Body(1, framed=True).takes(b"\n\n" * 100)
+
+
+async def test_what_many_events_of_one_answer_cost_is_refused_at_the_question() -> None:
+    async def lists(_asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        await begin(writer, kind="text/event-stream")
+        writer.write(b"\n\n" * 20_000)
+        await writer.drain()
+
+    async with answering(lists) as endpoint:
+        with pytest.raises(Refused, match="more than 10000 events"):
+            await pins.snapshot(endpoint)
