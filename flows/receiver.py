@@ -19,6 +19,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -43,7 +44,7 @@ from integrations.siem.source import (
     verify,
 )
 from playbooks.errors import Misconfigured, Transient
-from playbooks.incident import AlertState
+from playbooks.incident import Alert, AlertState
 from playbooks.journal import BY_BODY
 from playbooks.strict import iso
 
@@ -60,6 +61,8 @@ _MAX_HEADER = 200
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _JSON = re.compile(r"(?ia)application/(?:(?:x-)?(?:nd)?json|[a-z0-9.-]+\+json)(?:\s*;\s*charset=\"?utf-8\"?)?\s*")
 _LONG = 64 * 1024
+_UNPROVEN_AT_ONCE = 2
+"""Long messages of unauthenticated sources that are read at the same time."""
 
 
 class Receipt(Protocol):
@@ -207,6 +210,8 @@ class _Receiver:
         self._keys = {name: read_keys(name, source) for name, source in sources.items()}
         self._metrics = _Metrics(sources)
         self._refusals = Refusals(inbox, clock)
+        # Threads of their own, not a semaphore: one that is given up leaves its thread at work, and still counts here.
+        self._unproven = ThreadPoolExecutor(_UNPROVEN_AT_ONCE, thread_name_prefix="unproven")
         _refuse_clear_tokens(sources, safe=tls or loopback)
         _refuse_shared_keys(self._keys)
 
@@ -246,9 +251,7 @@ class _Receiver:
         body = await _read_body(request, source.largest)
         nonce = self._authenticate(request, name, source, body)
         try:
-            # In a thread, what takes long: everybody else is answered meanwhile.
-            reading = asyncio.to_thread(parse, body, name, source) if len(body) > _LONG else None
-            alerts = await reading if reading else parse(body, name, source)
+            alerts = await self._parsed(body, name, source)
         except Malformed as exc:
             if source.authenticated:
                 # Its sender proved who it is, and few send a second time: people have to hear of it.
@@ -266,6 +269,13 @@ class _Receiver:
             return _json(HTTPStatus.OK, {"receipt": receipt.id, **known})
         self._metrics.accepted.labels(name).inc()
         return _json(HTTPStatus.ACCEPTED, {"receipt": receipt.id, "accepted_at": iso(self._clock())})
+
+    async def _parsed(self, body: bytes, name: str, source: Source) -> Sequence[Alert]:
+        if len(body) <= _LONG:
+            return parse(body, name, source)
+        # In a thread, what takes long: everybody else is answered meanwhile.
+        threads = None if source.authenticated else self._unproven
+        return await asyncio.get_running_loop().run_in_executor(threads, parse, body, name, source)
 
     async def _store(self, name: str, nonce: str, body: bytes, request: Request, weight: int) -> Receipt:
         kept = {key: _fit(value) for key in _KEPT if (value := _only(request, key))}

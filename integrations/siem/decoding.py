@@ -23,6 +23,7 @@ MAX_ALERTS: Final = 100
 
 _MAX_DEPTH: Final = 32
 _MAX_VALUES: Final = 200_000
+_MAX_TEXT: Final = 8 * MAX_BYTES
 _MAX_DIGITS: Final = 1000
 _MAX_FAULTS: Final = 20
 _MAX_PATH: Final = 200
@@ -50,6 +51,38 @@ class Malformed(SoarError):
         super().__init__(f"{self.field}: {self.message}")
 
 
+class Exhausted(Malformed):
+    """A message holds more, with what is in its texts, than is read of one."""
+
+
+class Allowance:
+    """What may still be read of one message: all its texts that hold JSON share it."""
+
+    def __init__(self) -> None:
+        self._values = _MAX_VALUES
+        self._bytes = _MAX_TEXT
+
+    def values(self, number: int) -> None:
+        """Take values off.
+
+        Raises:
+            Exhausted: there are not as many left.
+        """
+        self._values -= number
+        if self._values < 0:
+            raise Exhausted("body", f"holds more than {_MAX_VALUES} values, with those in its texts")
+
+    def text(self, size: int) -> None:
+        """Take a text's bytes off, before it is decoded.
+
+        Raises:
+            Exhausted: there are not as many left.
+        """
+        self._bytes -= size
+        if self._bytes < 0:
+            raise Exhausted("body", f"holds more than {_MAX_TEXT} bytes of JSON in texts")
+
+
 class Unreadable:
     """Stands where a value was that means nothing certain.
 
@@ -63,7 +96,7 @@ class Unreadable:
         self.why = why
 
 
-def load(raw: bytes, *, largest: int = MAX_BYTES) -> Json:
+def load(raw: bytes, *, largest: int = MAX_BYTES, allowance: Allowance | None = None) -> Json:
     """Return the JSON value that bytes hold, or a list of those that stand on a line each.
 
     Bytes that are no UTF-8, and halves of characters, become U+FFFD. A key that is given twice, NaN, numbers that are
@@ -72,15 +105,16 @@ def load(raw: bytes, *, largest: int = MAX_BYTES) -> Json:
     Args:
         raw: the message as it came.
         largest: bytes that it may have.
+        allowance: what it shares with other texts of its message; its own if none is given.
 
     Raises:
-        Malformed: it is no JSON, or larger or more numerous than an alert can be.
+        Malformed: it is no JSON, or larger or more numerous than an alert can be; `Exhausted` where values are.
     """
     if len(raw) > largest:
         raise Malformed("body", f"is larger than {largest} bytes")
     text = raw.decode("utf-8", "replace").removeprefix(_BOM)
     value = _decoded(text)
-    return _bounded(value)
+    return _bounded(value, allowance or Allowance())
 
 
 def _decoded(text: str) -> Any:  # noqa: ANN401  # what json.loads returns
@@ -166,17 +200,14 @@ def _int(text: str) -> int | Unreadable:
     return int(text) if len(text) <= _MAX_DIGITS else Unreadable(f"is a number of more than {_MAX_DIGITS} digits")
 
 
-def _bounded(value: Any) -> Json:  # noqa: ANN401  # what json.loads returned
+def _bounded(value: Any, allowance: Allowance) -> Json:  # noqa: ANN401  # what json.loads returned
     """Return a value in which nothing is nested too deep and every text is Unicode; changes it in place."""
     root = [value]
     level: list[Any] = [root]
-    count = 0
     for depth in range(_MAX_DEPTH + 1):
         below: list[Any] = []
         for container in level:
-            count += len(container)
-            if count > _MAX_VALUES:
-                raise Malformed("body", f"holds more than {_MAX_VALUES} values")
+            allowance.values(len(container))
             _mend_keys(container)
             for key, one in container.items() if isinstance(container, dict) else enumerate(container):
                 if isinstance(one, str):

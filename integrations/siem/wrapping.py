@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from integrations.siem.decoding import MAX_ALERTS, Malformed, load
+from integrations.siem.decoding import MAX_ALERTS, Allowance, Exhausted, Malformed, load
 from playbooks.strict import Json
 
 _AROUND: Final = (
@@ -28,6 +28,7 @@ _AROUND: Final = (
     ("body",),
     ("value",),
 )
+_HEADS: Final = frozenset(keys[0] for keys in _AROUND)
 _DEEPEST: Final = 6
 
 
@@ -43,9 +44,9 @@ def alerts(
         path: where the document stands in the message.
 
     Raises:
-        Malformed: it holds none, or too many.
+        Malformed: it holds none, or too many, or more around them than is looked through.
     """
-    found = _inside(document, path, ours, 0)
+    found = Opening(ours).inside(document, path, 0)
     if found is None:
         found = list(_listed(document, path))
     if len(found) > MAX_ALERTS:
@@ -68,52 +69,89 @@ def _listed(document: Json, path: str) -> Iterator[tuple[str, Json]]:
 
 
 _Found = list[tuple[str, Json]] | None
-_Ours = Callable[[dict[str, Json]], bool]
 
 
-def _inside(value: Json, path: str, ours: _Ours, depth: int) -> _Found:
-    """Return the alerts in a value, None if it holds none that can be recognised."""
-    if isinstance(value, str):
-        value = opened(value)
-    if depth > _DEEPEST:
+class Opening:
+    """The way through one message: everything in it is looked at once, and its texts share one allowance.
+
+    Args:
+        ours: whether an object is an alert of the format.
+    """
+
+    def __init__(self, ours: Callable[[dict[str, Json]], bool]) -> None:
+        self._ours = ours
+        self._allowance = Allowance()
+        self._seen: set[str] = set()
+
+    def inside(self, value: Json, path: str, depth: int) -> _Found:
+        """Return the alerts in a value, None if it holds none that can be recognised.
+
+        Args:
+            value: what is looked through.
+            path: where it stands in the message.
+            depth: levels around it.
+
+        Raises:
+            Exhausted: the message holds more than is looked through.
+        """
+        if depth > _DEEPEST or not isinstance(value, str | list | dict):
+            return None
+        self._allowance.values(1)
+        if isinstance(value, str):
+            value = opened(value, self._allowance)
+        if isinstance(value, list):
+            return self._among(value, path, depth + 1)
+        if isinstance(value, dict):
+            return [(path, value)] if self._ours(value) else self._around(value, path, depth + 1)
         return None
-    if isinstance(value, list):
-        return _among(value, path, ours, depth + 1)
-    if isinstance(value, dict):
-        return [(path, value)] if ours(value) else _around(value, path, ours, depth + 1)
-    return None
 
+    def _among(self, values: list[Json], path: str, depth: int) -> _Found:
+        # One that is none stays in its place, to be named; a list of none is no list of alerts.
+        listed = _listed(values, path) if values else ()
+        inside = [(where, one, self.inside(one, where, depth)) for where, one in listed]
+        if not any(found for _, _, found in inside):
+            return None
+        return [pair for where, one, found in inside for pair in (found or [(where, one)])]
 
-def _among(values: list[Json], path: str, ours: _Ours, depth: int) -> _Found:
-    # One that is none stays in its place, to be named; a list of none is no list of alerts.
-    listed = _listed(values, path) if values else ()
-    inside = [(where, one, _inside(one, where, ours, depth)) for where, one in listed]
-    if not any(found for _, _, found in inside):
+    def _around(self, value: dict[str, Json], path: str, depth: int) -> _Found:
+        if _HEADS.isdisjoint(value):
+            return None
+        for keys in _AROUND:
+            inner: Json = value
+            for key in keys:
+                inner = inner.get(key) if isinstance(inner, dict) else None
+            if inner is None:
+                continue
+            where = ".".join(filter(None, (path, *keys)))
+            # Two ways lead to the findings of a detail: what held nothing on the shorter one holds nothing.
+            if where not in self._seen:
+                self._seen.add(where)
+                if (found := self.inside(inner, where, depth)) is not None:
+                    return found
         return None
-    return [pair for where, one, found in inside for pair in (found or [(where, one)])]
 
 
-def _around(value: dict[str, Json], path: str, ours: _Ours, depth: int) -> _Found:
-    for keys in _AROUND:
-        inner: Json = value
-        for key in keys:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        where = ".".join(filter(None, (path, *keys)))
-        if inner is not None and (found := _inside(inner, where, ours, depth)) is not None:
-            return found
-    return None
-
-
-def opened(text: str) -> Json:
+def opened(text: str, allowance: Allowance | None = None) -> Json:
     """Return the object or list that a text holds as JSON, None if it holds none.
 
     Args:
         text: the text.
+        allowance: what it shares with the other texts of its message, if it does.
+
+    Raises:
+        Exhausted: with it, they hold more than is read of one message.
     """
     if text.lstrip()[:1] not in {"[", "{"}:
         return None
+    raw = text.encode()
     try:
-        found = load(text.encode(), largest=len(text.encode()))
+        if allowance is not None:
+            allowance.text(len(raw))
+        found = load(raw, largest=len(raw), allowance=allowance)
+    except Exhausted:
+        if allowance is not None:
+            raise
+        return None
     except Malformed:
         return None
     return found if isinstance(found, list | dict) else None

@@ -9,6 +9,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from flows import entrance, receiver, refusals
 from flows.entrance import server
 from flows.receiver import create_app
-from integrations.siem.source import MAX_BYTES, Source, sign, signed
+from integrations.siem.source import MAX_BYTES, Source, parse, sign, signed
 from playbooks.errors import Misconfigured, Transient
 from playbooks.incident import Severity
 
@@ -678,3 +679,40 @@ async def test_what_an_authenticated_source_loses_is_handed_in_once_and_counted(
     assert {source for source, _ in inbox.refused} == {"signed"}
     assert inbox.refused[0][1]["said"] == "0: must be an object."
     assert not inbox.stored
+
+
+async def test_long_messages_of_nobody_in_particular_do_not_hold_up_those_of_senders_with_a_proof(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, reading, most = threading.Event(), 0, 0
+    busy, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def slow(raw: bytes, name: str, one: Source) -> Any:  # noqa: ANN401  # what it returns
+        nonlocal reading, most
+        if name == "open":
+            reading += 1
+            if reading == 2:
+                loop.call_soon_threadsafe(busy.set)
+            most = max(most, reading)
+            release.wait(20)
+            reading -= 1
+        return parse(raw, name, one)
+
+    monkeypatch.setattr(receiver, "parse", slow)
+    long = BODY + b" " * (64 * 1024)
+    async with client_of(MemoryInbox()) as client:
+        senders = [
+            asyncio.create_task(client.post("/v1/alerts/open", content=long + b" " * n, headers=JSON))
+            for n in range(40)
+        ]
+        try:
+            await busy.wait()
+            proof = headers_of(long)
+            async with asyncio.timeout(5):
+                answer = await client.post("/v1/alerts/signed", content=long, headers=proof)
+        finally:
+            release.set()
+        answers = await asyncio.gather(*senders)
+    assert answer.status_code == 202
+    assert {one.status_code for one in answers} == {202}
+    assert 1 <= most <= 2

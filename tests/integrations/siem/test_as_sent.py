@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from integrations.siem import decoding, wrapping
 from integrations.siem.reading import MAX_ALERTS
 from integrations.siem.source import Format, Malformed, Source, parse
 from playbooks.escaping import own_name
@@ -350,6 +351,66 @@ def test_what_transports_put_around_an_alert_is_opened(alert_format: Format, aro
     one = ONE[alert_format]
     (alert,) = taken(wrapped(one)[around], alert_format)
     assert (alert,) == taken(one, alert_format)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the texts that are decoded while a test runs, in their order."""
+    texts: list[bytes] = []
+    load = decoding.load
+
+    def noted(raw: bytes, **limits: Any) -> Any:  # noqa: ANN401  # any JSON value
+        texts.append(raw)
+        return load(raw, **limits)
+
+    monkeypatch.setattr(wrapping, "load", noted)
+    return texts
+
+
+def overlapping(inner: object) -> dict[str, Any]:
+    return {"detail": {"findings": {"detail": {"findings": inner}}}}
+
+
+@pytest.mark.parametrize("alert_format", Format)
+def test_a_text_is_decoded_once_by_however_many_ways_it_is_reached(alert_format: Format, decoded: list[bytes]) -> None:
+    texts = [f'[{{"n": {number}}}]' for number in range(5)]
+    refused(overlapping(texts), alert_format)
+    assert decoded == [text.encode() for text in texts]
+
+
+@pytest.mark.parametrize("alert_format", Format)
+def test_a_value_is_looked_at_once_by_however_many_ways_it_is_reached(
+    monkeypatch: pytest.MonkeyPatch, alert_format: Format
+) -> None:
+    seen: list[str] = []
+    inside = wrapping.Opening.inside
+
+    def noted(self: Any, value: Any, path: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
+        seen.append(path)
+        return inside(self, value, path, depth)
+
+    monkeypatch.setattr(wrapping.Opening, "inside", noted)
+    refused(overlapping([{}] * 5), alert_format)
+    assert "detail.findings.detail.findings.4" in seen
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("beside", [{}, {"alerts": [ONE["ocsf"]]}])
+def test_texts_share_the_values_that_one_message_may_hold(decoded: list[bytes], beside: dict[str, Any]) -> None:
+    text = "[" + ",".join(["{}"] * 60_000) + "]"
+    ((field, message),) = refused({"detail": {"findings": [text] * 5}, **beside}, "ocsf")
+    assert field == "body"
+    assert message == "holds more than 200000 values, with those in its texts"
+    assert len(decoded) <= 4
+
+
+def test_texts_share_the_bytes_that_one_message_may_unfold_into(
+    monkeypatch: pytest.MonkeyPatch, decoded: list[bytes]
+) -> None:
+    monkeypatch.setattr(decoding, "_MAX_TEXT", 1000)
+    ((field, message),) = refused({"records": ["[" + " " * 300] * 50}, "ocsf")
+    assert (field, message) == ("body", "holds more than 1000 bytes of JSON in texts")
+    assert len(decoded) == 3
 
 
 @pytest.mark.parametrize("alert_format", Format)
