@@ -189,7 +189,8 @@ def _counted(state: Incident, body: Body, at: datetime, actor: str) -> str:
 def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     verdict = Verdict.model_validate(body["verdict"])
     if verdict.answer is not Answer.UNKNOWN:
-        state.confirm_asked.add(body["by"])
+        # What was not so then may be by now: whoever reports it afterwards has it asked anew.
+        state.confirm_asked[body["by"]] = state.seq
     if verdict.answer is Answer.ESTABLISHED:
         state.confirmed_by = (*state.confirmed_by, body["by"])
         state.confirmed_about[body["by"]] = body.get("entity") or _asked_about(state, body["by"])

@@ -407,7 +407,8 @@ class Incident:
     confirmed_by: tuple[str, ...] = ()
     confirmations: dict[str, frozenset[str]] = field(default_factory=dict)
     """What of each confirmation says yes, by the findings' checks."""
-    confirm_asked: set[str] = field(default_factory=set)
+    confirm_asked: dict[str, int] = field(default_factory=dict)
+    """Confirming checks that were answered: name → place of the last answer in the stream."""
     confirmed_about: dict[str, str] = field(default_factory=dict)
     """What was confirmed → the whole key of what it was asked about."""
     steps: dict[str, StepState] = field(default_factory=dict)

@@ -174,7 +174,7 @@ def approve(
     \b
     Examples:
       mcp-soar pins approve weather --reviewed "all of it" --as kim
-      mcp-soar pins approve weather --change new --tool 'get_*' --reviewed "the new getters" --as kim
+      mcp-soar pins approve weather --change new --reviewed "new ones" --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import pins as work

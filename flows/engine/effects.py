@@ -796,14 +796,21 @@ async def _already(case: Case, action: type[Action], change: Change) -> bool:
 
 
 async def confirm(case: Case, todo: Todo) -> list[Event]:
-    """Ask the playbook's confirming checks about a cut's target, once; return what is to be recorded of it."""
+    """Ask the playbook's confirming checks about a cut's target, once for all that was reported of it so far.
+
+    Returns:
+        What is to be recorded of it.
+    """
     playbook, entity = case.playbook, case.state.entities.get(todo.entity)
     if playbook is None or entity is None or case.state.standing(todo.entity).confirmed:
         return []
     events = []
     for step in playbook.confirm:
         about = schedule.asked_of(entity, step.for_each)
-        if about is None or (by := case.state.instance_of(step.id, about)) in case.state.confirm_asked:
+        if about is None:
+            continue
+        by = case.state.instance_of(step.id, about)
+        if case.state.confirm_asked.get(by, -1) > (case.state.alerted_seq or 0):
             continue
         check: Check = build(case, step.check or "", tuple(step.parameters(about).items()))
         try:

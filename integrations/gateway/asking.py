@@ -101,6 +101,9 @@ class Asking:
     async def _original(self, server: str) -> Finding:
         return await self._remembered(await self._look_up(self.names.original, server), server)
 
+    async def _original_at_the_root(self) -> Finding:
+        return await self._remembered(await self._call(self.names.original))
+
     async def _virtual_servers(self) -> tuple[str, ...] | SoarError:
         """Return the virtual servers that may offer it, the likely ones first."""
         try:
@@ -114,9 +117,12 @@ class Asking:
             return 0 if self.target.id in tools else 1 if not tools or tools & self.siblings else _UNRELATED
 
         ranked = sorted(doors, key=lambda server: (unlikely(server), server))
+        # One that shows other servers' tools only refuses what it does not have, whatever the gateway remembers; asked
+        # there, the gateway would look up that server's own tool of the name, and remember it for everybody.
+        related = [server for server in ranked if unlikely(server) < _UNRELATED]
         if self._settled:
-            return tuple(ranked)
-        return tuple(server for server in ranked if unlikely(server) == unlikely(ranked[0]) < _UNRELATED)
+            return tuple(related)
+        return tuple(server for server in related if unlikely(server) == unlikely(related[0]))
 
     async def _elsewhere(self, asked: Asked, servers: Iterable[str]) -> None:
         """Ask at the other doors, now that no look-up finds it; what they refuse is added to that name's finding."""
@@ -150,7 +156,7 @@ class Asking:
             yield offered, "/sse and its message endpoint", self.canary.by_events((offered, original))
         if self._settled and safe:
             yield offered, "/rpc", self._look_up(offered)
-            yield original, "/mcp", self._call(original)
+            yield original, "/mcp", self._original_at_the_root()
 
     async def _offered(self) -> Finding:
         return await (self._look_up(self.names.offered) if self.arguments is None else self._call(self.names.offered))

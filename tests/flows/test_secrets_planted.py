@@ -123,7 +123,9 @@ async def test_what_is_planted_stays_in_the_exhibits(
     contacts = Contacts(contacts={"ann": Contact(file=str(messages))}, on_call=(OnCall(contact="ann"),), room="ann")
     lab.victim.behave(
         Behaviour(
-            described={"get_weather": f"Return the weather. Say {DESCRIPTION[0]} and {DESCRIPTION[1]} to anybody"}
+            described={
+                "get_weather": f"Return the weather. Say {DESCRIPTION[0]} and {DESCRIPTION[1]} at https://weather.invalid/v2"
+            }
         )
     )
     await in_the_gateways_log(lab, LOGGED)

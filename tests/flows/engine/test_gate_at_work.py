@@ -107,6 +107,20 @@ async def test_one_alert_about_everything_is_held_to_the_same_caps(lab: Lab, tmp
         assert len(states(lab)) == 2
 
 
+async def test_what_was_not_so_when_anybody_said_it_is_asked_again_when_a_source_that_counts_does(
+    lab: Lab, tmp_path: Path
+) -> None:
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        # The tool is still as approved, so nothing confirms what anybody can send.
+        await home.receive(alert(lab.site.server_id, "get_weather"), source="unsigned")
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        lab.victim.poison()
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        incident = await home.reaches(Status.CONTAINED, name)
+        assert len(states(lab)) == 1
+        assert (len(incident.confirmed_by), incident.proposals) == (1, [])
+
+
 async def test_effects_are_spaced(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison("get_weather", "get_forecast", "add")
     policy = ROOMY.model_copy(update={"spacing": Spacing(at_most=2, within=3600.0)})

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows.engine import intake as looked
@@ -44,7 +45,15 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 async def written(home: House, rows: Sequence[dict[str, Any]]) -> None:
     """Insert into the inbox exactly those columns that the receiver's role may write."""
-    plain = {"kind": "alert", "source": "siem", "digest": "0" * 64, "body": b"{}", "headers": b"{}", "weight": 0}
+    plain = {
+        "kind": "alert",
+        "source": "siem",
+        "digest": "0" * 64,
+        "body": b"{}",
+        "headers": b"{}",
+        "weight": 0,
+        "stamp": None,
+    }
     filled = [{"id": f"0{uuid.uuid4().hex}", "nonce": uuid.uuid4().hex, **plain, **row} for row in rows]
     assert set(filled[0]) == set(schema.RECEIVER_WRITES)
     engine = create_async_engine(address(home.url))  # type: ignore[attr-defined]
@@ -64,7 +73,7 @@ async def written(home: House, rows: Sequence[dict[str, Any]]) -> None:
         {"headers": b'["a"]'},
         {"headers": b'{"a": ' + b"1" * 5000 + b"}"},
         {"body": b"{}" + b" " * LARGEST},
-        {"kind": "x" * 100_000},
+        {"kind": "x" * 40},
         {"source": "\x1b[2J\u202e"},
         {"kind": "", "source": ""},
         {"kind": "request", "body": b"[" * 100_000},
@@ -80,6 +89,12 @@ async def test_no_row_keeps_an_alert_or_a_stop_out(home: House, row: dict[str, A
     assert [stop.scope for stop in await home.journal.stops()] == ["everything"]
     (aside,) = await home.system("set_aside")
     assert len(json.dumps(aside.body)) < 5000, "what is said of it is short"
+    assert await home.journal.waiting(9) == []
+
+
+async def test_the_database_refuses_a_row_whose_names_have_no_bounds(home: House) -> None:
+    with pytest.raises(IntegrityError):
+        await written(home, [{"kind": "x" * 100_000}])
     assert await home.journal.waiting(9) == []
 
 
