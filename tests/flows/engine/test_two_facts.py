@@ -104,7 +104,7 @@ async def test_a_question_about_the_server_is_asked_for_an_alert_about_its_tool(
         await home.receive(alert(lab.site.server_id, "get_weather"))
         incident = await home.reaches(Status.CONTAINED)
         assert incident.confirmed_by == (f"confirm-answers@{lab.site.server_id}",)
-        assert incident.confirm_asked .keys() == {f"confirm-answers@{lab.site.server_id}"}
+        assert incident.confirm_asked.keys() == {f"confirm-answers@{lab.site.server_id}"}
         assert not await scenes.enabled(lab, "get_weather")
 
 
