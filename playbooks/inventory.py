@@ -5,7 +5,7 @@ anything is done to it, and what is not found here is never guessed at.
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -318,6 +318,21 @@ class Resolved(Strict):
         return f"{self.kind} {self.id}" + (
             f" of {self.server}" if self.server and self.kind is not EntityKind.SERVER else ""
         )
+
+
+def named_servers(known: Iterable[Resolved], unknown: Iterable[Entity] = ()) -> frozenset[str]:
+    """Return the keys of the servers that are named themselves, and not as the home of something that is named too.
+
+    Args:
+        known: what one message names and the inventory knows.
+        unknown: what it names beside; something that a server is said to offer makes that one its home.
+    """
+    known = list(known)
+    homes = {item.server for item in known if item.kind is not EntityKind.SERVER}
+    if any(entity.kind in _ON_SERVER for entity in unknown):
+        # Whose it is, nobody knows: it may be any of them.
+        return frozenset()
+    return frozenset(item.key for item in known if item.kind is EntityKind.SERVER and item.id not in homes)
 
 
 _ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}

@@ -42,10 +42,16 @@ Parameter = Annotated[Bound | JsonField, BeforeValidator(_binding)]
 
 
 class When(StrEnum):
-    """The one question that a step may ask before it runs."""
+    """The one question that a step may ask before it runs.
+
+    Every tool has a server, so a step `for: server` runs for the servers of whatever is named. What acts on a whole
+    server on its own account says `named`.
+    """
 
     ALWAYS = "always"
     LEAKING = "leaking"
+    NAMED = "named"
+    CHOSEN = "chosen"
 
 
 class Step(Strict):
@@ -60,7 +66,8 @@ class Step(Strict):
         until: what ends a task.
         for_each: the kind of entity that it runs for, once each.
         with_: its parameters.
-        when: `leaking` runs it only while a cut of this incident does not hold.
+        when: `leaking` runs it only while a cut of this incident does not hold; `named` only for a server that was
+            named itself, and not for the server of a tool that was; `chosen` only for what a person chose.
         lease: how long an action stays in force before it is extended and paged.
         why: one sentence for the people who review it.
     """
@@ -85,6 +92,9 @@ class Step(Strict):
             raise ValueError(message)
         if (self.task is None) != (self.until is None):
             message = f"step {self.id}: a task, and only a task, says `until: released` or `until: closed`"
+            raise ValueError(message)
+        if self.when is When.NAMED and self.for_each is not EntityKind.SERVER:
+            message = f"step {self.id}: only a server can be there without being named: leave `when: named` out"
             raise ValueError(message)
         return self
 
@@ -170,6 +180,9 @@ class Playbook(Strict):
             raise ValueError(message)
         if any(step.check is None for step in self.confirm):
             message = "confirm: only checks can confirm"
+            raise ValueError(message)
+        if early := [step.id for step in self.confirm if step.when is not When.ALWAYS]:
+            message = f"confirm: what confirms is asked of whatever is named; leave `when` out of {early}"
             raise ValueError(message)
         return self
 

@@ -55,7 +55,7 @@ from typing import Any
 
 from playbooks.corroboration import confirming
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
-from playbooks.inventory import Resolved
+from playbooks.inventory import Resolved, named_servers
 from playbooks.journal import Entry, Parsed
 from playbooks.plan import Answer, Plan, Verdict
 from playbooks.policy import Purpose
@@ -142,13 +142,15 @@ def _join(state: Incident, entities: list[Body]) -> None:
         state.entities.setdefault(entity.key, entity)
 
 
-def _strangers(state: Incident, entities: list[Body]) -> None:
-    named = [Entity.model_validate(item) for item in entities]
+def _strangers(state: Incident, named: list[Entity]) -> None:
     new = tuple(entity for entity in dict.fromkeys(named) if entity not in state.unresolved)
     state.unresolved, state.strangers = (*state.unresolved, *new), (*state.strangers, *new)
 
 
 def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    entities = [Resolved.model_validate(item) for item in body["entities"]]
+    # The first release did not say what else an alert named.
+    unresolved = [Entity.model_validate(item) for item in body.get("unresolved", ())]
     seen = Seen(
         source=body["source"],
         external_id=body["external_id"],
@@ -162,7 +164,8 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         accepted_at=datetime.fromisoformat(body["accepted_at"]),
         rule=body["rule"],
         title=body["title"],
-        entities=frozenset(Resolved.model_validate(item).key for item in body["entities"]),
+        entities=frozenset(entity.key for entity in entities),
+        named=named_servers(entities, unresolved),
     )
     state.alerts.append(seen)
     state.severity = max(state.severity, seen.severity)
@@ -170,8 +173,9 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         # The end or the change of something is no reason to contain anything, or anything more.
         state.alerted_at, state.alerted_seq = at, state.seq
         _join(state, body["entities"])
-        # The first release did not say what else an alert named. What anybody can send asks nobody a second time.
-        _strangers(state, body.get("unresolved", []) if seen.authenticated else [])
+        state.named |= seen.named
+        # What anybody can send asks nobody a second time.
+        _strangers(state, unresolved if seen.authenticated else [])
     trust = "authenticated" if seen.authenticated else "unsigned"
     return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
 

@@ -190,6 +190,8 @@ class Seen:
     rule: str
     title: str
     entities: frozenset[str]
+    named: frozenset[str] = frozenset()
+    """Of these, the servers that it is about itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,10 @@ class Incident:
     alerted_seq: int = 0
     """The place in the stream of the last alert that something began or goes on."""
     entities: dict[str, Resolved] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+    """Keys of the servers that were named themselves, and not as the home of something."""
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Keys of what a person chose to have contained → who."""
     unresolved: tuple[Entity, ...] = ()
     strangers: tuple[Entity, ...] = ()
     """Of those, what was named beside something known: nothing is done about it, and people are asked what it is."""
@@ -492,7 +498,7 @@ class Incident:
             return configured
         return Playbook.model_validate_json(self.playbook_text)
 
-    def standing(self, key: str, also: Iterable[Verdict] = ()) -> Standing:
+    def standing(self, key: str, also: Iterable[Verdict] = (), *, itself: bool = False) -> Standing:
         """Return how well founded it is to act on one entity.
 
         Only alerts that name that very entity speak for it: an alert that joins an incident brings its own entities
@@ -501,12 +507,13 @@ class Incident:
         Args:
             key: the entity's key.
             also: what confirming checks have just said about it and is not on record yet.
+            itself: for a server: only who named it itself speaks for it, and not who named something of it.
         """
         if self.requested_by is not None:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
         kin = self._kin(key)
-        new = (alert for alert in self.alerts if alert.state == AlertState.NEW)
-        spoken = [alert for alert in new if alert.authenticated and alert.entities & kin]
+        new = (alert for alert in self.alerts if alert.state == AlertState.NEW and alert.authenticated)
+        spoken = [alert for alert in new if (key in alert.named if itself else alert.entities & kin)]
         said = self.checks_about(key)
         found = corroborated((alert.source for alert in spoken), [*said, *map(confirming, also)])
         return Standing(

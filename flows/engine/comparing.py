@@ -49,7 +49,7 @@ async def differences(case: Case) -> tuple[Difference, ...]:
     steps = [(step, Answer.ESTABLISHED) for step in playbook.phases[Phase.ERADICATE] if step.check]
     steps += [(step, Answer.NOT_ESTABLISHED) for step in playbook.confirm]
     for step, wanted in steps:
-        for entity in schedule.entities_for(case.state, step.for_each):
+        for entity in schedule.runs_for(case.state, step):
             found += await _asks(case, step, entity, wanted)
     # Two checks that saw the very same in one place say it once.
     return tuple({one.said.partition(": ")[2] if one.known else one.said: one for one in found}.values())

@@ -343,7 +343,7 @@ async def _judged(
 ) -> tuple[Decision, Facts]:
     """Ask the gate, with all that is known in this transaction."""
     parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
-    standing = state.standing(todo.entity, also=map(_verdict, first))
+    standing = state.standing(todo.entity, also=map(_verdict, first), itself=todo.named)
     # What the watch found beyond the approved pins is a fact of our own, unless it only describes.
     widening = state.widenings.get(todo.instance)
     confirmed = standing.confirmed if widening is None else not widening.describes
@@ -479,7 +479,7 @@ def _unsealed(case: Case, state: Incident, todo: Todo, plan: Plan) -> dict[str, 
         makes = {
             state.instance_of(step.id, entity): kind
             for step in makers
-            for entity in schedule.entities_for(state, step.for_each)
+            for entity in schedule.runs_for(state, step)
             if schedule.concerns(entity, todo.entity, servers)
         }
         found |= makes or {f"{kind}@{todo.entity}": kind}
@@ -802,7 +802,7 @@ async def confirm(case: Case, todo: Todo) -> list[Event]:
         What is to be recorded of it.
     """
     playbook, entity = case.playbook, case.state.entities.get(todo.entity)
-    if playbook is None or entity is None or case.state.standing(todo.entity).confirmed:
+    if playbook is None or entity is None or case.state.standing(todo.entity, itself=todo.named).confirmed:
         return []
     events = []
     for step in playbook.confirm:

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
+from flows.engine.schedule import runs_for
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tx
 from playbooks.incident import Entity, EntityKind, Severity
-from playbooks.inventory import Inventory, Resolved
+from playbooks.inventory import Inventory, Resolved, named_servers
 from playbooks.journal import SYSTEM, Event
 from playbooks.playbook import Playbook, When
 from playbooks.projection import WHOLE, project
@@ -191,12 +192,16 @@ def triage(
         return f"the server is known, but nothing is approved there that is called so: {named}. Is it new?"
     if not known:
         return f"unknown server: shadow? The inventory knows nothing of what it names ({named or 'nothing'})"
+    state = Incident(id="", entities={entity.key: entity for entity in known}, named=named_servers(known, unknown))
     # What only runs when a cut leaks begins nothing.
-    kinds = {step.for_each for _, step in playbook.steps() if step.kind == "action" and step.when is When.ALWAYS}
-    named_kinds = {entity.kind for entity in known} | {EntityKind.SERVER for entity in known if entity.server}
-    if not kinds & named_kinds:
+    begins = [s for _, s in playbook.steps() if s.kind == "action" and s.when in {When.ALWAYS, When.NAMED}]
+    if not any(runs_for(state, step) for step in begins):
+        always = sorted({step.for_each for step in begins if step.when is When.ALWAYS})
+        itself = sorted({step.for_each for step in begins if step.when is When.NAMED} - set(always))
+        approved = [f"{' or '.join(always)} that is approved"] if always else []
+        kinds = [*approved, *(f"{kind} itself" for kind in itself)]
         beside = f" ({named})" if named else ""
-        return f"it names {', '.join(map(str, known))}, but no {' or '.join(sorted(kinds))} that is approved{beside}"
+        return f"it names {', '.join(map(str, known))}, but no {' or '.join(kinds)}{beside}"
     return None
 
 

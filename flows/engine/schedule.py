@@ -45,6 +45,7 @@ class Todo:
         params: its parameters.
         lease: seconds that an action stays in force.
         entity: key of the entity that it is about.
+        named: it is about a server that was named itself, and goes by what names that.
     """
 
     instance: str
@@ -55,6 +56,7 @@ class Todo:
     params: tuple[tuple[str, Any], ...] = ()
     lease: float = 24 * 3600.0
     entity: str = ""
+    named: bool = False
 
 
 def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
@@ -62,6 +64,16 @@ def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
     if kind is EntityKind.SERVER:
         return [Resolved(kind=kind, id=server, server=server) for server in state.servers]
     return [entity for entity in state.entities.values() if entity.kind is kind]
+
+
+def runs_for(state: Incident, step: Step) -> list[Resolved]:
+    """Return what a step runs for, once each; whether a cut leaks is another question."""
+    found = entities_for(state, step.for_each)
+    if step.when is When.NAMED:
+        return [entity for entity in found if entity.key in state.named]
+    if step.when is When.CHOSEN:
+        return [entity for entity in found if entity.key in state.chosen]
+    return found
 
 
 def asked_of(entity: Resolved, kind: EntityKind) -> Resolved | None:
@@ -184,7 +196,7 @@ def _phase(
         if step.when is When.LEAKING and not leaking(state):
             yield from _moot(state, step, phase)
             continue
-        for entity in entities_for(state, step.for_each):
+        for entity in runs_for(state, step):
             todo = _todo(state, step, phase, entity)
             # The list's order binds actions on the same target.
             if step.kind == "action" and entity.key in busy:
@@ -241,7 +253,8 @@ def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
 def _todo(state: Incident, step: Step, phase: Phase, entity: Resolved) -> Todo:
     params = tuple(sorted(step.parameters(entity).items()))
     instance = state.instance_of(step.id, entity)
-    return Todo(instance, phase, step.kind, f"{step.id}: {entity}", step.names or "", params, step.lease, entity.key)
+    title, named = f"{step.id}: {entity}", step.when is When.NAMED
+    return Todo(instance, phase, step.kind, title, step.names or "", params, step.lease, entity.key, named)
 
 
 def _runnable(step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]) -> bool:
@@ -437,7 +450,7 @@ def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
     for phase, step in playbook.steps():
         if step.check is None:
             continue
-        for entity in entities_for(state, step.for_each):
+        for entity in runs_for(state, step):
             todo = _todo(state, step, phase, entity)
             asked = state.steps.get(todo.instance)
             if asked and asked.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:

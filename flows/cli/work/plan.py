@@ -15,7 +15,7 @@ from flows.cli.work.pins import signed_for
 from flows.engine.effects import within
 from flows.engine.opening import resolve, triage
 from flows.engine.reviews import ReviewBook, unreviewed
-from flows.engine.schedule import asked_of, entities_for
+from flows.engine.schedule import asked_of, runs_for
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.registry import STEPS, step_named
@@ -24,7 +24,7 @@ from playbooks.action import Action, Check
 from playbooks.corroboration import confirming, corroborated
 from playbooks.errors import SoarError, Transient
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
-from playbooks.inventory import Resolved
+from playbooks.inventory import Resolved, named_servers
 from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
@@ -173,12 +173,13 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
         return []
     state = Incident(id=_NOBODYS, incident_class=case.incident_class, severity=case.severity)
     state.entities = {entity.key: entity for entity in known}
+    state.named = named_servers(known, unknown)
     found = []
     for phase in _ACTING:
         for step in playbook.phases[phase]:
             if step.action is None:
                 continue
-            for entity in entities_for(state, step.for_each):
+            for entity in runs_for(state, step):
                 found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
     return found
 

@@ -17,10 +17,15 @@ from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill
 from playbooks.errors import Misconfigured
 from playbooks.incident import Phase
-from playbooks.playbook import Bound, Playbook, Step, parse, shipped
+from playbooks.playbook import Bound, Playbook, Step, When, parse, shipped
 from playbooks.strict import parse_yaml
 
 _KINDS = {"action": Action, "capture": Capture, "check": Check}
+_WHEN = {
+    When.LEAKING: "only while a cut leaks",
+    When.NAMED: "only if the server itself is named, not a tool of it",
+    When.CHOSEN: "only what a person chose",
+}
 _FAULT = re.compile(r"^\s*(?P<file>.+?):(?P<line>\d+): (?P<field>[^:\s]+): (?P<message>.*)$", re.DOTALL)
 
 
@@ -91,7 +96,7 @@ def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
     out.heading(title)
     for step in steps:
         what = step.task or f"{step.kind} {step.names} for each {step.for_each}"
-        only = " (only while a cut leaks)" if step.when == "leaking" else ""
+        only = f" ({_WHEN[step.when]})" if step.when in _WHEN else ""
         out.say(f"- {step.id}: {what}{only}")
         out.say(step.why, "dim", indent=4)
 
