@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flows.engine import effects, schedule
+from flows.engine import calls, schedule
+from flows.engine.calls import within
 from flows.engine.case import Case
-from flows.engine.effects import within
 from integrations.journal.store import LostClaim
 from playbooks.action import Check
 from playbooks.errors import SoarError
@@ -58,7 +58,7 @@ async def differences(case: Case) -> tuple[Difference, ...]:
 async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> list[Difference]:
     """Ask one check, and return what of its answer is not as wanted."""
     try:
-        check: Check = effects.build(case, step.check or "", tuple(step.parameters(entity).items()))
+        check: Check = calls.build(case, step.check or "", tuple(step.parameters(entity).items()))
         if not check.askable(case.parts.world.inventory):
             # By its nature there is nothing to ask: that holds up nothing.
             return []

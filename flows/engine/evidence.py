@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.engine.calls import build, unknown, within
 from flows.engine.case import PREFIX, Case, Stopped
-from flows.engine.effects import build, failed, unknown, within
+from flows.engine.effects import failed
 from flows.engine.schedule import Todo
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal, LostClaim

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from flows.engine import comparing, effects, schedule
+from flows.engine import comparing, deciding, effects, schedule, writing
+from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
-from flows.engine.effects import turn, within
 from flows.engine.schedule import OURSELVES, Todo, watched
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action
@@ -31,7 +31,7 @@ async def watch(case: Case) -> None:
 
 
 async def _watch_one(case: Case, instance: str) -> None:
-    lease, look = case.state.leases[instance], effects.Look.begins(case)
+    lease, look = case.state.leases[instance], writing.Look.begins(case)
     action = action_of(case, lease.plan)
     undone, verdict = await _look(case, action, lease.plan)
     asked = case.state.steps[instance].progress in ASKED
@@ -70,9 +70,9 @@ async def _look(case: Case, action: type[Action], plan: Plan) -> tuple[list[Chan
         except SoarError as exc:
             doubt = exc
             break
-    verdict = await effects.verify(case, action, plan)
+    verdict = await writing.verify(case, action, plan)
     if doubt is not None and verdict.answer is Answer.ESTABLISHED:
-        verdict = effects.unknown(plan.summary, doubt)
+        verdict = unknown(plan.summary, doubt)
     return undone, verdict
 
 
@@ -89,7 +89,7 @@ async def _still(case: Case, action: type[Action], change: Change) -> bool:
     return action.holds(change, current)
 
 
-async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], look: effects.Look) -> None:
+async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Change], look: writing.Look) -> None:
     """Journal a verdict that is news; keep the time of one that is not."""
     if undone and verdict.answer is Answer.ESTABLISHED:
         verdict = verdict.model_copy(update={"answer": Answer.NOT_ESTABLISHED})
@@ -103,7 +103,7 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
             **look.body,
         }
         plan = case.state.leases[instance].plan
-        await effects.settled(case, plan, verdict, Event("lease_checked", body))
+        await writing.settled(case, plan, verdict, Event("lease_checked", body))
     if not case.state.leases[instance].open:
         return
     await case.parts.journal.set_watch(lease=f"{case.id}/{instance}", incident=case.id, verdict=verdict.answer.value)
@@ -249,7 +249,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     parts, instance = case.parts, todo.name
     step = case.state.steps.get(todo.instance)
     if step and step.progress is Progress.PROPOSED and step.expires_at and step.expires_at <= now():
-        await effects.lapse(case, todo.instance, ": it stays contained")
+        await deciding.lapse(case, todo.instance, ": it stays contained")
         return False
     asked_about = set(case.state.entities)
     action = action_of(case, lease.plan)
@@ -259,7 +259,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     if looking and not all(one.known for one in differs):
         # What could not be found out is no news: what people are being asked stays as it is.
         return False
-    unreviewed = await effects.reviewed_by_nobody(case, whole)
+    unreviewed = await deciding.reviewed_by_nobody(case, whole)
 
     async def work(tx: Tx, state: Incident) -> tuple[list[Event], bool]:
         wish, step = _wished(state, instance), state.steps.get(todo.instance)
@@ -289,7 +289,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
             purpose=Purpose.RELEASE,
             requested_by=None if requester == OURSELVES else requester,
             ran_out=requester == OURSELVES,
-            approved_by=effects.approved_by(case, step, plan),
+            approved_by=deciding.approved_by(case, step, plan),
             clean=accepted or not differs,
             differs=comparing.said(differs),
             # Whoever accepts a definition as it is does not go by the approved one.
@@ -302,7 +302,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
             if asking and step and step.plan and step.plan.digest == plan.digest:
                 return [], False
             purpose = Purpose.RELEASE
-            question = effects.asked(
+            question = deciding.asked(
                 case, state, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
             )
             return [_otherwise(question, step, plan)], False
@@ -372,7 +372,7 @@ def _frozen(
         "epoch": lease.epoch,
         "plan": plan.model_dump(mode="json"),
         "decision": decision.model_dump(mode="json"),
-        "key": effects.key_of(case.id, lease.epoch, plan),
+        "key": deciding.key_of(case.id, lease.epoch, plan),
         "kept": kept,
         "requested_by": asker,
     }
@@ -500,7 +500,7 @@ async def _write_back(
             continue
         loosens = change.pending and canonical(value) == canonical(change.before)
         if loosens or not _back(action, change, value, lease.kept):
-            async with turn(case, action, change, case.parts.timing.turn):
+            async with writing.turn(case, action, change, case.parts.timing.turn):
                 await case.outlast(action.timeout)
                 if lease.released_by == OURSELVES:
                     # No person asked for it, so the kill switch stops it.

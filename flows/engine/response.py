@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from flows.engine import effects, evidence, leases, notices, schedule
+from flows.engine import deciding, effects, evidence, leases, notices, schedule
 from flows.engine.case import Case, Stopped
 from flows.engine.parts import Parts, Runner, direct
 from flows.engine.schedule import Todo
@@ -23,7 +23,7 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "repeats": evidence.repeats,
     "release": leases.release,
     "seal": evidence.seal,
-    "moot": effects.moot,
+    "moot": deciding.moot,
 }
 LOOK = 1.0
 """Seconds after which a running response looks whether others appended to its stream."""

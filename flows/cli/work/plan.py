@@ -12,7 +12,7 @@ from flows.cli.output import Out, Usage
 from flows.cli.work import records
 from flows.cli.work.alerts import read_alert, source_of, understood
 from flows.cli.work.pins import signed_for
-from flows.engine.effects import within
+from flows.engine.calls import within
 from flows.engine.opening import resolve, triage
 from flows.engine.reviews import ReviewBook, unreviewed
 from flows.engine.schedule import asked_of, runs_for

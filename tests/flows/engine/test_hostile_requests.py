@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import effects, intake
+from flows.engine import calls, intake
 from flows.engine.case import PREFIX
 from integrations.vault import bundle
 from playbooks import alike
@@ -122,14 +122,14 @@ async def test_an_incident_closed_while_its_cut_is_planned_cuts_nothing(
     armed = False
     async with scenes.installation(lab, tmp_path) as home:
         monkeypatch.setattr(upstream, "request", held_up)
-        build = effects.build
+        build = calls.build
 
         def building(case, name, params):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             nonlocal armed
             armed = armed or name == "gateway.disable_tool"
             return build(case, name, params)
 
-        monkeypatch.setattr(effects, "build", building)
+        monkeypatch.setattr(calls, "build", building)
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
             await asyncio.wait_for(planned.wait(), 20)
