@@ -2,9 +2,9 @@
 
 import unicodedata
 
-from playbooks.escaping import own_name, printable
+from playbooks.escaping import hidden, own_name, printable
 
-__all__ = ["disguises", "own_name", "printable"]
+__all__ = ["disguises", "hidden", "own_name", "printable"]
 
 _DISGUISES = frozenset({"Cc", "Cf", "Cs", "Co"})
 

@@ -4,6 +4,7 @@ People write `inventory.yaml`; `mcp-soar pins approve` writes `pins.yaml`. What 
 anything is done to it, and what is not found here is never guessed at.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, StrEnum
@@ -123,6 +124,24 @@ class ToolNotes(Strict):
     safe_arguments: dict[str, JsonField] | None = None
 
 
+class Offers(Strict):
+    """What a gateway held of a server when it was looked through: name there → immutable id. Nobody approved any of it.
+
+    Args:
+        tools: by the name that the server gives them.
+        prompts: likewise.
+        resources: by their URI.
+    """
+
+    tools: dict[Name, Name] = Field(default_factory=dict)
+    prompts: dict[Name, Name] = Field(default_factory=dict)
+    resources: dict[Name, Name] = Field(default_factory=dict)
+
+    def of(self, kind: "PinKind") -> dict[Name, Name]:
+        """Return what there is of one kind."""
+        return {PinKind.TOOL: self.tools, PinKind.PROMPT: self.prompts, PinKind.RESOURCE: self.resources}.get(kind, {})
+
+
 class Server(Strict):
     """One MCP server.
 
@@ -140,6 +159,8 @@ class Server(Strict):
         physical_effects: some tool of it moves something in the real world.
         control_tool: a harmless tool whose call proves that the path works.
         tools: notes on single tools.
+        offers: what its gateway held of it, as `mcp-soar inventory import` found it: alerts may name it, and nothing of
+            it is approved.
         stakeholders: role → contact of `contacts.yaml`, where it is another one than there.
         data: what kinds of data it handles; with the class they decide which duties to report there are.
         regimes: the laws that bind us for it, as `playbooks/duties.yaml` calls them.
@@ -157,6 +178,7 @@ class Server(Strict):
     physical_effects: bool = False
     control_tool: Name | None = None
     tools: dict[Name, ToolNotes] = Field(default_factory=dict)
+    offers: Offers = Offers()
     stakeholders: dict[Slug, Name] = Field(default_factory=dict)
     data: tuple[DataKind, ...] = ()
     regimes: tuple[Slug, ...] = ()
@@ -453,9 +475,21 @@ class Inventory(Strict):
         for pin in self.pins.of(server, kind):
             if entity.name in (pin.name, pin.gateway_name):
                 return Resolved(kind=entity.kind, id=pin.name, server=server)
-        if kind is PinKind.TOOL and entity.name in self.servers[server].tools:
+        noted = self.servers[server].tools if kind is PinKind.TOOL else {}
+        if entity.name in noted or entity.name in self.servers[server].offers.of(kind):
             return Resolved(kind=entity.kind, id=entity.name, server=server)
         return None
+
+
+def slug(name: str, otherwise: str = "server") -> str:
+    """Return a name as an identifier of ours: what is unsafe in it becomes a hyphen.
+
+    Args:
+        name: whatever somebody else chose.
+        otherwise: what it is if nothing is left.
+    """
+    found = re.sub(r"[^a-z0-9_.-]+", "-", fold(name[:200])).strip("-_.")[:60].rstrip("-_.")
+    return found or otherwise
 
 
 def fold(name: str) -> str:

@@ -246,16 +246,16 @@ def _exactly(value: object) -> Iterator[bytes]:
 
 # libyaml, where its binding is built in, reads ten times as fast, and falls over what is nested too deep.
 if TYPE_CHECKING:
-    from yaml import SafeLoader as _Fastest
+    Fastest = yaml.SafeLoader
 else:
-    _Fastest = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    Fastest = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _DEEPEST: Final = 100
 _OPENS: Final = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _CLOSES: Final = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 
 
-class _Loader(_Fastest):
+class _Loader(Fastest):
     """Safe YAML without what surprises a reviewer, as a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # upstream's signature
@@ -307,6 +307,18 @@ def parse_yaml(model: type[M], text: str, *, file: str) -> M:
     Raises:
         Misconfigured: with file, line, field and what to write; all faults of the document in one message.
     """
+    node, data = _composed(text, file)
+    lines = dict(_lines(node)) if node is not None else {}
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        faults = [_fault(error, lines) for error in exc.errors(include_url=False)]
+        line, field, message = faults[0]
+        more = "".join(f"\n  {file}:{n}: {f}: {m}" for n, f, m in faults[1:])
+        raise Misconfigured(message + more, file=file, line=line, field=field) from exc
+
+
+def _composed(text: str, file: str) -> tuple[yaml.Node | None, Any]:
     try:
         _refuse_surprises(text)
         loader = _Loader(text)
@@ -320,20 +332,26 @@ def parse_yaml(model: type[M], text: str, *, file: str) -> M:
         raise Misconfigured(exc.problem or "is not YAML", file=file, line=mark.line + 1 if mark else None) from exc
     except yaml.YAMLError as exc:
         raise Misconfigured(f"is not YAML: {exc}", file=file) from exc
-    lines = dict(_lines(node)) if node is not None else {}
-    try:
-        return model.model_validate(data)
-    except ValidationError as exc:
-        faults = [_fault(error, lines) for error in exc.errors(include_url=False)]
-        line, field, message = faults[0]
-        more = "".join(f"\n  {file}:{n}: {f}: {m}" for n, f, m in faults[1:])
-        raise Misconfigured(message + more, file=file, line=line, field=field) from exc
+    return node, data
+
+
+def yaml_data(text: str, *, file: str) -> Any:  # noqa: ANN401  # whatever it says
+    """Return what a YAML document says, read as `parse_yaml` reads it, before any model.
+
+    Args:
+        text: the document.
+        file: its name, for the error.
+
+    Raises:
+        Misconfigured: it is not YAML, or gives a key twice, or has aliases.
+    """
+    return _composed(text, file)[1]
 
 
 def _refuse_surprises(text: str) -> None:
     """Refuse aliases, and what is nested deeper than anybody writes by hand, before anything is built of it."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Fastest):
+    for event in yaml.parse(text, Loader=Fastest):
         depth += isinstance(event, _OPENS) - isinstance(event, _CLOSES)
         if isinstance(event, yaml.AliasEvent):
             problem = "aliases are not allowed: write the value out"
@@ -354,6 +372,19 @@ def line_of(text: str, path: tuple[str | int, ...]) -> int | None:
     node = _Loader(text).get_single_node()
     lines = dict(_lines(node)) if node is not None else {}
     return next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+
+
+def written_at(text: str) -> dict[int, tuple[str | int, ...]]:
+    """Return what begins first on each line of a YAML document that `parse_yaml` reads, as keys from the top.
+
+    Args:
+        text: the document.
+    """
+    node = _Loader(text).get_single_node()
+    found: dict[int, tuple[str | int, ...]] = {}
+    for path, line in _lines(node) if node is not None else ():
+        found.setdefault(line, path)
+    return found
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 playbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own.")
-inventory = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at the inventory, and check it.")
+inventory = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at the inventory, check it, fill it.")
 pins = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Approve definitions; see what differs.")
 app.add_typer(playbooks, name="playbooks")
 app.add_typer(inventory, name="inventory")
@@ -104,6 +104,57 @@ def show_inventory(config: Config = None, as_json: Json = False) -> None:
         from flows.cli.work import inventory as work
 
         raise typer.Exit(work.show(out, configuration(config, out)))
+
+
+@inventory.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the inventory calls the gateway, such as main.")],
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Its address, where inventory.yaml does not have it yet.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="EMAIL", help="The administrator to sign in as, likewise.")
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            "--password",
+            metavar="env:VARIABLE|file:PATH",
+            help="Where the password is; by default it is asked for, and kept in secrets/NAME-password (0600).",
+        ),
+    ] = None,
+    make_canary: Annotated[
+        bool,
+        typer.Option(
+            "--make-canary",
+            help="Make the user, role and token that we ask as, unless they are there; the token in a 0600 file.",
+        ),
+    ] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option("--canary", metavar="EMAIL", help="That user; by default mcp-soar-canary at USER's domain."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; change nothing.")] = False,
+    yes: Yes = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put what a gateway has into inventory.yaml: servers and what they offer, users, tokens, each with its id.
+
+    It is shown as a diff before it is written. What people wrote stays as it is; run again, it adds what is new and
+    names what is gone or has another id. What a gateway cannot know is marked FILL IN. Nothing is approved by it.
+    Exit code 1 if something differs, or could not be read to the end.
+
+    \b
+    Examples:
+      mcp-soar inventory import main --url http://127.0.0.1:4444 --user admin@example.com --make-canary
+      mcp-soar inventory import main --dry-run
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import importing as work
+
+        wanted = work.Wanted(name, url, user, password, canary, make_canary, dry_run, yes)
+        raise typer.Exit(work.import_(out, folder(config, out), wanted))
 
 
 Tools = Annotated[

@@ -61,6 +61,8 @@ _PIDS: Final = 8
 _DOORS_FOR: Final = 60.0
 """Seconds for which it is believed which virtual servers there are: they are doors to the same look-up."""
 
+_NOBODYS: Final = "mcp-soar-asks-whether-this-is-written-down"
+
 _PLAIN = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
@@ -311,13 +313,13 @@ class ContextForge:
         """Return what the gateway holds of one kind from one server or all, the disabled included, in order of id."""
         # limit=0 is "all of them"; without it the answer ends after 50 without a word.
         params = {"include_inactive": "true", "limit": "0"} | ({"gateway_id": entry} if entry else {})
-        found = [self._held(kind, fields) for fields in await self._list(f"/v1/{_PATHS[kind]}", params)]
+        found = [self.held_of(kind, fields) for fields in await self._list(f"/v1/{_PATHS[kind]}", params)]
         return tuple(sorted(found, key=lambda held: held.id))
 
     async def _list(self, path: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
-        return self._entries(path, await self.request("GET", path, params=params))
+        return self.entries(path, await self.request("GET", path, params=params))
 
-    def _held(self, kind: PinKind, fields: object) -> Held:
+    def held_of(self, kind: PinKind, fields: object) -> Held:
         """Return an object of the gateway's answer.
 
         Raises:
@@ -332,7 +334,12 @@ class ContextForge:
         self._note(held)
         return held
 
-    def _entries(self, path: str, found: object) -> list[dict[str, Any]]:
+    def entries(self, path: str, found: object) -> list[dict[str, Any]]:
+        """Return the objects of a list that the gateway answered.
+
+        Raises:
+            Refused: it is no list of objects, or longer than any.
+        """
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise Refused(f"gateway {self.name}: GET {path} answered no list of objects")
         if len(found) > _MOST_OBJECTS:
@@ -372,7 +379,7 @@ class ContextForge:
 
     async def _tool(self, id_: str) -> Held | None:
         found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
-        return self._held(PinKind.TOOL, found) if found else None
+        return self.held_of(PinKind.TOOL, found) if found else None
 
     async def entry(self, id_: str) -> Fields | None:
         """Return the gateway's entry of a server, or None if there is none of that id."""
@@ -447,7 +454,7 @@ class ContextForge:
         for number in range(_MOST_PAGES):
             page = {"include_inactive": "true", "limit": str(_PAGE), "offset": str(_PAGE * number)}
             answer = await self.request("GET", path, params={**page, "user_email": user} if user else page)
-            tokens = self._entries(path, answer.get("tokens") if isinstance(answer, dict) else None)
+            tokens = self.entries(path, answer.get("tokens") if isinstance(answer, dict) else None)
             known = len(found)
             found |= {str(token["id"]): token for token in tokens if "id" in token}
             # Its own total is not believed: a page that is not full, or brings nothing new, is the last one.
@@ -475,7 +482,7 @@ class ContextForge:
             *(self.request("GET", path, params={"limit": str(limit)}) for path in paths.values())
         )
         found = zip(paths.items(), answers, strict=True)
-        return {name: self._entries(path, answer) for (name, path), answer in found}
+        return {name: self.entries(path, answer) for (name, path), answer in found}
 
     async def export_state(self) -> dict[str, list[dict[str, Any]]]:
         """Return everything that matters of the gateway, in one order, less the volatile fields and all secrets."""
@@ -489,6 +496,10 @@ class ContextForge:
         everything = dict(zip(names, rest, strict=True)) | {"users": users, "tokens": tokens}
         leave_out = set(volatile())
         return {name: _settled(objects, leave_out) for name, objects in everything.items()}
+
+    async def refused_once(self) -> None:
+        """Ask with a token that nobody has: the gateway turns it away, and writes that down where it is told to."""
+        await self._send("GET", "/v1/tools", params={"limit": "1"}, token=_NOBODYS)
 
     async def request(
         self,
@@ -533,6 +544,13 @@ class ContextForge:
                 return self._token
             body = {"email": self.gateway.user, "password": self._password}
             response = await self._send("POST", "/v1/auth/login", json=body)
+            if response.status == httpx.codes.FORBIDDEN and "password change" in response.text.lower():
+                # A fresh administrator, or a password that is older than the gateway lets one be.
+                raise Misconfigured(
+                    f"gateway {self.name} wants the password of {self.account} changed before it lets it in: sign in at"
+                    f" {self.gateway.url.rstrip('/')}/admin and change it there, then write the new one to the secret"
+                    f" that gateways.{self.name}.password names (docs/connect-a-gateway.md says how without a browser)"
+                )
             if response.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise Misconfigured(
                     f"gateway {self.name} does not accept the password of {self.account}; mend the secret that"

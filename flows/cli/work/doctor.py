@@ -10,7 +10,7 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -26,8 +26,10 @@ from flows.cli.work import backup, inventory, pins, playbooks, reachable, record
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
+from integrations.gateway.audit import audited
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
+from integrations.gateway.enrol import ends_at
 from integrations.gateway.exposure import control_call
 from integrations.gateway.rights import ROLE, rights
 from integrations.hostile import printable
@@ -49,6 +51,7 @@ _WITHIN = 20.0
 _CLOCKS = 2.0
 _WAITED = 60.0
 _APPROVERS = 2
+_SOON = timedelta(days=14)
 
 
 class Line(NamedTuple):
@@ -393,6 +396,8 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
     for line in await _rights(forge, check):
         yield line
     yield await _processes(forge, check)
+    for line in await _audit(forge, check):
+        yield line
     for server, one in inventory.servers.items():
         if one.gateway is None or one.gateway.name != name:
             continue
@@ -418,6 +423,23 @@ async def _rights(forge: ContextForge, check: str) -> list[Line]:
     return lines or [Line(check, "ok", f"{forge.account} may do all of the {len(found)} steps there")]
 
 
+async def _audit(forge: ContextForge, check: str) -> list[Line]:
+    """Look whether the gateway writes down what its logs are evidence of."""
+    try:
+        found = await audited(forge)
+    except Misconfigured:
+        return []  # what our account may not do has a line of its own
+    return [
+        Line(check, "ok", f"{one.what}: {one.said}")
+        if one.on
+        else Line(check, "warn", f"{one.what}: {one.said}", f"{one.setting}=true where the gateway is started: {_WHY}")
+        for one in found
+    ]
+
+
+_WHY = "without it nothing there says who changed what"
+
+
 async def _processes(forge: ContextForge, check: str) -> Line:
     """Count the gateway's processes: each remembers for itself what it looked up before a cut."""
     seen = await forge.count_pids()
@@ -438,10 +460,15 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
     check, canary = f"canary of {name}", world.reach(Canary, name)
     listed = await canary.control_by_list(PinKind.TOOL)
     if listed.answer is not Answer.ESTABLISHED:
-        remedy = "give the canary a valid token with an ordinary client's grants: without it nothing can be verified"
+        remedy = f"without a canary nothing can be verified: mcp-soar inventory import {name} --make-canary"
         yield Line(check, "fail", listed.observed, remedy)
         return
     yield Line(check, "ok", f"{listed.asked_as} {listed.observed} tools")
+    place = world.inventory.gateways[name].canary.token
+    ends = ends_at(secret(place, what=f"gateways.{name}.canary.token"))
+    if ends is not None and ends - now() < _SOON:
+        message = f"its token ends {moment(ends)}, and from then on nothing can be verified"
+        yield Line(check, "warn", message, f"mcp-soar inventory import {name} --make-canary")
     asked = False
     for server, one in world.inventory.servers.items():
         if one.gateway is None or one.gateway.name != name:

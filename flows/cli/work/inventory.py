@@ -1,7 +1,8 @@
 """`inventory`: what exists, and what is missing to contain it and to prove it."""
 
+import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flows.cli.exits import Exit
 from flows.cli.output import Out
@@ -9,6 +10,12 @@ from flows.settings import Configuration
 from integrations.secret import secret
 from playbooks.errors import Misconfigured
 from playbooks.inventory import PinKind
+from playbooks.strict import written_at
+
+FILL_IN: Final = "FILL IN:"
+"""What marks a value in inventory.yaml that nobody has decided yet: a remark that goes when it is put right."""
+
+_MARK: Final = re.compile(rf"#\s*{FILL_IN}\s*(?P<what>[^:;,.]*)")
 
 
 class Finding(NamedTuple):
@@ -43,6 +50,28 @@ def findings(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong or missing, by looking at files only."""
     yield from _gateways(config)
     yield from _servers(config)
+    yield from _unfilled(config)
+
+
+def _unfilled(config: Configuration) -> Iterator[Finding]:
+    """Yield what an import left for people to say, thing by thing."""
+    file = config.folder / "inventory.yaml"
+    text = file.read_text(encoding="utf-8")
+    if FILL_IN not in text:
+        return
+    there, about = written_at(text), ("inventory",)
+    left: dict[tuple[str, ...], dict[str, int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        path = tuple(map(str, there.get(number, ())))
+        about = path[:2] or about
+        if (mark := _MARK.search(line)) is not None:
+            # Beside a value, or on a line of its own.
+            left.setdefault(about, {})[path[-1] if path else mark["what"].strip()] = number
+    for where, fields in left.items():
+        lines = ", ".join(map(str, fields.values()))
+        message = f"nobody has said yet: {', '.join(fields)}. What stands there is a cautious guess: put it right"
+        subject = f"{where[0].removesuffix('s')} {where[-1]}" if len(where) > 1 else where[0]
+        yield Finding("warn", subject, f"{message} in {file.name}, line {lines}, and take the remark FILL IN away")
 
 
 def _gateways(config: Configuration) -> Iterator[Finding]:
@@ -53,7 +82,9 @@ def _gateways(config: Configuration) -> Iterator[Finding]:
             except Misconfigured as exc:
                 yield Finding("fail", f"gateway {name}", str(exc))
         if not gateway.credential_ids:
-            message = "credential_ids is empty: write the ids of our own tokens there, so that none is ever a target"
+            message = (
+                f"credential_ids is empty, so that our own tokens could be a target: mcp-soar inventory import {name}"
+            )
             yield Finding("warn", f"gateway {name}", message)
 
 

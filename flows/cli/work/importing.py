@@ -1,0 +1,374 @@
+"""`inventory import`: what a gateway has, put into inventory.yaml for people to review; what they wrote stays.
+
+Only what is new is added. What is gone at the gateway, or has another id by now, is named and left for people.
+"""
+
+import asyncio
+import difflib
+import shlex
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from flows.cli.exits import Exit
+from flows.cli.output import Out, Usage
+from flows.cli.work.files import write
+from flows.cli.work.novelties import Found, compare
+from flows.settings import read_inventory
+from integrations.gateway import audit, enrol
+from integrations.gateway.client import ContextForge
+from integrations.gateway.estate import Estate, survey
+from integrations.hostile import printable
+from integrations.secret import secret
+from playbooks.errors import Misconfigured, Refused, SoarError
+from playbooks.insertion import added
+from playbooks.inventory import Canary, Gateway, Inventory, Secret
+from playbooks.strict import Slug, now, parse_yaml
+
+_PATIENCE: Final = 30.0
+_RENEW: Final = timedelta(days=30)
+
+
+class Wanted(NamedTuple):
+    """What was asked for.
+
+    Args:
+        name: what the inventory calls the gateway.
+        url: its address, where the inventory does not have it yet.
+        user: the administrator to sign in as, likewise.
+        password: where the password is, as `env:NAME` or `file:PATH`; None to ask, or to use what is there.
+        canary: the e-mail address of the canary, if it is not the usual one.
+        make_canary: whether to make the canary at the gateway.
+        dry_run: show, and write nothing.
+        yes: do not ask.
+    """
+
+    name: str
+    url: str | None
+    user: str | None
+    password: str | None
+    canary: str | None
+    make_canary: bool
+    dry_run: bool
+    yes: bool
+
+
+def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
+    """Look through a gateway, show what is new, and write it."""
+    if not wanted.yes and not wanted.dry_run and not out.asks:
+        raise Usage("there is nobody to ask: look at it with --dry-run, then write it with --yes")
+    file = (folder / "inventory.yaml").resolve()
+    inventory = read_inventory(folder)
+    text = _text(file)
+    place = _Place(folder, inventory, wanted)
+    gateway, password = place.gateway(), place.password(out)
+    with out.waiting(f"reading gateway {wanted.name}"):
+        seen = asyncio.run(_ask(gateway, password, place))
+    found = compare(inventory, wanted.name, gateway, seen.estate, own=seen.made)
+    more = added(text, found.additions, file=str(file))
+    if more != text:
+        # What would be written has to be readable before it is shown.
+        parse_yaml(Inventory, more, file=str(file))
+    lines = list(difflib.unified_diff(text.splitlines(), more.splitlines(), str(file), "with what is new", lineterm=""))
+    written = _settle(out, file, text, more, lines=lines, wanted=wanted)
+    if written or more == text:
+        place.keep(password)
+        seen.keep()
+    _document(out, wanted, found, seen, lines, written=written)
+    _tell(out, wanted, found, seen, place, written=written)
+    return Exit.NO if found.gone or seen.estate.partial else Exit.OK
+
+
+def _settle(out: Out, file: Path, text: str, more: str, *, lines: Sequence[str], wanted: Wanted) -> bool:
+    """Show what would be written, ask, and write it; return whether it was."""
+    if more == text:
+        out.say("the gateway has nothing that inventory.yaml does not have", "good")
+        return False
+    with out.paged(len(lines)):
+        for line in lines:
+            out.raw(line)
+    if wanted.dry_run:
+        return False
+    if not wanted.yes and not out.confirm(f"Write this into {file}?"):
+        raise Refused("nothing was written")
+    if _text(file) != text:
+        raise Refused(f"{file} was changed meanwhile; nothing was written. Run it again")
+    write(file, more, mode=stat.S_IMODE(file.stat().st_mode))
+    return True
+
+
+def _text(file: Path) -> str:
+    # As it is, line ends included.
+    return file.read_bytes().decode()
+
+
+class _Place:
+    """Where the gateway is, and how we get in.
+
+    Args:
+        folder: the configuration.
+        inventory: as it is.
+        wanted: what was asked for.
+    """
+
+    def __init__(self, folder: Path, inventory: Inventory, wanted: Wanted) -> None:
+        self.folder, self.inventory, self.wanted = folder, inventory, wanted
+        self.known = inventory.gateways.get(wanted.name)
+        self.password_file = Path("secrets") / f"{wanted.name}-password"
+        self.canary_file = Path("secrets") / f"{wanted.name}-canary"
+        self._typed = False
+
+    def gateway(self) -> Gateway:
+        """Return the gateway as the inventory has it, or as it will.
+
+        Raises:
+            Usage: something is missing, or is not what the inventory says.
+        """
+        wanted = self.wanted
+        if self.known:
+            said = {"--url": (wanted.url, self.known.url), "--user": (wanted.user, self.known.user)}
+            said["--canary"] = (wanted.canary, self.known.canary.principal)
+            for option, (new, old) in said.items():
+                if new and new.rstrip("/") != old.rstrip("/"):
+                    raise Usage(f"inventory.yaml says {old}, and {option} {new}: change it in inventory.yaml")
+            if wanted.password:
+                raise Usage(f"inventory.yaml names the password's place already: gateways.{wanted.name}.password")
+            return self.known
+        try:
+            TypeAdapter(Slug).validate_python(wanted.name)
+        except ValidationError as exc:
+            raise Usage(f"{wanted.name!r} cannot be a gateway's name: write a word such as main") from exc
+        if not wanted.url or not wanted.user:
+            raise Usage(
+                f"inventory.yaml has no gateway {wanted.name} yet: write --url URL and --user ADMINISTRATOR, as in"
+                f" mcp-soar inventory import {wanted.name} --url https://gateway.example.com --user admin@example.com"
+            )
+        url = wanted.url.rstrip("/")
+        principal = wanted.canary or f"mcp-soar-canary@{wanted.user.rpartition('@')[2] or 'example.com'}"
+        canary = {"principal": principal, "token": {"file": str(self.canary_file)}, "url": f"{url}/mcp/"}
+        try:
+            return Gateway.model_validate(
+                {
+                    "kind": "contextforge",
+                    "url": url,
+                    "user": wanted.user,
+                    "password": self._given().model_dump(exclude_none=True),
+                    "canary": canary,
+                }
+            )
+        except ValidationError as exc:
+            error = exc.errors(include_url=False)[0]
+            raise Usage(f"{'.'.join(map(str, error['loc']))} cannot be that: {error['msg']}") from exc
+
+    def _given(self) -> Secret:
+        kind, _, rest = (self.wanted.password or f"file:{self.password_file}").partition(":")
+        if kind not in {"env", "file"} or not rest:
+            raise Usage("write --password env:VARIABLE or --password file:PATH; without it you are asked")
+        if kind == "env":
+            return Secret(env=rest)
+        path = Path(rest).expanduser()
+        # Paths in inventory.yaml are taken from its folder; one that was typed is meant from here.
+        return Secret(file=str(path if not self.wanted.password or path.is_absolute() else path.resolve()))
+
+    def password(self, out: Out) -> str:
+        """Return the administrator's password: from where it is said to be, or typed by a person.
+
+        Raises:
+            Misconfigured: it is not there.
+            Usage: there is nobody to ask.
+        """
+        what = f"gateways.{self.wanted.name}.password"
+        place = self.known.password if self.known else self._given()
+        file = self.folder / self.password_file
+        if self.known or self.wanted.password or file.exists():
+            return secret(place if self.known or self.wanted.password else Secret(file=str(file)), what=what)
+        if not out.asks:
+            raise Usage(
+                f"the password of {self.wanted.user}: write it to {file} (mode 0600), or say where it is with"
+                " --password env:VARIABLE or --password file:PATH"
+            )
+        import getpass  # noqa: PLC0415  # only where there is somebody to type
+
+        self._typed = True
+        return getpass.getpass(f"Password of {self.wanted.user} at {self.wanted.url}: ", stream=None)
+
+    def keep(self, password: str) -> None:
+        """Keep a password that was typed where inventory.yaml says that it is."""
+        if self._typed:
+            _secret(self.folder / self.password_file, password)
+
+    @property
+    def canary_path(self) -> Path | None:
+        """The file that holds the canary's token; None if a variable does."""
+        place = self.known.canary.token if self.known else Secret(file=str(self.canary_file))
+        return None if place.file is None else self.folder / Path(place.file).expanduser()
+
+    @property
+    def shell_password(self) -> str:
+        """The password as a shell finds it."""
+        place = self.known.password if self.known else self._given()
+        if place.env:
+            return f'"${place.env}"'
+        return f'"$(cat {shlex.quote(str((self.folder / Path(place.file or "").expanduser()).resolve()))})"'
+
+
+def _secret(path: Path, value: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write(path, value.strip() + "\n", mode=0o600)
+
+
+@dataclass
+class _Seen:
+    """What the gateway said.
+
+    Args:
+        estate: what there is.
+        audits: what it writes down.
+        canary: how the canary stands, in words.
+        commands: what makes it, where it is not made by us.
+        made: the token that was made for it.
+        path: where that is kept.
+    """
+
+    estate: Estate
+    audits: tuple[audit.Audited, ...] = ()
+    canary: str = ""
+    commands: tuple[str, ...] = ()
+    made: enrol.IssuedToken | None = None
+    path: Path | None = None
+
+    def keep(self) -> None:
+        """Keep the canary's token, if one was made."""
+        if self.made and self.path:
+            _secret(self.path, self.made.secret)
+
+
+async def _ask(gateway: Gateway, password: str, place: _Place) -> _Seen:
+    forge = ContextForge(place.wanted.name, gateway, password)
+    forge.patience = _PATIENCE
+    try:
+        seen = _Seen(await survey(forge))
+        try:
+            seen.audits = await audit.audited(forge)
+        except SoarError as exc:
+            seen.estate.partial.append(f"audit settings: {exc}")
+        await _canary(forge, place, seen)
+        return seen
+    finally:
+        await forge.aclose()
+
+
+async def _canary(forge: ContextForge, place: _Place, seen: _Seen) -> None:
+    """See whether the canary can ask, and make it if that is wanted."""
+    canary, path, wanted = forge.gateway.canary, place.canary_path, place.wanted
+    why = _unusable(canary, place)
+    if not why:
+        lacking = await _lacking(forge, canary.principal)
+        why = f"it may not do what a client does: {', '.join(lacking)}" if lacking else ""
+    if not why:
+        seen.canary = f"{canary.principal} is there, with a token that is good"
+        return
+    if wanted.make_canary and not wanted.dry_run and path is not None:
+        # A name of its own each time: no user has two tokens of one name.
+        await enrol.ordinary(forge, canary.principal)
+        seen.made = await enrol.issue(forge, canary.principal, _token_name(), days=enrol.CANARY_DAYS)
+        # At once: it is told only this time.
+        seen.path = path
+        seen.keep()
+        seen.canary = f"{canary.principal} was made, with a token for {enrol.CANARY_DAYS} days in {path} (0600)"
+        return
+    seen.canary = f"{canary.principal} cannot ask yet: {why}"
+    file = str(path.resolve()) if path else "/dev/stdout"
+    with suppress(SoarError):
+        seen.commands = await enrol.canary_commands(
+            forge, canary.principal, _token_name(), password=place.shell_password, file=file
+        )
+
+
+def _token_name() -> str:
+    return f"mcp-soar-{now():%Y%m%d-%H%M%S}"
+
+
+async def _lacking(forge: ContextForge, email: str) -> tuple[str, ...]:
+    try:
+        return await enrol.lacks(forge, email)
+    except SoarError:
+        # Whoever may not ask this may still use the canary; doctor asks as the canary itself.
+        return ()
+
+
+def _unusable(canary: Canary, place: _Place) -> str:
+    """Return why a canary's token cannot be used; empty if it can, as far as one sees without asking."""
+    token = canary.token
+    if token.file is not None:
+        token = Secret(file=str(place.folder / Path(token.file).expanduser()))
+    try:
+        held = secret(token, what="canary.token")
+    except Misconfigured as exc:
+        return f"its token is not there ({exc})"
+    ends = enrol.ends_at(held)
+    if ends is not None and ends < now():
+        return f"its token is over since {ends:%Y-%m-%d}"
+    return f"its token ends {ends:%Y-%m-%d}" if ends is not None and ends < now() + _RENEW else ""
+
+
+def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequence[str], *, written: bool) -> None:
+    out.document(
+        {
+            "gateway": wanted.name,
+            "written": written,
+            "servers": found.servers,
+            "offered": found.others,
+            "principals": found.principals,
+            "tokens": found.tokens,
+            "credential_ids": found.own,
+            "gone": found.gone,
+            "notes": found.notes,
+            "partial": seen.estate.partial,
+            "audit": [one._asdict() for one in seen.audits],
+            "canary": {"state": seen.canary, "made": seen.made is not None, "commands": list(seen.commands)},
+            "diff": "\n".join(lines),
+        }
+    )
+
+
+def _tell(out: Out, wanted: Wanted, found: Found, seen: _Seen, place: _Place, *, written: bool) -> None:
+    out.say()
+    verb = "are written" if written else "are new"
+    counts = ((len(found.servers), "servers"), (len(found.principals), "principals"), (len(found.tokens), "tokens"))
+    said = [f"{count} {what}" for count, what in counts if count]
+    said += [f"{count} things that {server} offers" for server, count in found.others.items()]
+    if said:
+        out.say(f"{', '.join(said)} {verb}; nothing of them is approved", "good")
+    for line, style in _remarks(found, seen):
+        out.say(line, style)
+    out.say(f"canary: {seen.canary}", "warn" if seen.commands else "")
+    if seen.commands:
+        out.say(f"Make it with `mcp-soar inventory import {wanted.name} --make-canary`, or as an administrator:")
+        for line in seen.commands:
+            out.raw(line)
+        out.say(f"and then `mcp-soar inventory import {wanted.name}` again, which notes its token's id.")
+    if wanted.dry_run:
+        out.say("Nothing was written: it was a dry run.")
+    elif found.servers or found.principals:
+        out.say(f"Next: fill in what {place.folder / 'inventory.yaml'} marks with FILL IN; then, for each server,")
+        for server in found.servers[:5]:
+            out.raw(f'mcp-soar pins approve {server} --reviewed "what you looked at" --as NAME')
+        out.raw("mcp-soar doctor")
+
+
+def _remarks(found: Found, seen: _Seen) -> Iterator[tuple[str, str]]:
+    """Yield what people have to know of an import, each with its style."""
+    yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
+    yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)
+    yield from ((one, "warn") for one in found.notes)
+    for one in seen.audits:
+        if not one.on:
+            remedy = f"Set {one.setting}=true where the gateway is started: its logs are evidence"
+            yield f"{one.what}: {one.said}. {remedy}", "warn"

@@ -1,0 +1,91 @@
+"""Whether a gateway writes down who changed what and whom it refused: without that its logs are no evidence.
+
+ContextForge 1.0.7 has no address that says so (`config.py`: `audit_trail_enabled`, `security_logging_enabled`, both off
+by default), so it is found out by doing something that is written down where that is on. Neither changes anything:
+reading a virtual server is one (`server_service.py`, `view_server`), a token that nobody has is the other
+(`auth_middleware.py`).
+"""
+
+import asyncio
+from typing import Any, Final, NamedTuple
+
+from integrations.gateway.client import ContextForge
+
+TRAIL: Final = "AUDIT_TRAIL_ENABLED"
+"""The gateway's setting for who changed what."""
+
+EVENTS: Final = "SECURITY_LOGGING_ENABLED"
+"""The gateway's setting for whom it refused."""
+
+_LOOKS: Final = 5
+_BETWEEN: Final = 0.2
+
+
+class Audited(NamedTuple):
+    """Whether one kind of thing is written down.
+
+    Args:
+        what: the log.
+        setting: the gateway's setting.
+        said: what was found.
+        on: whether it is; None if there is no telling.
+    """
+
+    what: str
+    setting: str
+    said: str
+    on: bool | None
+
+
+async def audited(forge: ContextForge) -> tuple[Audited, Audited]:
+    """Return what a gateway writes down.
+
+    Raises:
+        SoarError: it does not let us look.
+    """
+    return await _trail(forge), await _events(forge)
+
+
+async def _trail(forge: ContextForge) -> Audited:
+    what, before = "audit trail", await _newest(forge, "audit-trails")
+    doors = await forge.virtual_servers()
+    if not doors:
+        said = f"its newest entry is of {_when(before)}" if before else _EMPTY
+        return Audited(what, TRAIL, said, on=True if before else None)
+    await forge.request("GET", f"/v1/servers/{min(doors)}", missing_ok=True)
+    if await _comes(forge, "audit-trails", before):
+        return Audited(what, TRAIL, "what is read and changed is written down", on=True)
+    return Audited(what, TRAIL, "a virtual server was read, and no entry says so", on=False)
+
+
+async def _events(forge: ContextForge) -> Audited:
+    what, before = "security events", await _newest(forge, "security-events")
+    if before:
+        return Audited(what, EVENTS, f"the newest is of {_when(before)}", on=True)
+    # Once is enough: where it is on, there is one from then on, and nobody asks again.
+    await forge.refused_once()
+    if await _comes(forge, "security-events", before):
+        return Audited(what, EVENTS, "a refused token is written down", on=True)
+    return Audited(what, EVENTS, "a token was refused, and no event says so", on=False)
+
+
+_EMPTY: Final = "it is empty: that is off, or nothing was changed since it is on"
+
+
+async def _comes(forge: ContextForge, log: str, before: dict[str, Any] | None) -> bool:
+    for _ in range(_LOOKS):
+        after = await _newest(forge, log)
+        if after and (before is None or after.get("id") != before.get("id")):
+            return True
+        await asyncio.sleep(_BETWEEN)
+    return False
+
+
+async def _newest(forge: ContextForge, log: str) -> dict[str, Any] | None:
+    path = f"/api/logs/{log}"
+    found = forge.entries(path, await forge.request("GET", path, params={"limit": "1"}))
+    return found[0] if found else None
+
+
+def _when(entry: dict[str, Any]) -> str:
+    return str(entry.get("timestamp"))[:19]
