@@ -20,6 +20,7 @@ from playbooks.strict import Fastest, Json, yaml_data
 Path: TypeAlias = tuple[str, ...]
 
 _EMPTY: Final = re.compile(r" ?\{\s*\}")
+_MARK: Final = "\ufeff"
 _NO_CONTENT: Final = (yaml.BlockEndToken, yaml.DocumentEndToken, yaml.StreamEndToken)
 _UNFIT: Final = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[-./@+][A-Za-z0-9_]+)*")
@@ -66,6 +67,8 @@ def added(text: str, additions: Sequence[Addition], *, file: str) -> str:
         Misconfigured: the document is not one that `parse_yaml` reads.
         Refused: it is written in a way that cannot be added to; nothing was changed.
     """
+    if text.startswith(_MARK):
+        return _MARK + added(text.removeprefix(_MARK), additions, file=file)
     before = yaml_data(text, file=file)
     if not additions:
         return text

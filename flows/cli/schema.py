@@ -472,3 +472,43 @@ class Attempt(TypedDict):
     way: str
     delivered: bool
     detail: str
+
+
+class AuditRow(TypedDict):
+    """Whether a gateway writes something down; `on` is null if there is no telling."""
+
+    what: str
+    setting: str
+    said: str
+    on: bool | None
+
+
+class CanaryRow(TypedDict):
+    """How the canary stands, whether it was made now, and the shell lines that make it where it was not."""
+
+    state: str
+    made: bool
+    commands: list[str]
+
+
+class Imported(TypedDict):
+    """What an import of a gateway came to.
+
+    `servers`, `principals` and `tokens` are new, by the names that they get; `offered` counts what known servers offer
+    besides. `gone` is what inventory.yaml has and the gateway has no more, or under another id. `partial` says what
+    could not be read to the end. `written` is false for a dry run, and where nothing was new.
+    """
+
+    gateway: str
+    written: bool
+    servers: list[str]
+    offered: dict[str, int]
+    principals: list[str]
+    tokens: list[str]
+    credential_ids: list[str]
+    gone: list[str]
+    notes: list[str]
+    partial: list[str]
+    audit: list[AuditRow]
+    canary: CanaryRow
+    diff: str

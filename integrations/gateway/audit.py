@@ -1,15 +1,16 @@
 """Whether a gateway writes down who changed what and whom it refused: without that its logs are no evidence.
 
 ContextForge 1.0.7 has no address that says so (`config.py`: `audit_trail_enabled`, `security_logging_enabled`, both off
-by default), so it is found out by doing something that is written down where that is on. Neither changes anything:
-reading a virtual server is one (`server_service.py`, `view_server`), a token that nobody has is the other
-(`auth_middleware.py`).
+by default), so it is found out by something that is written down where that is on. Reading a virtual server is
+(`server_service.py`, `view_server`). Of refusals only that of a revoked token or a deactivated user is, not that of an
+unknown token or a wrong password (`auth_middleware.py`, `_HARD_DENY_DETAILS`): so that takes a token to revoke.
 """
 
 import asyncio
 from typing import Any, Final, NamedTuple
 
 from integrations.gateway.client import ContextForge
+from integrations.gateway.enrol import issue
 
 TRAIL: Final = "AUDIT_TRAIL_ENABLED"
 """The gateway's setting for who changed what."""
@@ -59,14 +60,31 @@ async def _trail(forge: ContextForge) -> Audited:
 
 
 async def _events(forge: ContextForge) -> Audited:
-    what, before = "security events", await _newest(forge, "security-events")
-    if before:
-        return Audited(what, EVENTS, f"the newest is of {_when(before)}", on=True)
-    # Once is enough: where it is on, there is one from then on, and nobody asks again.
-    await forge.refused_once()
+    what, newest = "security events", await _newest(forge, "security-events")
+    if newest:
+        return Audited(what, EVENTS, f"the newest is of {_when(newest)}", on=True)
+    said = "there is none: that is off, or no revoked token was used since it is on"
+    return Audited(what, EVENTS, said, on=None)
+
+
+async def tried(forge: ContextForge, email: str, name: str) -> Audited:
+    """Find out whether refusals are written down: issue a token, revoke it, and use it.
+
+    Args:
+        forge: the gateway.
+        email: whose token it is, a user of ours.
+        name: of the token; that user has no other of that name.
+
+    Raises:
+        SoarError: we may not.
+    """
+    before = await _newest(forge, "security-events")
+    token = await issue(forge, email, name)
+    await forge.revoke(token.id)
+    await forge.refused(token.secret)
     if await _comes(forge, "security-events", before):
-        return Audited(what, EVENTS, "a refused token is written down", on=True)
-    return Audited(what, EVENTS, "a token was refused, and no event says so", on=False)
+        return Audited("security events", EVENTS, "a revoked token's use is written down", on=True)
+    return Audited("security events", EVENTS, "a revoked token was used, and no event says so", on=False)
 
 
 _EMPTY: Final = "it is empty: that is off, or nothing was changed since it is on"

@@ -61,8 +61,6 @@ _PIDS: Final = 8
 _DOORS_FOR: Final = 60.0
 """Seconds for which it is believed which virtual servers there are: they are doors to the same look-up."""
 
-_NOBODYS: Final = "mcp-soar-asks-whether-this-is-written-down"
-
 _PLAIN = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
@@ -497,9 +495,9 @@ class ContextForge:
         leave_out = set(volatile())
         return {name: _settled(objects, leave_out) for name, objects in everything.items()}
 
-    async def refused_once(self) -> None:
-        """Ask with a token that nobody has: the gateway turns it away, and writes that down where it is told to."""
-        await self._send("GET", "/v1/tools", params={"limit": "1"}, token=_NOBODYS)
+    async def refused(self, token: str) -> None:
+        """Ask with a token that was revoked: the gateway turns it away, and writes that down where it is told to."""
+        await self._send("GET", "/v1/tools", params={"limit": "1"}, token=token)
 
     async def request(
         self,

@@ -132,14 +132,12 @@ async def survey(forge: ContextForge) -> Estate:
     """
     await forge.request("GET", "/v1/auth/email/me")
     estate = Estate()
-    entries, users, tokens, *kinds = await asyncio.gather(
+    lists = {kind: _List(f"/v1/{name}", name, _INACTIVE) for kind, name in _KINDS.items()}
+    entries, users, tokens, kinds = await asyncio.gather(
         _read(estate, forge, "servers", _List("/v1/gateways", "gateways", _INACTIVE), _entry),
         _read(estate, forge, "users", _List("/v1/auth/email/admin/users", "users", {}, "email"), _user),
         _tokens(estate, forge),
-        *(
-            _read(estate, forge, name, _List(f"/v1/{name}", name, _INACTIVE), _held(kind, forge))
-            for kind, name in _KINDS.items()
-        ),
+        asyncio.gather(*(_read(estate, forge, _KINDS[kind], one, _held(kind, forge)) for kind, one in lists.items())),
     )
     estate.entries, estate.users, estate.tokens = tuple(entries), tuple(users), tuple(tokens)
     known = {entry.id for entry in entries}
@@ -233,8 +231,8 @@ def _held(kind: PinKind, forge: ContextForge) -> Callable[[dict[str, Any]], Held
             held = forge.held_of(kind, item)
         except SoarError:
             return "they lack what every one has"
-        entry = held.entry
-        if not _ID.fullmatch(held.id) or not held.names.original or not (entry is None or isinstance(entry, str)):
+        named = isinstance(item["id"], str) and _ID.fullmatch(held.id) and held.names.original
+        if not named or not isinstance(held.entry, str | None):
             return "their ids or names are none"
         return held
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbooks.errors import Refused
-from playbooks.insertion import Addition, added, scalar
+from playbooks.insertion import Addition, Path, added, scalar
 from playbooks.strict import yaml_data
 
 NEW = Addition(("servers",), "fresh", {"title": "Fresh", "gateway": {"name": "main", "id": "x"}})
@@ -88,7 +88,7 @@ def documents(draw: st.DrawFn) -> str:
 def additions(draw: st.DrawFn, data: dict[str, Any]) -> list[Addition]:
     """Draw things that a document does not have yet."""
     value: Any = draw(st.dictionaries(TEXT, st.one_of(TEXT, st.dictionaries(TEXT, TEXT, max_size=2)), max_size=3))
-    remark = {(next(iter(value)),): "FILL IN: this"} if value else {}
+    remark: dict[Path, str] = {(next(iter(value)),): "FILL IN: this"} if value else {}
     found = [
         Addition((key,), draw(st.just(f"new-{number}")), value, remark, {(): ("From a gateway",)})
         for number, key in enumerate(draw(st.lists(st.sampled_from(["servers", "principals"]), max_size=3)))
@@ -121,7 +121,7 @@ def within(small: str, large: str) -> bool:
     return all(character in rest for character in small)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_whatever_a_person_wrote_stays_and_reading_it_back_gives_that_and_the_addition(data: st.DataObject) -> None:
     text = data.draw(documents())
@@ -136,9 +136,11 @@ def test_whatever_a_person_wrote_stays_and_reading_it_back_gives_that_and_the_ad
     assert read(after) == expected(before, made)
     kept = re.sub(r": \{\}", ":", text)
     assert within(kept, after)
+    if not made:
+        assert after == text
     # Nothing is moved or broken: whole lines stand as they did, but those into whose brackets something went.
     lines = iter(after.splitlines(keepends=True))
-    for line in kept.splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if line.endswith("\n") and not re.search(r"[\[{].*[\]}]|^\s*[\]}]", line):
             assert line in lines, line
 

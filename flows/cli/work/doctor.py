@@ -26,7 +26,7 @@ from flows.cli.work import backup, inventory, pins, playbooks, reachable, record
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
-from integrations.gateway.audit import audited
+from integrations.gateway.audit import EVENTS, audited
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from integrations.gateway.enrol import ends_at
@@ -429,15 +429,17 @@ async def _audit(forge: ContextForge, check: str) -> list[Line]:
         found = await audited(forge)
     except Misconfigured:
         return []  # what our account may not do has a line of its own
-    return [
-        Line(check, "ok", f"{one.what}: {one.said}")
-        if one.on
-        else Line(check, "warn", f"{one.what}: {one.said}", f"{one.setting}=true where the gateway is started: {_WHY}")
-        for one in found
-    ]
+    lines = []
+    for one in found:
+        remedy = f"{one.setting}=true where the gateway is started: {_WHY}"
+        if one.on is None and one.setting == EVENTS:
+            remedy += f"; then mcp-soar inventory import {forge.name} --make-canary tries it out"
+        said = f"{one.what}: {one.said}"
+        lines.append(Line(check, "ok", said) if one.on else Line(check, "warn", said, remedy))
+    return lines
 
 
-_WHY = "without it nothing there says who changed what"
+_WHY = "without it nothing there says who did what"
 
 
 async def _processes(forge: ContextForge, check: str) -> Line:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work.files import write
@@ -259,6 +260,7 @@ async def _ask(gateway: Gateway, password: str, place: _Place) -> _Seen:
         except SoarError as exc:
             seen.estate.partial.append(f"audit settings: {exc}")
         await _canary(forge, place, seen)
+        await _tried(forge, place, seen)
         return seen
     finally:
         await forge.aclose()
@@ -291,6 +293,19 @@ async def _canary(forge: ContextForge, place: _Place, seen: _Seen) -> None:
         )
 
 
+async def _tried(forge: ContextForge, place: _Place, seen: _Seen) -> None:
+    """Find out by a token of the canary's, which is revoked at once, what reading alone does not tell."""
+    wanted = place.wanted
+    if not wanted.make_canary or wanted.dry_run or not any(one.on is None for one in seen.audits[1:]):
+        return
+    try:
+        found = await audit.tried(forge, forge.gateway.canary.principal, f"{_token_name()}-revoked")
+    except SoarError as exc:
+        seen.estate.partial.append(f"audit settings: {exc}")
+    else:
+        seen.audits = (*seen.audits[:1], found)
+
+
 def _token_name() -> str:
     return f"mcp-soar-{now():%Y%m%d-%H%M%S}"
 
@@ -319,23 +334,25 @@ def _unusable(canary: Canary, place: _Place) -> str:
 
 
 def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequence[str], *, written: bool) -> None:
-    out.document(
-        {
-            "gateway": wanted.name,
-            "written": written,
-            "servers": found.servers,
-            "offered": found.others,
-            "principals": found.principals,
-            "tokens": found.tokens,
-            "credential_ids": found.own,
-            "gone": found.gone,
-            "notes": found.notes,
-            "partial": seen.estate.partial,
-            "audit": [one._asdict() for one in seen.audits],
-            "canary": {"state": seen.canary, "made": seen.made is not None, "commands": list(seen.commands)},
-            "diff": "\n".join(lines),
-        }
-    )
+    audits: list[schema.AuditRow] = [
+        {"what": one.what, "setting": one.setting, "said": one.said, "on": one.on} for one in seen.audits
+    ]
+    document: schema.Imported = {
+        "gateway": wanted.name,
+        "written": written,
+        "servers": found.servers,
+        "offered": found.others,
+        "principals": found.principals,
+        "tokens": found.tokens,
+        "credential_ids": found.own,
+        "gone": found.gone,
+        "notes": found.notes,
+        "partial": seen.estate.partial,
+        "audit": audits,
+        "canary": {"state": seen.canary, "made": seen.made is not None, "commands": list(seen.commands)},
+        "diff": "\n".join(lines),
+    }
+    out.document(document)
 
 
 def _tell(out: Out, wanted: Wanted, found: Found, seen: _Seen, place: _Place, *, written: bool) -> None:

@@ -59,7 +59,8 @@ def _unfilled(config: Configuration) -> Iterator[Finding]:
     text = file.read_text(encoding="utf-8")
     if FILL_IN not in text:
         return
-    there, about = written_at(text), ("inventory",)
+    there = written_at(text)
+    about: tuple[str, ...] = ("inventory",)
     left: dict[tuple[str, ...], dict[str, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         path = tuple(map(str, there.get(number, ())))

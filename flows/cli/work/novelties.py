@@ -1,5 +1,6 @@
 """What a gateway has and an inventory does not, as additions to it; and what the inventory has that is gone there."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli.work.inventory import FILL_IN
 from integrations.gateway.enrol import IssuedToken
 from integrations.gateway.estate import Entry, Estate, User
-from playbooks.insertion import Addition
+from playbooks.insertion import Addition, Path
 from playbooks.inventory import Gateway, Inventory, PinKind, fold, slug
 from playbooks.strict import Json, Name, now
 
@@ -115,7 +116,7 @@ def _gateway(name: str, gateway: Gateway, own: Sequence[str]) -> Addition:
         },
         "credential_ids": list(own),
     }
-    above = {
+    above: dict[Path, Sequence[str]] = {
         ("canary",): ("An ordinary client of ours that asks whether something can be reached.",),
         ("credential_ids",): ("Our own tokens there: never a target.",),
     }
@@ -126,7 +127,7 @@ def _servers(inventory: Inventory, name: str, estate: Estate, taken: _Names, fou
     known = {
         one.gateway.id: server for server, one in inventory.servers.items() if one.gateway and one.gateway.name == name
     }
-    direct = {one.url: server for server, one in inventory.servers.items() if one.url and one.gateway is None}
+    direct = {_place(one.url): server for server, one in inventory.servers.items() if one.url and one.gateway is None}
     called: dict[str, int] = {}
     for entry in estate.entries:
         called[fold(entry.name)] = called.get(fold(entry.name), 0) + 1
@@ -134,8 +135,8 @@ def _servers(inventory: Inventory, name: str, estate: Estate, taken: _Names, fou
         offers = _offers(entry, estate)
         if entry.id in known:
             _more_of(inventory, known[entry.id], offers, found, whole=not estate.partial)
-        elif entry.url in direct:
-            message = f"server {direct[entry.url]} has the address of the gateway's entry {entry.name}: give it"
+        elif entry.url and _place(entry.url) in direct:
+            message = f"server {direct[_place(entry.url)]} has the address of the gateway's entry {entry.name}: give it"
             found.notes.append(f"{message} `gateway: {{name: {name}, id: {entry.id}}}` if it is the same")
         else:
             wish = slug(entry.name)
@@ -146,6 +147,11 @@ def _servers(inventory: Inventory, name: str, estate: Estate, taken: _Names, fou
                 taken.servers.add(fold(alias))
             found.additions.append(_server(server, name, entry, alias if alias and _is_name(alias) else None, offers))
     _gone_servers(known, estate, found)
+
+
+def _place(url: str) -> str:
+    """Return an address as the gateway writes it: it takes 127.0.0.1 for localhost."""
+    return re.sub(r"^(https?)://(127\.0\.0\.1|\[::1\])(?=[:/]|$)", r"\1://localhost", url.rstrip("/"))
 
 
 def _gone_servers(known: Mapping[str, str], estate: Estate, found: Found) -> None:
@@ -213,20 +219,6 @@ def _server(server: str, gateway: str, entry: Entry, alias: str | None, offers: 
         "criticality": "high",
         "environment": "prod",
     }
-    value["offers"] = offers  # type: ignore[assignment]  # JSON as well
-    beside = {
-        ("owner",): f"{FILL_IN} who answers for it",
-        ("criticality",): f"{FILL_IN} what it costs when it is away: low, medium, high, critical",
-        ("environment",): f"{FILL_IN} dev, test, prod",
-    }
-    above = {
-        ("offers",): (
-            f"{FILL_IN} a harmless tool, with arguments that change nothing: its call proves that the path works.",
-            "control_tool: NAME",
-            "tools: {NAME: {risk: low, safe_arguments: {}}}",
-            f"What {gateway} held of it: name and id. Nobody approved any of it; `pins approve {server}` does.",
-        ),
-    }
     remarks = [f"From gateway {gateway}, {now():%Y-%m-%d}."]
     if not entry.url:
         remarks.append("The gateway gives no address of its own that can be asked; add `url` to have it compared.")
@@ -234,10 +226,25 @@ def _server(server: str, gateway: str, entry: Entry, alias: str | None, offers: 
         remarks.append(f"The gateway uses credentials there ({entry.credentials}); its own address is asked without.")
     if not entry.enabled:
         remarks.append("It is disabled at the gateway.")
-    if not offers:
-        del value["offers"]
-        above = {("gateway",): above["offers",][:3]}
-    return Addition(("servers",), server, value, beside, {(): remarks, **above})
+    beside: dict[Path, str] = {
+        ("owner",): f"{FILL_IN} who answers for it",
+        ("criticality",): f"{FILL_IN} what it costs when it is away: low, medium, high, critical",
+        ("environment",): f"{FILL_IN} dev, test, prod",
+    }
+    above: dict[Path, Sequence[str]] = {
+        (): remarks,
+        ("offers",): (
+            f"{FILL_IN} a harmless tool, with arguments that change nothing: its call proves that the path works.",
+            "control_tool: NAME",
+            "tools: {NAME: {risk: low, safe_arguments: {}}}",
+            f"What {gateway} held of it: name and id. Nobody approved any of it; `pins approve {server}` does.",
+        ),
+    }
+    if offers:
+        value["offers"] = {kind: dict(some) for kind, some in offers.items()}
+    else:
+        above[("gateway",)] = above.pop(("offers",))[:3]
+    return Addition(("servers",), server, value, beside, above)
 
 
 def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, found: Found) -> None:
@@ -296,7 +303,10 @@ def _principal(who: str, gateway: str, user: User, tokens: dict[str, str]) -> Ad
         value["tokens"] = dict(tokens)
     if user.administrator:
         value["protected"] = True
-    beside = {} if named else {("title",): f"{FILL_IN} who or what uses it"}
-    above = {("protected",): ("A platform administrator: never cut without a human.",)} if user.administrator else {}
-    remarks = [] if user.active else ["It is deactivated at the gateway."]
-    return Addition(("principals",), who, value, beside, {**({(): remarks} if remarks else {}), **above})
+    beside: dict[Path, str] = {} if named else {("title",): f"{FILL_IN} who or what uses it"}
+    above: dict[Path, Sequence[str]] = {}
+    if user.administrator:
+        above["protected",] = ("A platform administrator: never cut without a human.",)
+    if not user.active:
+        above[()] = ("It is deactivated at the gateway.",)
+    return Addition(("principals",), who, value, beside, above)

@@ -1,6 +1,7 @@
 """`inventory import` on a real gateway: from its address and a password to an inventory that can be acted on."""
 
 import asyncio
+import re
 import shutil
 import stat
 import subprocess
@@ -60,7 +61,9 @@ def at(site: Installation, gateway: RunningGateway, act: Callable[[ContextForge]
 
 def server_of(site: Installation, victim: McpServer) -> str:
     """Return what the inventory calls the victim."""
-    return next(name for name, one in site.config.inventory.servers.items() if one.url == victim.url)
+    # The gateway takes 127.0.0.1 for localhost.
+    url = victim.url.replace("127.0.0.1", "localhost")
+    return next(name for name, one in site.config.inventory.servers.items() if one.url == url)
 
 
 def test_from_an_address_and_a_password_to_a_canary_that_calls(
@@ -68,7 +71,7 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
 ) -> None:
     canary = f"{unique_name('canary')}@example.com"
     assert fresh.json(*words(gateway, canary), "--yes", code=0)["canary"]["made"] is False
-    name, user = unique_name("Weather & Co"), f"{unique_name('agent')}@example.com"
+    name, user = unique_name("Weather Co"), f"{unique_name('agent')}@example.com"
 
     async def put(forge: ContextForge) -> tuple[str, str]:
         entry = await enrol.register(forge, name, victim.url)
@@ -95,6 +98,10 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
     assert inventory.principals[who].tokens == {"laptop": token}
     assert not inventory.pins.of(server), "nobody approved any of it"
     assert made["canary"]["made"]
+    assert [(one["setting"], one["on"]) for one in made["audit"]] == [
+        ("AUDIT_TRAIL_ENABLED", True),
+        ("SECURITY_LOGGING_ENABLED", True),
+    ]
     assert len(made["credential_ids"]) == 1
     assert set(made["credential_ids"]) <= set(inventory.gateways["main"].credential_ids)
     assert canary not in [one.user for one in inventory.principals.values()], "what is ours is no principal"
@@ -232,10 +239,11 @@ def test_what_nobody_has_said_yet_is_named_by_check_with_its_lines(
     start = lines.index(f"  {server}:")
     owner = next(number for number in range(start, len(lines)) if "owner:" in lines[number])
     assert f"line {owner + 1}, " in message
-    lines = [line.split("  # FILL IN")[0] for line in lines]
+    lines = [re.sub(r"(?<=\S)  # FILL IN.*", "", line) for line in lines]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     (message,) = unsaid()
     assert "owner" not in message
+    assert "a harmless tool" in message
 
 
 @pytest.mark.parametrize(

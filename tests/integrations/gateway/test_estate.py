@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.work.novelties import Found, compare
 from integrations.gateway import estate as reading
-from integrations.gateway.audit import EVENTS, TRAIL, audited
+from integrations.gateway.audit import EVENTS, TRAIL, audited, tried
 from integrations.gateway.client import ContextForge
 from integrations.gateway.estate import survey
 from playbooks.errors import SoarError
@@ -276,6 +276,8 @@ class Logs:
         if happened and happened in self.on:
             at = {"id": str(len(self.entries[happened])), "timestamp": "2026-01-31T12:00:00Z"}
             self.entries[happened].insert(0, at)
+        if path == "/v1/tokens":
+            return answer(b'{"token": {"id": "k1"}, "access_token": "s"}')
         return answer(b"{}", status=401 if path == "/v1/tools" else 200)
 
 
@@ -284,12 +286,14 @@ async def test_whether_logs_are_written_is_found_out_by_something_that_is(on: tu
     logs = Logs(*on)
     async with saying(logs.page) as (forge, place):
         trail, events = await audited(forge)
+        read = [asked for asked in place.seen if not asked.startswith("GET ")]
+        found = await tried(forge, "canary@example.com", "x")
         again = await audited(forge)
-    assert (trail.on, events.on) == ("audit-trails" in on, "security-events" in on)
-    assert (trail.setting, events.setting) == (TRAIL, EVENTS)
-    assert [one.on for one in again] == [trail.on, events.on]
-    refused = len([asked for asked in place.seen if asked.startswith("GET /v1/tools")])
-    assert refused == (1 if events.on else 2), "where it is on, once is enough"
+    assert (trail.on, events.on, found.on) == ("audit-trails" in on, None, "security-events" in on)
+    assert (trail.setting, events.setting, found.setting) == (TRAIL, EVENTS, EVENTS)
+    assert [one.on for one in again] == [trail.on, True if found.on else None]
+    assert read == [], "looking changes nothing"
+    assert "DELETE /v1/tokens/admin/k1" in place.seen
 
 
 async def test_where_nothing_can_be_read_that_is_written_down_an_empty_trail_says_nothing() -> None:
