@@ -4,11 +4,11 @@ from pydantic import ValidationError
 
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
-from flows.engine.telling import ITSELF, page
+from flows.engine.telling import page
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.refusal import Refusal
 from playbooks.strict import iso, now
 
@@ -42,7 +42,7 @@ async def take_refused(parts: Parts, item: InboxItem) -> list[Opened]:
             text = (
                 f"Source {item.source}: {said.count} of its messages could not be read since {iso(said.since)}, and "
                 f"what they report is in no incident. Of the last one: {said.said} How its product is set up: "
-                "docs/sources.md. The receiver's /metrics count on."
+                "docs/connect-a-siem.md. The receiver's /metrics count on."
             )
             await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text[:4000]}))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flows.cli.exits import Exit
 from flows.cli.output import Out
+from flows.cli.work.examples import examples
 from flows.cli.work.files import write
 from flows.cli.work.people import people_text
 from flows.cli.work.templates import FILES, GITIGNORE, README
@@ -12,6 +13,7 @@ from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.request import People
+from playbooks.strict import now
 
 SOURCE = "generic"
 
@@ -22,10 +24,11 @@ def init(out: Out, folder: Path) -> Exit:
         raise Refused(f"{folder} is there and not empty; nothing in it was touched. Name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("keys", "secrets", "state"):
+        for name in ("keys", "secrets", "state", "playbooks"):
             (folder / name).mkdir(mode=0o700)
         for name, text in {
             **FILES,
+            **examples(now()),
             "people.yaml": people_text(People()),
             ".gitignore": GITIGNORE,
             "README.txt": README,

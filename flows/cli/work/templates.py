@@ -120,7 +120,7 @@ version: 1
 sources:
   # Whatever can be told what to send: POST /v1/alerts/generic, signed as Standard Webhooks says.
   generic:
-    # falco, elastic, ocsf, alertmanager or generic: docs/sources.md says how each product is set up
+    # falco, elastic, ocsf, alertmanager or generic: docs/connect-a-siem.md says how each product is set up
     format: generic
     authentication:
       # The first signs what `mcp-soar alert send` sends; a second one is accepted too, while it is being rotated.
@@ -134,6 +134,46 @@ sources:
       - {rule: Tool description changed, class: tool_poisoning}
     # What nothing matches waits for a person.
     default_class: unclassified
+
+# Others, by product; docs/connect-a-siem.md says what is set there. A bearer token is any long random text, in a file
+# of its own (mode 0600): openssl rand -hex 32. Off 127.0.0.1 it needs TLS: receiver.certificate in mcp-soar.yaml.
+#  falco:
+#    format: falco
+#    authentication: {bearer: {secrets: [{file: secrets/falco}]}}
+#    confidence: high
+#    # The rule as Falco names it; the tool's name in its output fields or tags.
+#    classify: [{rule: MCP tool definition changed, class: tool_poisoning}]
+#  elastic:
+#    format: elastic
+#    authentication: {bearer: {secrets: [{file: secrets/elastic}]}}
+#    confidence: high
+#    classify:
+#      - {rule: MCP tool definition changed, class: tool_poisoning}
+#      - {tag: MCP access, class: unauthorized_access}
+#  securityhub:
+#    format: ocsf
+#    authentication: {bearer: {secrets: [{file: secrets/securityhub}]}}
+#    confidence: medium
+#    # A part of the title; prefer a rule or a tag where an attacker writes the title.
+#    classify: [{title_contains: exfiltration, class: data_exfiltration}]
+#  alertmanager:
+#    format: alertmanager
+#    authentication: {bearer: {secrets: [{file: secrets/alertmanager}]}}
+#    confidence: medium
+#    # Each label is a tag.
+#    classify: [{tag: alertname=McpToolDefinitionChanged, class: tool_poisoning}]
+#  # Our own comparison of definitions with pins, each hour, by this name.
+#  drift:
+#    format: generic
+#    # `whsec_` and the base64 of 32 random bytes.
+#    authentication: {hmac: {secrets: [{file: secrets/drift}]}}
+#    confidence: high
+#    classify: [{tag: tool_poisoning, class: tool_poisoning}]
+#  # Proves nothing: opens incidents and runs read-only steps, and is never believed further than this.
+#  lab:
+#    format: generic
+#    authentication: none
+#    confidence: low
 """
 
 _POLICY = """\
@@ -242,6 +282,8 @@ contacts: {}
 #    # Which way is tried first; in the order slack, email, webhook, file if nothing is said.
 #    ways: [slack, email]
 #  lee: {email: lee@example.com}
+#  # A folder, taken from this one, which gets a file (0600) for each message: to try it out without a mail server.
+#  sam: {file: state/messages/sam}
 #  soc: {slack: C012ABCDEF, webhook: pager}
 #  weather-team: {email: weather@example.com}
 #  privacy-office: {email: privacy@example.com, language: ko}
@@ -291,6 +333,7 @@ AN MCP-SOAR CONFIGURATION
   policy.yaml       what may be done at once, and what needs people
   people.yaml       who may ask for what, written by `mcp-soar enroll`
   contacts.yaml     whom to tell, and by which ways
+  playbooks/        playbooks of your own; an example is there, which is in use without its .example
   messages/         templates that replace shipped ones, optional
   keys/             this responder's signing key (0600) and its public half
   secrets/          one secret a file (0600)
@@ -311,10 +354,13 @@ What comes next (each with --config and this folder, unless you are in it or it 
      mcp-soar message test kim
 6. Run it:
      mcp-soar up
-7. Send a first alert (the format: integrations/siem/schemas/generic.schema.json), and see what would be done:
-     mcp-soar plan alert.json --as generic
-     mcp-soar alert send alert.json --as generic
+7. Send a first alert, after writing one of your servers and tools into it; `plan` shows what would be done:
+     mcp-soar plan alert.example.json --as generic
+     mcp-soar alert send alert.example.json --as generic
      mcp-soar incidents
+
+Each file explains itself by its comments. Guides by task (a SIEM, a playbook of your own, what is automatic): docs/ of
+mcp-soar's source.
 
 Copy keys/responder.pub somewhere else: with it anybody verifies the evidence, and only a copy from elsewhere proves
 anything.

@@ -50,12 +50,40 @@ def parse(line: str) -> None:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = lines(README)
+_PATHS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+GUIDES = {path: path.read_text(encoding="utf-8") for path in _PATHS}
+# That of the screening is made by a program, and quotes patterns.
+_TOLD = (text for path, text in GUIDES.items() if path.name != "screening.md")
+LINES = list(dict.fromkeys(line for text in _TOLD for line in lines(text)))
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_what_the_readme_says_is_understood(line: str) -> None:
     parse(line)
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a Markdown text's headings are called in links to them, as GitHub makes it."""
+    heads = re.findall(r"^#+ (.*)$", _FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name if path.parent == ROOT else f"docs/{path.name}")
+def test_what_the_guides_point_at_is_there(path: Path) -> None:
+    for link in _LINK.findall(_FENCE.sub("", GUIDES[path])):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_guide_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in GUIDES if path.parent.name == "docs"} - {"README.md"} <= set(_LINK.findall(index))
+    assert "docs/README.md" in _LINK.findall(README)
 
 
 def test_the_commands_of_the_readme_are_found() -> None:

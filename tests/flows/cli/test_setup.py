@@ -1,17 +1,23 @@
 """`init` and `enroll`: what they write is valid, private, and never replaces anything by itself."""
 
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
+from flows.cli.work.playbooks import check
 from flows.cli.work.templates import FILES
 from flows.settings import Settings, read
-from integrations.siem.source import read_keys
+from integrations.siem.source import Format, new_secret, parse, read_keys, read_sources
 from integrations.signing import PublicKey, SigningKey
+from playbooks.incident import EntityKind
 from playbooks.policy import Policy
-from playbooks.strict import canonical, parse_yaml
+from playbooks.strict import canonical, now, parse_yaml
+from playbooks.taxonomy import IncidentClass
 from tests.flows.cli.world import Installation
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -50,6 +56,74 @@ def test_the_commented_inventory_is_valid_when_its_comments_go(empty: Installati
         text = text.replace(first + "\n", f"{head}:\n{first}\n", 1)
     (empty.folder / "inventory.yaml").write_text(text, encoding="utf-8")
     assert set(read(empty.folder).inventory.servers) == {"weather"}
+
+
+def uncommented(text: str) -> str:
+    """Return a file with its examples in use: the lines that begin with `#  `, and no empty list in their place."""
+    lines = [line[1:] if line.startswith("#  ") else line for line in text.splitlines()]
+    return "\n".join(re.sub(r": (\{\}|\[\])$", ":", line) for line in lines) + "\n"
+
+
+def test_every_example_of_a_source_is_valid_as_it_is_written(empty: Installation) -> None:
+    empty.run("init", str(empty.folder))
+    for name in re.findall(r"secrets/(\w+)", FILES["sources.yaml"]):
+        secret = empty.folder / "secrets" / name
+        if not secret.exists():
+            secret.write_text(new_secret(), encoding="utf-8")
+            secret.chmod(0o600)
+    (empty.folder / "sources.yaml").write_text(uncommented(FILES["sources.yaml"]), encoding="utf-8")
+    sources = read(empty.folder).sources.sources
+    assert {source.format for source in sources.values()} == set(Format), "one of each format"
+    for name, source in sources.items():
+        assert read_keys(name, source) or not source.authenticated
+    doubts = [line for line in empty.json("doctor", code=1)["checks"] if line["check"] in {"secrets", "sources"}]
+    assert [line["message"] for line in doubts if line["level"] != "ok"] == [
+        "anybody can send as lab: its alerts never contain anything"
+    ]
+
+
+@pytest.mark.parametrize("name", ["falco", "elastic", "securityhub", "alertmanager", "drift"])
+def test_an_example_reads_what_its_product_sends(name: str) -> None:
+    source = read_sources(uncommented(FILES["sources.yaml"])).sources[name]
+    sent = ROOT / "tests" / "fixtures" / "alerts" / f"{source.format}-tool-poisoning.json"
+    (alert,) = parse(sent.read_bytes(), name, source)
+    assert {entity.kind for entity in alert.entities} >= {EntityKind.TOOL}
+
+
+def test_the_contacts_are_valid_when_their_comments_go(empty: Installation) -> None:
+    empty.run("init", str(empty.folder))
+    for name in ("slack-bot", "slack-app", "mail", "pager"):
+        (empty.folder / "secrets" / name).write_text(new_secret(), encoding="utf-8")
+    (empty.folder / "contacts.yaml").write_text(uncommented(FILES["contacts.yaml"]), encoding="utf-8")
+    contacts = read(empty.folder).contacts
+    assert {"kim", "lee", "sam", "soc"} <= set(contacts.contacts)
+    assert [one.contact for one in contacts.on_call] == ["kim", "lee"]
+    sent = empty.json("message", "test", "sam")
+    assert [one["delivered"] for one in sent["attempts"]] == [True]
+    assert len(list((empty.folder / "state" / "messages" / "sam").iterdir())) == 1
+
+
+def test_the_example_of_a_playbook_is_right_and_in_use_under_its_own_name(empty: Installation) -> None:
+    empty.run("init", str(empty.folder))
+    example = empty.folder / "playbooks" / "server_spoofing.yaml.example"
+    before = read(empty.folder).playbooks
+    mine = example.with_suffix("")
+    mine.write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
+    faults = empty.json("playbooks", "lint", str(mine), code=1)["files"][0]["faults"]
+    assert ["has no drill" in fault["message"] for fault in faults] == [True], faults
+    check(empty.folder)
+    book = read(empty.folder).playbooks[IncidentClass.SERVER_SPOOFING]
+    assert book.id == mine.stem
+    assert before.get(IncidentClass.SERVER_SPOOFING) != book
+
+
+def test_the_sample_alert_is_sent_as_it_is(empty: Installation) -> None:
+    empty.run("init", str(empty.folder))
+    source = read(empty.folder).sources.sources["generic"]
+    (alert,) = parse((empty.folder / "alert.example.json").read_bytes(), "generic", source)
+    assert alert.incident_class is IncidentClass.TOOL_POISONING
+    assert {entity.kind for entity in alert.entities} == {EntityKind.SERVER, EntityKind.TOOL}
+    assert abs((now() - alert.detected_at).total_seconds()) < 600
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(empty: Installation) -> None:
@@ -113,3 +187,10 @@ def test_a_fault_in_a_file_is_named_with_its_line(site: Installation) -> None:
     (site.folder / "mcp-soar.yaml").write_text("version: 1\n\nrespnder: x\n", encoding="utf-8")
     error = site.error("leases", code=3)
     assert (error["line"], error["field"]) == (3, "respnder")
+
+
+def test_a_demonstration_that_does_not_run_is_not_healed(site: Installation) -> None:
+    assert site.run("demo", "--heal", "--keep").exit_code == 2
+    result = site.run("demo", "--heal")
+    assert result.exit_code == 3, result.stderr
+    assert "no demonstration runs" in " ".join(result.stderr.split())
