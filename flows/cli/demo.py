@@ -3,8 +3,10 @@
 import argparse
 import sys
 
+from flows.demo import kept
 from flows.demo.play import play
 from flows.demo.screen import Screen
+from flows.settings import Configuration
 
 
 def run(*, keep: bool = False, release: bool = False) -> int:
@@ -15,6 +17,15 @@ def run(*, keep: bool = False, release: bool = False) -> int:
         release: go on until everything is as it was before.
     """
     return play(Screen(), keep=keep, release=release)
+
+
+def heal(config: Configuration) -> None:
+    """Have the server of a demonstration that runs behave again.
+
+    Args:
+        config: the demonstration's.
+    """
+    kept.heal(config, Screen())
 
 
 if __name__ == "__main__":

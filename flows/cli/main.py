@@ -24,8 +24,8 @@ from flows.cli import (
     reports,
 )
 from flows.cli.exits import Exit
-from flows.cli.options import Config, folder
-from flows.cli.output import speaking
+from flows.cli.options import Config, configuration, folder
+from flows.cli.output import Usage, speaking
 
 _ABOUT = f"""Incident response for MCP: contains, captures, verifies, releases.
 
@@ -116,17 +116,28 @@ def up(config: Config = None) -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     release: Annotated[bool, typer.Option("--release", help="Go on until everything is as it was before.")] = False,
+    heal: Annotated[
+        bool, typer.Option("--heal", help="Instead: have the server of one that was kept behave again.")
+    ] = False,
+    config: Config = None,
 ) -> None:
     """Break into a small MCP estate and contain it.
 
+    With --keep it ends with commands to try, in a configuration of its own; --config is for --heal.
+
     \b
-    Example:
+    Examples:
       mcp-soar demo --release
+      mcp-soar demo --keep
     """
-    with speaking(as_json=False):
+    with speaking(as_json=False) as out:
         from flows.cli import demo as work
 
-        raise typer.Exit(work.run(keep=keep, release=release))
+        if not heal:
+            raise typer.Exit(work.run(keep=keep, release=release))
+        if keep or release:
+            raise Usage("--heal is for a demonstration that runs; write it alone")
+        work.heal(configuration(config, out))
 
 
 for group in (incidents, answering, alerts, estate, messages, oncall, operations, people, privacy, reports):

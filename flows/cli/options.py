@@ -32,7 +32,7 @@ Key = Annotated[
         "--key",
         envvar="MCP_SOAR_KEY",
         metavar="FILE|agent",
-        help="Your key; by default ~/.config/mcp-soar/people/NAME.key, then what ssh-agent holds (`agent`).",
+        help="Your key; by default keys/NAME.key of DIR, ~/.config/mcp-soar/people/NAME.key, then ssh-agent (`agent`).",
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the journal.")]

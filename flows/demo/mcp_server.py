@@ -73,10 +73,7 @@ class McpServer:
 
     def behave(self, behaviour: Behaviour | None = None) -> None:
         """Make the server behave like that from its next request on; like at first if None."""
-        wanted = (behaviour or Behaviour()).model_copy(update={"resource": self._resource})
-        fresh = self._behaviour.with_suffix(".new")
-        fresh.write_text(wanted.model_dump_json())
-        fresh.replace(self._behaviour)
+        _written(self._behaviour, (behaviour or Behaviour()).model_copy(update={"resource": self._resource}))
 
     def poison(self, *tools: str) -> None:
         """Pull the rug: the descriptions of these tools (get_weather if none) gain instructions for the model."""
@@ -86,6 +83,25 @@ class McpServer:
         """Return the calls that reached the server, of one tool or of all."""
         lines = self._calls.read_text().splitlines()
         return [call for line in lines if (call := json.loads(line))["tool"] == tool or tool is None]
+
+
+def heal(folder: Path) -> bool:
+    """Have the server of a folder behave like at first, whoever started it; return whether there is one.
+
+    Args:
+        folder: where it keeps its behaviour.
+    """
+    file = folder / "behaviour.json"
+    if not file.is_file():
+        return False
+    _written(file, Behaviour(resource=Behaviour.model_validate_json(file.read_text()).resource))
+    return True
+
+
+def _written(file: Path, behaviour: Behaviour) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_text(behaviour.model_dump_json())
+    fresh.replace(file)
 
 
 @contextmanager

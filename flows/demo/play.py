@@ -5,8 +5,6 @@ Security sends it, and mcp-soar as `up` runs it. Only the victim is made up.
 """
 
 import asyncio
-import base64
-import dataclasses
 import http.client
 import json
 import os
@@ -17,88 +15,32 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-
-from flows.demo.contextforge import RunningGateway, contextforge
-from flows.demo.mcp_server import McpServer, mcp_server
-from flows.demo.processes import child, environment
+from flows.demo.kept import offer
+from flows.demo.processes import environment
 from flows.demo.screen import Screen
-from flows.demo.site import GATEWAY, Site, build
-from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
+from flows.demo.stage import MESSAGES, PERSON, RULE, TOOL, Failed, Stage, administer, reading, set_up
 from integrations.hostile import printable
 from integrations.journal.store import Journal
-from integrations.mcp.agent import Agent
-from integrations.siem.source import new_secret, read_keys, read_sources, signed
-from integrations.signing import PublicKey, SigningKey
+from integrations.siem.source import read_keys, read_sources, signed
+from integrations.signing import PublicKey
 from integrations.vault import bundle
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
 from playbooks.journal import Parsed
 from playbooks.projection import fold
-from playbooks.request import People, Person
 from playbooks.state import Incident
 from playbooks.strict import now
 
-T = TypeVar("T")
 State = dict[str, list[dict[str, Any]]]
-Work = Callable[[ContextForge, str], Awaitable[T]]
 
-PERSON = "demo"
-MESSAGES = "state/messages"
-TOOL = "get_weather"
-RULE = "MCP tool definition changed"
 CONTAINED_WITHIN = 60.0
 RELEASED_WITHIN = 60.0
 UI_WITHIN = 45.0
-
-
-class Failed(Exception):
-    """Something that the demonstration is about did not hold."""
-
-
-@dataclasses.dataclass
-class Stage:
-    """Everything that is up.
-
-    Args:
-        folder: where all of it is written.
-        config: the configuration folder of mcp-soar.
-        server: the victim.
-        gateway: in front of it.
-        site: who uses it, and where.
-    """
-
-    folder: Path
-    config: Path
-    server: McpServer
-    gateway: RunningGateway
-    site: Site
-
-    @property
-    def agent(self) -> Agent:
-        """The agent that uses the weather tools."""
-        return Agent(self.site.client_url, self.site.agent.secret)
-
-    @property
-    def offered(self) -> str:
-        """What the gateway calls the tool."""
-        pin = self.site.inventory.pins.find(self.site.server_id, PinKind.TOOL, TOOL)
-        return (pin.gateway_name if pin else None) or TOOL
-
-    def status(self) -> dict[str, Any]:
-        """What `up` says of itself; empty while it is not up."""
-        try:
-            found: dict[str, Any] = json.loads((self.config / "state" / "up.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return found
 
 
 def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
@@ -116,9 +58,9 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
     folder = Path(tempfile.mkdtemp(prefix="mcp-soar-demo-"))
     try:
         with ExitStack() as stack:
-            stage = _set(stack, screen, folder)
-            before: State = _run(_administer(stage, lambda forge, _: forge.export_state()))
-            incident = _attack(stage, screen)
+            stage = set_up(stack, screen, folder)
+            before = _gateway_state(stage)
+            incident = _attack(stage, screen, keep=keep)
             if release:
                 _release(stage, screen, incident, before)
             screen.say("")
@@ -129,6 +71,7 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
                 )
             screen.say(f"What was written, demo keys included, stays in {folder}; delete it when you have looked.")
             if keep:
+                offer(stage, screen, incident, released=release)
                 _keep(screen)
     except KeyboardInterrupt:
         screen.say("")
@@ -142,80 +85,23 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
     return 0
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+def _refresh(stage: Stage) -> None:
+    """Have the gateway read the server anew."""
+    asyncio.run(administer(stage.site.inventory, stage.site.server_id, lambda forge, entry: forge.refresh(entry)))
 
 
-# The stage
-
-
-def _set(stack: ExitStack, screen: Screen, folder: Path) -> Stage:
-    screen.title("1  A small MCP estate")
-    with screen.step("an MCP server with three tools (FastMCP)"):
-        server = stack.enter_context(mcp_server(folder / "server"))
-    with screen.step("a gateway in front of it (ContextForge)"):
-        gateway = stack.enter_context(contextforge(folder / "gateway"))
-    config = folder / "config"
-    with screen.step("an agent and a canary as its clients; what the server offers is approved and pinned"):
-        site = _run(build(gateway, server, folder / "secrets"))
-        _configure(site, config)
-    stage = Stage(folder=folder, config=config, server=server, gateway=gateway, site=site)
-    with screen.step("mcp-soar up: responder, receiver, Prefect"):
-        stack.enter_context(_up(stage))
-    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
-    if not said.worked:
-        raise Failed(f"the agent cannot call {stage.offered} before anything happened: {said.text}")
-    screen.say(f"The agent calls {stage.offered}: {said.text}")
-    return stage
-
-
-def _configure(site: Site, config: Path) -> None:
-    for folder in (config, config / "keys"):
-        folder.mkdir(mode=0o700)
-    key = SigningKey.generate(config / "keys" / "responder.key")
-    (config / "keys" / "responder.pub").write_bytes(key.public.pem)
-    person = SigningKey.generate(config / "keys" / f"{PERSON}.key")
-    public = "ed25519:" + base64.b64encode(person.public.raw).decode()
-    people = People(people={PERSON: Person(key=public, roles=("responder", "reviewer"), enrolled_at=now())})
-    _write(config / "people.yaml", people.model_dump(mode="json"))
-    site.reviewed(PERSON, person.sign).write(config)
-    webhook = config / "keys" / "elastic.secret"
-    webhook.touch(mode=0o600)
-    webhook.write_text(new_secret())
-    source = {
-        "format": "elastic",
-        "authentication": {"hmac": {"secrets": [{"file": str(webhook)}]}},
-        "confidence": "high",
-        "classify": [{"rule": RULE, "class": "tool_poisoning"}],
-    }
-    _write(config / "sources.yaml", {"version": 1, "sources": {"elastic": source}})
-    contacts = {PERSON: {"file": MESSAGES}}
-    _write(config / "contacts.yaml", {"version": 1, "contacts": contacts, "room": PERSON})
-    _write(config / "mcp-soar.yaml", {"version": 1, "receiver": {"port": 0}, "prefect": {"port": 0}})
-
-
-def _write(path: Path, document: object) -> None:
-    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-@contextmanager
-def _up(stage: Stage) -> Iterator[None]:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "flows.cli.up", str(stage.config)]
-    log = stage.folder / "up.log"
-    env = environment(PYTHONPATH=str(root))
-    with child(command, log=log, ready=lambda: bool(stage.status()), within=90, env=env):
-        yield
+def _gateway_state(stage: Stage) -> State:
+    return asyncio.run(administer(stage.site.inventory, stage.site.server_id, lambda forge, _: forge.export_state()))
 
 
 # The attack and the response
 
 
-def _attack(stage: Stage, screen: Screen) -> Incident:
+def _attack(stage: Stage, screen: Screen, *, keep: bool) -> Incident:
     screen.title("2  The rug is pulled")
     stage.server.poison(TOOL)
-    _run(_administer(stage, lambda forge, entry: forge.refresh(entry)))
-    seen = _run(stage.agent.tools()).get(stage.offered, "")
+    _refresh(stage)
+    seen = asyncio.run(stage.agent.tools()).get(stage.offered, "")
     screen.say(
         "The server's owner changes a description after it was approved, and the gateway takes it over. The agent's "
         "model now reads:"
@@ -227,10 +113,10 @@ def _attack(stage: Stage, screen: Screen) -> Incident:
     sent = now()
     answer = _send(stage, body)
     screen.say(f"Elastic Security sends its alert, signed (HMAC): {answer}")
-    incident = _run(_watch(stage, screen, sent))
+    incident = asyncio.run(_watch(stage, screen, sent))
     screen.title("4  Does it hold?")
     prove(stage, screen, incident)
-    _summary(stage, screen, incident)
+    _summary(stage, screen, incident, keep=keep)
     return incident
 
 
@@ -268,24 +154,10 @@ def _send(stage: Stage, body: bytes) -> str:
     return f"{response.status} {response.reason}"
 
 
-@asynccontextmanager
-async def _journal(stage: Stage) -> AsyncIterator[Journal]:
-    # Without a signing key it can only be read.
-    url, keys = (
-        f"sqlite:///{stage.config / 'state' / 'journal.db'}",
-        [PublicKey.load(stage.config / "keys/responder.pub")],
-    )
-    journal = await Journal.open(url, signer=None, name="demo", keys=keys)
-    try:
-        yield journal
-    finally:
-        await journal.aclose()
-
-
 async def _watch(stage: Stage, screen: Screen, sent: datetime) -> Incident:
     """Show the incident's journal as it grows, until it is contained and its evidence is sealed."""
     deadline = time.monotonic() + CONTAINED_WITHIN
-    async with _journal(stage) as journal:
+    async with reading(stage) as journal:
         stream = ""
         while not stream:
             if time.monotonic() > deadline:
@@ -368,16 +240,16 @@ def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
         Failed: naming what does not hold.
     """
     reached = len(stage.server.calls(TOOL))
-    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
+    said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
     if said.worked or len(stage.server.calls(TOOL)) != reached:
         raise Failed(f"the agent can still call {stage.offered}: {said.text}")
     screen.check(f"the agent calls {stage.offered}: refused ({said.text})")
-    listed = _run(stage.agent.tools())
+    listed = asyncio.run(stage.agent.tools())
     if stage.offered in listed:
         raise Failed(f"the agent still sees {stage.offered} in the list")
     screen.check("the agent lists its tools: it is not among them, so no model reads it")
     other = stage.offered.replace("get-weather", "get-forecast")
-    said = _run(stage.agent.call(other, {"city": "Seoul", "days": 1}))
+    said = asyncio.run(stage.agent.call(other, {"city": "Seoul", "days": 1}))
     if not said.worked:
         raise Failed(f"the agent cannot call {other} either, which nobody contained: {said.text}")
     screen.check(f"the agent calls {other}: works, nothing else was taken away")
@@ -392,7 +264,7 @@ def _bundle(stage: Stage, incident: Incident) -> Path:
     return stage.config / "state" / "bundles" / str(incident.bundle)
 
 
-def _summary(stage: Stage, screen: Screen, incident: Incident) -> None:
+def _summary(stage: Stage, screen: Screen, incident: Incident, *, keep: bool) -> None:
     times = incident.metrics
     accepted, wrote, verified = times["accepted_at"], times["first_effect_at"], times["verified_at"]
     if not (accepted and wrote and verified):
@@ -408,12 +280,13 @@ def _summary(stage: Stage, screen: Screen, incident: Incident) -> None:
     screen.path(_bundle(stage, incident))
     screen.fact("what those on call were told", "")
     screen.path(str(stage.config / MESSAGES))
+    if not keep:
+        return  # nothing would answer there
     status = _until_ui(stage)
     if status.get("prefect_ready"):
         screen.fact("watch it in Prefect", status["prefect"].removesuffix("/api"))
-        screen.fact("  password", str(stage.config / "state" / "prefect" / "auth"))
-    screen.fact("give it back (once it is healed)", "")
-    screen.path(" ".join(_release_command(stage, incident)))
+        screen.fact("  user and password", "")
+        screen.path(str(stage.config / "state" / "prefect" / "auth"))
 
 
 def _until_ui(stage: Stage) -> dict[str, Any]:
@@ -426,12 +299,6 @@ def _until_ui(stage: Stage) -> dict[str, Any]:
 # Giving it back
 
 
-def _release_command(stage: Stage, incident: Incident) -> list[str]:
-    program = Path(sys.executable).with_name("mcp-soar")
-    key = stage.config / "keys" / f"{PERSON}.key"
-    return [str(program), "release", incident.id, "--as", PERSON, "--key", str(key), "--config", str(stage.config)]
-
-
 def _release(stage: Stage, screen: Screen, incident: Incident, before: State) -> None:
     """Heal the server, release through the command line, and compare with what was.
 
@@ -440,22 +307,23 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
     """
     screen.title("6  Healed and given back")
     stage.server.behave()
-    _run(_administer(stage, lambda forge, entry: forge.refresh(entry)))
+    _refresh(stage)
     screen.say("The server's owner undid the change. A person signs the release:")
-    command = _release_command(stage, incident)
-    screen.path(" ".join(command))
-    asked = now()
+    command = ("release", incident.id, "--as", PERSON, "--yes")
+    screen.path(" ".join(("mcp-soar", *command)))
+    asked, program = now(), Path(sys.executable).with_name("mcp-soar")
+    env = environment(MCP_SOAR_CONFIG=str(stage.config), MCP_SOAR_KEY="")
     done = subprocess.run(  # noqa: S603  # of our own making
-        [*command, "--yes"], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=environment()
+        [program, *command], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=env
     )
     if done.returncode:
         raise Failed(f"the release ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    _run(_until_released(stage, screen, incident, asked))
-    said = _run(stage.agent.call(stage.offered, {"city": "Seoul"}))
+    asyncio.run(_until_released(stage, screen, incident, asked))
+    said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
     if not said.worked:
         raise Failed(f"the agent cannot call {stage.offered} after the release: {said.text}")
     screen.check(f"the agent calls {stage.offered}: {said.text}")
-    after = _run(_administer(stage, lambda forge, _: forge.export_state()))
+    after = _gateway_state(stage)
     differing = [name for name in before if before[name] != after.get(name)]
     if differing:
         raise Failed(f"at the gateway not everything is as it was before: {', '.join(differing)}")
@@ -466,21 +334,12 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
 async def _until_released(stage: Stage, screen: Screen, incident: Incident, asked: datetime) -> None:
     deadline = time.monotonic() + RELEASED_WITHIN
     stream = f"incident/{incident.id}"
-    async with _journal(stage) as journal:
+    async with reading(stage) as journal:
         while any(lease.in_force for lease in incident.leases.values()):
             if time.monotonic() > deadline:
                 raise Failed(f"{incident.id} was not released within {RELEASED_WITHIN:.0f} s")
             await _show_news(journal, stream, incident, screen, asked)
             await asyncio.sleep(0.05)
-
-
-async def _administer(stage: Stage, work: Work[T]) -> T:
-    world = Connections(stage.site.inventory)
-    try:
-        place = stage.site.inventory.servers[stage.site.server_id].gateway
-        return await work(world.reach(ContextForge, GATEWAY), place.id if place else "")
-    finally:
-        await world.aclose()
 
 
 def _keep(screen: Screen) -> None:

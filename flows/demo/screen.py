@@ -17,13 +17,13 @@ class Screen:
     """A terminal, or a file.
 
     Args:
-        out: where to.
+        out: where to; stdout, as it is when the screen is made, if None.
         colour: None means: if it is a terminal.
     """
 
-    def __init__(self, out: TextIO = sys.stdout, *, colour: bool | None = None) -> None:
-        self._out = out
-        self._colour = out.isatty() if colour is None else colour
+    def __init__(self, out: TextIO | None = None, *, colour: bool | None = None) -> None:
+        self._out = out or sys.stdout
+        self._colour = self._out.isatty() if colour is None else colour
         self._width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     def title(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 
 from flows.cli import schema
 from flows.cli.exits import Exit
@@ -120,5 +121,6 @@ async def _briefing(config: Configuration, given: str, kind: Kind) -> Briefing:
         stops=stops,
         clocks=duties.clocks(state, inventory, duties.load(), moment),
         witness=f"{head.n}:{head.hash.hex()[:16]}" if head else "",
-        line=lambda *words: records.command(config, *words),
+        # Whoever reads it is at another terminal.
+        line=lambda *words: shlex.join(["mcp-soar", *words, "--config", str(config.folder)]),
     )

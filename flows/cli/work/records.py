@@ -11,8 +11,8 @@ from pathlib import Path
 
 from flows.access import open_journal
 from flows.cli import schema
+from flows.cli.options import place
 from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
-from flows.engine.telling import ITSELF, TELLING
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
@@ -21,7 +21,7 @@ from playbooks.briefing import facts
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
-from playbooks.journal import Entry
+from playbooks.journal import ITSELF, TELLING, Entry
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.projection import fold, project
@@ -249,9 +249,10 @@ async def load(journal: Journal, incident: str) -> Incident:
 
 
 def suffix(config: Configuration) -> str:
-    """Return what a command to copy needs to find this configuration."""
-    here = Path("mcp-soar")
-    if here.is_dir() and config.folder.resolve() == here.resolve():
+    """Return what a command needs, copied at this terminal, to find this configuration; nothing if it is found here."""
+    given = os.environ.get("MCP_SOAR_CONFIG")
+    found, _ = place(Path(given) if given else None)
+    if config.folder.resolve() == found.resolve():
         return ""
     return f" --config {shlex.quote(str(config.folder))}"
 

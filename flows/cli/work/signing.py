@@ -27,7 +27,7 @@ async def signed(config: Configuration, request: Request, key: Path | None) -> S
     """
     if key == AGENT:
         return await _by_agent(config, request)
-    file, name = key or key_file(request.actor), request.actor
+    file, name = key or file_of(config, request.actor), request.actor
     if file.exists():
         return sign(request, SigningKey.load(file).sign)
     absent = f"there is no key of {name}; `mcp-soar enroll {name}` makes one, --key FILE names another"
@@ -37,6 +37,23 @@ async def signed(config: Configuration, request: Request, key: Path | None) -> S
         return await _by_agent(config, request)
     except Misconfigured as exc:
         raise Misconfigured(f"{absent}. Nor by the agent: {exc}", file=str(file)) from exc
+
+
+def file_of(config: Configuration, name: str) -> Path:
+    """Return where a person's key is: among the configuration's keys if it is there, else in their own folder.
+
+    Args:
+        config: the installation that is asked.
+        name: as enrolled.
+
+    Raises:
+        Usage: the name cannot be a file's.
+    """
+    own = key_file(name)
+    beside = config.folder / "keys" / own.name
+    # The responder's key speaks for no person, whatever the person is called.
+    kept = beside.exists() and beside.resolve() != config.path(config.settings.key).resolve()
+    return beside if kept else own
 
 
 def _socket() -> str:
