@@ -47,7 +47,7 @@ screening: .venv/installed ## Measure the screening on its labelled set: docs/sc
 	@.venv/bin/python -m tests.playbooks.screening.measure
 
 .PHONY: pictures
-pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through it: docs/
+pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through the demonstration's estate: docs/
 	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser
 
 .PHONY: lock
@@ -101,6 +101,7 @@ programs: postgres
 		program=$${pair%%:*}; package=$${pair#*:}; \
 		command -v $$program >/dev/null || { echo "$$program not found" >&2; $(call install,$$package); }; \
 	done
+	@.venv/bin/python -m tests.lab.hangul || { echo "no font with Hangul found" >&2; $(call install,fonts-nanum); }
 	@.venv/bin/python -m tests.lab.typescript_sdk || true
 
 # PostgreSQL's programs are not on PATH. The drop-in keeps Debian from starting a server of its own on the standard port.

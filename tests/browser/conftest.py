@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from flows.demo.contextforge import RunningGateway
+from flows.demo.mcp_server import McpServer
+from flows.demo.site import Site, build
+from tests.lab.fixtures import unique_name
 from tests.lab.prefect import PrefectServer
 
 PICTURES = "MCP_SOAR_PICTURES"
@@ -36,6 +40,12 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
             yield page
         finally:
             await browser.close()
+
+
+@pytest.fixture
+async def site(gateway: RunningGateway, victim: McpServer, tmp_path: Path, pictures: Path | None) -> Site:
+    """The victim behind the gateway; in pictures under the name that it has in the demonstration."""
+    return await build(gateway, victim, tmp_path / "site", name="weather" if pictures else unique_name("weather"))
 
 
 @pytest.fixture

@@ -31,6 +31,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 TITLE = "도구 설명이 바뀜 ![x](https://evil.example/x.png) <img src=x onerror=alert(1)> | cell"
 """A title of an attacker's choice, with Korean in it."""
 
+SHOWN = "configuration event on weather created high alert MCP tool definition changed."
+"""What stands there in the pictures: the demonstration's alert."""
+
 
 MENU = 256
 """Pixels that the UI's menu takes on the left."""
@@ -132,6 +135,7 @@ async def code_of(home: House, folder: Path, answer: str) -> str:
 async def test_a_responder_reads_answers_and_gives_back(
     page: Page, prefect: PrefectServer, lab: Lab, tmp_path: Path, pictures: Path | None
 ) -> None:
+    title = SHOWN if pictures else TITLE
     lab.victim.poison()
     contacts = Contacts(contacts={"bob": Contact(file=str(tmp_path / "bob"))}, on_call=(OnCall(contact="bob"),))
     deployments = await deploy(prefect, tmp_path)
@@ -141,11 +145,11 @@ async def test_a_responder_reads_answers_and_gives_back(
         inbox = {INBOX: f"sqlite:///{home.folder / 'journal.db'}"}
         async with reporting(home):
             with worker(prefect, tmp_path, "requests", inbox):
-                await home.receive(alert(lab.site.server_id, "get_weather", title=TITLE), source="unsigned")
+                await home.receive(alert(lab.site.server_id, "get_weather", title=title), source="unsigned")
                 incident = await home.reaches(Status.AWAITING_APPROVAL)
                 await home.settled(incident.id)
                 await finds_the_run(page, prefect, incident, lab.site.server_id, pictures)
-                await reads_it(page, prefect, incident)
+                await reads_it(page, prefect, incident, title)
                 await approves(page, prefect, home, incident, deployments["answer"]["id"], tmp_path, pictures)
                 incident = await home.reaches(Status.CONTAINED)
                 await until_shown(
@@ -192,12 +196,12 @@ async def finds_the_run(
     await expect(page.locator("body")).to_contain_text(f"Plans of {incident.id}")
 
 
-async def reads_it(page: Page, prefect: PrefectServer, incident: Incident) -> None:
+async def reads_it(page: Page, prefect: PrefectServer, incident: Incident, title: str) -> None:
     """Read what is asked and why, and see the timeline; nothing that an attacker wrote is more than text."""
     await until_shown(page, f"{base(prefect)}/artifacts/key/{incident.id}", "It asks for a decision", newest=True)
     (step,) = incident.proposals
     assert step.plan is not None
-    for text in (step.plan.digest[7:19], "no alert of it came from an authenticated source", "도구 설명이 바뀜"):
+    for text in (step.plan.digest[7:19], "no alert of it came from an authenticated source", title[:9]):
         await expect(page.locator("body")).to_contain_text(text)
     image = page.locator("img[src^='data:image/svg+xml']")
     await expect(image).to_be_visible()

@@ -14,16 +14,24 @@ _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"\
 
 def text_of(pdf: bytes) -> str:
     """Return all text without white space, which lines and columns break: page by page, as it is drawn."""
+    return "".join("".join(text for _, text in glyphs_of(pdf)).split())
+
+
+def glyphs_of(pdf: bytes) -> list[tuple[int, str]]:
+    """Return each glyph that is drawn, by its number in its font, with the text that it stands for.
+
+    Number 0 is `.notdef`, the box of what a font does not have (ISO 32000-1, 9.7.6.3).
+    """
     objects = {int(number): body for number, body in _OBJECT.findall(pdf)}
-    shown = []
+    shown: list[tuple[int, str]] = []
     for page in (body for body in objects.values() if re.match(rb"\s*<</Type/Page/", body)):
         resources = objects[_reference(page, b"Resources")]
         fonts = {
             name: _map(_stream(objects[_reference(objects[int(number)], b"ToUnicode")]))
             for name, number in re.findall(rb"/(f\d+) (\d+) 0 R", resources)
         }
-        shown.append(_drawn(_stream(objects[_reference(page, b"Contents")]), fonts))
-    return "".join("".join(shown).split())
+        shown += _drawn(_stream(objects[_reference(page, b"Contents")]), fonts)
+    return shown
 
 
 def _reference(body: bytes, key: bytes) -> int:
@@ -42,19 +50,21 @@ def _map(cmap: bytes) -> dict[int, str]:
     return {int(glyph, 16): bytes.fromhex(text.decode()).decode("utf-16-be") for glyph, text in pairs}
 
 
-def _drawn(content: bytes, fonts: dict[bytes, dict[int, str]]) -> str:
+def _drawn(content: bytes, fonts: dict[bytes, dict[int, str]]) -> list[tuple[int, str]]:
     font: dict[int, str] = {}
-    drawn, place = [], 0
+    drawn: list[tuple[int, str]] = []
+    place = 0
     while place < len(content):
         if content[place : place + 1] == b"(":
             end = _end(content, place)
             raw = _ESCAPE.sub(_unescaped, content[place + 1 : end])
-            drawn += [font.get(int.from_bytes(raw[at : at + 2], "big"), "") for at in range(0, len(raw), 2)]
+            numbers = (int.from_bytes(raw[at : at + 2], "big") for at in range(0, len(raw), 2))
+            drawn += [(number, font.get(number, "")) for number in numbers]
             place = end
         elif found := _FONT.match(content, place):
             font = fonts[found[1]]
         place += 1
-    return "".join(drawn)
+    return drawn
 
 
 def _end(content: bytes, start: int) -> int:

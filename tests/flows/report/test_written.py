@@ -20,13 +20,13 @@ from flows.report import pdf as pdf_module
 from flows.report.document import Commands, Document, Facts, Form, Listing, Picture, Section, Table, Text, Warn
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
-from flows.report.pdf import fonts, pdf
+from flows.report.pdf import pdf
 from flows.report.picture import timeline
 from flows.report.words import excerpt
 from flows.report.written import html, markdown
 from playbooks.playbook import shipped
-from tests.lab import stories
-from tests.lab.pdf_text import text_of
+from tests.lab import hangul, stories
+from tests.lab.pdf_text import glyphs_of, text_of
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOSTILE = [
@@ -207,13 +207,26 @@ def test_hostile_text_is_text_in_pdf(text: str) -> None:
     data = pdf(document(stories.Words(text), stories.leaking), made=stories.at(0))
     shown = text_of(data)
     letters = [c for c in excerpt(text) if not c.isspace()]
-    if "Noto Sans CJK KR" in fonts() or "한" not in text:
+    if hangul.found() or "한" not in text:
         # What no font of the machine has is a box in the picture, and no character.
         known = [c for c in letters if c.isascii() or "가" <= c <= "힣"]
         assert "".join(known)[:40] in shown
     assert b"/URI" not in data
     assert b"/Link" not in data
     assert b"/JavaScript" not in data
+
+
+def test_korean_is_drawn_with_letters_in_the_pdf() -> None:
+    if not hangul.found():
+        pytest.skip("no font with Hangul is installed (Debian: fonts-nanum)")
+    data = pdf(document(stories.Words("도구 설명이 바뀜")), made=stories.at(0))
+    drawn = glyphs_of(data)
+    letters = [(number, text) for number, text in drawn if any("가" <= c <= "힣" for c in text)]
+    assert "도구설명이바뀜" in "".join(text for _, text in letters)
+    assert all(number for number, _ in letters)
+    # The letters travel with it: whoever reads it needs no such font.
+    assert data.count(b"/FontFile") >= 2
+    assert "emptybox" not in text_of(data)
 
 
 def test_the_pdf_holds_every_word_of_the_report() -> None:
