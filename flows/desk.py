@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from flows import codes
 from flows.engine.approvals import waiting
 from flows.engine.parts import Parts
-from flows.engine.telling import queue, stream_of
+from flows.engine.telling import queue
 from integrations.journal.store import Journal, Tx
 from playbooks.briefing import asking
 from playbooks.code import Answer
 from playbooks.contacts import Language
 from playbooks.errors import Refused
-from playbooks.journal import Event
+from playbooks.journal import Event, stream_of
 from playbooks.projection import project
 from playbooks.rendering import question
 from playbooks.strict import Json, now

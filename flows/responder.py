@@ -20,11 +20,11 @@ from flows.engine.intake import intake
 from flows.engine.opening import CUT, FLOW, RETRY, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps, due, more, respond, stopped
-from flows.engine.telling import ITSELF, freeze, page, tell
+from flows.engine.telling import freeze, page, tell
 from integrations.journal.store import Claim, LostClaim, Tampered, Tx, UnknownSigner
 from playbooks.errors import Refused, SoarError, Transient
 from playbooks.incident import Phase
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.redaction import redacted
 from playbooks.strict import now
 

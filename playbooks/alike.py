@@ -18,6 +18,9 @@ FEW = 3
 EACH = 25
 """Alerts of one source that an incident writes down whatever they say; after that only what the gate would ask for."""
 
+FLOOD = 100
+"""Messages of one source that say the same, of which people hear."""
+
 Body = Mapping[str, Any]
 """Of an `alert` entry: see `playbooks.projection`."""
 

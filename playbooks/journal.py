@@ -21,6 +21,15 @@ from playbooks.strict import canonical
 GENESIS = bytes(32)
 VERSION = 1
 SYSTEM = "system"
+INCIDENT = "incident/"
+"""Begins the name of an incident's stream."""
+
+TELLING = "telling/"
+"""Begins the name of the stream whose claim is the right to tell people of something."""
+
+ITSELF = "system"
+"""What is told of the installation, not of one incident."""
+
 SWITCHES = "switches"
 """The stream whose last entry says which kill switches are on: short, so that it is read before every effect."""
 
@@ -32,6 +41,11 @@ APART = "unsigned/"
 
 UNSIGNED = "no head says that its commit added it: it was added without a responder's key"
 """What is said of an entry that is chained as it should be and that no responder wrote."""
+
+
+def stream_of(subject: str) -> str:
+    """Return the stream that holds the pages of an incident, or of the installation."""
+    return f"{TELLING}{ITSELF}" if subject == ITSELF else f"{INCIDENT}{subject}"
 
 
 class Event(NamedTuple):

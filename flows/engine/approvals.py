@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, set_aside
 from flows.engine.parts import Parts
-from flows.engine.telling import ITSELF, page, queue
+from flows.engine.telling import page, queue
 from flows.engine.voices import delegations, until_of
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from playbooks import code
 from playbooks.code import TRIES, Answer
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.projection import project
 from playbooks.request import ROLES, People, SignedRequest, Verb
 from playbooks.state import Code, Incident, StepState

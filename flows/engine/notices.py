@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from flows.engine.case import Case
 from flows.engine.telling import queue
 from integrations.journal.store import Tx
+from playbooks.alike import FLOOD
 from playbooks.incident import Status
 from playbooks.journal import Event
 from playbooks.playbook import Notice
@@ -14,8 +15,6 @@ from playbooks.strict import iso
 EVERY = tuple(Notice)
 TOLD = 2
 """Attempts to seal the evidence after which people hear that it does not succeed."""
-FLOOD = 100
-"""Messages of one source that say the same, of which people hear."""
 
 
 def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str, str]]:

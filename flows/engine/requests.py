@@ -11,13 +11,13 @@ from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
-from flows.engine.telling import ITSELF, page, queue, stream_of
+from flows.engine.telling import page, queue
 from integrations.journal.records import InboxItem, Stop
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Entity, Severity
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event, stream_of
 from playbooks.policy import SeverityName
 from playbooks.projection import project
 from playbooks.redaction import redacted

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from flows.engine.oncall import read
 from flows.engine.parts import Parts
 from flows.engine.subject import answer
-from flows.engine.telling import ITSELF, page
+from flows.engine.telling import page
 from integrations.journal.records import InboxItem, Suppression
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Alert
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.request import ROLES, SKEW, People, Request, SignedRequest, Verb
 from playbooks.strict import Json, iso
 from playbooks.suppression import Scope, Suppressing, meanings, scope_of

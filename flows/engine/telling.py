@@ -25,7 +25,7 @@ from playbooks.contacts import Contact, Way
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.escalation import CODE, UNANSWERED, Delivery, Roster, agenda, over, urgent
 from playbooks.escaping import printable
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, TELLING, Event, stream_of
 from playbooks.message import Message
 from playbooks.projection import project
 from playbooks.rendering import Form, OneTimeCode, Rendered, render
@@ -34,20 +34,11 @@ from playbooks.strict import Json, iso, now
 
 LOG = logging.getLogger("mcp_soar.telling")
 
-TELLING = "telling/"
-ITSELF = "system"
-"""What is told of the installation, not of one incident."""
-
 SEND_WITHIN = 15.0
 """Seconds that a channel may take for one message."""
 
 REFERENCE = 500
 """Characters of what a channel calls a message."""
-
-
-def stream_of(subject: str) -> str:
-    """Return the stream that holds the pages of an incident, or of the installation."""
-    return f"{TELLING}{ITSELF}" if subject == ITSELF else f"{PREFIX}{subject}"
 
 
 async def page(tx: Tx, subject: str, *pages: Event) -> None:

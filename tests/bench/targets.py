@@ -5,6 +5,34 @@ from typing import NamedTuple
 
 STORES = ("sqlite", "postgresql")
 
+COMMANDS = (
+    "incidents",
+    "incident 1",
+    "leases",
+    "watch --once",
+    "people",
+    "suppressions",
+    "handover",
+    "report 1 --out report.md",
+    "verify",
+    "inventory check",
+    "inventory show",
+    "playbooks list",
+    "playbooks show tool_poisoning",
+    "playbooks lint",
+    "message show 2 --notice awaiting_approval",
+    "approve 2 --yes --print",
+    "release 1 --yes --print",
+    "ack 1 --print",
+    "respond --class tool_poisoning --tool weather/add --print",
+    "stop everything --reason bench --print",
+    "plan --class tool_poisoning --server weather --tool get_weather",
+    "pins diff weather",
+    "doctor",
+    "doctor --orphans",
+)
+"""What a person types who waits for the answer; `bench_cli` measures each."""
+
 
 class Target(NamedTuple):
     """What one figure has to be.
@@ -45,6 +73,8 @@ def _targets() -> Iterator[Target]:
         yield Target(f"journal {store} appends/s", ">=", 5000)
         yield Target(f"journal {store} verify s", "<=", 30)
     yield Target("mcp-soar --help p50 ms", "<=", 500)
+    for words in COMMANDS:
+        yield Target(f"mcp-soar {words} p50 ms", "<=", 1000)
 
 
 TARGETS = tuple(_targets())

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import bench_cli
 from tests.bench.bench_flood import Flood, growth
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import Times
-from tests.bench.targets import TARGETS, reached
+from tests.bench.targets import COMMANDS, TARGETS, reached
 
 BARE = {"(a) bare first_effect p50 ms": 30.0, "(b) bare probing verified max ms": 6000.0}
 
@@ -47,7 +48,7 @@ def test_every_target_is_about_a_figure_that_is_measured() -> None:
     flood = Flood(times, [0.1, 0.2], lost=0, refused=0, drained=0, incidents=1, shown=0.5, memory={})
     for store in ("sqlite", "postgresql"):
         measured |= {*times.figures(f"(e) calm {store}"), *flood.figures(f"(e) flood {store}"), *growth(store, 1, 2)}
-    measured |= {"mcp-soar --help p50 ms"}
+    measured |= {bench_cli.figure(words) for words in ("--help", *COMMANDS)}
     assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
 
 

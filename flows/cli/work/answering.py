@@ -12,9 +12,9 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import acts, records
-from flows.engine.telling import ITSELF
 from flows.settings import Configuration
 from playbooks.code import Answer
+from playbooks.journal import ITSELF
 from playbooks.request import Verb
 from playbooks.strict import Json, Seconds, iso, now
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from flows.cli import schema
 from flows.cli.output import Out, moment, safe, span
 from flows.cli.work import records
-from flows.engine import notices
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
+from playbooks.alike import FLOOD
 from playbooks.strict import now
 
 _WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containing", "recovering", "contained", "closed")
@@ -148,8 +148,8 @@ def _warnings(out: Out, config: Configuration, it: schema.Incident) -> None:
         out.say(f"NOT proven: {text}", "warn")
     for more in it["repeats"]:
         said = f"{more['source']} said the same {more['messages']} times more, {_short(more['since'])} to "
-        out.say(said + _short(more["until"]), "warn" if more["messages"] >= notices.FLOOD else "")
-        if more["messages"] >= notices.FLOOD and not it["closed_at"]:
+        out.say(said + _short(more["until"]), "warn" if more["messages"] >= FLOOD else "")
+        if more["messages"] >= FLOOD and not it["closed_at"]:
             out.say("Keep its alerts out for a while, critical ones aside:")
             who, reason = f"source:{more['source']}", ("--for", "2h", "--reason", "REASON", "--as", "NAME")
             out.raw("  " + records.command(config, "suppress", who, *reason))

@@ -16,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.output import Out, Usage
 from flows.cli.work import records
-from flows.engine.telling import ITSELF, stream_of
 from flows.report.document import Block, Commands, Document, Facts, Form, Listing, Picture, Table, Text, Warn, digest
 from flows.report.handover import Quiet, Shift
 from flows.report.handover import handover as handover_of
@@ -29,7 +28,7 @@ from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from playbooks import duties
 from playbooks.errors import Refused, Transient
-from playbooks.journal import SYSTEM
+from playbooks.journal import ITSELF, SYSTEM, stream_of
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import Seconds, now

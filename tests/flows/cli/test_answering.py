@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from flows.cli.work import records
-from flows.engine.telling import ITSELF, stream_of
 from integrations.signing import SigningKey
 from playbooks import code
 from playbooks.code import TRIES
-from playbooks.journal import Event
+from playbooks.journal import ITSELF, Event, stream_of
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import iso, now

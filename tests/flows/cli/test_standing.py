@@ -10,8 +10,7 @@ import pytest
 
 from flows.access import open_journal
 from flows.cli.work import records
-from flows.engine.telling import ITSELF, stream_of
-from playbooks.journal import Event, entry
+from playbooks.journal import ITSELF, Event, entry, stream_of
 from playbooks.strict import iso
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation

@@ -8,9 +8,9 @@ from flows.engine import evidence, response
 from flows.engine.case import PREFIX, Case
 from flows.engine.opening import CUT
 from flows.engine.schedule import Todo
-from flows.engine.telling import ITSELF, stream_of
 from integrations.connections import Connections
 from playbooks.escalation import urgent
+from playbooks.journal import ITSELF, stream_of
 from playbooks.projection import project
 from playbooks.state import Incident
 from tests.lab.flags import INVENTORY

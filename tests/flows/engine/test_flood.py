@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.engine import flood, memory, notices
+from flows.engine import flood, memory
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
 from flows.engine.response import respond
@@ -235,7 +235,7 @@ async def test_the_responder_counts_and_goes_on_by_itself(home: House, monkeypat
     monkeypatch.setattr("flows.engine.alerts.COUNTED", 0.1)
     monkeypatch.setattr(flood, "QUIET", 0.2)
     monkeypatch.setattr(flood, "SETTLED", 0.0)
-    for _ in range(notices.FLOOD + alike.FEW):
+    for _ in range(alike.FLOOD + alike.FEW):
         await home.receive(alert("weather", "unheard-of"))
     async with home.responding():
 
@@ -244,4 +244,4 @@ async def test_the_responder_counts_and_goes_on_by_itself(home: House, monkeypat
             return bool(found) and any(page.kind == "flood" for page in found[0].pages.values())
 
         await home.until(so, "people are told of the flood")
-    assert (await only(home)).repeats["siem"].messages == notices.FLOOD
+    assert (await only(home)).repeats["siem"].messages == alike.FLOOD

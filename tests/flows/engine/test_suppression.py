@@ -10,11 +10,10 @@ import pytest
 
 from flows.engine import suppression
 from flows.engine.intake import intake
-from flows.engine.telling import ITSELF, stream_of
 from integrations.connections import Connections
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory
-from playbooks.journal import SYSTEM, Event
+from playbooks.journal import ITSELF, SYSTEM, Event, stream_of
 from playbooks.request import People, SignedRequest, Verb, sign
 from playbooks.strict import now, parse_yaml
 from tests.flows.cli import world

@@ -23,7 +23,7 @@ from flows.engine.case import PREFIX
 from flows.engine.intake import intake
 from flows.engine.notices import due
 from flows.engine.opening import TELL
-from flows.engine.telling import ITSELF, page, queue, tell
+from flows.engine.telling import page, queue, tell
 from integrations.connections import Connections
 from integrations.file.channel import FileChannel
 from integrations.journal.store import LostClaim, Tx
@@ -33,7 +33,7 @@ from integrations.slack.desk import run as listen
 from playbooks.contacts import Contact, Contacts, Language, OnCall, Way
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.inventory import Inventory
-from playbooks.journal import Event
+from playbooks.journal import ITSELF, Event, stream_of
 from playbooks.message import Channel, Message, Sent
 from playbooks.playbook import Notice
 from playbooks.projection import project
@@ -123,7 +123,7 @@ async def told(home: House) -> datetime | None:
 
 
 async def of_system(home: House) -> Incident:
-    return project(ITSELF, await home.journal.read(telling.stream_of(ITSELF)))
+    return project(ITSELF, await home.journal.read(stream_of(ITSELF)))
 
 
 async def test_the_room_has_one_thread_and_whoever_is_on_call_is_written_to(home: House, slack: FakeSlack) -> None:
