@@ -16,7 +16,7 @@ def journal_url(config: Configuration, account: Account | None = None) -> str:
 
     Args:
         config: the configuration.
-        account: whose address; by default the responder's.
+        account: whose address, one of those in `receiver` and `prefect`; by default the responder's.
 
     Raises:
         Misconfigured: if the password is not to be found.
@@ -30,7 +30,8 @@ def journal_url(config: Configuration, account: Account | None = None) -> str:
         raise Misconfigured(
             "write postgresql://user@host/name; the password comes from `password`", field="journal.url"
         )
-    name, what = (quote(account.user, safe=""), "receiver.account.password") if account else (user, "journal.password")
+    name = quote(account.user, safe="") if account else user
+    what = f"the password of {account.user}" if account else "journal.password"
     password = f":{quote(secret(place, what=what), safe='')}" if place else ""
     return f"{scheme}://{name}{password}@{host}"
 
@@ -73,7 +74,9 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
         if (account := config.settings.receiver.account) is not None:
             await journal.grant(account.user, "receiver")
         if (workers := config.settings.prefect.workers) is not None:
-            await journal.grant(workers, "worker")
+            await journal.grant(workers.user, "worker")
+        if (readers := config.settings.prefect.readers) is not None:
+            await journal.grant(readers.user, "reader")
     return journal
 
 

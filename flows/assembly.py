@@ -40,6 +40,8 @@ def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
     targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
     targets |= {place.env for who in config.inventory.principals.values() for place in who.held.values()}
     targets |= {place.env for place in config.contacts.channels.secrets.values()}
+    for one in (config.settings.prefect.workers, config.settings.prefect.readers):
+        targets |= {one.password.env} if one and one.password else set()
     places = [place for source in config.sources.sources.values() for place in source.secrets]
     journal, account = config.settings.journal.password, config.settings.receiver.account
     if account is not None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import reading
+from flows import reading, workers
 from flows.cli.work.alerts import deliver
 from flows.settings import Configuration
 from flows.shown.pages import banner
@@ -32,7 +32,7 @@ KEY = "pin-drift"
 SOURCE = OWN_COMPARISON
 """The source of `sources.yaml` in whose name differences are reported; without it they are only shown."""
 
-RECEIVER = "MCP_SOAR_RECEIVER"
+RECEIVER = workers.RECEIVER
 _KNOWN = frozenset({200, 202, 409})
 """Accepted, or reported before: the id is that of the difference, and the time in the message is not."""
 

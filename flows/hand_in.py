@@ -21,6 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, WithJsonSchema
 
+from flows import workers
 from flows.shown.pages import LONG, PLAN, WAITING
 from integrations.hostile import printable
 from integrations.journal.schema import WORKERS
@@ -30,7 +31,7 @@ from playbooks.errors import Misconfigured, Refused
 from playbooks.request import SignedRequest, Verb
 from playbooks.strict import Strict, canonical, now
 
-INBOX = "MCP_SOAR_INBOX"
+INBOX = workers.INBOX
 
 TAKEN_WITHIN = 20.0
 """Seconds to wait until a responder has taken an entry in."""
@@ -39,13 +40,19 @@ _SOURCE = WORKERS
 """Apart from what the command line puts: what is forged here cannot take a genuine request's place there."""
 
 
+MOST = 20_000
+"""Characters of a request; the longest that there can be is far shorter."""
+
+
 def _read(value: object) -> object:
     """Return a pasted request as what it says; an object passes as it is."""
     if not isinstance(value, str):
         return value
     try:
+        if len(value) > MOST:
+            raise ValueError(f"more than {MOST} characters")  # noqa: TRY301  # said as everything else that is none
         return SignedRequest.model_validate_json(value)
-    except ValidationError as exc:
+    except ValueError as exc:
         message = "this is not a signed request: paste all that the command printed with --print, braces included"
         raise ValueError(message) from exc
 
@@ -53,8 +60,16 @@ def _read(value: object) -> object:
 Signed = Annotated[
     SignedRequest,
     BeforeValidator(_read),
-    # `json-string`: the form shows a field for JSON, and hands over what was pasted.
-    WithJsonSchema({"type": "string", "format": "json-string", "minLength": 2, "maxLength": 20_000}),
+    # Without a type: the form then shows a field for JSON, and takes what was pasted as it is; so does the command
+    # line, as text or as what it says.
+    WithJsonSchema(
+        {
+            "maxLength": MOST,
+            "required": ["request", "signature"],
+            "properties": {"request": {"type": "object"}, "signature": {"type": "string"}},
+            "additionalProperties": False,
+        }
+    ),
 ]
 
 
@@ -82,24 +97,12 @@ class WithCode(Strict):
     )
 
 
-class WithKey(Strict):
-    """With a request that you signed with your own key."""
-
-    model_config = ConfigDict(title="With your own key")
-
-    request: Signed = Field(
-        description="Paste what `mcp-soar approve ID --print`, or `mcp-soar deny ID --print`, prints on your own "
-        "machine, where your key is. It counts once, within ten minutes.",
-        title="Signed request",
-    )
+_ANSWER: TypeAdapter[WithCode] = TypeAdapter(WithCode)
 
 
-_ANSWER: TypeAdapter[WithCode | WithKey] = TypeAdapter(WithCode | WithKey)
-
-
-@flow(name="respond-by-hand", retries=0, persist_result=False, log_prints=False)
+@flow(name="respond", retries=0, persist_result=False, log_prints=False)
 async def respond(request: Signed) -> State[Any]:
-    """Start a response by hand, or have an open incident tried again.
+    """Start a response, or have an open incident tried again.
 
     A request that nobody enrolled has signed does nothing.
 
@@ -111,17 +114,43 @@ async def respond(request: Signed) -> State[Any]:
     return await _hand_in(request, {Verb.RESPOND})
 
 
+@flow(name="approve", retries=0, persist_result=False, log_prints=False)
+async def approve(request: Signed) -> State[Any]:
+    """Let a plan that waits be carried out.
+
+    Read it first: the incident's artifact says what would be done to what, why it waits, what it would break and how
+    it is undone. Your approval counts for that very plan. If the plan had to be made anew meanwhile, the run says which
+    one is current.
+
+    Args:
+        request: Paste what `mcp-soar approve ID --print` prints on your own machine, where your key is. It counts once,
+            within ten minutes.
+    """
+    return await _hand_in(request, {Verb.APPROVE})
+
+
+@flow(name="deny", retries=0, persist_result=False, log_prints=False)
+async def deny(request: Signed) -> State[Any]:
+    """Say no to a plan that waits: it is not done, and everything stays as it is.
+
+    Args:
+        request: Paste what `mcp-soar deny ID --print` prints on your own machine, where your key is. It counts once,
+            within ten minutes.
+    """
+    return await _hand_in(request, {Verb.DENY})
+
+
 # Not validated by Prefect: what does not fit it writes into the worker's log whole, the code with it.
 @flow(name="answer", retries=0, persist_result=False, log_prints=False, validate_parameters=False)
-async def answer(answer: WithCode | WithKey) -> State[Any]:
-    """Approve or deny a plan that waits for you.
+async def answer(answer: WithCode) -> State[Any]:
+    """Approve or deny a plan that waits for you, with a one-time code: with your key, use *approve* or *deny*.
 
     Read it first: the incident's artifact says what would be done to what, why it waits, what it would break and how
     it is undone. Your answer counts for that very plan. If the plan had to be made anew meanwhile, the run says which
     one is current.
 
     Args:
-        answer: How you prove that it is you.
+        answer: The code, and what it answers.
     """
     try:
         given = _ANSWER.validate_python(answer)
@@ -129,8 +158,6 @@ async def answer(answer: WithCode | WithKey) -> State[Any]:
         # Not its text: that quotes what was given. Nor may the code, which is still good, stay with the run.
         await _rename("an answer that cannot be one", {})
         return _said(f"this cannot be an answer: look at {_fields(exc)} again, nothing was handed in", good=False)
-    if isinstance(given, WithKey):
-        return await _hand_in(given.request, {Verb.APPROVE, Verb.DENY})
     return await _hand_code_in(given)
 
 
@@ -171,12 +198,24 @@ async def resume(request: Signed) -> State[Any]:
     return await _hand_in(request, {Verb.RESUME})
 
 
+@flow(name="hand-in", retries=0, persist_result=False, log_prints=False)
+async def hand_in(request: Signed) -> State[Any]:
+    """Hand in whatever you signed, when you need not look for the form that is called as the command is.
+
+    Args:
+        request: Paste what a command of `mcp-soar` prints with `--print` on your own machine, where your key is. It
+            counts once, within ten minutes.
+    """
+    return await _hand_in(request, set(Verb))
+
+
 async def _hand_in(signed: SignedRequest, verbs: set[Verb]) -> State[Any]:
     asked = signed.request
     if asked.verb not in verbs:
         wanted = " or ".join(sorted(verbs))
         return _said(
-            f"this form hands in requests to {wanted}, and yours is to {asked.verb}: use the other one", good=False
+            f"this form hands in requests to {wanted}, and yours is to {asked.verb}: use the form for that, or hand-in",
+            good=False,
         )
     if asked.expires_at < now():
         when = f"{asked.expires_at.astimezone(UTC):%H:%M:%S} UTC"
@@ -206,9 +245,7 @@ async def _hand_code_in(given: WithCode) -> State[Any]:
 
 def _fields(exc: ValidationError) -> str:
     """Return what does not fit, by the fields' names alone; they come from outside too."""
-    # Which of the two ways was meant is known by what it has; the other one's faults are no help.
-    faults = [fault for fault in exc.errors(include_input=False) if fault["loc"][:1] != ("WithKey",)] or exc.errors()
-    names = dict.fromkeys(str(fault["loc"][-1]) for fault in faults if fault["loc"])
+    names = dict.fromkeys(str(fault["loc"][-1]) for fault in exc.errors(include_input=False) if fault["loc"])
     return printable(", ".join(names), 200) or "all of it"
 
 

@@ -1,4 +1,4 @@
-"""One part of `up` as a process of its own: `python -m flows.part receiver|responder|prefect …`, started by `flows.up`.
+"""One part of `up` as a process of its own: `python -m flows.part responder|receiver|prefect|worker …`, for `flows.up`.
 
 Each ends when its standard input closes, and so with whoever started it, however that one died. What it has to say to
 `up` it writes to standard output, a line of JSON each; its log goes to standard error.
@@ -40,10 +40,12 @@ def main(arguments: list[str]) -> int:
     """Run a part until it is told to end.
 
     Args:
-        arguments: which part, and what it takes: the configuration folder, a socket's number or a server's address.
+        arguments: which part, and what it takes: the configuration folder, a socket's number, a server's address, or a
+            pool, and whether its worker may run unconfined.
     """
     kind, *rest = arguments
-    if kind != "receiver":
+    confined = kind in {"receiver", "worker"}
+    if not confined:
         _leash()
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -70,6 +72,12 @@ def main(arguments: list[str]) -> int:
             from flows.part_responder import respond  # noqa: PLC0415
 
             _run(lambda stop: respond(Path(rest[0]), rest[1], stop, ready=lambda: say(ready=True)))
+        elif kind == "worker":
+            from flows import part_worker  # noqa: PLC0415
+
+            say(unconfined=part_worker.confined(anyhow=rest[1] == "unconfined"))
+            _leash()
+            part_worker.run(rest[0], ready=_last_word)
         elif kind == "prefect":
             from flows.prefect_server import serve  # noqa: PLC0415
 
@@ -88,8 +96,14 @@ def say(**what: Any) -> None:  # noqa: ANN401  # anything JSON
         sys.stdout.flush()
 
 
+def _last_word() -> None:
+    """Tell `up` that this part is ready, and nothing ever again: what is started here from now on is not ours."""
+    say(ready=True)
+    os.dup2(2, 1)
+
+
 def _leash() -> None:
-    """End this process when standard input closes."""
+    """End this process when standard input closes, and what it started: `up` makes each part a group of its own."""
 
     def hold() -> None:
         with contextlib.suppress(OSError):
@@ -97,6 +111,8 @@ def _leash() -> None:
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=hold, name="leash", daemon=True).start()

@@ -26,7 +26,7 @@ from integrations.journal.store import Journal
 from playbooks.strict import now
 
 _POSTGRES = 5432
-_BESIDE = ("", "-wal", "-shm", "-queue", "-turn")
+BESIDE = ("", "-wal", "-shm", "-queue", "-turn")
 """What belongs to a SQLite journal, after its file's name."""
 
 _ETC = ("hosts", "nsswitch.conf", "resolv.conf", "gai.conf", "host.conf", "localtime", "ssl", "pki", "passwd")
@@ -89,14 +89,14 @@ def confine(config: Configuration) -> str:
     url = config.journal_url
     files: list[Path] = []
     if url.startswith("sqlite"):
-        files = [Path(url.partition(":///")[2] + end) for end in _BESIDE]
+        files = [Path(url.partition(":///")[2] + end) for end in BESIDE]
         try:
             _open_for_good(files[0])
         except sqlite3.Error:
             return "the journal is not there yet"
         for path in files[3:]:
             path.touch(mode=0o600)
-    code = list(_readable())
+    code = list(needed_by_python())
     # A rule for a folder is one for all that is in it.
     if within := [path for path in code if config.folder.resolve().is_relative_to(path)]:
         return f"the configuration is in {within[0]}, which the receiver has to read"
@@ -118,8 +118,8 @@ def _open_for_good(path: Path) -> None:
     _kept.append(connection)
 
 
-def _readable() -> Iterator[Path]:
-    """Yield what has to be read to run Python, find a host, and check a certificate."""
+def needed_by_python() -> Iterator[Path]:
+    """Yield what has to be read to run Python and our code, find a host, and check a certificate."""
     root = Path(__file__).resolve().parents[1]
     yield from (root / name for name in _CODE)
     installed = [

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows import workers
 from flows.access import journal_url, responder_keys
 from flows.cli.work import records
 from flows.settings import Configuration, read
@@ -24,8 +25,7 @@ from integrations.hostile import printable
 from integrations.journal.store import Journal
 from playbooks.errors import Misconfigured, Transient
 
-CONFIG = "MCP_SOAR_CONFIG"
-JOURNAL = "MCP_SOAR_JOURNAL"
+CONFIG, JOURNAL = workers.CONFIG, workers.JOURNAL
 
 
 def configuration() -> Configuration:

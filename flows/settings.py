@@ -16,10 +16,10 @@ state/           journal, vault, bundles on the embedded defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from integrations.siem.source import Sources
 from playbooks import duties
@@ -62,6 +62,11 @@ class Account(Strict):
     password: Secret | None = None
 
 
+def _account(value: object) -> object:
+    """Return an account that is written as a name alone."""
+    return {"user": value} if isinstance(value, str) else value
+
+
 class Receiver(Strict):
     """Where alerts arrive.
 
@@ -100,14 +105,22 @@ class Prefect(Strict):
         port: of that one; 0 takes a free one.
         auth: user:password of the API; generated for our own.
         concurrency: flow runs at a time; 2 is what SQLite bears.
-        workers: the workers' user at the journal's PostgreSQL database, which may hand in what people sign.
+        pools: whose work `up` does: `requests`, the forms, and `reading`, the schedules. By default both at our own
+            server, and none at another one.
+        unconfined: run those workers even where this system cannot keep them from what our user can read, keys too.
+        workers: the user at the journal's PostgreSQL database that may hand in what people sign, for the forms: a name,
+            or name and password.
+        readers: the user there that may only read, for the schedules; likewise.
     """
 
     api: str | None = None
     port: int = Field(default=4200, ge=0, le=65535)
     auth: Secret | None = None
     concurrency: int = Field(default=2, ge=1, le=64)
-    workers: Name | None = None
+    pools: tuple[Literal["requests", "reading"], ...] | None = None
+    unconfined: bool = False
+    workers: Annotated[Account | None, BeforeValidator(_account)] = None
+    readers: Annotated[Account | None, BeforeValidator(_account)] = None
 
 
 class Vault(Strict):
@@ -224,14 +237,22 @@ def read(folder: Path) -> Configuration:
 
 def _accounts(folder: Path, settings: Settings) -> None:
     """Refuse accounts that there cannot be, or that two parts would share."""
-    file, receiver, workers = str(folder / "mcp-soar.yaml"), settings.receiver.account, settings.prefect.workers
-    field = "receiver.account" if receiver else "prefect.workers"
-    if (receiver or workers) and settings.journal.url.startswith("sqlite"):
-        message = "SQLite has no accounts; write journal.url for PostgreSQL, or leave this out"
-        raise Misconfigured(message, file=file, field=field)
-    if receiver and workers == receiver.user:
-        message = f"{workers} is the receiver's account: whoever has it can send alerts; give the workers another one"
-        raise Misconfigured(message, file=file, field="prefect.workers")
+    file, prefect = str(folder / "mcp-soar.yaml"), settings.prefect
+    given = {
+        "receiver.account": settings.receiver.account,
+        "prefect.workers": prefect.workers,
+        "prefect.readers": prefect.readers,
+    }
+    users: dict[str, str] = {}
+    for name, account in given.items():
+        if account is None:
+            continue
+        if settings.journal.url.startswith("sqlite"):
+            message = "SQLite has no accounts; write journal.url for PostgreSQL, or leave this out"
+            raise Misconfigured(message, file=file, field=name)
+        if (other := users.setdefault(account.user, name)) != name:
+            message = f"{account.user} is {other} too: whoever has it could do what both may; give each part its own"
+            raise Misconfigured(message, file=file, field=name)
 
 
 def read_sources(folder: Path) -> Sources:

@@ -10,139 +10,42 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import ssl
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from flows import prefect_server
-from flows.part import GRACE
+from flows import prefect_server, workers
+from flows.child import Part, Say
 from flows.settings import Configuration
 from integrations.secret import secret
-from playbooks.errors import Misconfigured
+from playbooks.errors import Misconfigured, SoarError
 
-Say = Callable[[str], None]
-
-RESTARTS = 5
-"""How often within `WITHIN` seconds a part is started again before we give up on it."""
-
-WITHIN = 300.0
 READY_WITHIN = 60.0
+LOOK_EVERY = 5.0
+"""Seconds between two looks whether the configuration has changed, for the schedules' copy of it."""
+
+_DOES = {
+    workers.REQUESTS: "does what Prefect's forms ask for",
+    workers.READING: "does what is scheduled: journal verified daily, definitions compared hourly, a report weekly",
+}
 STATUS = "up.json"
 """In `state/`: where everything is, for other commands; there only while `up` runs."""
 
 
-@dataclass
-class Part:
-    """One child process, started again when it dies.
-
-    Args:
-        name: what people call it.
-        arguments: of `flows.part`.
-        log: where its log goes.
-        environment: its environment.
-        sockets: listening sockets that it inherits.
-        needed: without it, everything ends.
-        healthy: asks whether it serves; None if it says so itself.
-    """
-
-    name: str
-    arguments: Sequence[str]
-    log: Path
-    environment: dict[str, str]
-    sockets: Sequence[socket.socket] = ()
-    needed: bool = True
-    healthy: Callable[[], bool] | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    process: asyncio.subprocess.Process | None = None
-    misconfigured: str | None = None
-    unconfined: str | None = None
-
-    async def run(self, say: Say) -> None:
-        """Keep it running until cancelled, or until it dies too often.
-
-        Raises:
-            Misconfigured: if it says that it is.
-        """
-        deaths: deque[float] = deque(maxlen=RESTARTS)
-        while True:
-            status = await self._once()
-            if self.misconfigured:
-                raise Misconfigured(self.misconfigured)
-            moment = time.monotonic()
-            if len(deaths) == RESTARTS and moment - deaths[0] < WITHIN:
-                say(f"{self.name} died {RESTARTS + 1} times within {WITHIN:.0f} s, I give up on it; see {self.log}")
-                return
-            deaths.append(moment)
-            say(f"{self.name} ended with status {status}; starting it again (log: {self.log})")
-            await asyncio.sleep(min(0.2 * 2 ** len(deaths), 5.0))
-
-    async def _once(self) -> int:
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "flows.part",
-                *self.arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env=self.environment,
-                pass_fds=[item.fileno() for item in self.sockets],
-                # Ctrl-C in a terminal goes to the whole group: we alone decide in which order things end.
-                start_new_session=True,
-            )
-        asking = asyncio.create_task(self._ask()) if self.healthy else None
-        try:
-            await self._listen(self.process)
-            return await self.process.wait()
-        finally:
-            if asking:
-                asking.cancel()
-
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdout is None:
-            return
-        async for line in process.stdout:
-            with contextlib.suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict):
-                    self.misconfigured = said.get("misconfigured") or self.misconfigured
-                    self.unconfined = said.get("unconfined", self.unconfined)
-                    if said.get("ready"):
-                        self.ready.set()
-
-    async def _ask(self) -> None:
-        while self.healthy and not await asyncio.to_thread(self.healthy):  # noqa: ASYNC110  # another process is asked
-            await asyncio.sleep(0.1)
-        self.ready.set()
-
-    async def end(self) -> None:
-        """End it, by force if it does not listen."""
-        process = self.process
-        if process is None or process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), GRACE)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-async def up(config: Configuration, say: Say, *, stop: asyncio.Event | None = None) -> None:
+async def up(
+    config: Configuration, say: Say, *, pools: tuple[str, ...] = (), stop: asyncio.Event | None = None
+) -> None:
     """Run all parts until told to stop.
 
     Args:
         config: the configuration, checked.
         say: tells the person at the terminal.
+        pools: the pools of Prefect whose work is done here.
         stop: ends it; by default SIGINT and SIGTERM do.
 
     Raises:
@@ -161,7 +64,7 @@ async def up(config: Configuration, say: Say, *, stop: asyncio.Event | None = No
         own = None
         if config.settings.prefect.api is None:
             own = sockets.enter_context(_listening("127.0.0.1", config.settings.prefect.port, "prefect.port", config))
-        await _Group(config, say, stop, _Places(state, logs, entrance, own)).run()
+        await _Group(config, say, stop, _Places(state, logs, entrance, own), pools).run()
 
 
 @dataclass(frozen=True)
@@ -175,8 +78,10 @@ class _Places:
 class _Group:
     """The parts of one installation, as they are started, watched and ended."""
 
-    def __init__(self, config: Configuration, say: Say, stop: asyncio.Event, places: _Places) -> None:
-        self._say, self._places = say, places
+    def __init__(  # what `up` was given, and what it made of it
+        self, config: Configuration, say: Say, stop: asyncio.Event, places: _Places, pools: tuple[str, ...] = ()
+    ) -> None:
+        self._say, self._places, self._config, self._pools = say, places, config, pools
         self._stopping = asyncio.create_task(stop.wait())
         self._running: dict[asyncio.Task[None], Part] = {}
         self._sources = ", ".join(config.sources.sources) or "none"
@@ -198,6 +103,8 @@ class _Group:
         entering = {name: value for name, value in whole.items() if name not in targets}
         plain = {name: value for name, value in entering.items() if name not in doors}
         reporting = prefect_server.client_environment(self._home, auth=auth, url=self._api)
+        self._reporting, self._workers = reporting, dict[str, Part]()
+        self._copied: object = None
         self._responder = Part(
             "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**whole, **reporting}
         )
@@ -247,13 +154,70 @@ class _Group:
             if self._prefect and not await self._ready(self._prefect):
                 return
             if self._prefect is None or self._prefect.ready.is_set():
-                where = f", user and password in {self._home / 'auth'}" if self._prefect else ""
-                self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
+                self._say_where()
                 self._tell(prefect_ready=True)
+                await self._start_workers()
             while self._goes_on():
-                await asyncio.wait({self._stopping, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+                everything = {self._stopping, *self._running}
+                timeout = LOOK_EVERY if workers.READING in self._workers else None
+                await asyncio.wait(everything, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                await self._follow()
         finally:
             await self._end()
+
+    def _say_where(self) -> None:
+        """Say where Prefect is, and how to point `prefect` at it; its password stays in its file."""
+        file = self._home / "auth"
+        where = f", user and password in {file}" if self._prefect else ""
+        self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
+        self._say(f"           export PREFECT_API_URL={shlex.quote(self._api)}")
+        if self._prefect:
+            self._say(f'           export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(file))})"')
+
+    async def _start_workers(self) -> None:
+        """Start what does the work of forms and schedules: last, because nothing waits for it."""
+        for pool in self._pools:
+            if why := workers.lacking(self._config, pool):
+                self._say(f"{pool:<10} no worker: {why}")
+                continue
+            try:
+                self._copied = workers.stamps(self._config.folder)
+                worker = await asyncio.to_thread(
+                    workers.worker,
+                    self._config,
+                    pool,
+                    self._places.state,
+                    receiver=self._entrance,
+                    reporting=self._reporting,
+                )
+            except (SoarError, OSError) as exc:
+                self._say(f"{pool:<10} no worker: {exc}")
+                continue
+            may = "unconfined" if self._config.settings.prefect.unconfined else "confined"
+            environment = {**worker.environment, "PYTHONPATH": _root(), "PYTHONUNBUFFERED": "1"}
+            log = self._places.logs / f"{pool}.log"
+            self._workers[pool] = Part(pool, ("worker", pool, may), log, environment, needed=False)
+            self._start(self._workers[pool])
+        for pool, part in self._workers.items():
+            if await self._ready(part) and part.ready.is_set():
+                self._say(f"{pool:<10} {_DOES[pool]}")
+                if part.unconfined:
+                    self._say(f"           whoever reaches Prefect reads what our user can by it: {part.unconfined}")
+
+    async def _follow(self) -> None:
+        """Have the schedules' copy of the configuration follow it."""
+        part = self._workers.get(workers.READING)
+        if part is None or self._stopping.done() or (now := workers.stamps(self._config.folder)) == self._copied:
+            return
+        self._copied = now
+        try:
+            moved = await asyncio.to_thread(workers.renew, self._config.folder, self._places.state)
+        except (SoarError, OSError) as exc:
+            self._say(f"the schedules go by the configuration as it was: {exc}")
+            return
+        if moved:
+            # Which addresses it may connect to is settled when it starts.
+            await part.restart()
 
     def _start(self, part: Part) -> None:
         self._running[asyncio.create_task(part.run(self._say))] = part
@@ -307,7 +271,8 @@ class _Group:
             task.cancel()
         await asyncio.gather(*self._running, self._stopping, return_exceptions=True)
         # The entrance first, so that nothing is accepted that nobody works on; then the step in hand is finished.
-        for part in (self._receiver, self._responder, self._prefect):
+        await asyncio.gather(self._receiver.end(), *(part.end() for part in self._workers.values()))
+        for part in (self._responder, self._prefect):
             if part:
                 await part.end()
         (self._places.state / STATUS).unlink(missing_ok=True)

@@ -15,7 +15,9 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION, _BENEATH, _PORT = 1, 1, 2
 _NO_NEW_PRIVILEGES = 38
 
-_WRITE, _READ, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_EXECUTE, _WRITE, _READ, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+# Make and remove files and folders, make links, move between folders; no devices, no sockets, no pipes.
+_CHANGE = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13
 _CONNECT = 1 << 1
 _EVERYTHING = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NET, _SCOPES = 4, 6
@@ -29,15 +31,24 @@ def version() -> int:
     return max(0, _call(_CREATE, None, 0, _VERSION))
 
 
-def confine(*, readable: Iterable[Path], writable: Iterable[Path], ports: Collection[int]) -> bool:
+def confine(
+    *,
+    readable: Iterable[Path],
+    writable: Iterable[Path],
+    ports: Collection[int],
+    own: Iterable[Path] = (),
+    programs: Iterable[Path] = (),
+) -> bool:
     """Give up all access to files and to TCP but what is named; of this thread and all that it starts from now on.
 
-    Call it before there are other threads: they would not be bound. Nothing can be executed afterwards.
+    Call it before there are other threads: they would not be bound.
 
     Args:
         readable: files, and folders with all that is in them.
         writable: files that are there, which can be read too.
         ports: TCP ports that may be connected to; open sockets go on. Kernels before 6.7 do not hold to it.
+        own: folders in which files may be made, changed and removed.
+        programs: what may be executed, an interpreter's loader included; by default nothing.
 
     Returns:
         Whether it was done; this system may not have it.
@@ -57,6 +68,10 @@ def confine(*, readable: Iterable[Path], writable: Iterable[Path], ports: Collec
             _allow(rules, path, (_READ | _READ_FOLDER) if path.is_dir() else _READ)
         for path in writable:
             _allow(rules, path, (_READ | _WRITE | _TRUNCATE) & everything)
+        for path in own:
+            _allow(rules, path, (_READ | _READ_FOLDER | _WRITE | _TRUNCATE | _CHANGE) & everything)
+        for path in programs:
+            _allow(rules, path, _READ | _EXECUTE)
         for port in ports if found >= _NET else ():
             _checked(_call(_ADD, rules, _PORT, struct.pack("=QQ", _CONNECT, port), 0))
         _checked(_libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))

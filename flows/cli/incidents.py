@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import completion
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, configuration
+from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, away, configuration
 from flows.cli.output import Usage, speaking
 
 app = typer.Typer()
@@ -17,7 +17,14 @@ app = typer.Typer()
 _WAIT = 30.0
 
 Plan = Annotated[
-    str | None, typer.Option("--plan", metavar="DIGEST", help="The plan that you mean: the beginning of its digest.")
+    str | None,
+    typer.Option(
+        "--plan",
+        "--digest",
+        metavar="DIGEST|FILE",
+        help="The plan that you mean: the beginning of its digest. With --print on a machine without the installation: "
+        "all of it, or better the plan itself, in a file that `incident ID --json` wrote.",
+    ),
 ]
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="everything, class:NAME, server:NAME or incident:ID.")]
 
@@ -170,8 +177,25 @@ def respond(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
         from flows.cli.work.entities import entities
 
+        about = entities(
+            servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
+        )
+        if prints and away(config):
+            raise typer.Exit(
+                elsewhere.respond(
+                    out,
+                    elsewhere.signer(who, key),
+                    incident=given,
+                    incident_class=incident_class,
+                    entities=about,
+                    title=title,
+                    severity=severity,
+                    reason=reason,
+                )
+            )
         settings = configuration(config, out)
         raise typer.Exit(
             acts.respond(
@@ -180,9 +204,7 @@ def respond(
                 acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints),
                 incident=given,
                 incident_class=incident_class,
-                entities=entities(
-                    servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
-                ),
+                entities=about,
                 title=title,
                 severity=severity,
                 reason=reason,
@@ -254,8 +276,12 @@ def _decide(  # the two commands' own parameters, in their order
 ) -> None:
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
+        if prints and away(config):
+            signer = elsewhere.signer(who, key, yes=yes)
+            raise typer.Exit(elsewhere.decide(out, signer, verb=Verb(verb), incident=given, plan=plan, reason=reason))
         settings = configuration(config, out)
         person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         raise typer.Exit(acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, reason=reason))
@@ -288,7 +314,15 @@ def release(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
 
+        if prints and away(config):
+            signer = elsewhere.signer(who, key, yes=yes)
+            raise typer.Exit(
+                elsewhere.release(
+                    out, signer, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
+                )
+            )
         settings = configuration(config, out)
         person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
         raise typer.Exit(
@@ -363,7 +397,12 @@ def stop(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
+        from playbooks.request import Verb
 
+        if prints and away(config):
+            signer = elsewhere.signer(who, key)
+            raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.STOP, scope=scope, reason=reason))
         settings = configuration(config, out)
         person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
         raise typer.Exit(acts.stop(out, settings, person, scope=scope, reason=reason))
@@ -389,7 +428,38 @@ def resume(
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
+        from playbooks.request import Verb
 
+        if prints and away(config):
+            signer = elsewhere.signer(who, key)
+            raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.RESUME, scope=scope, reason=reason))
         settings = configuration(config, out)
         person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
         raise typer.Exit(acts.resume(out, settings, person, scope=scope, reason=reason))
+
+
+@app.command("hand-in")
+def hand_in(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="What a command printed with --print; - for standard input.")
+    ] = "-",
+    wait: Wait = _WAIT,
+    no_wait: NoWait = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Hand in what somebody signed on their own machine with --print. Waits as the command itself would.
+
+    Whoever hands it in decides nothing: it counts by its signature, once, within ten minutes.
+
+    \b
+    Examples:
+      mcp-soar hand-in approval.json
+      mcp-soar approve 7 --plan 7.json --print --as kim | ssh soar mcp-soar hand-in
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import handing
+
+        settings = configuration(config, out)
+        raise typer.Exit(handing.hand_in(out, settings, file=file, wait=0.0 if no_wait else wait))

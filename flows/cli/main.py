@@ -38,7 +38,7 @@ Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mc
 
 SECTIONS = {
     "What happened": "incidents incident watch leases handover report",
-    "What you decide": "respond approve deny answer release close stop resume",
+    "What you decide": "respond approve deny answer release close stop resume hand-in",
     "On call": "ack note assign delegate extend suppress unsuppress suppressions message",
     "Before it happens": "init doctor plan inventory pins playbooks alert",
     "People": "enroll unenroll people",
@@ -99,8 +99,13 @@ def _root(
 
 
 @app.command()
-def up(config: Config = None) -> None:
-    """Run everything on this machine until Ctrl-C: receiver, responder, and Prefect to watch them in.
+def up(
+    config: Config = None,
+    no_workers: Annotated[
+        bool, typer.Option("--no-workers", help="Leave out the workers of Prefect's forms and schedules.")
+    ] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: receiver, responder, Prefect, and the work of its forms.
 
     \b
     Example:
@@ -109,7 +114,7 @@ def up(config: Config = None) -> None:
     with speaking(as_json=False) as out:
         from flows.cli import up as work
 
-        raise typer.Exit(work.run(folder(config, out)))
+        raise typer.Exit(work.run(folder(config, out), work=not no_workers))
 
 
 @app.command()

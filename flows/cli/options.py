@@ -82,6 +82,15 @@ def place(given: Path | None) -> tuple[Path, str]:
     return home(), "by default"
 
 
+def away(given: Path | None) -> bool:
+    """Return whether this machine has no installation's configuration, and none is named: a person's own, with a key.
+
+    Args:
+        given: with `--config` or MCP_SOAR_CONFIG.
+    """
+    return given is None and not _is_configuration(place(None)[0])
+
+
 def _is_configuration(path: Path) -> bool:
     return (path / "inventory.yaml").is_file()
 

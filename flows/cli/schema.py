@@ -40,7 +40,7 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Metrics(TypedDict):
@@ -63,10 +63,12 @@ class Ask(TypedDict):
     """An approval that is waited for. `approve` and `deny` are the exact commands that answer it.
 
     `undone` is what taking it back would set; it is empty if `irreversible` says why that cannot be done.
+    `digest` is that of `plan`: an approver's own machine computes it anew (`mcp-soar approve --plan FILE --print`).
     """
 
     instance: str
     digest: str
+    plan: dict[str, Any]
     summary: str
     changes: list[str]
     reasons: list[str]

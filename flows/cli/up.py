@@ -4,22 +4,24 @@ import asyncio
 import sys
 from pathlib import Path
 
+from flows import workers
 from flows.cli.work import playbooks
 from flows.settings import read
 from flows.up import up
 from playbooks.errors import Misconfigured
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *, work: bool = True) -> int:
     """Check a configuration folder, run all parts and return the exit status: 3 if something has to be mended.
 
     Args:
         folder: made by `mcp-soar init`.
+        work: do the work of Prefect's forms and schedules too, as far as the configuration says.
     """
     try:
         config = read(folder)
         playbooks.check(folder)
-        asyncio.run(up(config, say))
+        asyncio.run(up(config, say, pools=workers.wanted(config) if work else ()))
     except Misconfigured as exc:
         sys.stderr.write(f"mcp-soar up: {exc}\n")
         return 3
@@ -35,4 +37,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))
+    sys.exit(run(Path(sys.argv[1]), work="--no-workers" not in sys.argv[2:]))

@@ -58,7 +58,7 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
     folder = Path(tempfile.mkdtemp(prefix="mcp-soar-demo-"))
     try:
         with ExitStack() as stack:
-            stage = set_up(stack, screen, folder)
+            stage = set_up(stack, screen, folder, forms=keep)
             before = _gateway_state(stage)
             incident = _attack(stage, screen, keep=keep)
             if release:

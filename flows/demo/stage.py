@@ -84,13 +84,14 @@ class Stage:
         return found
 
 
-def set_up(stack: ExitStack, screen: Screen, folder: Path) -> Stage:
+def set_up(stack: ExitStack, screen: Screen, folder: Path, *, forms: bool = False) -> Stage:
     """Start everything, and see that the agent can use the tool.
 
     Args:
         stack: ends it.
         screen: where to say so.
         folder: an empty one.
+        forms: do the work of Prefect's forms and schedules too, for whoever stays to try them.
 
     Raises:
         Failed: the agent cannot.
@@ -106,7 +107,7 @@ def set_up(stack: ExitStack, screen: Screen, folder: Path) -> Stage:
         configure(site, config)
     stage = Stage(folder=folder, config=config, server=server, gateway=gateway, site=site)
     with screen.step("mcp-soar up: responder, receiver, Prefect"):
-        stack.enter_context(_up(stage))
+        stack.enter_context(_up(stage, forms=forms))
     said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
     if not said.worked:
         raise Failed(f"the agent cannot call {stage.offered} before anything happened: {said.text}")
@@ -153,9 +154,9 @@ def _write(path: Path, document: object) -> None:
 
 
 @contextmanager
-def _up(stage: Stage) -> Iterator[None]:
+def _up(stage: Stage, *, forms: bool) -> Iterator[None]:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "flows.cli.up", str(stage.config)]
+    command = [sys.executable, "-m", "flows.cli.up", str(stage.config), *([] if forms else ["--no-workers"])]
     log = stage.folder / "up.log"
     env = environment(PYTHONPATH=str(root))
     with child(command, log=log, ready=lambda: bool(stage.status()), within=90, env=env):

@@ -3,6 +3,7 @@
 Nothing in them depends on when they are made, so what did not change is not published again.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -146,7 +147,7 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
         verb = "respond" if step.purpose is Purpose.RELEASE else "release"
         undo = f"`mcp-soar {verb} {state.id}`, which sets {escaped(_changes(plan.undone))}"
     people = f"{missing} approver{'s' if missing != 1 else ''}"
-    by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise"
+    by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise; from your own machine, see the plan"
     said = facts(
         [
             ("Changes", escaped(_changes(plan.changes))),
@@ -229,9 +230,34 @@ def plans(state: Incident) -> str:
             ("Digest", f"`{step.plan.digest}`"),
         ]
         parts.append(facts(said))
+        if step in state.proposals:
+            parts += [_TO_SIGN, _file(state, step, step.plan)]
     if not steps:
         parts.append("There is none yet.")
     return "\n\n".join(parts) + "\n"
+
+
+_TO_SIGN = (
+    "To read and answer it on your own machine, where your key is: save this as a file, say plan\\.json, then "
+    "`mcp-soar approve ID --plan plan.json --print --as NAME`, or `deny`. It shows what you sign for and computes the "
+    "digest from it; paste what it prints into the form **approve** or **deny**."
+)
+LONGEST_FILE = 200_000
+"""Characters of a plan that are shown to be saved; `mcp-soar incident ID --json` writes any."""
+
+
+def _file(state: Incident, step: StepState, plan: Plan) -> str:
+    ask = {
+        "digest": plan.digest,
+        "plan": plan.model_dump(mode="json"),
+        "reasons": list(step.reasons),
+        "requested_by": step.requested_by,
+    }
+    # In plain ASCII, and without what would end the block: names in it may be hostile.
+    text = json.dumps({"id": state.id, "asks": [ask]}).replace("`", "\\u0060")
+    if len(text) > LONGEST_FILE:
+        return f"It is too long to be shown: `mcp-soar incident {state.id} --json` writes it."
+    return f"```json\n{text}\n```"
 
 
 def _probe(step: StepState) -> str:

@@ -130,7 +130,11 @@ def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
     # The journal names people and systems: nobody else on this machine reads it. Its -wal file gets the same mode.
     path = Path(url.database or "")
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except PermissionError:
+            # Whoever may only read it can do that; what they write fails.
+            os.close(os.open(path, os.O_RDONLY))
     except OSError as exc:
         raise Misconfigured(f"cannot open {path}: {exc.strerror}", field="journal.url") from exc
     arguments: dict[str, Any] = {"timeout": LOCK_SECONDS, "check_same_thread": False, "async_creator_fn": _near}

@@ -297,14 +297,26 @@ WORKERS = "prefect"
 _ROWS = {"receiver": "kind = 'alert'", "worker": f"kind IN ('request', 'code') AND source = '{WORKERS}'"}
 
 
-def grants(role: str, part: Literal["receiver", "worker"]) -> list[str]:
-    """Return the SQL that lets a PostgreSQL role put its part's rows into the inbox, and do nothing else.
+READER_READS = (entry, stream, head, chain, stop, suppression)
+"""What whoever verifies and reports reads: not the inbox, where one-time codes pass through."""
+
+
+def grants(role: str, part: Literal["receiver", "worker", "reader"]) -> list[str]:
+    """Return the SQL that lets a PostgreSQL role do its part, and nothing else.
 
     Args:
         role: an existing role that owns nothing and is no superuser.
-        part: a receiver puts alerts; a worker requests and codes, and those under its own source.
+        part: a receiver puts alerts into the inbox; a worker requests and codes, and those under its own source; a
+            reader reads what is written, and puts nothing.
     """
     quoted = '"' + role.replace('"', '""') + '"'
+    if part == "reader":
+        return [
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
+            f"GRANT USAGE ON SCHEMA public TO {quoted}",
+            *(f"GRANT SELECT ON {table.name} TO {quoted}" for table in READER_READS),
+        ]
     return [
         # Before version 15 everybody may create tables, and with them shadow ours.
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",

@@ -175,12 +175,12 @@ class Journal:
         finally:
             _MIGRATING.release()
 
-    async def grant(self, role: str, part: Literal["receiver", "worker"]) -> None:
-        """Let an existing PostgreSQL role put its part's rows into the inbox and do nothing else.
+    async def grant(self, role: str, part: Literal["receiver", "worker", "reader"]) -> None:
+        """Let an existing PostgreSQL role do its part and nothing else.
 
         Args:
             role: which; a part has one.
-            part: a receiver puts alerts, a Prefect worker what people sign.
+            part: a receiver puts alerts into the inbox, a Prefect worker what people sign; a reader reads.
 
         Raises:
             Misconfigured: if there is no such role, or it is not ours to grant.
@@ -200,7 +200,8 @@ class Journal:
             raise client.mapped(exc) from exc
         if ours:
             message = f"{role} is the responder's own account; a {part}'s must be another one"
-            raise Misconfigured(message, field="receiver.account.user" if part == "receiver" else "prefect.workers")
+            fields = {"receiver": "receiver.account.user", "worker": "prefect.workers", "reader": "prefect.readers"}
+            raise Misconfigured(message, field=fields[part])
 
     async def writes_streams(self, role: str) -> bool:
         """Return whether a PostgreSQL role may write entries, which only a responder's should."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.access import open_journal
+from flows.cli.main import app
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
 from flows.entrance import server
@@ -97,7 +98,12 @@ def said(prefect: PrefectServer, key: str) -> str:
 async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp_path: Path) -> None:
     found = await deploy(prefect, tmp_path)
     by_hand = {name for name, one in found.items() if one["work_pool_name"] == "requests"}
-    assert by_hand == {"respond", "answer", "release", "stop", "resume"}
+    assert by_hand == {"respond", "approve", "deny", "answer", "release", "stop", "resume", "hand-in"}
+    # A form is called as the command is, and so is what runs: no name has to be looked up.
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert by_hand <= commands
+    flows = {one["id"]: one["name"] for one in prefect.ask("/flows/filter")}
+    assert all(flows[one["flow_id"]] == name for name, one in found.items())
     for name, one in found.items():
         assert one["description"], name
         assert one["enforce_parameter_schema"] is True
@@ -108,7 +114,7 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         (field,) = schemas[name]["properties"].values()
         assert "--print" in field["description"], name
     forms = schemas["answer"]["definitions"]
-    assert {form["title"] for form in forms.values()} == {"With a one-time code", "With your own key"}
+    assert {form["title"] for form in forms.values()} == {"With a one-time code"}
     for form in forms.values():
         for name, field in form["properties"].items():
             assert field["description"], name
@@ -146,14 +152,14 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
             key = SigningKey.load(next(site.home.rglob("kim.key")))
             request = draft(actor="kim", verb=Verb.DENY, subject=ID, at=now(), digest=f"sha256:{DIGEST}")
             signed = sign(request, key.sign).model_dump_json()
-            run = await run_to_its_end(prefect, deployment, {"answer": {"request": signed}})
+            run = await run_to_its_end(prefect, deployments["deny"]["id"], {"request": signed})
             assert (run["state_type"], run["name"]) == ("COMPLETED", f"kim: deny {ID}")
             late = draft(
                 actor="kim", verb=Verb.DENY, subject=ID, at=now() - timedelta(hours=1), digest=f"sha256:{DIGEST}"
             )
             for where, given, why in (
-                ("release", {"request": signed}, "yours is to deny: use the other one"),
-                ("answer", {"answer": {"request": sign(late, key.sign).model_dump_json()}}, "sign it anew"),
+                ("release", {"request": signed}, "yours is to deny: use the form for that, or hand-in"),
+                ("deny", {"request": sign(late, key.sign).model_dump(mode="json")}, "sign it anew"),
             ):
                 run = await run_to_its_end(prefect, deployments[where]["id"], given)
                 assert run["state_type"] == "FAILED"

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from flows.cli.up import run as start
 from flows.part_responder import respond
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
-from playbooks.request import People, Person
+from playbooks.request import People, Person, Verb, draft, sign
 from playbooks.strict import now
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +124,8 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
         "responder  ready",
         f"receiver   {status['receiver']}/v1/alerts/<source>, sources: siem",
         "Prefect    ",
+        f"export PREFECT_API_URL={status['prefect']}",
+        f'export PREFECT_API_AUTH_STRING="$(cat {up.folder}/state/prefect/auth)"',
     ):
         assert line in up.said
     auth = up.folder / "state" / "prefect" / "auth"
@@ -132,8 +135,13 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     connection.request("GET", "/api/admin/version")
     assert connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED
     connection.close()
+    password = auth.read_text().strip()
+    up.until(lambda: "\nreading    does" in up.said, "the workers are up")
+    the_forms_and_the_schedules_are_worked_on(up, status["prefect"], password)
+    for log in (up.log, *(up.folder / "state" / "logs").iterdir()):
+        assert password.partition(":")[2] not in log.read_text(), log
 
-    for part in ("flows.part receiver", "flows.part responder"):
+    for part in ("flows.part receiver", "flows.part responder", "flows.part worker requests"):
         (victim,) = up.processes(part)
         os.kill(victim, signal.SIGKILL)
         up.until(
@@ -142,6 +150,7 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
         )
     assert "receiver ended with status -9; starting it again" in up.said
     assert "responder ended with status -9; starting it again" in up.said
+    assert "requests ended with status -9; starting it again" in up.said
     host = status["receiver"].removeprefix("http://")
     up.until(lambda: answers(host, "/readyz"), "the receiver answers at the same address")
 
@@ -154,9 +163,32 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     assert not up.status()
 
 
+def the_forms_and_the_schedules_are_worked_on(up: Up, api: str, password: str) -> None:
+    """Start a run of each pool as the lines that `up` prints say, and see what it comes to."""
+    key = SigningKey.load(up.folder / "keys" / "ann.key")
+    signed = sign(draft(actor="ann", verb=Verb.STOP, subject="everything", reason="x", at=now()), key.sign)
+    client = {**os.environ, "PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": password}
+    client |= {"PREFECT_HOME": str(up.folder / "person"), "PREFECT_CLI_PROMPT": "false"}
+    told = "stop/stop", "verify-journal/verify-journal"
+    for name, parameters in zip(told, (("--param", f"request={signed.model_dump_json()}"), ()), strict=True):
+        done = subprocess.run(  # noqa: S603  # of our own making
+            [sys.executable, "-m", "prefect", "deployment", "run", name, "--watch", *parameters],
+            env=client,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=up.folder,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr, (up.folder / "state/logs/requests.log").read_text())
+    with contextlib.closing(sqlite3.connect(up.folder / "state" / "journal.db")) as database:
+        (found,) = database.execute("SELECT count(*) FROM entry WHERE stream = 'switches'").fetchone()
+    assert found == 1, "ann's stop is in force"
+
+
 def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:
     up.until(up.status, "it is up")
-    assert len(up.processes()) == 4
+    up.until(lambda: up.processes("flows.part worker requests"), "the workers have begun")
+    assert len(up.processes()) >= 5
     up.process.kill()
     up.process.wait()
     up.until(lambda: not up.processes(), "nothing is left")

@@ -21,7 +21,7 @@ from integrations.journal.store import Journal
 from playbooks.errors import Refused, Transient
 from playbooks.incident import Status
 from playbooks.journal import SYSTEM
-from playbooks.request import Request, Verb, draft
+from playbooks.request import Request, SignedRequest, Verb, draft
 from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import Json, canonical, now
 
@@ -138,6 +138,26 @@ async def carry(  # a request's fields, all by name
             "message": body.decode(),
             "answer": None,
         }
+    return await hand_in(out, journal, signed, wait=who.wait, look=look)
+
+
+async def hand_in(
+    out: Out, journal: Journal, signed: SignedRequest, *, wait: float, look: Look | None = None
+) -> schema.Act:
+    """Hand in what somebody signed, and wait for what becomes of it.
+
+    Args:
+        out: for progress.
+        journal: opened without a signing key.
+        signed: the request; whether it counts is for a responder to judge.
+        wait: seconds to wait for an answer and its effect; 0 waits for nothing.
+        look: says from the incident how far the effect is; None if the acceptance is the effect.
+
+    Raises:
+        Refused: by the responder, with its reason.
+        Transient: no responder answered in time; the request is kept.
+    """
+    verb, subject, body = signed.request.verb, signed.request.subject, canonical(signed)
     after = await _end(journal, SYSTEM)
     receipt = await journal.put(
         kind="request",
@@ -156,15 +176,15 @@ async def carry(  # a request's fields, all by name
         "message": "handed in; it is carried out when a responder runs",
         "answer": None,
     }
-    if who.wait <= 0:
+    if wait <= 0:
         return act
-    deadline = time.monotonic() + who.wait
+    deadline = time.monotonic() + wait
     with out.waiting(f"waiting for a responder to answer {verb}") as progress:
         stream = await _answer(journal, signed.request, receipt.id, body, after, deadline)
         if stream is None:
             until = moment(signed.request.expires_at)
             raise Transient(
-                f"no responder answered within {who.wait:g} s. The request is kept and will be carried out when one "
+                f"no responder answered within {wait:g} s. The request is kept and will be carried out when one "
                 f"runs before {until}; start one with `mcp-soar up`, do not ask again"
             )
         if not stream.startswith(records.PREFIX):
@@ -287,23 +307,61 @@ def respond(  # what a person says of an incident
         raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
     params: dict[str, Json] = {}
     if incident_class is not None:
-        named: list[Json] = [
-            {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in entities
-        ]
-        params = {"class": incident_class, "severity": severity, "entities": named}
-        params["title"] = title or f"started by {who.name}"
+        params = wanted(who.name, incident_class, entities, title=title, severity=severity)
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             subject = await records.find(journal, incident) if incident else "new"
             return await carry(
-                out, journal, who, verb=Verb.RESPOND, subject=subject, reason=reason, params=params, look=_contained
+                out, journal, who, verb=Verb.RESPOND, subject=subject, reason=reason, params=params, look=contained
             )
 
     return finish(out, config, asyncio.run(work()))
 
 
-def _contained(state: Incident) -> Seen:
+def wanted(
+    who: str,
+    incident_class: str,
+    entities: Sequence[tuple[str, str, str | None]],
+    *,
+    title: str | None,
+    severity: str,
+) -> dict[str, Json]:
+    """Return what a new response is asked for with.
+
+    Args:
+        who: asks for it.
+        incident_class: as of the taxonomy.
+        entities: what it is about, each a kind, a name, and its server if it is named.
+        title: one line; by default who started it.
+        severity: how grave it is.
+    """
+    named: list[Json] = [
+        {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in entities
+    ]
+    return {
+        "class": incident_class,
+        "severity": severity,
+        "entities": named,
+        "title": title or f"started by {who}",
+    }
+
+
+def seen_of(signed: SignedRequest, state: Incident) -> Look | None:
+    """Return what shows a request's effect on its incident, if more than its acceptance does."""
+    asked = signed.request
+    if asked.verb in {Verb.APPROVE, Verb.DENY} and asked.digest:
+        steps = [step.instance for step in state.proposals if step.plan and step.plan.digest == asked.digest]
+        return _decided(steps[0], asked.digest, asked.verb) if steps else None
+    if asked.verb is Verb.RELEASE:
+        held = [key for key, lease in state.leases.items() if lease.open]
+        given = asked.params.get("lease")
+        return _given_back((given,) if isinstance(given, str) and given in held else tuple(held))
+    return contained if asked.verb is Verb.RESPOND else None
+
+
+def contained(state: Incident) -> Seen:
+    """Return how far a response is."""
     status = state.status
     if status is Status.CONTAINED:
         return Seen("done", "contained, and a probe confirmed it")

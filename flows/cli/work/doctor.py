@@ -22,7 +22,7 @@ from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
-from flows.cli.work import backup, inventory, pins, playbooks, reachable, records
+from flows.cli.work import backup, inventory, pins, playbooks, reachable, records, workers
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
@@ -163,9 +163,12 @@ def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
             yield f"sources.{name}", place
     if config.settings.journal.password:
         yield "journal.password", config.settings.journal.password
-    account = config.settings.receiver.account
-    if account and account.password:
-        yield "receiver.account.password", account.password
+    prefect = config.settings.prefect
+    accounts = {"receiver.account": config.settings.receiver.account}
+    accounts |= {"prefect.workers": prefect.workers, "prefect.readers": prefect.readers}
+    for name, account in accounts.items():
+        if account and account.password:
+            yield f"{name}.password", account.password
     if config.settings.prefect.auth:
         yield "prefect.auth", config.settings.prefect.auth
     yield from config.contacts.channels.secrets.items()
@@ -316,8 +319,8 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
             yield Line("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
         for line in _standing(standing):
             yield line
-        if journal.dialect == "postgresql":
-            yield await _account(journal, config)
+        async for line in _accounts(journal, config):
+            yield line
         frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
@@ -343,6 +346,23 @@ async def _account(journal: Journal, config: Configuration) -> Line:
             check, "warn", message, "use one that owns nothing and is no superuser; the next `up` gives it its rights"
         )
     return Line(check, "ok", f"{account.user} cannot write the journal")
+
+
+async def _accounts(journal: Journal, config: Configuration) -> AsyncIterator[Line]:
+    """Look at what whoever takes the receiver over, or commands a Prefect worker, could do in the database."""
+    if journal.dialect != "postgresql":
+        return
+    yield await _account(journal, config)
+    prefect = config.settings.prefect
+    for field, account in (("prefect.workers", prefect.workers), ("prefect.readers", prefect.readers)):
+        if account is None:
+            continue
+        if await journal.writes_streams(account.user):
+            message = f"{account.user} may write entries of the journal: so may whoever reaches Prefect"
+            remedy = "use one that owns nothing and is no superuser; the next `up` gives it its rights"
+            yield Line(field, "warn", message, remedy)
+        else:
+            yield Line(field, "ok", f"{account.user} cannot write the journal")
 
 
 def _standing(standing: schema.Standing) -> Iterator[Line]:
@@ -602,6 +622,7 @@ def _running(config: Configuration) -> Iterator[Line]:
         yield Line("prefect", "warn", "does not run; it takes a free port when it starts", up)
     elif _says(f"{api.rstrip('/')}/health"):
         yield Line("prefect", "ok", f"answers at {api}")
+        yield from (Line(*one) for one in workers.seen(config, api))
     else:
         yield Line("prefect", "warn", f"does not answer at {api}", f"containment does not wait for it; {up}")
 

@@ -271,6 +271,7 @@ def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
     return {
         "instance": step.instance,
         "digest": plan.digest,
+        "plan": plan.model_dump(mode="json"),
         "summary": plan.summary,
         "changes": [str(change) for change in plan.changes],
         "reasons": list(step.reasons),

@@ -12,11 +12,12 @@ from playbooks.errors import Misconfigured
 from playbooks.request import Request, SignedRequest, sign
 
 
-async def signed(config: Configuration, request: Request, key: Path | None) -> SignedRequest:
+async def signed(config: Configuration | None, request: Request, key: Path | None) -> SignedRequest:
     """Return a request with its actor's signature.
 
     Args:
-        config: says which key is enrolled, which the agent is asked for.
+        config: says which key is enrolled, which the agent is asked for; None on a machine that has none, where the
+            public half stands beside the usual file, as `NAME.pub`.
         request: what is asked for.
         key: the key's file, or `AGENT`; None for the usual file, and the agent if that is not there.
 
@@ -27,7 +28,8 @@ async def signed(config: Configuration, request: Request, key: Path | None) -> S
     """
     if key == AGENT:
         return await _by_agent(config, request)
-    file, name = key or file_of(config, request.actor), request.actor
+    name = request.actor
+    file = key or (file_of(config, name) if config is not None else key_file(name))
     if file.exists():
         return sign(request, SigningKey.load(file).sign)
     absent = f"there is no key of {name}; `mcp-soar enroll {name}` makes one, --key FILE names another"
@@ -60,13 +62,26 @@ def _socket() -> str:
     return os.environ.get("SSH_AUTH_SOCK", "")
 
 
-async def _by_agent(config: Configuration, request: Request) -> SignedRequest:
+async def _by_agent(config: Configuration | None, request: Request) -> SignedRequest:
     if not _socket():
         raise Misconfigured("no ssh-agent: SSH_AUTH_SOCK is not set. `eval $(ssh-agent)` starts one")
-    enrolled = config.people().people.get(request.actor)
-    if enrolled is None:
-        where = str(config.folder / "people.yaml")
-        raise Misconfigured(f"{request.actor} is not enrolled, so no key in ssh-agent can be theirs", file=where)
-    public = PublicKey.from_raw(base64.b64decode(enrolled.key.removeprefix("ed25519:")))
+    public = _public(config, request.actor)
     signature = await ssh_agent.sign(public, request.signing_bytes(), agent=_socket())
     return sign(request, lambda _: signature)
+
+
+def _public(config: Configuration | None, name: str) -> PublicKey:
+    """Return somebody's public key, which the agent is asked for."""
+    if config is None:
+        file = key_file(name).with_suffix(".pub")
+        if not file.exists():
+            message = (
+                f"which key in ssh-agent is {name}'s is not known here: put its public half there (id_ed25519.pub)"
+            )
+            raise Misconfigured(message, file=str(file))
+        return PublicKey.load(file)
+    enrolled = config.people().people.get(name)
+    if enrolled is None:
+        where = str(config.folder / "people.yaml")
+        raise Misconfigured(f"{name} is not enrolled, so no key in ssh-agent can be theirs", file=where)
+    return PublicKey.from_raw(base64.b64decode(enrolled.key.removeprefix("ed25519:")))

@@ -459,6 +459,46 @@ async def test_a_receiver_puts_alerts_and_a_worker_what_people_sign(postgres_url
         await engine.dispose()
 
 
+async def test_a_reader_reads_and_verifies_what_is_written_and_neither_writes_nor_sees_the_inbox(
+    postgres_url: str, key: SigningKey
+) -> None:
+    owner, engine = await Journal.open(postgres_url, signer=key, name="r1"), create_async_engine(address(postgres_url))
+    role = "reader_" + (make_url(postgres_url).database or "")
+    mine = make_url(postgres_url).set(username=role, password=role).render_as_string(hide_password=False)
+    reader, as_reader = (
+        await Journal.open(mine, signer=None, name="r", keys=[key.public]),
+        create_async_engine(address(mine)),
+    )
+    try:
+        await owner.migrate()
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
+        await owner.grant(role, "reader")
+        await owner.append("a", [Event("x", {})])
+        assert len(await reader.read("a")) == 1
+        assert not await reader.stops()
+        assert not await reader.suppressions()
+        assert not await reader.verify(public_keys=[key.public])
+        for statement in (
+            "SELECT * FROM inbox",
+            "INSERT INTO inbox (id, kind, source, nonce) VALUES ('1', 'request', 'prefect', '1')",
+            "UPDATE entry SET data = hash",
+            "DELETE FROM head",
+            "CREATE TABLE mine (id int)",
+        ):
+            with pytest.raises(DBAPIError, match="permission denied"):
+                async with as_reader.begin() as connection:
+                    await connection.exec_driver_sql(statement)
+    finally:
+        await reader.aclose()
+        await as_reader.dispose()
+        await owner.aclose()
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
+            await connection.exec_driver_sql(f'DROP ROLE "{role}"')
+        await engine.dispose()
+
+
 async def test_what_a_responder_wrote_that_nobody_told_us_of_is_neither_believed_nor_taken_for_forged(
     full: Journal, open_journal: Open, tmp_path: Path
 ) -> None:

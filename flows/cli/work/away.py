@@ -1,0 +1,228 @@
+"""Signing on a person's own machine, which has their key and nothing of the installation.
+
+Nothing is looked up, so nothing is taken from anybody's word: an approver is given the plan as a file, reads it here,
+and its digest is computed here from what was read. What is printed is pasted into a form of Prefect, or handed in with
+`mcp-soar hand-in` where the installation is.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.cli.exits import Exit
+from flows.cli.options import key_file
+from flows.cli.output import NotFound, Out, Usage
+from flows.cli.work import acts, signing
+from playbooks.plan import Plan
+from playbooks.request import Verb, draft
+from playbooks.strict import Json, canonical, now
+
+_LARGEST = 8 << 20
+"""Bytes that a file with a plan may have."""
+
+_INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{6,}")
+_DIGEST = re.compile(r"(sha256:)?[0-9a-fA-F]{64}")
+_WHERE = "this machine has no installation to ask"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs.
+
+    Args:
+        name: as enrolled.
+        key: their private key's file, or `AGENT`; None for the usual places.
+        yes: do not ask.
+    """
+
+    name: str
+    key: Path | None
+    yes: bool = False
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A plan as it was read from a file, with what the installation says of it."""
+
+    incident: str
+    plan: Plan
+    ask: dict[str, Any]
+
+
+def signer(name: str | None, key: Path | None, *, yes: bool = False) -> Signer:
+    """Return who signs.
+
+    Raises:
+        Usage: nobody was named.
+    """
+    if not name:
+        raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON")
+    if key is None:
+        key_file(name)  # a name that no file can have is refused before anything else
+    return Signer(name, key, yes)
+
+
+def decide(out: Out, who: Signer, *, verb: Verb, incident: str, plan: str | None, reason: str) -> Exit:
+    """Sign an answer to a plan that was read here, or whose whole digest is given."""
+    out.aside = True
+    if plan is not None and not _DIGEST.fullmatch(plan):
+        found = _plan_of(Path(plan), incident)
+        name, digest = found.incident, found.plan.digest
+        _show(out, found, verb)
+    else:
+        if plan is None:
+            raise Usage(
+                f"{_WHERE}: give the plan as a file, --plan FILE (what `mcp-soar incident ID --json` writes where it"
+                " is, or the block for it in Prefect's page of the plan), or at least its whole digest, --digest"
+            )
+        name, digest = _whole(incident), f"sha256:{plan.removeprefix('sha256:').lower()}"
+        out.say(f"{verb.value.capitalize()} the plan {digest} of {name}", "head")
+        out.say("The plan itself is not here: you sign for whatever has this digest. --plan FILE shows it.", "warn")
+    if not _agreed(out, who, f"{verb.value.capitalize()} it as {who.name}?"):
+        return Exit.NO
+    return _printed(out, who, verb=verb, subject=name, digest=digest, reason=reason)
+
+
+def respond(
+    out: Out,
+    who: Signer,
+    *,
+    incident: str | None,
+    incident_class: str | None,
+    entities: Sequence[tuple[str, str, str | None]],
+    title: str | None,
+    severity: str,
+    reason: str,
+) -> Exit:
+    """Sign that a response is started, or tried again."""
+    if (incident is None) == (incident_class is None):
+        raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
+    if incident_class is None:
+        return _printed(out, who, verb=Verb.RESPOND, subject=_whole(incident or ""), reason=reason)
+    if not entities:
+        raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
+    params = acts.wanted(who.name, incident_class, entities, title=title, severity=severity)
+    return _printed(out, who, verb=Verb.RESPOND, subject="new", reason=reason, params=params)
+
+
+def release(out: Out, who: Signer, *, incident: str, lease: str | None, accept_changed: bool, reason: str) -> Exit:
+    """Sign that what an incident holds is given back."""
+    out.aside = True
+    name = _whole(incident)
+    out.say(f"Give back {lease} of {name}" if lease else f"Give back all that {name} holds")
+    if accept_changed:
+        out.say("even if a definition is not the approved one any more", "warn")
+    if not _agreed(out, who, f"Release as {who.name}?"):
+        return Exit.NO
+    params: dict[str, Json] = {"accept_changed": accept_changed}
+    if lease is not None:
+        params["lease"] = lease
+    return _printed(out, who, verb=Verb.RELEASE, subject=name, reason=reason, params=params)
+
+
+def switch(out: Out, who: Signer, *, verb: Verb, scope: str, reason: str) -> Exit:
+    """Sign that a kill switch is turned on or off."""
+    kind, _, name = scope.partition(":")
+    if kind == "incident":
+        _whole(name)
+    elif scope != "everything" and (kind not in {"class", "server"} or not name):
+        raise Usage("write a scope: everything, class:NAME, server:NAME or incident:ID")
+    return _printed(out, who, verb=verb, subject=scope, reason=reason)
+
+
+def _whole(given: str) -> str:
+    if not _INCIDENT.fullmatch(given):
+        raise Usage(f"{_WHERE} which incident {given} is: write its whole id, as inc-2026-000007")
+    return given
+
+
+def _plan_of(file: Path, incident: str) -> _Read:
+    """Return the one plan that a file holds, if its digest is that of what stands there.
+
+    Raises:
+        Usage: it holds none, several, or one that is not what it says.
+    """
+    try:
+        data = file.read_bytes() if file.stat().st_size <= _LARGEST else b""
+    except OSError as exc:
+        message = f"{file}: {exc.strerror}; --plan takes a file, or a plan's whole digest (64 hexadecimal digits)"
+        raise Usage(message) from exc
+    try:
+        document = json.loads(data)
+        name, asks = str(document["id"]), list(document["asks"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Usage(f"{file} is not what `mcp-soar incident ID --json` writes") from exc
+    if not _INCIDENT.fullmatch(name) or not (incident == name or name.endswith(incident.zfill(6))):
+        raise Usage(f"{file} is about {name[:60]!r}, and you wrote {incident}")
+    if not asks:
+        raise NotFound(f"{name} asked for nothing when {file} was written")
+    if len(asks) > 1:
+        raise Usage(f"{name} asks for more than one thing: leave in {file} what you mean, or give its whole digest")
+    try:
+        plan = Plan.model_validate_json(json.dumps(asks[0]["plan"]))
+    except (ValidationError, KeyError, TypeError) as exc:
+        raise Usage(f"{file} holds no plan that this release reads") from exc
+    if plan.digest != asks[0].get("digest"):
+        raise Usage(f"{file} was changed, or another release wrote it: its plan has not the digest that it names")
+    return _Read(name, plan, asks[0])
+
+
+def _show(out: Out, found: _Read, verb: Verb) -> None:
+    """Show what the digest covers, and apart from it what only the installation says."""
+    plan, ask = found.plan, found.ask
+    out.say(f"{found.incident}: {plan.summary}", "head")
+    for change in plan.changes:
+        out.say(str(change), indent=2)
+    undone = "; ".join(str(change) for change in plan.undone)
+    reasons = ask.get("reasons")
+    out.fields(
+        [
+            ("breaks", plan.breaks),
+            ("undone by", f"a release, which sets {undone}" if undone else None),
+            ("cannot be undone", plan.irreversible.because if plan.irreversible else None),
+            ("digest, of the above", plan.digest),
+            ("it waits because, says the file", "; ".join(map(str, reasons)) if isinstance(reasons, list) else None),
+            ("asked for by, says the file", str(ask.get("requested_by") or "") or None),
+            ("if you deny", "it is not done, and everything stays as it is" if verb is Verb.DENY else None),
+        ]
+    )
+
+
+def _agreed(out: Out, who: Signer, question: str) -> bool:
+    if who.yes:
+        return True
+    if not out.asks:
+        raise Usage("nobody signs unseen: without a terminal add --yes")
+    if out.confirm(question):
+        return True
+    out.note("nothing was signed")
+    return False
+
+
+def _printed(
+    out: Out,
+    who: Signer,
+    *,
+    verb: Verb,
+    subject: str,
+    digest: str | None = None,
+    reason: str = "",
+    params: dict[str, Json] | None = None,
+) -> Exit:
+    try:
+        request = draft(
+            actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params
+        )
+    except ValueError as exc:
+        raise Usage(f"this cannot be asked for: {exc}") from exc
+    signed = asyncio.run(signing.signed(None, request, who.key))
+    out.verbatim(canonical(signed).decode())
+    until = f"{request.expires_at:%H:%M:%S} UTC"
+    out.note(f"signed; it counts once, until {until}: paste it into Prefect's form {verb}, or `mcp-soar hand-in`")
+    return Exit.OK

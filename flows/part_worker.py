@@ -1,0 +1,171 @@
+"""A Prefect worker as a part of `up`: it does a pool's work, and whoever commands it gets nothing by that.
+
+Prefect is not trusted: who reaches its API can have any command run here. So a worker is given no credential of a
+target, no signing key and nothing that writes a stream. Before it asks for work it gives up all files but its own
+folder, the programs that it runs, and the journal: for the pool `requests` to put into, for `reading` to read.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from flows import workers
+from flows.part_receiver import BESIDE, needed_by_python
+from flows.settings import read_inventory
+from flows.workers import CONFIG, INBOX, JOURNAL, RECEIVER
+from integrations import landlock
+from playbooks.errors import Misconfigured, Transient
+
+LOG = logging.getLogger("mcp_soar.worker")
+
+NICE = 10
+"""How far its work stands behind that of responder and receiver on a busy machine."""
+
+_DEPLOYED_WITHIN = 120.0
+_LOADERS = ("lib64/ld-*.so*", "lib/ld-*.so*", "lib/*/ld-*.so*")
+"""Where the program is that the system starts a program with."""
+
+
+def confined(*, anyhow: bool) -> str:
+    """Keep this process from what its work has no need of, or say why that cannot be.
+
+    Args:
+        anyhow: go on where it cannot be.
+
+    Raises:
+        Misconfigured: it cannot be.
+    """
+    fault = confine()
+    if fault and not anyhow:
+        raise Misconfigured(f"it does not run where it could read the responder's keys: {fault}")
+    return fault
+
+
+def confine() -> str:
+    """Keep this process, and all that it starts, from everything that its pool's work has no need of.
+
+    What that is stands in its environment. Call it before there are other threads.
+
+    Returns:
+        What does not hold, in words for a person; nothing if all does.
+    """
+    writable, readable, urls = (
+        [Path(os.devnull)],
+        [*needed_by_python(), workers.DEPLOYMENTS],
+        [os.environ["PREFECT_API_URL"]],
+    )
+    for name in (INBOX, JOURNAL):
+        url = os.environ.get(name, "")
+        if url.startswith("sqlite"):
+            files = [Path(url.partition(":///")[2] + end) for end in BESIDE]
+            try:
+                _open_for_good(files[0])
+            except sqlite3.Error:
+                return "the journal is not there yet"
+            if name == INBOX:
+                for path in files[3:]:
+                    path.touch(mode=0o600)
+                writable += files
+            else:
+                readable += files
+        elif url:
+            urls.append(url)
+    if folder := os.environ.get(CONFIG):
+        readable.append(Path(folder))
+        urls += [*workers.urls(read_inventory(Path(folder))), os.environ[RECEIVER]]
+    home = Path(os.environ["HOME"])
+    # Prefect looks for settings where it is.
+    os.chdir(home)
+    try:
+        done = landlock.confine(
+            readable=readable,
+            writable=writable,
+            ports=workers.ports(urls),
+            own=[home],
+            programs=[Path(sys.executable).resolve(), *_loaders()],
+        )
+    except OSError as exc:
+        return f"Landlock cannot be used ({exc.strerror})"
+    return "" if done else "this system has no Landlock (Linux 5.13)"
+
+
+def _loaders() -> Iterator[Path]:
+    for pattern in _LOADERS:
+        yield from {path.resolve() for path in Path("/").glob(pattern)}
+
+
+_kept: list[sqlite3.Connection] = []
+
+
+def _open_for_good(path: Path) -> None:
+    """Open a SQLite file, to read, as long as this process lives: the files beside it are then never made anew."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    _kept.append(connection)
+
+
+async def work(pool: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    """Make the pool's deployments and do its work until told to stop.
+
+    Args:
+        pool: whose work.
+        stop: ends it.
+        ready: called when it asks for work.
+
+    Raises:
+        Transient: the deployments cannot be made now.
+    """
+    os.nice(NICE)
+    # The flows are loaded in a process of its own, so that this one stays small.
+    made = await asyncio.create_subprocess_exec(sys.executable, "-m", "flows.deployments", pool)
+    try:
+        async with asyncio.timeout(_DEPLOYED_WITHIN):
+            status = await made.wait()
+    except TimeoutError:
+        status = -1
+        made.kill()
+    if status:
+        raise Transient(f"the deployments of the pool {pool} could not be made; the lines before say why")
+    from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # once this process is confined
+
+    worker = ProcessWorker(work_pool_name=pool, name=f"mcp-soar up, {pool}", limit=2)
+    ready()
+    working = asyncio.create_task(worker.start(printer=LOG.info))
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if working.done():
+        working.result()
+        return
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def run(pool: str, *, ready: Callable[[], None]) -> None:
+    """Do a pool's work until a signal says to stop, and end what it started.
+
+    Args:
+        pool: `requests` or `reading`.
+        ready: called when it asks for work.
+    """
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await work(pool, stop, ready=ready)
+
+    try:
+        asyncio.run(main())
+    finally:
+        # Whatever run is still under way ends with us.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGTERM)

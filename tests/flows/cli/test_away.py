@@ -1,0 +1,163 @@
+"""A person's own machine: their key and nothing else. What is signed there is what was read there."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from flows.cli.work import records
+from flows.shown.pages import plans
+from playbooks.request import SignedRequest, Verb
+from playbooks.state import Incident
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, Installation
+
+
+class Laptop:
+    """A machine that has lee's key, and neither a configuration nor a journal.
+
+    Args:
+        home: its folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._runs = Installation(home / "nothing", home)
+
+    def run(self, *words: str) -> Result:
+        return self._runs.run(*words, env={"MCP_SOAR_CONFIG": None, "XDG_CONFIG_HOME": str(self.home)})
+
+    def signed(self, *words: str) -> SignedRequest:
+        """Return what a command printed, and nothing beside it."""
+        result = self.run(*words, "--as", "lee", "--print")
+        assert result.exit_code == 0, (result.output, result.exception)
+        return SignedRequest.model_validate_json(result.stdout)
+
+
+@pytest.fixture
+def laptop(site: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laptop:
+    home = tmp_path / "laptop"
+    key = home / "mcp-soar" / "people" / "lee.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(next(site.home.rglob("lee.key")).read_bytes())
+    key.chmod(0o600)
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return Laptop(home)
+
+
+async def state_of(site: Installation) -> Incident:
+    async with records.opened(site.config) as journal:
+        return await records.load(journal, ID)
+
+
+def handed_in(site: Installation, request: SignedRequest, tmp_path: Path, *, code: int = 0) -> dict[str, object]:
+    """Hand a request in where the installation is, as a file, and return what became of it."""
+    file = tmp_path / "signed.json"
+    file.write_text(request.model_dump_json())
+    with site.responder():
+        act: dict[str, object] = site.json("hand-in", str(file), "--wait", "3", code=code)
+    return act
+
+
+@pytest.mark.parametrize("way", ["incident --json", "the page in Prefect"])
+def test_a_plan_travels_as_a_file_is_read_there_and_counts_here(
+    site: Installation, laptop: Laptop, tmp_path: Path, way: str
+) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(world.plan(breaks="Nobody can use `forecast`.")))
+    document = site.run("incident", "1", "--json").stdout
+    if way != "incident --json":
+        (document,) = [part.partition("```")[0] for part in plans(asyncio.run(state_of(site))).split("```json\n")[1:]]
+    (laptop.home / "plan.json").write_text(document)
+    result = laptop.run("approve", "1", "--plan", "plan.json", "--yes", "--as", "lee", "--print")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "enabled true → false" in result.stderr
+    assert "Nobody can use" in result.stderr
+    request = SignedRequest.model_validate_json(result.stdout)
+    assert (request.request.verb, request.request.subject) == (Verb.APPROVE, ID)
+    assert request.request.digest == json.loads(document)["asks"][0]["digest"]
+    # Nobody carries it out here: it is accepted, and not in effect.
+    act = handed_in(site, request, tmp_path, code=1)
+    assert (act["incident"], act["state"]) == (ID, "pending")
+    assert "lee approved" in str(site.json("incident", "1")["timeline"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        # Another plan under the digest of the one that waits: what would be shown is not what would be signed.
+        (lambda ask: ask["plan"]["changes"][0].update(after=True), "has not the digest that it names"),
+        (lambda ask: ask["plan"].update(summary="Only look."), "has not the digest that it names"),
+        (lambda ask: ask.update(digest="sha256:" + "0" * 64), "has not the digest that it names"),
+        (lambda ask: ask.pop("plan"), "no plan that this release reads"),
+    ],
+)
+def test_a_file_in_which_plan_and_digest_do_not_fit_is_signed_by_nobody(
+    site: Installation, laptop: Laptop, changed: object, why: str
+) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    document = site.json("incident", "1")
+    changed(document["asks"][0])  # type: ignore[operator]  # one of those above
+    (laptop.home / "plan.json").write_text(json.dumps(document))
+    result = laptop.run("approve", "1", "--plan", "plan.json", "--yes", "--as", "lee", "--print")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert why in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("approve", "7", "--plan", "3fa9c2d41b07"), "No such file"),
+        (("approve", "7"), "give the plan as a file"),
+        (("approve", "7", "--digest", "a" * 64), "write its whole id"),
+        (("release", "7"), "write its whole id"),
+        (("respond", "7"), "write its whole id"),
+        (("stop", "incident:7", "--reason", "x"), "write its whole id"),
+        (("stop", "weather", "--reason", "x"), "write a scope"),
+    ],
+)
+def test_what_cannot_be_known_there_is_asked_for(laptop: Laptop, words: tuple[str, ...], why: str) -> None:
+    yes = ("--yes",) if words[0] in {"approve", "release"} else ()
+    result = laptop.run(*words, *yes, "--as", "lee", "--print")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert why in " ".join(result.stderr.split())
+
+
+def test_everything_that_a_form_takes_is_signed_with_the_key_alone(
+    site: Installation, laptop: Laptop, tmp_path: Path
+) -> None:
+    digest = "sha256:" + "a" * 64
+    for words, verb, subject in (
+        (("respond", "--class", "tool_poisoning", "--tool", "weather/forecast"), Verb.RESPOND, "new"),
+        (("approve", ID, "--digest", digest, "--yes"), Verb.APPROVE, ID),
+        (("deny", ID, "--digest", "a" * 64, "--yes", "--reason", "아니오"), Verb.DENY, ID),
+        (("release", ID, "--yes"), Verb.RELEASE, ID),
+        (("resume", "everything"), Verb.RESUME, "everything"),
+    ):
+        request = laptop.signed(*words).request
+        assert (request.verb, request.subject) == (verb, subject)
+        assert request.digest == (digest if verb in {Verb.APPROVE, Verb.DENY} else None)
+    act = handed_in(site, laptop.signed("stop", "server:weather", "--reason", "look first"), tmp_path)
+    assert act["state"] == "done"
+    assert [stop["by"] for stop in site.json("incidents")["stops"]] == ["lee"]
+
+
+def test_what_is_handed_in_and_was_not_signed_by_whom_it_names_is_refused(
+    site: Installation, laptop: Laptop, tmp_path: Path
+) -> None:
+    signed = laptop.signed("stop", "everything", "--reason", "look first")
+    forged = signed.model_copy(update={"request": signed.request.model_copy(update={"actor": "kim"})})
+    (tmp_path / "forged.json").write_text(forged.model_dump_json())
+    with site.responder():
+        error = site.error("hand-in", str(tmp_path / "forged.json"), code=4)
+    assert "not one of kim's enrolled key" in error["message"]
+    (tmp_path / "half.json").write_text(signed.model_dump_json()[:-2])
+    assert "braces included" in site.error("hand-in", str(tmp_path / "half.json"), code=2)["message"]
+
+
+def test_on_a_machine_with_a_configuration_nothing_is_signed_without_looking(site: Installation) -> None:
+    site.append(world.opened(), world.alert())
+    error = site.error("approve", "1", "--digest", "a" * 64, "--yes", "--as", "lee", "--print", code=6)
+    assert "asks for nothing" in error["message"]

@@ -1,0 +1,192 @@
+"""What a worker of `up` is given and what it can do: its pool's work, and nothing else, whoever commands it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import workers
+from flows.access import open_journal
+from flows.settings import read
+from integrations import landlock
+from integrations.siem.source import new_secret
+from playbooks.errors import Misconfigured
+from tests.flows.test_up import ROOT, configuration
+
+TRIED = """
+import json, os, signal, socket, subprocess, sys
+from pathlib import Path
+from flows.part_worker import confine
+
+folder, parent, target, prefect = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+threads = len(os.listdir("/proc/self/task"))
+fault = confine()
+journal = folder / "state" / "journal.db"
+tries = {
+    "the responder's key": lambda: (folder / "keys" / "responder.key").read_bytes(),
+    "a source's secret": lambda: (folder / "keys" / "siem").read_bytes(),
+    "their folder": lambda: list((folder / "keys").iterdir()),
+    "the receiver's stamp": lambda: (folder / "keys" / "receiver.stamp").read_bytes(),
+    "Prefect's password": lambda: (folder / "state" / "prefect" / "auth").read_bytes(),
+    "evidence": lambda: (folder / "state" / "evidence").read_bytes(),
+    "the configuration": lambda: (folder / "inventory.yaml").write_bytes(b""),
+    "the other pool's folder": lambda: (folder / "state" / "workers" / sys.argv[5] / "new").write_bytes(b""),
+    "a new file": lambda: (folder / "state" / "new").write_bytes(b""),
+    "another's environment": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
+    "another process": lambda: os.kill(parent, 0),
+    "a target": lambda: socket.create_connection(("127.0.0.1", target), 5),
+    "a program": lambda: subprocess.run(["/bin/true"], check=True),
+    "the journal, written": lambda: journal.open("r+b").close(),
+    "the journal, read": lambda: journal.open("rb").close(),
+    "its own folder": lambda: (Path(os.environ["HOME"]) / "new").write_bytes(b""),
+    "Prefect": lambda: socket.create_connection(("127.0.0.1", prefect), 5).close(),
+    "Python": lambda: subprocess.run([sys.executable, "-c", "import sqlite3"], check=True),
+    "its configuration": lambda: os.environ.get("MCP_SOAR_CONFIG") and os.listdir(os.environ["MCP_SOAR_CONFIG"]),
+}
+got = {}
+for name, attempt in tries.items():
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    except Exception as exc:
+        got[name] = repr(exc)
+    else:
+        got[name] = "done"
+print(json.dumps({"threads": threads, "fault": fault, "got": got}))
+"""
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    """Give a configuration with a journal, and with a secret of every kind."""
+    made = configuration(tmp_path / "config")
+    (made / "keys" / "drift").write_text(new_secret())
+    sources = yaml.safe_load((made / "sources.yaml").read_text())
+    source = sources["sources"]["siem"]
+    sources["sources"]["drift"] = {**source, "authentication": {"hmac": {"secrets": [{"file": "keys/drift"}]}}}
+    (made / "sources.yaml").write_text(yaml.safe_dump(sources))
+    async with await open_journal(read(made), name="r1", writing=True):
+        (made / "state" / "evidence").write_text("secret")
+    (made / "state" / "prefect").mkdir()
+    (made / "state" / "prefect" / "auth").write_text("mcp-soar:the password")
+    return made
+
+
+def given(folder: Path, pool: str, **more: str) -> workers.Worker:
+    """Return what a worker is given."""
+    reporting = {"PREFECT_API_URL": "http://127.0.0.1:9/api", **more}
+    return workers.worker(read(folder), pool, folder / "state", receiver="http://127.0.0.1:9", reporting=reporting)
+
+
+@pytest.mark.parametrize("pool", workers.POOLS)
+def test_its_environment_and_its_files_hold_no_key(folder: Path, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the cloud's")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    worker = given(folder, pool)
+    assert not {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"} & worker.environment.keys()
+    keys = {path.name: path.read_text() for path in (folder / "keys").iterdir() if path.suffix != ".pub"}
+    held = json.dumps(dict(worker.environment))
+    for root in (folder / "state" / "workers").rglob("*"):
+        held += root.read_text() if root.is_file() else ""
+    assert len(keys) == 5
+    for name, key in keys.items():
+        # In whose name differences are reported is the one thing that the schedules may say.
+        assert (key.strip() in held) == (name == "drift" and pool == workers.READING), name
+    assert "PRIVATE KEY" not in held
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize(
+    ("pool", "can"),
+    [
+        (workers.REQUESTS, {"the journal, written", "the journal, read", "its own folder", "Prefect", "Python"}),
+        (workers.READING, {"the journal, read", "its own folder", "Prefect", "Python"}),
+    ],
+)
+def test_whoever_commands_it_reaches_its_work_and_nothing_else(folder: Path, pool: str, can: set[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, socket.create_server(("127.0.0.1", 0)) as prefect:
+        ports = target.getsockname()[1], prefect.getsockname()[1]
+        worker = given(folder, pool, PREFECT_API_URL=f"http://127.0.0.1:{ports[1]}/api")
+        (other,) = set(workers.POOLS) - {pool}
+        (folder / "state" / "workers" / other).mkdir(exist_ok=True)
+        done = subprocess.run(  # noqa: S603  # of our own making
+            [sys.executable, "-c", TRIED, str(folder), str(os.getpid()), *map(str, ports), other],
+            cwd=ROOT,
+            env=dict(worker.environment),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    expected = {**dict.fromkeys(can, "done"), "its configuration": "done"}
+    assert json.loads(done.stdout) == {"threads": 1, "fault": "", "got": expected}
+
+
+def test_the_copy_follows_and_what_is_invalid_leaves_it_as_it_was(folder: Path) -> None:
+    given(folder, workers.READING)
+    copied, state = folder / "state" / "workers" / "configuration", folder / "state"
+    inode = copied.stat().st_ino
+    server: dict[str, Any] = {"title": "W", "url": "http://127.0.0.1:7777/mcp", "owner": "w", "environment": "dev"}
+    (folder / "inventory.yaml").write_text(yaml.safe_dump({"version": 1, "servers": {"weather": server}}))
+    assert workers.renew(folder, state), "its server is reached by a port of its own"
+    assert list(read(copied).inventory.servers) == ["weather"]
+    (folder / "policy.yaml").write_text("version: 1\n")
+    assert not workers.renew(folder, state)
+    (folder / "inventory.yaml").write_text("version: 2\n")
+    with pytest.raises(Misconfigured, match="version"):
+        workers.renew(folder, state)
+    assert list(read(copied).inventory.servers) == ["weather"]
+    (folder / "policy.yaml").unlink()
+    (folder / "inventory.yaml").write_text("version: 1\n")
+    workers.renew(folder, state)
+    assert not (copied / "policy.yaml").exists()
+    assert copied.stat().st_ino == inode, "a confined worker was let into that folder"
+
+
+def test_where_it_cannot_be_confined_it_does_not_run_unless_somebody_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    assert "no Landlock" in workers.lacking(read(folder), workers.REQUESTS)
+    settings = yaml.safe_load((folder / "mcp-soar.yaml").read_text())
+    settings["prefect"]["unconfined"] = True
+    (folder / "mcp-soar.yaml").write_text(yaml.safe_dump(settings))
+    assert not workers.lacking(read(folder), workers.REQUESTS)
+
+
+@pytest.mark.parametrize(
+    ("prefect", "pools"),
+    [
+        ({}, workers.POOLS),
+        ({"pools": ["reading"]}, (workers.READING,)),
+        ({"pools": []}, ()),
+        ({"api": "http://127.0.0.1:4200/api"}, ()),
+        ({"api": "http://127.0.0.1:4200/api", "pools": ["requests"]}, (workers.REQUESTS,)),
+    ],
+)
+def test_whose_work_is_done_is_said_in_the_settings(tmp_path: Path, prefect: dict[str, Any], pools: object) -> None:
+    assert workers.wanted(read(configuration(tmp_path / "config", prefect=prefect))) == pools
+
+
+def test_on_postgresql_each_needs_an_account_of_its_own(tmp_path: Path) -> None:
+    journal = {"url": "postgresql://soar@127.0.0.1/soar"}
+    bare = read(configuration(tmp_path / "bare", journal=journal))
+    assert "prefect.workers" in workers.lacking(bare, workers.REQUESTS)
+    assert "prefect.readers" in workers.lacking(bare, workers.READING)
+    accounts = {"workers": "soar_worker", "readers": {"user": "soar_reader", "password": {"env": "READER"}}}
+    config = read(configuration(tmp_path / "config", journal=journal, prefect=accounts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("READER", "p w")
+        environments = {
+            pool: workers.worker(config, pool, tmp_path, receiver="http://127.0.0.1:9", reporting={}).environment
+            for pool in workers.POOLS
+        }
+    assert environments["requests"][workers.INBOX] == "postgresql://soar_worker@127.0.0.1/soar"
+    assert environments["reading"][workers.JOURNAL] == "postgresql://soar_reader:p%20w@127.0.0.1/soar"
