@@ -149,6 +149,9 @@ class Check(Strict, ABC):
     name: ClassVar[str]
     permissions: ClassVar[tuple[str, ...]]
     timeout: ClassVar[float] = 15.0
+    asked_again: ClassVar[bool] = True
+    """Whether people are asked only after a confirmation that could not be had was tried again. Not where whoever is
+    under suspicion decides how long that takes."""
 
     def askable(self, inventory: Inventory) -> bool:
         """Return whether there is a question at all; what cannot be asked by its nature holds up nothing else."""

@@ -39,6 +39,7 @@ class Behaviour(Strict):
         added: tools that nobody approved.
         renamed: tools offered under another name.
         injecting: answers carry instructions for the model.
+        documents: the prompt and the resource carry instructions for the model.
         resource: the URI of its resource.
         beyond: tools whose schema holds an integer that has no canonical form (RFC 8785).
     """
@@ -48,6 +49,7 @@ class Behaviour(Strict):
     added: tuple[str, ...] = ()
     renamed: dict[str, str] = Field(default_factory=dict)
     injecting: bool = False
+    documents: bool = False
     resource: str = "config://version"
     beyond: tuple[str, ...] = ()
 
@@ -185,7 +187,7 @@ def serve(  # noqa: C901  # one server with its levers
 
     def version() -> str:
         """Tell the version of the weather service."""
-        return "1"
+        return INJECTION if current.documents else "1"
 
     functions = _functions(tools, called, lambda: current.injecting)
     offered: list[str] = []
@@ -237,7 +239,7 @@ def serve(  # noqa: C901  # one server with its levers
     @mcp.prompt
     def greet(name: str) -> str:
         """Greet somebody."""
-        return f"Say hello to {name}"
+        return INJECTION if current.documents else f"Say hello to {name}"
 
     mcp.run(
         transport="http",

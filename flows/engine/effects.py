@@ -13,7 +13,7 @@ from datetime import timedelta
 from flows.engine import calls, schedule
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
-from flows.engine.deciding import SAID_NO, intend, lapse, verdict_of
+from flows.engine.deciding import SAID_NO, intend, lapse
 from flows.engine.schedule import Todo
 from flows.engine.writing import Look, apply, carry_out, settled, verified, verify
 from integrations.journal.store import LostClaim
@@ -101,14 +101,11 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
         purpose = Purpose.PUT_BACK
     else:
         purpose = Purpose.CONTAIN
-    plan, events = await asyncio.gather(
+    plan, (events, again) = await asyncio.gather(
         within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}"), confirm(case, todo)
     )
     read_at = time.monotonic()
-    if (
-        any(verdict_of(event).answer is Answer.UNKNOWN for event in events)
-        and (step.attempt if step else 0) < CONFIRM_ATTEMPTS
-    ):
+    if again and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
         raise Transient("our own confirmation of the alert could not be asked for")
     await case.outlast(action.timeout)
     if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events):
@@ -178,16 +175,17 @@ async def _finish(case: Case, action: Action, step: StepState) -> None:
     await carry_out(case, type(action), step, plan, read_at=None)
 
 
-async def confirm(case: Case, todo: Todo) -> list[Event]:
+async def confirm(case: Case, todo: Todo) -> tuple[list[Event], bool]:
     """Ask the playbook's confirming checks about a cut's target, once for all that was reported of it so far.
 
     Returns:
-        What is to be recorded of it.
+        What is to be recorded of it, and whether asking again may bring an answer that is worth waiting for.
     """
     playbook, entity = case.playbook, case.state.entities.get(todo.entity)
     if playbook is None or entity is None or case.state.standing(todo.entity, itself=todo.named).confirmed:
-        return []
-    events = []
+        return [], False
+    events: list[Event] = []
+    again = False
     for step in playbook.confirm:
         about = schedule.asked_of(entity, step.for_each)
         if about is None:
@@ -196,9 +194,13 @@ async def confirm(case: Case, todo: Todo) -> list[Event]:
         if case.state.confirm_asked.get(by, -1) > (case.state.alerted_seq or 0):
             continue
         check: Check = calls.build(case, step.check or "", tuple(step.parameters(about).items()))
+        if not check.askable(case.parts.world.inventory):
+            # There is no such question: nothing of our own confirms it, and nobody waits for that.
+            continue
         try:
             verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
         except SoarError as exc:
             verdict = unknown(f"{step.id}: {about}", exc)
+        again = again or (check.asked_again and verdict.answer is Answer.UNKNOWN)
         events.append(Event("confirmed", {"by": by, "entity": about.key, "verdict": verdict.model_dump(mode="json")}))
-    return events
+    return events, again

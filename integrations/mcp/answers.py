@@ -1,17 +1,22 @@
-"""What a server answers to the one call that people named safe: several times, in sessions of its own and in one.
+"""What a server answers to a harmless question: several times, in sessions of its own and in one.
 
-A server may turn only in its answers, only at a later call, or only towards the session that called it; a single
-question sees none of that. Without `safe_arguments` no tool is called here: whether a schema refuses a call is the
-server's to decide, and the server is under suspicion.
+Harmless is a call that people named safe, getting a prompt, and reading a resource. A server may turn only in its
+answers, only at a later one, or only towards the session that asked; a single question sees none of that. Without
+`safe_arguments` no tool is called here: whether a schema refuses a call is the server's to decide, and the server is
+under suspicion.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from pydantic import model_validator
 
 from integrations.mcp.client import DEADLINE, McpEndpoint, Reply, deadline
 from integrations.mcp.session import Session, pages
 from playbooks.errors import Refused, SoarError
-from playbooks.inventory import Server
+from playbooks.inventory import Inventory, PinKind, Server
+from playbooks.strict import Name, Slug, Strict
 
 NOBODYS: Final = "mcp-soar-no-such-tool"
 """A tool that no server has: what it says of that runs nothing."""
@@ -61,35 +66,126 @@ async def listing(endpoint: McpEndpoint) -> tuple[list[Heard], tuple[dict[str, A
     return heard, tools
 
 
-async def called(endpoint: McpEndpoint, tool: str, arguments: dict[str, Any]) -> list[Heard]:
-    """Return what the safe call is answered, `ALONE` times in a session of its own and `TOGETHER` times in one.
+@dataclass(frozen=True)
+class Question:
+    """What a server is asked again and again.
 
-    The one session lists the tools once more after its calls: a server may show another list to whoever has called.
+    Args:
+        kind: of what.
+        name: its name at the server (a resource's URI).
+        params: of the request.
+    """
+
+    kind: PinKind
+    name: str
+    params: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return _METHODS[self.kind]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+_METHODS: Final = {
+    PinKind.TOOL: "tools/call",
+    PinKind.PROMPT: "prompts/get",
+    PinKind.RESOURCE: "resources/read",
+}
+_STEMS: Final = {PinKind.TOOL: "call", PinKind.PROMPT: "get", PinKind.RESOURCE: "read"}
+
+
+def question(inventory: Inventory, server: str, kind: PinKind, name: str) -> Question | None:
+    """Return what can be asked of a server about one of its objects without running anything; None if nothing can.
+
+    Args:
+        inventory: with its pins.
+        server: as the inventory names it.
+        kind: tool, prompt or resource.
+        name: the object's name at the server.
+    """
+    if kind is PinKind.TOOL:
+        arguments = safe_arguments(inventory.servers[server], name)
+        return None if arguments is None else Question(kind, name, {"name": name, "arguments": arguments})
+    if kind is PinKind.RESOURCE:
+        return Question(kind, name, {"uri": name})
+    pin = inventory.pins.find(server, kind, name)
+    takes = pin.definition.get("arguments") if pin else None
+    named = [item.get("name") for item in takes if isinstance(item, dict)] if isinstance(takes, list) else []
+    return Question(kind, name, {"name": name, "arguments": {str(one): "mcp-soar probe" for one in named}})
+
+
+class OneObject(Strict):
+    """Names a server and, if anything, one object of it.
+
+    Args:
+        server: the server, as the inventory names it.
+        tool: a tool's name at the server.
+        prompt: a prompt's name at the server.
+        resource: a resource's URI.
+    """
+
+    server: Slug
+    tool: Name | None = None
+    prompt: Name | None = None
+    resource: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_at_most(self) -> Self:
+        if sum(value is not None for value in (self.tool, self.prompt, self.resource)) > 1:
+            message = "write one of tool, prompt, resource, not several"
+            raise ValueError(message)
+        return self
+
+    @property
+    def named(self) -> tuple[PinKind, str] | None:
+        """The object; None if only the server is named."""
+        kinds = {PinKind.TOOL: self.tool, PinKind.PROMPT: self.prompt, PinKind.RESOURCE: self.resource}
+        return next(((kind, name) for kind, name in kinds.items() if name is not None), None)
+
+    def question(self, inventory: Inventory) -> Question | None:
+        """Return what can be asked about it without running anything; None if nothing can, or nothing is named."""
+        return question(inventory, self.server, *self.named) if self.named else None
+
+
+async def repeated(
+    endpoint: McpEndpoint, asked: Question, *, enough: Callable[[Heard], bool] | None = None
+) -> list[Heard]:
+    """Return what a question is answered, `ALONE` times in a session of its own and `TOGETHER` times in one.
+
+    The one session lists the tools once more after it: a server may show another list to whoever has asked.
 
     Args:
         endpoint: the server's.
-        tool: the tool's name at the server.
-        arguments: those that people named safe; nothing else is ever sent.
+        asked: nothing else is ever sent.
+        enough: asks no more after an answer of which it says so.
     """
     heard: list[Heard] = []
-    params = {"name": tool, "arguments": arguments}
+    stem, many = _STEMS[asked.kind], f"{_STEMS[asked.kind]}s-in-one-session"
     for number in range(1, ALONE + 1):
-        name = f"call-alone-{number}"
+        name = f"{stem}-alone-{number}"
         try:
             # The older way and the newer one: a server may turn towards clients of one of them.
             talk = endpoint.session(handshake=number % 2 == 0)
-            async with deadline(DEADLINE, f"{endpoint.name}: a call"), talk as session:
-                heard.append(await _asked(session, name, "tools/call", params))
+            async with deadline(DEADLINE, f"{endpoint.name}: {asked.method}"), talk as session:
+                heard.append(await _asked(session, name, asked.method, asked.params))
         except SoarError as exc:
-            heard.append(Heard(name, "tools/call", None, str(exc)))
+            heard.append(Heard(name, asked.method, None, str(exc)))
+        if enough is not None and enough(heard[-1]):
+            return heard
     try:
         talk = endpoint.session(handshake=True)
-        async with deadline(DEADLINE, f"{endpoint.name}: calls in one session"), talk as session:
+        async with deadline(DEADLINE, f"{endpoint.name}: {many}"), talk as session:
             for number in range(1, TOGETHER + 1):
-                heard.append(await _asked(session, f"call-in-one-session-{number}", "tools/call", params))  # noqa: PERF401  # one after the other
-            await _listed(session, heard, "list-after-calls")
+                name = f"{stem}-in-one-session-{number}"
+                heard.append(await _asked(session, name, asked.method, asked.params))
+                if enough is not None and enough(heard[-1]):
+                    return heard
+            await _listed(session, heard, f"list-after-{stem}s")
     except SoarError as exc:
-        heard.append(Heard("calls-in-one-session", "tools/call", None, str(exc)))
+        heard.append(Heard(many, asked.method, None, str(exc)))
     return heard
 
 

@@ -7,12 +7,12 @@ from typing_extensions import override
 
 from integrations.gateway.client import ContextForge
 from integrations.mcp import answers, pins
-from integrations.mcp.checks import orders
-from integrations.mcp.client import McpEndpoint, Reply, texts
+from integrations.mcp.behaviour import orders
+from integrations.mcp.client import McpEndpoint, Reply, spoken
 from playbooks.action import Capture, Collected, World
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import PinKind
-from playbooks.strict import Name, Slug
+from playbooks.strict import Slug
 
 
 def as_json(value: object) -> bytes:
@@ -107,15 +107,12 @@ class CaptureDefinitions(Capture):
         return {(item.kind, item.name): dict(item.fields) for item in offered}, ""
 
 
-class CaptureAnswer(Capture):
-    """A server's raw answers, byte for byte: its list, what an unknown tool meets, and the safe call several times.
+class CaptureAnswer(answers.OneObject, Capture):
+    """A server's raw answers, byte for byte: its list, what an unknown tool meets, and one harmless question repeated.
 
     A tool is called only with the `safe_arguments` that people named for it, in sessions of its own and in one; without
-    any the exhibit says that it was not called. What of the answers speaks to the model stands in `signals.txt`.
-
-    Args:
-        server: the server, as the inventory names it.
-        tool: the tool to call; none is called if none is given.
+    any the exhibit says that it was not called. A prompt is got, and a resource is read. What of the answers speaks to
+    the model stands in `signals.txt`. Where no object is named, nothing is called.
     """
 
     name: ClassVar[str] = "mcp.capture_answer"
@@ -123,31 +120,29 @@ class CaptureAnswer(Capture):
     permissions: ClassVar[tuple[str, ...]] = (
         "MCP initialize, tools/list at the server",
         "MCP tools/call at the server: an unknown tool, and tools with safe_arguments",
+        "MCP prompts/get, resources/read at the server",
     )
     timeout: ClassVar[float] = 60.0
-
-    server: Slug
-    tool: Name | None = None
 
     @override
     async def collect(self, world: World) -> tuple[Collected, ...]:
         endpoint = world.reach(McpEndpoint, self.server)
         heard, _ = await answers.listing(endpoint)
-        arguments = answers.safe_arguments(world.inventory.servers[self.server], self.tool) if self.tool else None
-        if self.tool and arguments is not None:
-            heard += await answers.called(endpoint, self.tool, arguments)
+        asked = self.question(world.inventory)
+        if asked is not None:
+            heard += await answers.repeated(endpoint, asked)
         found = [
             self._file(one.name, one.reply.raw, f"{endpoint.place} {one.asked}, {_status(one.reply)}")
             for one in heard
             if one.reply is not None
         ]
         notes = [f"{one.name}: no answer: {one.error}" for one in heard if one.reply is None]
-        if self.tool and arguments is None:
+        if self.tool and asked is None:
             notes.append(f"{self.tool} was not called: the inventory names no safe_arguments for it")
         for one in heard:
-            texts_ = "\n".join(texts(one.reply.result)) if one.reply and one.reply.result else ""
-            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(texts_)]
-        text = "\n".join(notes or ["nothing in the answers to calls speaks to the model"]) + "\n"
+            told = spoken(one.reply.result) if one.reply and one.reply.result else ""
+            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(told)]
+        text = "\n".join(notes or ["nothing in the answers speaks to the model"]) + "\n"
         signals = Collected(
             name="signals.txt",
             media_type="text/plain",

@@ -1,4 +1,4 @@
-"""Questions about a server: is it still what was approved, and do its answers try to command the model."""
+"""Questions about a server's definitions: is it still what was approved."""
 
 import asyncio
 from collections import Counter
@@ -8,32 +8,16 @@ from typing import Any, ClassVar, Final, NamedTuple
 from typing_extensions import override
 
 from integrations.gateway.client import ContextForge
-from integrations.hostile import disguises, printable
 from integrations.mcp import pins
-from integrations.mcp.answers import NOBODYS, called, safe_arguments
-from integrations.mcp.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, texts
+from integrations.mcp.client import McpEndpoint
 from playbooks.action import Check, World
 from playbooks.change import Introduction, introduced, summary
 from playbooks.change import Kind as ChangeKind
 from playbooks.corroboration import DEFINITION, INTRODUCES, SCREENING
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.inventory import Inventory, Pin, PinKind
+from playbooks.inventory import Pin, PinKind
 from playbooks.plan import Answer, Finding, Verdict
-from playbooks.screening.rules import Kind
-from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug
-
-
-def orders(text: str) -> tuple[str, ...]:
-    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters.
-
-    Phrases are those that the screening's rules find, where they suffice to say that the text commands the model.
-    """
-    hits = screen_text(text)
-    phrases = (
-        {printable(hit.excerpt, 80) for hit in hits if hit.kind is not Kind.INVISIBLE} if poisoned(hits) else set()
-    )
-    return (*sorted(phrases), *disguises(text))
 
 
 class DefinitionDiffers(Check):
@@ -271,160 +255,3 @@ class DefinitionsMatch(Check):
         if not findings:
             findings = [finding(f"server {self.server}", f"all {len(offered)} as approved", Answer.ESTABLISHED)]
         return Verdict.of(tuple(findings))
-
-
-class RefusedDirectly(Check):
-    """Whether a tool is refused at the server's own address too, past the gateway that keeps clients from it.
-
-    `established`: the server lets nobody in without credentials, or answers the safe call as if it had no such tool.
-    `not_established`: whoever reaches the server can call it, so that the cut holds for those who come through the
-    gateway only. The tool itself is called only with `safe_arguments`, and only where nothing else tells: who is let
-    in, what is listed, and what an unknown tool meets, are asked by means that can run nothing.
-
-    Args:
-        server: the server, as the inventory names it.
-        tool: the tool's name at the server.
-    """
-
-    name: ClassVar[str] = "mcp.refused_directly"
-    permissions: ClassVar[tuple[str, ...]] = (
-        "MCP initialize, tools/list at the server",
-        "MCP tools/call at the server: an unknown tool, and tools with safe_arguments",
-    )
-
-    server: Slug
-    tool: Name
-
-    @override
-    async def check(self, world: World) -> Verdict:
-        endpoint = world.reach(McpEndpoint, self.server)
-        arguments = safe_arguments(world.inventory.servers[self.server], self.tool)
-        try:
-            async with deadline(DEADLINE, f"{endpoint.name}: its refusals"), endpoint.session() as session:
-                observed, answer = await self._met(session, arguments)
-        except NoEntry as exc:
-            observed, answer = str(exc), Answer.ESTABLISHED
-        found = Finding(
-            check="call",
-            subject=f"tool {self.tool} at {endpoint.name}, past the gateway"[:2000],
-            asked_as=endpoint.principal,
-            expected="the server itself refuses it",
-            observed=observed[:20_000],
-            answer=answer,
-        )
-        return Verdict.of((found,))
-
-    async def _met(self, session: Session, arguments: dict[str, Any] | None) -> tuple[str, Answer]:
-        # Servers word it as they like: what they say of a name that nobody has is their refusal.
-        absent = await session.ask("tools/call", {"name": NOBODYS, "arguments": {}})
-        if absent.status in {401, 403}:
-            return f"no call without credentials: {absent.said}", Answer.ESTABLISHED
-        if absent.result is None and absent.error is None:
-            return absent.said, Answer.UNKNOWN
-        if any(one.get("name") == self.tool for one in await session.listed("tools")):
-            what = f"what it does not have meets: {absent.said}"
-            return f"the server itself still offers it, and takes calls from anybody; {what}", Answer.NOT_ESTABLISHED
-        if arguments is None:
-            what = "it is not listed; whether it can be called all the same was not asked, for a call could run it"
-            return f"{what}: write safe_arguments for it", Answer.UNKNOWN
-        called_ = await session.ask("tools/call", {"name": self.tool, "arguments": arguments})
-        if called_.failed and called_.text.replace(self.tool, NOBODYS) == absent.text:
-            return called_.said, Answer.ESTABLISHED
-        return f"the server itself still answers it ({called_.said})", Answer.NOT_ESTABLISHED
-
-
-class ResponseInjection(Check):
-    """Whether a server's answers carry instructions for the model, or hidden characters.
-
-    `established`: they do. It is a triage signal, never a verdict on its own: honest texts give orders as well. Only
-    tools for which the inventory names safe arguments are called.
-
-    Args:
-        server: the server, as the inventory names it.
-    """
-
-    name: ClassVar[str] = "mcp.response_injection"
-    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call of tools with safe_arguments at the server",)
-    timeout: ClassVar[float] = 60.0
-
-    server: Slug
-
-    @override
-    async def check(self, world: World) -> Verdict:
-        endpoint = world.reach(McpEndpoint, self.server)
-        server = world.inventory.servers[self.server]
-        safe = {name: arguments for name in server.tools if (arguments := safe_arguments(server, name)) is not None}
-        findings = [await _injecting(endpoint, name, arguments) for name, arguments in safe.items()]
-        answers = {finding.answer for finding in findings}
-        if Answer.ESTABLISHED in answers:
-            answer = Answer.ESTABLISHED
-        elif Answer.UNKNOWN in answers or not answers:
-            answer = Answer.UNKNOWN
-        else:
-            answer = Answer.NOT_ESTABLISHED
-        return Verdict(answer=answer, findings=tuple(findings))
-
-
-class AnswersClean(Check):
-    """Whether a tool's own answers are free of instructions for the model and of hidden characters.
-
-    `established`: the safe call was answered several times, in sessions of its own and in one, and no answer carries
-    any. `unknown`: it was not answered, or people named no `safe_arguments`, and then it is not asked at all.
-
-    Args:
-        server: the server, as the inventory names it.
-        tool: the tool's name at the server.
-    """
-
-    name: ClassVar[str] = "mcp.answers_clean"
-    permissions: ClassVar[tuple[str, ...]] = ("MCP tools/call of tools with safe_arguments at the server",)
-    timeout: ClassVar[float] = 60.0
-
-    server: Slug
-    tool: Name
-
-    @override
-    def askable(self, inventory: Inventory) -> bool:
-        server = inventory.servers.get(self.server)
-        return server is not None and server.direct and safe_arguments(server, self.tool) is not None
-
-    @override
-    async def check(self, world: World) -> Verdict:
-        arguments = safe_arguments(world.inventory.servers[self.server], self.tool)
-        endpoint = world.reach(McpEndpoint, self.server)
-        if arguments is None:
-            observed = "not asked: a call could run it; write safe_arguments for it"
-            return Verdict.of((_answering(endpoint, self.tool, observed, Answer.UNKNOWN),))
-        found = await _injecting(endpoint, self.tool, arguments)
-        opposite = {Answer.ESTABLISHED: Answer.NOT_ESTABLISHED, Answer.NOT_ESTABLISHED: Answer.ESTABLISHED}
-        answer = opposite.get(found.answer, Answer.UNKNOWN)
-        return Verdict.of((found.model_copy(update={"expected": "no instructions for the model", "answer": answer}),))
-
-
-async def _injecting(endpoint: McpEndpoint, tool: str, arguments: dict[str, Any]) -> Finding:
-    """Make the safe call several times; `established` if an answer speaks to the model or hides something."""
-    heard = await called(endpoint, tool, arguments)
-    silent = next((one for one in heard if one.reply is None or one.reply.result is None), None)
-    found: dict[str, str] = {}
-    for one in heard:
-        if one.asked == "tools/call" and one.reply is not None and one.reply.result is not None:
-            found |= dict.fromkeys(orders("\n".join(texts(one.reply.result))), one.name)
-    if found:
-        observed, answer = ", ".join(f"{said} ({where})" for said, where in found.items()), Answer.ESTABLISHED
-    elif silent is not None:
-        observed = silent.reply.said if silent.reply else silent.error
-        answer = Answer.UNKNOWN
-    else:
-        observed, answer = "nothing of the kind", Answer.NOT_ESTABLISHED
-    return _answering(endpoint, tool, observed, answer)
-
-
-def _answering(endpoint: McpEndpoint, tool: str, observed: str, answer: Answer) -> Finding:
-    return Finding(
-        check="call",
-        subject=f"tool {tool} at {endpoint.name}"[:2000],
-        asked_as=endpoint.principal,
-        expected="instructions for the model, or hidden characters",
-        observed=observed[:20_000],
-        answer=answer,
-    )

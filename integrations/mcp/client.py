@@ -10,13 +10,13 @@ from typing import Any, Final
 import httpx
 
 from integrations.mcp.limits import Budget
-from integrations.mcp.reply import Reply, texts
+from integrations.mcp.reply import Reply, spoken
 from integrations.mcp.session import NoEntry, Session, over_http, pages, reply_of
 from integrations.mcp.wire import Http, stdio
 from integrations.tls import trusted
 from playbooks.errors import Refused, Transient
 
-__all__ = ["TIMEOUT", "McpEndpoint", "NoEntry", "Reply", "Session", "texts"]
+__all__ = ["TIMEOUT", "McpEndpoint", "NoEntry", "Reply", "Session", "spoken"]
 
 TIMEOUT: Final = 4.0
 """Seconds for one answer."""

@@ -1,6 +1,7 @@
 """What came back for one request to an MCP address."""
 
 import json
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +58,33 @@ def texts(result: dict[str, Any]) -> list[str]:
     return [_written(block.get("text")) for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
 
 
+def spoken(result: dict[str, Any]) -> str:
+    """Return all that a model is given of an answer: a tool's texts and structured content, a prompt's, a resource's.
+
+    Args:
+        result: of `tools/call`, `prompts/get` or `resources/read`; what has another form says nothing.
+    """
+    found: list[str] = []
+    waiting = deque([result.get("content"), result.get("messages"), result.get("contents")])
+    while waiting:
+        value = waiting.popleft()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            if isinstance(text := value.get("text"), str):
+                found.append(text)
+            # A prompt's message holds its text in `content`, an embedded resource in `resource`.
+            waiting.extend((value.get("content"), value.get("resource")))
+    if (structured := result.get("structuredContent")) is not None:
+        found.append(_written(structured))
+    return "\n".join(found)
+
+
 def _written(value: object) -> str:
     """Return a value as text, for people: a text as it is, anything else as JSON, however deep it is nested."""
     if isinstance(value, str):
         return value
     try:
-        return json.dumps(value)
+        return json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
         return "(cannot be written out)"

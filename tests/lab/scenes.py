@@ -12,6 +12,7 @@ from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge, Held
 from integrations.mcp.agent import Agent
+from integrations.mcp.client import McpEndpoint
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.journal import Parsed
 from playbooks.plan import Answer
@@ -129,6 +130,27 @@ async def usable(lab: Lab, tool: str, **arguments: Any) -> bool:  # noqa: ANN401
         (seen for seen in await agent.tools() if seen == f"{lab.site.server_id}-{tool.replace('_', '-')}"), None
     )
     return name is not None and (await agent.call(name, arguments)).worked
+
+
+def the_resource(lab: Lab) -> str:
+    """Return the URI of the lab's server's one resource."""
+    (pin,) = lab.site.inventory.pins.of(lab.site.server_id, PinKind.RESOURCE)
+    return pin.name
+
+
+async def readable(lab: Lab, kind: PinKind) -> bool:
+    """Return whether the lab's agent lists and gets the server's one prompt, or its one resource, past the proxy."""
+    (pin,) = lab.site.inventory.pins.of(lab.site.server_id, kind)
+    name = pin.gateway_name or pin.name
+    key, get = ("uri", "resources/read") if kind is PinKind.RESOURCE else ("name", "prompts/get")
+    agent = McpEndpoint("agent", lab.site.client_url, principal="agent", token=lab.site.agent.secret)
+    try:
+        listed = name in {item.get(key) for item in await agent.listed(f"{kind}s")}
+        reply = await agent.ask(get, {key: name} | ({"arguments": {"name": "Ann"}} if kind is PinKind.PROMPT else {}))
+    finally:
+        await agent.aclose()
+    assert listed is not reply.failed, f"{name} is listed: {listed}; asked for: {reply.said}"
+    return listed
 
 
 def cut_of(lab: Lab, tool: str) -> str:

@@ -12,8 +12,9 @@ import pytest
 from flows.demo.processes import child, environment
 from integrations.connections import Connections
 from integrations.mcp import pins
+from integrations.mcp.behaviour import AnswersClean, RefusedDirectly
 from integrations.mcp.captures import CaptureAnswer
-from integrations.mcp.checks import AnswersClean, DefinitionDiffers, DefinitionsMatch, RefusedDirectly
+from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from integrations.mcp.client import McpEndpoint
 from integrations.mcp.wire import Stdio
 from playbooks.inventory import Dossier, Inventory, PinKind, Pins
@@ -122,8 +123,10 @@ async def test_it_is_read_compared_and_its_answers_are_kept(place: dict[str, Any
         assert b"Add two integers." in files["list.http-body"]
         for name in ("call-alone-2", "call-in-one-session-3"):
             assert b'"3"' in files[f"{name}.http-body"], files
-        assert files["signals.txt"] == b"nothing in the answers to calls speaks to the model\n"
-        assert (await AnswersClean(server="lab", tool="add").check(world)).answer is Answer.ESTABLISHED
+        assert files["signals.txt"] == b"nothing in the answers speaks to the model\n"
+        for one in ({"tool": "add"}, {"prompt": "greet"}, {"resource": "config://version"}):
+            clean = await AnswersClean.model_validate({"server": "lab", **one}).check(world)
+            assert clean.answer is Answer.ESTABLISHED, clean.findings
     finally:
         await bare.aclose()
 
