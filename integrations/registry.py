@@ -13,15 +13,10 @@ from integrations.gateway.actions import (
     DisableTool,
     RevokeToken,
 )
-from integrations.gateway.captures import CaptureLogs, CaptureState
+from integrations.gateway.captures import CaptureLogs, CapturePrincipal, CaptureState
+from integrations.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
 from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
-from integrations.mcp.checks import (
-    AnswersClean,
-    DefinitionDiffers,
-    DefinitionsMatch,
-    RefusedDirectly,
-    ResponseInjection,
-)
+from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.action import Action, Capture, Check
 from playbooks.errors import Misconfigured
 
@@ -33,7 +28,13 @@ ACTIONS: Final[tuple[type[Action], ...]] = (
     RevokeToken,
     DeactivateUser,
 )
-CAPTURES: Final[tuple[type[Capture], ...]] = (CaptureDefinitions, CaptureAnswer, CaptureState, CaptureLogs)
+CAPTURES: Final[tuple[type[Capture], ...]] = (
+    CaptureDefinitions,
+    CaptureAnswer,
+    CaptureState,
+    CaptureLogs,
+    CapturePrincipal,
+)
 CHECKS: Final[tuple[type[Check], ...]] = (
     DefinitionDiffers,
     DefinitionsMatch,

@@ -4,15 +4,18 @@ The contract test of the playbooks runs each on real systems, so a playbook with
 """
 
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from playbooks.incident import EntityKind, Phase, Severity, Status
 from playbooks.playbook import Playbook
 from playbooks.policy import SeverityName
 from playbooks.state import Progress
 from playbooks.strict import Line, Name, Slug, Strict, parse_yaml
+
+Client = Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
+"""One token of a principal of the lab's world, as `agent/agent`."""
 
 
 class Attack(Strict):
@@ -23,16 +26,28 @@ class Attack(Strict):
         described: tools whose description is another one.
         added: tools that nobody approved.
         injecting: answers carry instructions for the model.
+        documents: the prompt and the resource carry instructions for the model.
     """
 
     poisoned: tuple[Name, ...] = ()
     described: dict[Name, Line] = Field(default_factory=dict)
     added: tuple[Name, ...] = ()
     injecting: bool = False
+    documents: bool = False
+
+
+class World(Strict):
+    """Who uses the lab's gateway beside its agent, which always has the token `agent`.
+
+    Args:
+        principals: each with the names of its tokens, all of which are held.
+    """
+
+    principals: dict[Slug, tuple[Slug, ...]] = Field(default_factory=dict)
 
 
 class About(Strict):
-    """One thing that the alert names, beside the lab's server."""
+    """One thing that the alert names."""
 
     kind: EntityKind
     name: Name
@@ -44,12 +59,21 @@ class Given(Strict):
     Args:
         tag: which the source's configuration maps to the class.
         severity: of the alert.
-        entities: what it names.
+        server: it names the lab's server, and what it names of one is that server's.
+        entities: what it names beside.
     """
 
     tag: Slug
     severity: SeverityName = Severity.HIGH
-    entities: tuple[About, ...] = Field(min_length=1)
+    server: bool = True
+    entities: tuple[About, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.server and not self.entities:
+            message = "entities: an alert that names nothing is nobody's incident; name something, or `server: true`"
+            raise ValueError(message)
+        return self
 
 
 class StepEnds(Strict):
@@ -58,7 +82,7 @@ class StepEnds(Strict):
     Args:
         id: of the playbook.
         phase: where it runs.
-        ends: where it stands when the evidence is sealed.
+        ends: where it stands when the evidence is sealed and people have answered.
     """
 
     id: Slug
@@ -66,23 +90,43 @@ class StepEnds(Strict):
     ends: Progress
 
 
+class Asked(Strict):
+    """What a person is asked about, and says. Until then nothing of it is done, and all evidence is sealed.
+
+    Args:
+        step: of the playbook.
+        because: part of the reasons that they read.
+        says: their answer.
+    """
+
+    step: Slug
+    because: Line
+    says: Literal["approve", "deny"] = "approve"
+
+
 class Expected(Strict):
     """What the response has to come to.
 
     Args:
         status: of the incident.
+        asked: what people are asked about; every other cut is automatic.
         steps: every step of the playbook that runs, in order.
         exhibits: the kinds that are sealed, the raw alert among them.
-        unusable: tools that an agent cannot use then.
-        usable: tools that it still can.
+        unusable: tools that an agent cannot use then; `prompt NAME` and `resource NAME` beside.
+        usable: what it still can.
+        locked_out: clients that the gateway turns away then.
+        let_in: clients that it still answers.
         notices: what people are told of, by the first word.
     """
 
     status: Status
+    asked: tuple[Asked, ...] = ()
     steps: tuple[StepEnds, ...] = Field(min_length=1)
     exhibits: tuple[Slug, ...]
     unusable: tuple[Name, ...] = ()
     usable: tuple[Name, ...] = ()
+    locked_out: tuple[Client, ...] = ()
+    let_in: tuple[Client, ...] = ()
     notices: tuple[Slug, ...]
 
 
@@ -91,15 +135,19 @@ class Recovered(Strict):
 
     Args:
         refused_while_attacked: asked for before that, it waits for another person.
+        approved: it waits for another person in any case, who agrees.
         status: of the incident.
-        usable: tools that an agent can use again.
-        restored: the gateway is byte for byte what it was before.
+        usable: what an agent can use again.
+        let_in: clients that the gateway answers again.
+        lost: clients that it turns away for good; beside them the gateway is byte for byte what it was before.
     """
 
     refused_while_attacked: bool = True
+    approved: bool = False
     status: Status = Status.RECOVERING
     usable: tuple[Name, ...] = ()
-    restored: Literal[True] = True
+    let_in: tuple[Client, ...] = ()
+    lost: tuple[Client, ...] = ()
 
 
 class Drill(Strict):
@@ -109,28 +157,39 @@ class Drill(Strict):
         version: of this format.
         playbook: whose.
         title: one line.
+        world: who is there.
         attack: what the server does.
         alert: what a source says of it.
         expected: what comes of that.
-        release: what comes of a release.
+        release: what comes of a release; None where nothing can be given back, and then the incident can be closed.
     """
 
     version: Literal[1]
     playbook: Slug
     title: Line
-    attack: Attack
+    world: World = World()
+    attack: Attack = Attack()
     alert: Given
     expected: Expected
     release: Recovered | None = None
 
 
-def drill_of(playbook: Playbook) -> Drill | None:
-    """Return the drill that ships beside a playbook, None if it has none.
+def drills_of(playbook: Playbook) -> dict[str, Drill]:
+    """Return the drills that ship beside a playbook, by their files' names; none if it has none.
+
+    `NAME.drill.yaml` is the first; one playbook may have more, as `NAME.tool.drill.yaml`.
 
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    file = resources.files("playbooks").joinpath("catalog", f"{playbook.id}.drill.yaml")
-    if not file.is_file():
-        return None
-    return parse_yaml(Drill, file.read_text(encoding="utf-8"), file=f"playbooks/catalog/{playbook.id}.drill.yaml")
+    found: dict[str, Drill] = {}
+    for file in sorted(resources.files("playbooks").joinpath("catalog").iterdir(), key=lambda one: one.name):
+        if belongs(file.name, playbook.id):
+            text = file.read_text(encoding="utf-8")
+            found[file.name] = parse_yaml(Drill, text, file=f"playbooks/catalog/{file.name}")
+    return found
+
+
+def belongs(file: str, playbook: str) -> bool:
+    """Whether a file's name is that of a drill of a playbook."""
+    return file.startswith(f"{playbook}.") and file.endswith(".drill.yaml")

@@ -337,9 +337,8 @@ class Resolved(Strict):
         return f"{self.kind}:{self.server or ''}/{self.id}"
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id}" + (
-            f" of {self.server}" if self.server and self.kind is not EntityKind.SERVER else ""
-        )
+        home = self.principal if self.kind is EntityKind.TOKEN else self.server
+        return f"{self.kind} {self.id}" + (f" of {home}" if home and self.kind is not EntityKind.SERVER else "")
 
 
 def named_servers(known: Iterable[Resolved], unknown: Iterable[Entity] = ()) -> frozenset[str]:

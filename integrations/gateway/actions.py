@@ -369,7 +369,9 @@ class RevokeToken(Action):
         id_ = principal.tokens.get(self.token, self.token)
         if id_ in world.inventory.gateways[principal.gateway].credential_ids:
             raise Refused(f"the token {id_} is our own at gateway {principal.gateway}: it is never a target")
-        target = Target(system=f"gateway/{principal.gateway}", kind="token", id=id_, name=self.token)
+        # Alerts and people may give the id; whoever decides knows it by its name.
+        label = next((label for label, known in principal.tokens.items() if known == id_), self.token)
+        target = Target(system=f"gateway/{principal.gateway}", kind="token", id=id_, name=label)
         revoked = await _revoked(target, principal.user, world)
         return Plan(
             action=self.name,

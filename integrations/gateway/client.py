@@ -469,18 +469,30 @@ class ContextForge:
         found: Fields | None = await self.request("GET", f"/v1/auth/email/admin/users/{email}", missing_ok=True)
         return found
 
+    async def roles(self, email: str) -> list[dict[str, Any]]:
+        """Return the roles that a user was given, each with its scope and who gave it."""
+        return await self._list(f"/rbac/users/{email}/roles", {})
+
     async def set_active(self, email: str, *, active: bool) -> None:
         """Let a user in, or keep that user and all of the user's tokens out."""
         await self.request("PATCH", f"/v1/auth/email/admin/users/{email}", json={"is_active": active})
 
-    async def logs(self, limit: int = 1000) -> dict[str, Any]:
-        """Return the newest audit trails and security events. Tool calls are in neither: it does not audit them."""
+    async def logs(self, limit: int = 1000, *, user: str | None = None) -> dict[str, Any]:
+        """Return the newest audit trails and security events. Tool calls are in neither: it does not audit them.
+
+        Args:
+            limit: entries of each that are read.
+            user: only what this user did; of the security events those among the newest that name them.
+        """
         paths = {"audit_trails": "/api/logs/audit-trails", "security_events": "/api/logs/security-events"}
-        answers = await asyncio.gather(
-            *(self.request("GET", path, params={"limit": str(limit)}) for path in paths.values())
-        )
-        found = zip(paths.items(), answers, strict=True)
-        return {name: self.entries(path, answer) for (name, path), answer in found}
+        params = {"limit": str(limit)}
+        asked = {"audit_trails": {**params, "user_id": user} if user else params, "security_events": params}
+        answers = await asyncio.gather(*(self.request("GET", path, params=asked[name]) for name, path in paths.items()))
+        found = {name: self.entries(paths[name], answer) for name, answer in zip(paths, answers, strict=True)}
+        if user is not None:
+            # It filters these by nothing that says who.
+            found["security_events"] = [item for item in found["security_events"] if item.get("user_id") == user]
+        return found
 
     async def export_state(self) -> dict[str, list[dict[str, Any]]]:
         """Return everything that matters of the gateway, in one order, less the volatile fields and all secrets."""

@@ -25,12 +25,14 @@ NEEDS: Final = {
     "gateway.deactivate_user": (_ADMINISTRATOR,),
     "gateway.capture_state": ("servers.read", _ADMINISTRATOR),
     "gateway.capture_logs": (_ADMINISTRATOR,),
+    "gateway.capture_principal": (_ADMINISTRATOR,),
 }
 
 _READ: Final = {
     "gateway.revoke_token": "/v1/tokens/admin/all",
     "gateway.deactivate_user": "/v1/auth/email/admin/users",
     "gateway.capture_logs": "/api/logs/audit-trails",
+    "gateway.capture_principal": "/v1/tokens/admin/all",
 }
 
 

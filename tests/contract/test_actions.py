@@ -23,9 +23,9 @@ from integrations.gateway.client import ContextForge
 from integrations.registry import ACTIONS, CAPTURES, CHECKS, STEPS
 from playbooks.action import Action, World
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
 from playbooks.plan import Answer, Plan
 from playbooks.strict import canonical
+from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
@@ -49,15 +49,10 @@ class Drill:
         return self.action.model_validate(self.params(lab))
 
 
-def the_resource(lab: Lab) -> str:
-    (pin,) = lab.site.inventory.pins.of(lab.site.server_id, PinKind.RESOURCE)
-    return pin.name
-
-
 DRILLS = (
     Drill(DisableTool, lambda lab: {"server": lab.site.server_id, "tool": "get_weather"}),
     Drill(DisablePrompt, lambda lab: {"server": lab.site.server_id, "prompt": "greet"}),
-    Drill(DisableResource, lambda lab: {"server": lab.site.server_id, "resource": the_resource(lab)}),
+    Drill(DisableResource, lambda lab: {"server": lab.site.server_id, "resource": scenes.the_resource(lab)}),
     Drill(DisableServer, lambda lab: {"server": lab.site.server_id}),
     Drill(RevokeToken, lambda lab: {"principal": lab.site.principal, "token": "agent"}),
     Drill(DeactivateUser, lambda lab: {"principal": lab.site.principal}),

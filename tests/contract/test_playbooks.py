@@ -8,29 +8,29 @@ import pytest
 from flows.demo.mcp_server import Behaviour
 from integrations.registry import STEPS
 from playbooks.action import Action, Capture, Check
-from playbooks.drill import Drill, drill_of
-from playbooks.incident import EntityKind
-from playbooks.inventory import Resolved
+from playbooks.drill import Drill, drills_of
+from playbooks.incident import EntityKind, Status
+from playbooks.inventory import PinKind, Resolved
 from playbooks.playbook import Playbook, shipped
 from playbooks.request import Verb
-from playbooks.taxonomy import load
+from playbooks.state import Incident, Progress
+from playbooks.taxonomy import IncidentClass, load
 from tests.lab import scenes
+from tests.lab.clients import Clients, joined
 from tests.lab.fixtures import Lab
-from tests.lab.house import SOURCES, House, alert
+from tests.lab.house import SOURCES, House, alert, source
 
 PLAYBOOKS = tuple(shipped().values())
+DRILLS = {file: exercise for playbook in PLAYBOOKS for file, exercise in drills_of(playbook).items()}
 KINDS: dict[str, type] = {"action": Action, "capture": Capture, "check": Check}
 ARGUMENTS: dict[str, dict[str, Any]] = {"add": {"a": 1, "b": 2}}
+BY_CLASS = SOURCES.model_copy(
+    update={"sources": {"siem": source(classify=[{"tag": one.value, "class": one.value} for one in IncidentClass])}}
+)
+"""One authenticated source whose tags are the classes: nobody else confirms what it says."""
 
 every_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda playbook: playbook.id)
-
-
-def drill(playbook: Playbook) -> Drill:
-    found = drill_of(playbook)
-    assert found is not None, (
-        f"write playbooks/catalog/{playbook.id}.drill.yaml: a playbook without a drill does not ship"
-    )
-    return found
+every_drill = pytest.mark.parametrize("exercise", DRILLS.values(), ids=[name.removesuffix(".yaml") for name in DRILLS])
 
 
 def an_entity(kind: EntityKind) -> Resolved:
@@ -64,58 +64,131 @@ def test_what_destroys_evidence_comes_after_what_collects_it(playbook: Playbook)
 
 
 @every_playbook
-def test_its_drill_is_about_it_and_leaves_no_step_out(playbook: Playbook) -> None:
-    exercise = drill(playbook)
-    assert exercise.playbook == playbook.id
+def test_its_drills_are_about_it_and_leave_no_step_out(playbook: Playbook) -> None:
+    exercises = drills_of(playbook)
+    first = f"{playbook.id}.drill.yaml"
+    assert first in exercises, f"write playbooks/catalog/{first}: a playbook without a drill does not ship"
     assert playbook.class_ in {entry.id for entry in load().classes}
     phases = {step.id: phase for phase, step in playbook.steps()}
-    for expected in exercise.expected.steps:
-        assert phases.get(expected.id) is expected.phase, f"{expected.id} is no step of that phase"
     runs = [step.id for _, step in playbook.steps() if step.kind != "task" and step.when == "always"]
-    assert [step.id for step in exercise.expected.steps if step.id in runs] == runs
+    drilled: set[str] = set()
+    for file, exercise in exercises.items():
+        assert exercise.playbook == playbook.id, file
+        for expected in exercise.expected.steps:
+            assert phases.get(expected.id) is expected.phase, f"{file}: {expected.id} is no step of that phase"
+        named = [step.id for step in exercise.expected.steps if step.id in runs]
+        assert named == [step for step in runs if step in named], f"{file}: in the order of the playbook"
+        assert {one.step for one in exercise.expected.asked} <= set(phases), file
+        drilled |= set(named)
+    assert set(runs) <= drilled, "no drill runs these"
 
 
-@every_playbook
-async def test_its_drill_succeeds(playbook: Playbook, lab: Lab, tmp_path: Path) -> None:
-    exercise = drill(playbook)
+@every_drill
+async def test_its_drill_succeeds(exercise: Drill, lab: Lab, tmp_path: Path) -> None:
+    clients = await joined(lab, tmp_path / "clients", exercise.world.principals)
     async with scenes.operator(lab) as forge:
         before = await forge.export_state()
     lab.victim.behave(Behaviour.model_validate(exercise.attack.model_dump()))
-    async with scenes.installation(lab, tmp_path, sources=SOURCES) as home, home.responding():
-        given = exercise.alert
-        about = [{"kind": item.kind.value, "name": item.name, "server": lab.site.server_id} for item in given.entities]
-        entities = [{"kind": "server", "name": lab.site.server_id}, *about]
-        body = alert(lab.site.server_id, tags=[given.tag], severity=given.severity.label, entities=entities)
-        await home.receive(body)
+    world = {"inventory": clients.inventory, "sources": BY_CLASS}
+    async with scenes.installation(lab, tmp_path, **world) as home, home.responding():  # type: ignore[arg-type]
+        await home.receive(_alert(exercise, lab, clients))
+        if exercise.expected.asked:
+            await _asked(exercise, home, lab, clients)
         name = (await home.reaches(exercise.expected.status)).id
         await home.settled(name)
         await _as_expected(exercise, home, name)
         await _usable(lab, exercise.expected.usable, exercise.expected.unusable)
+        await _let_in(clients, exercise.expected.let_in, exercise.expected.locked_out)
         if exercise.release is None:
-            return
-        if exercise.release.refused_while_attacked:
-            await home.ask("ann", Verb.RELEASE, name, reason="too early")
+            await home.ask("ann", Verb.CLOSE, name, reason="nothing can be given back", params={"as": "resolved"})
+            await home.reaches(Status.CLOSED, name)
+        else:
+            await _released(exercise, home, name, lab=lab, clients=clients, before=before)
 
-            async def asked() -> bool:
-                return any(step.instance.startswith("release-") for step in (await home.incident(name)).proposals)
 
-            await home.until(asked, "a release while attacked waits for another person")
-            for step in (await home.incident(name)).proposals:
-                assert step.plan is not None
-                await home.ask("bob", Verb.DENY, name, digest=step.plan.digest, reason="it is still attacked")
-            await scenes.taken_in(home)
-            await _usable(lab, exercise.expected.usable, exercise.expected.unusable)
-        lab.victim.behave()
-        await home.ask("ann", Verb.RELEASE, name, reason="it behaves again")
-        await home.given_back(name)
-        await home.reaches(exercise.release.status, name)
-        await _usable(lab, exercise.release.usable, ())
-        async with scenes.operator(lab) as forge:
-            assert await forge.export_state() == before
+def _alert(exercise: Drill, lab: Lab, clients: Clients) -> bytes:
+    given, server = exercise.alert, lab.site.server_id
+    entities: list[dict[str, str]] = [{"kind": "server", "name": server}] if given.server else []
+    for item in given.entities:
+        if item.kind in {EntityKind.PRINCIPAL, EntityKind.TOKEN}:
+            entities.append({"kind": item.kind.value, "name": clients.names.get(item.name, item.name)})
+        else:
+            name = scenes.the_resource(lab) if item.kind is EntityKind.RESOURCE else item.name
+            entities.append({"kind": item.kind.value, "name": name, "server": server})
+    return alert(server, tags=[given.tag], severity=given.severity.label, title=exercise.title, entities=entities)
+
+
+async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> None:
+    """Have people answer, after the whole of what needs nobody: the evidence, and every cut that is automatic."""
+    name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+    await home.settled(name)
+    asked = {one.step: one for one in exercise.expected.asked}
+
+    def waiting(incident: Incident) -> dict[str, str]:
+        return {step.instance.partition("@")[0]: "; ".join(step.reasons) for step in incident.proposals}
+
+    async def all_asked() -> bool:
+        return waiting(await home.incident(name)).keys() == asked.keys()
+
+    await home.until(all_asked, f"people are asked about {sorted(asked)}, and about nothing else")
+    incident = await home.incident(name)
+    for name_, reasons in waiting(incident).items():
+        assert asked[name_].because in reasons, name_
+    done = [step for step in incident.cuts if step.progress is not Progress.PROPOSED]
+    assert all(step.progress is Progress.ESTABLISHED for step in done), "what is automatic does not wait for anybody"
+    if not done:
+        assert incident.metrics["first_effect_at"] is None, "what waits has no effect"
+        await _usable(lab, (*exercise.expected.usable, *exercise.expected.unusable), ())
+    await _let_in(clients, (*exercise.expected.let_in, *exercise.expected.locked_out), ())
+    for step in incident.proposals:
+        assert step.plan is not None
+        verb = Verb(asked[step.instance.partition("@")[0]].says)
+        await home.ask("bob", verb, name, digest=step.plan.digest, reason="looked at it")
+
+
+async def _released(
+    exercise: Drill, home: House, name: str, *, lab: Lab, clients: Clients, before: dict[str, list[dict[str, Any]]]
+) -> None:
+    wanted = exercise.release
+    assert wanted is not None
+    if wanted.refused_while_attacked:
+        await home.ask("ann", Verb.RELEASE, name, reason="too early")
+        await _second_person(home, name, Verb.DENY, "it is still attacked")
+        await scenes.taken_in(home)
+        await _usable(lab, exercise.expected.usable, exercise.expected.unusable)
+        await _let_in(clients, exercise.expected.let_in, exercise.expected.locked_out)
+    lab.victim.behave()
+    await home.ask("ann", Verb.RELEASE, name, reason="it behaves again")
+    if wanted.approved:
+        await _second_person(home, name, Verb.APPROVE, "it does")
+    await home.given_back(name)
+    await home.reaches(wanted.status, name)
+    await _usable(lab, wanted.usable, ())
+    await _let_in(clients, wanted.let_in, wanted.lost)
+    gone = {clients.token_id(client) for client in wanted.lost}
+    async with scenes.operator(lab) as forge:
+        after = await forge.export_state()
+    lost = [token for token in after["tokens"] if token["id"] in gone]
+    assert all(token["is_revoked"] for token in lost)
+    for state in (before, after):
+        state["tokens"] = [token for token in state["tokens"] if token["id"] not in gone]
+    assert after == before
+
+
+async def _second_person(home: House, name: str, verb: Verb, reason: str) -> None:
+    async def asked() -> bool:
+        incident = await home.incident(name)
+        still = {f"release-{instance}" for instance, lease in incident.leases.items() if lease.open}
+        return bool(still) and still == {step.instance for step in incident.proposals}
+
+    await home.until(asked, "every release that is left waits for another person")
+    for step in (await home.incident(name)).proposals:
+        assert step.plan is not None
+        await home.ask("bob", verb, name, digest=step.plan.digest, reason=reason)
 
 
 async def _as_expected(exercise: Drill, home: House, name: str) -> None:
-    def ended(incident: Any) -> dict[str, set[str]]:  # noqa: ANN401  # an Incident
+    def ended(incident: Incident) -> dict[str, set[str]]:
         ends: dict[str, set[str]] = {}
         for step in incident.steps.values():
             ends.setdefault(step.instance.partition("@")[0], set()).add(step.progress.value)
@@ -143,6 +216,15 @@ async def _as_expected(exercise: Drill, home: House, name: str) -> None:
 
 
 async def _usable(lab: Lab, usable: tuple[str, ...], unusable: tuple[str, ...]) -> None:
-    for tool in (*usable, *unusable):
-        arguments = ARGUMENTS.get(tool, {"city": "Seoul"})
-        assert await scenes.usable(lab, tool, **arguments) is (tool in usable), tool
+    for what in (*usable, *unusable):
+        kind, _, name = what.rpartition(" ")
+        if kind:
+            assert await scenes.readable(lab, PinKind(kind)) is (what in usable), what
+            continue
+        arguments = ARGUMENTS.get(name, {"city": "Seoul"})
+        assert await scenes.usable(lab, name, **arguments) is (what in usable), what
+
+
+async def _let_in(clients: Clients, let_in: tuple[str, ...], locked_out: tuple[str, ...]) -> None:
+    for client in (*let_in, *locked_out):
+        assert await clients.let_in(client) is (client in let_in), client

@@ -14,7 +14,7 @@ from flows.cli.output import NotFound, Out, span
 from flows.settings import Configuration
 from integrations.registry import step_named
 from playbooks.action import Action, Capture, Check
-from playbooks.drill import Drill
+from playbooks.drill import Drill, belongs
 from playbooks.errors import Misconfigured
 from playbooks.incident import Phase
 from playbooks.playbook import Bound, Playbook, Step, When, parse, shipped
@@ -212,14 +212,15 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
             name = str(error["loc"][0]) if error["loc"] else ""
             if name in literals:
                 yield Fault(_line(text, (*place, "with", name)), f"{step.id}.with.{name}", str(error["msg"]))
+            elif not name:
+                yield Fault(line, f"{step.id}.with", str(error["msg"]).removeprefix("Value error, "))
 
 
 def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
     """A cut that was never drilled is a hope."""
     cuts = [(number, step) for number, step in enumerate(book.phases[Phase.CUT]) if step.action]
-    drill = path.with_suffix(".drill.yaml")
     drilled: set[str] = set()
-    if drill.is_file():
+    for drill in sorted(one for one in path.parent.iterdir() if belongs(one.name, path.stem)):
         try:
             expected = parse_yaml(Drill, drill.read_text(encoding="utf-8"), file=str(drill)).expected
         except (OSError, UnicodeDecodeError) as exc:
@@ -228,11 +229,12 @@ def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
         except Misconfigured as exc:
             yield from (Fault(0, "drill", f"{drill.name}:{line}: {at}: {what}") for line, at, what in _read(exc))
             return
-        drilled = {step.id for step in expected.steps}
+        drilled |= {step.id for step in expected.steps}
     for number, step in cuts:
         if step.id not in drilled:
             line = _line(text, ("phases", "cut", number, "id"))
-            yield Fault(line, step.id, f"this cut has no drill: write {drill.name} beside it, and name {step.id} there")
+            name = path.with_suffix(".drill.yaml").name
+            yield Fault(line, step.id, f"this cut has no drill: write {name} beside it, and name {step.id} there")
 
 
 def _line(text: str, place: tuple[str | int, ...]) -> int:

@@ -1,0 +1,80 @@
+"""Principals beside the lab's agent: they are given tokens at the gateway, and ask whether it lets them in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from integrations.gateway import enrol
+from integrations.mcp.client import McpEndpoint
+from playbooks.inventory import Inventory, Principal, Secret
+from tests.lab import scenes
+from tests.lab.fixtures import Lab
+
+AGENT = "agent"
+"""What drills call the lab's own agent, and its token."""
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Everybody who uses the lab's gateway.
+
+    Args:
+        inventory: the lab's, with them in it.
+        names: what a drill calls a principal → what the inventory calls it.
+        secrets: `principal/token`, as a drill calls them → what its bearer sends.
+        url: where clients reach the gateway.
+    """
+
+    inventory: Inventory
+    names: Mapping[str, str]
+    secrets: Mapping[str, str]
+    url: str
+
+    def token_id(self, client: str) -> str:
+        """Return the gateway's id of a client's token."""
+        who, _, label = client.partition("/")
+        return self.inventory.principals[self.names[who]].tokens[label]
+
+    async def let_in(self, client: str) -> bool:
+        """Return whether the gateway answers a client."""
+        endpoint = McpEndpoint(client, self.url, principal=client, token=self.secrets[client])
+        try:
+            reply = await endpoint.ask("tools/list")
+        finally:
+            await endpoint.aclose()
+        if reply.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            return False
+        assert reply.result is not None, f"{client} is neither answered nor turned away: {reply.said}"
+        return True
+
+
+async def joined(lab: Lab, folder: Path, wanted: Mapping[str, tuple[str, ...]]) -> Clients:
+    """Give principals their tokens, all of which are held.
+
+    Args:
+        lab: the lab; its agent has one token already.
+        folder: for the secrets.
+        wanted: what a drill calls a principal → the names of its tokens.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240  # a few bytes, at the start
+    names, secrets = {AGENT: lab.site.principal}, {f"{AGENT}/{AGENT}": lab.site.agent.secret}
+    principals = dict(lab.site.inventory.principals)
+    async with scenes.operator(lab) as forge:
+        for who, labels in wanted.items():
+            name = names.setdefault(who, f"{who}-{lab.site.server_id}")
+            known = principals.get(name) or Principal(title=who, gateway=scenes.GATEWAY, user=f"{name}@example.com")
+            await enrol.client_user(forge, known.user)
+            tokens, held = dict(known.tokens), dict(known.held)
+            for label in labels:
+                issued = await enrol.issue(forge, known.user, label)
+                place = folder / f"{who}-{label}"
+                place.touch(mode=0o600)
+                place.write_text(issued.secret, encoding="utf-8")
+                tokens[label], held[label] = issued.id, Secret(file=str(place))
+                secrets[f"{who}/{label}"] = issued.secret
+            principals[name] = known.model_copy(update={"tokens": tokens, "held": held})
+    inventory = lab.world.inventory.model_copy(update={"principals": principals})
+    # model_copy keeps what was computed from the old ones.
+    return Clients(Inventory.model_validate(inventory.model_dump()), names, secrets, lab.site.client_url)
