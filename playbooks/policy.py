@@ -203,8 +203,10 @@ class Release(Strict):
 
 
 def _shipped_modes() -> dict[IncidentClass, Mode]:
-    # Only this class ships automatic: its cut is one tool, reversible, and confirmed by a pin of our own.
-    return {IncidentClass.TOOL_POISONING: Mode.AUTOMATIC}
+    # Only where a reversible cut of one object can be confirmed by a fact of our own: a pin's difference that brings
+    # something in, or an order in the server's own answer. In every class, what reaches further waits for people.
+    automatic = (IncidentClass.TOOL_POISONING, IncidentClass.PROMPT_INJECTION, IncidentClass.DATA_EXFILTRATION)
+    return dict.fromkeys(automatic, Mode.AUTOMATIC)
 
 
 class Policy(Strict):

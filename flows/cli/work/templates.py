@@ -180,9 +180,11 @@ _POLICY = """\
 # The gate: what may be done at once, and what needs people. These are the defaults; it fails closed.
 version: 1
 
-# By class: automatic, or approve (every class that is not named).
+# By class: automatic, or approve (every class that is not named). `mcp-soar playbooks list` says what follows from it.
 classes:
   tool_poisoning: automatic
+  prompt_injection: automatic
+  data_exfiltration: automatic
 
 # The widest that is ever automatic: token, tool, principal, server (never fleet).
 automatic_up_to: tool
