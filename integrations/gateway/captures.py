@@ -99,6 +99,7 @@ class CapturePrincipal(Capture):
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/auth/email/admin/users/{id}",
         "GET /rbac/users/{id}/roles",
+        "GET /rbac/roles",
         "GET /v1/tokens/admin/all",
         "GET /api/logs/audit-trails",
         "GET /api/logs/security-events",

@@ -470,8 +470,13 @@ class ContextForge:
         return found
 
     async def roles(self, email: str) -> list[dict[str, Any]]:
-        """Return the roles that a user was given, each with its scope and who gave it."""
-        return await self._list(f"/rbac/users/{email}/roles", {})
+        """Return the roles that a user was given, each with who gave it, where it holds, and what it permits."""
+        given, known = await asyncio.gather(
+            self._list(f"/rbac/users/{email}/roles", {}), self._list("/rbac/roles", {"active_only": "false"})
+        )
+        by_id = {str(role.get("id")): role for role in known}
+        # The grant alone names a role by its id.
+        return [{**one, "role": by_id.get(str(one.get("role_id")))} for one in given]
 
     async def set_active(self, email: str, *, active: bool) -> None:
         """Let a user in, or keep that user and all of the user's tokens out."""

@@ -27,7 +27,8 @@ async def test_a_principals_account_roles_tokens_and_doings_are_kept_and_no_secr
     assert set(files) == {*(f"{name}.json" for name in names), "missing.txt"}
     user = lab.site.inventory.principals[lab.site.principal].user
     assert json.loads(files["account.json"])["email"] == user
-    assert [role["role_name"] for role in json.loads(files["roles.json"])] == ["mcp-client"]
+    roles = {grant["role"]["name"]: grant["role"]["permissions"] for grant in json.loads(files["roles.json"])}
+    assert "tools.execute" in roles["mcp-client"]
     tokens = json.loads(files["tokens.json"])
     assert {token["name"] for token in tokens} == {"agent", "spare"}
     assert {token["user_email"] for token in tokens} == {user}, "nobody else's"
