@@ -564,7 +564,7 @@ class ContextForge:
                 raise Misconfigured(
                     f"gateway {self.name} wants the password of {self.account} changed before it lets it in: sign in at"
                     f" {self.gateway.url.rstrip('/')}/admin and change it there, then write the new one to the secret"
-                    f" that gateways.{self.name}.password names (docs/connect-a-gateway.md says how without a browser)"
+                    f" that gateways.{self.name}.password names"
                 )
             if response.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise Misconfigured(

@@ -357,12 +357,12 @@ def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequen
 
 def _tell(out: Out, wanted: Wanted, found: Found, seen: _Seen, place: _Place, *, written: bool) -> None:
     out.say()
-    verb = "are written" if written else "are new"
-    counts = ((len(found.servers), "servers"), (len(found.principals), "principals"), (len(found.tokens), "tokens"))
-    said = [f"{count} {what}" for count, what in counts if count]
-    said += [f"{count} things that {server} offers" for server, count in found.others.items()]
+    verb = "written" if written else "new"
+    counts = ((len(found.servers), "server"), (len(found.principals), "principal"), (len(found.tokens), "token"))
+    said = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count]
+    said += [f"{count} of what {server} offers" for server, count in found.others.items()]
     if said:
-        out.say(f"{', '.join(said)} {verb}; nothing of them is approved", "good")
+        out.say(f"{verb}: {', '.join(said)}; nothing of that is approved", "good")
     for line, style in _remarks(found, seen):
         out.say(line, style)
     out.say(f"canary: {seen.canary}", "warn" if seen.commands else "")
@@ -385,6 +385,8 @@ def _remarks(found: Found, seen: _Seen) -> Iterator[tuple[str, str]]:
     yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
     yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)
     yield from ((one, "warn") for one in found.notes)
+    if seen.audits and all(one.on for one in seen.audits):
+        yield f"{' and '.join(one.what for one in seen.audits)} are written down there", ""
     for one in seen.audits:
         if not one.on:
             remedy = f"Set {one.setting}=true where the gateway is started: its logs are evidence"

@@ -47,7 +47,8 @@ prefect:
 
 _INVENTORY = """\
 # What exists and where it can be touched. An alert's names are looked up here before anything is done, and what is not
-# here is never guessed at. `mcp-soar inventory check` says what is missing.
+# here is never guessed at. `mcp-soar inventory import main --url URL --user ADMINISTRATOR` puts in what a gateway has,
+# and leaves alone what you write; `mcp-soar inventory check` says what is missing.
 version: 1
 
 # How often a containment in force is verified again.
@@ -94,6 +95,8 @@ servers: {}
 #    # safe_arguments: a call with these changes nothing. No other call is ever made at the server itself.
 #    tools:
 #      add: {risk: low, safe_arguments: {a: 1, b: 2}}
+#    # What its gateway held, name and id, as an import found it: alerts may name it, and nothing of it is approved.
+#    offers: {tools: {add: 6018ca46}}
 #    # Who is told of it, where contacts.yaml says otherwise: role, contact.
 #    # stakeholders: {owner: weather-team}
 #    # What it handles (personal, health, payment, secret), and the laws that then set a time to report (gdpr, pipa,
@@ -346,7 +349,8 @@ What comes next (each with --config and this folder, unless you are in it or it 
 1. Enroll people. Approving takes an approver who did not ask for it, ending a stop takes two:
      mcp-soar enroll kim --role responder --role approver
      mcp-soar enroll lee --role approver --role reviewer
-2. Describe gateways and servers in inventory.yaml, put their secrets into secrets/ (mode 0600), then:
+2. Have inventory.yaml filled from your gateway; it asks for the password. Then say what is marked FILL IN there:
+     mcp-soar inventory import main --url https://gateway.example.com --user admin@example.com --make-canary
      mcp-soar inventory check
 3. Sign for what each server offers today, after reading it; nothing is automatic on what nobody signed for:
      mcp-soar pins approve SERVER --reviewed "read every description" --as lee
