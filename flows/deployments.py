@@ -5,6 +5,7 @@ It may be done again and again: what is as it should be is left alone, and a sch
 
 import asyncio
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -19,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from flows.workers import DEPLOYMENTS
+from flows.workers import DEPLOYMENTS, OWN_SERVER
 from playbooks.strict import sha256
 
 
@@ -49,15 +50,18 @@ async def make(pool: str) -> list[str]:
 
 
 async def _pool(client: PrefectClient, name: str) -> bool:
-    # By its whole path, and without the steps in between that look for other places to take code from.
     template: dict[str, Any] = ProcessWorker.get_default_base_job_template()
-    template["variables"]["properties"]["command"]["default"] = f"{sys.executable} -m prefect.engine"
+    own = OWN_SERVER in os.environ
+    if own:
+        # Without the steps in between that look for other places to take code from, and in the worker's process group.
+        # Workers of another server's pools may have Python elsewhere.
+        template["variables"]["properties"]["command"]["default"] = f"{sys.executable} -m prefect.engine"
     try:
         there = await client.read_work_pool(name)
     except ObjectNotFound:
         await client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
         return True
-    if there.base_job_template == template:
+    if not own or there.base_job_template == template:
         return False
     await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
     return True

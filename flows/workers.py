@@ -26,6 +26,8 @@ INBOX = "MCP_SOAR_INBOX"
 CONFIG = "MCP_SOAR_CONFIG"
 JOURNAL = "MCP_SOAR_JOURNAL"
 RECEIVER = "MCP_SOAR_RECEIVER"
+OWN_SERVER = "MCP_SOAR_OWN_SERVER"
+"""Set where Prefect's server is our own, and its pools are made as we want them."""
 
 DEPLOYMENTS = Path(__file__).resolve().parents[1] / "prefect.yaml"
 """What people start in Prefect, and what it starts by itself."""
@@ -111,6 +113,8 @@ def worker(config: Configuration, pool: str, state: Path, *, receiver: str, repo
         "PREFECT_WORKER_HEARTBEAT_SECONDS": "60",
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
+    if config.settings.prefect.api is None:
+        environment[OWN_SERVER] = "1"
     if pool == REQUESTS:
         return Worker(pool, home, {**environment, INBOX: url})
     copied = state / "workers" / "configuration"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Config, Json, configuration, folder
+from flows.cli.options import Config, Json, away, configuration, folder
 from flows.cli.output import speaking
 
 app = typer.Typer()
@@ -58,6 +58,7 @@ def enroll(
 
     Without --key the key is ~/.config/mcp-soar/people/NAME.key, where the other commands look for it. A key that lives
     in ssh-agent is enrolled by its public half; hardware keys (sk-ssh-ed25519) sign other bytes, and are refused.
+    On a person's own machine, without a configuration and without --role, it makes the key and says who enrolls it.
 
     \b
     Examples:
@@ -67,6 +68,10 @@ def enroll(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import people
 
+        if not role and public is None and away(config):
+            from flows.cli.work import away as elsewhere
+
+            raise typer.Exit(elsewhere.key(out, name, key))
         where = folder(config, out)
         raise typer.Exit(people.enroll(out, where, name, roles=role or [], key=key, public=public, replace=replace))
 

@@ -8,6 +8,7 @@ and its digest is computed here from what was read. What is printed is pasted in
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import acts, signing
+from integrations.signing import SigningKey
 from playbooks.plan import Plan
 from playbooks.request import Verb, draft
 from playbooks.strict import Json, canonical, now
@@ -66,6 +68,28 @@ def signer(name: str | None, key: Path | None, *, yes: bool = False) -> Signer:
     if key is None:
         key_file(name)  # a name that no file can have is refused before anything else
     return Signer(name, key, yes)
+
+
+def key(out: Out, name: str, file: Path | None) -> Exit:
+    """Make a person's key on their own machine, and say what is to be done with its public half.
+
+    Args:
+        out: where to say it.
+        name: of the person.
+        file: for the key; None for the usual place.
+    """
+    path = file or key_file(name)
+    made = not path.exists()
+    if made:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    public = (SigningKey.generate(path) if made else SigningKey.load(path)).public
+    half = path.with_suffix(".pub")
+    half.write_bytes(public.pem)
+    out.document({"name": name, "key": str(path), "made": made, "public": str(half)})
+    out.say(f"{'A new key was made' if made else 'The key'}: {path}. It signs for {name}: keep it to yourself.")
+    out.say(f"Nobody is enrolled yet: there is no installation on this machine. Where it is, with {half}:")
+    out.raw(f"  mcp-soar enroll {shlex.quote(name)} --role ROLE --public {half.name}")
+    return Exit.OK
 
 
 def decide(out: Out, who: Signer, *, verb: Verb, incident: str, plan: str | None, reason: str) -> Exit:

@@ -8,8 +8,9 @@ import pytest
 from typer.testing import Result
 
 from flows.cli.work import records
+from flows.engine.reviews import verify
 from flows.shown.pages import plans
-from playbooks.request import SignedRequest, Verb
+from playbooks.request import SignedRequest, Verb, genuine
 from playbooks.state import Incident
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
@@ -161,3 +162,15 @@ def test_on_a_machine_with_a_configuration_nothing_is_signed_without_looking(sit
     site.append(world.opened(), world.alert())
     error = site.error("approve", "1", "--digest", "a" * 64, "--yes", "--as", "lee", "--print", code=6)
     assert "asks for nothing" in error["message"]
+
+
+def test_a_key_is_made_there_and_enrolled_here(site: Installation, laptop: Laptop) -> None:
+    result = laptop.run("enroll", "mia")
+    assert result.exit_code == 0, result.output
+    half = laptop.home / "mcp-soar" / "people" / "mia.pub"
+    assert "mcp-soar enroll mia --role ROLE --public mia.pub" in result.stdout
+    assert half.with_suffix(".key").stat().st_mode & 0o777 == 0o600
+    assert site.run("enroll", "mia", "--role", "approver", "--public", str(half)).exit_code == 0
+    printed = laptop.run("stop", "everything", "--reason", "x", "--as", "mia", "--print")
+    signed = SignedRequest.model_validate_json(printed.stdout)
+    assert genuine(signed, site.config.people(), verify=verify) == signed.request
