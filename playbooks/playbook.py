@@ -52,6 +52,7 @@ class When(StrEnum):
     LEAKING = "leaking"
     NAMED = "named"
     CHOSEN = "chosen"
+    UNATTRIBUTED = "unattributed"
 
 
 class Step(Strict):
@@ -67,7 +68,8 @@ class Step(Strict):
         for_each: the kind of entity that it runs for, once each.
         with_: its parameters.
         when: `leaking` runs it only while a cut of this incident does not hold; `named` only for a server that was
-            named itself, and not for the server of a tool that was; `chosen` only for what a person chose.
+            named itself, and not for the server of a tool that was; `chosen` only for what a person chose;
+            `unattributed` only for what was named itself, while no principal and no token is named who does it.
         lease: how long an action stays in force before it is extended and paged.
         why: one sentence for the people who review it.
     """

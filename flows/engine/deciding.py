@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.engine import approvals, calls, schedule
 from flows.engine.case import PREFIX, Case, Stopped, scopes
-from flows.engine.schedule import MOOT, Todo
+from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
 from integrations.journal.store import Tampered, Tx
 from playbooks.action import Action
@@ -368,12 +368,12 @@ async def lapse(case: Case, instance: str, kept: str = "") -> None:
 
 
 async def moot(case: Case, todo: Todo) -> None:
-    """Take back a question that the cut, which holds by now, has answered; a no that was said to it stays."""
+    """Take back a question that is answered otherwise by now; a no that was said to it stays."""
 
     async def work(_: Tx, state: Incident) -> tuple[Sequence[Event], None]:
         playbook, waits = case.playbook, case.parts.timing.verify_retries
         if playbook is None or not schedule.wanted(state, playbook, todo, now=now(), retries=waits):
             return [], None
-        return [Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": MOOT})], None
+        return [Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": todo.name})], None
 
     await case.decide(work)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
-from flows.engine.schedule import runs_for
+from flows.engine.schedule import WHO, runs_for
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tx
 from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved, named_servers
 from playbooks.journal import SYSTEM, Event
-from playbooks.playbook import Playbook, When
+from playbooks.playbook import Playbook, Step, When
 from playbooks.projection import WHOLE, project
 from playbooks.redaction import redacted
 from playbooks.state import Incident
@@ -194,15 +194,25 @@ def triage(
         return f"unknown server: shadow? The inventory knows nothing of what it names ({named or 'nothing'})"
     state = Incident(id="", entities={entity.key: entity for entity in known}, named=named_servers(known, unknown))
     # What only runs when a cut leaks begins nothing.
-    begins = [s for _, s in playbook.steps() if s.kind == "action" and s.when in {When.ALWAYS, When.NAMED}]
+    begins = [step for _, step in playbook.steps() if step.kind == "action" and step.when in _BEGIN]
     if not any(runs_for(state, step) for step in begins):
-        always = sorted({step.for_each for step in begins if step.when is When.ALWAYS})
-        itself = sorted({step.for_each for step in begins if step.when is When.NAMED} - set(always))
-        approved = [f"{' or '.join(always)} that is approved"] if always else []
-        kinds = [*approved, *(f"{kind} itself" for kind in itself)]
         beside = f" ({named})" if named else ""
-        return f"it names {', '.join(map(str, known))}, but no {' or '.join(kinds)}{beside}"
+        return f"it names {', '.join(map(str, known))}, but no {_lacking(begins)}{beside}"
     return None
+
+
+_BEGIN = frozenset({When.ALWAYS, When.NAMED, When.UNATTRIBUTED})
+
+
+def _lacking(begins: Sequence[Step]) -> str:
+    """Return what a message would have to name for anything to begin."""
+    always = {step.for_each for step in begins if step.when is not When.NAMED} - {EntityKind.SERVER}
+    parts = [
+        (sorted(always - WHO), " that is approved"),
+        (sorted(always & WHO), " that the inventory knows"),
+        (sorted({step.for_each for step in begins} - always), " itself"),
+    ]
+    return " or ".join(f"{' or '.join(kinds)}{which}" for kinds, which in parts if kinds)
 
 
 async def open_incident(parts: Parts, tx: Tx, key: str, opened: dict[str, Json], *events: Event) -> Opened:

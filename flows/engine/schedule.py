@@ -24,6 +24,9 @@ UNDECIDED = ASKED | {Progress.SKIPPED}
 MOOT = "no longer needed: what leaked holds by now"
 """Why a step is skipped that runs after all should it leak again."""
 
+ATTRIBUTED = "no longer asked: by now it is known who does it, and that is where it is stopped"
+"""Why a step is skipped that runs after all should a person choose it."""
+
 OURSELVES = "mcp-soar"
 """Who asks for what no person asked for."""
 
@@ -41,7 +44,7 @@ class Todo:
         kind: what to do: action, capture, check, raw (the alert itself as an exhibit), repeats (those that said the
             same, together), release, seal, moot (nothing, any more).
         title: what it does to what, for people.
-        name: the registered action, capture or check.
+        name: the registered action, capture or check; of what is moot, why.
         params: its parameters.
         lease: seconds that an action stays in force.
         entity: key of the entity that it is about.
@@ -73,7 +76,22 @@ def runs_for(state: Incident, step: Step) -> list[Resolved]:
         return [entity for entity in found if entity.key in state.named]
     if step.when is When.CHOSEN:
         return [entity for entity in found if entity.key in state.chosen]
+    if step.when is When.UNATTRIBUTED:
+        return [entity for entity in found if _unattributed(state, step, entity)]
     return found
+
+
+def _unattributed(state: Incident, step: Step, entity: Resolved) -> bool:
+    begun = state.steps.get(state.instance_of(step.id, entity))
+    if entity.key in state.chosen or (begun is not None and begun.progress not in UNDECIDED):
+        # What was begun is brought to its end, whoever is named meanwhile.
+        return True
+    itself = entity.kind is not EntityKind.SERVER or entity.key in state.named
+    return itself and not any(item.kind in WHO for item in state.entities.values())
+
+
+WHO = frozenset({EntityKind.PRINCIPAL, EntityKind.TOKEN})
+"""Those who do something."""
 
 
 def asked_of(entity: Resolved, kind: EntityKind) -> Resolved | None:
@@ -194,9 +212,13 @@ def _phase(
         if step.kind == "task":
             continue
         if step.when is When.LEAKING and not leaking(state):
-            yield from _moot(state, step, phase)
+            yield from _moot(state, step, phase, entities_for(state, step.for_each), MOOT)
             continue
-        for entity in runs_for(state, step):
+        runs = runs_for(state, step)
+        if step.when is When.UNATTRIBUTED:
+            spared = [entity for entity in entities_for(state, step.for_each) if entity not in runs]
+            yield from _moot(state, step, phase, spared, ATTRIBUTED)
+        for entity in runs:
             todo = _todo(state, step, phase, entity)
             # The list's order binds actions on the same target.
             if step.kind == "action" and entity.key in busy:
@@ -216,7 +238,7 @@ def _widenings(state: Incident, now: datetime, retries: tuple[float, ...]) -> It
         todo = Todo(instance, Phase.CUT, "action", title, widening.action, params, entity=home)
         if _unneeded(state, instance):
             if step and step.progress in ASKED:
-                yield replace(todo, kind="moot")
+                yield replace(todo, kind="moot", name=MOOT)
         elif _runnable(step, "action", state, now=now, retries=retries):
             yield todo
 
@@ -242,18 +264,19 @@ def _unneeded(state: Incident, widening: str) -> bool:
     return (step is None or step.progress in UNDECIDED or retried) and not state.needs(widening)
 
 
-def _moot(state: Incident, step: Step, phase: Phase) -> Iterator[Todo]:
+def _moot(state: Incident, step: Step, phase: Phase, spared: Iterable[Resolved], because: str) -> Iterator[Todo]:
     """Yield what people are asked, or said yes to, and what is needed no longer."""
-    for entity in entities_for(state, step.for_each):
+    for entity in spared:
         asked = state.steps.get(state.instance_of(step.id, entity))
         if asked and asked.progress in ASKED:
-            yield replace(_todo(state, step, phase, entity), kind="moot")
+            yield replace(_todo(state, step, phase, entity), kind="moot", name=because)
 
 
 def _todo(state: Incident, step: Step, phase: Phase, entity: Resolved) -> Todo:
     params = tuple(sorted(step.parameters(entity).items()))
     instance = state.instance_of(step.id, entity)
-    title, named = f"{step.id}: {entity}", step.when is When.NAMED
+    title = f"{step.id}: {entity}"
+    named = step.when is When.NAMED or (step.when is When.UNATTRIBUTED and entity.kind is EntityKind.SERVER)
     return Todo(instance, phase, step.kind, title, step.names or "", params, step.lease, entity.key, named)
 
 
@@ -265,7 +288,7 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
         return True
     if step.progress is Progress.SKIPPED:
         # What waited for evidence runs when that is sealed, or when it is on record that it cannot be had.
-        return step.message == MOOT or (bool(step.awaits) and not uncollected(state, step.awaits))
+        return step.message in {MOOT, ATTRIBUTED} or (bool(step.awaits) and not uncollected(state, step.awaits))
     if step.progress is Progress.RETRYING:
         return step.retry_at is None or step.retry_at <= now
     if step.progress is Progress.PROPOSED:

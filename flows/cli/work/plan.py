@@ -229,7 +229,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         unreviewed=() if case.by_hand else unreviewed(reviews, config.inventory, config.policy, plan),
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
-    if decision.automatic and step.when is When.ALWAYS:
+    if decision.automatic and step.when is not When.LEAKING:
         # What comes after it is judged as if it were done, as the engine does.
         reserved += [
             Reservation(incident=_NOBODYS, target=target.thing, radius=plan.radius, age=0.0) for target in plan.targets

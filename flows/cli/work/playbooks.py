@@ -25,6 +25,7 @@ _WHEN = {
     When.LEAKING: "only while a cut leaks",
     When.NAMED: "only if the server itself is named, not a tool of it",
     When.CHOSEN: "only what a person chose",
+    When.UNATTRIBUTED: "only what is named itself, while nobody is named who does it",
 }
 _FAULT = re.compile(r"^\s*(?P<file>.+?):(?P<line>\d+): (?P<field>[^:\s]+): (?P<message>.*)$", re.DOTALL)
 

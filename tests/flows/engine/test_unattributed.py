@@ -1,0 +1,76 @@
+"""What is flooded is taken away only while nobody is named who floods: a cut of it would do the flood's own work."""
+
+from flows.engine import schedule
+from flows.engine.opening import triage
+from flows.engine.parts import Timing
+from flows.engine.schedule import ATTRIBUTED
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import Inventory, Resolved
+from playbooks.journal import Event
+from playbooks.playbook import shipped
+from playbooks.state import Incident
+from playbooks.strict import now, parse_yaml
+from playbooks.taxonomy import IncidentClass
+from tests.flows.cli import world
+from tests.playbooks.test_state import incident
+
+SERVER = Resolved(kind=EntityKind.SERVER, id="weather", server="weather")
+AGENT = Resolved(kind=EntityKind.PRINCIPAL, id="agent", principal="agent")
+TOKEN = Resolved(kind=EntityKind.TOKEN, id="t-1", principal="agent")
+FLOOD = shipped()[IncidentClass.DENIAL_OF_SERVICE]
+BEGUN = world.opened(entities=[], names="whole")
+CUT_TOOL = "cut-tool@weather/forecast"
+
+
+def alert(*entities: Resolved) -> Event:
+    return Event("alert", {**world.alert().body, "entities": [entity.model_dump(mode="json") for entity in entities]})
+
+
+def runs(state: Incident) -> list[tuple[str, str]]:
+    retries = Timing().verify_retries
+    todos = schedule.ready(state, FLOOD, until=Phase.CUT, now=now(), stopped=False, retries=retries)
+    return [(todo.instance, todo.kind) for todo in todos]
+
+
+def test_the_flooded_is_cut_only_where_nobody_is_named_who_floods() -> None:
+    assert runs(incident(BEGUN, alert(SERVER, world.TOOL))) == [(CUT_TOOL, "action")]
+    assert runs(incident(BEGUN, alert(SERVER))) == [("cut-server@weather", "action")]
+    whole = runs(incident(BEGUN, alert(SERVER, world.TOOL, AGENT, TOKEN)))
+    assert whole == [("deactivate-principal@principal:agent", "action"), ("revoke-token@token:agent/t-1", "action")]
+    assert runs(incident(BEGUN, alert(SERVER, AGENT))) == [("deactivate-principal@principal:agent", "action")]
+
+
+def test_a_question_about_the_flooded_is_taken_back_once_it_is_known_who_floods() -> None:
+    question = world.proposed(instance=CUT_TOOL)
+    asked = [BEGUN, alert(SERVER, world.TOOL), question]
+    assert (CUT_TOOL, "action") not in runs(incident(*asked)), "it waits for people"
+    known = incident(*asked, alert(AGENT))
+    assert runs(known) == [("deactivate-principal@principal:agent", "action"), (CUT_TOOL, "moot")]
+    skipped = Event("skipped", {"instance": CUT_TOOL, "phase": "cut", "reason": ATTRIBUTED})
+    assert (CUT_TOOL, "action") not in runs(incident(*asked, alert(AGENT), skipped))
+
+
+def test_what_was_begun_is_brought_to_its_end_whoever_is_named_meanwhile() -> None:
+    begun = Event("intended", {**world.intended().body, "instance": CUT_TOOL})
+    state = incident(BEGUN, alert(SERVER, world.TOOL), begun, alert(AGENT))
+    assert (CUT_TOOL, "action") in runs(state)
+
+
+def test_a_message_that_names_what_no_cut_is_for_says_what_it_would_take() -> None:
+    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+
+    def why(one: IncidentClass, *known: Resolved) -> str | None:
+        return triage(shipped()[one], inventory, one, known, ())
+
+    misuse = why(IncidentClass.TOOL_MISUSE, world.TOOL)
+    assert misuse == "it names tool forecast of weather, but no principal or token that the inventory knows"
+    assert why(IncidentClass.DENIAL_OF_SERVICE, world.TOOL) is None
+    assert why(IncidentClass.DENIAL_OF_SERVICE, TOKEN) is None
+    injection = why(IncidentClass.PROMPT_INJECTION, AGENT)
+    assert injection == "it names principal agent, but no prompt or resource or tool that is approved"
+    assert why(IncidentClass.SERVER_COMPROMISE, AGENT) == "it names principal agent, but no server itself"
+    leaves = why(IncidentClass.DATA_EXFILTRATION, SERVER, Resolved(kind=EntityKind.PROMPT, id="ask", server="weather"))
+    assert leaves == (
+        "it names server weather, prompt ask of weather, but no resource or tool that is approved or principal or token"
+        " that the inventory knows or server itself"
+    )
