@@ -46,6 +46,12 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 screening: .venv/installed ## Measure the screening on its labelled set: docs/screening.md
 	@.venv/bin/python -m tests.playbooks.screening.measure
 
+.PHONY: classes
+classes: .venv/installed .venv-gateway/installed ## Run every playbook's drill; what they took, and the table of classes, into README.md
+	@rm -f playbooks/measured.yaml
+	@MCP_SOAR_MEASURED=playbooks/measured.yaml .venv/bin/pytest -n 0 tests/contract/test_playbooks.py
+	@.venv/bin/python -m tests.contract.measuring
+
 .PHONY: pictures
 pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through the demonstration's estate: docs/
 	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser

@@ -25,8 +25,14 @@ Server = Annotated[str, typer.Argument(metavar="SERVER", help="As the inventory 
 
 
 @playbooks.command("list")
-def list_(config: Config = None, as_json: Json = False) -> None:
-    """List the playbooks by class, and where each comes from.
+def list_(
+    table: Annotated[bool, typer.Option("--table", help="As a table in Markdown, for a runbook.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say of every class what it contains where, what of that is automatic, and what waits for a person.
+
+    As this configuration has it: its policy decides what is automatic, and its own playbooks stand before shipped ones.
 
     \b
     Example:
@@ -35,7 +41,7 @@ def list_(config: Config = None, as_json: Json = False) -> None:
     with speaking(as_json=as_json) as out:
         from flows.cli.work import playbooks as work
 
-        raise typer.Exit(work.listing(out, configuration(config, out)))
+        raise typer.Exit(work.listing(out, configuration(config, out), table=table))
 
 
 @playbooks.command()

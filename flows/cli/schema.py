@@ -19,7 +19,9 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     unenroll           {"name", "file", "left"}
     people             {"people": [PersonRow]}
     init               {"folder", "files"}
-    playbooks list     {"playbooks": [{"id", "class", "title", "origin", "digest", "steps"}]}
+    playbooks list     {"playbooks": [{"id", "class", "title", "origin", "digest", "steps"}],
+                       "classes": [{"class", "playbook", "cuts": [{"kind", "system", "automatic", "final", "when"}],
+                       "by_hand", "drill": {"automatic", "asked", "agreed"}}]}
     playbooks show     the playbook
     playbooks lint     {"files": [{"file", "ok", "faults": [{"line", "field", "message"}]}]}
     inventory check    {"ok", "findings": [{"level", "subject", "message"}]}

@@ -15,6 +15,7 @@ from playbooks.playbook import Playbook, shipped
 from playbooks.request import Verb
 from playbooks.state import Incident, Progress
 from playbooks.taxonomy import IncidentClass, load
+from tests.contract import measuring
 from tests.lab import scenes
 from tests.lab.clients import Clients, joined
 from tests.lab.fixtures import Lab
@@ -99,6 +100,7 @@ async def test_its_drill_succeeds(exercise: Drill, lab: Lab, tmp_path: Path) -> 
         await _as_expected(exercise, home, name)
         await _usable(lab, exercise.expected.usable, exercise.expected.unusable)
         await _let_in(clients, exercise.expected.let_in, exercise.expected.locked_out)
+        measuring.note(exercise.playbook, await home.incident(name))
         if exercise.release is None:
             await home.ask("ann", Verb.CLOSE, name, reason="nothing can be given back", params={"as": "resolved"})
             await home.reaches(Status.CLOSED, name)

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 import playbooks
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, span
+from flows.cli.work import classes
 from flows.settings import Configuration
 from integrations.registry import step_named
+from playbooks import measured
 from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill, belongs
 from playbooks.errors import Misconfigured
@@ -44,25 +46,46 @@ class Fault(NamedTuple):
     message: str
 
 
-def listing(out: Out, config: Configuration) -> Exit:
-    """Show the playbooks in use."""
+def listing(out: Out, config: Configuration, *, table: bool = False) -> Exit:
+    """Show what each class does in this installation, and where its playbook comes from.
+
+    Args:
+        out: where to say it.
+        config: the installation's.
+        table: as Markdown, to paste into a runbook.
+    """
     ours = {book.class_: book.digest for book in shipped().values()}
-    rows = [
+    origins = {
+        book.class_: "shipped" if ours.get(book.class_) == book.digest else "this configuration"
+        for book in config.playbooks.values()
+    }
+    books = [
         {
             "id": book.id,
             "class": book.class_.value,
             "title": book.title,
-            "origin": "shipped" if ours.get(book.class_) == book.digest else "this configuration",
+            "origin": origins[book.class_],
             "digest": book.digest,
             "steps": sum(1 for _ in book.steps()),
         }
         for book in config.playbooks.values()
     ]
-    out.document({"playbooks": rows})
-    out.table(
-        ("class", "from", "steps!", "title"),
-        [(row["class"], row["origin"], row["steps"], row["title"]) for row in rows],
-    )
+    took = measured.load()
+    found = classes.rows(config.playbooks, config.policy, took)
+    if table:
+        out.raw(classes.markdown(found, took))
+        return Exit.OK
+    out.document({"playbooks": books, "classes": [classes.document(row) for row in found]})
+    for row in found:
+        out.say(f"{row.incident_class} ({origins.get(row.incident_class, 'no playbook')})", "head")
+        out.fields(
+            [
+                ("contains", row.contains),
+                ("automatic", row.automatic),
+                ("waits for a person", row.waits),
+                ("drill", row.drill if row.took else None),
+            ]
+        )
     return Exit.OK
 
 

@@ -1,0 +1,60 @@
+"""What is said of every class: in README, in `playbooks list`, and by triage; and that none is left with nothing."""
+
+import pytest
+
+from flows.cli.work import classes
+from flows.cli.work.classes import Row
+from flows.respond import flow_name, flow_of
+from playbooks import measured
+from playbooks.incident import EntityKind
+from playbooks.plan import Radius
+from playbooks.playbook import When, shipped
+from playbooks.policy import Mode, Policy
+from playbooks.taxonomy import IncidentClass
+from tests.contract import measuring
+
+SHIPPED = Policy(version=1)
+ROWS = {row.incident_class: row for row in classes.rows(shipped(), SHIPPED, measured.load())}
+
+
+def test_readmes_table_is_what_ships() -> None:
+    assert measuring.README.read_text(encoding="utf-8") == measuring.written(), (
+        "run: python -m tests.contract.measuring"
+    )
+
+
+def test_every_class_is_there_and_each_leaves_a_person_something_to_do() -> None:
+    assert set(ROWS) == set(IncidentClass) - {IncidentClass.UNCLASSIFIED}
+    for name, row in ROWS.items():
+        assert row.cuts or row.by_hand, f"{name}: nobody can do anything"
+        assert (row.playbook is None) is not row.cuts
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_nothing_is_automatic_that_reaches_further_than_one_object_or_never_comes_back(row: Row) -> None:
+    for cut in row.cuts:
+        if cut.automatic:
+            assert not cut.final
+            assert cut.kind in {EntityKind.TOOL, EntityKind.PROMPT, EntityKind.RESOURCE}
+            assert shipped()[row.incident_class].confirm, "nothing of our own could ever confirm it"
+
+
+def test_the_policy_decides_what_is_automatic() -> None:
+    nobody = Policy(version=1, classes={})
+    assert not any(cut.automatic for row in classes.rows(shipped(), nobody, None) for cut in row.cuts)
+    wide = Policy(version=1, classes=dict.fromkeys(IncidentClass, Mode.AUTOMATIC), automatic_up_to=Radius.SERVER)
+    found = {row.incident_class: row for row in classes.rows(shipped(), wide, None)}
+    assert found[IncidentClass.SERVER_COMPROMISE].automatic == "server, once two facts agree"
+    tokens = [cut for row in found.values() for cut in row.cuts if cut.kind is EntityKind.TOKEN]
+    assert tokens
+    assert not any(cut.automatic for cut in tokens), "it never comes back"
+
+
+def test_each_condition_has_its_words() -> None:
+    assert set(classes.ONLY) == set(When)
+
+
+def test_each_class_is_a_flow_of_its_own_name() -> None:
+    names = {flow_name(one) for one in IncidentClass}
+    assert len(names) == len(IncidentClass)
+    assert {flow_of(one).name for one in IncidentClass} == names
