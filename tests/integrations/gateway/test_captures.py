@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from integrations.connections import Connections
+from integrations.gateway.actions import RevokeToken
 from integrations.gateway.captures import CapturePrincipal
 from integrations.gateway.client import ContextForge
 from playbooks.errors import Misconfigured, Refused
@@ -61,3 +62,12 @@ async def test_without_the_account_there_is_no_exhibit(lab: Lab) -> None:
             await CapturePrincipal(principal=lab.site.principal).collect(world)
     finally:
         await world.aclose()
+
+
+async def test_a_token_that_is_given_by_its_id_is_shown_by_its_name(lab: Lab) -> None:
+    id_ = lab.site.inventory.principals[lab.site.principal].tokens["agent"]
+    by_id, by_name = [
+        await RevokeToken(principal=lab.site.principal, token=token).plan(lab.world) for token in (id_, "agent")
+    ]
+    assert by_id.summary.startswith(f"Revoke token agent (id {id_}) of {lab.site.principal}")
+    assert by_id.changes == by_name.changes
