@@ -31,7 +31,19 @@ BY_CLASS = SOURCES.model_copy(
 """One authenticated source whose tags are the classes: nobody else confirms what it says."""
 
 every_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda playbook: playbook.id)
-every_drill = pytest.mark.parametrize("exercise", DRILLS.values(), ids=[name.removesuffix(".yaml") for name in DRILLS])
+LONG = 10
+"""A drill of more steps than this takes longer than ten seconds."""
+every_drill = pytest.mark.parametrize(
+    "exercise",
+    [
+        pytest.param(
+            exercise,
+            id=name.removesuffix(".yaml"),
+            marks=[pytest.mark.slow] if len(exercise.expected.steps) > LONG else [],
+        )
+        for name, exercise in DRILLS.items()
+    ],
+)
 
 
 def an_entity(kind: EntityKind) -> Resolved:
