@@ -27,7 +27,7 @@ def test_every_class_is_there_and_each_leaves_a_person_something_to_do() -> None
     assert set(ROWS) == set(IncidentClass) - {IncidentClass.UNCLASSIFIED}
     for name, row in ROWS.items():
         assert row.cuts or row.by_hand, f"{name}: nobody can do anything"
-        assert (row.playbook is None) is not row.cuts
+        assert (row.playbook is None) == (not row.cuts)
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
