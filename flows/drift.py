@@ -78,7 +78,8 @@ async def pin_drift() -> State[Any]:
         (f"{escaped(one.kind)} {escaped(one.name, 100)} of {escaped(one.server)}", escaped(one.diff, 600))
         for one in found
     ]
-    asked = len(config.inventory.servers) - len(unasked)
+    left = left_out(config)
+    asked = len(config.inventory.servers) - len(unasked) - len(left)
     parts = [
         f"# Definitions: {len(found)} differ from what was approved"
         if found
@@ -87,6 +88,8 @@ async def pin_drift() -> State[Any]:
         table(("Server", "Kind", "Name", "It is"), rows, empty=""),
         facts(hows),
     ]
+    if left:
+        parts.append(f"Left out: {escaped(_left(left), 1000)}")
     if unasked:
         parts += ["## Not asked", facts((escaped(server), escaped(why)) for server, why in unasked)]
     if found:
@@ -97,11 +100,24 @@ async def pin_drift() -> State[Any]:
     said = f"{len(found)} definitions differ, {len(unasked)} servers could not be asked"
     await reading.show(KEY, said, await _switch(config) + "\n\n".join(part for part in parts if part) + "\n")
     if not found and not unasked:
-        return reading.ended(f"{asked} servers offer exactly what was approved", good=True)
+        beside = f"; left out: {_left(left)}" if left else ""
+        return reading.ended(f"{asked} servers offer exactly what was approved{beside}", good=True)
     names = ", ".join([*(f"{one.kind} {one.name} of {one.server} is {one.change}" for one in found[:10])])
     gone = ", ".join(f"{server} does not answer" for server, _ in unasked[:10])
     detail = "; ".join(part for part in (names, gone) if part)
     return reading.ended(f"{said}: {detail}. {told} See the artifact {KEY}, and `mcp-soar pins diff`", good=False)
+
+
+def left_out(config: Configuration) -> list[str]:
+    """Return the servers that are not asked from here: to ask one that has no address starts a program."""
+    if workers.CONFINED not in os.environ:
+        return []
+    return sorted(name for name, server in config.inventory.servers.items() if server.command and server.url is None)
+
+
+def _left(names: Sequence[str]) -> str:
+    commands = ", ".join(f"`mcp-soar pins diff {name}`" for name in names[:10])
+    return f"{len(names)} that speak over stdio, which a confined worker does not start: {commands} compares"
 
 
 async def _switch(config: Configuration) -> str:
@@ -117,7 +133,7 @@ async def drifts(config: Configuration) -> tuple[list[Drift], list[tuple[str, st
     """Return what differs, and which servers could not be asked, with the reason."""
     world = Connections(config.inventory)
     try:
-        names = sorted(config.inventory.servers)
+        names = sorted(config.inventory.servers.keys() - set(left_out(config)))
         answers = await asyncio.gather(*(_of(world, name) for name in names), return_exceptions=True)
     finally:
         await world.aclose()

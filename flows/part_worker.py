@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from pathlib import Path
 from flows import workers
 from flows.part_receiver import BESIDE, needed_by_python
 from flows.settings import read_inventory
-from flows.workers import CONFIG, INBOX, JOURNAL, RECEIVER
+from flows.workers import CONFIG, CONFINED, INBOX, JOURNAL, RECEIVER
 from integrations import landlock
-from playbooks.errors import Misconfigured, Transient
+from playbooks.errors import Misconfigured
 
 LOG = logging.getLogger("mcp_soar.worker")
 
@@ -28,6 +29,7 @@ NICE = 10
 """How far its work stands behind that of responder and receiver on a busy machine."""
 
 _DEPLOYED_WITHIN = 120.0
+_AGAIN = 15.0
 _LOADERS = ("lib64/ld-*.so*", "lib/ld-*.so*", "lib/*/ld-*.so*")
 """Where the program is that the system starts a program with."""
 
@@ -92,7 +94,10 @@ def confine() -> str:
         )
     except OSError as exc:
         return f"Landlock cannot be used ({exc.strerror})"
-    return "" if done else "this system has no Landlock (Linux 5.13)"
+    if not done:
+        return "this system has no Landlock (Linux 5.13)"
+    os.environ[CONFINED] = "1"
+    return ""
 
 
 def _loaders() -> Iterator[Path]:
@@ -117,27 +122,25 @@ async def work(pool: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> 
         pool: whose work.
         stop: ends it.
         ready: called when it asks for work.
-
-    Raises:
-        Transient: the deployments cannot be made now.
     """
     os.nice(NICE)
-    # The flows are loaded in a process of its own, so that this one stays small.
-    made = await asyncio.create_subprocess_exec(sys.executable, "-m", "flows.deployments", pool)
-    try:
-        async with asyncio.timeout(_DEPLOYED_WITHIN):
-            status = await made.wait()
-    except TimeoutError:
-        status = -1
-        made.kill()
-    if status:
-        raise Transient(f"the deployments of the pool {pool} could not be made; the lines before say why")
+    told = asyncio.create_task(stop.wait())
+    while True:
+        deploying = asyncio.create_task(_deployed(pool))
+        await asyncio.wait({told, deploying}, return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            deploying.cancel()
+            return
+        if deploying.result():
+            break
+        # Prefect is not there, or not yet; nothing but its own work waits for it.
+        LOG.warning("the deployments of %s could not be made, the lines before say why; trying again", pool)
+        await asyncio.wait({told}, timeout=_AGAIN)
     from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # once this process is confined
 
-    worker = ProcessWorker(work_pool_name=pool, name=f"mcp-soar up, {pool}", limit=2)
+    worker = ProcessWorker(work_pool_name=pool, name=f"mcp-soar up at {socket.gethostname()}, {pool}", limit=2)
     ready()
     working = asyncio.create_task(worker.start(printer=LOG.info))
-    told = asyncio.create_task(stop.wait())
     await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if working.done():
@@ -146,6 +149,19 @@ async def work(pool: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> 
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
+
+
+async def _deployed(pool: str) -> bool:
+    """Make the deployments in a process of its own, which loads the flows: this one stays small."""
+    made = await asyncio.create_subprocess_exec(sys.executable, "-m", "flows.deployments", pool)
+    try:
+        async with asyncio.timeout(_DEPLOYED_WITHIN):
+            return await made.wait() == 0
+    except TimeoutError:
+        return False
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            made.kill()
 
 
 def run(pool: str, *, ready: Callable[[], None]) -> None:

@@ -171,8 +171,12 @@ class _Group:
         where = f", user and password in {file}" if self._prefect else ""
         self._say(f"Prefect    {self._api.removesuffix('/api')}{where}")
         self._say(f"           export PREFECT_API_URL={shlex.quote(self._api)}")
-        if self._prefect:
-            self._say(f'           export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(file))})"')
+        place = self._config.settings.prefect.auth
+        if self._prefect or (place and place.file):
+            path = str(file if self._prefect or not place else place.file)
+            self._say(f'           export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(path)})"')
+        elif place and place.env:
+            self._say(f'           export PREFECT_API_AUTH_STRING="${place.env}"')
 
     async def _start_workers(self) -> None:
         """Start what does the work of forms and schedules: last, because nothing waits for it."""

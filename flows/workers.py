@@ -26,6 +26,9 @@ INBOX = "MCP_SOAR_INBOX"
 CONFIG = "MCP_SOAR_CONFIG"
 JOURNAL = "MCP_SOAR_JOURNAL"
 RECEIVER = "MCP_SOAR_RECEIVER"
+CONFINED = "MCP_SOAR_CONFINED"
+"""Set where a worker is confined, and starts no program."""
+
 OWN_SERVER = "MCP_SOAR_OWN_SERVER"
 """Set where Prefect's server is our own, and its pools are made as we want them."""
 

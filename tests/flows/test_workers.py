@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import workers
+from flows import drift, workers
 from flows.access import open_journal
 from flows.settings import read
 from integrations import landlock
@@ -190,3 +190,15 @@ def test_on_postgresql_each_needs_an_account_of_its_own(tmp_path: Path) -> None:
         }
     assert environments["requests"][workers.INBOX] == "postgresql://soar_worker@127.0.0.1/soar"
     assert environments["reading"][workers.JOURNAL] == "postgresql://soar_reader:p%20w@127.0.0.1/soar"
+
+
+def test_a_server_over_stdio_is_left_out_where_no_program_can_be_started_and_nowhere_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = {"title": "L", "command": ["server"], "owner": "l", "environment": "dev"}
+    remote = {"title": "R", "url": "http://127.0.0.1:9/mcp", "owner": "r", "environment": "dev"}
+    inventory = {"version": 1, "servers": {"local": local, "remote": remote}}
+    (folder / "inventory.yaml").write_text(yaml.safe_dump(inventory))
+    assert drift.left_out(read(folder)) == []
+    monkeypatch.setenv(workers.CONFINED, "1")
+    assert drift.left_out(read(folder)) == ["local"]
