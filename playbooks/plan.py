@@ -1,9 +1,12 @@
 """The frozen list of what would be done. Its digest is what people approve."""
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import Any, Self
 
 from pydantic import Field
+from typing_extensions import override
 
 from playbooks.strict import Digest, JsonField, Line, Name, Redacted, RedactedLine, Slug, Strict, canonical, digest
 
@@ -116,7 +119,7 @@ class Plan(Strict):
     @property
     def undone(self) -> tuple[Change, ...]:
         """What taking it back would change; nothing if it cannot be taken back."""
-        return () if self.irreversible else tuple(change.inverse() for change in self.pending or self.changes)
+        return () if self.irreversible else tuple(change.inverse() for change in self.pending)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -127,6 +130,13 @@ class Plan(Strict):
     def digest(self) -> Digest:
         """What an approval is bound to."""
         return digest(self)
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; it is another plan, so it has a digest of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
 
     def inverse(self) -> "Plan":
         """Return the plan that restores what was there, last change first; that breaks nothing for anybody."""
@@ -149,6 +159,10 @@ class Answer(StrEnum):
     ESTABLISHED = "established"
     NOT_ESTABLISHED = "not_established"
     UNKNOWN = "unknown"
+
+
+EXPOSURE = "exposure"
+"""The check of whatever else clients can have of a server."""
 
 
 class Finding(Strict):
