@@ -11,10 +11,11 @@ from typing import Protocol
 
 from playbooks.duties import Clock
 from playbooks.escalation import URGENT
-from playbooks.incident import Phase, Severity, Status
+from playbooks.incident import Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
-from playbooks.plan import Answer, Finding, Plan
+from playbooks.plan import Answer, Plan
 from playbooks.policy import Purpose
+from playbooks.proof import Fact, proof
 from playbooks.redaction import redacted
 from playbooks.state import Incident, LeaseState, Page, StepState
 from playbooks.strict import Moment, Strict, iso
@@ -147,16 +148,6 @@ class Held(Strict):
     about: bool
 
 
-class Fact(Strict):
-    """One answer of the world."""
-
-    check: str
-    subject: str
-    asked_as: str
-    observed: str
-    answer: Answer
-
-
 class Where(Strict):
     """A server that it is about."""
 
@@ -215,6 +206,7 @@ class Briefing(Strict):
         held: containments.
         proven: what a probe found to be as it should.
         not_proven: what it found not to be, or could not find out.
+        more_not_proven: how much more of that there is.
         exhibits: how many were sealed.
         unavailable: evidence that could not be had.
         clocks: duties to report; the one that the message is about first.
@@ -251,6 +243,7 @@ class Briefing(Strict):
     held: tuple[Held, ...] = ()
     proven: tuple[Fact, ...] = ()
     not_proven: tuple[Fact, ...] = ()
+    more_not_proven: int = 0
     exhibits: int = 0
     unavailable: tuple[str, ...] = ()
     clocks: tuple[Clock, ...] = ()
@@ -316,7 +309,7 @@ def brief(
     """
     kind = kind or _kind(state, page)
     subject = _subject(state, page)
-    proven, not_proven = facts(state)
+    proven = proof(state)
     asks = _asks(state, page, line)
     itself = state.opened_at is None
     return Briefing(
@@ -345,8 +338,9 @@ def brief(
         asks=asks,
         answered=page is not None and kind is Kind.AWAITING_APPROVAL and not any(ask.about for ask in asks),
         held=tuple(_held(lease, about=lease.instance == subject) for lease in state.leases.values() if lease.began_at),
-        proven=proven,
-        not_proven=not_proven,
+        proven=proven.good[:MOST],
+        not_proven=proven.lacking[:MOST],
+        more_not_proven=max(0, len(proven.lacking) - MOST),
         exhibits=len(state.exhibits),
         unavailable=_some(f"{item['kind']}: {item['reason']}" for item in state.missing),
         clocks=tuple(sorted(clocks, key=lambda clock: clock.id != subject)),
@@ -437,7 +431,7 @@ def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> A
         short=short,
         purpose=step.purpose,
         summary=_clause(plan.summary),
-        changes=_some(map(str, plan.changes)),
+        changes=_some(map(str, plan.pending)),
         reasons=tuple(_clause(reason) for reason in step.reasons[:MOST]),
         breaks=_clause(plan.breaks),
         undone=_some(map(str, plan.undone), _FEW),
@@ -469,29 +463,6 @@ def _held(lease: LeaseState, *, about: bool) -> Held:
         released_at=lease.released_at,
         released_by=lease.released_by,
         about=about,
-    )
-
-
-def facts(state: Incident) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
-    """Return what the last verification of each cut found and what it did not, and what was asked beside it."""
-    verdicts = [lease.verdict for lease in state.leases.values() if lease.open and lease.verdict]
-    leases = state.leases
-    verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
-    # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
-    asked = {Phase.CAPTURE, Phase.ERADICATE}
-    verdicts += [step.verdict for step in state.steps.values() if step.phase in asked and step.verdict]
-    found = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
-    good = tuple(fact for fact in found if fact.answer is Answer.ESTABLISHED)
-    return good[:MOST], tuple(fact for fact in found if fact.answer is not Answer.ESTABLISHED)[:MOST]
-
-
-def _fact(finding: Finding) -> Fact:
-    return Fact(
-        check=finding.check,
-        subject=_fit(finding.subject, 200),
-        asked_as=_fit(finding.asked_as, 200),
-        observed=_fit(finding.observed, 300),
-        answer=finding.answer,
     )
 
 

@@ -144,7 +144,7 @@ class Recovered(Strict):
 
     refused_while_attacked: bool = True
     approved: bool = False
-    status: Status = Status.RECOVERING
+    status: Status = Status.RELEASED
     usable: tuple[Name, ...] = ()
     let_in: tuple[Client, ...] = ()
     lost: tuple[Client, ...] = ()

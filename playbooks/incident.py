@@ -93,5 +93,6 @@ class Status(StrEnum):
     CONTAINED = "contained"
     NOT_ESTABLISHED = "not_established"
     RECOVERING = "recovering"
+    RELEASED = "released"
     CLOSED = "closed"
     FROZEN = "frozen"

@@ -15,9 +15,10 @@ interrupted       instance writes[{change at}] why
 verified          instance epoch attempt verdict at since after
 failed            instance phase action epoch attempt error message retry_at
 proposed          instance phase epoch plan reasons quorum expires_at purpose requested_by differs approved_by entity
+                  diffs[{reason about diff}]
 decided           digest verb actor reason behalf way receipt
 lapsed            instance digest why
-skipped           instance phase reason awaits
+skipped           instance phase reason awaits no
 exhibit           instance phase exhibit
 unavailable       instance phase unavailable retry_at
 uncollected       instance phase attempt reason retry_at
@@ -54,10 +55,11 @@ from datetime import datetime
 from typing import Any
 
 from playbooks.corroboration import confirming
+from playbooks.difference import Diff
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved, named_servers
 from playbooks.journal import Entry, Parsed
-from playbooks.plan import Answer, Plan, Verdict
+from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.policy import Purpose
 from playbooks.state import (
     Code,
@@ -66,6 +68,7 @@ from playbooks.state import (
     Incident,
     LeaseState,
     Line,
+    No,
     Note,
     Page,
     Progress,
@@ -233,6 +236,8 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step.plan, step.purpose = Plan.model_validate(body["plan"]), Purpose(body["purpose"])
     step.reasons = tuple(body["decision"]["reasons"])
     step.intended_at, step.retry_at, step.looks = at, None, 0
+    # What went wrong before is over: it is decided.
+    step.error, step.message = "", ""
     lease = state.leases.get(step.instance)
     until = datetime.fromisoformat(body["until"])
     if lease is None or not lease.open:
@@ -270,8 +275,11 @@ def _began(state: Incident, step: StepState, first: datetime, at: datetime) -> N
         lease.until = at + (lease.until - lease.opened_at)
 
 
-def _held(lease: LeaseState, at: datetime) -> None:
-    """Take in that a probe found a lease in force: what cannot be taken back is done with that."""
+def _held(step: StepState, lease: LeaseState | None, at: datetime) -> None:
+    """Take in that a probe found a step in force: what cannot be taken back is done with that."""
+    step.established_at = step.established_at or at
+    if lease is None:
+        return
     lease.held = lease.epoch
     lease.began_at = lease.began_at or at
     if lease.plan.irreversible:
@@ -298,8 +306,8 @@ def _verified(state: Incident, body: Body, at: datetime, actor: str) -> str:
         lease.verdict, lease.checked_at = step.verdict, step.settled_at
         # Whoever verifies an intent has written all of it before, or found it so.
         lease.began_at = lease.began_at or step.settled_at
-        if step.verdict.answer is Answer.ESTABLISHED:
-            _held(lease, step.settled_at)
+    if step.verdict.answer is Answer.ESTABLISHED:
+        _held(step, lease, step.settled_at)
     _widen(state, step.instance, step.verdict, body.get("after"), _when(body.get("since")) or step.settled_at)
     return f"verified {step.instance}: {step.verdict.answer}\n{_first(step.verdict)}"
 
@@ -359,7 +367,8 @@ def _proposed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.PROPOSED)
     step.plan, step.purpose, step.epoch = Plan.model_validate(body["plan"]), Purpose(body["purpose"]), body["epoch"]
     step.action, step.reasons, step.quorum = step.plan.action, tuple(body["reasons"]), body["quorum"]
-    step.differs = body["differs"]
+    step.diffs = tuple(Diff(one["reason"], one["about"], one["diff"]) for one in body.get("diffs", ()))
+    step.differs, step.error, step.message = body["differs"], "", ""
     step.entity = body.get("entity", step.entity)
     step.expires_at, step.requested_by = datetime.fromisoformat(body["expires_at"]), body["requested_by"]
     # The same plan asked about again keeps the answers that it has, without those that no longer count.
@@ -382,7 +391,9 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
         if step.progress is Progress.PROPOSED and step.plan and step.plan.digest == body["digest"]:
             if body["verb"] == "deny":
                 step.progress, step.settled_at, step.denied_by = Progress.DENIED, at, body["actor"]
+                _refused(state, step, body["actor"], at)
             else:
+                state.noes.pop(body["digest"], None)
                 # Again, of whoever's first answer does not count any more.
                 others = (name for name in step.approved_by if name != body["actor"])
                 step.approved_by = (*others, body["actor"])
@@ -399,15 +410,23 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
     return f"{who} {said} plan {body['digest'][7:19]}\n{body['reason']}"
 
 
+def _refused(state: Incident, step: StepState, by: str | None, at: datetime) -> None:
+    """Keep a no beside the plan that it was said to: another step may come to ask for the very same."""
+    if step.plan is not None and step.purpose is Purpose.CONTAIN:
+        state.noes[step.plan.digest] = No(step.instance, by, at, step.plan.radius >= Radius.SERVER, state.leaks)
+
+
 def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = state.steps[body["instance"]]
     step.progress, step.settled_at, step.denied_by = Progress.EXPIRED, at, None
+    _refused(state, step, None, at)
     return f"nobody decided on {step.instance} in time: it is not done\n{body['why']}"
 
 
 def _skipped(state: Incident, body: Body, at: datetime, actor: str) -> str:
     step = _step(state, body, Progress.SKIPPED)
     step.settled_at, step.message, step.awaits = at, body["reason"], tuple(body.get("awaits", ()))
+    step.no = body.get("no", "")
     return f"skipped {step.instance}\n{body['reason']}"
 
 
@@ -446,9 +465,9 @@ def _lease_checked(state: Incident, body: Body, at: datetime, actor: str) -> str
     lease = state.leases[body["instance"]]
     lease.verdict, lease.checked_at = Verdict.model_validate(body["verdict"]), at
     holds = lease.verdict.answer is Answer.ESTABLISHED
-    if holds:
-        _held(lease, at)
     step = state.steps[body["instance"]]
+    if holds:
+        _held(step, lease, at)
     if holds and step.purpose is Purpose.PUT_BACK and step.progress in _ASKED:
         # Somebody brought it back themselves: there is nothing left to decide.
         step.progress, step.plan, step.epoch = Progress.ESTABLISHED, lease.plan, lease.epoch
@@ -553,12 +572,17 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
             state.releases.append(
                 ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq)
             )
+        if body["verb"] == "respond":
+            state.noes.clear()
         if body["verb"] in {"release", "respond"}:
-            # Asked again by a person: what had been given up of it is tried once more.
+            # Asked again by a person: what had been given up of it is tried once more. A no to another lease stays.
             releases = {f"release-{instance}" for instance in state.leases}
+            one = body["params"].get("lease") if body["verb"] == "release" else None
+            meant = {f"release-{one}"} if one else releases
             for step in state.steps.values():
                 given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
-                if given_up and (step.instance in releases) is (body["verb"] == "release"):
+                wanted = step.instance in meant if body["verb"] == "release" else step.instance not in releases
+                if given_up and wanted:
                     if step.progress is not Progress.FAILED:
                         # The answer was no, or none, which is no. What was said for it before that does not count for
                         # the next question, and nobody but who said no carries it through alone: they ask for it now.

@@ -225,7 +225,6 @@ def check(
     except ValidationError as exc:
         raise Refused("the request is not in the form that this release reads") from exc
     request = genuine(signed, people, verify=verify)
-    person = people.people[request.actor]
     if request.verb is Verb.REVIEW:
         raise Refused("a review is handed in by `mcp-soar pins approve`, which writes it beside what it approves")
     if request.expires_at - request.issued_at > LIFETIME:
@@ -234,13 +233,33 @@ def check(
         raise Refused("the request was signed in the future; set the clock of the machine that signed it")
     if at > request.expires_at:
         raise Refused("the request has expired; ask again")
-    roles = set(person.roles)
-    if request.verb in {Verb.APPROVE, Verb.DENY}:
-        roles |= lent.get(request.actor, frozenset())
-    if not ROLES[request.verb] & roles:
-        needed, has = " or ".join(sorted(ROLES[request.verb])), ", ".join(person.roles)
-        raise Refused(f"{request.verb} needs the role {needed}; {request.actor} has {has}")
+    voice = lent.get(request.actor, frozenset()) if request.verb in {Verb.APPROVE, Verb.DENY} else frozenset()
+    entitled(people, request.actor, request.verb, also=voice)
     return request
+
+
+ASKED_FOR_IT = "whoever asked for it cannot approve it; another person has to"
+TWICE = "you approved this plan already; another person has to"
+
+
+def entitled(people: People, name: str, verb: Verb, *, also: frozenset[str] = frozenset()) -> None:
+    """Refuse whoever has no role for a thing.
+
+    Args:
+        people: who is enrolled now.
+        name: who asks.
+        verb: what for.
+        also: roles that others lent them.
+
+    Raises:
+        Refused: with the reason, which is safe to show to the person.
+    """
+    person = people.people.get(name)
+    if person is None:
+        raise Refused(f"{name} is not enrolled; `mcp-soar enroll {name} --role ...` adds their key")
+    if not ROLES[verb] & {*person.roles, *also}:
+        needed, has = " or ".join(sorted(ROLES[verb])), ", ".join(person.roles)
+        raise Refused(f"{verb} needs the role {needed}; {name} has {has}")
 
 
 def genuine(signed: SignedRequest, people: People, *, verify: Verify) -> Request:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from playbooks.briefing import Ask, Briefing, Command, Fact, Held, Kind, Lost, Stopped, Where
+from playbooks.briefing import Ask, Briefing, Command, Held, Kind, Lost, Stopped, Where
 from playbooks.duties import Clock, Duty, load
 from playbooks.incident import Severity, Status
 from playbooks.inventory import Criticality, Environment
 from playbooks.plan import Answer
 from playbooks.policy import Purpose
+from playbooks.proof import Fact
 from playbooks.taxonomy import IncidentClass
 
 _AT = datetime(2026, 1, 31, 3, 0, tzinfo=UTC)
@@ -75,6 +76,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         held=(*map(_held, (None, *Answer)), _held(None, released=True), _held(Answer.ESTABLISHED, done=True)),
         proven=facts[:1],
         not_proven=facts[1:],
+        more_not_proven=3,
         exhibits=4,
         unavailable=("gateway.capture_logs: refused",),
         clocks=tuple(_clocks()),

@@ -10,11 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from playbooks.corroboration import confirming, corroborated
+from playbooks.difference import Diff
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
 from playbooks.inventory import Resolved
-from playbooks.plan import Answer, Plan, Verdict, Widening
+from playbooks.plan import EXPOSURE, Answer, Plan, Verdict, Widening
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
+from playbooks.strict import iso
 from playbooks.taxonomy import IncidentClass
 
 
@@ -101,13 +103,46 @@ class StepState:
     asked_after: int = 0
     """How many notices there were when what waits now was asked for the first time."""
     differs: str = ""
+    diffs: tuple[Diff, ...] = ()
+    """Of the reasons those that are differences, as the diffs that they are."""
+    no: str = ""
+    """Digest of the plan that is not asked about because people said no to the very same one."""
     awaits: tuple[str, ...] = ()
     """Steps whose evidence has to be kept before what was skipped may run; of the first release, kinds of it."""
     intended_at: datetime | None = None
     wrote_at: datetime | None = None
     settled_at: datetime | None = None
+    established_at: datetime | None = None
+    """When it was found to hold for the first time; whatever a later look says, that stays."""
     settled_seq: int = 0
     """The place in the stream of what settled it."""
+
+
+Leak = tuple[str, str, str]
+"""What gets through: check, subject, and of what slipped in beside a cut what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """That people said no to a plan, or nothing, which is no.
+
+    Args:
+        instance: the step that asked.
+        by: who; None if the time ran out.
+        at: when.
+        wide: it was about a whole server, or more.
+        known: what was known then to get through.
+    """
+
+    instance: str
+    by: str | None
+    at: datetime
+    wide: bool
+    known: frozenset[Leak]
+
+    def __str__(self) -> str:
+        said = f"{self.by} said no to" if self.by else "nobody answered"
+        return f"{said} this very plan at {iso(self.at)}, when {self.instance} asked"
 
 
 @dataclass(slots=True)
@@ -425,6 +460,8 @@ class Incident:
     exhibits: list[dict[str, Any]] = field(default_factory=list)
     unavailable: list[dict[str, Any]] = field(default_factory=list)
     decisions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    noes: dict[str, No] = field(default_factory=dict)
+    """Digest → who said no to that plan, until somebody asks for it again."""
     accepted: dict[str, str] = field(default_factory=dict)
     releases: list[ReleaseRequest] = field(default_factory=list)
     pages: dict[str, Page] = field(default_factory=dict)
@@ -617,6 +654,47 @@ class Incident:
                 return True
         return False
 
+    @property
+    def leaks(self) -> frozenset[Leak]:
+        """What the last looks found to get through.
+
+        What a server answers is not in it: whoever chooses that could make one thing look like ever new ones.
+        """
+        leases = self.leases
+        verdicts = [lease.verdict for lease in leases.values() if lease.open and lease.verdict]
+        verdicts += [step.verdict for step in self.cuts if step.instance not in leases and step.verdict]
+        return frozenset(
+            (finding.check, finding.subject, slipped)
+            for verdict in verdicts
+            for finding in verdict.findings
+            if finding.answer is Answer.NOT_ESTABLISHED
+            for slipped in (finding.observed.split("; ") if finding.check == EXPOSURE else ("",))
+        )
+
+    def refused(self, plan: Plan) -> No | None:
+        """Return the no that was said to this very plan, if it still holds.
+
+        It holds whichever step would ask, until a person asks for it again. That what they let be is still there is no
+        news, nor are other words for it. A no to taking a whole server away holds until something gets through of which
+        they did not know: that was no part of what they decided on.
+
+        Args:
+            plan: what would be done.
+        """
+        return self._standing_no(plan.digest)
+
+    def since(self, no: No) -> frozenset[Leak]:
+        """Return what bears on a no and was not known when it was said."""
+        return self.leaks - no.known if no.wide else frozenset()
+
+    def _standing_no(self, digest: str) -> No | None:
+        no = self.noes.get(digest)
+        return no if no is not None and not self.since(no) else None
+
+    def held_back(self, step: StepState) -> bool:
+        """Whether a step was skipped because of a no that still holds."""
+        return bool(step.no) and self._standing_no(step.no) is not None
+
     def instance_of(self, step: str, entity: Resolved) -> str:
         """Return the name of a step for one entity, as this journal knows it."""
         return instance_of(step, entity) if self.whole_names else f"{step}@{_short(entity)}"
@@ -646,7 +724,7 @@ class Incident:
         if self.closed_at:
             return Status.CLOSED
         if self.given_back:
-            return Status.RECOVERING
+            return Status.RELEASED
         bad = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}
         stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in self.cuts)
         leaking = any(
@@ -677,15 +755,15 @@ class Incident:
     def metrics(self) -> dict[str, datetime | None]:
         """When what happened: detected, accepted, first effect, verified, released."""
         wrote = [step.wrote_at for step in self.cuts if step.wrote_at]
-        held = [step.settled_at for step in self.cuts if step.progress in HELD and step.settled_at]
-        # What people said no to is no part of it, as the status has it.
-        whole = all(step.progress in HELD | REFUSED for step in self.cuts)
+        # What people said no to is no part of it, as the status has it; what held before that (they do not want it put
+        # back) is. Of each the first time that it held: a later look is no later verification.
+        held = [step.established_at for step in self.cuts if step.established_at or step.progress not in REFUSED]
         released = [lease.released_at for lease in self.leases.values() if lease.done_at is None]
         return {
             "detected_at": min((alert.detected_at for alert in self.alerts), default=None),
             "accepted_at": min((alert.accepted_at for alert in self.alerts), default=self.opened_at),
             "first_effect_at": min(wrote, default=None),
-            "verified_at": max(held) if whole and held else None,
+            "verified_at": max(at for at in held if at) if held and all(held) else None,
             "released_at": max((at for at in released if at), default=None) if released and all(released) else None,
         }
 

@@ -61,6 +61,14 @@ class Metrics(TypedDict):
     released_seconds: float | None
 
 
+class Difference(TypedDict):
+    """A unified diff. `reason`: the same on one line, if it is one of the reasons of an approval; else empty."""
+
+    reason: str
+    about: str
+    diff: str
+
+
 class Ask(TypedDict):
     """An approval that is waited for. `approve` and `deny` are the exact commands that answer it.
 
@@ -74,6 +82,7 @@ class Ask(TypedDict):
     summary: str
     changes: list[str]
     reasons: list[str]
+    diffs: list[Difference]
     breaks: str
     undone: list[str]
     irreversible: str | None
@@ -279,6 +288,7 @@ Incident = TypedDict(
         "fulfilled": dict[str, str | None],
         "clocks": list[ClockRow],
         "not_proven": list[str],
+        "differences": list[Difference],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,
@@ -323,7 +333,7 @@ class Act(TypedDict):
     """What became of a person's request.
 
     `state`: `handed_in` (--no-wait), `done` (and its effect is visible), `waiting` (for another person, see `message`),
-    `pending` (accepted, its effect not visible in time; exit 1).
+    `pending` (accepted, its effect not visible in time; exit 1). `reasons`: why it waits, one by one.
     """
 
     verb: str
@@ -333,6 +343,7 @@ class Act(TypedDict):
     state: str
     status: str | None
     message: str
+    reasons: list[str]
     answer: str | None
 
 

@@ -23,7 +23,7 @@ from playbooks.code import TRIES, Answer
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.projection import project
-from playbooks.request import ROLES, People, SignedRequest, Verb
+from playbooks.request import ASKED_FOR_IT, ROLES, TWICE, People, SignedRequest, Verb
 from playbooks.state import Code, Incident, StepState
 from playbooks.strict import Json, iso, now
 
@@ -102,12 +102,12 @@ async def decision(
         raise Refused(f"{actor} is not enrolled any more")
     if verb is Verb.APPROVE:
         if actor == step.requested_by:
-            raise Refused("whoever asked for it cannot approve it; another person has to")
+            raise Refused(ASKED_FOR_IT)
         # Whoever's approval would not count at the effect has not used up a voice, neither theirs nor a lent one.
         standing = counting(parts, step)
         voices = {*standing, *(step.behalf[name] for name in standing if name in step.behalf)}
         if actor in voices:
-            raise Refused("you approved this plan already; another person has to")
+            raise Refused(TWICE)
         if not set(parts.policy.approval.roles) & set(people.people[actor].roles):
             behalf = await _lender(parts, tx, actor, people, taken=voices | {step.requested_by or ""})
     elif not ROLES[Verb.DENY] & set(people.people[actor].roles):

@@ -8,15 +8,20 @@ from flows.engine.calls import within
 from flows.engine.case import Case
 from integrations.journal.store import LostClaim
 from playbooks.action import Check
+from playbooks.difference import parted
 from playbooks.errors import SoarError
 from playbooks.incident import Phase
 from playbooks.inventory import Resolved
 from playbooks.plan import Answer
 from playbooks.playbook import Step
-from playbooks.strict import canonical, sha256
+from playbooks.redaction import redacted
+from playbooks.strict import Json, canonical, sha256
 
 _SHOWN = 600
 """Characters of a difference that stand in a question; all of it is what `mcp-soar pins diff` shows."""
+
+_WHOLE = 6000
+"""Characters of a difference that are kept as the diff that it is."""
 
 _MOST = 6
 _LINE = 1000
@@ -29,11 +34,15 @@ class Difference(NamedTuple):
         said: what, where and how, for people; hostile.
         whole: all that was observed, for comparing.
         known: it was asked for; else nobody could find out.
+        about: of what it is.
+        diff: a unified diff, if that is what was observed.
     """
 
     said: str
     whole: str
     known: bool = True
+    about: str = ""
+    diff: str = ""
 
 
 async def differences(case: Case) -> tuple[Difference, ...]:
@@ -77,7 +86,13 @@ async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> lis
     ]
     against = [one for one in verdict.findings if one.answer not in {wanted, Answer.UNKNOWN}]
     known = [
-        Difference(f"{one.subject}: {_changed(one.observed)}", f"{one.subject}\n{one.observed}") for one in against
+        Difference(
+            f"{one.subject}: {_changed(one.observed)}",
+            f"{one.subject}\n{one.observed}",
+            about=one.subject,
+            diff=parted(one.observed).diff,
+        )
+        for one in against
     ]
     return known or unknown or [Difference(f"{step.id} of {entity}: {verdict.answer}", step.id)]
 
@@ -105,6 +120,25 @@ def mark(differs: Sequence[Difference]) -> str:
 
 def said(differs: Sequence[Difference]) -> tuple[str, ...]:
     """Return them for people, one a line, the first few."""
-    lines = [one.said.replace("\n", " ")[:_LINE] for one in differs[:_MOST]]
+    lines = [_line(one) for one in differs[:_MOST]]
     more = len(differs) - len(lines)
     return (*lines, *([f"and {more} more, which `mcp-soar pins diff` shows"] if more else []))
+
+
+def _line(one: Difference) -> str:
+    return one.said.replace("\n", " ")[:_LINE]
+
+
+def diffs(differs: Sequence[Difference], reasons: Sequence[str]) -> list[Json]:
+    """Return the differences that are diffs as they are, beside the reason that says each in one line.
+
+    Args:
+        differs: what differs.
+        reasons: why people are asked, as they will be recorded.
+    """
+    found: list[Json] = []
+    for one in differs[:_MOST]:
+        reason = redacted(_line(one), _LINE)
+        if one.diff and reason in reasons:
+            found.append({"reason": reason, "about": one.about, "diff": redacted(one.diff, _WHOLE)})
+    return found

@@ -16,8 +16,8 @@ from playbooks.journal import Event
 from playbooks.plan import Change, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
 from playbooks.projection import project
-from playbooks.state import Incident, Progress, StepState
-from playbooks.strict import canonical, digest, iso, now
+from playbooks.state import Incident, No, Progress, StepState
+from playbooks.strict import Json, canonical, digest, iso, now
 
 SAID_NO = frozenset({Progress.DENIED, Progress.EXPIRED})
 """Where a question ended with a no, or with none, which is no."""
@@ -58,6 +58,9 @@ async def intend(
         unproven = () if state.requested_by else unreviewed
         decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unproven)
         step = state.steps.get(todo.instance)
+        no = state.refused(plan) if purpose is Purpose.CONTAIN and decision.outcome is not Outcome.DENY else None
+        if no is not None:
+            return [*first, _held_back(todo, plan, no)], False
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
             requester = (step.requested_by if step else None) or state.requested_by
@@ -85,6 +88,15 @@ async def intend(
         return [*first, Event("intended", body)], True
 
     return await case.decide(work)
+
+
+def _held_back(todo: Todo, plan: Plan, no: No) -> Event:
+    """Return what is recorded of a plan that people said no to when another step asked: nobody is asked again."""
+    reason = f"{no}; it is asked again when a person asks for it (`mcp-soar respond`)"
+    reason += ", or when something gets through that was not known then" if no.wide else ""
+    body: dict[str, Json] = {"instance": todo.instance, "phase": todo.phase.value, "reason": reason}
+    body |= {"awaits": [], "no": plan.digest}
+    return Event("skipped", body)
 
 
 def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
@@ -306,6 +318,7 @@ def asked(
     epoch: int,
     purpose: Purpose,
     requested_by: str | None,
+    diffs: Sequence[Json] = (),
 ) -> Event:
     """Return what is recorded of a plan that the gate did not let pass: a question to people, or a no."""
     if decision.outcome is Outcome.DENY:
@@ -322,6 +335,9 @@ def asked(
     same = step is not None and step.plan is not None and step.plan.digest == plan.digest
     lost = [name for name in step.approved_by if name not in counted] if step and same else []
     reasons = [*decision.reasons, *(f"{name} approved it, and is no approver any more" for name in lost)]
+    if (no := state.noes.get(plan.digest)) is not None and (new := sorted(state.since(no))):
+        found = "; ".join(f"{check} of {subject}" + (f": {what}" if what else "") for check, subject, what in new)
+        reasons.append(f"{no}. Since then gets through: {found}"[:2000])
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,
@@ -335,6 +351,7 @@ def asked(
         "differs": _differs((step.plan or step.former) if step else None, plan),
         "approved_by": list(counted),
         "entity": todo.entity,
+        **({"diffs": list(diffs)} if diffs else {}),
     }
     return Event("proposed", body)
 

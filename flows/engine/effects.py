@@ -101,15 +101,27 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
         purpose = Purpose.PUT_BACK
     else:
         purpose = Purpose.CONTAIN
-    plan, (events, again) = await asyncio.gather(
-        within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}"), confirm(case, todo)
-    )
+    planning = within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
+    if step and step.plan and step.progress is Progress.APPROVED:
+        # People have decided on it: what would confirm the alert is no question any more, unless it is another plan.
+        plan = await planning
+        same = plan.digest == step.plan.digest
+        events, again = (list[Event](), list[Event]()) if same else await confirm(case, todo)
+    else:
+        plan, (events, again) = await asyncio.gather(planning, confirm(case, todo))
     read_at = time.monotonic()
     if again and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
-        raise Transient("our own confirmation of the alert could not be asked for")
+        raise Transient(f"our own confirmation of the alert came to no answer: {_doubt(again[0])}")
     await case.outlast(action.timeout)
     if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events):
         await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+
+
+def _doubt(event: Event) -> str:
+    """Return what a confirmation that came to no answer did say."""
+    findings = verdict_of(event).findings
+    unclear = next((f for f in findings if f.answer is Answer.UNKNOWN), None)
+    return f"{event.body['by']}: {unclear.subject}: {unclear.observed}" if unclear else str(event.body["by"])
 
 
 async def put_back(case: Case, todo: Todo) -> None:
@@ -175,17 +187,17 @@ async def _finish(case: Case, action: Action, step: StepState) -> None:
     await carry_out(case, type(action), step, plan, read_at=None)
 
 
-async def confirm(case: Case, todo: Todo) -> tuple[list[Event], bool]:
+async def confirm(case: Case, todo: Todo) -> tuple[list[Event], list[Event]]:
     """Ask the playbook's confirming checks about a cut's target, once for all that was reported of it so far.
 
     Returns:
-        What is to be recorded of it, and whether asking again may bring an answer that is worth waiting for.
+        What is to be recorded of it, and of that what may yet be answered, so that it is worth to ask again.
     """
     playbook, entity = case.playbook, case.state.entities.get(todo.entity)
     if playbook is None or entity is None or case.state.standing(todo.entity, itself=todo.named).confirmed:
-        return [], False
+        return [], []
     events: list[Event] = []
-    again = False
+    again: list[Event] = []
     for step in playbook.confirm:
         about = schedule.asked_of(entity, step.for_each)
         if about is None:
@@ -201,6 +213,8 @@ async def confirm(case: Case, todo: Todo) -> tuple[list[Event], bool]:
             verdict = await within(check.timeout, check.check(case.parts.world), f"asking {step.check}")
         except SoarError as exc:
             verdict = unknown(f"{step.id}: {about}", exc)
-        again = again or (check.asked_again and verdict.answer is Answer.UNKNOWN)
-        events.append(Event("confirmed", {"by": by, "entity": about.key, "verdict": verdict.model_dump(mode="json")}))
+        body = {"by": by, "entity": about.key, "verdict": verdict.model_dump(mode="json")}
+        events.append(Event("confirmed", body))
+        if check.asked_again and verdict.answer is Answer.UNKNOWN:
+            again.append(events[-1])
     return events, again

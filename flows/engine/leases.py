@@ -301,9 +301,16 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
         if decision.outcome is not Outcome.ALLOW:
             if asking and step and step.plan and step.plan.digest == plan.digest:
                 return [], False
-            purpose = Purpose.RELEASE
             question = deciding.asked(
-                case, state, todo, plan, decision, epoch=lease.epoch, purpose=purpose, requested_by=requester
+                case,
+                state,
+                todo,
+                plan,
+                decision,
+                epoch=lease.epoch,
+                purpose=Purpose.RELEASE,
+                requested_by=requester,
+                diffs=comparing.diffs(differs, decision.reasons),
             )
             return [_otherwise(question, step, plan)], False
         await _wanted_back(tx, case, instance, plan)

@@ -288,7 +288,9 @@ def _runnable(step: StepState | None, kind: str, state: Incident, *, now: dateti
         return True
     if step.progress is Progress.SKIPPED:
         # What waited for evidence runs when that is sealed, or when it is on record that it cannot be had.
-        return step.message in {MOOT, ATTRIBUTED} or (bool(step.awaits) and not uncollected(state, step.awaits))
+        # What people had said no to is asked about when that no holds no longer.
+        again = step.message in {MOOT, ATTRIBUTED} or (bool(step.no) and not state.held_back(step))
+        return again or (bool(step.awaits) and not uncollected(state, step.awaits))
     if step.progress is Progress.RETRYING:
         return step.retry_at is None or step.retry_at <= now
     if step.progress is Progress.PROPOSED:
@@ -361,9 +363,10 @@ def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, sto
         if wanted and grips & waiting:
             continue
         step = state.steps.get(release_of(instance))
-        if wanted and step and step.progress is Progress.PROPOSED:
+        anew = _asked_anew(state, instance)
+        if wanted and step and step.progress is Progress.PROPOSED and not anew:
             waiting |= grips
-        if wanted and _runnable(state.steps.get(release_of(instance)), "action", state, now=now, retries=retries):
+        if wanted and (anew or _runnable(step, "action", state, now=now, retries=retries)):
             yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
             return
 
@@ -372,7 +375,15 @@ def release_due(state: Incident, instance: str, *, now: datetime, retries: tuple
     """Whether the release of a lease that is still in force can go on now, as far as its own step says."""
     lease = state.leases[instance]
     step = state.steps.get(release_of(instance))
-    return lease.open and lease.releasing is None and _runnable(step, "action", state, now=now, retries=retries)
+    can = _asked_anew(state, instance) or _runnable(step, "action", state, now=now, retries=retries)
+    return lease.open and lease.releasing is None and can
+
+
+def _asked_anew(state: Incident, instance: str) -> bool:
+    """Whether somebody asked for a release that people are asked about already: it is looked at as it is now."""
+    step, wish = state.steps.get(release_of(instance)), state.release_wanted(instance)
+    asked = step is not None and step.progress is Progress.PROPOSED
+    return asked and wish is not None and step is not None and wish.seq > step.asked_seq
 
 
 def release_of(instance: str) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn
+from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
 from flows.report.incident import Switch, about, answer_word, duties_table, needed, switches_table, tasks
 from flows.report.words import clock, excerpt, length
 from playbooks.duties import Clock
 from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
 from playbooks.playbook import Playbook
+from playbooks.proof import proof
 from playbooks.state import Incident, Line, StepState
 
 _WORST = (
@@ -21,6 +22,7 @@ _WORST = (
     Status.CONTAINING,
     Status.RECOVERING,
     Status.CONTAINED,
+    Status.RELEASED,
     Status.CLOSED,
 )
 _NOISE = frozenset({"told", "page", "exhibit", "code_issued"})
@@ -94,7 +96,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
         sections=[
             Section("Open incidents", [_incidents(open_)]),
             Section("Waits for somebody", list(_asks(open_, shift.approvers))),
-            Section("Not contained", [_leaks(open_)]),
+            Section("NOT proven", [_leaks(open_)]),
             Section("In force", [_leases(open_, shift.at)]),
             Section("Messages that reached nobody, or nobody took up", list(_messages(itself, [*open_, *of_late]))),
             Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
@@ -167,26 +169,12 @@ def _free(step: StepState, approvers: Sequence[str]) -> list[str]:
 
 
 def _leaks(open_: Sequence[Incident]) -> Table:
-    bad = {"not_established", "unknown", "failed", "retrying"}
-    rows = [
-        (
-            state.id,
-            excerpt(step.instance),
-            step.progress.value.replace("_", " "),
-            excerpt("; ".join(f"{f.subject}: {f.observed}" for f in step.verdict.findings))
-            if step.verdict
-            else excerpt(step.message),
-        )
-        for state in open_
-        for step in state.cuts
-        if step.progress.value in bad
-    ]
-    rows += [
-        (state.id, "", "triage", excerpt(state.triage))
-        for state in open_
-        if state.triage and state.status is Status.TRIAGE
-    ]
-    return Table("Not contained", ("Incident", "Step", "Stands", "What was seen"), rows, "Nothing leaks.")
+    waits = [state for state in open_ if state.status is Status.TRIAGE]
+    rows = [(state.id, f"nothing was done: {excerpt(state.triage or 'every plan was refused')}") for state in waits]
+    rows += [(state.id, excerpt(fact)) for state in open_ for fact in proof(state).lacking]
+    return listed(
+        "Not proven", ("Incident", "What, and what was seen"), rows, "Nothing that was done is without proof."
+    )
 
 
 def _leases(open_: Sequence[Incident], at: datetime) -> Table:

@@ -33,7 +33,8 @@ from playbooks.journal import Parsed
 from playbooks.plan import Answer, Plan, Verdict
 from playbooks.playbook import Goals, Playbook
 from playbooks.policy import Purpose
-from playbooks.state import Incident, Progress, StepState
+from playbooks.proof import proof
+from playbooks.state import Incident, StepState
 from playbooks.taxonomy import Framework
 
 
@@ -256,10 +257,7 @@ def _sentences(state: Incident) -> Iterator[str]:
         yield f"The first change took effect {_later(start, wrote)}."
     else:
         yield "Nothing was changed."
-    if proven:
-        yield f"Containment was proven {_later(start, proven)}."
-    elif state.cuts:
-        yield "Containment is NOT proven." if state.status is not Status.CLOSED else "Containment was NOT proven."
+    yield from _contained(state, start, proven)
     in_force = [lease for lease in state.leases.values() if lease.in_force]
     if in_force:
         until = min(lease.until for lease in in_force)
@@ -268,6 +266,15 @@ def _sentences(state: Incident) -> Iterator[str]:
         yield f"Everything was given back at {clock(times['released_at'])}."
     if state.closed_at:
         yield f"It was closed as {excerpt(state.closed_as)} at {clock(state.closed_at)}."
+
+
+def _contained(state: Incident, start: datetime | None, proven: datetime | None) -> Iterator[str]:
+    if proven:
+        yield f"Containment was proven {_later(start, proven)}."
+        if state.status is Status.NOT_ESTABLISHED:
+            yield "By the last look it does NOT hold."
+    elif state.cuts:
+        yield "Containment is NOT proven." if state.status is not Status.CLOSED else "Containment was NOT proven."
 
 
 def _later(start: datetime | None, moment: datetime) -> str:
@@ -301,7 +308,7 @@ def _done(state: Incident) -> Iterator[Block]:
     ]
     yield listed("Steps", ("Phase", "Step", "Plan", "What it breaks", "Outcome", "When"), rows)
     changes = [
-        (excerpt(step.instance), excerpt(str(change))) for step in steps if step.plan for change in step.plan.changes
+        (excerpt(step.instance), excerpt(str(change))) for step in steps if step.plan for change in step.plan.pending
     ]
     yield listed("Changes of these plans, before → after", ("Step", "Change"), changes, "No plan changes anything.")
 
@@ -310,11 +317,10 @@ _VERDICTS = {"verified": "after the change", "checked": "check", "lease_checked"
 
 
 def _proven(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
-    wanted = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED, Progress.RETRYING, Progress.WROTE}
-    open_ = [step for step in state.steps.values() if step.progress in wanted]
-    if open_:
-        yield Warn("Not proven as of the last entry:")
-        yield Listing([f"{excerpt(step.instance)}: {WORDS[step.progress]}" for step in open_])
+    lacking = proof(state).lacking
+    if lacking:
+        yield Warn("NOT proven as of the last entry:")
+        yield Listing([excerpt(fact) for fact in lacking])
     else:
         yield Text("Nothing that was done is without proof as of the last entry.")
     heads = ("When", "Occasion", "Step", "Answer", "Asked", "Asked as", "Expected", "Observed", "Means")

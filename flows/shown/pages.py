@@ -15,10 +15,14 @@ from integrations.journal.records import Stop
 from playbooks.plan import Change, Plan
 from playbooks.playbook import Goals
 from playbooks.policy import Purpose
+from playbooks.proof import proof
 from playbooks.state import Incident, StepState
 
 MOST = 500
 """Lines of the timeline; the journal has them all."""
+
+LACKING = 20
+"""Lines of what is not proven; `mcp-soar incident` has them all."""
 
 LONG = 12
 """Hexadecimal digits by which people name a plan."""
@@ -115,6 +119,9 @@ def overview(state: Incident, stops: Sequence[Stop], *, picture: str = "", goals
     if asks:
         parts += ["## It asks for a decision", *(_ask(state, step, step.plan) for step in asks if step.plan)]
     parts += ["## In force", _leases(state)]
+    if lacking := proof(state).lacking:
+        more = f"\n- … \\+{len(lacking) - LACKING}" if len(lacking) > LACKING else ""
+        parts += ["## NOT proven", "\n".join(f"- {escaped(fact)}" for fact in lacking[:LACKING]) + more]
     parts += ["## What happened", picture, _times(state, goals)]
     left = len(state.timeline) - MOST
     lines = [
@@ -145,12 +152,13 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
         undo = escaped(f"it cannot be: {plan.irreversible.because}")
     else:
         verb = "respond" if step.purpose is Purpose.RELEASE else "release"
-        undo = f"`mcp-soar {verb} {state.id}`, which sets {escaped(_changes(plan.undone))}"
+        sets = f", which sets {escaped(_changes(plan.undone))}" if plan.undone else ""
+        undo = f"`mcp-soar {verb} {state.id}`{sets}"
     people = f"{missing} approver{'s' if missing != 1 else ''}"
     by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise; from your own machine, see the plan"
     said = facts(
         [
-            ("Changes", escaped(_changes(plan.changes))),
+            ("Changes", escaped(_changes(plan.pending)) or "nothing: all of it is so already"),
             ("Why it waits", escaped("; ".join(step.reasons))),
             ("It would break", escaped(plan.breaks) or "nothing that is known"),
             ("It is undone by", undo),
@@ -217,7 +225,7 @@ def plans(state: Incident) -> str:
                 escaped(_value(change.before)),
                 escaped(_value(change.after)),
             )
-            for change in step.plan.changes
+            for change in step.plan.pending
         ]
         parts.append(f"## {escaped(step.phase)}: {escaped(step.plan.summary)}")
         parts.append(table(("What", "Field", "Before", "After"), rows, empty="It changes nothing."))

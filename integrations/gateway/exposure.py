@@ -17,7 +17,7 @@ from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
-from playbooks.plan import Answer, Finding, Plan, Target, Verdict, Widening
+from playbooks.plan import EXPOSURE, Answer, Finding, Plan, Target, Verdict, Widening
 
 _MOST_CALLED: Final = 3
 """Of a whole server's tools this many are called; all are looked for in the list."""
@@ -238,9 +238,9 @@ def _exposure(
             leaks.append((held, why))
     subject, expected = f"server {scene.server}", "nothing but approved definitions, less what is contained"
     if not leaks:
-        return _finding(scene, "exposure", subject, expected, "nothing else", Answer.ESTABLISHED), ()
+        return _finding(scene, EXPOSURE, subject, expected, "nothing else", Answer.ESTABLISHED), ()
     observed = "; ".join(f"{held.kind} {held.name} {why}" for held, why in leaks[:20])
-    finding = _finding(scene, "exposure", subject, expected, observed, Answer.NOT_ESTABLISHED)
+    finding = _finding(scene, EXPOSURE, subject, expected, observed, Answer.NOT_ESTABLISHED)
     if len(leaks) > _MOST_SINGLE or scene.whole:
         because = f"{len(leaks)} leaks: {observed}"[:2000]
         return finding, (Widening(action="gateway.disable_server", params={"server": scene.server}, because=because),)

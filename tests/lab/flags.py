@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -275,8 +275,12 @@ def healthy(folder: Path) -> dict[str, Any]:
     return {**fields, "why": "test"}
 
 
-def playbook(*cuts: dict[str, Any], **phases: Any) -> dict[IncidentClass, Playbook]:  # noqa: ANN401  # a phase's steps
-    """Return a playbook of those cuts and of other phases' steps, by its class."""
+def playbook(
+    *cuts: dict[str, Any],
+    confirm: Sequence[dict[str, Any]] = (),
+    **phases: Any,  # noqa: ANN401  # a phase's steps
+) -> dict[IncidentClass, Playbook]:
+    """Return a playbook of those cuts, confirming checks and other phases' steps, by its class."""
     made = Playbook.model_validate(
         {
             "version": 1,
@@ -285,6 +289,7 @@ def playbook(*cuts: dict[str, Any], **phases: Any) -> dict[IncidentClass, Playbo
             "title": "A test",
             "summary": "Turns flags off.",
             "goals": {"first_effect": "1s", "verified": "60s"},
+            "confirm": list(confirm),
             "phases": {**{phase.value: [] for phase in Phase}, "cut": cuts, **phases},
             "notify": list(Notice),
         }

@@ -2,11 +2,12 @@
 
 from playbooks.incident import Status
 from playbooks.journal import Event, Parsed
-from playbooks.plan import Irreversible
+from playbooks.plan import Answer, Irreversible
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import iso, now
 from tests.flows.cli import world
+from tests.lab import stories
 
 
 def incident(*events: Event) -> Incident:
@@ -19,7 +20,7 @@ def test_what_is_being_given_back_is_not_called_contained() -> None:
     contained = [make() for make in world.CONTAINED]
     assert incident(*contained).status is Status.CONTAINED
     assert incident(*contained, world.release_intended("ann")).status is Status.RECOVERING
-    assert incident(*contained, world.release_intended("ann"), world.released()).status is Status.RECOVERING
+    assert incident(*contained, world.release_intended("ann"), world.released()).status is Status.RELEASED
 
 
 def test_a_release_that_broke_off_for_good_is_not_called_anything_good() -> None:
@@ -85,3 +86,43 @@ def test_it_is_verified_although_nobody_wanted_the_rest() -> None:
     state = incident(*contained, asked, no)
     assert state.status is Status.CONTAINED
     assert state.metrics["verified_at"] is not None
+
+
+def looked(answer: Answer) -> Event:
+    body = {"instance": world.INSTANCE, "undone": [], "verdict": stories.verdict(answer)}
+    return Event("lease_checked", body)
+
+
+def test_a_later_look_is_no_later_verification() -> None:
+    """A goal that was met stays met, whatever the watch finds."""
+    course = [*stories.contained(), (4000.0, looked(Answer.NOT_ESTABLISHED))]
+    first = stories.told(stories.contained()).metrics["verified_at"]
+    assert first == stories.at(0.246)
+    leaks = stories.told(course)
+    assert leaks.status is Status.NOT_ESTABLISHED
+    assert leaks.metrics["verified_at"] == first
+    again = stories.told([*course, (5000.0, looked(Answer.ESTABLISHED))])
+    assert again.status is Status.CONTAINED
+    assert again.metrics["verified_at"] == first
+
+
+def test_of_several_cuts_the_last_that_was_verified_for_the_first_time_counts() -> None:
+    second = [(9.0, stories.intended("add")), (9.1, stories.wrote(9.1, "add"))]
+    course = [*stories.contained(), *second]
+    assert stories.told(course).metrics["verified_at"] is None, "one of them is not verified yet"
+    whole = [*course, (9.2, stories.verified(9.2, name="add"))]
+    assert stories.told(whole).metrics["verified_at"] == stories.at(9.2)
+    later = [*whole, (50.0, looked(Answer.NOT_ESTABLISHED)), (60.0, looked(Answer.ESTABLISHED))]
+    assert stories.told(later).metrics["verified_at"] == stories.at(9.2)
+
+
+def test_what_was_given_back_unverified_was_never_verified() -> None:
+    leaky = [
+        (0.009, stories.opened()),
+        (0.01, stories.alert()),
+        (0.02, stories.intended()),
+        (0.05, stories.wrote(0.05)),
+    ]
+    leaky += [(0.2, stories.verified(0.2, Answer.NOT_ESTABLISHED))]
+    course = [*leaky, (10.0, stories.release_intended("kim")), (10.4, stories.released(10.3))]
+    assert stories.told(course).metrics["verified_at"] is None

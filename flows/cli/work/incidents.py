@@ -5,13 +5,23 @@ from datetime import datetime
 
 from flows.cli import schema
 from flows.cli.output import Out, moment, safe, span
-from flows.cli.work import records
+from flows.cli.work import questions, records
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from playbooks.alike import FLOOD
 from playbooks.strict import now
 
-_WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containing", "recovering", "contained", "closed")
+_WORST = (
+    "frozen",
+    "not_established",
+    "awaiting_approval",
+    "triage",
+    "containing",
+    "recovering",
+    "contained",
+    "released",
+    "closed",
+)
 
 
 def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
@@ -146,6 +156,9 @@ def _warnings(out: Out, config: Configuration, it: schema.Incident) -> None:
         out.say(records.stopped(stop), "bad")
     for text in it["not_proven"]:
         out.say(f"NOT proven: {text}", "warn")
+    for one in it["differences"]:
+        out.say(f"How {one['about']} differs from what was approved:")
+        questions.difference(out, one["diff"], indent=2)
     for more in it["repeats"]:
         said = f"{more['source']} said the same {more['messages']} times more, {_short(more['since'])} to "
         out.say(said + _short(more["until"]), "warn" if more["messages"] >= FLOOD else "")
@@ -160,21 +173,15 @@ def _warnings(out: Out, config: Configuration, it: schema.Incident) -> None:
 def _ask(out: Out, ask: schema.Ask) -> None:
     out.heading("Waits for a decision")
     out.say(ask["summary"])
-    for change in ask["changes"]:
-        out.say(change, indent=2)
     missing = ask["quorum"] - len(set(ask["approved_by"]) - {ask["requested_by"]})
-    out.fields(
+    questions.show(
+        out,
+        ask,
         [
-            ("because", "; ".join(ask["reasons"])),
-            ("breaks", ask["breaks"]),
-            ("undone by", records.undone(ask)),
-            ("cannot be undone", ask["irreversible"]),
-            ("changed since", ask["differs"]),
-            ("asked for by", ask["requested_by"]),
             ("approved by", ", ".join(ask["approved_by"])),
             ("still needed", f"{max(missing, 0)} of {ask['quorum']}"),
             ("until", f"{_short(ask['expires_at'])}, then the answer is no"),
-        ]
+        ],
     )
     out.raw("  " + ask["approve"])
     out.raw("  " + ask["deny"])

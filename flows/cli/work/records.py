@@ -17,7 +17,6 @@ from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
 from playbooks import duties
-from playbooks.briefing import facts
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase
@@ -25,6 +24,7 @@ from playbooks.journal import ITSELF, TELLING, Entry
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.projection import fold, project
+from playbooks.proof import differences, proof
 from playbooks.state import Incident, LeaseState, StepState
 from playbooks.strict import iso, now
 
@@ -273,8 +273,9 @@ def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
         "digest": plan.digest,
         "plan": plan.model_dump(mode="json"),
         "summary": plan.summary,
-        "changes": [str(change) for change in plan.changes],
+        "changes": [str(change) for change in plan.pending],
         "reasons": list(step.reasons),
+        "diffs": [{"reason": one.reason, "about": one.about, "diff": one.diff} for one in step.diffs],
         "breaks": plan.breaks,
         "undone": [str(change) for change in plan.undone],
         "irreversible": plan.irreversible.because if plan.irreversible else None,
@@ -294,7 +295,7 @@ def undone(ask: schema.Ask) -> str | None:
     if ask["irreversible"]:
         return None
     way = "responding again" if ask["purpose"] == Purpose.RELEASE else "a release"
-    return f"{way}, which sets {'; '.join(ask['undone'])}"
+    return f"{way}, which sets {'; '.join(ask['undone'])}" if ask["undone"] else f"{way}; there is nothing to set back"
 
 
 def lease_of(
@@ -310,7 +311,7 @@ def lease_of(
         "incident": incident,
         "lease": lease.instance,
         "summary": lease.plan.summary,
-        "changes": [str(change) for change in lease.plan.changes],
+        "changes": [str(change) for change in lease.plan.pending],
         "in_force": lease.in_force,
         "began_at": precise(lease.began_at),
         "done_at": precise(lease.done_at),
@@ -400,6 +401,7 @@ def incident_of(
     goals = playbook.goals_of(state.playbook_digest) if playbook else None
     known, at = {watch.lease: watch for watch in watches}, now()
     bundle = config.path(config.settings.vault.bundles) / state.bundle if state.bundle else None
+    lacking = proof(state).lacking
     return {
         "id": state.id,
         "class": state.incident_class.value,
@@ -422,7 +424,10 @@ def incident_of(
         "notes": [{"at": precise(note.at), "by": note.by, "text": note.text} for note in state.notes],
         "fulfilled": {clock: precise(at) for clock, at in state.fulfilled.items()},
         "clocks": clocks_of(config, state, at),
-        "not_proven": [f"{fact.check} of {fact.subject}: {fact.observed}" for fact in facts(state)[1]],
+        "not_proven": list(map(str, lacking)),
+        "differences": [
+            {"reason": "", "about": subject, "diff": diff} for diff, subject in differences(lacking).items()
+        ],
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,

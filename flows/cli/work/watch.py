@@ -31,7 +31,16 @@ _CALM = 0.25
 
 _MANY = 10_000
 _LINES = 2
-_WORST = ("frozen", "not_established", "awaiting_approval", "triage", "containing", "recovering", "contained")
+_WORST = (
+    "frozen",
+    "not_established",
+    "awaiting_approval",
+    "triage",
+    "containing",
+    "recovering",
+    "contained",
+    "released",
+)
 _SAID = {
     "frozen": "FROZEN, its journal is damaged",
     "not_established": "NOT contained",
@@ -39,6 +48,7 @@ _SAID = {
     "triage": "needs triage",
     "containing": "being contained",
     "recovering": "being given back",
+    "released": "given back, to be closed",
     "contained": "contained",
 }
 _STYLES = {

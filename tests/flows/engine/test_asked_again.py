@@ -86,3 +86,19 @@ async def test_who_asks_again_needs_another_persons_yes(tmp_path: Path, about: s
         else:
             await home.reaches(Status.CONTAINED, name)
         assert flags.states(tmp_path / "flags") != before
+
+
+async def test_a_release_that_is_asked_for_again_is_looked_at_at_once(tmp_path: Path) -> None:
+    """The server was healed since it was asked: nobody has to wait for the watch, nor for another person."""
+    folder = flags.flags(tmp_path / "flags")
+    (folder / "poisoned").touch()
+    playbook = flags.playbook(flags.step(folder), eradicate=[flags.healthy(folder)])
+    async with flags.installation(tmp_path, playbook) as home, home.responding():
+        await flags.respond(home)
+        name = (await home.reaches(Status.CONTAINED)).id
+        await home.ask("ann", Verb.RELEASE, name, reason="healed?")
+        await scenes.proposed(home, name, RELEASE)
+        (folder / "poisoned").unlink()
+        await home.ask("ann", Verb.RELEASE, name, reason="healed")
+        await home.given_back(name)
+        assert flags.states(folder) == "on on on"

@@ -131,6 +131,73 @@ async def test_a_no_is_kept_when_the_plan_that_was_being_made_breaks_off(
         assert flags.writes(folder) == []
 
 
+async def test_a_no_holds_for_every_step_that_would_ask_for_the_very_same(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another step comes to the same plan while people say no to it: they are not asked again in the same second."""
+    again = "again-flags@weather/forecast"
+    planned = 0
+
+    async def happens(moment: str, _change: Change) -> None:
+        nonlocal planned
+        planned += moment == "planned"
+        if moment == "planned" and planned == 2:
+            (name,) = [one.id for one in await home.incidents()]
+            step = await scenes.proposed(home, name, CUT)
+            assert step.plan is not None
+            await says(home, "bob", Verb.DENY, name, digest=step.plan.digest, reason="a drill")
+
+    monkeypatch.setattr(SetFlags, "happens", happens)
+    playbook = flags.playbook(flags.step(folder), isolate=[flags.step(folder, id="again-flags")])
+    async with flags.installation(tmp_path, playbook) as home, home.responding():
+        await home.receive(alert("weather", "forecast"))
+
+        async def answered() -> bool:
+            found = await home.incidents()
+            return bool(found) and again in (await home.incident(found[0].id)).steps
+
+        await home.until(answered, "the second step was decided on")
+        await quiet(home)
+        (name,) = [one.id for one in await home.incidents()]
+        incident = await home.incident(name)
+        assert incident.steps[again].progress is Progress.SKIPPED
+        assert "bob said no to this very plan" in incident.steps[again].message
+        entries = await scenes.entries(home, name)
+        assert about(entries, "proposed", "decided", "skipped") == ["proposed", "decided", "skipped"]
+        # A person asks for it: then so is everybody else.
+        await says(home, "ann", Verb.RESPOND, name, reason="it is bad after all")
+        await scenes.proposed(home, name, CUT)
+        await scenes.proposed(home, name, again)
+
+
+async def test_what_a_confirmation_said_is_told_and_asked_no_more_once_people_decided(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def happens(moment: str, _change: Change) -> None:
+        nonlocal asked
+        asked += moment == "asked"
+        if moment == "asked":
+            raise Transient("the server says 418")
+
+    monkeypatch.setattr(SetFlags, "happens", happens)
+    playbook = flags.playbook(flags.step(folder), confirm=[flags.healthy(folder)])
+    async with flags.installation(tmp_path, playbook) as home, home.responding():
+        await home.receive(alert("weather", "forecast"))
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        step = await scenes.proposed(home, name, CUT)
+        failed = [entry for entry in await scenes.entries(home, name) if entry.kind == "failed"]
+        assert failed
+        assert "came to no answer: healthy@weather/forecast" in failed[0].body["message"]
+        assert "the server says 418" in failed[0].body["message"]
+        assert step.message == "", "a question is not what went wrong before it"
+        before = asked
+        await scenes.approve(home, "bob", name, step)
+        await home.reaches(Status.CONTAINED, name)
+        assert asked == before
+
+
 async def test_a_no_to_a_release_that_is_being_planned_is_kept(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ async def _undisturbed(ring: Crowd, folder: Path) -> tuple[list[str], list[str]]
         await case.is_contained(incident)
         ring.server.behave()
         await case.home.ask("ann", Verb.RELEASE, incident.id, reason="healed")
-        await case.is_given_back(await case.finishes(NAMES[1], Status.RECOVERING))
+        await case.is_given_back(await case.finishes(NAMES[1], Status.RELEASED))
         response, release = (case.orders(name).boundaries.read_text().splitlines() for name in NAMES[:2])
         return response, release
 
@@ -108,7 +108,7 @@ async def test_a_release_is_finished_by_another_responder(
         try:
             await case.home.ask("ann", Verb.RELEASE, incident, reason="healed")
             await case.dies(NAMES[1], death)
-            await case.is_given_back(await case.finishes(NAMES[2], Status.RECOVERING))
+            await case.is_given_back(await case.finishes(NAMES[2], Status.RELEASED))
         except (AssertionError, SoarError) as exc:
             failures[str(death)] = str(exc)
 

@@ -31,5 +31,5 @@ async def test_a_poisoned_tool_is_cut_proven_and_given_back(lab: Lab, tmp_path: 
         lab.victim.behave()
         await home.ask("ann", Verb.RELEASE, incident.id, reason="healed")
         released = await home.given_back(incident.id)
-        assert released.status is Status.RECOVERING
+        assert released.status is Status.RELEASED
         assert len(lab.proxy.writes) == 2

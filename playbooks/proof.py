@@ -1,0 +1,116 @@
+"""What of an incident is proven, and what is not: the one answer that pages, reports and every list give. Pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from playbooks.difference import parted
+from playbooks.incident import Phase
+from playbooks.plan import Answer, Finding
+from playbooks.redaction import redacted
+from playbooks.state import Incident, Progress, StepState
+from playbooks.strict import Strict
+
+_ASKED = frozenset({Phase.CAPTURE, Phase.ERADICATE})
+"""Where questions are put beside those about the cuts."""
+
+_WHOLE = 6000
+"""Characters of a diff."""
+
+_UNFINISHED = {
+    Progress.FAILED: "it failed",
+    Progress.RETRYING: "it failed, and is tried again",
+    Progress.WROTE: "it was written, and nobody has asked yet whether it holds",
+}
+
+
+class Fact(Strict):
+    """One answer of the world, or that there is none.
+
+    Args:
+        check: what was asked, or `step` for what was not done.
+        subject: of what.
+        asked_as: who asked.
+        observed: what came back, without a diff; hostile.
+        answer: what that means.
+        diff: the unified diff that came back; empty if none did; hostile.
+    """
+
+    check: str
+    subject: str
+    asked_as: str
+    observed: str
+    answer: Answer
+    diff: str = ""
+
+    def __str__(self) -> str:
+        doubt = " (could not be found out)" if self.answer is Answer.UNKNOWN else ""
+        return f"{self.check} of {self.subject}: {self.observed}{doubt}"
+
+
+def differences(facts: Iterable[Fact]) -> dict[str, str]:
+    """Return the diffs among facts, each once: the diff → of what it is."""
+    found: dict[str, str] = {}
+    for fact in facts:
+        if fact.diff:
+            found.setdefault(fact.diff, fact.subject)
+    return found
+
+
+class Proof(NamedTuple):
+    """How well founded it is that an incident is contained.
+
+    Args:
+        good: what was found to be as it should.
+        lacking: what was found not to be, what could not be found out, and what did not get so far.
+    """
+
+    good: tuple[Fact, ...]
+    lacking: tuple[Fact, ...]
+
+
+def proof(state: Incident) -> Proof:
+    """Return what the last look at each cut found and what it did not, and what was asked beside it."""
+    leases = state.leases
+    verdicts = [lease.verdict for lease in leases.values() if lease.open and lease.verdict]
+    verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
+    # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
+    verdicts += [step.verdict for step in state.steps.values() if step.phase in _ASKED and step.verdict]
+    found = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
+    lacking = [fact for fact in found if fact.answer is not Answer.ESTABLISHED]
+    good = [fact for fact in found if fact.answer is Answer.ESTABLISHED]
+    return Proof(tuple(good), (*_unfinished(state), *lacking))
+
+
+def _unfinished(state: Incident) -> Iterator[Fact]:
+    """Yield the steps of which no question has been put, because they did not get so far."""
+    for step in state.steps.values():
+        if step.progress is Progress.RETRYING and not step.message:
+            # Somebody asked for it again: nothing of it has failed yet.
+            continue
+        if step.progress in _UNFINISHED:
+            yield _of_step(step, _UNFINISHED[step.progress] + (f": {step.message}" if step.message else ""))
+        elif step.progress is Progress.UNKNOWN and step.verdict and not step.verdict.findings:
+            yield _of_step(step, "nothing could be asked")
+
+
+def _of_step(step: StepState, observed: str) -> Fact:
+    answer = Answer.UNKNOWN if step.progress in {Progress.WROTE, Progress.UNKNOWN} else Answer.NOT_ESTABLISHED
+    said = _fit(observed, 300)
+    return Fact(check="step", subject=_fit(step.instance, 200), asked_as="mcp-soar", observed=said, answer=answer)
+
+
+def _fact(finding: Finding) -> Fact:
+    found = parted(finding.observed)
+    return Fact(
+        check=finding.check,
+        subject=_fit(finding.subject, 200),
+        asked_as=_fit(finding.asked_as, 200),
+        observed=_fit(found.short, 300),
+        answer=finding.answer,
+        diff=_fit(found.diff, _WHOLE),
+    )
+
+
+def _fit(text: str, limit: int) -> str:
+    # What lies far beyond the limit is not even looked at: a hostile server may send megabytes.
+    return redacted(text[: limit * 4], limit)
