@@ -218,6 +218,14 @@ def approve(
     key: Key = None,
     risk: Annotated[str, typer.Option("--risk", metavar="LEVEL", help="low, medium or high.")] = "medium",
     yes: Yes = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            metavar="NAME",
+            help="With --yes: one that something is pointed at in, which you looked at and accept.",
+        ),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -228,10 +236,14 @@ def approve(
     as diffs, new ones as text; what speaks to the model, hides or reaches for secrets is pointed at. What the options
     leave out is not approved. Nothing is automatic on what nobody who may review has signed for.
 
+    Without a terminal nobody can be asked: --yes says that you looked (`pins diff` shows it), and each definition in
+    which something is pointed at has to be named beside it, with --accept.
+
     \b
     Examples:
       mcp-soar pins approve weather --reviewed "all of it" --as kim
       mcp-soar pins approve weather --change new --reviewed "new ones" --as kim
+      mcp-soar pins approve weather --reviewed "see #14" --as kim --yes --accept get_weather
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import pins as work
@@ -247,7 +259,7 @@ def approve(
                 reviewed=reviewed,
                 who=work.Reviewer(who, role, key),
                 risk=risk,
-                yes=yes,
+                said=work.Said(yes, frozenset(accept or ())),
             )
         )
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from flows.engine import calls, schedule
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
-from flows.engine.deciding import SAID_NO, intend, lapse
+from flows.engine.deciding import SAID_NO, intend, lapse, verdict_of
 from flows.engine.schedule import Todo
 from flows.engine.writing import Look, apply, carry_out, settled, verified, verify
 from integrations.journal.store import LostClaim

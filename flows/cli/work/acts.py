@@ -13,8 +13,9 @@ from typing import NamedTuple
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
-from flows.cli.output import NotFound, Out, Usage, moment
-from flows.cli.work import records, signing
+from flows.cli.output import NotFound, Out, Usage, moment, safe
+from flows.cli.work import questions, records, signing
+from flows.cli.work.fitness import fit, free
 from flows.settings import Configuration
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal
@@ -81,10 +82,12 @@ class Seen(NamedTuple):
     Args:
         state: done, waiting or pending.
         message: for people.
+        reasons: why it waits, one by one.
     """
 
     state: str
     message: str
+    reasons: tuple[str, ...] = ()
 
 
 Look = Callable[[Incident], Seen]
@@ -136,6 +139,7 @@ async def carry(  # a request's fields, all by name
             "state": "printed",
             "status": None,
             "message": body.decode(),
+            "reasons": [],
             "answer": None,
         }
     return await hand_in(out, journal, signed, wait=who.wait, look=look)
@@ -174,6 +178,7 @@ async def hand_in(
         "state": "handed_in",
         "status": None,
         "message": "handed in; it is carried out when a responder runs",
+        "reasons": [],
         "answer": None,
     }
     if wait <= 0:
@@ -193,7 +198,9 @@ async def hand_in(
         seen, state = Seen("done", "done"), await records.load(journal, incident)
         if look is not None:
             seen, state = await _effect(journal, incident, look, deadline, progress)
-    return {**act, "incident": incident, "state": seen.state, "status": state.status.value, "message": seen.message}
+    act |= {"incident": incident, "state": seen.state, "status": state.status.value}
+    act |= {"message": seen.message, "reasons": list(seen.reasons)}
+    return act
 
 
 def _drafted(
@@ -276,6 +283,8 @@ def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
     out.say(f"{about}{status}: {word[act['state']]}", "warn" if act["state"] == "pending" else "good")
     if act["message"] != "done":
         out.say(act["message"])
+    for reason in act["reasons"]:
+        out.say(f"- {reason}", indent=2)
     if act["answer"]:
         out.raw(f"  {act['answer']}")
     # What was asked for as a response and waits for somebody to look at it does nothing yet.
@@ -369,7 +378,7 @@ def contained(state: Incident) -> Seen:
         return Seen("waiting", "waits for a decision:")
     if status is Status.TRIAGE:
         return Seen("waiting", f"waits for a person: {state.triage or 'every cut was denied'}")
-    if status in {Status.CLOSED, Status.FROZEN, Status.RECOVERING}:
+    if status in {Status.CLOSED, Status.FROZEN, Status.RECOVERING, Status.RELEASED}:
         return Seen("done", f"it is {status}")
     skipped = [step for step in state.steps.values() if step.progress is Progress.SKIPPED and step.message]
     why = next((step.message for step in state.cuts if step.message), "")
@@ -390,16 +399,16 @@ def decide(
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
+            await allowed(journal, who, verb)
             step = asked(await records.load(journal, name), plan)
+            if verb is Verb.APPROVE:
+                free(config, who.name, step)
             ask = records.ask_of(config, name, step)
             _show(out, ask, verb)
-            if out.asks and not who.yes:
-                if not out.confirm(f"{verb.value.capitalize()} it as {who.name}?"):
-                    return None
-            elif not who.yes and plan is None:
-                raise Usage(
-                    "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
-                )
+            unseen = "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
+            question = f"{verb.value.capitalize()} it as {who.name}?"
+            if not agreed(out, who, question, unseen=None if plan else unseen):
+                return None
             return await carry(
                 out,
                 journal,
@@ -418,6 +427,38 @@ def decide(
     return finish(out, config, act)
 
 
+async def allowed(journal: Journal, who: Person, verb: Verb) -> None:
+    """Refuse whoever cannot ask for it anyhow, before they are shown anything.
+
+    Raises:
+        Misconfigured: there is no key of theirs.
+        Refused: with what the responder would say.
+    """
+    signing.at_hand(who.config, who.name, who.key)
+    await fit(journal, who.config, who.name, verb)
+
+
+def agreed(out: Out, who: Person, question: str, *, unseen: str | None) -> bool:
+    """Ask a person at a terminal; elsewhere they must have said so.
+
+    Args:
+        out: where to ask.
+        who: the person.
+        question: with yes or no for an answer.
+        unseen: what is said where nobody can be asked; None if they named the very thing that is shown.
+
+    Raises:
+        Usage: nobody is there to ask, and nobody has said yes.
+    """
+    if who.yes:
+        return True
+    if out.asks:
+        return out.confirm(question)
+    if unseen is not None:
+        raise Usage(unseen)
+    return True
+
+
 def asked(state: Incident, given: str | None) -> StepState:
     """Return what an incident asks, the one that is meant if it asks for more.
 
@@ -430,37 +471,28 @@ def asked(state: Incident, given: str | None) -> StepState:
         raise NotFound(f"{state.id} ({state.status}) asks for nothing")
     wanted = (given or "").removeprefix("sha256:").lower()
     found = [step for step in waiting if step.plan and step.plan.digest.removeprefix("sha256:").startswith(wanted)]
-    listed = "; ".join(f"--plan {step.plan.digest[7:19]}: {step.plan.summary}" for step in waiting if step.plan)
+    plans = {step.plan.digest: step.plan.summary for step in waiting if step.plan}
+    listed = "".join(f"\n  --plan {digest[7:19]}  {safe(summary)}" for digest, summary in plans.items())
     if not found:
-        raise NotFound(f"no plan {given} waits in {state.id}; there is {listed}")
+        raise NotFound(f"no plan {given} waits in {state.id}; there is:{listed}")
     if len({step.plan.digest for step in found if step.plan}) > 1:
-        raise Usage(f"{state.id} asks for more than one thing, say which: {listed}")
+        raise Usage(f"{state.id} asks for more than one thing; say which:{listed}")
     return found[0]
 
 
 def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
     out.say(ask["summary"], "head")
-    for change in ask["changes"]:
-        out.say(change, indent=2)
-    out.fields(
-        [
-            ("it waits because", "; ".join(ask["reasons"])),
-            ("breaks", ask["breaks"]),
-            ("undone by", records.undone(ask)),
-            ("cannot be undone", ask["irreversible"]),
-            ("changed since it was asked before", ask["differs"]),
-            ("asked for by", ask["requested_by"]),
-            ("if you approve", "it is done as soon as enough people have approved" if verb is Verb.APPROVE else None),
-            ("if you deny", "it is not done, and everything stays as it is" if verb is Verb.DENY else None),
-        ]
-    )
+    done = "it is done as soon as enough people have approved"
+    left = "it is not done, and everything stays as it is"
+    said = ("if you approve", done) if verb is Verb.APPROVE else ("if you deny", left)
+    questions.show(out, ask, [said])
 
 
 def _decided(instance: str, digest: str, verb: Verb) -> Look:
     def look(state: Incident) -> Seen:  # noqa: PLR0911  # one for each way that it can stand
         step = state.steps[instance]
         if verb is Verb.DENY:
-            return Seen("done", "denied: it is not done")
+            return Seen("done", "denied: it is not done, and asked again only when somebody responds to it anew")
         progress = step.progress
         if progress is Progress.RELEASED:
             lease = state.leases.get(instance.removeprefix("release-"))
@@ -494,18 +526,24 @@ def release(
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
+            await allowed(journal, who, Verb.RELEASE)
             state = await records.load(journal, name)
             held = [key for key, item in state.leases.items() if item.open]
+            if not held:
+                raise NotFound(f"nothing of {name} is in force: there is nothing to give back")
             if lease is not None and lease not in held:
                 raise NotFound(f"{lease} is not in force in {name}; in force: {', '.join(held) or 'nothing'}")
             wanted = [lease] if lease else held
             for key in wanted:
                 out.say(f"Give back {key}: {state.leases[key].plan.summary}")
-                for change in state.leases[key].plan.changes:
-                    out.say(change.inverse(), indent=2)
+                for change in state.leases[key].plan.undone:
+                    out.say(change, indent=2)
             if accept_changed:
                 out.say("even if a definition is not the approved one any more", "warn")
-            if out.asks and not who.yes and not out.confirm(f"Release as {who.name}?"):
+            unseen = (
+                "nobody gives back unseen: without a terminal add --yes, or --print for a request to hand in elsewhere"
+            )
+            if not agreed(out, who, f"Give it back as {who.name}?", unseen=None if who.prints else unseen):
                 return None
             params: dict[str, Json] = {"accept_changed": accept_changed}
             if lease is not None:
@@ -540,9 +578,13 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
             words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
             return Seen("done", f"released: {'; '.join(words)}")
         steps = [state.steps[f"release-{key}"] for key in left if f"release-{key}" in state.steps]
-        asked = [step for step in steps if step.progress is Progress.PROPOSED]
+        waiting = [step for step in steps if step.progress is Progress.PROPOSED]
+        # What was asked before this very request says how it stood then.
+        asked = [step for step in waiting if not _asked_earlier(state, step)]
         if asked:
-            return Seen("waiting", f"it needs another person: {'; '.join(asked[0].reasons)}")
+            return Seen("waiting", "it needs another person, because:", asked[0].reasons)
+        if waiting:
+            return Seen("pending", f"{waiting[0].instance} waited for another person; it is looked at again")
         failed = [step for step in steps if step.progress in {Progress.FAILED, Progress.RETRYING} and step.message]
         if failed:
             again = ", it is tried again" if failed[0].progress is Progress.RETRYING else ""
@@ -550,6 +592,11 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
         return Seen("pending", f"releasing {', '.join(left)}")
 
     return look
+
+
+def _asked_earlier(state: Incident, step: StepState) -> bool:
+    wish = state.release_wanted(step.instance.removeprefix("release-"))
+    return wish is not None and wish.seq > step.asked_seq
 
 
 def close(

@@ -77,6 +77,7 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
                 "state": "handed_in",
                 "status": None,
                 "message": "handed in; it is judged when a responder runs",
+                "reasons": [],
                 "answer": None,
             }
             if wait > 0:

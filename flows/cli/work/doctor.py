@@ -9,7 +9,7 @@ import ssl
 import stat
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
 from flows.cli.work import backup, inventory, pins, playbooks, reachable, records, workers
+from flows.cli.work.reviewing import Difference
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
@@ -52,6 +53,7 @@ _CLOCKS = 2.0
 _WAITED = 60.0
 _APPROVERS = 2
 _SOON = timedelta(days=14)
+_NAMED = 5
 
 
 class Line(NamedTuple):
@@ -212,15 +214,25 @@ def _people(config: Configuration) -> Iterator[Line]:
     enroll = "mcp-soar enroll NAME --role"
     if not responders:
         yield Line("people", "fail", "nobody is a responder: nobody can start a response", f"{enroll} responder")
-    if len(approvers) < _APPROVERS:
-        message = f"{len(approvers)} approvers: whoever asks cannot approve, and ending a stop takes two"
-        yield Line("people", "fail", message, f"{enroll} approver, for two people")
     most = max(config.policy.approval.needed(radius) for radius in Radius)
-    if len(set(entitled)) < most:
-        message = f"the policy wants {most} approvals for some plans, {len(set(entitled))} people can give one"
+    if len(approvers) < _APPROVERS:
+        yield _few(approvers)
+    elif len(entitled) < most:
+        message = f"the policy wants {most} approvals for some plans, {len(entitled)} people can give one"
         yield Line("people", "fail", message, "enroll more people, or lower approval.quorum in policy.yaml")
     if responders and len(approvers) >= _APPROVERS:
         yield Line("people", "ok", f"{len(people)} enrolled, {len(approvers)} approvers, {len(responders)} responders")
+
+
+def _few(approvers: Sequence[str]) -> Line:
+    """Say what cannot be done without two people who approve: the one question has one line."""
+    if not approvers:
+        message = "nobody is an approver: what waits for a person's yes is denied when its time is over"
+    else:
+        message = f"{approvers[0]} alone is an approver: what {approvers[0]} asks for, nobody can approve"
+    missing = "two people" if not approvers else "another person"
+    message += "; what is automatic, and a release that one person may ask for, go on. Ending a stop takes two"
+    return Line("people", "fail", message, f"mcp-soar enroll NAME --role approver, for {missing}")
 
 
 def _playbooks(config: Configuration) -> Iterator[Line]:
@@ -412,7 +424,7 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
     check, inventory = f"gateway {name}", world.inventory
     forge = world.reach(ContextForge, name)
     await forge.warm()
-    yield Line(check, "ok", f"signed in at {forge.gateway.url} as {forge.gateway.user}")
+    yield Line(check, "ok", f"signed in at {forge.gateway.url} as {forge.account}")
     for line in await _rights(forge, check):
         yield line
     yield await _processes(forge, check)
@@ -520,14 +532,44 @@ async def _server(config: Configuration, world: Connections, name: str) -> Async
         yield Line(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
     found = await pins.differences(world, name)
-    held = await _held(config) if found else []
-    for one in found:
-        remedy = f"mcp-soar pins diff {name}; approve it, or respond"
-        if holders := sorted({hold.incident for hold in held if hold.lease.endswith(f"@{name}/{one.name}")}):
-            remedy = f"{', '.join(holders)} holds it: see why before you approve it; mcp-soar incident {holders[0]}"
-        yield Line(check, "warn", f"{one.kind} {one.name}: {one.change}", remedy)
+    for line in differing(name, found, await _held(config) if found else []):
+        yield line
     if not found:
         yield Line(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
+
+
+_DIFFERS = {
+    "new": "nobody approved",
+    "changed": "not what was approved:",
+    "gone": "approved, and no longer offered:",
+    "gateway": "not what was approved at the gateway (the server's own is):",
+}
+
+
+def differing(name: str, found: Sequence[Difference], held: Sequence[Hold]) -> Iterator[Line]:
+    """Yield how a server differs from what is approved: a line for each way, and one for each thing that is held.
+
+    Args:
+        name: the server.
+        found: the differences.
+        held: what incidents hold.
+    """
+    check, ways = f"server {name}", dict[str, list[str]]()
+    for one in found:
+        if holders := sorted({hold.incident for hold in held if hold.lease.endswith(f"@{name}/{one.name}")}):
+            remedy = f"{', '.join(holders)} holds it: see why before you approve it; mcp-soar incident {holders[0]}"
+            yield Line(check, "warn", f"{_DIFFERS[one.change]} {one.kind} {one.name}", remedy)
+        else:
+            ways.setdefault(one.change, []).append(f"{one.kind} {one.name}")
+    for change, things in ways.items():
+        remedy = f"mcp-soar pins diff {name}; then `mcp-soar pins approve {name} ...`, or respond"
+        yield Line(check, "warn", f"{_DIFFERS[change]} {_some(things)}", remedy)
+
+
+def _some(things: Sequence[str]) -> str:
+    """Return the first few of many, and how many more there are."""
+    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
+    return ", ".join(things[:_NAMED]) + more
 
 
 def told_apart(inventory: Inventory, name: str) -> Iterator[Line]:
@@ -542,7 +584,7 @@ def told_apart(inventory: Inventory, name: str) -> Iterator[Line]:
     tools = [pin for pin in inventory.pins.of(name, PinKind.TOOL) if pin.name not in safe]
     taking = [pin.name for pin in tools if not can_refuse(pin.definition.get("inputSchema"))]
     if taking:
-        shown = ", ".join(taking[:5]) + (f" and {len(taking) - 5} more" if len(taking) > 5 else "")  # noqa: PLR2004  # as many as are shown
+        shown = _some(taking)
         message = f"the schema of {shown} refuses no call: whether one gets through is known by the gateway's word only"
         remedy = f"write servers.{name}.tools.NAME.safe_arguments for a call that changes nothing"
         yield Line(f"server {name}", "warn", message, remedy)

@@ -16,6 +16,7 @@ from flows.cli.output import NotFound, Out, Usage, moment, precise
 from flows.cli.work import records
 from flows.cli.work.files import write
 from flows.settings import Configuration
+from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.journal import SYSTEM
@@ -168,11 +169,16 @@ async def _lent(config: Configuration) -> dict[tuple[str, str], datetime]:
     """Return the voices that are lent now, as (whose, to whom) → until when; none where no journal is yet."""
     if records.missing(config) is not None:
         return {}
-    people, latest = config.people().people, dict[tuple[str, str], datetime]()
     async with records.opened(config) as journal:
-        for entry in (item.parsed() for item in await journal.read(SYSTEM)):
-            if entry.kind == "delegated" and {entry.body["by"], entry.body["to"]} <= people.keys():
-                latest[entry.body["by"], entry.body["to"]] = datetime.fromisoformat(entry.body["until"])
+        return await lent(journal, config.people())
+
+
+async def lent(journal: Journal, people: People) -> dict[tuple[str, str], datetime]:
+    """Return the voices that are lent now, as the journal says: (whose, to whom) → until when."""
+    latest = dict[tuple[str, str], datetime]()
+    for entry in (item.parsed() for item in await journal.read(SYSTEM)):
+        if entry.kind == "delegated" and {entry.body["by"], entry.body["to"]} <= people.people.keys():
+            latest[entry.body["by"], entry.body["to"]] = datetime.fromisoformat(entry.body["until"])
     return {pair: until for pair, until in latest.items() if until > now()}
 
 

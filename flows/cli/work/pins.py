@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,12 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import signing
 from flows.cli.work.files import write
-from flows.cli.work.reviewing import Difference, Wanted, show
+from flows.cli.work.reviewing import Difference, Wanted, flagged, show
 from flows.engine.reviews import verify
 from flows.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
+from integrations.hostile import printable
 from integrations.mcp import pins as reading
 from playbooks import review
 from playbooks.errors import Misconfigured, Refused
@@ -143,6 +145,18 @@ class Reviewer(NamedTuple):
     key: Path | None
 
 
+class Said(NamedTuple):
+    """What somebody said on the command line, so that nobody has to ask.
+
+    Args:
+        yes: they looked, and sign for it.
+        accepted: names of definitions in which something is pointed at, which they accept.
+    """
+
+    yes: bool
+    accepted: frozenset[str] = frozenset()
+
+
 def approve(  # what a sign-off consists of
     out: Out,
     config: Configuration,
@@ -152,11 +166,14 @@ def approve(  # what a sign-off consists of
     reviewed: str,
     who: Reviewer,
     risk: str,
-    yes: bool,
+    said: Said,
 ) -> Exit:
     """Show what differs, ask, and write what was shown with the reviewer's signature."""
     _known(config, server)
     name, role = _reviewer(config, who)
+    if not said.yes and not out.asks:
+        raise Usage("nobody approves unseen: without a terminal add --yes, after `mcp-soar pins diff`")
+    signing.at_hand(config, name, who.key)
     try:
         sign_off = SignOff(role=role, by=name, at=now().replace(microsecond=0))
         dossier = Dossier.model_validate({"reviewed": reviewed, "risk": risk, "sign_offs": (sign_off,)})
@@ -190,12 +207,9 @@ def approve(  # what a sign-off consists of
         out.document({"server": server, "approved": [], "pointed": [], "written": False})
         out.say("There is nothing to approve: it is as it was, and you signed for it already.")
         return Exit.OK
-    if not yes:
-        if not out.asks:
-            raise Usage("nobody approves unseen: without a terminal add --yes, after `mcp-soar pins diff`")
-        if not out.confirm(f"Sign for this as {name} ({role})?"):
-            out.note("nothing was written")
-            return Exit.NO
+    if not _agreed(out, said, [pin for pin in signed if flagged(pin)], f"{name} ({role})"):
+        out.note("nothing was written")
+        return Exit.NO
     gone = [(one.kind, one.name) for one in found if one.change == "gone"]
     asked = review.params(server, role, signed, gone)
     request = draft(actor=name, verb=Verb.REVIEW, subject=server, at=now(), reason=reviewed, params=asked)
@@ -209,6 +223,27 @@ def approve(  # what a sign-off consists of
     out.say(f"{config.folder / 'pins.yaml'} is written and signed; responders journal it at once.", "good")
     _others(out, config, server)
     return Exit.OK
+
+
+def _agreed(out: Out, said: Said, pointed_at: Sequence[Pin], signer: str) -> bool:
+    """Ask, or go by what was said; what something is pointed at in is never signed for without a word about it.
+
+    Raises:
+        Usage: with what has to be said beside --yes.
+    """
+    names = sorted({pin.name for pin in pointed_at})
+    if not said.yes:
+        beside = f", {len(names)} of it pointed at above" if names else ""
+        return out.confirm(f"Sign for this{beside}, as {signer}?")
+    if strange := sorted(said.accepted.difference(names)):
+        raise Usage(f"--accept: nothing is pointed at in {', '.join(strange)}")
+    if left := [name for name in names if name not in said.accepted]:
+        words = " ".join(f"--accept {shlex.quote(printable(name))}" for name in left)
+        raise Usage(
+            f"something is pointed at in {len(left)} of it (see above, or `mcp-soar pins diff --flagged`), and --yes "
+            f"does not cover that: look at it, and if it is to be so, add {words}"
+        )
+    return True
 
 
 def review_of(signed: SignedRequest) -> Sequence[review.Sealed]:
@@ -241,9 +276,9 @@ def _reviewer(config: Configuration, who: Reviewer) -> tuple[str, str]:
         raise Refused(f"{who.name} is not enrolled; `mcp-soar enroll {who.name} --role {allowed[0]}` enrolls them")
     may = [role for role in person.roles if role in allowed]
     if not may or who.role not in {None, *may}:
-        said = f"as {who.role} " if who.role else ""
+        said = f" as {who.role}" if who.role else ""
         raise Refused(
-            f"{who.name} cannot review {said}: that takes the role {' or '.join(allowed)}, and {who.name} has "
+            f"{who.name} cannot review{said}: that takes the role {' or '.join(allowed)}, and {who.name} has "
             f"{', '.join(person.roles)}; `mcp-soar enroll {who.name} --replace --role ...` gives other ones"
         )
     return who.name, who.role or may[0]

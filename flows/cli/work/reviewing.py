@@ -100,13 +100,23 @@ class Wanted(NamedTuple):
         if not self.flagged:
             return chosen
         present = {(pin.kind.value, pin.name): pin for pin in pins}
-        return [one for one in chosen if (pin := present.get((one.kind, one.name))) and pointed(pin)]
+        return [one for one in chosen if (pin := present.get((one.kind, one.name))) and flagged(pin)]
 
 
 def pointed(pin: Pin) -> list[Pointed]:
     """Return what in a definition is addressed to the model, hides, or asks for what it should not."""
     hits = [hit for hit in screen(pin.definition) if hit.kind is not Kind.INVISIBLE]
     return [Pointed(pin.kind.value, pin.name, hit.path, hit.excerpt, hit.means) for hit in hits]
+
+
+def flagged(pin: Pin) -> bool:
+    """Whether something is pointed at in a definition: what speaks to the model, hides, or reaches for secrets."""
+    return bool(hidden(pin) or pointed(pin))
+
+
+def hidden(pin: Pin) -> tuple[str, ...]:
+    """Return the characters of a definition that show nothing, as U+200B."""
+    return disguises("\n".join(str(value) for value in pin.definition.values() if value))
 
 
 def show(
@@ -143,9 +153,8 @@ def _one(out: Out, one: Difference, pin: Pin | None) -> None:
 
 
 def _point(out: Out, pin: Pin, *, safe: bool) -> list[Pointed]:
-    hidden = disguises("\n".join(str(value) for value in pin.definition.values() if value))
-    if hidden:
-        out.say(f"! {pin.kind} {pin.name} holds hidden characters: {', '.join(hidden)}", "bad")
+    if shown := hidden(pin):
+        out.say(f"! {pin.kind} {pin.name} holds hidden characters: {', '.join(shown)}", "bad")
     if pin.kind is PinKind.TOOL and not (can_refuse(pin.definition.get("inputSchema")) or safe):
         out.say(
             f"! tool {pin.name}: its schema refuses no call, so that a cut of it cannot be proven by calling it; note "

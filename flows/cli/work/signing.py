@@ -30,11 +30,10 @@ async def signed(config: Configuration | None, request: Request, key: Path | Non
         return await _by_agent(config, request)
     name = request.actor
     file = key or (file_of(config, name) if config is not None else key_file(name))
+    at_hand(config, name, key)
     if file.exists():
         return sign(request, SigningKey.load(file).sign)
-    absent = f"there is no key of {name}; `mcp-soar enroll {name}` makes one, --key FILE names another"
-    if key is not None or not _socket():
-        raise Misconfigured(absent, file=str(file))
+    absent = _absent(name)
     try:
         return await _by_agent(config, request)
     except Misconfigured as exc:
@@ -56,6 +55,26 @@ def file_of(config: Configuration, name: str) -> Path:
     # The responder's key speaks for no person, whatever the person is called.
     kept = beside.exists() and beside.resolve() != config.path(config.settings.key).resolve()
     return beside if kept else own
+
+
+def at_hand(config: Configuration | None, name: str, key: Path | None) -> None:
+    """See that there is a key to sign with, or an agent that may have it.
+
+    Args:
+        config: the installation that is asked; None on a machine that has none.
+        name: whose.
+        key: the key's file, or `AGENT`; None for the usual file, and the agent if that is not there.
+
+    Raises:
+        Misconfigured: if there is none.
+    """
+    file = key or (file_of(config, name) if config is not None else key_file(name))
+    if key != AGENT and not file.exists() and (key is not None or not _socket()):
+        raise Misconfigured(_absent(name), file=str(file))
+
+
+def _absent(name: str) -> str:
+    return f"there is no key of {name}; `mcp-soar enroll {name}` makes one, --key FILE names another"
 
 
 def _socket() -> str:

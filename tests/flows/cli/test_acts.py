@@ -129,7 +129,7 @@ def test_a_denial_needs_no_approver(site: Installation) -> None:
 def test_a_release_shows_what_comes_back_and_waits_for_it(site: Installation) -> None:
     contained(site)
     with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
-        result = site.run("release", "1", "--as", "sam")
+        result = site.run("release", "1", "--as", "sam", "--yes")
     assert result.exit_code == 0, result.output
     assert "enabled false → true" in " ".join(result.stdout.split())
     assert "released" in result.stdout
@@ -140,9 +140,78 @@ def test_a_release_that_needs_another_person_says_so(site: Installation) -> None
     contained(site)
     asked = world.proposed(instance=f"release-{INSTANCE}", phase="recover", purpose="release", requested_by="sam")
     with site.responder(engine(asked, on="release")):
-        act = site.json("release", "1", "--as", "sam")
+        act = site.json("release", "1", "--as", "sam", "--yes")
     assert act["state"] == "waiting"
     assert "another person" in act["message"]
+
+
+def test_a_release_is_not_signed_unseen(site: Installation) -> None:
+    contained(site)
+    assert "nobody gives back unseen" in site.error("release", "1", "--as", "sam", code=2)["message"]
+    assert '"verb": "release"' in site.run("release", "1", "--as", "sam", "--print").stdout
+    assert site.json("incident", "1")["leases"][0]["in_force"]
+
+
+def test_a_release_that_is_asked_for_again_says_how_it_stands_now(site: Installation) -> None:
+    """What was asked before this very request is old: the server may have been healed since."""
+    contained(site)
+    old = world.proposed(instance=f"release-{INSTANCE}", phase="recover", purpose="release", requested_by="sam")
+    with site.responder(engine(Event("proposed", {**old.body, "reasons": ["a definition differs"]}), on="release")):
+        assert "a definition differs" in site.json("release", "1", "--as", "sam", "--yes")["reasons"]
+    with site.responder():
+        again = site.json("release", "1", "--as", "sam", "--yes", "--wait", "1", code=1)
+    assert again["state"] == "pending"
+    assert again["reasons"] == []
+    assert "looked at again" in again["message"]
+
+
+def test_whoever_may_not_is_told_so_before_anything_is_shown(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(requested_by="kim"))
+    assert site.run("enroll", "ann", "--role", "auditor").exit_code == 0
+    cases = {
+        ("approve", "ann"): "approve needs the role approver; ann has auditor",
+        ("deny", "ann"): "deny needs the role",
+        ("approve", "kim"): "whoever asked for it cannot approve it",
+        ("release", "ann"): "release needs the role",
+    }
+    for (verb, who), why in cases.items():
+        result = site.run(verb, "1", "--yes", "--as", who)
+        assert result.exit_code == 4, (verb, who, result.output)
+        assert why in " ".join(result.stderr.split()), (verb, who)
+        assert "forecast" not in result.stdout, (verb, who)
+    # Whose key is not here is told that, whoever they are.
+    (site.home / "mcp-soar" / "people" / "lee.key").unlink()
+    result = site.run("approve", "1", "--yes", "--as", "lee")
+    assert (result.exit_code, result.stdout) == (3, "")
+
+
+def test_a_yes_that_was_given_already_is_refused_before_anything_is_shown(site: Installation) -> None:
+    said = Event("decided", {"digest": world.plan().digest, "verb": "approve", "actor": "lee", "reason": "r"}, "lee")
+    site.append(world.opened(), world.alert(), world.proposed(quorum=2), said)
+    result = site.run("approve", "1", "--yes", "--as", "lee")
+    assert result.exit_code == 4, result.output
+    assert "forecast" not in result.stdout
+    assert "you approved this plan already" in " ".join(result.stderr.split())
+
+
+def test_several_questions_are_a_list(site: Installation) -> None:
+    other = world.proposed(world.plan(summary="Disable server weather"), instance="isolate-server@weather")
+    site.append(world.opened(), world.alert(), world.proposed(), other)
+    message = site.error("approve", "1", "--as", "lee", "--yes", code=2)["message"]
+    first, *plans = message.split("\n")
+    assert first.endswith("asks for more than one thing; say which:")
+    assert [line.split()[0] for line in plans] == ["--plan", "--plan"]
+    assert plans[1].endswith("Disable server weather")
+
+
+def test_an_approval_does_not_repeat_what_went_wrong_before_it_was_asked(site: Installation) -> None:
+    body = {"instance": INSTANCE, "phase": "cut", "action": "gateway.disable_tool", "epoch": 1, "attempt": 1}
+    failed = {**body, "error": "Transient", "message": "our own confirmation came to no answer", "retry_at": None}
+    site.append(world.opened(), world.alert(), Event("failed", failed), world.proposed())
+    with site.responder():
+        act = site.json("approve", "1", "--yes", "--as", "lee", "--wait", "1", code=1)
+    assert act["state"] == "pending"
+    assert "confirmation" not in act["message"]
 
 
 def test_release_of_one_lease_and_of_none(site: Installation) -> None:
@@ -223,7 +292,7 @@ def test_scopes_that_mean_nothing(site: Installation) -> None:
 
 def test_a_request_nobody_answers_is_kept(site: Installation) -> None:
     contained(site)
-    error = site.error("release", "1", "--as", "sam", "--wait", "0.3", code=5)
+    error = site.error("release", "1", "--as", "sam", "--yes", "--wait", "0.3", code=5)
     assert "kept and will be carried out" in error["message"]
     assert site.json("close", "1", "--as", "sam", "--no-wait")["state"] == "handed_in"
     with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
@@ -235,8 +304,8 @@ def test_a_strangers_and_a_wrong_key_are_refused_by_the_responder(site: Installa
     contained(site)
     SigningKey.generate(tmp_path / "other.key")
     with site.responder():
-        wrong = site.error("release", "1", "--as", "sam", "--key", str(tmp_path / "other.key"), code=4)
-        stranger = site.error("release", "1", "--as", "eve", "--key", str(tmp_path / "other.key"), code=4)
+        wrong = site.error("release", "1", "--as", "sam", "--yes", "--key", str(tmp_path / "other.key"), code=4)
+        stranger = site.error("release", "1", "--as", "eve", "--yes", "--key", str(tmp_path / "other.key"), code=4)
     assert "not one of sam's enrolled key" in wrong["message"]
     assert "eve is not enrolled" in stranger["message"]
 
@@ -247,7 +316,7 @@ def test_who_and_with_which_key(site: Installation) -> None:
     assert "mcp-soar enroll eve" in site.error("release", "1", "--as", "eve", code=3)["message"]
     assert site.error("release", "1", "--as", "../eve", code=2)
     (site.home / "mcp-soar" / "people" / "sam.key").chmod(0o644)
-    assert "chmod 600" in site.error("release", "1", "--as", "sam", code=3)["message"]
+    assert "chmod 600" in site.error("release", "1", "--as", "sam", "--yes", code=3)["message"]
 
 
 def test_the_person_may_come_from_the_environment(site: Installation) -> None:

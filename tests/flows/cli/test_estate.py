@@ -220,7 +220,7 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
         planned = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")["plans"][0]
         checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
         victim.behave()
-        freed = site.json("release", act["incident"], "--as", "sam", "--reason", "it was a drill")
+        freed = site.json("release", act["incident"], "--as", "sam", "--yes", "--reason", "it was a drill")
         after = site.json("incident", act["incident"])
     assert it["metrics"]["first_effect_seconds"] <= it["metrics"]["verified_seconds"] < 30
     assert it["leases"][0]["verdict"] == "established"

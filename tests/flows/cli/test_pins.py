@@ -77,6 +77,19 @@ def test_only_a_reviewers_own_key_approves(unsigned: tuple[Installation, str]) -
     assert (site.folder / "pins.yaml").read_bytes() == before, "nothing was written"
 
 
+def test_nobody_is_shown_what_they_cannot_approve(site: Installation) -> None:
+    """Without a terminal, without a role, without a key: refused before any server is asked."""
+    words = ("pins", "approve", "weather", "--reviewed", "all")
+    assert site.run("enroll", "rae", "--role", "reviewer").exit_code == 0
+    unseen = site.run(*words, "--as", "rae")
+    assert (unseen.exit_code, unseen.stdout) == (2, "")
+    assert "nobody approves unseen" in unseen.stderr
+    message = site.error(*words, "--yes", "--as", "kim", code=4)["message"]
+    assert message.startswith("kim cannot review: that takes the role reviewer")
+    (site.home / "mcp-soar" / "people" / "rae.key").unlink()
+    assert "there is no key of rae" in site.error(*words, "--yes", "--as", "rae", code=3)["message"]
+
+
 def test_pins_of_an_earlier_release_are_asked_about_until_one_command_signs_for_them(
     unsigned: tuple[Installation, str], victim: McpServer, tmp_path: Path
 ) -> None:
@@ -156,7 +169,13 @@ def test_what_eyes_skip_is_pointed_at_and_only_what_is_shown_is_approved(
     )
     rows = site.json("pins", "diff", name, "--change", "new", "--tool", "*_new", code=1)["differences"]
     assert [row["name"] for row in rows] == ["brand_new"]
-    shown = site.run("pins", "approve", name, "--flagged", "--reviewed", "all", "--as", "rae", "--yes")
+    words = ("pins", "approve", name, "--flagged", "--reviewed", "all", "--as", "rae", "--yes")
+    before = (site.folder / "pins.yaml").read_bytes()
+    assert "add --accept get_weather" in site.error(*words, code=2)["message"], "a yes does not cover that"
+    assert "nothing is pointed at in add" in site.error(*words, "--accept", "add", code=2)["message"]
+    assert (site.folder / "pins.yaml").read_bytes() == before
+    shown = site.run(*words, "--accept", "get_weather")
+    assert shown.exit_code == 0, shown.output
     text = " ".join(shown.stdout.split())
     assert "! tool get_weather, description: “" in text
     assert "~/.ssh/id_rsa" in text
