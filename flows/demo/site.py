@@ -118,7 +118,7 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
         virtual = await enrol.publish(forge, name, tools)
         for user in (canary_user, agent_user):
             await enrol.client_user(forge, user)
-        canary_token = await enrol.issue(forge, canary_user, f"canary-{name}")
+        canary_token = await enrol.issue(forge, canary_user, f"canary-{name}", days=30)
         agent_token = await enrol.issue(forge, agent_user, "agent")
     finally:
         await forge.aclose()

@@ -7,10 +7,12 @@ unknown token or a wrong password (`auth_middleware.py`, `_HARD_DENY_DETAILS`): 
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from integrations.gateway.client import ContextForge
 from integrations.gateway.enrol import issue
+from integrations.gateway.estate import moment_of
 
 TRAIL: Final = "AUDIT_TRAIL_ENABLED"
 """The gateway's setting for who changed what."""
@@ -20,6 +22,7 @@ EVENTS: Final = "SECURITY_LOGGING_ENABLED"
 
 _LOOKS: Final = 5
 _BETWEEN: Final = 0.2
+_APART: Final = timedelta(seconds=5)
 
 
 class Audited(NamedTuple):
@@ -51,12 +54,24 @@ async def _trail(forge: ContextForge) -> Audited:
     what, before = "audit trail", await _newest(forge, "audit-trails")
     doors = await forge.virtual_servers()
     if not doors:
-        said = f"its newest entry is of {_when(before)}" if before else _EMPTY
-        return Audited(what, TRAIL, said, on=True if before else None)
+        if before is None:
+            return Audited(what, TRAIL, _EMPTY, on=None)
+        said = f"its newest entry is of {_when(before)}"
+        if await _added_after(forge, before):
+            return Audited(what, TRAIL, f"{said}, and a server was added after that", on=False)
+        return Audited(what, TRAIL, said, on=True)
     await forge.request("GET", f"/v1/servers/{min(doors)}", missing_ok=True)
     if await _comes(forge, "audit-trails", before):
         return Audited(what, TRAIL, "what is read and changed is written down", on=True)
     return Audited(what, TRAIL, "a virtual server was read, and no entry says so", on=False)
+
+
+async def _added_after(forge: ContextForge, entry: dict[str, Any]) -> bool:
+    """Whether a server was added after an entry, which is written down where that is on: it is off by now."""
+    path, latest = "/v1/gateways", moment_of(entry.get("timestamp"))
+    listed = await forge.request("GET", path, params={"include_inactive": "true", "limit": "0"})
+    added = (moment_of(one.get("createdAt")) for one in forge.entries(path, listed))
+    return latest is not None and any(at is not None and at - latest > _APART for at in added)
 
 
 async def _events(forge: ContextForge) -> Audited:

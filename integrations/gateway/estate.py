@@ -255,7 +255,7 @@ async def _tokens(estate: Estate, forge: ContextForge) -> list[Token]:
         if not isinstance(id_, str) or not _ID.fullmatch(id_) or not isinstance(user, str):
             odd += 1
             continue
-        ends = _moment(item.get("expires_at"))
+        ends = moment_of(item.get("expires_at"))
         over = ends is not None and ends < datetime.now(UTC)
         if item.get("is_revoked") is True or item.get("is_active") is False or over:
             continue
@@ -264,7 +264,8 @@ async def _tokens(estate: Estate, forge: ContextForge) -> list[Token]:
     return found
 
 
-def _moment(value: object) -> datetime | None:
+def moment_of(value: object) -> datetime | None:
+    """Return a time as the gateway writes it, in UTC where it names no zone; None if it is none."""
     with suppress(ValueError, TypeError, OverflowError):
         at = datetime.fromisoformat(value)  # type: ignore[arg-type]  # whatever it is
         return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -20,6 +20,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work.files import write
+from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
 from flows.settings import read_inventory
 from integrations.gateway import audit, enrol
@@ -82,7 +83,7 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
         place.keep(password)
         seen.keep()
     _document(out, wanted, found, seen, lines, written=written)
-    _tell(out, wanted, found, seen, place, written=written)
+    _tell(out, found, seen, place, lines=lines, written=written)
     return Exit.NO if found.gone or seen.estate.partial else Exit.OK
 
 
@@ -296,7 +297,7 @@ async def _canary(forge: ContextForge, place: _Place, seen: _Seen) -> None:
 async def _tried(forge: ContextForge, place: _Place, seen: _Seen) -> None:
     """Find out by a token of the canary's, which is revoked at once, what reading alone does not tell."""
     wanted = place.wanted
-    if not wanted.make_canary or wanted.dry_run or not any(one.on is None for one in seen.audits[1:]):
+    if not wanted.make_canary or wanted.dry_run or not seen.audits:
         return
     try:
         found = await audit.tried(forge, forge.gateway.canary.principal, f"{_token_name()}-revoked")
@@ -355,7 +356,8 @@ def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequen
     out.document(document)
 
 
-def _tell(out: Out, wanted: Wanted, found: Found, seen: _Seen, place: _Place, *, written: bool) -> None:
+def _tell(out: Out, found: Found, seen: _Seen, place: _Place, *, lines: Sequence[str], written: bool) -> None:
+    wanted = place.wanted
     out.say()
     verb = "written" if written else "new"
     counts = ((len(found.servers), "server"), (len(found.principals), "principal"), (len(found.tokens), "token"))
@@ -373,8 +375,9 @@ def _tell(out: Out, wanted: Wanted, found: Found, seen: _Seen, place: _Place, *,
         out.say(f"and then `mcp-soar inventory import {wanted.name}` again, which notes its token's id.")
     if wanted.dry_run:
         out.say("Nothing was written: it was a dry run.")
-    elif found.servers or found.principals:
-        out.say(f"Next: fill in what {place.folder / 'inventory.yaml'} marks with FILL IN; then, for each server,")
+    elif written:
+        if any(FILL_IN in line for line in lines if line.startswith("+")):
+            out.say(f"Next: fill in what is marked {FILL_IN.rstrip(':')} in {place.folder / 'inventory.yaml'}; then")
         for server in found.servers[:5]:
             out.raw(f'mcp-soar pins approve {server} --reviewed "what you looked at" --as NAME')
         out.raw("mcp-soar doctor")
@@ -385,9 +388,6 @@ def _remarks(found: Found, seen: _Seen) -> Iterator[tuple[str, str]]:
     yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
     yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)
     yield from ((one, "warn") for one in found.notes)
-    if seen.audits and all(one.on for one in seen.audits):
-        yield f"{' and '.join(one.what for one in seen.audits)} are written down there", ""
     for one in seen.audits:
-        if not one.on:
-            remedy = f"Set {one.setting}=true where the gateway is started: its logs are evidence"
-            yield f"{one.what}: {one.said}. {remedy}", "warn"
+        remedy = "" if one.on else f". Set {one.setting}=true where the gateway is started: its logs are evidence"
+        yield f"{one.what}: {one.said}{remedy}", "" if one.on else "warn"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from flows.cli.output import Out
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.settings import read
@@ -151,6 +152,27 @@ def test_the_commands_that_are_printed_make_a_canary(fresh: Installation, gatewa
 
     assert asyncio.run(ask()) is Answer.ESTABLISHED
     assert stat.S_IMODE((fresh.folder / "secrets" / "main-canary").stat().st_mode) == 0o600
+
+
+def test_a_person_is_asked_for_the_password_and_whether_to_write(
+    fresh: Installation, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's answers are put in their places: this process has none."""
+    password, file = fresh.folder / "secrets" / "main-password", fresh.folder / "inventory.yaml"
+    password.unlink()
+    before, answers = file.read_bytes(), [False, True]
+    monkeypatch.setattr(Out, "asks", property(lambda _: True))
+    monkeypatch.setattr(Out, "confirm", lambda _, _question: answers.pop(0))
+    monkeypatch.setattr("getpass.getpass", lambda _prompt, **_: gateway.password)
+
+    refused = fresh.run(*words(gateway))
+    assert (refused.exit_code, file.read_bytes(), password.exists()) == (4, before, False)
+    done = fresh.run(*words(gateway))
+    assert done.exit_code == 0, done.output
+    assert password.read_text(encoding="utf-8").strip() == gateway.password
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert gateway.password not in done.output
+    assert gateway.password not in file.read_text(encoding="utf-8")
 
 
 BY_HAND = """\

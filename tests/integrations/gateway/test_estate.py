@@ -304,6 +304,20 @@ async def test_where_nothing_can_be_read_that_is_written_down_an_empty_trail_say
     assert "off, or nothing was changed" in trail.said
 
 
+@pytest.mark.parametrize(("added_at", "on"), [("2026-01-31T11:00:00", True), ("2026-01-31T12:30:00Z", False)])
+async def test_a_trail_that_ended_before_the_last_server_came_is_off(added_at: str, *, on: bool) -> None:
+    def page(path: str, _: dict[str, str]) -> Any:  # noqa: ANN401  # JSON
+        said = {
+            "/api/logs/audit-trails": [{"id": "1", "timestamp": "2026-01-31T12:00:00+00:00"}],
+            "/v1/gateways": [entry(createdAt=added_at), entry(id="g2", createdAt="sometime")],
+        }
+        return answer(json.dumps(said.get(path, [])).encode())
+
+    async with saying(page) as (forge, _):
+        trail, _events = await audited(forge)
+    assert trail.on is on
+
+
 def test_every_kind_that_is_imported_has_a_place() -> None:
     kinds = set(PinKind) - {PinKind.INSTRUCTIONS}
     assert set(reading._KINDS) == kinds  # noqa: SLF001  # what is read
