@@ -38,6 +38,9 @@ from playbooks.strict import now
 
 State = dict[str, list[dict[str, Any]]]
 
+ASKED = "Busan"
+"""The city that nobody but the contained agent asks for."""
+
 CONTAINED_WITHIN = 60.0
 RELEASED_WITHIN = 60.0
 UI_WITHIN = 45.0
@@ -239,9 +242,9 @@ def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
     Raises:
         Failed: naming what does not hold.
     """
-    reached = len(stage.server.calls(TOOL))
-    said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
-    if said.worked or len(stage.server.calls(TOOL)) != reached:
+    said = asyncio.run(stage.agent.call(stage.offered, {"city": ASKED}))
+    # Of other calls there may be some: the responder itself asks what the server answers at its own address.
+    if said.worked or any(call["arguments"].get("city") == ASKED for call in stage.server.calls(TOOL)):
         raise Failed(f"the agent can still call {stage.offered}: {said.text}")
     screen.check(f"the agent calls {stage.offered}: refused ({said.text})")
     listed = asyncio.run(stage.agent.tools())

@@ -1,5 +1,6 @@
 """The journal's tables, as the present release reads and writes them. What changes them stands in `migrations/`.
 
+An index that is partial on SQLite is so on PostgreSQL too, by its migration: to say it here would load that dialect.
 JSON is stored as canonical bytes. Times are seconds since 1970 by the database's clock, never a process's.
 """
 
@@ -27,6 +28,21 @@ Text = String().with_variant(String(collation="C"), "postgresql")
 
 SQLITE_CLOCK = "((julianday('now') - 2440587.5) * 86400.0)"
 POSTGRES_CLOCK = "extract(epoch from clock_timestamp())::double precision"
+
+
+def insertion(dialect: str) -> Any:  # noqa: ANN401  # the two share no class that knows `on_conflict`
+    """Return how a database's insert is made that can say what to do about what is there.
+
+    Args:
+        dialect: `postgresql` or `sqlite`; the other's is not loaded, which takes a while.
+    """
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415  # see above
+
+        return insert
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert  # noqa: PLC0415  # likewise
+
+    return sqlite_insert
 
 
 class clock(FunctionElement[float]):  # noqa: N801  # an SQL function, used as one
@@ -127,13 +143,11 @@ Index(
     stream.c.correlation,
     unique=True,
     sqlite_where=stream.c.closed_at.is_(None),
-    postgresql_where=stream.c.closed_at.is_(None),
 )
 Index(
     "stream_closed",
     stream.c.correlation,
     sqlite_where=stream.c.closed_at.is_not(None),
-    postgresql_where=stream.c.closed_at.is_not(None),
 )
 Index("stream_runnable", stream.c.lane, stream.c.runnable_at)
 Index("stream_claimed", stream.c.claimed_until)
@@ -149,7 +163,7 @@ head = Table(
 
 # Who asked that something stopped goes on, however long the stream of them is.
 RESUME_ASKED = entry.c.kind == literal_column("'resume_asked'")
-Index("entry_resume", entry.c.stream, entry.c.seq, sqlite_where=RESUME_ASKED, postgresql_where=RESUME_ASKED)
+Index("entry_resume", entry.c.stream, entry.c.seq, sqlite_where=RESUME_ASKED)
 
 # One row: the tip of the heads. Whoever holds its lock writes, and nobody else.
 chain = Table(
@@ -185,7 +199,6 @@ Index(
     inbox.c.received_at,
     inbox.c.id,
     sqlite_where=inbox.c.moved_at.is_(None),
-    postgresql_where=inbox.c.moved_at.is_(None),
 )
 Index(
     "inbox_turn",
@@ -195,7 +208,6 @@ Index(
     inbox.c.received_at,
     inbox.c.id,
     sqlite_where=inbox.c.moved_at.is_(None),
-    postgresql_where=inbox.c.moved_at.is_(None),
 )
 Index("inbox_incident", inbox.c.incident, inbox.c.moved_at, inbox.c.id)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from sqlalchemy import URL, Executable, func, select, text, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -258,7 +257,7 @@ class Journal:
         # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.
         ordered = sorted(puts, key=lambda put: (put.source, put.nonce))
         inbox = schema.inbox.c
-        insertion: Any = postgresql.insert if self.dialect == "postgresql" else sqlite.insert
+        insertion = schema.insertion(self.dialect)
         await connection.execute(
             insertion(schema.inbox).on_conflict_do_nothing(index_elements=["source", "nonce"]),
             [put._asdict() for put in ordered],

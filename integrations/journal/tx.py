@@ -21,7 +21,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -127,7 +126,7 @@ def _replacing(insertion: Any, key: list[str], *columns: str) -> Any:  # noqa: A
 
 @cache
 def _sql(dialect: str) -> _Sql:
-    return _Sql(postgresql.insert if dialect == "postgresql" else sqlite.insert)
+    return _Sql(schema.insertion(dialect))
 
 
 class _Row(NamedTuple):

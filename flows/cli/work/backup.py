@@ -22,6 +22,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import backup_file, records, verify
+from flows.cli.work.restored import RESTORED
 from flows.settings import Configuration, read
 from integrations.journal import dump
 from integrations.journal.client import address, bare
@@ -32,9 +33,6 @@ from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused, SoarError
 from playbooks.inventory import Secret
 from playbooks.strict import iso, now
-
-RESTORED = Path("state/restored.json")
-"""What `restore` leaves behind, for `doctor`."""
 
 _JOURNAL = "sqlite:///state/journal.db"
 _VAULT, _BUNDLES = Path("state/vault"), Path("state/bundles")
@@ -601,13 +599,3 @@ def _had(place: Secret) -> bool:
     except Misconfigured:
         return False
     return True
-
-
-def restored(folder: Path) -> str | None:
-    """Return what has to be known of an installation that came from a backup; None if it did not."""
-    try:
-        word = json.loads((folder / RESTORED).read_text(encoding="utf-8"))
-        made_at, last = str(word["made_at"]), word["last"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return f"it was restored from a backup of {made_at}, whose last incident is {last or 'none'}"

@@ -22,7 +22,8 @@ from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, span
-from flows.cli.work import backup, inventory, pins, playbooks, reachable, records, workers
+from flows.cli.work import inventory, pins, playbooks, reachable, records, workers
+from flows.cli.work.restored import RESTORED, restored
 from flows.cli.work.reviewing import Difference
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
@@ -100,9 +101,9 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
         yield Line("configuration", "fail", str(exc), f"{what}; nothing else was looked at")
         return
     yield Line("configuration", "ok", f"{folder} is valid")
-    if (word := backup.restored(folder)) is not None:
+    if (word := restored(folder)) is not None:
         message = f"{word}: what is in force here may have been released since; the next `up` verifies every lease"
-        yield Line("restored", "warn", message, f"mcp-soar doctor --orphans; then delete {folder / backup.RESTORED}")
+        yield Line("restored", "warn", message, f"mcp-soar doctor --orphans; then delete {folder / RESTORED}")
     yield from _keys(config)
     yield from _secrets(config)
     yield from _people(config)

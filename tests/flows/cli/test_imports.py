@@ -1,0 +1,112 @@
+"""What a command imports before it answers: whoever was woken at three waits for it, and most of it is not needed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.cli import world
+from tests.flows.cli.world import Installation
+
+HEAVY = frozenset(
+    {
+        *("prefect", "mcp", "fastapi", "uvicorn", "starlette"),
+        *("httpx", "aiosmtplib", "slack_sdk", "aiohttp", "boto3", "kubernetes", "asyncssh"),
+        *("sqlalchemy", "aiosqlite", "asyncpg", "alembic", "sqlalchemy.dialects.postgresql"),
+        *("jinja2", "typst", "securesystemslib", "rich.progress"),
+    }
+)
+"""What takes long to import."""
+
+JOURNAL = frozenset({"sqlalchemy", "aiosqlite"})
+REPORT = JOURNAL | {"jinja2", "typst"}
+# Whose module of signers looks for every vendor's.
+BUNDLES = JOURNAL | {"securesystemslib", "boto3"}
+
+NEEDS: dict[str, frozenset[str]] = {
+    "--help": frozenset(),
+    "incidents": JOURNAL,
+    "incident 1": JOURNAL,
+    "leases": JOURNAL,
+    "watch --once": JOURNAL,
+    "people": JOURNAL,
+    "suppressions": JOURNAL,
+    "approve 2 --yes --print": JOURNAL,
+    "release 1 --yes --print": JOURNAL,
+    "stop everything --reason x --print": JOURNAL,
+    "handover": REPORT,
+    "verify": BUNDLES,
+    "inventory show": frozenset(),
+    "inventory check": frozenset(),
+}
+"""What each command may import of it."""
+
+# Each command line runs in a child of one process, which has imported what all of them need.
+PROGRAM = """
+import json, os, sys
+from flows.cli import main
+sys.argv = ["mcp-soar"]
+found = {}
+for words in json.loads(sys.stdin.read()):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+        try:
+            main.app(words.split())
+        except SystemExit as exc:
+            code = exc.code
+        os.write(writing, json.dumps([code, sorted(sys.modules)]).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        found[words] = json.loads(said.read())
+    os.waitpid(child, 0)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("installation")
+    site = Installation(folder / "mcp-soar", folder / "home")
+    assert site.run("init", str(site.folder)).exit_code == 0
+    (site.folder / "inventory.yaml").write_text(world.INVENTORY, encoding="utf-8")
+    for name in ("gateway", "canary"):
+        (site.folder / "secrets" / name).write_text("secret", encoding="utf-8")
+    assert site.run("enroll", "kim", "--role", "responder", "--role", "approver").exit_code == 0
+    site.append(*(make() for make in world.CONTAINED))
+    site.append(world.opened(requested_by="lee"), world.proposed(), incident="second", correlation="second")
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(list(NEEDS)),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={
+            **os.environ,
+            "MCP_SOAR_CONFIG": str(site.folder),
+            "XDG_CONFIG_HOME": str(site.home),
+            "MCP_SOAR_PERSON": "kim",
+        },
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("words", NEEDS)
+def test_a_command_imports_what_it_needs_and_no_more(imported: dict[str, Any], words: str) -> None:
+    code, modules = imported[words]
+    assert code in {0, 1}, (code, words)
+    assert HEAVY & set(modules) <= NEEDS[words]
+
+
+def test_what_is_called_heavy_is_found_where_it_is_needed(imported: dict[str, Any]) -> None:
+    seen = {name for _, modules in imported.values() for name in modules}
+    assert JOURNAL | {"securesystemslib"} <= seen
