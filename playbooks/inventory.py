@@ -350,13 +350,14 @@ def named_servers(known: Iterable[Resolved], unknown: Iterable[Entity] = ()) -> 
     """
     known = list(known)
     homes = {item.server for item in known if item.kind is not EntityKind.SERVER}
-    if any(entity.kind in _ON_SERVER for entity in unknown):
+    if any(entity.kind in ON_SERVER for entity in unknown):
         # Whose it is, nobody knows: it may be any of them.
         return frozenset()
     return frozenset(item.key for item in known if item.kind is EntityKind.SERVER and item.id not in homes)
 
 
-_ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}
+ON_SERVER = {EntityKind.TOOL: PinKind.TOOL, EntityKind.PROMPT: PinKind.PROMPT, EntityKind.RESOURCE: PinKind.RESOURCE}
+"""The kinds of things that a server offers, and how each is pinned."""
 
 
 def _one_meaning(what: str, names: dict[str, tuple[str, ...]]) -> None:
@@ -451,10 +452,10 @@ class Inventory(Strict):
             tokens = list(self._tokens(entity.name))
             # A label that two people use means neither.
             return tokens[0] if len(tokens) == 1 else None
-        if entity.kind in _ON_SERVER:
+        if entity.kind in ON_SERVER:
             home = self._servers_by_name.get(fold(entity.server)) if entity.server else server
             if home is None and entity.server is None and anywhere:
-                offered = self.pins.offered.get((_ON_SERVER[entity.kind], entity.name))
+                offered = self.pins.offered.get((ON_SERVER[entity.kind], entity.name))
                 home = offered[0] if offered and offered[0] in self.servers else None
             found_there = self._on_server(home, entity) if home else None
             if found_there is None and home and unapproved and entity.name:
@@ -469,7 +470,7 @@ class Inventory(Strict):
                     yield Resolved(kind=EntityKind.TOKEN, id=token, principal=who)
 
     def _on_server(self, server: str, entity: Entity) -> Resolved | None:
-        kind = _ON_SERVER[entity.kind]
+        kind = ON_SERVER[entity.kind]
         # Names of tools are case-sensitive in MCP; the name that the gateway gives a tool counts as well.
         for pin in self.pins.of(server, kind):
             if entity.name in (pin.name, pin.gateway_name):

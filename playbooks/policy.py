@@ -295,6 +295,7 @@ class Facts(Strict):
         clean: for a release: every definition equals its approved pin, or a person accepted the difference.
         differs: for one that is not clean: what differs, where and how, a line each.
         unreviewed: approved definitions that it rests on and that nobody who may review has signed for, each with why.
+        chosen: a person named this very thing in a signed request.
     """
 
     incident_class: IncidentClass
@@ -311,6 +312,7 @@ class Facts(Strict):
     clean: bool = True
     differs: tuple[RedactedLine, ...] = ()
     unreviewed: tuple[Line, ...] = ()
+    chosen: bool = False
 
 
 class Reservation(Strict):
@@ -406,7 +408,7 @@ def decide(
 def _never(plan: Plan, facts: Facts, inventory: Inventory) -> Iterable[str]:
     if not plan.changes:
         yield "the plan names no target"
-    if facts.incident_class is IncidentClass.UNCLASSIFIED:
+    if not (facts.incident_class.actionable or facts.chosen or facts.purpose is Purpose.RELEASE):
         yield "the incident has no class yet; a person has to give it one"
     for target in plan.targets:
         kind, _, _ = target.system.partition("/")
@@ -430,7 +432,8 @@ def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventor
     if plan.radius > policy.automatic_up_to:
         yield f"it touches a {plan.radius.name.lower()}; automatic goes up to a {policy.automatic_up_to.name.lower()}"
     yield from _guarded(plan, inventory)
-    if policy.classes.get(facts.incident_class, Mode.APPROVE) is not Mode.AUTOMATIC:
+    mode = policy.classes.get(facts.incident_class, Mode.APPROVE)
+    if mode is not Mode.AUTOMATIC or not facts.incident_class.actionable:
         yield f"class {facts.incident_class} needs a person"
     if not facts.authenticated:
         yield "no alert of it came from an authenticated source"

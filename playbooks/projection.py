@@ -3,9 +3,14 @@
 The kinds of an incident's stream, and what each one's body holds:
 
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
-                  names
+                  names chosen[key]
+chosen            by entities playbook{id digest text} reason
+classified        class was by key entities unresolved playbook{id digest text} triage reason
+joined            incident parts by class severity entities unresolved chosen{key: who} playbook{id digest text} reason
+goes_on_in        incident by reason
+continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
-                  digest entities unresolved
+                  digest entities unresolved from
 counted           number after until sources{source: {messages since until}}
 confirmed         by entity verdict
 intended          instance phase action attempt epoch key plan decision until purpose originals
@@ -125,9 +130,7 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.incident_class = IncidentClass(body["class"])
     state.severity = Severity(body["severity"])
     state.title, state.key = body["title"], body["key"]
-    if body["playbook"]:
-        began = body["playbook"]
-        state.playbook, state.playbook_digest, state.playbook_text = began["id"], began["digest"], began.get("text")
+    _goes_by(state, body["playbook"])
     state.triage, state.requested_by = body["triage"], body["requested_by"]
     state.whole_names = body.get("names") == WHOLE
     state.linked, state.opened_at = tuple(body["linked"]), at
@@ -135,8 +138,79 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
     # What waits for a person anyhow names them already.
     state.strangers = () if state.triage else state.unresolved
+    if state.requested_by:
+        # The first releases did not say which: whoever asked for it meant all that they named.
+        _choose(state, body.get("chosen", list(state.entities)), state.requested_by)
     about = ", ".join(str(item) for item in state.entities.values()) or "nothing that the inventory knows"
-    return f"opened as {state.incident_class} about {about}" + (f"\n{state.triage}" if state.triage else "")
+    chose = ", ".join(str(item) for key, item in state.entities.items() if key in state.chosen)
+    # The first releases said only who asked.
+    detail = state.triage or (f"{state.requested_by} chose to contain {chose}" if body.get("chosen") else "")
+    return f"opened as {state.incident_class} about {about}" + (f"\n{detail}" if detail else "")
+
+
+def _goes_by(state: Incident, playbook: Body | None) -> None:
+    if playbook:
+        state.playbook, state.playbook_digest = playbook["id"], playbook["digest"]
+        state.playbook_text = playbook.get("text")
+
+
+def _choose(state: Incident, keys: Iterable[str], by: str) -> None:
+    for key in keys:
+        state.chosen.setdefault(key, by)
+        if key in state.entities and state.entities[key].kind is EntityKind.SERVER:
+            state.named |= {key}
+
+
+def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    _join(state, body["entities"])
+    things = [Resolved.model_validate(item) for item in body["entities"]]
+    _choose(state, [thing.key for thing in things], body["by"])
+    _goes_by(state, body["playbook"])
+    # It is known what is to be done about it.
+    state.triage = None
+    return f"{body['by']} chose to contain {', '.join(map(str, things))}\n{body['reason']}"
+
+
+def _classified(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.incident_class, state.key = IncidentClass(body["class"]), body["key"]
+    _join(state, body["entities"])
+    state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
+    state.named |= named_servers(map(Resolved.model_validate, body["entities"]), state.unresolved)
+    _goes_by(state, body["playbook"])
+    state.triage = body["triage"]
+    state.strangers = () if state.triage else state.unresolved
+    detail = "; ".join(part for part in (body["reason"], body["triage"]) if part)
+    return f"{body['by']} says that it is {body['class']}, no longer {body['was']}\n{detail}"
+
+
+def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.parts = (*state.parts, body["incident"], *body["parts"])
+    state.severity = max(state.severity, Severity(body["severity"]))
+    _join(state, body["entities"])
+    _strangers(state, [Entity.model_validate(item) for item in body["unresolved"]])
+    for key, who in body["chosen"].items():
+        _choose(state, [key], who)
+    _goes_by(state, body["playbook"])
+    # There may be something to do by now.
+    state.alerted_seq = state.seq
+    return f"{body['incident']} ({body['class']}) goes on here, says {body['by']}\n{body['reason']}"
+
+
+def _goes_on_in(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.part_of = body["incident"]
+    for step in state.steps.values():
+        lease = state.leases.get(step.instance)
+        undecided = step.progress in {Progress.PROPOSED, Progress.APPROVED, Progress.RETRYING}
+        contains = step.action and step.purpose is Purpose.CONTAIN and step.phase is not Phase.RECOVER
+        if undecided and contains and (lease is None or not lease.open):
+            step.progress, step.settled_at, step.awaits = Progress.SKIPPED, at, ()
+            step.message = f"it is asked about in {body['incident']}"
+    return f"goes on in {body['incident']}, says {body['by']}: nothing new begins here\n{body['reason']}"
+
+
+def _continued(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.continued_in = body["incident"]
+    return f"it went on: {body['incident']} was opened about the same"
 
 
 def _join(state: Incident, entities: list[Body]) -> None:
@@ -179,8 +253,9 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         state.named |= seen.named
         # What anybody can send asks nobody a second time.
         _strangers(state, unresolved if seen.authenticated else [])
+    first_in = f", first in {body['from']}" if body.get("from") else ""
     trust = "authenticated" if seen.authenticated else "unsigned"
-    return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label})\n{seen.rule}"
+    return f"{seen.state} alert from {seen.source} ({trust}, {seen.severity.label}){first_in}\n{seen.rule}"
 
 
 def _counted(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -559,7 +634,7 @@ def _code_refused(state: Incident, body: Body, at: datetime, actor: str) -> str:
     return f"a wrong code in the name of {body['approver']}, {body['left']} tries left\n{body['why']}"
 
 
-_TOLD_ELSEWHERE = frozenset({"note", "assign", "extend", "hold", "unhold"})
+_TOLD_ELSEWHERE = frozenset({"note", "assign", "extend", "hold", "unhold", "classify", "join"})
 """Verbs whose own entry, which comes right after, says all that there is to say."""
 
 
@@ -675,6 +750,11 @@ def _deleted(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 _READERS = {
     "opened": _opened,
+    "chosen": _chosen,
+    "classified": _classified,
+    "joined": _joined,
+    "goes_on_in": _goes_on_in,
+    "continued": _continued,
     "alert": _alert,
     "counted": _counted,
     "confirmed": _confirmed,

@@ -48,6 +48,8 @@ class Verb(StrEnum):
     ERASE = "erase"
     PURGE = "purge"
     REVIEW = "review"
+    CLASSIFY = "classify"
+    JOIN = "join"
 
 
 class Person(Strict):
@@ -141,6 +143,9 @@ ROLES: dict[Verb, frozenset[str]] = {
     # Whoever was told may say so.
     Verb.ACK: frozenset({"responder", "approver", "auditor"}),
     Verb.DELEGATE: frozenset({"approver"}),
+    # What it is called decides what is automatic, who is told and which law wants to hear of it.
+    Verb.CLASSIFY: frozenset({"responder", "approver"}),
+    Verb.JOIN: frozenset({"responder", "approver"}),
     Verb.NOTE: frozenset({"responder", "approver"}),
     Verb.ASSIGN: frozenset({"responder", "approver"}),
     Verb.EXTEND: frozenset({"responder", "approver"}),

@@ -440,6 +440,12 @@ class Incident:
     """Keys of the servers that were named themselves, and not as the home of something."""
     chosen: dict[str, str] = field(default_factory=dict)
     """Keys of what a person chose to have contained → who."""
+    parts: tuple[str, ...] = ()
+    """The incidents that go on in this one; what they hold they watch over themselves."""
+    part_of: str | None = None
+    """The incident that this one goes on in: nothing new begins here."""
+    continued_in: str | None = None
+    """The incident that was opened about the same after this one was closed."""
     unresolved: tuple[Entity, ...] = ()
     strangers: tuple[Entity, ...] = ()
     """Of those, what was named beside something known: nothing is done about it, and people are asked what it is."""
@@ -546,7 +552,7 @@ class Incident:
             also: what confirming checks have just said about it and is not on record yet.
             itself: for a server: only who named it itself speaks for it, and not who named something of it.
         """
-        if self.requested_by is not None:
+        if self.chosen_by(key) is not None:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
         kin = self._kin(key)
         new = (alert for alert in self.alerts if alert.state == AlertState.NEW and alert.authenticated)
@@ -560,6 +566,16 @@ class Incident:
             confirmed=found.confirmed,
             missing=found.missing,
         )
+
+    def chosen_by(self, key: str) -> str | None:
+        """Return who chose a thing to be contained, or something that a server offers; None if no person did.
+
+        What alerts bring along was chosen by nobody, whoever began the incident.
+        """
+        if key in self.chosen:
+            return self.chosen[key]
+        offered = (k for k, item in self.entities.items() if item.server and key == _server_key(item.server))
+        return next((self.chosen[k] for k in offered if k in self.chosen), None)
 
     def _kin(self, key: str) -> set[str]:
         """Return the entities that speak for one: itself, or all that a server offers."""

@@ -155,11 +155,18 @@ def respond(
     resource: Annotated[list[str] | None, typer.Option(metavar="URI", help="A resource of the one --server.")] = None,
     token: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A token of a principal.")] = None,
     principal: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user or an agent.")] = None,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--about", metavar="KIND:NAME", help="What is to be contained itself, as server:weather; repeat it."
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="One line on what it is about.")] = None,
     severity: Annotated[
         str, typer.Option(metavar="LEVEL", help="informational, low, medium, high or critical.")
     ] = "high",
     reason: Reason = "",
+    yes: Yes = False,
     who: As = None,
     key: Key = None,
     wait: Wait = _WAIT,
@@ -170,33 +177,60 @@ def respond(
 ) -> None:
     """Start a response by hand, or have an open incident tried again. Waits until it is contained.
 
+    With --about it contains what you name, as `contain` does, also in an incident that is open already: whether its
+    class has a playbook makes no difference. It shows what that changes, and asks.
+
     \b
     Examples:
       mcp-soar respond --class tool_poisoning --tool weather/forecast --as kim
       mcp-soar respond 1 --as kim
+      mcp-soar respond 1 --about tool:weather/new_tool --about token:agent/laptop --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
         from flows.cli.work.entities import entities
 
-        about = entities(
+        wish = None
+        if about:
+            from flows.cli.work import contain
+
+            if tool or prompt or resource or token or principal or len(server or ()) > 1:
+                raise Usage("write all of it as --about KIND:NAME; beside that only one --server, whose they are")
+            if given and incident_class:
+                raise Usage(f"{given} has its class: `mcp-soar classify {given} --as-class` gives it another")
+            wish = contain.Wish(
+                entities=contain.about(about, server[0] if server else None),
+                incident=given,
+                incident_class=incident_class,
+                severity=severity,
+                title=title,
+                reason=reason,
+            )
+        named = entities(
             servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
         )
         if prints and away(config):
+            if wish:
+                raise typer.Exit(elsewhere.contain(out, elsewhere.signer(who, key, yes=yes), wish))
             raise typer.Exit(
                 elsewhere.respond(
                     out,
                     elsewhere.signer(who, key),
                     incident=given,
                     incident_class=incident_class,
-                    entities=about,
+                    entities=named,
                     title=title,
                     severity=severity,
                     reason=reason,
                 )
             )
         settings = configuration(config, out)
+        if wish:
+            from flows.cli.work import contain
+
+            person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
+            raise typer.Exit(contain.contain(out, settings, person, wish))
         raise typer.Exit(
             acts.respond(
                 out,
@@ -204,7 +238,7 @@ def respond(
                 acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints),
                 incident=given,
                 incident_class=incident_class,
-                entities=about,
+                entities=named,
                 title=title,
                 severity=severity,
                 reason=reason,

@@ -14,6 +14,7 @@ from flows.cli import (
     alerts,
     answering,
     completion,
+    contain,
     estate,
     exits,
     incidents,
@@ -39,7 +40,7 @@ Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mc
 
 SECTIONS = {
     "What happened": "incidents incident watch leases handover report",
-    "What you decide": "respond approve deny answer release close stop resume hand-in",
+    "What you decide": "contain respond classify join approve deny answer release close stop resume hand-in",
     "On call": "ack note assign delegate extend suppress unsuppress suppressions message",
     "Before it happens": "init doctor plan inventory pins playbooks alert",
     "People": "enroll unenroll people",
@@ -146,7 +147,7 @@ def demo(
         work.heal(configuration(config, out))
 
 
-for group in (incidents, answering, alerts, estate, messages, oncall, operations, people, privacy, reports):
+for group in (contain, incidents, answering, alerts, estate, messages, oncall, operations, people, privacy, reports):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

@@ -50,7 +50,7 @@ class Case:
         self.parts = parts
         self.claim = claim
         self.state = state
-        self.playbook: Playbook | None = state.goes_by(parts.playbooks)
+        self._goes_by: tuple[str | None, Playbook | None] = (state.playbook_digest, state.goes_by(parts.playbooks))
         # Opened in a long batch, the claim is older than this object; a clock that is behind must not lengthen it.
         left = min(parts.timing.claim, claim.until - time.time())
         self._until = time.monotonic() + left
@@ -67,6 +67,13 @@ class Case:
         """
         entries = await parts.journal.read(claim.stream)
         return cls(parts, claim, project(claim.stream.removeprefix(PREFIX), entries))
+
+    @property
+    def playbook(self) -> Playbook | None:
+        """What it goes by; somebody may have chosen more meanwhile, or given it its class."""
+        if self._goes_by[0] != self.state.playbook_digest:
+            self._goes_by = (self.state.playbook_digest, self.state.goes_by(self.parts.playbooks))
+        return self._goes_by[1]
 
     @property
     def stream(self) -> str:

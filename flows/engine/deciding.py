@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from flows.engine import approvals, calls, schedule
+from flows.engine import approvals, calls, joining, schedule
 from flows.engine.case import PREFIX, Case, Stopped, scopes
 from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
@@ -55,7 +55,7 @@ async def intend(
         if not _wanted(case, state, todo, purpose):
             # Somebody said no, or what it was for is over.
             return first, False
-        unproven = () if state.requested_by else unreviewed
+        unproven = () if state.chosen_by(todo.entity) else unreviewed
         decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unproven)
         step = state.steps.get(todo.instance)
         no = state.refused(plan) if purpose is Purpose.CONTAIN and decision.outcome is not Outcome.DENY else None
@@ -63,7 +63,7 @@ async def intend(
             return [*first, _held_back(todo, plan, no)], False
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
-            requester = (step.requested_by if step else None) or state.requested_by
+            requester = (step.requested_by if step else None) or state.chosen_by(todo.entity) or state.requested_by
             question = asked(case, state, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], False
         originals = await _taken(tx, case, todo, plan, decision)
@@ -146,6 +146,7 @@ async def _judged(
         put_backs=lease.put_backs if lease else 0,
         requested_by=step.requested_by if step else None,
         approved_by=approved_by(case, step, plan),
+        chosen=state.chosen_by(todo.entity) is not None,
     )
     clock = await tx.clock()
     reserved = tuple(
@@ -153,6 +154,10 @@ async def _judged(
         for item in await tx.reserved()
     )
     decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
+    asks = decision.outcome is Outcome.NEEDS_APPROVAL and purpose is Purpose.CONTAIN
+    # It changes nothing, and was agreed to where it was decided.
+    if asks and (holders := await joining.held_by_parts(tx, state, plan)):
+        decision = Decision(outcome=Outcome.ALLOW, reasons=(holders,), digest=plan.digest)
     return _evidence_first(case, state, todo, plan, decision=decision, facts=facts), facts
 
 

@@ -8,6 +8,7 @@ from flows.engine.parts import Parts
 from flows.engine.schedule import WHO, runs_for
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tx
+from playbooks.chosen import extended
 from playbooks.incident import Entity, EntityKind, Severity
 from playbooks.inventory import Inventory, Resolved, named_servers
 from playbooks.journal import SYSTEM, Event
@@ -143,22 +144,32 @@ def opening(  # the fields of one event, all by name
     known: Sequence[Resolved],
     unknown: Sequence[Entity],
     requested_by: str | None,
+    chosen: Sequence[Resolved] = (),
 ) -> dict[str, Json]:
     """Return the body of an incident's first entry."""
     playbook = parts.playbooks.get(incident_class)
+    if chosen:
+        playbook = extended(playbook, incident_class, {thing.kind for thing in chosen})
+    begun: dict[str, Json] = {"chosen": [thing.key for thing in chosen]} if requested_by else {}
     return {
+        **begun,
         "class": incident_class.value,
         "severity": int(severity),
         "title": redacted(title),
         "key": key,
         "entities": [entity.model_dump(mode="json") for entity in known],
         "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
-        "playbook": {"id": playbook.id, "digest": playbook.digest, "text": playbook.text} if playbook else None,
+        "playbook": recorded(playbook),
         "linked": [],
         "requested_by": requested_by,
         "names": WHOLE,
-        "triage": triage(parts.playbooks.get(incident_class), parts.world.inventory, incident_class, known, unknown),
+        "triage": None if chosen else triage(playbook, parts.world.inventory, incident_class, known, unknown),
     }
+
+
+def recorded(playbook: Playbook | None) -> Json:
+    """Return what an entry says of the playbook that an incident goes by: all of it."""
+    return {"id": playbook.id, "digest": playbook.digest, "text": playbook.text} if playbook else None
 
 
 def shown(entity: Entity) -> Entity:
@@ -184,12 +195,13 @@ def triage(
         unknown: what it names beside.
     """
     if not incident_class.actionable:
-        return "no rule of the source's configuration gives it a class: which one is it?"
+        return "no rule of the source's configuration gives it a class: `mcp-soar classify ID --as-class` does"
     if playbook is None:
-        return f"there is no playbook for {incident_class} yet: respond by hand"
+        return f"there is no playbook for {incident_class}: say what to contain, with `mcp-soar respond ID --about`"
     named = ", ".join(map(str, map(shown, unknown)))
     if not known and any(inventory.resolve(entity, unapproved=True) for entity in unknown):
-        return f"the server is known, but nothing is approved there that is called so: {named}. Is it new?"
+        found = f"the server is known, but nothing is approved there that is called so: {named}. Is it new?"
+        return f"{found} `mcp-soar respond ID --about` contains it all the same"
     if not known:
         return f"unknown server: shadow? The inventory knows nothing of what it names ({named or 'nothing'})"
     state = Incident(id="", entities={entity.key: entity for entity in known}, named=named_servers(known, unknown))
@@ -225,10 +237,14 @@ async def open_incident(parts: Parts, tx: Tx, key: str, opened: dict[str, Json],
         opened: from `opening`.
         events: what comes right after.
     """
-    opened["linked"] = [name.removeprefix(PREFIX) for name in await tx.closed_with(key)]
+    before = await tx.closed_with(key)
+    opened["linked"] = [name.removeprefix(PREFIX) for name in before]
     stream, claim = await tx.open_stream(
         f"{PREFIX}inc", correlation=key, lane=CUT, owner=parts.name, claim_seconds=parts.timing.claim
     )
     actor = str(opened["requested_by"] or "mcp-soar")
     entries = await tx.append(stream, [Event("opened", opened, actor), *events], claim)
+    if before and await tx.frozen(before[0]) is None:
+        # Whoever reads the earlier one finds the later one too.
+        await tx.append(before[0], [Event("continued", {"incident": stream.removeprefix(PREFIX)})])
     return Opened(claim, project(stream.removeprefix(PREFIX), entries))

@@ -4,17 +4,19 @@ import contextlib
 import logging
 from datetime import datetime
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from flows.engine import approvals, deletion, oncall, suppression, voices
+from flows.engine import approvals, classifying, deletion, joining, oncall, suppression, voices
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, Opened, open_incident, opening, primary, resolve, set_aside
+from flows.engine.opening import CUT, Opened, open_incident, opening, primary, recorded, set_aside
 from flows.engine.parts import Parts
-from flows.engine.subject import answer, subject
+from flows.engine.subject import answer, said, subject
 from flows.engine.telling import page, queue
 from integrations.journal.records import InboxItem, Stop
 from integrations.journal.store import Tx
 from integrations.signing import PublicKey
+from playbooks import naming
+from playbooks.chosen import extended
 from playbooks.errors import Misconfigured, Refused
 from playbooks.incident import Entity, Severity
 from playbooks.journal import ITSELF, SYSTEM, Event, stream_of
@@ -38,12 +40,25 @@ class Manual(Strict):
         severity: how bad they think it is.
         title: what it is about.
         entities: what to respond to, in the inventory's names.
+        exact: every one of these is meant itself. Otherwise a server beside something that it offers is only said to
+            be the home of that.
     """
 
-    incident_class: IncidentClass = Field(alias="class")
+    incident_class: IncidentClass = Field(default=IncidentClass.UNCLASSIFIED, alias="class")
     severity: SeverityName = Severity.HIGH
     title: Prose
     entities: tuple[Entity, ...] = Field(min_length=1, max_length=50)
+    exact: bool = False
+
+
+class About(Strict):
+    """What a person's `respond` request says of an incident that is open already.
+
+    Args:
+        entities: what is to be contained in it; nothing more if there are none.
+    """
+
+    entities: tuple[Entity, ...] = Field(default=(), max_length=50)
 
 
 async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
@@ -107,25 +122,19 @@ def _signed(key: bytes, message: bytes, signature: bytes) -> bool:
 
 async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
     if request.subject != "new":
-        stream, _ = await subject(tx, request)
-        await tx.append(stream, [answer(request, accepted=True, reason=request.reason)])
-        await tx.make_runnable(stream, lane=CUT)
-        return stream
-    try:
-        manual = Manual.model_validate(request.params)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"{where}: {first['msg']}") from exc
-    known, unknown = resolve(parts.world.inventory, manual.entities, unapproved=True)
-    if unknown:
-        named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
-        raise Refused(f"the inventory does not know {named}; `mcp-soar inventory show` lists what there is")
-    about = primary(manual.incident_class, known)
+        return await _again(parts, tx, request)
+    manual = said(Manual, request)
+    known = naming.chosen(parts.world.inventory, manual.entities)
+    meant = naming.meant(known, exact=manual.exact)
+    about = primary(manual.incident_class, meant)
     key = f"{manual.incident_class}|{about.key if about else ''}"
     open_one = await tx.find_open(key)
     if open_one:
-        raise Refused(f"{open_one.removeprefix(PREFIX)} is open about that already; `mcp-soar respond` it by its id")
+        name = open_one.removeprefix(PREFIX)
+        raise Refused(
+            f"{name} is open about that already: `mcp-soar respond {name}` has it tried again, and with --about it"
+            f" contains more"
+        )
     opened = opening(
         parts,
         incident_class=manual.incident_class,
@@ -135,8 +144,36 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
         known=known,
         unknown=(),
         requested_by=request.actor,
+        chosen=meant,
     )
     return await open_incident(parts, tx, key, opened, answer(request, accepted=True, reason=request.reason))
+
+
+async def _again(parts: Parts, tx: Tx, request: Request) -> str:
+    """Have an incident tried again, and contain in it what a person names beside."""
+    about = said(About, request)
+    stream, state = await subject(tx, request)
+    if state.part_of:
+        raise Refused(f"{state.id} goes on in {state.part_of}: respond to that one")
+    events = [answer(request, accepted=True, reason=request.reason)]
+    if about.entities:
+        things = naming.chosen(parts.world.inventory, about.entities)
+        new = [thing for thing in things if thing.key not in state.chosen]
+        if not new:
+            named = ", ".join(map(str, things))
+            raise Refused(f"{named} was chosen in {request.subject} already: without --about it is tried again")
+        present = state.goes_by(parts.playbooks)
+        playbook = extended(present, state.incident_class, {thing.kind for thing in new})
+        body: dict[str, Json] = {
+            "by": request.actor,
+            "entities": [thing.model_dump(mode="json") for thing in new],
+            "playbook": recorded(playbook),
+            "reason": redacted(request.reason, 2000),
+        }
+        events.append(Event("chosen", body, request.actor))
+    await tx.append(stream, events)
+    await tx.make_runnable(stream, lane=CUT)
+    return stream
 
 
 async def _decide(parts: Parts, tx: Tx, request: Request) -> str:
@@ -167,14 +204,19 @@ async def _acknowledge(_parts: Parts, tx: Tx, request: Request) -> str:
 
 async def _release(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
-    held = [instance for instance, lease in state.leases.items() if lease.open]
+    all_of_it = [(stream, state), *await joining.parts_of(tx, state)]
+    held = joining.held([one for _, one in all_of_it])
     wanted = request.params.get("lease")
     if not held:
         raise Refused(f"nothing of {request.subject} is in force")
     if wanted is not None and wanted not in held:
-        raise Refused(f"{wanted} is not in force; in force: {', '.join(held)}")
-    await tx.append(stream, [answer(request, accepted=True, reason=request.reason)])
-    await tx.make_runnable(stream, lane=CUT)
+        raise Refused(f"{wanted} is not in force; in force: {', '.join(dict.fromkeys(held))}")
+    for where, one in all_of_it:
+        # What goes on in it is given back with it, in the stream in which it was taken.
+        meant = [instance for instance in joining.held([one]) if wanted in {None, instance}]
+        if meant or where == stream:
+            await tx.append(where, [answer(request, accepted=True, reason=request.reason)])
+            await tx.make_runnable(where, lane=CUT)
     return stream
 
 
@@ -199,9 +241,11 @@ async def _original(tx: Tx, request: Request, how: str) -> str | None:
 
 async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
-    held = [instance for instance, lease in state.leases.items() if lease.open]
+    parts = await joining.parts_of(tx, state)
+    held = joining.held([state, *(one for _, one in parts)])
     if held:
-        raise Refused(f"{', '.join(held)} is still in force, or tried for: release it first, or nobody will watch it")
+        named = ", ".join(dict.fromkeys(held))
+        raise Refused(f"{named} is still in force, or tried for: release it first, or nobody will watch it")
     how = str(request.params.get("as", "resolved"))
     if how not in {"resolved", "false-positive", "duplicate"}:
         raise Refused(f"cannot be closed as {how!r}; write resolved, false-positive or duplicate")
@@ -209,11 +253,19 @@ async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     body: dict[str, Json] = {"as": how, "by": request.actor, "reason": request.reason, "of": of}
     closed = Event("closed", body, request.actor)
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), closed])
-    await tx.unreserve(state.id)
+    for where, one in parts:
+        ended: dict[str, Json] = {**body, "as": "duplicate", "of": state.id}
+        await tx.append(where, [Event("closed", ended, request.actor)])
+        await _end(tx, where, one.id)
+    await _end(tx, stream, state.id)
+    return stream
+
+
+async def _end(tx: Tx, stream: str, incident: str) -> None:
+    await tx.unreserve(incident)
     await tx.close_stream(stream)
     # Once more, for what is told to people; it cannot be claimed for anything else.
     await tx.make_runnable(stream, lane=CUT)
-    return stream
 
 
 async def _exists(parts: Parts, tx: Tx, scope: str) -> bool:
@@ -291,4 +343,6 @@ _VERBS = {
     Verb.ERASE: deletion.erase,
     Verb.PURGE: deletion.purge,
     Verb.UNSUPPRESS: suppression.unsuppress,
+    Verb.CLASSIFY: classifying.classify,
+    Verb.JOIN: joining.join,
 }

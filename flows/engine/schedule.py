@@ -220,6 +220,9 @@ def _phase(
             yield from _moot(state, step, phase, spared, ATTRIBUTED)
         for entity in runs:
             todo = _todo(state, step, phase, entity)
+            if state.part_of and step.kind == "action" and todo.instance not in state.leases:
+                # It goes on elsewhere; only what was decided here is carried through here.
+                continue
             # The list's order binds actions on the same target.
             if step.kind == "action" and entity.key in busy:
                 continue

@@ -1,6 +1,9 @@
 """The incident that a person's request is about, and the answer that goes on record with it."""
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from flows.engine.case import PREFIX
 from integrations.journal.store import Tx
@@ -10,7 +13,9 @@ from playbooks.projection import project
 from playbooks.redaction import masked, redacted
 from playbooks.request import Request
 from playbooks.state import Incident
-from playbooks.strict import Json
+from playbooks.strict import Json, Strict
+
+M = TypeVar("M", bound=Strict)
 
 
 def answer(request: Request, *, accepted: bool, reason: str) -> Event:
@@ -39,13 +44,36 @@ async def subject(tx: Tx, request: Request, *, closed: bool = False) -> tuple[st
     Raises:
         Refused: there is none, it is frozen, or it is closed.
     """
-    stream = f"{PREFIX}{request.subject}"
+    return await open_incident_of(tx, request.subject, closed=closed)
+
+
+async def open_incident_of(tx: Tx, name: str, *, closed: bool = False) -> tuple[str, Incident]:
+    """Return the stream and the state of an incident by its id; see `subject`.
+
+    Raises:
+        Refused: there is none, it is frozen, or it is closed.
+    """
+    stream = f"{PREFIX}{name}"
     row = await tx.stream(stream)
     if row is None:
-        raise Refused(f"there is no incident {request.subject}")
+        raise Refused(f"there is no incident {name}")
     if row.frozen:
-        raise Refused(f"{request.subject} is frozen ({row.frozen}): its journal has to be looked at first")
-    state = project(request.subject, await tx.read(stream))
+        raise Refused(f"{name} is frozen ({row.frozen}): its journal has to be looked at first")
+    state = project(name, await tx.read(stream))
     if state.closed_at and not closed:
-        raise Refused(f"{request.subject} is closed; a closed incident never reopens")
+        raise Refused(f"{name} is closed; a closed incident never reopens")
     return stream, state
+
+
+def said(model: type[M], request: Request) -> M:
+    """Return what a request says beside its verb.
+
+    Raises:
+        Refused: naming the field.
+    """
+    try:
+        return model.model_validate(request.params)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"{where}: {first['msg']}") from exc

@@ -25,6 +25,11 @@ _MOST_CALLED: Final = 3
 _MOST_SINGLE: Final = 3
 """More leaks than this are not stopped one by one but with the server's entry."""
 
+_NOTHING_APPROVED: Final = (
+    "nothing of this server was ever approved, so nobody can say what of the rest ought not to be there; "
+    "`mcp-soar pins approve` does"
+)
+
 _CUTS: Final = {
     PinKind.TOOL: "gateway.disable_tool",
     PinKind.PROMPT: "gateway.disable_prompt",
@@ -47,6 +52,7 @@ class _Scene:
         self.canary = world.reach(Canary, gateway)
         self.targets = [target for target in plan.targets if target.kind != "entry"]
         self.whole = first.kind == "entry"
+        self.approved = bool(self.pins.of(self.server))
         self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
 
     def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
@@ -113,9 +119,12 @@ async def contained(plan: Plan, world: World) -> Verdict:
     exposure, widen = _exposure(
         scene, catalog, names, lambda held: "came after the cut" if scene.whole else _unapproved(scene, held, gone)
     )
-    verdict = Verdict.of((control, *unlisted, *decisive, exposure), widen)
     # Doors that could not be asked are named, and so stand among what is not proven; the answer is about the others.
-    beside = tuple(finding for one in asked for finding in one.beside)
+    beside = [finding for one in asked for finding in one.beside]
+    judged = scene.whole or scene.approved or exposure.answer is not Answer.ESTABLISHED
+    verdict = Verdict.of((control, *unlisted, *decisive, *([exposure] if judged else [])), widen)
+    if not judged:
+        beside.append(exposure.model_copy(update={"observed": _NOTHING_APPROVED, "answer": Answer.UNKNOWN}))
     return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})
 
 
@@ -268,6 +277,8 @@ def _describes(scene: _Scene, held: Held) -> bool:
 def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | None:
     if (held.kind, held.name) in gone:
         return "is back under another id"
+    if not scene.approved:
+        return None
     pin = scene.pins.find(scene.server, held.kind, held.name)
     if pin is None:
         return "was never approved"

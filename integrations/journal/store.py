@@ -14,7 +14,7 @@ from sqlalchemy import URL, Executable, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import client, dump, queries, schema
+from integrations.journal import also, client, dump, queries, schema
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
 from integrations.journal.dump import Part
 from integrations.journal.lane import Done, Failed, Lane
@@ -536,7 +536,7 @@ class Journal:
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key."""
         found = await self._rows(queries.FIND_OPEN, {"correlation": correlation})
-        return found[0][0] if found else None
+        return also.whose(found[0][0]) if found else None
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
         """Return the holds in force, the first taken first."""

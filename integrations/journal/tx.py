@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import queries, schema
+from integrations.journal import also, queries, schema
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner
 from integrations.journal.proof import Proof
 from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
@@ -476,8 +476,8 @@ class Tx:
 
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key."""
-        found = await self._run(queries.FIND_OPEN, {"correlation": correlation})
-        return found.scalar_one_or_none()  # type: ignore[no-any-return]
+        found = (await self._run(queries.FIND_OPEN, {"correlation": correlation})).scalar_one_or_none()
+        return also.whose(found) if found else None
 
     async def find_all_open(self, correlations: Collection[str]) -> dict[str, str]:
         """Return the open streams that have some correlation keys: key → stream."""
@@ -485,8 +485,45 @@ class Tx:
         keys = sorted(correlations)
         for start in range(0, len(keys), _MOST_NAMES):
             rows = await self._run(queries.FIND_ALL_OPEN, {"correlations": keys[start : start + _MOST_NAMES]})
-            found |= dict(rows.all())
+            found |= {key: also.whose(name) for key, name in rows.all()}
         return found
+
+    async def keys_of(self, stream: str) -> dict[str, str]:
+        """Return the correlation keys that an open stream is found under: key → the row that has it."""
+        return {key: name for name, key in await self._run(also.KEYS_OF, also.bounds(stream))}
+
+    async def rekey(self, stream: str, correlation: str) -> None:
+        """Give a stream another key; it goes on being found under those that it had.
+
+        Raises:
+            Refused: if another open stream has that key.
+        """
+        before = await self.keys_of(stream)
+        if correlation in before:
+            return
+        await self._unused(correlation)
+        await self._change(stream, correlation=correlation)
+        for key in (key for key, name in before.items() if name == stream):
+            await self._answer_to(stream, key)
+
+    async def hand_over(self, stream: str, to: str) -> None:
+        """Have everything that meets under a stream's keys go to another stream from now on."""
+        for key, name in (await self.keys_of(stream)).items():
+            # A row keeps no key that is another's, or both would be the history of what opens under it later.
+            await self._change(name, correlation=null(), **({} if name == stream else {"closed_at": clock()}))
+            await self._answer_to(to, key)
+
+    async def _answer_to(self, stream: str, key: str) -> None:
+        await self._unused(key)
+        name = f"{also.family(stream)}{await self._next(also.family(stream))}"
+        await self._begin()
+        row = {**_first(name), "correlation": key}
+        await self._run(insert(schema.stream).values(opened_at=clock(), **row))
+        await self.append(name, [Event("answers_to", {"stream": stream, "key": key})])
+
+    async def _unused(self, key: str) -> None:
+        if other := await self.find_open(key):
+            raise Refused(f"{other} is open under the correlation key {key}")
 
     async def open_below(self, prefix: str, limit: int) -> int:
         """Return how many open streams have a correlation key that begins so; `limit` stands for more too."""
@@ -496,7 +533,7 @@ class Tx:
     async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
         """Return the closed streams that had a correlation key, the last closed first."""
         found = await self._run(queries.CLOSED_WITH, {"correlation": correlation, "most": limit})
-        return list(found.scalars().all())
+        return list(dict.fromkeys(map(also.whose, found.scalars().all())))
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
@@ -504,7 +541,10 @@ class Tx:
         return queries.info(found) if found is not None else None
 
     async def close_stream(self, name: str) -> None:
-        """Free a stream's correlation key, and its messages that had no id. It can still be read and appended to."""
+        """Free a stream's correlation keys, and its messages that had no id. It can still be read and appended to."""
+        for further in (await self.keys_of(name)).values():
+            if further != name:
+                await self._change(further, closed_at=clock())
         await self._change(name, closed_at=clock(), runnable_at=null())
         await self._run(_FREE, {"from": name, "free": _free()})
 

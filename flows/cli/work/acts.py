@@ -528,16 +528,21 @@ def release(
             name = await records.find(journal, incident)
             await allowed(journal, who, Verb.RELEASE)
             state = await records.load(journal, name)
-            held = [key for key, item in state.leases.items() if item.open]
+            parts = [await records.load(journal, part) for part in state.parts]
+            held = [(one, key) for one in (state, *parts) for key, item in one.leases.items() if item.open]
             if not held:
                 raise NotFound(f"nothing of {name} is in force: there is nothing to give back")
-            if lease is not None and lease not in held:
-                raise NotFound(f"{lease} is not in force in {name}; in force: {', '.join(held) or 'nothing'}")
-            wanted = [lease] if lease else held
-            for key in wanted:
-                out.say(f"Give back {key}: {state.leases[key].plan.summary}")
-                for change in state.leases[key].plan.undone:
+            if lease is not None and lease not in {key for _, key in held}:
+                shown = ", ".join(dict.fromkeys(key for _, key in held))
+                raise NotFound(f"{lease} is not in force in {name}; in force: {shown}")
+            meant = [(one, key) for one, key in held if lease in {None, key}]
+            for one, key in meant:
+                where = "" if one is state else f" in {one.id}, which goes on here"
+                out.say(f"Give back {key}{where}: {one.leases[key].plan.summary}")
+                for change in one.leases[key].plan.undone:
                     out.say(change, indent=2)
+            wanted = [key for one, key in meant if one is state]
+            elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
             if accept_changed:
                 out.say("even if a definition is not the approved one any more", "warn")
             unseen = (
@@ -556,7 +561,7 @@ def release(
                 subject=name,
                 reason=reason,
                 params=params,
-                look=_given_back(tuple(wanted)),
+                look=_given_back(tuple(wanted), elsewhere),
             )
 
     act = asyncio.run(work())
@@ -566,17 +571,18 @@ def release(
     return finish(out, config, act)
 
 
-def _given_back(wanted: tuple[str, ...]) -> Look:
+def _given_back(wanted: tuple[str, ...], elsewhere: tuple[str, ...] = ()) -> Look:
+    """Return what says whether leases were given back.
+
+    Args:
+        wanted: the leases, in the incident that is looked at.
+        elsewhere: incidents that go on in it and give back what they hold themselves.
+    """
+
     def look(state: Incident) -> Seen:
         left = [key for key in wanted if state.leases[key].open]
         if not left:
-            kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
-            if kept:
-                return Seen(
-                    "done", f"released; other containments still hold {', '.join(kept)}, so that stays as it is"
-                )
-            words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
-            return Seen("done", f"released: {'; '.join(words)}")
+            return _all_back(state, wanted, elsewhere)
         steps = [state.steps[f"release-{key}"] for key in left if f"release-{key}" in state.steps]
         waiting = [step for step in steps if step.progress is Progress.PROPOSED]
         # What was asked before this very request says how it stood then.
@@ -592,6 +598,17 @@ def _given_back(wanted: tuple[str, ...]) -> Look:
         return Seen("pending", f"releasing {', '.join(left)}")
 
     return look
+
+
+def _all_back(state: Incident, wanted: tuple[str, ...], elsewhere: tuple[str, ...]) -> Seen:
+    if elsewhere:
+        others = ", ".join(elsewhere)
+        return Seen("waiting", f"what it holds is given back; what {others} holds, there: see `mcp-soar incident`")
+    kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
+    if kept:
+        return Seen("done", f"released; other containments still hold {', '.join(kept)}, so that stays as it is")
+    words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
+    return Seen("done", f"released: {'; '.join(words)}")
 
 
 def _asked_earlier(state: Incident, step: StepState) -> bool:

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -24,6 +24,9 @@ from integrations.signing import SigningKey
 from playbooks.plan import Plan
 from playbooks.request import Verb, draft
 from playbooks.strict import Json, canonical, now
+
+if TYPE_CHECKING:
+    from flows.cli.work.contain import Wish
 
 _LARGEST = 8 << 20
 """Bytes that a file with a plan may have."""
@@ -133,6 +136,48 @@ def respond(
         raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
     params = acts.wanted(who.name, incident_class, entities, title=title, severity=severity)
     return _printed(out, who, verb=Verb.RESPOND, subject="new", reason=reason, params=params)
+
+
+def contain(out: Out, who: Signer, wish: "Wish") -> Exit:
+    """Sign that what somebody names is contained; what it means is found out where it is taken in.
+
+    Args:
+        out: where to show it.
+        who: signs.
+        wish: what is to be contained.
+    """
+    out.aside = True
+    named: list[Json] = [entity.model_dump(mode="json", exclude_none=True) for entity in wish.entities]
+    listed = ", ".join(map(str, wish.entities))
+    out.say(f"Contain {listed}", "head")
+    out.say("Neither the inventory nor the gateway is here: a name that means two things is refused there.", "warn")
+    if not _agreed(out, who, f"Contain {listed} as {who.name}?"):
+        return Exit.NO
+    subject, params = "new", dict[str, Json](entities=named)
+    if wish.incident is not None:
+        subject = _whole(wish.incident)
+    else:
+        title = wish.title or f"{who.name} contains {listed}"[:2000]
+        params |= {"severity": wish.severity, "title": title, "exact": True}
+        params |= {"class": wish.incident_class} if wish.incident_class else {}
+    return _printed(out, who, verb=Verb.RESPOND, subject=subject, reason=wish.reason, params=params)
+
+
+def sort(out: Out, who: Signer, *, verb: Verb, incident: str, params: dict[str, Json], reason: str) -> Exit:
+    """Sign what an incident is, or that another one goes on in it.
+
+    Args:
+        out: where to show it.
+        who: signs.
+        verb: classify or join.
+        incident: its whole id.
+        params: what the verb needs; another incident by its whole id.
+        reason: why.
+    """
+    out.aside = True
+    if isinstance(other := params.get("incident"), str):
+        _whole(other)
+    return _printed(out, who, verb=verb, subject=_whole(incident), reason=reason, params=params)
 
 
 def release(out: Out, who: Signer, *, incident: str, lease: str | None, accept_changed: bool, reason: str) -> Exit:

@@ -1,6 +1,7 @@
 """`incidents`, `incident`, `leases`: what there is, for a person who was just woken."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from flows.cli import schema
@@ -79,10 +80,15 @@ def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
 
 def show(out: Out, config: Configuration, given: str) -> None:
     """Show one incident."""
-    document = asyncio.run(read(config, given))
+    document, parts = asyncio.run(_whole(config, given))
     out.document(document)
     if not out.as_json:
-        _show(out, config, document)
+        _show(out, config, document, parts)
+
+
+async def _whole(config: Configuration, given: str) -> tuple[schema.Incident, list[schema.Incident]]:
+    document = await read(config, given)
+    return document, [await read(config, name) for name in document["parts"]]
 
 
 async def read(config: Configuration, given: str) -> schema.Incident:
@@ -92,7 +98,7 @@ async def read(config: Configuration, given: str) -> schema.Incident:
         return records.incident_of(config, state, await journal.watched(), await records.stops(journal))
 
 
-def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
+def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[schema.Incident] = ()) -> None:
     metrics = it["metrics"]
     out.say(f"{it['id']}  {it['status'].upper()}  {it['class']} ({it['severity']})", "head")
     out.fields(
@@ -103,7 +109,11 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             ("needs triage", it["triage"]),
             ("frozen", it["frozen"]),
             ("started by", it["requested_by"]),
+            ("chosen by hand", ", ".join(it["chosen"])),
             ("earlier", ", ".join(it["linked"])),
+            ("later", it["continued_in"]),
+            ("goes on in", it["part_of"]),
+            ("joined with it", ", ".join(it["parts"])),
             ("opened", _short(it["opened_at"])),
             ("closed", f"{_short(it['closed_at'])} as {_ended(it)}" if it["closed_at"] else None),
             ("looked after by", it["assigned_to"]),
@@ -125,6 +135,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
         if any(lease["in_force"] for lease in it["leases"]):
             out.say("Give it all back:")
             out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
+    _parts(out, config, it, parts)
     if it["exhibits"] or it["unavailable"]:
         out.heading("Evidence")
         out.table(
@@ -145,6 +156,18 @@ def _show(out: Out, config: Configuration, it: schema.Incident) -> None:
             for line in it["timeline"]
         ],
     )
+
+
+def _parts(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[schema.Incident]) -> None:
+    """Show what goes on in an incident: what that holds is given back with it."""
+    for part in parts:
+        out.heading(f"{part['id']}, which goes on here ({part['status']})")
+        _leases(out, part["leases"], whose=False)
+        for ask in part["asks"]:
+            _ask(out, ask)
+    if any(lease["in_force"] for part in parts for lease in part["leases"]):
+        out.say("Give all of it back, that of both:")
+        out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
 
 
 def _ended(it: schema.Incident) -> str:

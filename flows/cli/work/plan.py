@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from integrations.connections import Connections
 from integrations.registry import STEPS, step_named
 from integrations.siem.source import parse
 from playbooks.action import Action, Check
+from playbooks.chosen import extended
 from playbooks.corroboration import confirming, corroborated
-from playbooks.errors import SoarError, Transient
+from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved, named_servers
+from playbooks.naming import meant
 from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
@@ -38,8 +40,22 @@ _ACTING = (Phase.FREEZE, Phase.CUT, Phase.ISOLATE, Phase.ERADICATE, Phase.RECOVE
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What would be responded to."""
+class Case:
+    """What would be responded to.
+
+    Args:
+        incident_class: of the incident.
+        severity: of the incident.
+        confidence: of who says so.
+        authenticated: whether they prove who they are.
+        by_hand: a person asks for it.
+        entities: what they name; empty if `chosen` says it.
+        about: who says what, for people.
+        source: of an alert.
+        chosen: the very things that a person wants contained.
+        playbook: what the incident goes by that is open about it already; that of the class if None.
+        faults: where it is put why something could not be planned.
+    """
 
     incident_class: IncidentClass
     severity: Severity
@@ -49,6 +65,9 @@ class _Case:
     entities: tuple[Entity, ...]
     about: str
     source: str = ""
+    chosen: tuple[Resolved, ...] = ()
+    playbook: Playbook | None = None
+    faults: list[SoarError] = field(default_factory=list)
 
 
 def foresee(  # the command's own options
@@ -66,12 +85,12 @@ def foresee(  # the command's own options
         raise Usage("write either FILE --as SOURCE, or --class with --server, --tool, ...")
     cases = _from_alert(config, alert, source) if alert else [_by_hand(incident_class or "", severity, entities)]
     with out.waiting("planning"):
-        found, notes = asyncio.run(_all(config, cases))
+        found, notes = asyncio.run(all_of(config, cases))
     out.document({"plans": found, "notes": notes})
     for note in notes:
         out.say(f"! {note}", "warn")
     for one in found:
-        _show(out, one)
+        show(out, one)
     if not found:
         out.say("Nothing would be done to any system.")
     out.say()
@@ -79,14 +98,14 @@ def foresee(  # the command's own options
     return Exit.OK
 
 
-def _from_alert(config: Configuration, path: Path, name: str | None) -> list[_Case]:
+def _from_alert(config: Configuration, path: Path, name: str | None) -> list[Case]:
     if name is None:
         raise Usage("say which source sent it: --as SOURCE")
     source = source_of(config, name)
     raw = read_alert(path)
     understood(path, name, source, raw)
     return [
-        _Case(
+        Case(
             incident_class=alert.incident_class or IncidentClass.UNCLASSIFIED,
             severity=alert.severity,
             confidence=source.confidence,
@@ -101,11 +120,11 @@ def _from_alert(config: Configuration, path: Path, name: str | None) -> list[_Ca
     ]
 
 
-def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | None]]) -> _Case:
+def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | None]]) -> Case:
     if not entities:
         raise Usage("say what it is about: --server NAME, --tool NAME, ...")
     try:
-        return _Case(
+        return Case(
             incident_class=IncidentClass(word),
             severity=Severity[severity.upper()],
             confidence=Confidence.HIGH,
@@ -122,7 +141,16 @@ def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | 
         ) from exc
 
 
-async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[schema.Foresight], list[str]]:
+async def all_of(
+    config: Configuration, cases: Sequence[Case], world: Connections | None = None
+) -> tuple[list[schema.Foresight], list[str]]:
+    """Return what would be done for some cases, and what there is to say about it; writes nothing.
+
+    Args:
+        config: the configuration.
+        cases: what would be responded to.
+        world: connections to use; made for it and closed afterwards if None.
+    """
     notes: list[str] = []
     reserved: list[Reservation] = []
     stopped: list[str] = []
@@ -139,31 +167,36 @@ async def _all(config: Configuration, cases: Sequence[_Case]) -> tuple[list[sche
         notes.append(f"as if nothing were contained: {exc}")
     if not cases:
         notes.append("the alert reports nothing new; only what is new starts a response")
-    elif cases[0].by_hand:
+    elif cases[0].by_hand and not cases[0].chosen:
         notes.append("what a person's request does, which counts as certain; what an alert does: plan FILE --as SOURCE")
     notes += stopped
     reviews = signed_for(config, reviews)
-    world = Connections(config.inventory)
+    reached = world or Connections(config.inventory)
     found: list[schema.Foresight] = []
     try:
         for case in cases:
-            found += await _one(config, world, case, reserved, notes, reviews)
+            found += await _one(config, reached, case, reserved, notes, reviews)
     finally:
-        await world.aclose()
+        if world is None:
+            await reached.aclose()
     return found, notes
 
 
 async def _one(  # noqa: PLR0917  # everything that a decision rests on
     config: Configuration,
     world: Connections,
-    case: _Case,
+    case: Case,
     reserved: list[Reservation],
     notes: list[str],
     reviews: Reviews,
 ) -> list[schema.Foresight]:
     known, unknown = resolve(config.inventory, case.entities, unapproved=case.by_hand)
-    playbook = config.playbooks.get(case.incident_class)
-    against = triage(playbook, config.inventory, case.incident_class, known, unknown)
+    playbook = case.playbook or config.playbooks.get(case.incident_class)
+    chosen = case.chosen or (meant(known, exact=False) if case.by_hand and not unknown else ())
+    if chosen:
+        known = [*known, *case.chosen]
+        playbook = extended(playbook, case.incident_class, {thing.kind for thing in chosen})
+    against = None if chosen else triage(playbook, config.inventory, case.incident_class, known, unknown)
     if unknown:
         named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
         notes.append(f"{case.about}: the inventory does not know {named}")
@@ -173,11 +206,13 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
         return []
     state = Incident(id=_NOBODYS, incident_class=case.incident_class, severity=case.severity)
     state.entities = {entity.key: entity for entity in known}
-    state.named = named_servers(known, unknown)
+    state.chosen = {thing.key: "a person" for thing in chosen}
+    state.named = named_servers(known, unknown) | {t.key for t in chosen if t.kind is EntityKind.SERVER}
     found = []
     for phase in _ACTING:
         for step in playbook.phases[phase]:
-            if step.action is None:
+            if step.action is None or (case.chosen and step.when is When.LEAKING):
+                # What is only done should it leak is asked about then.
                 continue
             for entity in runs_for(state, step):
                 found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
@@ -187,7 +222,7 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
 async def _step(  # noqa: PLR0917  # everything that a decision rests on
     config: Configuration,
     world: Connections,
-    case: _Case,
+    case: Case,
     playbook: Playbook,
     phase: Phase,
     step: Step,
@@ -216,6 +251,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         action: Any = kind.model_validate(params)
         plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
     except (SoarError, ValueError) as exc:
+        case.faults.append(exc if isinstance(exc, SoarError) else Misconfigured(str(exc)))
         return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
     verdicts, why = ([], []) if case.by_hand else await _confirmations(world, playbook, entity)
     found = corroborated([case.source] if case.authenticated else [], map(confirming, verdicts))
@@ -227,6 +263,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         confirmed=case.by_hand or found.confirmed,
         missing=found.missing,
         unreviewed=() if case.by_hand else unreviewed(reviews, config.inventory, config.policy, plan),
+        chosen=case.by_hand,
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
     if decision.automatic and step.when is not When.LEAKING:
@@ -283,7 +320,8 @@ async def _confirmations(world: Connections, playbook: Playbook, entity: Resolve
     return verdicts, why
 
 
-def _show(out: Out, one: schema.Foresight) -> None:
+def show(out: Out, one: schema.Foresight) -> None:
+    """Show one plan: what it changes, what the gate says of it, and how it is undone."""
     out.heading(one["step"])
     out.say(one["summary"])
     for change in one["changes"]:

@@ -1,0 +1,217 @@
+"""What a person means by a name: one thing, or a question back. Pure; a gateway is asked by others.
+
+An alert that names something in two ways is believed in neither; a person is asked which one they mean, with all that
+it could be and how to say which.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from playbooks.errors import Refused
+from playbooks.incident import Entity, EntityKind
+from playbooks.inventory import ON_SERVER, Inventory, Resolved, fold, named_servers
+
+_MOST = 8
+
+
+class Meaning(NamedTuple):
+    """One thing that a name can mean.
+
+    Args:
+        thing: it.
+        say: how to say that it is this one, as `weather/forecast`.
+    """
+
+    thing: Resolved
+    say: str
+
+
+class Unclear(Refused):
+    """A name means more than one thing."""
+
+
+class Nameless(Refused):
+    """Nothing is known by that name; a gateway may know it all the same."""
+
+
+def chosen(inventory: Inventory, entities: Sequence[Entity]) -> tuple[Resolved, ...]:
+    """Return the things that a person names, each once.
+
+    Args:
+        inventory: what exists.
+        entities: what they wrote. A tool that names no server belongs to the one server that is named beside it.
+
+    Raises:
+        Unclear: a name means two things.
+        Nameless: the inventory has no such thing, and nothing says whose it is.
+        Refused: it is ours, or of a kind that nothing contains.
+    """
+    homes = {entity.name for entity in entities if entity.kind is EntityKind.SERVER}
+    home = homes.pop() if len(homes) == 1 else None
+    found: dict[str, Resolved] = {}
+    for entity in entities:
+        thing = one(inventory, entity, home=home)
+        if why := ours(inventory, thing):
+            raise Refused(why)
+        found.setdefault(thing.key, thing)
+    return tuple(found.values())
+
+
+def meant(things: Sequence[Resolved], *, exact: bool) -> tuple[Resolved, ...]:
+    """Return which of the things that a person names are to be contained.
+
+    Args:
+        things: what they named.
+        exact: all of them. Otherwise a server beside something that it offers is only said to be the home of that.
+    """
+    homes = named_servers(things)
+    return tuple(thing for thing in things if exact or thing.kind is not EntityKind.SERVER or thing.key in homes)
+
+
+def one(inventory: Inventory, entity: Entity, *, home: str | None = None) -> Resolved:
+    """Return the one thing that a person means.
+
+    Args:
+        inventory: what exists.
+        entity: what they wrote.
+        home: the server that they named beside it, if it names none itself.
+
+    Raises:
+        Unclear: it means two things; both are shown, with how to say which.
+        Nameless: nothing is known by that name.
+    """
+    found = {meaning.thing.key: meaning for meaning in meanings(inventory, entity, home=home)}
+    if len(found) == 1:
+        return next(iter(found.values())).thing
+    if found:
+        raise Unclear(asked(entity.name, entity.kind, found.values()))
+    raise Nameless(_unknown(inventory, entity, home))
+
+
+def asked(name: str, kind: EntityKind, found: Iterable[Meaning]) -> str:
+    """Return the question that is put back: what a name can mean, and how to say which."""
+    listed = "; ".join(f"{meaning.thing}: write {meaning.say}" for meaning in list(found)[:_MOST])
+    return f"{kind} {name!r} means more than one thing. {listed}"
+
+
+def meanings(inventory: Inventory, entity: Entity, *, home: str | None = None) -> Iterator[Meaning]:
+    """Yield everything that a name can mean.
+
+    Args:
+        inventory: what exists.
+        entity: what a person wrote.
+        home: see `one`.
+    """
+    match entity.kind:
+        case EntityKind.SERVER | EntityKind.PRINCIPAL:
+            known = inventory.resolve(entity)
+            if known:
+                yield Meaning(known, known.id)
+        case EntityKind.TOKEN:
+            yield from _tokens(inventory, entity.name)
+        case EntityKind.TOOL | EntityKind.PROMPT | EntityKind.RESOURCE:
+            yield from _offered(inventory, entity, home)
+        case _:
+            return
+
+
+def _tokens(inventory: Inventory, name: str) -> Iterator[Meaning]:
+    owner, slash, label = name.partition("/")
+    for who, principal in inventory.principals.items():
+        for known, token in principal.tokens.items():
+            named = slash and label in {known, token} and fold(owner) in map(fold, (who, principal.user))
+            if name in {known, token} or named:
+                yield Meaning(Resolved(kind=EntityKind.TOKEN, id=token, principal=who), f"{who}/{known}")
+
+
+def _offered(inventory: Inventory, entity: Entity, home: str | None) -> Iterator[Meaning]:
+    place, name = entity.server or home, entity.name
+    if place is None:
+        first, slash, rest = name.partition("/")
+        prefix = _server(inventory, first) if slash and rest else None
+        if prefix:
+            yield from _at(inventory, prefix, entity.kind, rest, unapproved=True)
+        for server in inventory.servers:
+            yield from _at(inventory, server, entity.kind, name, unapproved=False)
+        return
+    if home := _server(inventory, place):
+        yield from _at(inventory, home, entity.kind, name, unapproved=True)
+
+
+def _server(inventory: Inventory, name: str) -> str | None:
+    found = inventory.resolve(Entity(kind=EntityKind.SERVER, name=name))
+    return found.id if found else None
+
+
+def _at(inventory: Inventory, server: str, kind: EntityKind, name: str, *, unapproved: bool) -> Iterator[Meaning]:
+    """Yield what a name means at one server: what is approved by either name, else what somebody says is there."""
+    pins = [pin for pin in inventory.pins.of(server, ON_SERVER[kind]) if name in {pin.name, pin.gateway_name}]
+    names = [pin.name for pin in pins]
+    if not names and (unapproved or (kind is EntityKind.TOOL and name in inventory.servers[server].tools)):
+        names = [name]
+    offered = {pin.name: pin.gateway_name for pin in pins}
+    for own in names:
+        # Where one's own name is what the gateway calls another, only the gateway's name tells them apart.
+        say = offered.get(own) if len(names) > 1 and own == name else own
+        yield Meaning(Resolved(kind=kind, id=own, server=server), f"{server}/{say or own}")
+
+
+def _unknown(inventory: Inventory, entity: Entity, home: str | None) -> str:
+    """Return what to say of a name that nothing has: what comes close, and what would be right."""
+    if why := _a_credential(inventory, entity):
+        return why
+    kind, name, place = entity.kind, entity.name, entity.server or home
+    if place is not None and kind in ON_SERVER:
+        return f"the inventory does not know server {place}; {_near(place, inventory.servers)}"
+    if kind in ON_SERVER:
+        servers = _near(name, inventory.servers)
+        return f"nothing approved is called {kind} {name!r}; say whose it is with --server NAME ({servers})"
+    tokens = (f"{who}/{label}" for who, principal in inventory.principals.items() for label in principal.tokens)
+    known: dict[EntityKind, Collection[str]] = {
+        EntityKind.SERVER: inventory.servers,
+        EntityKind.PRINCIPAL: inventory.principals,
+        EntityKind.TOKEN: list(tokens),
+    }
+    if kind not in known:
+        return f"nothing here contains a {kind}"
+    return f"the inventory does not know {kind} {name}; {_near(name, known[kind])}"
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    shown = ", ".join(close or sorted(known)[:_MOST])
+    return f"{'did you mean' if close else 'it has'} {shown or 'none'}" + ("?" if close else "")
+
+
+def ours(inventory: Inventory, thing: Resolved) -> str | None:
+    """Return why something is never contained, because it is mcp-soar's own; None if it is not."""
+    principal = inventory.principals.get(thing.principal or "")
+    if principal is None:
+        return None
+    mine = inventory.ours(f"gateway/{principal.gateway}") or {}
+    if thing.kind is EntityKind.PRINCIPAL and fold(principal.user) in mine.get("user", ()):
+        return _never(f"{principal.user}", inventory, principal.gateway, principal.user)
+    if thing.kind is EntityKind.TOKEN and fold(thing.id) in mine.get("token", ()):
+        return _never(f"the token {thing.id}", inventory, principal.gateway, principal.user)
+    return None
+
+
+def _a_credential(inventory: Inventory, entity: Entity) -> str | None:
+    """Return why a name that the inventory lists nowhere is never contained: it is what we sign in with."""
+    kind = {EntityKind.PRINCIPAL: "user", EntityKind.TOKEN: "token"}.get(entity.kind)
+    for name in inventory.gateways:
+        mine = inventory.ours(f"gateway/{name}") or {}
+        if kind and fold(entity.name) in mine.get(kind, ()):
+            return _never(f"the {kind} {entity.name}", inventory, name, entity.name)
+    return None
+
+
+def _never(what: str, inventory: Inventory, gateway: str, user: str) -> str:
+    place = inventory.gateways[gateway]
+    roles = {fold(place.user): "who mcp-soar signs in as", fold(place.canary.principal): "our canary"}
+    role = roles.get(fold(user), "a credential of it")
+    return (
+        f"{what} is mcp-soar's own at gateway {gateway} ({role}): without it nothing can be contained or verified"
+        f" there, so it is never a target. If it was stolen, replace it at the gateway and in inventory.yaml first"
+    )

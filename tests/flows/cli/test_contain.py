@@ -1,0 +1,143 @@
+"""`contain` and `respond --about`: what is meant is asked before anybody signs, and the incident says who chose."""
+
+import json
+
+import pytest
+
+from tests.flows.cli import world
+from tests.flows.cli.world import ID, Installation
+
+TWINS = world.INVENTORY + "  bot: {title: Bot, gateway: main, user: bot@example.com, tokens: {laptop: t-2}}\n"
+
+
+def test_what_was_chosen_is_an_incident_that_says_so_although_no_playbook_and_no_approval_is_there(
+    site: Installation,
+) -> None:
+    words = ("contain", "tool", "new_tool", "--server", "weather", "--reason", "sends mail", "--as", "kim", "--yes")
+    with site.responder():
+        result = site.run(*words, "--wait", "3")
+        assert "cannot be planned from here" in " ".join(result.stdout.split()), result.output
+        again = site.error(*words, code=4)
+    it = site.json("incident", "1")
+    assert (it["class"], it["requested_by"], it["playbook"]) == ("unclassified", "kim", "chosen")
+    assert it["chosen"] == ["tool new_tool of weather (kim)"]
+    assert it["triage"] is None
+    assert f"{ID} is open about that already" in again["message"]
+    assert "chosen by hand" in site.run("incident", "1").stdout
+
+
+def test_several_things_of_several_kinds_are_one_incident(site: Installation) -> None:
+    about = ("server:weather", "token:agent/laptop", "principal:agent", "resource:weather/file:///etc/motd")
+    words = [word for one in about for word in ("--about", one)]
+    with site.responder():
+        site.json("respond", *words, "--class", "supply_chain", "--as", "kim", "--yes", "--no-wait")
+        site.json("respond", "--about", "server:weather", "--as", "sam", "--yes", "--wait", "1", code=1)
+    it = site.json("incident", "1")
+    assert it["class"] == "supply_chain"
+    assert [one.partition(" (")[0] for one in it["chosen"]] == [
+        "server weather",
+        "token t-1 of agent",
+        "principal agent",
+        "resource file:///etc/motd of weather",
+    ]
+    assert site.json("incident", "2")["chosen"] == ["server weather (sam)"]
+
+
+def test_more_is_chosen_in_an_incident_that_waits_for_want_of_a_class(site: Installation) -> None:
+    site.append(world.opened(**{"class": "unclassified"}, key="k", playbook=None, triage="which one is it?"))
+    with site.responder():
+        site.json("respond", "1", "--about", "tool:weather/new_tool", "--as", "kim", "--yes", "--no-wait")
+        twice = ("respond", "1", "--about", "tool:weather/new_tool", "--as", "kim", "--yes")
+        assert "was chosen in" in site.error(*twice, code=4)["message"]
+    it = site.json("incident", "1")
+    assert (it["triage"], it["chosen"]) == (None, ["tool new_tool of weather (kim)"])
+    assert it["playbook"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("token", "laptop"), "token 'laptop' means more than one thing. token t-1 of agent: write agent/laptop"),
+        (("server", "wether"), "did you mean weather?"),
+        (("principal", "canary@example.com"), "is mcp-soar's own at gateway main (our canary)"),
+        (("principal", "soar@example.com"), "who mcp-soar signs in as"),
+        (("tool", "nothing"), "say whose it is with --server NAME"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_handed_in(
+    site: Installation, words: tuple[str, ...], said: str
+) -> None:
+    (site.folder / "inventory.yaml").write_text(TWINS, encoding="utf-8")
+    site.append(world.opened())
+    # No responder runs: whoever says no here is the command.
+    assert said in site.error("contain", *words, "--as", "kim", "--yes", code=4)["message"]
+
+
+def test_whoever_may_not_is_told_before_anything_is_shown(site: Installation) -> None:
+    site.append(world.opened())
+    error = site.error("contain", "server", "weather", "--as", "lee", "--yes", code=4)
+    assert error["message"].startswith("respond needs the role responder; lee has approver")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("contain", "host", "x", "--as", "kim"), "write one of tool, prompt, resource, server, token, principal"),
+        (("contain", "tool", "forecast", "--as", "kim"), "nobody contains unseen"),
+        (("contain", "tool", "forecast", "--class", "odd", "--as", "kim", "--yes"), "odd is no class"),
+        (("contain", "tool", "forecast", "--severity", "odd", "--as", "kim", "--yes"), "odd is no severity"),
+        (("respond", "--about", "weather", "--as", "kim"), "KIND:NAME, as --about"),
+        (("respond", "--about", "server:weather", "--tool", "x", "--as", "kim"), "write all of it as --about"),
+        (("respond", "1", "--about", "server:weather", "--class", "odd", "--as", "kim"), "--as-class"),
+    ],
+)
+def test_what_is_not_understood_says_what_to_write(site: Installation, words: tuple[str, ...], said: str) -> None:
+    site.append(world.opened())
+    assert said in site.error(*words, code=2)["message"]
+
+
+def test_a_printed_request_is_signed_and_names_each_thing_in_the_one_way_that_means_it(site: Installation) -> None:
+    site.append(world.opened())
+    result = site.run("contain", "token", "laptop", "--as", "kim", "--yes", "--print")
+    assert result.exit_code == 0, result.output
+    signed = json.loads(result.stdout)
+    assert signed["request"]["verb"] == "respond"
+    assert signed["request"]["params"]["entities"] == [{"kind": "token", "name": "agent/t-1"}]
+    assert signed["request"]["params"]["exact"] is True
+
+
+def test_an_incident_is_given_its_class_and_says_by_which_playbook_it_goes(site: Installation) -> None:
+    waits = "no rule of the source's configuration gives it a class"
+    site.append(world.opened(**{"class": "unclassified"}, key="unclassified|k", playbook=None, triage=waits))
+    assert "write one of" in site.error("classify", "1", "--as-class", "odd", "--as", "kim", code=2)["message"]
+    with site.responder():
+        act = site.json("classify", "1", "--as-class", "tool_poisoning", "--as", "kim", "--reason", "a rug pull")
+        assert (act["incident"], act["state"]) == (ID, "done")
+        assert act["message"] == "it is tool_poisoning now and goes by the playbook tool_poisoning"
+        assert (
+            "already" in site.error("classify", "1", "--as-class", "tool_poisoning", "--as", "kim", code=4)["message"]
+        )
+    it = site.json("incident", "1")
+    assert (it["class"], it["triage"], it["playbook"]) == ("tool_poisoning", None, "tool_poisoning")
+    assert any("kim says that it is tool_poisoning" in line["what"] for line in it["timeline"])
+
+
+def test_two_that_are_one_are_shown_as_one_from_both_sides(site: Installation) -> None:
+    other = "inc-2026-000002"
+    site.append(world.opened(key="a"), correlation="a")
+    site.append(*(make() for make in world.CONTAINED), incident=other, correlation="b")
+    assert "the same incident" in site.error("join", "1", "1", "--as", "kim", "--yes", code=2)["message"]
+    with site.responder():
+        act = site.json("join", "1", "2", "--as", "kim", "--yes", "--reason", "one server")
+        assert (act["incident"], act["message"].partition(" ")[0]) == (ID, other)
+        assert "still in force" in site.error("close", "1", "--as", "kim", code=4)["message"]
+    first, second = site.json("incident", "1"), site.json("incident", "2")
+    assert (first["parts"], first["part_of"], second["part_of"]) == ([other], None, ID)
+    shown = " ".join(site.run("incident", "1").stdout.split())
+    assert f"{other}, which goes on here (contained)" in shown
+    assert world.INSTANCE in shown, "what it holds is shown with the one that releases it"
+    assert f"goes on in {ID}" in " ".join(site.run("incident", "2").stdout.split())
+    with site.responder():
+        result = site.run("release", "1", "--as", "kim", "--yes")
+        assert f"in {other}, which goes on here" in " ".join(result.stdout.split()), result.output
+    assert any("asks to release" in line["what"] for line in site.json("incident", "2")["timeline"])

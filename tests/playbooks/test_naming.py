@@ -1,0 +1,172 @@
+"""What a person means by a name: one thing, or a question back with all that it could be."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playbooks import naming
+from playbooks.errors import Refused
+from playbooks.incident import Entity, EntityKind
+from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved
+from playbooks.strict import parse_yaml
+
+TEXT = """\
+version: 1
+gateways:
+  main:
+    kind: contextforge
+    url: http://127.0.0.1:9
+    user: Soar@example.com
+    password: {env: PASSWORD}
+    canary: {principal: canary@example.com, token: {env: CANARY}, url: http://127.0.0.1:9/mcp/}
+    credential_ids: [t-ours]
+servers:
+  weather: {title: W, aliases: [wetter], owner: o, environment: prod, gateway: {name: main, id: g-1}}
+  mail: {title: M, owner: o, environment: prod, gateway: {name: main, id: g-2}, tools: {archive: {}}}
+principals:
+  agent: {title: A, gateway: main, user: agent@example.com, tokens: {laptop: t-1, ci: t-2}}
+  bot: {title: B, gateway: main, user: bot@example.com, tokens: {laptop: t-3}}
+  watcher: {title: C, gateway: main, user: CANARY@example.com, tokens: {probe: t-4}}
+  robot: {title: R, gateway: main, user: soar@example.com, tokens: {own: t-5}}
+  thief: {title: T, gateway: main, user: thief@example.com, tokens: {stolen: t-ours}}
+"""
+
+
+def pin(name: str, offered: str, kind: PinKind = PinKind.TOOL) -> Pin:
+    digest = "sha256:" + "1" * 64
+    return Pin(
+        kind=kind, name=name, digest=digest, definition={}, gateway_name=offered, dossier=Dossier(reviewed="all of it")
+    )
+
+
+def inventory(**servers: tuple[Pin, ...]) -> Inventory:
+    pins = {
+        "weather": (pin("forecast", "weather-forecast"), pin("search", "weather-search")),
+        "mail": (pin("search", "mail-search"), pin("weather-search", "mail-weather-search")),
+        **servers,
+    }
+    return parse_yaml(Inventory, TEXT, file="inventory.yaml").model_copy(update={"pins": Pins(servers=pins)})
+
+
+def one(kind: str, name: str, server: str | None = None, **more: Any) -> Resolved:  # noqa: ANN401  # of `one`
+    return naming.one(inventory(), Entity(kind=EntityKind(kind), name=name, server=server), **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "server", "key"),
+    [
+        ("tool", "forecast", None, "tool:weather/forecast"),
+        ("tool", "weather-forecast", None, "tool:weather/forecast"),
+        ("tool", "weather/forecast", None, "tool:weather/forecast"),
+        ("tool", "search", "weather", "tool:weather/search"),
+        ("tool", "mail/search", None, "tool:mail/search"),
+        ("tool", "archive", None, "tool:mail/archive"),
+        # Nobody approved these: whoever says whose they are is believed.
+        ("tool", "brand_new", "wetter", "tool:weather/brand_new"),
+        ("tool", "weather/a/b", None, "tool:weather/a/b"),
+        ("prompt", "weather/ask", None, "prompt:weather/ask"),
+        ("resource", "file:///etc/motd", "mail", "resource:mail/file:///etc/motd"),
+        ("server", "Wetter", None, "server:weather/weather"),
+        ("principal", "AGENT@example.com", None, "principal:/agent"),
+        ("token", "ci", None, "token:/t-2"),
+        ("token", "t-3", None, "token:/t-3"),
+        ("token", "bot/laptop", None, "token:/t-3"),
+        ("token", "agent@example.com/t-1", None, "token:/t-1"),
+    ],
+)
+def test_a_name_that_means_one_thing_is_that(kind: str, name: str, server: str | None, key: str) -> None:
+    assert one(kind, name, server).key == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("tool", "search", ["search of weather: write weather/search", "search of mail: write mail/search"]),
+        # One server's own name is what the gateway calls another's.
+        ("tool", "weather-search", ["search of weather: write weather/search", "write mail/weather-search"]),
+        ("token", "laptop", ["t-1 of agent: write agent/laptop", "t-3 of bot: write bot/laptop"]),
+    ],
+)
+def test_a_name_that_means_two_things_is_asked_about_with_both(kind: str, name: str, said: list[str]) -> None:
+    with pytest.raises(naming.Unclear) as caught:
+        one(kind, name)
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_two_things_of_one_server_are_told_apart_by_the_gateways_name() -> None:
+    twins = inventory(weather=(pin("a", "weather-a"), pin("weather-a", "weather-weather-a")))
+    with pytest.raises(naming.Unclear, match=r"write weather/a; .*write weather/weather-weather-a"):
+        naming.one(twins, Entity(kind=EntityKind.TOOL, name="weather-a", server="weather"))
+    for say, own in (("a", "a"), ("weather-weather-a", "weather-a")):
+        assert naming.one(twins, Entity(kind=EntityKind.TOOL, name=say, server="weather")).id == own
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "server", "said"),
+    [
+        ("tool", "forcast", None, "nothing approved is called tool 'forcast'; say whose it is with --server NAME"),
+        ("tool", "x", "wether", "the inventory does not know server wether; did you mean weather?"),
+        ("server", "wether", None, "did you mean weather?"),
+        ("principal", "agnet", None, "did you mean agent?"),
+        ("token", "agent/lapto", None, "did you mean agent/laptop"),
+        ("principal", "zzz", None, "it has agent, bot, robot, thief, watcher"),
+        ("address", "10.0.0.1", None, "nothing here contains a address"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_what_comes_close(
+    kind: str, name: str, server: str | None, said: str
+) -> None:
+    with pytest.raises(naming.Nameless) as caught:
+        one(kind, name, server)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "role"),
+    [
+        ("principal", "watcher", "our canary"),
+        ("principal", "canary@example.com", "our canary"),
+        ("token", "watcher/probe", "our canary"),
+        ("principal", "robot", "who mcp-soar signs in as"),
+        ("token", "own", "who mcp-soar signs in as"),
+        ("token", "stolen", "a credential of it"),
+        ("token", "t-ours", "a credential of it"),
+    ],
+)
+def test_what_is_our_own_is_refused_under_whatever_name(kind: str, name: str, role: str) -> None:
+    with pytest.raises(Refused, match=r"mcp-soar's own at gateway main") as caught:
+        naming.chosen(inventory(), [Entity(kind=EntityKind(kind), name=name)])
+    assert role in str(caught.value)
+    assert not isinstance(caught.value, naming.Unclear)
+
+
+def test_a_credential_that_no_principal_has_is_refused_as_ours() -> None:
+    without = inventory()
+    without = without.model_copy(update={"principals": {}})
+    for kind, name in ((EntityKind.TOKEN, "t-ours"), (EntityKind.PRINCIPAL, "soar@EXAMPLE.com")):
+        with pytest.raises(Refused, match="is mcp-soar's own"):
+            naming.chosen(without, [Entity(kind=kind, name=name)])
+
+
+def test_a_server_beside_its_tool_is_its_home_unless_somebody_means_both() -> None:
+    entities = [Entity(kind=EntityKind.SERVER, name="weather"), Entity(kind=EntityKind.TOOL, name="search")]
+    things = naming.chosen(inventory(), entities)
+    assert [thing.key for thing in naming.meant(things, exact=False)] == ["tool:weather/search"]
+    assert [thing.key for thing in naming.meant(things, exact=True)] == [
+        "server:weather/weather",
+        "tool:weather/search",
+    ]
+    assert [thing.key for thing in naming.meant(things[:1], exact=False)] == ["server:weather/weather"]
+
+
+NAMES = st.sampled_from(["search", "forecast", "weather-search", "mail-search", "new", "a/b", "laptop", "t-1", "agent"])
+
+
+@given(st.sampled_from(["tool", "prompt", "resource", "server", "token", "principal"]), NAMES)
+def test_how_a_meaning_is_to_be_said_means_just_that(kind: str, name: str) -> None:
+    known = inventory()
+    for meaning in naming.meanings(known, Entity(kind=EntityKind(kind), name=name)):
+        assert naming.one(known, Entity(kind=EntityKind(kind), name=meaning.say)) == meaning.thing
