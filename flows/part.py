@@ -25,6 +25,9 @@ from playbooks.redaction import redacted
 GRACE = 6.0
 """Seconds that a part may take to end once it was told to."""
 
+BEHIND = 10
+"""How far what people watch stands behind what contains, as `nice` counts."""
+
 LOG = logging.getLogger("mcp_soar.part")
 
 
@@ -45,6 +48,9 @@ def main(arguments: list[str]) -> int:
     """
     kind, *rest = arguments
     confined = kind in {"receiver", "worker"}
+    if kind in {"prefect", "worker"}:
+        # Nothing that contains waits for them; where processors are few, they would wait for these.
+        os.nice(BEHIND)
     if not confined:
         _leash()
     log = logging.StreamHandler(sys.stderr)

@@ -75,6 +75,20 @@ class Action(Strict, ABC):
         yield
 
     @classmethod
+    @asynccontextmanager
+    async def question(cls, plan: Plan, world: World) -> AsyncIterator[None]:
+        """Wait until the system takes the questions of a verification, put within the block; by default all at once.
+
+        Whoever asks a system more than it can answer in time gets no answer to any of it.
+
+        Args:
+            plan: what is to be verified.
+            world: the connections.
+        """
+        del plan, world
+        yield
+
+    @classmethod
     @abstractmethod
     async def write(cls, change: Change, world: World, *, key: str) -> None:
         """Set the change's field to its `after`. Twice is once.

@@ -4,7 +4,7 @@ A pin decides what is cut and given back without a person, so it counts as revie
 for that very pin, and that is in the journal. What nobody signed for is compared with; nothing is automatic on it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -167,21 +167,28 @@ class Reviews:
             elif known is None or request.issued_at > known.at:
                 self._latest[key] = _Standing(mark, request.issued_at, {request.actor: review.role})
 
-    def lacking(self, inventory: Inventory, rules: Review, server: str) -> Mapping[tuple[str, str], str]:
+    def lacking(
+        self, inventory: Inventory, rules: Review, server: str, *, of: Collection[tuple[str, str]] | None = None
+    ) -> Mapping[tuple[str, str], str]:
         """Return what of a server's pins is not reviewed: kind and name → why.
 
         Args:
             inventory: with the pins as the file has them.
             rules: the policy's.
             server: which.
+            of: kinds and names that are asked about, None for all: to look at one pin costs what one pin does.
         """
-        return dict(self._lacking(inventory, rules, server))
+        return dict(self._lacking(inventory, rules, server, of))
 
-    def _lacking(self, inventory: Inventory, rules: Review, server: str) -> Iterator[tuple[tuple[str, str], str]]:
+    def _lacking(
+        self, inventory: Inventory, rules: Review, server: str, of: Collection[tuple[str, str]] | None
+    ) -> Iterator[tuple[tuple[str, str], str]]:
         present = set()
         for pin in inventory.pins.of(server):
             key = Key(server, pin.kind.value, pin.name)
             present.add(key)
+            if of is not None and (key.kind, key.name) not in of:
+                continue
             found = self._latest.get(key)
             needed = rules.needed(_risk(inventory, server, pin))
             if found is None:
@@ -191,7 +198,8 @@ class Reviews:
             elif len(found.by) < needed:
                 yield (key.kind, key.name), f"was reviewed by {', '.join(sorted(found.by))}; it takes {needed} people"
         for key, found in self._latest.items():
-            if key.server == server and found.seal and key not in present:
+            asked = of is None or (key.kind, key.name) in of
+            if asked and key.server == server and found.seal and key not in present:
                 yield (key.kind, key.name), "was approved, and pins.yaml has lost it"
 
 

@@ -38,6 +38,7 @@ class Timing:
         claim: how long a claim lasts without being renewed.
         fresh: for how long what was read of a change's field need not be read again before it is written.
         turn: how long a change waits at most until its system takes it.
+        question: how long a verification waits at most until its system takes its questions.
         write_retries: waits between attempts after an error that may pass.
         verify_retries: waits between verifications that did not find the containment in force.
         stopped: how often a stopped incident asks whether it may go on.
@@ -46,6 +47,7 @@ class Timing:
     claim: float = 30.0
     fresh: float = 5.0
     turn: float = 15.0
+    question: float = 60.0
     write_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
     verify_retries: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     stopped: float = 2.0

@@ -110,11 +110,10 @@ def unreviewed(reviews: Reviews, inventory: Inventory, policy: Policy, plan: Pla
     """
     found: list[str] = []
     for server in sorted({target.server for target in plan.targets if target.server}):
-        missing = reviews.lacking(inventory, policy.review, server)
         # A whole server rests on all of its pins, and so does what was never approved.
         mine = [target for target in plan.targets if target.server == server]
         named = {key for target in mine for key in _of(inventory, target)}
-        wanted = {key: why for key, why in missing.items() if key in named or len(named) < len(mine)}
+        wanted = reviews.lacking(inventory, policy.review, server, of=None if len(named) < len(mine) else named)
         found += _worded(server, wanted)
     return tuple(found)
 

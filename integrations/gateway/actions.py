@@ -61,7 +61,18 @@ def _same(held: Held | None, target: Target, world: World) -> Held:
     return held
 
 
-class _OneObject(Action):
+class _AtGateway(Action):
+    """What stands at one gateway."""
+
+    @override
+    @classmethod
+    @asynccontextmanager
+    async def question(cls, plan: Plan, world: World) -> AsyncIterator[None]:
+        async with forge_of(plan.changes[0].target, world).question():
+            yield
+
+
+class _OneObject(_AtGateway):
     """Keeps clients from one object of one server."""
 
     radius: ClassVar[Radius] = Radius.TOOL
@@ -207,7 +218,7 @@ class DisableResource(_OneObject):
         return self.resource
 
 
-class DisableServer(Action):
+class DisableServer(_AtGateway):
     """Keeps clients from everything that a gateway holds from one server.
 
     Grips the entry and each object's own flag: enabling an entry enables everything under it, so that only a record of
@@ -345,7 +356,7 @@ def principal_of(name: str, world: World) -> Principal:
     return known
 
 
-class RevokeToken(Action):
+class RevokeToken(_AtGateway):
     """Makes one API token of a principal worthless.
 
     Args:
@@ -448,7 +459,7 @@ async def _revoked(target: Target, user: str | None, world: World) -> bool:
     return bool(fields["is_revoked"]) and not fields["is_active"]
 
 
-class DeactivateUser(Action):
+class DeactivateUser(_AtGateway):
     """Keeps a principal's user out of a gateway, whatever token or password it comes with.
 
     Args:

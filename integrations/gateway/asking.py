@@ -94,7 +94,7 @@ class Asking:
             asked.beside.append(self._finding("at its virtual servers", f"not asked: {servers}"))
         elif (left := len(servers) - _MOST_SERVERS) > 0:
             asked.beside.append(self._finding(f"at {left} more virtual servers", "not asked: too many"))
-        if original.answer is Answer.ESTABLISHED:
+        if original.answer is Answer.ESTABLISHED and self._settled:
             await self._elsewhere(asked, named)
         return asked
 
@@ -146,15 +146,12 @@ class Asking:
         """Yield name, door and question of what is asked beside the first two."""
         offered, original, safe = self.names.offered, self.names.original, self.arguments is not None
         for server in servers:
+            yield offered, f"/rpc for server {server}", self._look_up(offered, server)
             if safe:
                 yield original, f"/servers/{server}/mcp", self._call(original, f"/servers/{server}/mcp")
-            if self._settled:
-                yield offered, f"/rpc for server {server}", self._look_up(offered, server)
-            if self._settled and safe:
                 yield offered, f"/servers/{server}/mcp", self._call(offered, f"/servers/{server}/mcp")
-        if self._settled:
-            yield offered, "/sse and its message endpoint", self.canary.by_events((offered, original))
-        if self._settled and safe:
+        yield offered, "/sse and its message endpoint", self.canary.by_events((offered, original))
+        if safe:
             yield offered, "/rpc", self._look_up(offered)
             yield original, "/mcp", self._original_at_the_root()
 

@@ -43,6 +43,9 @@ _AT_ONCE: Final = 8
 _CHANGES_AT_ONCE: Final = 2
 """Changes under way. They meet in one table: eight at once take three times as long as one after the other."""
 
+_VERIFIED_AT_ONCE: Final = 16
+"""Verifications under way. They share their lists, so some together cost least; a hundred would time out together."""
+
 _MOST_SAID: Final = 20_000
 """Bytes of an error's text that are looked at."""
 
@@ -193,6 +196,7 @@ class ContextForge:
         self._signing_in = asyncio.Lock()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._changes = asyncio.Semaphore(_CHANGES_AT_ONCE)
+        self._questions = asyncio.Semaphore(_VERIFIED_AT_ONCE)
         self._changing = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -384,15 +388,20 @@ class ContextForge:
         found: Fields | None = await self.request("GET", f"/v1/gateways/{id_}", missing_ok=True)
         return found
 
-    async def quiet(self, within: float = 8.0) -> None:
-        """Wait until none of our changes is under way: in a burst every cut is made before the first one is verified.
+    @asynccontextmanager
+    async def question(self, within: float = 8.0) -> AsyncIterator[None]:
+        """Wait until few enough verifications are under way for another one, which asks within the block.
+
+        It waits until none of our changes is under way: in a burst every cut is made before the first is verified.
 
         Args:
-            within: seconds to wait at most.
+            within: seconds to wait for the changes at most.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._quiet.wait()
+        async with self._questions:
+            yield
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -96,7 +96,6 @@ async def control_call(canary: Canary, inventory: Inventory, server: str) -> Fin
 async def contained(plan: Plan, world: World) -> Verdict:
     """Ask whether what a plan takes away is out of clients' reach, and nothing else came in its place."""
     scene = _Scene(plan, world)
-    await scene.forge.quiet()
     kinds = sorted({PinKind(target.kind) for target in scene.targets} or {PinKind.TOOL})
     catalog, listed, pinned, *lists = await asyncio.gather(
         _settled(scene.forge.catalog(scene.entry)),

@@ -86,9 +86,9 @@ class Pattern:
     phrases: Mapping[str, frozenset[Phrase]]
 
     @cached_property
-    def needs(self) -> tuple[frozenset[str], ...]:
-        """The sets of which each has to be there for a match."""
-        return tuple(frozenset(step.names) for step in self.steps if isinstance(step, Choice))
+    def needs(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of which one of each has to be there for a match, the shortest choices first: they rule out most."""
+        return tuple(sorted((step.names for step in self.steps if isinstance(step, Choice)), key=len))
 
     @property
     def operations(self) -> int:
@@ -153,19 +153,34 @@ class Lexicon:
             letter: tuple(sorted({len(stem) for stem in self._stems if stem[0] == letter}))
             for letter in {stem[0] for stem in self._stems}
         }
+        # Texts repeat their words, and each other's.
+        self._known: dict[str, tuple[tuple[Phrase, str], ...]] = {}
 
     def starting(self, words: Sequence[str], index: int) -> Iterator[tuple[str, int]]:
         """Yield which sets have a phrase that starts here, and how many words each has."""
         word = words[index]
-        for one, name in self._whole.get(word, ()):
-            if _follows(one, words, index):
+        found = self._known.get(word)
+        if found is None:
+            found = tuple(self._beginning(word))
+            # Whoever writes texts makes up words: those that nothing begins with, or many, are not kept for ever.
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[word] = found
+        for one, name in found:
+            if len(one) == 1 or _follows(one, words, index):
                 yield name, len(one)
+
+    def _beginning(self, word: str) -> Iterator[tuple[Phrase, str]]:
+        """Yield the phrases that can start with a word, with their sets."""
+        yield from self._whole.get(word, ())
         for length in self._lengths.get(word[0], ()):
             if length > len(word):
                 break
-            for one, name in self._stems.get(word[:length], ()):
-                if _follows(one, words, index):
-                    yield name, len(one)
+            yield from self._stems.get(word[:length], ())
+
+
+_MOST_KNOWN: Final = 20_000
+"""Words of which is kept what can start with them."""
 
 
 def _follows(one: Phrase, words: Sequence[str], index: int) -> bool:
@@ -226,7 +241,7 @@ class Words:
             wanted: the pattern.
             most: matches after which to stop.
         """
-        if any(names.isdisjoint(self._starts) for names in wanted.needs):
+        if not self.may_have(wanted):
             return []
         found: list[tuple[int, int]] = []
         left = self._beginnings(wanted)
@@ -236,6 +251,17 @@ class Words:
             found.append((begin, end))
             left = left >> end << end
         return found
+
+    def may_have(self, wanted: Pattern) -> bool:
+        """Whether something of each set that a pattern needs is there at all."""
+        starts = self._starts
+        for names in wanted.needs:
+            for name in names:
+                if name in starts:
+                    break
+            else:
+                return False
+        return True
 
     def covers(self, wanted: Pattern, index: int) -> bool:
         """Whether a pattern matches over a word, of those that begin in the words right before it."""

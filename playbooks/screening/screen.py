@@ -6,6 +6,8 @@ knows the rules can write around them, and honest texts can hit one.
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from playbooks.escaping import printable
@@ -84,7 +86,25 @@ def screen_fields(texts: Iterable[Field], rules: Rules | None = None) -> tuple[H
         texts: the texts of one definition.
         rules: other rules than those of this version.
     """
-    screening = _Screening(rules or load())
+    waiting = iter(texts)
+    first = tuple(islice(waiting, _FEW))
+    if rules is None and len(first) < _FEW and sum(len(one.text) for one in first) <= _SHORT:
+        return _remembered(first)
+    return _screened(chain(first, waiting), rules or load())
+
+
+_FEW: Final = 100
+_SHORT: Final = 10_000
+"""Texts and their characters up to which what was found is remembered: one definition is looked at again and again."""
+
+
+@lru_cache(maxsize=256)
+def _remembered(texts: tuple[Field, ...]) -> tuple[Hit, ...]:
+    return _screened(texts, load())
+
+
+def _screened(texts: Iterable[Field], rules: Rules) -> tuple[Hit, ...]:
+    screening = _Screening(rules)
     left = MOST_CHARACTERS
     for count, one in enumerate(texts):
         if count >= MOST_FIELDS or left <= 0:
@@ -171,8 +191,7 @@ class _Screening:
         """Return what the rules find in all that was read."""
         words = Words(self.words, self.rules.lexicon, self.places)
         for compiled in self.rules.all:
-            spans = _merged(span for one in compiled.patterns for span in words.find(one, _MOST_HITS))
-            for begin, end in spans:
+            for begin, end in _matches(compiled, words):
                 if not any(words.covers(one, begin) for one in compiled.unless):
                     self._told(compiled, begin, end)
         self._across()
@@ -258,7 +277,7 @@ class _Screening:
         for compiled in self.rules.all:
             if compiled.rule.weight is not Weight.ALONE:
                 continue
-            for begin, end in _merged(span for one in compiled.patterns for span in words.find(one, _MOST_HITS)):
+            for begin, end in _matches(compiled, words):
                 (first, index), (last, _) = self.row[begin], self.row[end - 1]
                 if first == last or any(words.covers(one, begin) for one in compiled.unless):
                     continue
@@ -316,6 +335,13 @@ class _Screening:
 def _speaks(name: str, tags: Collection[str], closed: Collection[str]) -> bool:
     """Whether a tag is one of these, or is closed and has one of these words in its name: `<user>` is a placeholder."""
     return name in tags or (name in closed and not set(name.replace("-", "_").split("_")).isdisjoint(tags))
+
+
+def _matches(compiled: Compiled, words: Words) -> list[tuple[int, int]]:
+    """Return where a rule's patterns match, those that overlap as one."""
+    # Nearly every pattern needs a word that is not there.
+    possible = [one for one in compiled.patterns if words.may_have(one)]
+    return _merged(span for one in possible for span in words.find(one, _MOST_HITS)) if possible else []
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
