@@ -1,9 +1,10 @@
 """What a contained tool meets under every name and at every door that the gateway has for it.
 
-The first verification after a cut asks as much as proves it: the offered name, the original name, and each virtual
-server. From the next look on every name is asked at every door. What a look-up has remembered is asked first, by a call
-that goes to no server; only what that refuses is called as a client calls it, so that nothing here runs the tool, and
-nothing here makes the gateway remember a name that it had not.
+The first verification after a cut asks as much as proves it: the offered name as a client calls it, and whether the
+one look-up behind all doors still finds the original name, at each virtual server. From the next look on every name is
+asked at every door. What a look-up has remembered is asked first, by a call that goes to no server; only what that
+refuses is called as a client calls it, so that nothing here runs the tool, and nothing here makes the gateway remember
+a name that it had not.
 """
 
 import asyncio
@@ -94,8 +95,12 @@ class Asking:
             asked.beside.append(self._finding("at its virtual servers", f"not asked: {servers}"))
         elif (left := len(servers) - _MOST_SERVERS) > 0:
             asked.beside.append(self._finding(f"at {left} more virtual servers", "not asked: too many"))
-        if original.answer is Answer.ESTABLISHED and self._settled:
-            await self._elsewhere(asked, named)
+        if original.answer is Answer.ESTABLISHED:
+            if self._settled:
+                await self._elsewhere(asked, named)
+            if self.arguments is None:
+                why = "not asked: its schema rejects nothing, so that a call there might run it; asked at /rpc"
+                asked.beside.append(self._finding("at /mcp and /servers/ID/mcp", why))
         return asked
 
     async def _original(self, server: str) -> Finding:
@@ -138,9 +143,6 @@ class Asking:
             if found := doors.get(name):
                 observed = f"{asked.findings[position].observed}; likewise at {', '.join(found)}"
                 asked.findings[position] = asked.findings[position].model_copy(update={"observed": observed[:20_000]})
-        if self.arguments is None:
-            why = "not asked: its schema rejects nothing, so that a call there might run it; asked at /rpc"
-            asked.beside.append(self._finding("at /mcp and /servers/ID/mcp", why))
 
     def _questions(self, servers: Iterable[str]) -> Iterator[tuple[str, str, Awaitable[Finding]]]:
         """Yield name, door and question of what is asked beside the first two."""

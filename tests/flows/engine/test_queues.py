@@ -11,7 +11,7 @@ import pytest
 from playbooks.action import World
 from playbooks.errors import Transient
 from playbooks.incident import Status
-from playbooks.plan import Change
+from playbooks.plan import Change, Plan
 from playbooks.request import Verb
 from playbooks.state import Progress
 from tests.lab import flags, scenes
@@ -168,3 +168,56 @@ async def test_the_kill_switch_is_asked_when_the_wait_is_over(tmp_path: Path, fo
 
         await home.until(let_go, "nobody works on it any more")
         assert flags.writes(folder) == []
+
+
+async def test_a_verification_that_waits_for_its_turn_is_asked_then_and_once(
+    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.takes.set()
+    monkeypatch.setattr(SetFlags, "timeout", 0.2)
+    came, asks = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def question(_plan: Plan, _world: World) -> AsyncIterator[None]:
+        came.set()
+        await asks.wait()
+        yield
+
+    monkeypatch.setattr(SetFlags, "question", question)
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home, home.responding():
+        await flags.respond(home)
+        await came.wait()
+        # Longer than an answer may take, three times over: that is our queue, and not the gateway's silence.
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 1.0)
+        assert flags.writes(folder) == ["a off"], "nobody waits with the cut for the questions about it"
+        asks.set()
+        incident = await home.reaches(Status.CONTAINED)
+        verdicts = [
+            e.body["verdict"]["answer"] for e in await scenes.entries(home, incident.id) if e.kind == "verified"
+        ]
+        assert verdicts == ["established"]
+
+
+async def test_questions_that_nobody_takes_are_answered_unknown(
+    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.takes.set()
+    asks = asyncio.Event()
+
+    @asynccontextmanager
+    async def question(_plan: Plan, _world: World) -> AsyncIterator[None]:
+        await asks.wait()
+        yield
+
+    monkeypatch.setattr(SetFlags, "question", question)
+    timing = replace(scenes.FAST, question=0.2)
+    playbook = flags.playbook(flags.step(folder))
+    async with flags.installation(tmp_path, playbook, timing=timing) as home, home.responding():
+        await flags.respond(home)
+        incident = await home.reaches(Status.NOT_ESTABLISHED)
+        (first, *_) = [e for e in await scenes.entries(home, incident.id) if e.kind == "verified"]
+        assert first.body["verdict"]["answer"] == "unknown"
+        assert "the queue before verifying" in str(first.body["verdict"])
+        asks.set()
+        await home.reaches(Status.CONTAINED)

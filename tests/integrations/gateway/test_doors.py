@@ -69,7 +69,8 @@ async def test_once_it_holds_every_name_is_asked_at_every_door(lab: Lab) -> None
     first = await DisableTool.verify(plan, lab.world)
     assert first.answer is Answer.ESTABLISHED, calls(first)
     server = lab.site.virtual_server_url.split("/")[-2]
-    assert f"/servers/{server}/mcp" in calls(first)
+    assert f"get_weather at /rpc for server {server}" in calls(first)
+    assert f"/servers/{server}/mcp" not in calls(first), "in a burst this look is what all wait for"
     forge._disabled[plan.targets[0].id] -= 10  # noqa: SLF001  # as ten seconds later
     lab.proxy.forget()
     second = await DisableTool.verify(plan, lab.world)
