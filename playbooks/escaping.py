@@ -71,7 +71,12 @@ def own_name(text: str, limit: int = 200) -> str:
 def plain(text: str, limit: int = 2000) -> str:
     """Return text on one line of which nothing becomes a link, as `https[:]//example[.]com`."""
     line = " ".join(text[: limit * 4].split())
-    return _DOTTED.sub("[.]", _SCHEME.sub("[:]", printable(line, limit)))
+    return defanged(printable(line, limit))
+
+
+def defanged(line: str) -> str:
+    """Return a line of which nothing becomes a link, as `https[:]//example[.]com`."""
+    return _DOTTED.sub("[.]", _SCHEME.sub("[:]", line))
 
 
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in string.punctuation if character not in ",;'\""})

@@ -117,6 +117,12 @@ class StepState:
     settled_seq: int = 0
     """The place in the stream of what settled it."""
 
+    @property
+    def reasons_in_short(self) -> tuple[str, ...]:
+        """Why people are asked, where a difference has no room."""
+        diffs = {one.reason: one.about for one in self.diffs}
+        return tuple(f"{diffs[one]} is not as approved" if one in diffs else one for one in self.reasons)
+
 
 Leak = tuple[str, str, str]
 """What gets through: check, subject, and of what slipped in beside a cut what it is."""

@@ -78,6 +78,15 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True)
+class Diff:
+    """A unified diff, line by line."""
+
+    kind: ClassVar[str] = "diff"
+    caption: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """Questions with room for an answer."""
 
@@ -86,7 +95,7 @@ class Form:
     questions: Sequence[str]
 
 
-Block = Text | Warn | Listing | Table | Facts | Picture | Commands | Form
+Block = Text | Warn | Listing | Table | Facts | Picture | Commands | Diff | Form
 
 
 class Section(NamedTuple):
@@ -104,12 +113,19 @@ class Document(NamedTuple):
         made: from what and when, as names and values.
         lead: what is read first.
         sections: the rest.
+        short: parts that say with the lead all that has to be known, on one page; before the rest.
     """
 
     title: str
     made: Sequence[tuple[str, str]]
     lead: Sequence[Block]
     sections: Sequence[Section]
+    short: Sequence[Section] = ()
+
+    @property
+    def parts(self) -> list[Section]:
+        """All of its parts, in order."""
+        return [*self.short, *self.sections]
 
 
 MOST = 1000

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
 from flows.report.incident import Switch, about, answer_word, duties_table, needed, switches_table, tasks
-from flows.report.words import clock, excerpt, length
+from flows.report.own import as_they_are, names
+from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.duties import Clock
 from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
@@ -89,7 +90,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
     closed = [state for state in shift.states if state.closed_at is not None]
     of_late = [state for state in closed if state.closed_at and state.closed_at >= shift.at - shift.since]
     itself = [shift.itself] if shift.itself else []
-    return Document(
+    note = Document(
         title="Handover",
         made=[("Made", clock(shift.at)), *made],
         lead=list(_lead(shift, open_, sum(len(state.untold) for state in (*itself, *open_, *of_late)))),
@@ -97,7 +98,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section("Open incidents", [_incidents(open_)]),
             Section("Waits for somebody", list(_asks(open_, shift.approvers))),
             Section("NOT proven", [_leaks(open_)]),
-            Section("In force", [_leases(open_, shift.at)]),
+            Section("In force", list(_leases(open_, shift.at))),
             Section("Messages that reached nobody, or nobody took up", list(_messages(itself, [*open_, *of_late]))),
             Section("Kill switches", [switches_table(shift.switches, "None is on.")]),
             Section("Suppressed alerts", [_quiet(shift.quiet)]),
@@ -106,6 +107,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift)]),
         ],
     )
+    return as_they_are(note, names(shift.states, shift.playbooks))
 
 
 def _lead(shift: Shift, open_: Sequence[Incident], lost: int) -> Iterator[Block]:
@@ -148,7 +150,7 @@ def _asks(open_: Sequence[Incident], approvers: Sequence[str]) -> Iterator[Block
         (
             state.id,
             excerpt(step.plan.summary),
-            excerpt("; ".join(step.reasons)),
+            excerpt("; ".join(step.reasons_in_short)),
             needed(step),
             excerpt(", ".join(_free(step, approvers)) or "NOBODY who may answer it"),
             clock(step.expires_at),
@@ -177,7 +179,7 @@ def _leaks(open_: Sequence[Incident]) -> Table:
     )
 
 
-def _leases(open_: Sequence[Incident], at: datetime) -> Table:
+def _leases(open_: Sequence[Incident], at: datetime) -> Iterator[Block]:
     found = [(state, lease) for state in open_ for lease in state.leases.values() if lease.in_force]
     found.sort(key=lambda pair: pair[1].until)
     rows = []
@@ -186,7 +188,9 @@ def _leases(open_: Sequence[Incident], at: datetime) -> Table:
         left_in_words = length(left) if left > 0 else f"OVERDUE by {length(-left)}"
         holds = answer_word(lease.verdict.answer if lease.verdict else None)
         rows.append((state.id, excerpt(lease.instance), holds, clock(lease.until), left_in_words))
-    return Table("In force", ("Incident", "Lease", "Holds", "Until", "Left"), rows, "Nothing is contained.")
+    yield Table("In force", ("Incident", "Lease", "Holds", "Until", "Left"), rows, "Nothing is contained.")
+    if rows:
+        yield Text(EXPLAINED)
 
 
 def _messages(itself: Sequence[Incident], states: Sequence[Incident]) -> Iterator[Block]:
@@ -246,7 +250,7 @@ def _changes(shift: Shift) -> Table:
 
 def _words(line: Line) -> str:
     """Return what a person wrote; of anything else the report says more."""
-    return f": {excerpt(line.detail)}" if line.kind == "note" else ""
+    return f": {excerpt(line.detail)}" if line.kind == "noted" else ""
 
 
 def _who(line: Line) -> str:

@@ -11,6 +11,7 @@ from flows.report.course import HEADS, WORDS, course, table
 from flows.report.document import (
     Block,
     Commands,
+    Diff,
     Document,
     Facts,
     Form,
@@ -22,10 +23,12 @@ from flows.report.document import (
     Warn,
     listed,
 )
+from flows.report.own import as_they_are, names
 from flows.report.picture import timeline
-from flows.report.words import clock, excerpt, length, since
+from flows.report.words import EXPLAINED, clock, difference, excerpt, length, since
 from playbooks import taxonomy
 from playbooks.contacts import Language
+from playbooks.difference import parted
 from playbooks.duties import Clock
 from playbooks.escaping import printable
 from playbooks.incident import Phase, Status
@@ -95,15 +98,17 @@ def report(
         switches: the kill switches that the journal says were on meanwhile.
         clocks: the duties with deadlines that it started.
     """
-    return Document(
+    made = Document(
         title=f"Incident report {state.id}",
         made=_made(state, at, witness),
         lead=list(_lead(state, switches)),
+        short=list(in_short(state)),
         sections=[
             Section("What happened", list(_happened(state, entries))),
             Section("Timeline", list(_timeline(state, at))),
             Section("What was done", list(_done(state))),
             Section("What was proven, and what was not", list(_proven(state, entries))),
+            Section("How definitions differ from what was approved", list(_differences(state, entries))),
             Section("By whom, and on what authority", [_authority(entries)]),
             Section("Evidence", list(_evidence(state))),
             Section("How long it took", list(_took(state, playbook))),
@@ -116,6 +121,7 @@ def report(
             Section("Every entry of the journal", [_entries(state)]),
         ],
     )
+    return as_they_are(made, names([state], {state.incident_class: playbook} if playbook else {}))
 
 
 def switches_of(system: Sequence[Parsed], state: Incident, scopes: frozenset[str]) -> list[Switch]:
@@ -163,14 +169,18 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
         )
     if state.status is Status.NOT_ESTABLISHED:
         yield Warn("NOT CONTAINED: what was done does not hold, or nobody could prove that it does.")
-    for text in state.untold.values():
-        yield Warn(f"NOT DELIVERED to anybody so far: {excerpt(text)}")
+    untold = list(state.untold.values())
+    for text in untold[:_SEEN]:
+        yield Warn(f"NOT DELIVERED to anybody so far: {excerpt(text, 160)}")
+    if len(untold) > _SEEN:
+        yield Warn(f"NOT DELIVERED to anybody so far: {len(untold) - _SEEN} more, under “Who was told”")
     for one in switches:
         if one.until is None:
             yield Warn(f"STOPPED: {one.scope} by {excerpt(one.by)} since {clock(one.since)}: {excerpt(one.reason)}")
     entry = taxonomy.load().of(state.incident_class)
     rows = [
         ("Status", state.status.value.replace("_", " ")),
+        ("Left to do", "find the cause, then close it" if state.status is Status.RELEASED else ""),
         ("Class", f"{entry.title} ({state.incident_class.value})"),
         ("Severity", state.severity.label),
         ("Title", excerpt(state.title)),
@@ -186,6 +196,50 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
         ("Playbook", f"{state.playbook}, {state.playbook_digest}" if state.playbook else ""),
     ]
     yield Facts("The incident in short", [(name, value) for name, value in rows if value])
+
+
+_SEEN = 3
+"""Undelivered messages that stand at the top."""
+
+FEW = 4
+"""Lines of each part of what is said in short; the parts after it have them all."""
+
+_SHORT = 100
+"""Characters of one of them: a line of a page."""
+
+
+def in_short(state: Incident) -> Iterator[Section]:
+    """Yield what has to be known of an incident on one page: what is in force, what is proven, what not, what is asked.
+
+    Args:
+        state: the incident.
+    """
+    held = [
+        f"{excerpt(lease.plan.summary, _SHORT)}: {answer_word(lease.verdict.answer if lease.verdict else None)},"
+        f" until {clock(lease.until)}"
+        for lease in state.leases.values()
+        if lease.in_force
+    ]
+    known = proof(state)
+    asks = [
+        f"{excerpt(step.plan.summary, _SHORT)}: {needed(step)} still needed, until {clock(step.expires_at)}, then no"
+        for step in state.proposals
+        if step.plan
+    ]
+    nothing = "Everything was given back." if state.given_back else "Nothing is in force."
+    yield Section("In force", [_few(held, nothing), *([Text(EXPLAINED)] if held else [])])
+    yield Section("Proven", [_few([excerpt(fact, _SHORT) for fact in known.good], "Nothing is proven.")])
+    lacking = [excerpt(fact, _SHORT) for fact in known.lacking]
+    yield Section("NOT proven", [_few(lacking, "Nothing that was done is without proof.")])
+    yield Section("Asked of people", [_few(asks, "No question is open.")])
+
+
+def _few(points: Sequence[str], empty: str) -> Block:
+    each = list(dict.fromkeys(points))
+    if not each:
+        return Text(empty)
+    more = [f"and {len(each) - FEW} more, below"] if len(each) > FEW else []
+    return Listing([*each[:FEW], *more])
 
 
 def about(state: Incident) -> str:
@@ -233,7 +287,9 @@ def _happened(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
 
 def _answer(body: Any) -> tuple[str, str]:  # noqa: ANN401  # JSON
     verdict = Verdict.model_validate(body)
-    return answer_word(verdict.answer), "; ".join(excerpt(f"{f.subject}: {f.observed}") for f in verdict.findings[:5])
+    return answer_word(verdict.answer), "; ".join(
+        excerpt(f"{f.subject}: {parted(f.observed).short}") for f in verdict.findings[:5]
+    )
 
 
 def answer_word(answer: Answer | None) -> str:
@@ -313,6 +369,29 @@ def _done(state: Incident) -> Iterator[Block]:
     yield listed("Changes of these plans, before → after", ("Step", "Change"), changes, "No plan changes anything.")
 
 
+_DIFFS = 20
+"""Differences of one report; the evidence has them all."""
+
+
+def _differences(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
+    """Yield each difference that was seen, once, as the diff that it is."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind in {"confirmed", *_VERDICTS} and entry.body.get("verdict"):
+            for finding in Verdict.model_validate(entry.body["verdict"]).findings:
+                if diff := parted(finding.observed).diff:
+                    found.setdefault(diff, f"{finding.subject}, {clock(entry.at)}")
+    for step in state.proposals:
+        for one in step.diffs:
+            found.setdefault(one.diff, one.about)
+    for diff, subject in list(found.items())[:_DIFFS]:
+        yield Diff(excerpt(subject, 160), difference(diff))
+    if len(found) > _DIFFS:
+        yield Text(f"{len(found) - _DIFFS} more are in the evidence.")
+    if not found:
+        yield Text("No difference was seen.")
+
+
 _VERDICTS = {"verified": "after the change", "checked": "check", "lease_checked": "watch", "released": "after release"}
 
 
@@ -343,7 +422,7 @@ def _findings(entries: Sequence[Parsed]) -> Iterator[tuple[str, ...]]:
                 # Our own canary, by the inventory: an auditor must know which one.
                 printable(finding.asked_as),
                 excerpt(finding.expected),
-                excerpt(finding.observed),
+                excerpt(parted(finding.observed).short),
                 answer_word(finding.answer),
             )
 

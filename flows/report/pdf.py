@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import typst
 
-from flows.report.document import Block, Document, Picture, Table, Warn
+from flows.report.document import Block, Diff, Document, Picture, Section, Table, Warn
 from playbooks.errors import Misconfigured
 
 _FONTS = (
@@ -37,6 +37,9 @@ _WORD = 14
 _LINE, _INSET, _LETTER = 504.0, 7.5, 0.64
 """Points between the margins, and beside a cell's text; a letter's width as a share of its size."""
 
+_CODE = 100
+"""Letters of one line of a diff."""
+
 _TALLEST = 670.0
 """Points that a picture may be high."""
 
@@ -58,10 +61,8 @@ def pdf(document: Document, *, made: datetime) -> bytes:
         "title": document.title,
         "made": document.made,
         "lead": [_data(block) for block in document.lead],
-        "sections": [
-            {"title": section.title, "blocks": [_data(block) for block in section.blocks]}
-            for section in document.sections
-        ],
+        "short": _sections(document.short),
+        "sections": _sections(document.sections),
         "fonts": fonts(),
     }
     try:
@@ -73,6 +74,10 @@ def pdf(document: Document, *, made: datetime) -> bytes:
             return _set(data | {"lead": [_data(Warn(_boxes(exc.message))), *data["lead"]]}, made, standard=False)
     except typst.TypstError as exc:
         raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
+
+
+def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    return [{"title": one.title, "blocks": [_data(block) for block in one.blocks]} for one in sections]
 
 
 def _set(data: dict[str, Any], made: datetime, *, standard: bool) -> bytes:
@@ -108,9 +113,16 @@ def _data(block: Block) -> dict[str, Any]:
     if isinstance(block, Table):
         size = next(size for columns, size in _SIZES if len(block.heads) <= columns)
         shown |= {"size": size, "widths": _widths([block.heads, *block.rows], size)}
+    if isinstance(block, Diff):
+        # Nothing breaks a line of it: what is too long goes on in the next one.
+        shown["lines"] = [part for line in block.lines for part in _pieces(line)]
     if isinstance(block, Picture):
         shown["width"] = picture_width(block.svg)
     return shown
+
+
+def _pieces(line: str) -> list[str]:
+    return [line[at : at + _CODE] for at in range(0, len(line), _CODE)] or [""]
 
 
 def picture_width(svg: str) -> float:

@@ -2,12 +2,19 @@
 
 from datetime import datetime
 
-from playbooks.escaping import plain
+from playbooks.escaping import defanged, plain, printable
 from playbooks.redaction import redacted
 from playbooks.strict import iso
 
 EXCERPT = 300
 """Characters of outside text that are shown in one place; the journal and the exhibits have all of it."""
+
+EXPLAINED = (
+    "A lease is a containment in force: watched, and at its end extended and paged, until somebody gives it back. "
+    "Established: a probe asked as a client would, and it holds; what could not be asked is not established. "
+    "Put back: somebody undid it, and mcp-soar did it again."
+)
+"""Our own words, for whoever reads them for the first time; once in an output."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -23,6 +30,18 @@ def excerpt(text: object, limit: int = EXCERPT) -> str:
     shown = plain(redacted(str(text)), limit)
     # U+FFFE and U+FFFF are no characters of XML, and no category that `plain` writes out.
     return "".join("\N{REPLACEMENT CHARACTER}" if ord(c) & 0xFFFE == 0xFFFE else c for c in shown)  # noqa: PLR2004  # noncharacters
+
+
+def difference(diff: str, most: int = 200) -> list[str]:
+    """Return a unified diff as lines of which nothing becomes a link, or does anything to a screen.
+
+    Args:
+        diff: as it was observed; hostile.
+        most: lines at most.
+    """
+    lines = redacted(diff, len(diff) + 1).split("\n")
+    shown = [defanged(printable(line, 1000)) for line in lines[:most]]
+    return [*shown, f"… {len(lines) - most} more lines"] if len(lines) > most else shown
 
 
 def clock(moment: datetime | str | None) -> str:

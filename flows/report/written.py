@@ -27,15 +27,13 @@ _START = re.compile(r"^(?=[-+#=])|^(\d{1,9})(?=[.)])")
 """What makes a heading, a list or a rule, and only does at the beginning of a line."""
 
 
-def markdown(document: Document, *, pictures: bool = True) -> str:
+def markdown(document: Document) -> str:
     """Return a report as Markdown (CommonMark with GitHub's tables).
 
-    Args:
-        document: the report.
-        pictures: put them in as data images; on a terminal they are only noise.
+    Without its pictures, whose tables are there: as data they are unreadable text, and much of it.
     """
     env = _environment(finalize=_marked, autoescape=False)
-    shown = env.get_template("page.md.j2").render(document=document, image=_image, pictures=pictures, code=_code)
+    shown = env.get_template("page.md.j2").render(document=document, code=_code)
     return _squeezed(shown)
 
 
@@ -90,10 +88,6 @@ def _shape(cell: str) -> str:
     if _TIME.fullmatch(cell):
         return "when"
     return "long" if any(len(word) > _WORD for word in cell.split()) else ""
-
-
-def _image(svg: str) -> Markup:
-    return Markup(data_image(svg))  # noqa: S704  # base64
 
 
 def _code(line: str) -> Markup:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from flows.engine.case import scopes
-from flows.report.words import length
+from flows.report.words import EXPLAINED, length
 from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
 from playbooks.plan import Change, Plan
@@ -188,7 +188,7 @@ def _leases(state: Incident) -> str:
             answer = f"**{escaped(lease.verdict.answer.replace('_', ' '))}**" if lease.verdict else "not verified yet"
             when = f", last verified {at(lease.checked_at)}" if lease.verdict else ""
             held.append((escaped(lease.plan.summary), f"{answer}{when}; until {at(lease.until)} UTC"))
-    return facts(held) or "Nothing is in force."
+    return f"{facts(held)}\n\n*{escaped(EXPLAINED, 600)}*" if held else "Nothing is in force."
 
 
 def _times(state: Incident, goals: Goals | None) -> str:

@@ -22,15 +22,24 @@ def glyphs_of(pdf: bytes) -> list[tuple[int, str]]:
 
     Number 0 is `.notdef`, the box of what a font does not have (ISO 32000-1, 9.7.6.3).
     """
+    return [glyph for page in _pages(pdf) for glyph in page]
+
+
+def pages_of(pdf: bytes) -> list[str]:
+    """Return the text of each page, without white space."""
+    return ["".join("".join(text for _, text in page).split()) for page in _pages(pdf)]
+
+
+def _pages(pdf: bytes) -> list[list[tuple[int, str]]]:
     objects = {int(number): body for number, body in _OBJECT.findall(pdf)}
-    shown: list[tuple[int, str]] = []
+    shown: list[list[tuple[int, str]]] = []
     for page in (body for body in objects.values() if re.match(rb"\s*<</Type/Page/", body)):
         resources = objects[_reference(page, b"Resources")]
         fonts = {
             name: _map(_stream(objects[_reference(objects[int(number)], b"ToUnicode")]))
             for name, number in re.findall(rb"/(f\d+) (\d+) 0 R", resources)
         }
-        shown += _drawn(_stream(objects[_reference(page, b"Contents")]), fonts)
+        shown.append(_drawn(_stream(objects[_reference(page, b"Contents")]), fonts))
     return shown
 
 

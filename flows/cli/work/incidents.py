@@ -7,9 +7,11 @@ from datetime import datetime
 from flows.cli import schema
 from flows.cli.output import Out, moment, safe, span
 from flows.cli.work import questions, records
+from flows.report.words import EXPLAINED
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from playbooks.alike import FLOOD
+from playbooks.incident import Status
 from playbooks.strict import now
 
 _WORST = (
@@ -135,6 +137,9 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
         if any(lease["in_force"] for lease in it["leases"]):
             out.say("Give it all back:")
             out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
+        if it["status"] == Status.RELEASED:
+            out.say("Everything is given back. What is left: find the cause, then close it:")
+            out.raw("  " + records.command(config, "close", it["id"], "--as", "resolved", "--as", "NAME"))
     _parts(out, config, it, parts)
     if it["exhibits"] or it["unavailable"]:
         out.heading("Evidence")
@@ -265,6 +270,8 @@ def _leases(out: Out, found: list[schema.Lease], *, whose: bool) -> None:
         # The incident under the lease: names of both are long, and are copied.
         rows.append((lease["lease"] + (f"\n{lease['incident']}" if whose else ""), until, seen))
     out.table(("lease", "until!", "last verified"), rows, empty="nothing is contained")
+    if rows:
+        out.say(EXPLAINED, "dim")
 
 
 def _against(seconds: float | None, goals: dict[str, float] | None, name: str) -> str | None:

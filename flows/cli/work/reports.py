@@ -16,7 +16,20 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.output import Out, Usage
 from flows.cli.work import records
-from flows.report.document import Block, Commands, Document, Facts, Form, Listing, Picture, Table, Text, Warn, digest
+from flows.report.document import (
+    Block,
+    Commands,
+    Diff,
+    Document,
+    Facts,
+    Form,
+    Listing,
+    Picture,
+    Table,
+    Text,
+    Warn,
+    digest,
+)
 from flows.report.handover import Quiet, Shift
 from flows.report.handover import handover as handover_of
 from flows.report.incident import Switch, Witness, report, switches_of
@@ -223,8 +236,7 @@ def _write(out: Out, target: Target, document: Document, head: Head, subject: st
     if form == "pdf":
         data = pdf(document, made=now())
     else:
-        plain = target.file is None and not out.as_json and sys.stdout.isatty()
-        data = (html(document) if form == "html" else markdown(document, pictures=not plain)).encode()
+        data = (html(document) if form == "html" else markdown(document)).encode()
     if target.file is not None:
         _save(target.file, data, force=target.force)
     out.document(_described(target, document, head, subject, form, data))
@@ -254,7 +266,7 @@ def _described(target: Target, document: Document, head: Head, subject: str, for
         "lead": [_block(block) for block in document.lead],
         "sections": [
             {"title": section.title, "blocks": [_block(block) for block in section.blocks]}
-            for section in document.sections
+            for section in document.parts
         ],
     }
 
@@ -298,7 +310,7 @@ def _show(out: Out, document: Document) -> None:
     out.fields(document.made)
     for block in document.lead:
         _show_block(out, block)
-    for section in document.sections:
+    for section in document.parts:
         out.heading(section.title)
         for block in section.blocks:
             _show_block(out, block, section.title)
@@ -306,16 +318,13 @@ def _show(out: Out, document: Document) -> None:
 
 def _show_block(out: Out, block: Block, title: str = "") -> None:
     match block:
-        case Text(text):
-            out.say(text)
-        case Warn(text):
-            out.say(text, "bad")
+        case Text(text) | Warn(text):
+            out.say(text, "bad" if block.kind == "warn" else "")
         case Listing(points) | Form(_, points):
             for point in points:
                 out.say(f"- {point}")
-        case Commands(lines):
-            for line in lines:
-                out.raw(f"  {line}")
+        case Commands(lines) | Diff(_, lines):
+            _show_lines(out, block.caption if isinstance(block, Diff) else "", lines)
         case Facts(_, rows):
             out.fields(rows)
         case Table(caption, heads, rows, empty):
@@ -323,6 +332,13 @@ def _show_block(out: Out, block: Block, title: str = "") -> None:
         case Picture():
             # The table after it says the same.
             pass
+
+
+def _show_lines(out: Out, caption: str, lines: Sequence[str]) -> None:
+    if caption:
+        out.say(f"{caption}:")
+    for line in lines:
+        out.raw(f"  {line}")
 
 
 def _show_table(out: Out, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from flows.report.document import Document, Listing, Table
+from flows.report.document import Document, Listing, Table, Text
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
+from flows.report.own import as_they_are
 from flows.shown.pages import overview
 from playbooks.briefing import brief
 from playbooks.inventory import Inventory
@@ -78,3 +79,16 @@ def test_where_everything_is_proven_none_of_them_doubts_it() -> None:
         assert "NOT proven" not in text, where
     state: Incident = stories.told(stories.contained())
     assert proof(state).lacking == ()
+
+
+def test_what_is_ours_is_written_as_it_is_and_what_is_not_leads_nowhere() -> None:
+    seen = "weather.json and definitions.json.evil.example and https://evil.example of evil.example.com"
+    note = Event("noted", {"by": "kim", "text": f"policy.yaml: definitions.json {seen}"}, "kim")
+    story = [*stories.contained(), (4.0, note)]
+    for where in ("report", "handover"):
+        text = everywhere(story)[where]
+        assert "policy.yaml: definitions.json weather[.]json" in text, where
+        assert "definitions[.]json[.]evil[.]example" in text, where
+        assert "evil.example" not in text, where
+    whole = as_they_are(Document("t", [], [Text("x gateway[.]disable_tool y")], []), {"gateway.disable_tool"})
+    assert whole.lead == [Text("x gateway.disable_tool y")]
