@@ -124,9 +124,10 @@ def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
 
     differs = site.run("pins", "diff", name)
     unseen = site.error("pins", "approve", name, "--reviewed", "all", "--as", "rae", code=2)
-    one = site.json("pins", "approve", name, "--tool", "add", "--reviewed", "all", "--as", "rae", "--yes")
+    words = ("pins", "approve", name, "--reviewed", "all", "--yes", "--accept", "add")
+    one = site.json(*words, "--tool", "add", "--as", "rae")
     left = site.json("pins", "diff", name, code=1)["differences"]
-    rest = site.run("pins", "approve", name, "--reviewed", "all", "--as", "sue", "--yes")
+    rest = site.run(*words, "--as", "sue")
 
     assert differs.exit_code == 1
     assert not set(differs.stdout + rest.stdout) & {"\x1b", "\x07", "\u200b"}
@@ -147,6 +148,7 @@ def test_hidden_characters_are_pointed_at(estate: tuple[Installation, str], vict
     site, name = estate
     victim.behave(Behaviour(described={"add": HIDDEN}))
     result = site.run("pins", "approve", name, "--reviewed", "all", "--as", "rae", "--yes")
+    assert result.exit_code == 2, "a yes does not cover that"
     assert "add holds hidden characters: U+0007, U+001B, U+200B" in " ".join(result.stdout.split())
 
 

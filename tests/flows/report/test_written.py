@@ -177,24 +177,6 @@ def test_no_text_begins_a_block_of_markdown(first: str, kind: Any) -> None:  # n
     assert with_text(first) == with_text("x")
 
 
-def test_markdown_has_the_picture_as_data_or_not_at_all() -> None:
-    one = document(stories.PLAIN)
-    images = [
-        child.attrs["src"]
-        for token in MarkdownIt().parse(markdown(one))
-        for child in token.children or ()
-        if child.type == "image"
-    ]
-    # markdown-it shows no data images of SVG, as GitHub does not: then the text alternative is left.
-    shown = re.findall(r"!\[[^\]]*\]\((data:image/svg\+xml;base64,[A-Za-z0-9+/=]+)\)", markdown(one))
-    assert len(shown) == 1
-    assert images in ([], shown)
-    assert "data:" not in markdown(one)
-
-
-@settings(max_examples=25, deadline=None)
-@given(TEXTS)
-@example("x" + "".join(HOSTILE))
 def test_hostile_text_is_text_in_svg(text: str) -> None:
     words, usual = stories.Words(text), stories.Words("x")
     for story in (stories.over, stories.leaking):
