@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import yaml
 
 from flows.cli.up import run as start
 from flows.part_responder import respond
+from integrations import landlock
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.request import People, Person, Verb, draft, sign
@@ -138,6 +140,8 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     password = auth.read_text().strip()
     up.until(lambda: "\nreading    does" in up.said, "the workers are up")
     the_forms_and_the_schedules_are_worked_on(up, status["prefect"], password)
+    if landlock.version():
+        whoever_commands_a_worker_finds_no_key(up, status["prefect"], password)
     for log in (up.log, *(up.folder / "state" / "logs").iterdir()):
         assert password.partition(":")[2] not in log.read_text(), log
 
@@ -183,6 +187,64 @@ def the_forms_and_the_schedules_are_worked_on(up: Up, api: str, password: str) -
     with contextlib.closing(sqlite3.connect(up.folder / "state" / "journal.db")) as database:
         (found,) = database.execute("SELECT count(*) FROM entry WHERE stream = 'switches'").fetchone()
     assert found == 1, "ann's stop is in force"
+    words = ["doctor", "--json", "--config", str(up.folder)]
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-m", "flows.cli.main", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    for pool, name in (("requests", "hand-in"), ("reading", "pin-drift")):
+        line = checks[f"prefect.workers {pool}"]
+        assert (line["level"], name in line["message"]) == ("ok", True), line
+    assert "its last run ended well" in checks["schedule verify-journal"]["message"]
+    assert checks["schedule pin-drift"]["message"] == "it has not run yet"
+
+
+STEAL = """
+import json, os
+from pathlib import Path
+folder, got = Path(FOLDER), []
+for name in ("keys/responder.key", "keys/ann.key", "keys/siem", "state/prefect/auth", "mcp-soar.yaml"):
+    try:
+        got.append((folder / name).read_text())
+    except PermissionError:
+        pass
+try:
+    got.append(Path("/proc/PARENT/environ").read_text())
+except PermissionError:
+    pass
+loot = Path(os.environ["HOME"]) / "loot"
+loot.with_suffix(".new").write_text(json.dumps([got, dict(os.environ)]))
+loot.with_suffix(".new").replace(loot)
+"""
+
+
+def whoever_commands_a_worker_finds_no_key(up: Up, api: str, password: str) -> None:
+    """Have each worker run a command of an attacker's, as whoever reaches Prefect's API can."""
+
+    def ask(path: str, body: object) -> Any:  # noqa: ANN401  # of Prefect
+        connection = http.client.HTTPConnection(api.removeprefix("http://").removesuffix("/api"), timeout=30)
+        headers = {"Authorization": "Basic " + base64.b64encode(password.encode()).decode()}
+        connection.request("POST", f"/api{path}", json.dumps(body), {**headers, "Content-Type": "application/json"})
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+
+    (responder,) = up.processes("flows.part responder")
+    code = STEAL.replace("FOLDER", repr(str(up.folder))).replace("PARENT", str(responder))
+    command = shlex.join([sys.executable, "-c", code])
+    flow = ask("/flows/", {"name": "steal"})["id"]
+    keys = [path.read_text().strip() for path in (up.folder / "keys").iterdir() if path.suffix != ".pub"]
+    assert len(keys) == 4
+    for pool in ("requests", "reading"):
+        evil = {"name": pool, "flow_id": flow, "work_pool_name": pool, "entrypoint": "steal.py:steal"}
+        made = ask("/deployments/", {**evil, "job_variables": {"command": command}})
+        ask(f"/deployments/{made['id']}/create_flow_run", {})
+        loot = up.folder / "state" / "workers" / pool / "loot"
+        up.until(loot.exists, f"the worker of {pool} has run it")
+        read, environment = json.loads(loot.read_text())
+        assert read == []
+        assert "PREFECT_API_AUTH_STRING" in environment, "it is the worker's own"
+        assert not any(key in json.dumps(environment) for key in keys)
 
 
 def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:

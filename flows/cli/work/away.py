@@ -225,7 +225,7 @@ def _plan_of(file: Path, incident: str) -> _Read:
     try:
         document = json.loads(data)
         name, asks = str(document["id"]), list(document["asks"])
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise Usage(f"{file} is not what `mcp-soar incident ID --json` writes") from exc
     if not _INCIDENT.fullmatch(name) or not (incident == name or name.endswith(incident.zfill(6))):
         raise Usage(f"{file} is about {name[:60]!r}, and you wrote {incident}")

@@ -34,7 +34,6 @@ receiver:
   # Its own account at PostgreSQL, which CREATE ROLE soar_receiver LOGIN PASSWORD '...' makes; `mcp-soar up` sees to it
   # that it can put into the inbox and do nothing else.
   # account: {user: soar_receiver, password: {env: SOAR_RECEIVER_PASSWORD}}
-  # Prefect workers get another one, by name: prefect: {workers: soar_worker}
 
 prefect:
   # Without an address `mcp-soar up` starts a server of its own on 127.0.0.1 with a generated password.
@@ -43,6 +42,14 @@ prefect:
   port: 4200
   # Flow runs at a time; 2 is what SQLite bears.
   concurrency: 2
+  # Whose work `mcp-soar up` does: `requests`, the forms, and `reading`, the schedules. [] for none; without it both at
+  # our own server, and none at another one. Each worker takes some 120 MB.
+  # pools: [requests, reading]
+  # A worker does not run where Linux' Landlock cannot keep it from keys, unless this says so.
+  unconfined: false
+  # Their accounts at PostgreSQL: the forms' may put in what people sign, the schedules' may read (docs/production.md).
+  # workers: {user: soar_worker, password: {env: SOAR_WORKER_PASSWORD}}
+  # readers: {user: soar_reader, password: {env: SOAR_READER_PASSWORD}}
 """
 
 _INVENTORY = """\

@@ -50,7 +50,7 @@ def seen(config: Configuration, api: str) -> Iterator[Seen]:
         pools = {pool["name"] for pool in ask("/work_pools/filter") if pool["name"] in workers.POOLS}
         for pool in workers.POOLS:
             yield from _pool(config, ask, pool, here=pool in wanted, there=pool in pools)
-    except (OSError, ValueError, KeyError, TypeError, SoarError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SoarError) as exc:
         # What Prefect says is not trusted: at worst these lines are missing, and it says so.
         message = f"Prefect does not say how it stands ({printable(str(exc), 200)})"
         yield Seen(CHECK, "warn", message, "see whether prefect.auth is right, and its log")
