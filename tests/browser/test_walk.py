@@ -14,11 +14,12 @@ from flows.hand_in import INBOX
 from flows.report.picture import Contained
 from flows.shown import trend
 from integrations.channels import Channels
+from integrations.signing import SigningKey
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.incident import Status
-from playbooks.request import Verb, draft, sign
+from playbooks.request import SignedRequest, Verb, draft, sign
 from playbooks.state import Incident
-from playbooks.strict import now
+from playbooks.strict import canonical, now
 from tests.browser.conftest import WITHIN
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
@@ -98,7 +99,7 @@ async def submits(
     for _ in range(3):
         await page.goto(f"{base(prefect)}/deployments/deployment/{deployment}/run")
         if "" not in fields:
-            await expect(page.get_by_text("With a one-time code", exact=True)).to_be_visible()
+            await expect(page.get_by_text("One-time code", exact=True).first).to_be_visible()
         await fill(page, fields)
         if "" not in fields:
             await photograph(page, pictures, "answer")
@@ -163,6 +164,25 @@ async def test_a_responder_reads_answers_and_gives_back(
                 await until_shown(
                     page, f"{base(prefect)}/artifacts/key/{incident.id}", "released cut-tool", newest=True
                 )
+
+
+async def test_what_print_prints_is_pasted_as_it_is(
+    page: Page, prefect: PrefectServer, tmp_path: Path, pictures: Path | None
+) -> None:
+    deployments = await deploy(prefect, tmp_path)
+    request = draft(actor="ann", verb=Verb.RELEASE, subject="inc-2026-000001", at=now(), reason="다시 깨끗함 `x`")
+    signed = sign(request, SigningKey.generate(tmp_path / "ann.key").sign)
+    printed = canonical(signed).decode()
+    for name in ("release", "hand-in"):
+        await submits(page, prefect, deployments[name]["id"], {"": printed}, None)
+        runs = prefect.ask("/flow_runs/filter")
+        (given,) = [run["parameters"] for run in runs if run["deployment_id"] == deployments[name]["id"]]
+        assert SignedRequest.model_validate(given["request"]) == signed
+    said = {"incident": "inc-2026-000001", "plan": "3fa9c2d41b07", "person": "bob", "code": "7K3M2-QX9AB"}
+    fields = dict(zip(("Incident", "Plan", "Person", "One-time code"), said.values(), strict=True))
+    await submits(page, prefect, deployments["answer"]["id"], fields, pictures)
+    runs = prefect.ask("/flow_runs/filter")
+    assert {"answer": said} in [run["parameters"] for run in runs]
 
 
 async def test_the_trend_is_a_picture(page: Page, prefect: PrefectServer, pictures: Path | None) -> None:
