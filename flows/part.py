@@ -19,6 +19,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from playbooks import redaction
 from playbooks.errors import Misconfigured
 from playbooks.redaction import redacted
 
@@ -53,6 +54,8 @@ def main(arguments: list[str]) -> int:
         os.nice(BEHIND)
     if not confined:
         _leash()
+    # Before anything waits for it.
+    redaction.prepare()
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])

@@ -28,6 +28,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
@@ -45,6 +46,24 @@ _SHORT = 500
 _MOST = 4096
 
 
+class Later:
+    """A pattern that is compiled when a text first asks for it: most texts ask for few, and most commands for none.
+
+    Args:
+        source: the pattern.
+        flags: as `re.compile` takes them.
+    """
+
+    def __init__(self, source: str, flags: int = 0) -> None:
+        self.source = source
+        self._flags = flags
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern itself."""
+        return re.compile(self.source, self._flags)
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """What one kind of secret or personal datum looks like.
@@ -59,9 +78,15 @@ class Form:
 
     name: str
     starts: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: Later
     needs: str = ""
     check: Callable[[str], bool] = bool
+
+
+def prepare() -> None:
+    """Compile every pattern now, for a process that is to lose no time on it later."""
+    for form in FORMS:
+        _ = form.pattern.compiled
 
 
 def redacted(text: str, limit: int | None = None) -> str:
@@ -123,12 +148,10 @@ def _spans(text: str) -> list[tuple[int, int, str]]:
     lowered = plain.replace("\u0130", "i").lower()
     found: list[tuple[int, int, str]] = []
     for form in FORMS:
-        group: str | int = "it" if "it" in form.pattern.groupindex else 0
-        found += [
-            (match.start(group), match.end(group), form.name)
-            for match in _matches(form, plain, lowered)
-            if form.check(match[group])
-        ]
+        for match in _matches(form, plain, lowered):
+            group: str | int = "it" if "it" in match.re.groupindex else 0
+            if form.check(match[group]):
+                found.append((match.start(group), match.end(group), form.name))
     if not found:
         return found
     # sorted() is stable: of two that start together, the one listed first in FORMS names both.
@@ -144,11 +167,11 @@ def _spans(text: str) -> list[tuple[int, int, str]]:
 def _matches(form: Form, plain: str, lowered: str) -> Iterator[re.Match[str]]:
     """Yield where a form's pattern matches; from each start at most once."""
     if not form.starts and form.needs in plain:
-        yield from form.pattern.finditer(plain)
+        yield from form.pattern.compiled.finditer(plain)
     for start in form.starts:
         at = lowered.find(start)
         while at >= 0:
-            match = form.pattern.match(plain, at)
+            match = form.pattern.compiled.match(plain, at)
             if match:
                 yield match
             at = lowered.find(start, match.end() if match else at + 1)
@@ -294,7 +317,7 @@ def _assigned(name: str, words: tuple[str, ...], bare: str, more: str = "") -> F
     """Return the form of a name with its value, masking the value: quoted to the quote's end, bare by `bare`."""
     value = rf"{_QUOTED}|(?<![\"'`])(?:\[redacted:[^\]\n]{{0,99}}+\]?|{bare})"
     pattern = rf"{_any(*words)}{more}[\w.-]{{0,24}}+{_IS}\\{{0,3}}+[\"'`]?+{_MASKED}(?P<it>{value})"
-    return Form(name, words, re.compile(pattern, _I))
+    return Form(name, words, Later(pattern, _I))
 
 
 _PASSWORDS = ("password", "passwd", "passphrase", "passcode", "pwd", *_both("비밀번호", "암호"))
@@ -320,7 +343,7 @@ FORMS: Final[tuple[Form, ...]] = (
     Form(
         "private key",
         ("-----begin",),
-        re.compile(
+        Later(
             r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]++|-(?!----))*+"
             r"(?:-----END[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
         ),
@@ -329,7 +352,7 @@ FORMS: Final[tuple[Form, ...]] = (
         "aws key",
         ("akia", "asia", "abia", "acca", "a3t"),
         # The secret often follows its id, as in the console's CSV.
-        re.compile(
+        Later(
             r"(?:A[KSBC][IC]A|A3T[A-Z0-9])[A-Z0-9]{16,124}+(?:[\s,;:|/\"'=]{1,8}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"
         ),
     ),
@@ -342,61 +365,61 @@ FORMS: Final[tuple[Form, ...]] = (
     Form(
         "github token",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-        re.compile(r"gh[pousr]_[A-Za-z0-9]{36,255}+|ghs_[A-Za-z0-9._-]{36,1024}+|github_pat_[A-Za-z0-9_]{22,255}+"),
+        Later(r"gh[pousr]_[A-Za-z0-9]{36,255}+|ghs_[A-Za-z0-9._-]{36,1024}+|github_pat_[A-Za-z0-9_]{22,255}+"),
     ),
     Form(
         "gitlab token",
         ("gl", "gr1348941"),
-        re.compile(
+        Later(
             r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.-]{20,320}+|GR1348941[\w-]{20,64}+"
         ),
     ),
     Form(
         "slack token",
         ("xox", "xapp-", "xwfp-"),
-        re.compile(r"(?:xox[a-z](?:\.xox[a-z])?|xapp|xwfp)-[A-Za-z0-9-]{8,512}+", _I),
+        Later(r"(?:xox[a-z](?:\.xox[a-z])?|xapp|xwfp)-[A-Za-z0-9-]{8,512}+", _I),
     ),
     Form(
         "webhook secret",
         ("hooks.slack",),
-        re.compile(r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/(?P<it>[\w/+-]{8,256}+)", _I),
+        Later(r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/(?P<it>[\w/+-]{8,256}+)", _I),
     ),
-    Form("webhook secret", ("whsec_",), re.compile(r"whsec_[A-Za-z0-9+/_-]{8,512}+={0,2}")),
-    Form("stripe key", ("sk_", "rk_"), re.compile(r"[sr]k_(?:live|test|prod|org)_[A-Za-z0-9_]{10,255}+")),
-    Form("aws key", ("absk",), re.compile(r"ABSK[A-Za-z0-9+/]{64,320}+={0,2}")),
-    Form("api key", ("sk-",), re.compile(r"sk-[A-Za-z0-9_-]{20,256}+")),
-    Form("api key", ("aiza", "ya29."), re.compile(r"AIza[\w-]{35}|ya29\.[\w-]{20,1024}+")),
-    Form("api key", ("hf_",), re.compile(r"hf_[A-Za-z]{34}")),
-    Form("api key", (), re.compile(r"[A-Za-z0-9_.~-]{20,}+"), check=_vendors),
-    Form("npm token", ("npm_",), re.compile(r"npm_[A-Za-z0-9]{36,255}+")),
-    Form("pypi token", ("pypi-",), re.compile(r"pypi-[\w-]{16,1024}+")),
-    Form("jwt", ("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]*+\.[\w-]*+(?:\.[\w-]*+){0,2}", re.ASCII)),
+    Form("webhook secret", ("whsec_",), Later(r"whsec_[A-Za-z0-9+/_-]{8,512}+={0,2}")),
+    Form("stripe key", ("sk_", "rk_"), Later(r"[sr]k_(?:live|test|prod|org)_[A-Za-z0-9_]{10,255}+")),
+    Form("aws key", ("absk",), Later(r"ABSK[A-Za-z0-9+/]{64,320}+={0,2}")),
+    Form("api key", ("sk-",), Later(r"sk-[A-Za-z0-9_-]{20,256}+")),
+    Form("api key", ("aiza", "ya29."), Later(r"AIza[\w-]{35}|ya29\.[\w-]{20,1024}+")),
+    Form("api key", ("hf_",), Later(r"hf_[A-Za-z]{34}")),
+    Form("api key", (), Later(r"[A-Za-z0-9_.~-]{20,}+"), check=_vendors),
+    Form("npm token", ("npm_",), Later(r"npm_[A-Za-z0-9]{36,255}+")),
+    Form("pypi token", ("pypi-",), Later(r"pypi-[\w-]{16,1024}+")),
+    Form("jwt", ("eyj",), Later(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]*+\.[\w-]*+(?:\.[\w-]*+){0,2}", re.ASCII)),
     Form(
         "bearer token",
         ("bearer",),
         # Twenty characters are no word; fewer need a digit to be a token.
-        re.compile(r"bearer[\s:]{1,4}(?P<it>(?=[^\s\d]{0,19}\d|[\w.~+/=-]{20})[\w.~+/-]{6,}+=*+)", _I),
+        Later(r"bearer[\s:]{1,4}(?P<it>(?=[^\s\d]{0,19}\d|[\w.~+/=-]{20})[\w.~+/-]{6,}+=*+)", _I),
     ),
     Form(
         "credentials",
         ("authorization",),
-        re.compile(
+        Later(
             rf"authorization{_IS}\\{{0,3}}+[\"'`]?+(?:[a-z-]{{2,16}}[ \t]{{1,3}}+(?=\S{{5}}))?+{_MASKED}"
             r"(?P<it>[^\s\"'`]++)",
             _I,
         ),
     ),
-    Form("credentials", ("cookie",), re.compile(rf"cookie{_IS}{_MASKED}(?P<it>[^\n\"'`]++)", _I)),
+    Form("credentials", ("cookie",), Later(rf"cookie{_IS}{_MASKED}(?P<it>[^\n\"'`]++)", _I)),
     Form(
         "credentials",
         ("basic ",),
-        re.compile(r"basic[ \t]{1,3}(?P<it>(?=[^\s\d]{0,99}\d|\S{0,99}=)[A-Za-z0-9+/]{12,}+=*+)", _I),
+        Later(r"basic[ \t]{1,3}(?P<it>(?=[^\s\d]{0,99}\d|\S{0,99}=)[A-Za-z0-9+/]{12,}+=*+)", _I),
     ),
-    Form("password", ("://",), re.compile(r"://(?P<it>[^\s/?#@\"'<>]{1,512}+)@")),
+    Form("password", ("://",), Later(r"://(?P<it>[^\s/?#@\"'<>]{1,512}+)@")),
     Form(
         "one-time code",
         _CODES,
-        re.compile(
+        Later(
             rf"{_any(*_CODES)}[ \t]{{0,3}}+(?:[\"']?[:=]|is|는|은)?+[ \t\"'`*]{{0,4}}+{_MASKED}"
             r"(?P<it>(?=[A-Z-]{0,11}[0-9])[0-9A-Z-]{4,24}+)",
             _I,
@@ -411,7 +434,7 @@ FORMS: Final[tuple[Form, ...]] = (
     Form(
         "password",
         ("--pass", "--token", "--secret", "--api", "--pwd"),
-        re.compile(
+        Later(
             rf"--(?:pass(?:word|wd|phrase)?|pwd|token|secret|api-?key)[ \t]{{1,3}}+[\"']?+{_MASKED}"
             r"(?P<it>[^\s\"'-][^\s\"']*+)",
             _I,
@@ -421,7 +444,7 @@ FORMS: Final[tuple[Form, ...]] = (
         "e-mail",
         (),
         # Only from where a run of its characters starts: else each of them would be a start of its own.
-        re.compile(
+        Later(
             r"(?<![^\s@<>()\[\]{}:;,/\\\"'`|=])[^\s@<>()\[\]{}:;,/\\\"'`|=]++"
             r"@(?:[^\W_][\w-]{0,62}\.){1,8}(?:xn--[a-z0-9-]{2,40}|[^\W\d_]{2,24})",
             _I,
@@ -432,23 +455,23 @@ FORMS: Final[tuple[Form, ...]] = (
         "registration number",
         (),
         # Without a dash thirteen digits may be a time in milliseconds: of these years, they are.
-        re.compile(
+        Later(
             r"[0-9](?<![0-9].)(?:[0-9](?=[0-9]{4}[-\u2010-\u2015~ ])|(?<!1)[0-9]|(?<=1)[0-5])"
             r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[-\u2010-\u2015~ ]?[0-8][0-9]{6}(?![0-9])"
         ),
     ),
-    Form("phone number", ("+",), re.compile(r"\+[1-9](?:[ ().-]{0,2}[0-9]){6,14}(?![0-9])")),
-    Form("phone number", ("01",), re.compile(r"(?<![0-9.])01[016789][-. ][0-9]{3,4}[-. ][0-9]{4}(?![0-9])")),
+    Form("phone number", ("+",), Later(r"\+[1-9](?:[ ().-]{0,2}[0-9]){6,14}(?![0-9])")),
+    Form("phone number", ("01",), Later(r"(?<![0-9.])01[016789][-. ][0-9]{3,4}[-. ][0-9]{4}(?![0-9])")),
     Form(
         "card number",
         (),
-        re.compile(r"[2-6](?<![0-9A-Fa-f.].)(?:[ -]?[0-9]){12,30}(?![0-9A-Fa-f]|[.][0-9])"),
+        Later(r"[2-6](?<![0-9A-Fa-f.].)(?:[ -]?[0-9]){12,30}(?![0-9A-Fa-f]|[.][0-9])"),
         check=_card,
     ),
     Form(
         "iban",
         (),
-        re.compile(r"[A-Z](?<![A-Z0-9].)[A-Z][0-9]{2}(?:[ ]?[A-Z0-9]){11,30}(?![A-Z0-9])"),
+        Later(r"[A-Z](?<![A-Z0-9].)[A-Z][0-9]{2}(?:[ ]?[A-Z0-9]){11,30}(?![A-Z0-9])"),
         check=_iban,
     ),
 )

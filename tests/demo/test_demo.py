@@ -115,7 +115,7 @@ def test_kept_its_commands_work_as_they_are_printed(tmp_path: Path) -> None:
         *("incidents", "incident", "leases", "doctor"),
         *("demo", "release", "respond", "approve"),
     ]
-    assert all(len(line) < 80 for line in commands)
+    assert all(len(line) <= 90 for line in commands)
     # Whoever has keys of their own for people of these names is not in the way of the demonstration's.
     own = tmp_path / ".config" / "mcp-soar" / "people"
     own.mkdir(parents=True)
