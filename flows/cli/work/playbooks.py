@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from playbooks.drill import Drill, belongs
 from playbooks.errors import Misconfigured
 from playbooks.incident import Phase
 from playbooks.playbook import Bound, Playbook, Step, When, parse, shipped
-from playbooks.strict import parse_yaml
+from playbooks.strict import Fastest, parse_yaml
 
 _KINDS = {"action": Action, "capture": Capture, "check": Check}
 _WHEN = {
@@ -261,9 +262,15 @@ def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
             yield Fault(line, step.id, f"this cut has no drill: write {name} beside it, and name {step.id} there")
 
 
+@lru_cache(maxsize=8)
+def _tree(text: str) -> Any:  # noqa: ANN401  # a node, or None
+    """Return a document's nodes: each step of it asks for lines of its own, and to parse it takes a while."""
+    return yaml.compose(text, Loader=Fastest)
+
+
 def _line(text: str, place: tuple[str | int, ...]) -> int:
     """Return the line on which a value's key stands; that of the nearest thing around it if it has none."""
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: Any = _tree(text)
     line = 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
