@@ -55,6 +55,8 @@ phases:
       # Once for each server of the incident; a parameter is a value, or taken from that server.
       for: server
       with: {server: {from: entity.server}}
+      # Every tool has a server: only where the server was named itself.
+      when: named
       # After this it is extended, and somebody is paged; nothing is given back by itself.
       lease: 24h
       # For those who review the playbook, and those who are asked to approve the step.

@@ -11,6 +11,7 @@ import typer.main
 
 from flows.cli.main import app
 from flows.demo.contextforge import executable
+from integrations.registry import STEPS
 from playbooks.errors import Misconfigured
 
 ROOT = Path(__file__).parents[3]
@@ -78,6 +79,11 @@ def test_what_the_guides_point_at_is_there(path: Path) -> None:
         target = (path.parent / name).resolve() if name else path
         assert target.exists(), link
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_the_guide_to_playbooks_names_every_step_and_no_other() -> None:
+    guide = (ROOT / "docs" / "write-a-playbook.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`((?:gateway|mcp)\.\w+)`", guide)) == set(STEPS)
 
 
 def test_every_guide_is_in_the_index() -> None:
