@@ -429,7 +429,7 @@ async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
     for line in await _rights(forge, check):
         yield line
     yield await _processes(forge, check)
-    for line in await _audit(forge, check):
+    for line in await _audit(forge):
         yield line
     for server, one in inventory.servers.items():
         if one.gateway is None or one.gateway.name != name:
@@ -456,7 +456,7 @@ async def _rights(forge: ContextForge, check: str) -> list[Line]:
     return lines or [Line(check, "ok", f"{forge.account} may do all of the {len(found)} steps there")]
 
 
-async def _audit(forge: ContextForge, check: str) -> list[Line]:
+async def _audit(forge: ContextForge) -> list[Line]:
     """Look whether the gateway writes down what its logs are evidence of."""
     try:
         found = await audited(forge)
@@ -467,7 +467,7 @@ async def _audit(forge: ContextForge, check: str) -> list[Line]:
         remedy = f"{one.setting}=true where the gateway is started: {_WHY}"
         if one.on is None and one.setting == EVENTS:
             remedy += f"; then mcp-soar inventory import {forge.name} --make-canary tries it out"
-        said = f"{one.what}: {one.said}"
+        check, said = f"logs of {forge.name}", f"{one.what}: {one.said}"
         lines.append(Line(check, "ok", said) if one.on else Line(check, "warn", said, remedy))
     return lines
 

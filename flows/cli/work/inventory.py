@@ -9,7 +9,7 @@ from flows.cli.output import Out
 from flows.settings import Configuration
 from integrations.secret import secret
 from playbooks.errors import Misconfigured
-from playbooks.inventory import PinKind
+from playbooks.inventory import PinKind, Server
 from playbooks.strict import written_at
 
 FILL_IN: Final = "FILL IN:"
@@ -116,6 +116,12 @@ def _servers(config: Configuration) -> Iterator[Finding]:
                 yield Finding("warn", about, f"notes on the tool {tool}, which is not approved")
 
 
+def _offered(server: Server) -> str:
+    counts = {kind: len(server.offers.of(kind)) for kind in PinKind}
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f" of {said} that it offered" if said else ""
+
+
 def show(out: Out, config: Configuration) -> Exit:
     """Show everything that may be acted on."""
     inventory = config.inventory
@@ -131,6 +137,7 @@ def show(out: Out, config: Configuration) -> Exit:
             "url": server.url,
             "aliases": list(server.aliases),
             "pins": {kind.value: [pin.name for pin in inventory.pins.of(name, kind)] for kind in PinKind},
+            "offers": server.offers.model_dump(mode="json"),
         }
         for name, server in inventory.servers.items()
     }
@@ -153,7 +160,7 @@ def show(out: Out, config: Configuration) -> Exit:
                 f"{server.environment}, {server.criticality.name.lower()}",
                 server.owner,
                 ", ".join(f"{len(some)} {kind}" for kind in PinKind if (some := inventory.pins.of(name, kind)))
-                or "nothing",
+                or "nothing" + _offered(server),
             )
             for name, server in inventory.servers.items()
         ],

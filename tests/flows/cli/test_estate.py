@@ -161,6 +161,10 @@ def test_doctor_says_ok_line_by_line_and_what_to_do_about_the_rest(
     assert good["ok"]
     for check in ("configuration", "signing key", "people", "gateway main", "canary of main", f"server {name}"):
         assert levels[check] == "ok", good
+    logs = [line for line in good["checks"] if line["check"] == "logs of main"]
+    assert [line["message"].partition(":")[0] for line in logs] == ["audit trail", "security events"]
+    assert logs[0]["level"] == "ok", "it is on there, and a virtual server was read"
+    assert all("SECURITY_LOGGING_ENABLED=true" in line["remedy"] for line in logs if line["level"] != "ok")
 
     victim.poison("get_weather")
     (site.folder / "secrets" / "canary-token").write_text("nonsense", encoding="utf-8")

@@ -98,6 +98,11 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
     (who,) = [who for who, one in inventory.principals.items() if one.user == user]
     assert inventory.principals[who].tokens == {"laptop": token}
     assert not inventory.pins.of(server), "nobody approved any of it"
+    listed = fresh.json("inventory", "show")["servers"][server]
+    assert listed["offers"]["tools"] == inventory.servers[server].offers.tools
+    assert "nothing of 3 tool, 1 prompt, 1 resource that it offered" in " ".join(
+        fresh.run("inventory", "show", env={"COLUMNS": "200"}).stdout.split()
+    )
     assert made["canary"]["made"]
     assert [(one["setting"], one["on"]) for one in made["audit"]] == [
         ("AUDIT_TRAIL_ENABLED", True),
