@@ -72,10 +72,16 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
     told = (item.parsed() for item in await tx.read(other))
     # Whoever spoke for something there speaks for it here.
     events += [Event("alert", {**one.body, "from": second.id}, one.actor) for one in told if one.kind == "alert"]
+    if second.legal_hold:
+        # Its alerts are kept here too from now on.
+        events.append(Event("legal_hold", {"by": request.actor, "reason": second.legal_hold}, request.actor))
     await tx.append(stream, events)
     part: dict[str, Json] = {"incident": first.id, "by": request.actor, "reason": reason}
     for name in (second.id, *second.parts):
-        await tx.append(f"{PREFIX}{name}", [Event("goes_on_in", part, request.actor)])
+        said_there = [Event("goes_on_in", part, request.actor)]
+        if first.legal_hold:
+            said_there.append(Event("legal_hold", {"by": request.actor, "reason": first.legal_hold}, request.actor))
+        await tx.append(f"{PREFIX}{name}", said_there)
         await tx.make_runnable(f"{PREFIX}{name}", lane=CUT)
     await tx.hand_over(other, stream)
     await tx.make_runnable(stream, lane=CUT)

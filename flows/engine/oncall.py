@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, subject
 from flows.engine.telling import queue
@@ -134,12 +135,16 @@ async def hold(_parts: Parts, tx: Tx, request: Request) -> str:
 
     A second matter's hold is added to the first one's: lifting it takes both reasons into account.
     """
-    stream, _ = await subject(tx, request, closed=True)
+    stream, state = await subject(tx, request, closed=True)
     if not request.reason:
         raise Refused("a legal hold needs a reason: the matter that it is for")
     body: dict[str, Json] = {"by": request.actor, "reason": request.reason}
     held = Event("legal_hold", body, request.actor)
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), held])
+    for part in state.parts:
+        # What was found there belongs to the same matter; each is let go by itself.
+        if await tx.frozen(f"{PREFIX}{part}") is None:
+            await tx.append(f"{PREFIX}{part}", [held])
     return stream
 
 

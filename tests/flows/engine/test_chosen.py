@@ -117,6 +117,7 @@ async def test_a_whole_server_and_the_principal_and_token_that_use_it(lab: Lab, 
         agent = Agent(lab.site.client_url, lab.site.agent.secret)
         with pytest.raises(Exception, match="returned an error response"):
             await agent.tools()
+        assert {exhibit["kind"] for exhibit in (await home.settled(second)).exhibits} == {"principal"}
         await given_back(home, second)
         assert await state(lab) == before
         assert await scenes.usable(lab, "get_weather", city="Seoul")

@@ -180,6 +180,19 @@ async def test_the_second_goes_on_in_the_first_with_all_that_was_said_of_it(tmp_
         await whole(made)
 
 
+async def test_what_must_be_kept_of_one_must_be_kept_of_both(tmp_path: Path) -> None:
+    async with home(tmp_path, "forecast", "add", "third") as made:
+        for tool in ("forecast", "add", "third"):
+            await taken(made, tool)
+        assert await asked(made, Verb.HOLD, THIRD) is None
+        assert await asked(made, Verb.JOIN, FIRST, incident=SECOND) is None
+        assert await asked(made, Verb.JOIN, FIRST, incident=THIRD) is None
+        assert (await made.incident(FIRST)).legal_hold == "as told"
+        assert (await made.incident(SECOND)).legal_hold is None, "nobody held that before it was joined"
+        assert await asked(made, Verb.HOLD, FIRST) is None
+        assert "as told" in str((await made.incident(SECOND)).legal_hold)
+
+
 async def test_a_chain_of_joins_leads_to_its_end(tmp_path: Path) -> None:
     async with home(tmp_path, "forecast", "add", "third") as made:
         for tool in ("forecast", "add", "third"):
