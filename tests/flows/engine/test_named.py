@@ -130,3 +130,15 @@ def test_what_names_no_server_itself_waits_for_a_person() -> None:
 def test_a_condition_that_means_nothing_is_refused(old: str, new: str, said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
         parse(CUTS_THE_SERVER.replace(old, new, 1), file="whole.yaml")
+
+
+def test_what_joins_an_incident_that_a_person_began_was_chosen_by_nobody() -> None:
+    other = Resolved(kind=EntityKind.TOOL, id="add", server="weather")
+    joins = alert(world.TOOL, other, authenticated=False, confidence=1, source="unsigned")
+    said: tuple[dict[str, Any], ...] = ({"chosen": [world.TOOL.key]}, {})
+    for more in said:
+        # The first releases did not say what was chosen: it was what they named.
+        state = incident(world.opened(requested_by="ann", **more), joins)
+        assert state.standing(world.TOOL.key).confirmed
+        assert not state.standing(other.key).authenticated, "whoever joins borrows nothing of the person's word"
+        assert (state.chosen_by(world.TOOL.key), state.chosen_by(other.key)) == ("ann", None)
