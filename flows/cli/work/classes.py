@@ -6,21 +6,12 @@ from typing import Any, Final, NamedTuple
 
 from integrations.registry import step_named
 from playbooks.action import Action
+from playbooks.chosen import containable
 from playbooks.incident import EntityKind
 from playbooks.measured import Measured, Took
 from playbooks.playbook import Playbook, When
 from playbooks.policy import Mode, Policy
 from playbooks.taxonomy import IncidentClass, load
-
-# `mcp-soar contain` takes these.
-_BY_HAND: Final = (
-    EntityKind.TOOL,
-    EntityKind.PROMPT,
-    EntityKind.RESOURCE,
-    EntityKind.SERVER,
-    EntityKind.TOKEN,
-    EntityKind.PRINCIPAL,
-)
 
 ONLY: Final = {
     When.ALWAYS: "",
@@ -127,7 +118,7 @@ def rows(playbooks: Mapping[IncidentClass, Playbook], policy: Policy, measured: 
             continue
         book = playbooks.get(entry.id)
         took = measured.playbooks.get(book.id) if measured and book else None
-        by_hand = tuple(kind for kind in _BY_HAND if kind in entry.entities)
+        by_hand = tuple(kind for kind in containable() if kind in entry.entities)
         found.append(Row(entry.id, book.id if book else None, _cuts(book, policy) if book else (), by_hand, took))
     return tuple(sorted(found, key=lambda row: row.playbook is None))
 

@@ -485,8 +485,10 @@ def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
         # The playbook's tasks are about a containment, and there is none.
         look = f"Nothing was done, because: {state.triage}"
         act = (
-            "Name the tool and respond to that: `mcp-soar respond --class … --server … --tool …`; what the inventory "
-            "does not know has to be added and its pins approved first. Or close this incident."
+            f"Say what is to be contained, `mcp-soar respond {state.id} --about KIND:NAME` (tool:SERVER/NAME, "
+            "server:NAME, token:NAME, principal:NAME …), approved before or not; a server or a principal that the "
+            "inventory does not know has to be added first. Or give it another class, "
+            f"`mcp-soar classify {state.id} --as-class …`, or close it."
         )
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
     if playbook is None:
