@@ -73,10 +73,11 @@ def listing(out: Out, config: Configuration, *, table: bool = False) -> Exit:
     ]
     took = measured.load()
     found = classes.rows(config.playbooks, config.policy, took)
-    if table:
-        out.raw(classes.markdown(found, took))
-        return Exit.OK
     out.document({"playbooks": books, "classes": [classes.document(row) for row in found]})
+    if table:
+        for line in classes.markdown(found, took).splitlines():
+            out.raw(line)
+        return Exit.OK
     for row in found:
         out.say(f"{row.incident_class} ({origins.get(row.incident_class, 'no playbook')})", "head")
         out.fields(

@@ -193,3 +193,25 @@ def test_json_is_one_document_and_nothing_else(site: Installation, words: tuple[
     assert result.exit_code in {0, 1}, result.output
     assert isinstance(json.loads(result.stdout), dict)
     assert result.stderr == ""
+
+
+def test_every_class_says_what_it_does_as_this_policy_has_it(site: Installation) -> None:
+    rows = {row["class"]: row for row in site.json("playbooks", "list")["classes"]}
+    assert set(rows) == {one.value for one in IncidentClass} - {"unclassified"}
+    assert {cut["kind"] for cut in rows["tool_poisoning"]["cuts"] if cut["automatic"]} == {"tool"}
+    assert rows["server_spoofing"] == {
+        "class": "server_spoofing",
+        "playbook": None,
+        "cuts": [],
+        "by_hand": ["server"],
+        "drill": None,
+    }
+    shown = site.run("playbooks", "list").stdout
+    assert "mcp-soar contain" in shown
+    assert "server_spoofing (no playbook)" in shown
+    table = site.run("playbooks", "list", "--table").stdout.splitlines()
+    assert table[0].startswith("| Class | Contains | Automatic |")
+    assert sum(line.startswith("| `") for line in table) == len(rows)
+    (site.folder / "policy.yaml").write_text("version: 1\nclasses: {}\n", encoding="utf-8")
+    cautious = site.json("playbooks", "list")["classes"]
+    assert not any(cut["automatic"] for row in cautious for cut in row["cuts"])
