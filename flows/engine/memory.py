@@ -2,6 +2,8 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from playbooks.alike import Heard
 
@@ -22,6 +24,17 @@ class Memory:
         self._heard: OrderedDict[str, Heard] = OrderedDict()
         self.counted: dict[str, float] = {}
         """When each incident was last asked to count, by the monotonic clock."""
+        self.responses = 0
+        """Incidents whose response runs at this moment."""
+
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """Count one more response for as long as the block runs."""
+        self.responses += 1
+        try:
+            yield
+        finally:
+            self.responses -= 1
 
     def heard(self, stream: str) -> Heard:
         """Return a copy of what an incident was told, as far as it is remembered."""

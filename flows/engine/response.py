@@ -28,6 +28,9 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
 LOOK = 1.0
 """Seconds after which a running response looks whether others appended to its stream."""
 
+FEW = 10
+"""Incidents in hand up to which each looks that often; of more, each looks more seldom, so that all cost no more."""
+
 
 async def respond(
     parts: Parts, claim: Claim, *, until: Phase, run: Runner = direct, case: Case | None = None, watching: bool = False
@@ -57,7 +60,8 @@ async def respond(
             await leases.watch(case)
             await leases.look_again(case)
             await _ask_again(case)
-        await _loop(case, until, run)
+        with parts.memory.in_hand():
+            await _loop(case, until, run)
         await notices.write(case)
     return case
 
@@ -98,7 +102,8 @@ async def _loop(case: Case, until: Phase, run: Runner) -> None:
                     running[todo.instance] = asyncio.create_task(_run(case, todo, run))
             if not running:
                 return
-            done, _ = await asyncio.wait(running.values(), timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+            patience = LOOK * max(1.0, case.parts.memory.responses / FEW)
+            done, _ = await asyncio.wait(running.values(), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for instance in [name for name, task in running.items() if task in done]:
                 task = running.pop(instance)
                 with contextlib.suppress(Stopped):
