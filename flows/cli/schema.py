@@ -100,6 +100,7 @@ class Lease(TypedDict):
     """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago.
 
     Without `began_at` nothing of it was ever written; with `done_at` it cannot be taken back and needs no watch.
+    `put_backs`: how often somebody undid it and mcp-soar did it again.
 
     While it is `releasing`, it may be given back already, and nobody verifies that it holds.
     """
