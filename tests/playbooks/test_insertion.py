@@ -167,6 +167,17 @@ def test_where_it_goes(before: str, after: str | None) -> None:
     assert found == wanted
 
 
+def test_a_documents_line_ends_are_those_of_what_is_added() -> None:
+    found = added("version: 1\r\nservers: {}\r\n", [NEW], file="x")
+    assert found == ("version: 1\r\nservers:\r\n  fresh:\r\n    title: Fresh\r\n    gateway: {name: main, id: x}\r\n")
+
+
+def test_what_would_read_back_as_something_else_is_not_written() -> None:
+    # The text ends with the file; whatever follows it gives it a line's end that it did not have.
+    with pytest.raises(Refused, match="cannot be added to"):
+        added("version: 1\nnotes: |\n  x", [Addition((), "more", 1)], file="x")
+
+
 def test_what_is_there_already_is_not_written_again() -> None:
     text = "servers: {fresh: {}}\n"
     with pytest.raises(Refused, match=r"servers\.fresh is there already"):

@@ -151,6 +151,16 @@ async def test_a_list_that_breaks_off_costs_that_list_alone() -> None:
     assert found.servers == ["weather"]
 
 
+@pytest.mark.parametrize(("status", "gone"), [(200, 1), (500, 0)], ids=["empty", "broken"])
+async def test_a_server_is_gone_only_where_the_list_was_read_to_its_end(status: int, gone: int) -> None:
+    def page(path: str, _: dict[str, str]) -> Any:  # noqa: ANN401  # JSON
+        return answer(b'{"gateways": []}', status=status) if path == "/v1/gateways" else None
+
+    server = {"title": "W", "gateway": {"name": "main", "id": "g1"}, "owner": "ann", "environment": "dev"}
+    known = {"version": 1, "gateways": {"main": GATEWAY.model_dump()}, "servers": {"weather": server}}
+    assert len((await imported(page, Inventory.model_validate(known))).gone) == gone
+
+
 HOSTILE = [
     "\x1b]0;owned\x07\x1b[2J",
     'x: {y}\n  evil: "# FILL IN: no\n- &a *a !!python/object',
