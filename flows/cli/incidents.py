@@ -342,6 +342,9 @@ def release(
 ) -> None:
     """Give back what was contained, exactly as it was. Waits until a probe confirms it.
 
+    It shows what comes back, and asks. Without a terminal nobody can be asked: add --yes, or --print for a signed
+    request to hand in elsewhere.
+
     \b
     Example:
       mcp-soar release 1 --as kim --reason "the server is clean again"

@@ -49,7 +49,8 @@ def report(
     """Write the report of an incident, from its journal alone: for the review, and for an auditor a year later.
 
     It says up to which entry and head of the journal it was made; its own digest is written to stderr. The HTML file
-    needs nothing outside itself. In Markdown on a terminal the pictures are left out: their tables are there.
+    needs nothing outside itself. What has to be known comes first, in a PDF on one page; Markdown has no
+    pictures, their tables are there.
 
     \b
     Examples:
