@@ -13,6 +13,7 @@ from flows.cli.main import app
 from flows.demo.contextforge import executable
 from integrations.registry import STEPS
 from playbooks.errors import Misconfigured
+from tests.bench.targets import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = "mcp-soar"
@@ -62,6 +63,11 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 @pytest.mark.parametrize("line", LINES)
 def test_what_the_readme_says_is_understood(line: str) -> None:
     parse(line)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_what_the_benchmark_measures_is_understood(words: str) -> None:
+    parse(f"{PROGRAM} {words}")
 
 
 def anchors(text: str) -> set[str]:
