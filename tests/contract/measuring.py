@@ -41,10 +41,11 @@ def _of(incident: Incident) -> Took:
         yes = max(step.approved_at.values(), default=None)
         if step.asked_at is not None:
             asked.append((step.asked_at - accepted).total_seconds())
-        if step.settled_at is not None and yes is not None:
-            agreed.append((step.settled_at - yes).total_seconds())
-        elif step.settled_at is not None and step.asked_at is None:
-            automatic.append((step.settled_at - accepted).total_seconds())
+        # The first time that it was found to hold: the watch looks again and again.
+        if step.established_at is not None and yes is not None:
+            agreed.append((step.established_at - yes).total_seconds())
+        elif step.established_at is not None and step.asked_at is None:
+            automatic.append((step.established_at - accepted).total_seconds())
     most = (round(max(times), 2) if times else None for times in (automatic, asked, agreed))
     return Took(**dict(zip(("automatic", "asked", "agreed"), most, strict=True)))
 
