@@ -33,6 +33,9 @@ _LARGEST = 8 << 20
 
 _INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{6,}")
 _DIGEST = re.compile(r"(sha256:)?[0-9a-fA-F]{64}")
+_FORMS = (Verb.RESPOND, Verb.APPROVE, Verb.DENY, Verb.RELEASE, Verb.STOP, Verb.RESUME)
+"""What has a form of its own in Prefect (prefect.yaml)."""
+
 _WHERE = "this machine has no installation to ask"
 
 
@@ -292,6 +295,6 @@ def _printed(
         raise Usage(f"this cannot be asked for: {exc}") from exc
     signed = asyncio.run(signing.signed(None, request, who.key))
     out.verbatim(canonical(signed).decode())
-    until = f"{request.expires_at:%H:%M:%S} UTC"
-    out.note(f"signed; it counts once, until {until}: paste it into Prefect's form {verb}, or `mcp-soar hand-in`")
+    until, form = f"{request.expires_at:%H:%M:%S} UTC", verb.value if verb in _FORMS else "hand-in"
+    out.note(f"signed; it counts once, until {until}: paste it into Prefect's form {form}, or `mcp-soar hand-in`")
     return Exit.OK
