@@ -105,6 +105,7 @@ class _Group:
         reporting = prefect_server.client_environment(self._home, auth=auth, url=self._api)
         self._reporting, self._workers = reporting, dict[str, Part]()
         self._copied: object = None
+        self._announced = False
         self._responder = Part(
             "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**whole, **reporting}
         )
@@ -153,17 +154,25 @@ class _Group:
             self._tell(prefect_ready=False)
             if self._prefect and not await self._ready(self._prefect):
                 return
-            if self._prefect is None or self._prefect.ready.is_set():
-                self._say_where()
-                self._tell(prefect_ready=True)
-                await self._start_workers()
+            self._announce()
+            # They wait for Prefect themselves, where it takes its time.
+            await self._start_workers()
             while self._goes_on():
                 everything = {self._stopping, *self._running}
-                timeout = LOOK_EVERY if workers.READING in self._workers else None
+                timeout = LOOK_EVERY if workers.READING in self._workers or not self._announced else None
                 await asyncio.wait(everything, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                self._announce()
                 await self._follow()
         finally:
             await self._end()
+
+    def _announce(self) -> None:
+        """Say once that Prefect is there, and where."""
+        if self._announced or (self._prefect is not None and not self._prefect.ready.is_set()):
+            return
+        self._announced = True
+        self._say_where()
+        self._tell(prefect_ready=True)
 
     def _say_where(self) -> None:
         """Say where Prefect is, and how to point `prefect` at it; its password stays in its file."""
