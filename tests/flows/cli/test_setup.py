@@ -1,5 +1,6 @@
 """`init` and `enroll`: what they write is valid, private, and never replaces anything by itself."""
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.work.playbooks import check
+from flows.cli.work.signing import file_of
 from flows.cli.work.templates import FILES
 from flows.settings import Settings, read
 from integrations.siem.source import Format, new_secret, parse, read_keys, read_sources
@@ -15,6 +17,7 @@ from playbooks.incident import EntityKind
 from playbooks.policy import Policy
 from playbooks.strict import canonical, now, parse_yaml
 from playbooks.taxonomy import IncidentClass
+from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
 ROOT = Path(__file__).parents[3]
@@ -194,3 +197,22 @@ def test_a_demonstration_that_does_not_run_is_not_healed(site: Installation) -> 
     result = site.run("demo", "--heal")
     assert result.exit_code == 3, result.stderr
     assert "no demonstration runs" in " ".join(result.stderr.split())
+
+
+def test_a_key_among_the_configurations_signs_and_the_responders_own_speaks_for_nobody(site: Installation) -> None:
+    own = site.home / "mcp-soar" / "people" / "kim.key"
+    own.rename(site.folder / "keys" / "kim.key")
+    site.append(*(make() for make in world.CONTAINED))
+    assert site.run("stop", "everything", "--reason", "x", "--as", "kim", "--print").exit_code == 0
+    SigningKey.generate(own)
+    assert file_of(site.config, "kim") == site.folder / "keys" / "kim.key"
+    assert file_of(site.config, "responder") != site.folder / "keys" / "responder.key"
+
+
+def test_a_command_to_copy_names_the_configuration_only_where_it_is_not_found(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    (ask,) = site.json("incident", "1")["asks"]
+    assert "--config" not in ask["approve"]
+    words = ("incident", "1", "--json", "--config", str(site.folder))
+    (ask,) = json.loads(site.run(*words, env={"MCP_SOAR_CONFIG": None}).stdout)["asks"]
+    assert ask["approve"].endswith(f"--config {site.folder}")
