@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from flows.engine import classifying, joining
+from flows.engine import classifying, joining, schedule
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.parts import Parts
+from flows.engine.parts import Parts, Timing
 from integrations.connections import Connections
 from integrations.journal.store import Tx
-from playbooks.incident import Status
+from playbooks.incident import Phase, Status
 from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
 from playbooks.journal import Event
 from playbooks.playbook import shipped
@@ -284,12 +284,23 @@ async def _all(made: House) -> list[tuple[Any, ...]]:
 
 
 def test_nothing_new_begins_in_a_part_and_what_waits_there_is_asked_in_the_other() -> None:
-    state = _part(world.opened(), world.alert(), world.proposed())
+    fresh = [world.opened(), world.alert()]
+    assert _runs(incident(*fresh)) == [world.INSTANCE]
+    assert _runs(_part(*fresh)) == []
+    begun = _part(*fresh, world.intended())
+    assert _runs(begun) == [world.INSTANCE], "what was decided here is carried through here"
+    state = _part(*fresh, world.proposed())
     assert state.proposals == []
     assert state.steps[world.INSTANCE].progress is Progress.SKIPPED
     held = _part(*(make() for make in world.CONTAINED))
     assert held.leases[world.INSTANCE].in_force, "and what is in force there stays so"
     assert held.steps[world.INSTANCE].progress is Progress.ESTABLISHED
+
+
+def _runs(state: Incident) -> list[str]:
+    playbook, waits = shipped()[state.incident_class], Timing().verify_retries
+    todos = schedule.ready(state, playbook, until=Phase.CUT, now=now(), stopped=False, retries=waits)
+    return [todo.instance for todo in todos]
 
 
 def _part(*events: Event) -> Incident:
