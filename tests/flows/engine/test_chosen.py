@@ -232,8 +232,11 @@ async def test_what_a_part_holds_stays_in_force_is_asked_about_once_and_given_ba
         await home.until(again, "it is put back")
         await given_back(home, first)
         await home.given_back(second)
-        assert await scenes.usable(lab, "get_weather", city="Seoul")
-        assert await scenes.usable(lab, "get_forecast", city="Seoul")
+
+        async def both() -> bool:
+            return all([await scenes.usable(lab, tool, city="Seoul") for tool in ("get_weather", "get_forecast")])
+
+        await home.until(both, "the agent has both again")
         assert await home.journal.holds() == []
         await home.ask("ann", Verb.CLOSE, first, reason="over")
         await home.reaches(Status.CLOSED, second)
