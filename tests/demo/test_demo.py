@@ -99,6 +99,14 @@ def test_it_contains_proves_and_gives_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kept_its_commands_work_as_they_are_printed(tmp_path: Path) -> None:
     process = started(tmp_path, "--keep")
+    try:
+        _tried(process, tmp_path)
+    finally:
+        # Its leashes end the rest.
+        process.kill()
+
+
+def _tried(process: subprocess.Popen[str], tmp_path: Path) -> None:
     assert process.stdout is not None
     printed = []
     for line in process.stdout:
