@@ -223,7 +223,11 @@ async def test_what_somebody_must_do_comes_first_and_a_damaged_journal_above_all
     assert "OLD: the database does not answer" in text
 
 
-async def test_what_a_law_wants_reported_is_shown_until_when(site: Installation) -> None:
+async def test_what_a_law_wants_reported_is_shown_until_when(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever looks here and whoever runs the command below find the same configuration by themselves.
+    monkeypatch.setenv("MCP_SOAR_CONFIG", str(site.folder))
     await asyncio.to_thread(site.append, world.opened())
     (site.folder / "inventory.yaml").write_text(world.BOUND, encoding="utf-8")
     journal = await open_journal(site.config, name="test", writing=True)
