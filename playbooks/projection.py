@@ -6,7 +6,8 @@ opened            id class severity title key entities unresolved playbook{id di
                   names chosen[key]
 chosen            by entities playbook{id digest text} reason
 classified        class was by key entities unresolved playbook{id digest text} triage reason
-joined            incident parts by class severity entities unresolved chosen{key: who} playbook{id digest text} reason
+joined            incident parts by class classes severity entities unresolved chosen{key: who} playbook{id digest text}
+                  reason
 goes_on_in        incident by reason
 continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
@@ -172,6 +173,7 @@ def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 
 def _classified(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.former_classes |= {state.incident_class}
     state.incident_class, state.key = IncidentClass(body["class"]), body["key"]
     _join(state, body["entities"])
     state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
@@ -185,6 +187,8 @@ def _classified(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.parts = (*state.parts, body["incident"], *body["parts"])
+    # The first releases named only the class that it had last.
+    state.former_classes |= {IncidentClass(one) for one in body.get("classes", [body["class"]])}
     state.severity = max(state.severity, Severity(body["severity"]))
     _join(state, body["entities"])
     _strangers(state, [Entity.model_validate(item) for item in body["unresolved"]])
@@ -197,6 +201,7 @@ def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 
 def _goes_on_in(state: Incident, body: Body, at: datetime, actor: str) -> str:
+    state.part_before |= {state.part_of} if state.part_of else frozenset()
     state.part_of = body["incident"]
     for step in state.steps.values():
         lease = state.leases.get(step.instance)

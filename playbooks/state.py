@@ -450,6 +450,10 @@ class Incident:
     """The incidents that go on in this one; what they hold they watch over themselves."""
     part_of: str | None = None
     """The incident that this one goes on in: nothing new begins here."""
+    part_before: frozenset[str] = frozenset()
+    """The incidents that this one went on in until they went on in another one themselves."""
+    former_classes: frozenset[IncidentClass] = frozenset()
+    """The classes that it had before, and those that its parts had."""
     continued_in: str | None = None
     """The incident that was opened about the same after this one was closed."""
     unresolved: tuple[Entity, ...] = ()
@@ -504,6 +508,23 @@ class Incident:
     def servers(self) -> tuple[str, ...]:
         """The inventory's servers that it is about, in the order in which they joined."""
         return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The kill switch's scopes that it stands under.
+
+        One person joins incidents and gives them another class, and two end a stop: so what was stopped as a part, as
+        the whole or under an earlier class stays stopped.
+        """
+        incidents = {self.id, *self.parts, *self.part_before, *({self.part_of} if self.part_of else ())}
+        return frozenset(
+            {
+                "everything",
+                *(f"class:{one}" for one in {self.incident_class, *self.former_classes}),
+                *(f"incident:{one}" for one in incidents),
+                *(f"server:{server}" for server in self.servers),
+            }
+        )
 
     @property
     def repeats(self) -> dict[str, Repeats]:

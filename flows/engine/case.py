@@ -191,7 +191,7 @@ class Case:
             stops = await self.parts.journal.stops()
         except SoarError as exc:
             raise Stopped(f"the kill switch cannot be read, so it counts as on: {exc}") from exc
-        scopes = self.scopes()
+        scopes = self.state.scopes
         for stop in stops:
             if stop.scope in scopes:
                 raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
@@ -205,19 +205,3 @@ class Case:
             LOG.debug("%s: %s", self.id, exc)
             return True
         return False
-
-    def scopes(self) -> frozenset[str]:
-        """Return the kill switch's scopes that this incident stands under."""
-        return scopes(self.state)
-
-
-def scopes(state: Incident) -> frozenset[str]:
-    """Return the kill switch's scopes that an incident stands under."""
-    return frozenset(
-        {
-            "everything",
-            f"class:{state.incident_class}",
-            f"incident:{state.id}",
-            *(f"server:{server}" for server in state.servers),
-        }
-    )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from flows.engine import approvals, calls, joining, schedule
-from flows.engine.case import PREFIX, Case, Stopped, scopes
+from flows.engine.case import PREFIX, Case, Stopped
 from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
 from integrations.journal.store import Tampered, Tx
@@ -50,7 +50,7 @@ async def intend(
             # Somebody closed it while this was being planned: nobody would watch over what is begun now.
             raise Refused(f"{case.id} was closed meanwhile")
         for stop in await tx.stops():
-            if stop.scope in scopes(state):
+            if stop.scope in state.scopes:
                 raise Stopped(f"stopped for {stop.scope} by {stop.by}: {stop.reason}")
         if not _wanted(case, state, todo, purpose):
             # Somebody said no, or what it was for is over.

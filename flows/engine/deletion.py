@@ -148,8 +148,7 @@ async def intend(parts: Parts, at: datetime) -> list[str]:
 
 def stopped(state: Incident, stops: Sequence[Stop]) -> bool:
     """Return whether a kill switch keeps us from deleting anything of an incident."""
-    scopes = {"everything", f"class:{state.incident_class}", f"incident:{state.id}"}
-    scopes |= {f"server:{server}" for server in state.servers}
+    scopes = state.scopes
     return any(stop.scope in scopes for stop in stops)
 
 

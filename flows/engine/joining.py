@@ -61,6 +61,7 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
         "parts": list(second.parts),
         "by": request.actor,
         "class": second.incident_class.value,
+        "classes": [one.value for one in sorted({second.incident_class, *second.former_classes})],
         "severity": int(second.severity),
         "entities": [thing.model_dump(mode="json") for thing in second.entities.values()],
         "unresolved": [entity.model_dump(mode="json") for entity in second.unresolved],

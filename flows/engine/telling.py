@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from flows.engine import deadlines
-from flows.engine.case import PREFIX, scopes
+from flows.engine.case import PREFIX
 from flows.engine.opening import TELL
 from flows.engine.parts import Parts
 from flows.engine.voices import delegations
@@ -380,7 +380,7 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
     witness = f"{head.n}:{head.hash.hex()[:16]}" if head else ""
     wakes = urgent(state, about)
     # What is about no incident is about all of them.
-    stops = [stop for stop in await parts.journal.stops() if state.id == ITSELF or stop.scope in scopes(state)]
+    stops = [stop for stop in await parts.journal.stops() if state.id == ITSELF or stop.scope in state.scopes]
     if way is Way.LOG:
         # One line: whoever reads a log has the command line too.
         text = "".join(f"STOPPED {stop.scope} by {stop.by}: {stop.reason}. " for stop in stops)

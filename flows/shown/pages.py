@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from flows.engine.case import scopes
 from flows.report.words import EXPLAINED, length
 from flows.shown.text import at, escaped, facts, table
 from integrations.journal.records import Stop
@@ -68,7 +67,7 @@ def concerned(state: Incident, stops: Sequence[Stop]) -> tuple[Stop, ...]:
     """Return the kill switches that hold an incident up; none holds up one that is closed."""
     if state.closed_at:
         return ()
-    mine = scopes(state)
+    mine = state.scopes
     return tuple(stop for stop in stops if stop.scope in mine)
 
 

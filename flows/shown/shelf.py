@@ -13,7 +13,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 
-from flows.engine.case import PREFIX, scopes
+from flows.engine.case import PREFIX
 from flows.report.incident import report, switches_of
 from flows.report.picture import Contained, timeline
 from flows.report.written import markdown
@@ -185,7 +185,7 @@ def _made(
             # The last entry's time, not now: what did not change is not published again.
             at=datetime.fromisoformat(parsed[-1].at),
             playbook=playbook,
-            switches=switches_of(switched, state, scopes(state)),
+            switches=switches_of(switched, state, state.scopes),
         )
         text = f"{banner(held)}{markdown(document)}\n\n{_WITHOUT}\n"
         made.append(Page(state.id + REPORT, f"up to journal entry {state.seq}", text))

@@ -110,7 +110,7 @@ async def _briefing(config: Configuration, given: str, kind: Kind) -> Briefing:
     async with records.opened(config) as journal:
         state = await records.load(journal, await records.find(journal, given))
         head = await journal.head_latest()
-        stops = [stop for stop in await journal.stops() if stop.scope in records.scopes(state)]
+        stops = [stop for stop in await journal.stops() if stop.scope in state.scopes]
     moment, inventory = now(), config.inventory
     return brief(
         state,

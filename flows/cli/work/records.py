@@ -350,18 +350,6 @@ def metrics_of(state: Incident) -> schema.Metrics:
     }
 
 
-def scopes(state: Incident) -> frozenset[str]:
-    """Return the kill switch's scopes that an incident stands under."""
-    return frozenset(
-        {
-            "everything",
-            f"class:{state.incident_class}",
-            f"incident:{state.id}",
-            *(f"server:{server}" for server in state.servers),
-        }
-    )
-
-
 def stop_of(stop: Stop, asked: Sequence[str] = ()) -> schema.StopRow:
     """Return a kill switch that is on.
 
@@ -454,7 +442,7 @@ def incident_of(
         ],
         "unavailable": [{"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.missing],
         "tasks": _tasks(playbook, state),
-        "stops": [stop for stop in stops if stop["scope"] in scopes(state)],
+        "stops": [stop for stop in stops if stop["scope"] in state.scopes],
         "untold": list(state.untold.values()),
         "timeline": [
             {"at": precise(line.at) or "", "actor": line.actor, "what": line.what, "detail": line.detail}

@@ -143,7 +143,7 @@ async def _incident(config: Configuration, given: str) -> tuple[Document, Head, 
         at=at,
         witness=witness,
         playbook=state.goes_by(config.playbooks),
-        switches=switches_of(system, state, records.scopes(state)),
+        switches=switches_of(system, state, state.scopes),
         clocks=duties.clocks(state, config.inventory, duties.load(), at),
     )
     return document, head, name

@@ -305,3 +305,27 @@ def _runs(state: Incident) -> list[str]:
 
 def _part(*events: Event) -> Incident:
     return incident(*events, Event("goes_on_in", {"incident": FIRST, "by": "ann", "reason": ""}, "ann"))
+
+
+async def test_whoever_joins_or_classifies_ends_no_stop(tmp_path: Path) -> None:
+    async with home(tmp_path, "forecast", "add", "third") as made:
+        for tool in ("forecast", "add", "third"):
+            await taken(made, tool)
+        assert await asked(made, Verb.CLASSIFY, FIRST, **{"class": "data_exfiltration"}) is None
+        classes = {"class:tool_poisoning", "class:data_exfiltration"}
+        assert classes < (await made.incident(FIRST)).scopes, "it is still what was stopped"
+        assert await asked(made, Verb.JOIN, SECOND, incident=FIRST) is None
+        assert await asked(made, Verb.JOIN, THIRD, incident=SECOND) is None
+        states = [await made.incident(name) for name in (FIRST, SECOND, THIRD)]
+        incidents = {f"incident:{name}" for name in (FIRST, SECOND, THIRD)}
+        whole = states[2].scopes
+        assert {"everything", "server:weather"} | classes | incidents == whole, "with all that its parts stood under"
+        assert incidents <= states[0].scopes, "and a part with the whole, and with what was the whole before"
+        assert {f"incident:{SECOND}", f"incident:{THIRD}"} <= states[1].scopes
+
+
+def test_a_join_of_the_first_releases_says_only_the_class_that_the_part_had_last() -> None:
+    body = {"incident": SECOND, "parts": [], "by": "ann", "class": "data_exfiltration", "severity": 3, "entities": []}
+    joined = Event("joined", {**body, "unresolved": [], "chosen": {}, "playbook": None, "reason": "the same"}, "ann")
+    state = incident(world.opened(), joined)
+    assert {"class:data_exfiltration", f"incident:{SECOND}"} <= state.scopes
