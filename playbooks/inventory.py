@@ -217,6 +217,19 @@ class Principal(Strict):
             raise ValueError(message)
         return self
 
+    def token(self, named: str) -> str:
+        """Return the id of the token that is called so: an id stands for itself, whatever a token is labelled.
+
+        Its owner chooses a token's label, and may choose another one's id; a gateway chooses ids. What is neither is
+        returned as it is: an id that is not known here.
+        """
+        return named if named in self.tokens.values() else self.tokens.get(named, named)
+
+    def sure(self, label: str) -> str:
+        """Return how one of its tokens is told from its others: by its label, or by its id if that is another's id."""
+        id_ = self.tokens[label]
+        return label if self.token(label) == id_ else id_
+
 
 class PinKind(StrEnum):
     """What of a server can be pinned."""
@@ -414,6 +427,12 @@ class Inventory(Strict):
         names = ((alias, name) for name, p in self.principals.items() for alias in (name, p.user, *p.aliases))
         return {fold(alias): name for alias, name in names}
 
+    @cached_property
+    def token_ids(self) -> frozenset[str]:
+        """The ids of all tokens, ours too: whatever is named so is that token, however another one is labelled."""
+        ours = (token for gateway in self.gateways.values() for token in gateway.credential_ids)
+        return frozenset(ours).union(*(principal.tokens.values() for principal in self.principals.values()))
+
     def ours(self, system: str) -> Mapping[str, frozenset[str]] | None:
         """Return what of a system is mcp-soar's own, by kind of object: ids as `fold` gives them; None if unknown.
 
@@ -464,10 +483,12 @@ class Inventory(Strict):
         return None
 
     def _tokens(self, name: str) -> Iterator[Resolved]:
+        by_id = name in self.token_ids
         for who, principal in self.principals.items():
-            for label, token in principal.tokens.items():
-                if name in (label, token):
-                    yield Resolved(kind=EntityKind.TOKEN, id=token, principal=who)
+            if by_id and name in principal.tokens.values():
+                yield Resolved(kind=EntityKind.TOKEN, id=name, principal=who)
+            elif not by_id and name in principal.tokens:
+                yield Resolved(kind=EntityKind.TOKEN, id=principal.tokens[name], principal=who)
 
     def _on_server(self, server: str, entity: Entity) -> Resolved | None:
         kind = ON_SERVER[entity.kind]

@@ -117,12 +117,19 @@ def meanings(inventory: Inventory, entity: Entity, *, home: str | None = None) -
 
 
 def _tokens(inventory: Inventory, name: str) -> Iterator[Meaning]:
-    owner, slash, label = name.partition("/")
-    for who, principal in inventory.principals.items():
-        for known, token in principal.tokens.items():
-            named = slash and label in {known, token} and fold(owner) in map(fold, (who, principal.user))
-            if name in {known, token} or named:
-                yield Meaning(Resolved(kind=EntityKind.TOKEN, id=token, principal=who), f"{who}/{known}")
+    """Yield the tokens that a name can mean: by id, else by owner and id or label, else by the label alone.
+
+    A token's owner chooses its label, and may choose what another one is called by; so the surer way wins.
+    """
+    owner, slash, rest = name.partition("/")
+    owners = inventory.principals.items()
+    theirs = [(who, one) for who, one in owners if slash and fold(owner) in map(fold, (who, one.user))]
+    by_id = [(who, one, name) for who, one in owners if name in one.tokens.values()]
+    by_owner = [(who, one, one.token(rest)) for who, one in theirs if one.token(rest) in one.tokens.values()]
+    by_label = [(who, one, one.tokens[name]) for who, one in owners if name in one.tokens.keys() - inventory.token_ids]
+    for who, principal, token in by_id or by_owner or by_label:
+        label = next(label for label, known in principal.tokens.items() if known == token)
+        yield Meaning(Resolved(kind=EntityKind.TOKEN, id=token, principal=who), f"{who}/{principal.sure(label)}")
 
 
 def _offered(inventory: Inventory, entity: Entity, home: str | None) -> Iterator[Meaning]:
@@ -167,7 +174,7 @@ def _unknown(inventory: Inventory, entity: Entity, home: str | None) -> str:
     if kind in ON_SERVER:
         servers = _near(name, inventory.servers)
         return f"nothing approved is called {kind} {name!r}; say whose it is with --server NAME ({servers})"
-    tokens = (f"{who}/{label}" for who, principal in inventory.principals.items() for label in principal.tokens)
+    tokens = (f"{who}/{one.sure(label)}" for who, one in inventory.principals.items() for label in one.tokens)
     known: dict[EntityKind, Collection[str]] = {
         EntityKind.SERVER: inventory.servers,
         EntityKind.PRINCIPAL: inventory.principals,

@@ -361,7 +361,7 @@ class RevokeToken(_AtGateway):
 
     Args:
         principal: whose, as the inventory names it.
-        token: which: the token's id, or the inventory's name for it.
+        token: which: the token's id, or the inventory's name for it if no token of the principal has that id.
     """
 
     name: ClassVar[str] = "gateway.revoke_token"
@@ -377,8 +377,8 @@ class RevokeToken(_AtGateway):
     @override
     async def plan(self, world: World) -> Plan:
         principal = principal_of(self.principal, world)
-        id_ = principal.tokens.get(self.token, self.token)
-        if id_ in world.inventory.gateways[principal.gateway].credential_ids:
+        id_ = principal.token(self.token)
+        if {id_, self.token}.intersection(world.inventory.gateways[principal.gateway].credential_ids):
             raise Refused(f"the token {id_} is our own at gateway {principal.gateway}: it is never a target")
         # Alerts and people may give the id; whoever decides knows it by its name.
         label = next((label for label, known in principal.tokens.items() if known == id_), self.token)

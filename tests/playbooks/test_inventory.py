@@ -26,7 +26,7 @@ def server(**more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a server
 
 
 def inventory(**parts: Any) -> Inventory:  # noqa: ANN401  # servers and principals
-    return Inventory.model_validate({"version": 1, "gateways": {"main": GATEWAY}, **parts})
+    return Inventory.model_validate({"version": 1, "gateways": {"main": GATEWAY}} | parts)
 
 
 def test_a_token_label_that_two_people_use_means_neither() -> None:
@@ -37,6 +37,18 @@ def test_a_token_label_that_two_people_use_means_neither() -> None:
         found = known.resolve(Entity(kind=EntityKind.TOKEN, name=name))
         assert found is not None
         assert (found.id, found.principal) == (token, who)
+
+
+def test_a_tokens_id_means_that_token_whatever_another_one_is_labelled() -> None:
+    mine = {"work": "t-1", "t-1": "t-2", "t-own": "t-3"}
+    people = {"ann": principal("ann", tokens=mine), "bob": principal("bob", tokens={"t-2": "t-4", "own": "own"})}
+    known = inventory(gateways={"main": {**GATEWAY, "credential_ids": ["t-own"]}}, principals=people)
+    means = {"t-1": ("t-1", "ann"), "work": ("t-1", "ann"), "t-2": ("t-2", "ann"), "own": ("own", "bob")}
+    for name, meant in means.items():
+        found = known.resolve(Entity(kind=EntityKind.TOKEN, name=name))
+        assert found is not None, name
+        assert (found.id, found.principal) == meant
+    assert known.resolve(Entity(kind=EntityKind.TOKEN, name="t-own")) is None, "it is ours, and no other is meant by it"
 
 
 @pytest.mark.parametrize(

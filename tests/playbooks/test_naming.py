@@ -165,6 +165,47 @@ def test_a_server_beside_its_tool_is_its_home_unless_somebody_means_both() -> No
 NAMES = st.sampled_from(["search", "forecast", "weather-search", "mail-search", "new", "a/b", "laptop", "t-1", "agent"])
 
 
+LABELLED = {
+    "agent": {"work": "t-1", "t-1": "t-2", "laptop": "t-3"},
+    "bot": {"agent/work": "t-4", "agent/t-1": "t-5", "laptop": "t-6", "t-ours": "t-7"},
+}
+"""Tokens whose owners chose labels like the ids of others, and like what others are called by."""
+
+
+def labelled() -> Inventory:
+    known = parse_yaml(Inventory, TEXT, file="inventory.yaml")
+    people = {who: known.principals[who].model_copy(update={"tokens": tokens}) for who, tokens in LABELLED.items()}
+    return known.model_copy(update={"principals": people})
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("t-1", "t-1"),
+        ("t-2", "t-2"),
+        ("work", "t-1"),
+        ("agent/work", "t-1"),
+        ("agent/t-1", "t-1"),
+        ("agent/t-2", "t-2"),
+        ("bot/agent/work", "t-4"),
+        ("bot/agent/t-1", "t-5"),
+    ],
+)
+def test_a_tokens_id_and_its_owner_mean_that_token_whatever_another_one_is_labelled(name: str, means: str) -> None:
+    known = labelled()
+    thing = naming.one(known, Entity(kind=EntityKind.TOKEN, name=name))
+    assert thing.id == means
+    again = naming.one(known, Entity(kind=EntityKind.TOKEN, name=f"{thing.principal}/{thing.id}"))
+    assert again == thing, "as `contain` hands it in and the responder reads it"
+    for meaning in naming.meanings(known, Entity(kind=EntityKind.TOKEN, name=name)):
+        assert naming.one(known, Entity(kind=EntityKind.TOKEN, name=meaning.say)) == thing
+
+
+def test_a_label_like_the_id_of_our_own_token_does_not_stand_for_it() -> None:
+    with pytest.raises(Refused, match="mcp-soar's own"):
+        naming.one(labelled(), Entity(kind=EntityKind.TOKEN, name="t-ours"))
+
+
 @given(st.sampled_from(["tool", "prompt", "resource", "server", "token", "principal"]), NAMES)
 def test_how_a_meaning_is_to_be_said_means_just_that(kind: str, name: str) -> None:
     known = inventory()

@@ -50,6 +50,7 @@ def findings(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong or missing, by looking at files only."""
     yield from _gateways(config)
     yield from _servers(config)
+    yield from _labels(config)
     yield from _unfilled(config)
 
 
@@ -114,6 +115,16 @@ def _servers(config: Configuration) -> Iterator[Finding]:
         for tool in server.tools:
             if known and tool not in known:
                 yield Finding("warn", about, f"notes on the tool {tool}, which is not approved")
+
+
+def _labels(config: Configuration) -> Iterator[Finding]:
+    """Yield the tokens that are labelled with another one's id: whoever has a token chooses its label."""
+    ids = config.inventory.token_ids
+    for name, principal in config.inventory.principals.items():
+        for label, token in principal.tokens.items():
+            if label in ids and label != token:
+                message = f"its token {token} is labelled {label}, which is another token's id and means that one"
+                yield Finding("warn", f"principal {name}", f"{message}: write another label in `tokens`")
 
 
 def _offered(server: Server) -> str:

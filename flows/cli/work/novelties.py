@@ -1,7 +1,7 @@
 """What a gateway has and an inventory does not, as additions to it; and what the inventory has that is gone there."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -250,15 +250,16 @@ def _server(server: str, gateway: str, entry: Entry, alias: str | None, offers: 
 def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, found: Found) -> None:
     known = {fold(one.user): who for who, one in inventory.principals.items() if one.gateway == name}
     tokens: dict[str, dict[str, str]] = {}
+    ids = inventory.token_ids | {token.id for token in estate.tokens}
     for token in estate.tokens:
         mine = tokens.setdefault(fold(token.user), {})
-        mine[token.name if token.name not in mine else f"{token.name[:150]}~{token.id[:40]}"] = token.id
+        mine[_label(token.name, token.id, mine, ids)] = token.id
     for user in estate.users:
         key = fold(user.email)
         if key in taken.ours:
             continue
         if key in known:
-            _more_tokens(inventory, known[key], tokens.get(key, {}), found)
+            _more_tokens(inventory, known[key], tokens.get(key, {}), ids, found)
             continue
         if key in taken.principals:
             found.notes.append(f"user {user.email} is a principal already, of another gateway or spelling: left out")
@@ -274,12 +275,21 @@ def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, 
         _gone_principals(inventory, name, estate, found)
 
 
-def _more_tokens(inventory: Inventory, who: str, tokens: Mapping[str, str], found: Found) -> None:
+def _label(wish: str, id_: str, taken: Collection[str], ids: Collection[str]) -> str:
+    """Return what a token is called: as its owner wishes, if nothing of theirs is called so and it is no other's id."""
+    marked = f"{wish[:150]}~{id_[:40]}"
+    wishes = (wish, marked, *(f"{marked}-{number}" for number in range(2, len(taken) + 3)))
+    return next(one for one in wishes if one not in taken and (one == id_ or one not in ids))
+
+
+def _more_tokens(inventory: Inventory, who: str, tokens: Mapping[str, str], ids: Collection[str], found: Found) -> None:
     one = inventory.principals[who]
+    taken = set(one.tokens)
     for label, id_ in tokens.items():
         if id_ in one.tokens.values():
             continue
-        free = label if label not in one.tokens else f"{label[:150]}~{id_[:40]}"
+        free = _label(label, id_, taken, ids)
+        taken.add(free)
         found.tokens.append(f"{who}/{free}")
         found.additions.append(Addition(("principals", who, "tokens"), free, id_))
 

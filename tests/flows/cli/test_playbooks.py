@@ -131,6 +131,16 @@ def test_inventory_check_says_what_is_missing(site: Installation) -> None:
     assert site.error("inventory", "check", code=3)["line"] == 2
 
 
+def test_inventory_check_names_a_token_that_is_labelled_with_another_ones_id(site: Installation) -> None:
+    file = site.folder / "inventory.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert not [one for one in site.json("inventory", "check")["findings"] if "labelled" in one["message"]]
+    file.write_text(text.replace("{laptop: t-1}", "{laptop: t-1, t-1: t-2, t-3: t-3}"), encoding="utf-8")
+    (found,) = [one for one in site.json("inventory", "check")["findings"] if "labelled" in one["message"]]
+    assert (found["level"], found["subject"]) == ("warn", "principal agent")
+    assert "t-2 is labelled t-1" in found["message"]
+
+
 def test_inventory_show(site: Installation) -> None:
     shown = site.json("inventory", "show")
     assert shown["servers"]["weather"]["owner"] == "weather-team"

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 from flows.cli.work.novelties import Found, compare
 from integrations.gateway import estate as reading
@@ -234,6 +235,30 @@ async def test_an_id_that_stands_for_two_things_is_one() -> None:
     inventory = written(await imported(page))
     assert list(inventory.servers) == ["weather"]
     assert inventory.servers["weather"].offers.tools == {"tool-1": "t1"}
+
+
+async def test_a_token_that_is_named_like_another_ones_id_or_label_gets_a_label_of_its_own() -> None:
+    # In this order: what the second one becomes is the third one's name already.
+    names = {"t-1": "work", "t-2": "t-1", "t-3": "t-9", "t-4": "work~t-5", "t-5": "work", "t-6": "own-1"}
+
+    def page(path: str, _: dict[str, str]) -> Any:  # noqa: ANN401  # JSON
+        if path == "/v1/auth/email/admin/users":
+            return {"users": [{"email": "bob@example.com", "full_name": "Bob", "is_admin": False, "is_active": True}]}
+        if path == "/v1/tokens/admin/all":
+            return {
+                "tokens": [{"id": id_, "name": name, "user_email": "bob@example.com"} for id_, name in names.items()]
+            }
+        return None
+
+    ann = {"title": "Ann", "gateway": "main", "user": "ann@example.com", "tokens": {"a": "t-9"}}
+    bob = {"title": "Bob", "gateway": "main", "user": "bob@example.com", "tokens": {"work": "t-0", "work~t-1": "t-00"}}
+    gateway = {**GATEWAY.model_dump(mode="json", exclude_none=True), "credential_ids": ["own-1"]}
+    for known in ({"ann": ann}, {"ann": ann, "bob": bob}):
+        text = yaml.safe_dump({"version": 1, "gateways": {"main": gateway}, "principals": known})
+        inventory = parse_yaml(Inventory, text, file="inventory.yaml")
+        principal = written(await imported(page, inventory), text).principals["bob"]
+        assert set(principal.tokens.values()) >= names.keys(), "each is there"
+        assert not principal.tokens.keys() & {*names, "t-9", "own-1"}, "and none is labelled like another one's id"
 
 
 async def test_users_of_one_name_and_users_of_another_gateway_are_told_apart() -> None:
