@@ -107,8 +107,9 @@ def worker(config: Configuration, pool: str, state: Path, *, receiver: str, repo
     environment |= {
         **reporting,
         "HOME": str(home),
-        # Nothing that a run leaves there is taken for a module.
+        # Nothing that a run leaves there is taken for a module, or run by Python as it starts: before it is confined.
         "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
         "TMPDIR": str(home / "tmp"),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_PROFILES_PATH": str(home / "prefect" / "profiles.toml"),

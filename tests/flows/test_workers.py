@@ -102,6 +102,25 @@ def test_its_environment_and_its_files_hold_no_key(folder: Path, pool: str, monk
     assert "PRIVATE KEY" not in held
 
 
+@pytest.mark.parametrize("pool", workers.POOLS)
+def test_what_a_run_left_in_its_folder_does_not_run_before_the_next_one_is_confined(folder: Path, pool: str) -> None:
+    worker = given(folder, pool)
+    # A Python of no virtual environment, as after `pip install .` in a container: one that looks into the home.
+    python = str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    environment = {**worker.environment, "PYTHONPATH": str(ROOT)}
+    asked = [python, "-c", "import site; print(site.getusersitepackages())"]
+    place = Path(subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip())  # noqa: S603  # of our own making
+    assert place.is_relative_to(worker.home)
+    place.mkdir(parents=True)
+    (place / "usercustomize.py").write_text("print('left there')\n")
+    (place / "left.pth").write_text("import sys; print('left there too')\n")
+    (worker.home / "flows.py").write_text("print('left here')\n")
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [python, "-c", "import flows"], cwd=worker.home, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+
+
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 @pytest.mark.parametrize(
     ("pool", "can"),
