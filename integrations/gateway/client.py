@@ -64,6 +64,9 @@ _PIDS: Final = 8
 _DOORS_FOR: Final = 60.0
 """Seconds for which it is believed which virtual servers there are: they are doors to the same look-up."""
 
+ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,199}")
+"""What stands in the path of a request later, or in a command that people copy."""
+
 _PLAIN = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?i:bearer)\s+\S+")
 _PATHS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from integrations.gateway.client import ContextForge
+from integrations.gateway.client import ID, ContextForge
 from playbooks.errors import Refused
 
 _CLIENT_ROLE = "mcp-client"
@@ -135,8 +135,9 @@ async def canary_commands(gateway: ContextForge, email: str, name: str, *, passw
         lines.append(_post("/v1/auth/email/admin/users", _user(email, fresh_password())) + " > /dev/null")
     if user is None or await lacks(gateway, email):
         role = await _role(gateway)
-        lines.append(f"R={role}" if role else f"R=$({_post('/rbac/roles', _ROLE)} | field id)")
-        lines.append(f'post /rbac/users/{email}/roles \'{{"scope": "global", "role_id": "\'"$R"\'"}}\' > /dev/null')
+        lines.append(f"R={shlex.quote(role)}" if role else f"R=$({_post('/rbac/roles', _ROLE)} | field id)")
+        place = shlex.quote(f"/rbac/users/{email}/roles")
+        lines.append(f'post {place} \'{{"scope": "global", "role_id": "\'"$R"\'"}}\' > /dev/null')
     token = _post("/v1/tokens", _token(email, name, CANARY_DAYS))
     lines.append(f"(umask 077; {token} | field access_token > {shlex.quote(file)})")
     return tuple(lines)
@@ -165,6 +166,7 @@ async def _entitle(gateway: ContextForge, email: str) -> None:
 
 
 async def _role(gateway: ContextForge) -> str | None:
-    """Return the id of the role of an ordinary client, if the gateway has it."""
+    """Return the id of the role of an ordinary client, if the gateway has it; what is no id is none."""
     found = gateway.entries("/rbac/roles", await gateway.request("GET", "/rbac/roles"))
-    return next((str(role["id"]) for role in found if role.get("name") == _CLIENT_ROLE and "id" in role), None)
+    ids = (str(role.get("id", "")) for role in found if role.get("name") == _CLIENT_ROLE)
+    return next((id_ for id_ in ids if ID.fullmatch(id_)), None)

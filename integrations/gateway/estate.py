@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
-from integrations.gateway.client import ContextForge, Held
+from integrations.gateway.client import ID, ContextForge, Held
 from integrations.hostile import hidden, own_name, printable
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
@@ -30,8 +30,7 @@ WITHIN: Final = 120.0
 """Seconds for one list."""
 
 _KINDS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
-# What stands in the path of a request later, or in a command that people copy.
-_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,199}")
+# What stands in the path of a request later.
 _EMAIL: Final = re.compile(r"[0-9A-Za-z!$&'*+=^_{|}~.-]{1,100}@[0-9A-Za-z.-]{1,99}")
 _URL: Final = re.compile(r"https?://[^\s@\"\\]{1,1900}")
 
@@ -200,7 +199,7 @@ class _Endless(SoarError):
 
 def _entry(item: dict[str, Any]) -> Entry | str:
     id_, name, url = item.get("id"), item.get("name"), item.get("url")
-    if not isinstance(id_, str) or not _ID.fullmatch(id_):
+    if not isinstance(id_, str) or not ID.fullmatch(id_):
         return "their ids are none"
     usable = isinstance(url, str) and _URL.fullmatch(url) is not None and not any(hidden(one) for one in url)
     kind = item.get("authType")
@@ -231,7 +230,7 @@ def _held(kind: PinKind, forge: ContextForge) -> Callable[[dict[str, Any]], Held
             held = forge.held_of(kind, item)
         except SoarError:
             return "they lack what every one has"
-        named = isinstance(item["id"], str) and _ID.fullmatch(held.id) and held.names.original
+        named = isinstance(item["id"], str) and ID.fullmatch(held.id) and held.names.original
         if not named or not isinstance(held.entry, str | None):
             return "their ids or names are none"
         return held
@@ -252,7 +251,7 @@ async def _tokens(estate: Estate, forge: ContextForge) -> list[Token]:
     found, odd = [], 0
     for item in listed:
         id_, name, user = item.get("id"), item.get("name"), item.get("user_email")
-        if not isinstance(id_, str) or not _ID.fullmatch(id_) or not isinstance(user, str):
+        if not isinstance(id_, str) or not ID.fullmatch(id_) or not isinstance(user, str):
             odd += 1
             continue
         ends = moment_of(item.get("expires_at"))

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -424,8 +425,8 @@ def _next(out: Out, into: Path, plan: _Plan, manifest: backup_file.Manifest) -> 
     out.say("What was erased since then is here again: `mcp-soar erase` or `purge` it again.", "warn")
     if not manifest.private:
         out.say("Put back keys/ and secrets/ before that; what is missing, doctor names.")
-    out.raw(f"  mcp-soar doctor --config {into}")
-    out.raw(f"  mcp-soar doctor --orphans --config {into}")
+    out.raw(f"  mcp-soar doctor --config {shlex.quote(str(into))}")
+    out.raw(f"  mcp-soar doctor --orphans --config {shlex.quote(str(into))}")
 
 
 def _urls(journal: str | None, staging: Path) -> tuple[str, str]:

@@ -383,7 +383,7 @@ def _standing(standing: schema.Standing) -> Iterator[Line]:
         asked = stop["resume_asked_by"]
         message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
         message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
-        remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {stop['scope']}"
+        remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {shlex.quote(stop['scope'])}"
         yield Line("kill switch", "warn", message, remedy)
     if not standing["stops"]:
         yield Line("kill switch", "ok", "nothing is stopped")
