@@ -7,7 +7,8 @@ opened            id class severity title key entities unresolved playbook{id di
 chosen            by entities playbook{id digest text} reason
 classified        class was by key entities unresolved playbook{id digest text} triage reason
 joined            incident parts by class classes severity entities unresolved chosen{key: who} playbook{id digest text}
-                  reason
+                  reason noes[{digest instance by at wide known requested_by}] again[{digest asked_by instance by at
+                  wide known requested_by}]
 goes_on_in        incident by reason
 continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
@@ -68,6 +69,7 @@ from playbooks.journal import Entry, Parsed
 from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.policy import Purpose
 from playbooks.state import (
+    Again,
     Code,
     Counted,
     Deletion,
@@ -195,6 +197,14 @@ def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
     for key, who in body["chosen"].items():
         _choose(state, [key], who)
     _goes_by(state, body["playbook"])
+    # The first releases did not say what people had said no to.
+    for said in body.get("noes", ()):
+        no = No.read(said)
+        # What gets through here already is no news that a no would end with.
+        state.noes.setdefault(said["digest"], replace(no, known=no.known | state.leaks))
+    for said in body.get("again", ()):
+        if said["digest"] not in state.noes:
+            state.asked_again.setdefault(said["digest"], Again(said["asked_by"], No.read(said)))
     # There may be something to do by now.
     state.alerted_seq = state.seq
     return f"{body['incident']} ({body['class']}) goes on here, says {body['by']}\n{body['reason']}"
@@ -329,6 +339,7 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     # What a release restores is what the first intent found; a later epoch only puts back.
     lease.originals = {**body["originals"], **lease.originals}
     lease.epoch, lease.plan = step.epoch, step.plan
+    state.asked_again.pop(step.plan.digest, None)
     return f"decided: {step.plan.summary}\n{'; '.join(body['decision']['reasons'])}"
 
 
@@ -493,7 +504,18 @@ def _decided(state: Incident, body: Body, at: datetime, actor: str) -> str:
 def _refused(state: Incident, step: StepState, by: str | None, at: datetime) -> None:
     """Keep a no beside the plan that it was said to: another step may come to ask for the very same."""
     if step.plan is not None and step.purpose is Purpose.CONTAIN:
-        state.noes[step.plan.digest] = No(step.instance, by, at, step.plan.radius >= Radius.SERVER, state.leaks)
+        wide = step.plan.radius >= Radius.SERVER
+        state.noes[step.plan.digest] = No(step.instance, by, at, wide, state.leaks, step.requested_by)
+        state.asked_again.pop(step.plan.digest, None)
+
+
+def _taken_back(state: Incident, by: str) -> None:
+    """Take back the noes that a person asks again about; whoever said one themselves does not count as asking."""
+    for digest, no in state.noes.items():
+        asker = no.requested_by if no.by == by else by
+        if asker is not None:
+            state.asked_again[digest] = Again(asker, no)
+    state.noes.clear()
 
 
 def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -653,7 +675,7 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
                 ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq)
             )
         if body["verb"] == "respond":
-            state.noes.clear()
+            _taken_back(state, body["actor"])
         if body["verb"] in {"release", "respond"}:
             # Asked again by a person: what had been given up of it is tried once more. A no to another lease stays.
             releases = {f"release-{instance}" for instance in state.leases}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from playbooks.corroboration import confirming, corroborated
 from playbooks.difference import Diff
@@ -138,6 +138,7 @@ class No:
         at: when.
         wide: it was about a whole server, or more.
         known: what was known then to get through.
+        requested_by: who had asked for it, if a person had.
     """
 
     instance: str
@@ -145,10 +146,49 @@ class No:
     at: datetime
     wide: bool
     known: frozenset[Leak]
+    requested_by: str | None = None
+
+    @classmethod
+    def read(cls, body: dict[str, Any]) -> "No":
+        """Return the no that `body` gave."""
+        return cls(
+            instance=body["instance"],
+            by=body["by"],
+            at=datetime.fromisoformat(body["at"]),
+            wide=body["wide"],
+            known=frozenset((check, subject, slipped) for check, subject, slipped in body["known"]),
+            requested_by=body["requested_by"],
+        )
+
+    def body(self) -> dict[str, Any]:
+        """Return it as an entry keeps it."""
+        return {
+            "instance": self.instance,
+            "by": self.by,
+            "at": iso(self.at),
+            "wide": self.wide,
+            "known": [list(leak) for leak in sorted(self.known)],
+            "requested_by": self.requested_by,
+        }
 
     def __str__(self) -> str:
         said = f"{self.by} said no to" if self.by else "nobody answered"
         return f"{said} this very plan at {iso(self.at)}, when {self.instance} asked"
+
+
+class Again(NamedTuple):
+    """That a person asks again for a plan that people had said no to.
+
+    Args:
+        by: who counts as having asked, and does not agree to it alone.
+        no: what had been said.
+    """
+
+    by: str
+    no: No
+
+    def __str__(self) -> str:
+        return f"{self.no}; it is asked for again"
 
 
 @dataclass(slots=True)
@@ -478,6 +518,8 @@ class Incident:
     decisions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     noes: dict[str, No] = field(default_factory=dict)
     """Digest → who said no to that plan, until somebody asks for it again."""
+    asked_again: dict[str, Again] = field(default_factory=dict)
+    """Digest → who asks for that plan after a no, until it is decided."""
     accepted: dict[str, str] = field(default_factory=dict)
     releases: list[ReleaseRequest] = field(default_factory=list)
     pages: dict[str, Page] = field(default_factory=dict)

@@ -63,7 +63,7 @@ async def intend(
             return [*first, _held_back(todo, plan, no)], False
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
-            requester = (step.requested_by if step else None) or state.chosen_by(todo.entity) or state.requested_by
+            requester = facts.requested_by or state.chosen_by(todo.entity) or state.requested_by
             question = asked(case, state, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], False
         originals = await _taken(tx, case, todo, plan, decision)
@@ -134,6 +134,8 @@ async def _judged(
     # What the watch found beyond the approved pins is a fact of our own, unless it only describes.
     widening = state.widenings.get(todo.instance)
     confirmed = standing.confirmed if widening is None else not widening.describes
+    again = state.asked_again.get(plan.digest) if purpose is Purpose.CONTAIN else None
+    asker = again.by if again else step.requested_by if step else None
     facts = Facts(
         incident_class=state.incident_class,
         severity=standing.severity,
@@ -144,7 +146,7 @@ async def _judged(
         unreviewed=unreviewed,
         purpose=purpose,
         put_backs=lease.put_backs if lease else 0,
-        requested_by=step.requested_by if step else None,
+        requested_by=asker,
         approved_by=approved_by(case, step, plan),
         chosen=state.chosen_by(todo.entity) is not None,
     )
@@ -154,6 +156,8 @@ async def _judged(
         for item in await tx.reserved()
     )
     decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
+    if again is not None and decision.outcome is Outcome.ALLOW and decision.automatic:
+        decision = _by_people(case, plan, decision, facts=facts, because="after a no another person has to agree")
     asks = decision.outcome is Outcome.NEEDS_APPROVAL and purpose is Purpose.CONTAIN
     # It changes nothing, and was agreed to where it was decided.
     if asks and (holders := await joining.held_by_parts(tx, state, plan)):
@@ -292,20 +296,19 @@ def _evidence_first(
         reason = f"it would destroy evidence that is not sealed yet: {_named(missing, lost)}"
         return decision.model_copy(update={"outcome": Outcome.DENY, "reasons": (*decision.reasons, reason)})
     if decision.outcome is Outcome.ALLOW and decision.automatic:
-        quorum = case.parts.policy.approval.needed(plan.radius)
-        agreed = sorted(set(facts.approved_by) - {facts.requested_by})
-        if len(agreed) >= quorum:
-            return decision.model_copy(update={"reasons": (f"approved by {', '.join(agreed)}",), "automatic": False})
         reason = f"it would destroy evidence that could not be collected: {_named(missing, missing)}"
-        return decision.model_copy(
-            update={
-                "outcome": Outcome.NEEDS_APPROVAL,
-                "reasons": (reason,),
-                "quorum": quorum,
-                "automatic": False,
-            }
-        )
+        return _by_people(case, plan, decision, facts=facts, because=reason)
     return decision
+
+
+def _by_people(case: Case, plan: Plan, decision: Decision, *, facts: Facts, because: str) -> Decision:
+    """Return what the gate would do by itself as something that people decide on."""
+    quorum = case.parts.policy.approval.needed(plan.radius)
+    agreed = sorted(set(facts.approved_by) - {facts.requested_by})
+    if len(agreed) >= quorum:
+        return decision.model_copy(update={"reasons": (f"approved by {', '.join(agreed)}",), "automatic": False})
+    needs = {"outcome": Outcome.NEEDS_APPROVAL, "reasons": (because,), "quorum": quorum, "automatic": False}
+    return decision.model_copy(update=needs)
 
 
 def _named(kinds: Mapping[str, str], steps: Iterable[str]) -> str:
@@ -343,6 +346,8 @@ def asked(
     if (no := state.noes.get(plan.digest)) is not None and (new := sorted(state.since(no))):
         found = "; ".join(f"{check} of {subject}" + (f": {what}" if what else "") for check, subject, what in new)
         reasons.append(f"{no}. Since then gets through: {found}"[:2000])
+    if purpose is Purpose.CONTAIN and (again := state.asked_again.get(plan.digest)) is not None:
+        reasons.append(str(again))
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,

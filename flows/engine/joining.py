@@ -68,6 +68,11 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
         "chosen": dict(chosen),
         "playbook": recorded(playbook),
         "reason": reason,
+        # What people said no to there is not asked about here by another step, nor agreed to by whoever asks for it.
+        "noes": [{"digest": digest, **no.body()} for digest, no in second.noes.items()],
+        "again": [
+            {"digest": digest, "asked_by": again.by, **again.no.body()} for digest, again in second.asked_again.items()
+        ],
     }
     events = [answer(request, accepted=True, reason=request.reason), Event("joined", body, request.actor)]
     told = (item.parsed() for item in await tx.read(other))

@@ -88,6 +88,23 @@ async def test_who_asks_again_needs_another_persons_yes(tmp_path: Path, about: s
         assert flags.states(tmp_path / "flags") != before
 
 
+async def test_after_a_no_nothing_is_automatic_however_many_agree(tmp_path: Path) -> None:
+    playbook = flags.playbook(flags.step(flags.flags(tmp_path / "flags")))
+    async with flags.installation(tmp_path, playbook) as home, home.responding():
+        await home.receive(alert("weather", "forecast"))
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        await no(home, name, await scenes.proposed(home, name, CUT), "no")
+        await home.receive(alert("weather", "forecast"), source="second")
+        await scenes.taken_in(home)
+        await home.ask("ann", Verb.RESPOND, name, reason="two of them say so")
+        again = await scenes.proposed(home, name, CUT)
+        assert again.requested_by == "ann"
+        assert "after a no another person has to agree" in again.reasons
+        assert any("bob said no to this very plan" in reason for reason in again.reasons)
+        await scenes.approve(home, "bob", name, again)
+        await home.reaches(Status.CONTAINED, name)
+
+
 async def test_a_release_that_is_asked_for_again_is_looked_at_at_once(tmp_path: Path) -> None:
     """The server was healed since it was asked: nobody has to wait for the watch, nor for another person."""
     folder = flags.flags(tmp_path / "flags")

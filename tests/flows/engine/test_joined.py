@@ -225,6 +225,32 @@ async def test_what_cannot_be_joined_is_refused_with_what_would_be_right(tmp_pat
         )
 
 
+async def test_a_no_that_was_said_in_a_part_holds_in_the_whole(tmp_path: Path) -> None:
+    async with home(tmp_path) as made:
+        await two(made)
+        no = {"digest": world.plan().digest, "verb": "deny", "actor": "bob", "reason": "production needs it"}
+        await made.journal.append(f"{PREFIX}{SECOND}", [world.proposed(), Event("decided", no, "bob")])
+        said = (await made.incident(SECOND)).refused(world.plan())
+        assert await asked(made, Verb.JOIN, FIRST, incident=SECOND) is None
+        assert (await made.incident(FIRST)).refused(world.plan()) == said
+        # Whoever asks for it all the same is who asks for it: they do not agree to it alone.
+        assert await asked(made, Verb.RESPOND, FIRST) is None
+        state = await made.incident(FIRST)
+        assert state.refused(world.plan()) is None
+        assert state.asked_again[world.plan().digest].by == "ann"
+
+
+async def test_who_asked_after_a_no_in_a_part_asks_in_the_whole(tmp_path: Path) -> None:
+    async with home(tmp_path) as made:
+        await two(made)
+        no = {"digest": world.plan().digest, "verb": "deny", "actor": "bob", "reason": "production needs it"}
+        await made.journal.append(f"{PREFIX}{SECOND}", [world.proposed(), Event("decided", no, "bob")])
+        assert await asked(made, Verb.RESPOND, SECOND) is None
+        assert await asked(made, Verb.JOIN, FIRST, incident=SECOND) is None
+        again = (await made.incident(FIRST)).asked_again[world.plan().digest]
+        assert (again.by, again.no.by) == ("ann", "bob")
+
+
 class Died(Exception):
     """The process ended here."""
 
