@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 _DISGUISES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 # Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point, those of no category above; braille's
-# blank): https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt
+# blank), and what is no character at all, which YAML has no room for: https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt
 _INVISIBLE = frozenset(
     point
     for first, last in (
@@ -25,6 +25,8 @@ _INVISIBLE = frozenset(
         (0xFE00, 0xFE0F),
         (0xFFA0, 0xFFA0),
         (0xE0100, 0xE01EF),
+        (0xFDD0, 0xFDEF),
+        *((plane + 0xFFFE, plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)),
     )
     for point in range(first, last + 1)
 )
