@@ -295,7 +295,8 @@ class Facts(Strict):
         clean: for a release: every definition equals its approved pin, or a person accepted the difference.
         differs: for one that is not clean: what differs, where and how, a line each.
         unreviewed: approved definitions that it rests on and that nobody who may review has signed for, each with why.
-        chosen: a person named this very thing in a signed request.
+        chosen: a person named this very thing, or something of this server, in a signed request.
+        by_hand: what speaks for it is the word of a person who has it contained, and another one answers to that.
     """
 
     incident_class: IncidentClass
@@ -313,6 +314,7 @@ class Facts(Strict):
     differs: tuple[RedactedLine, ...] = ()
     unreviewed: tuple[Line, ...] = ()
     chosen: bool = False
+    by_hand: bool = False
 
 
 class Reservation(Strict):
@@ -435,6 +437,8 @@ def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventor
     mode = policy.classes.get(facts.incident_class, Mode.APPROVE)
     if mode is not Mode.AUTOMATIC or not facts.incident_class.actionable:
         yield f"class {facts.incident_class} needs a person"
+    elif facts.by_hand:
+        yield "a person chose it, and another one says whether it is done"
     if not facts.authenticated:
         yield "no alert of it came from an authenticated source"
     if not facts.confirmed:

@@ -3,12 +3,12 @@
 The kinds of an incident's stream, and what each one's body holds:
 
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
-                  names chosen[key]
+                  names chosen[key] by_hand
 chosen            by entities playbook{id digest text} reason
 classified        class was by key entities unresolved playbook{id digest text} triage reason
-joined            incident parts by class classes severity entities unresolved chosen{key: who} playbook{id digest text}
-                  reason noes[{digest instance by at wide known requested_by}] again[{digest asked_by instance by at
-                  wide known requested_by}]
+joined            incident parts by class classes severity entities unresolved chosen{key: who} by_hand[key]
+                  playbook{id digest text} reason noes[{digest instance by at wide known requested_by}]
+                  again[{digest asked_by instance by at wide known requested_by}]
 goes_on_in        incident by reason
 continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
@@ -144,6 +144,8 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     if state.requested_by:
         # The first releases did not say which: whoever asked for it meant all that they named.
         _choose(state, body.get("chosen", list(state.entities)), state.requested_by)
+        # The first releases made no difference: what was begun by them goes on as it was.
+        state.by_hand |= state.chosen.keys() if body.get("by_hand") else set()
     about = ", ".join(str(item) for item in state.entities.values()) or "nothing that the inventory knows"
     chose = ", ".join(str(item) for key, item in state.entities.items() if key in state.chosen)
     # The first releases said only who asked.
@@ -167,6 +169,7 @@ def _choose(state: Incident, keys: Iterable[str], by: str) -> None:
 def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     _join(state, body["entities"])
     things = [Resolved.model_validate(item) for item in body["entities"]]
+    state.by_hand |= {thing.key for thing in things} - state.chosen.keys()
     _choose(state, [thing.key for thing in things], body["by"])
     _goes_by(state, body["playbook"])
     # It is known what is to be done about it.
@@ -194,6 +197,7 @@ def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.severity = max(state.severity, Severity(body["severity"]))
     _join(state, body["entities"])
     _strangers(state, [Entity.model_validate(item) for item in body["unresolved"]])
+    state.by_hand |= set(body.get("by_hand", ())) - state.chosen.keys()
     for key, who in body["chosen"].items():
         _choose(state, [key], who)
     _goes_by(state, body["playbook"])

@@ -486,6 +486,8 @@ class Incident:
     """Keys of the servers that were named themselves, and not as the home of something."""
     chosen: dict[str, str] = field(default_factory=dict)
     """Keys of what a person chose to have contained → who."""
+    by_hand: frozenset[str] = frozenset()
+    """Of these, what was named to be contained itself (`contain`, `--about`), and not for its class's playbook."""
     parts: tuple[str, ...] = ()
     """The incidents that go on in this one; what they hold they watch over themselves."""
     part_of: str | None = None
@@ -621,7 +623,8 @@ class Incident:
             also: what confirming checks have just said about it and is not on record yet.
             itself: for a server: only who named it itself speaks for it, and not who named something of it.
         """
-        if self.chosen_by(key) is not None:
+        # Who starts a class's playbook says that it is so. Who has something contained says no more than that.
+        if key in self.chosen and key not in self.by_hand:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
         kin = self._kin(key)
         new = (alert for alert in self.alerts if alert.state == AlertState.NEW and alert.authenticated)
@@ -636,10 +639,10 @@ class Incident:
             missing=found.missing,
         )
 
-    def chosen_by(self, key: str) -> str | None:
+    def asked_for_by(self, key: str) -> str | None:
         """Return who chose a thing to be contained, or something that a server offers; None if no person did.
 
-        What alerts bring along was chosen by nobody, whoever began the incident.
+        They are whom a question comes from, and not who answers it. It is no word about the rest of the server.
         """
         if key in self.chosen:
             return self.chosen[key]

@@ -54,7 +54,8 @@ def contain(
 ) -> None:
     """Contain what you name: shows what that changes, asks, and hands it in; another person approves it.
 
-    Whether anybody approved a tool before makes no difference, and no playbook is needed. What is contained is
+    Whether anybody approved a tool before makes no difference, no playbook is needed, and nothing is automatic on your
+    word, whatever the class: only what alerts alone carry waits for nobody. What is contained is
     verified, watched and given back (`release`) like everything else; a revoked token stays revoked. In an incident
     that is open: `respond ID --about KIND:NAME`.
 

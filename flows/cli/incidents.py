@@ -178,7 +178,7 @@ def respond(
     """Start a response by hand, or have an open incident tried again. Waits until it is contained.
 
     With --about it contains what you name, as `contain` does, also in an incident that is open already: whether its
-    class has a playbook makes no difference. It shows what that changes, and asks.
+    class has a playbook makes no difference. It shows what that changes, and asks; another person approves it.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ from integrations.journal.store import Tampered, Tx
 from playbooks.action import Action
 from playbooks.corroboration import DESCRIBES
 from playbooks.errors import Refused, Transient
+from playbooks.incident import Confidence
 from playbooks.journal import Event
 from playbooks.plan import Change, Plan, Radius, Verdict
 from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
@@ -55,15 +56,16 @@ async def intend(
         if not _wanted(case, state, todo, purpose):
             # Somebody said no, or what it was for is over.
             return first, False
-        unproven = () if state.chosen_by(todo.entity) else unreviewed
-        decision, facts = await _judged(tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unproven)
+        decision, facts = await _judged(
+            tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unreviewed
+        )
         step = state.steps.get(todo.instance)
         no = state.refused(plan) if purpose is Purpose.CONTAIN and decision.outcome is not Outcome.DENY else None
         if no is not None:
             return [*first, _held_back(todo, plan, no)], False
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
-            requester = facts.requested_by or state.chosen_by(todo.entity) or state.requested_by
+            requester = facts.requested_by or state.asked_for_by(todo.entity) or state.requested_by
             question = asked(case, state, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], False
         originals = await _taken(tx, case, todo, plan, decision)
@@ -133,6 +135,9 @@ async def _judged(
     standing = state.standing(todo.entity, also=map(verdict_of, first), itself=todo.named)
     # What the watch found beyond the approved pins is a fact of our own, unless it only describes.
     widening = state.widenings.get(todo.instance)
+    # A widening is about more than what anybody named, whatever it is filed under.
+    by_hand = widening is None and todo.entity in state.by_hand
+    started = widening is None and todo.entity in state.chosen and not by_hand
     confirmed = standing.confirmed if widening is None else not widening.describes
     again = state.asked_again.get(plan.digest) if purpose is Purpose.CONTAIN else None
     asker = again.by if again else step.requested_by if step else None
@@ -143,12 +148,12 @@ async def _judged(
         authenticated=standing.authenticated,
         confirmed=confirmed,
         missing=DESCRIBES if widening else standing.missing,
-        unreviewed=unreviewed,
+        unreviewed=() if started else unreviewed,
         purpose=purpose,
         put_backs=lease.put_backs if lease else 0,
         requested_by=asker,
         approved_by=approved_by(case, step, plan),
-        chosen=state.chosen_by(todo.entity) is not None,
+        chosen=state.asked_for_by(todo.entity) is not None,
     )
     clock = await tx.clock()
     reserved = tuple(
@@ -156,6 +161,10 @@ async def _judged(
         for item in await tx.reserved()
     )
     decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
+    if by_hand and decision.outcome is Outcome.NEEDS_APPROVAL:
+        # What the alerts alone do not carry, a person asked for: that is what the next one answers.
+        facts = facts.model_copy(update=_word(state))
+        decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)
     if again is not None and decision.outcome is Outcome.ALLOW and decision.automatic:
         decision = _by_people(case, plan, decision, facts=facts, because="after a no another person has to agree")
     asks = decision.outcome is Outcome.NEEDS_APPROVAL and purpose is Purpose.CONTAIN
@@ -163,6 +172,12 @@ async def _judged(
     if asks and (holders := await joining.held_by_parts(tx, state, plan)):
         decision = Decision(outcome=Outcome.ALLOW, reasons=(holders,), digest=plan.digest)
     return _evidence_first(case, state, todo, plan, decision=decision, facts=facts), facts
+
+
+def _word(state: Incident) -> dict[str, Any]:
+    """Return what is known of a thing by the word of a person who has it contained: nothing is automatic on it."""
+    known = {"authenticated": True, "confirmed": True, "missing": "", "unreviewed": (), "by_hand": True}
+    return {**known, "confidence": Confidence.HIGH, "severity": state.severity}
 
 
 async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision) -> dict[str, Any]:

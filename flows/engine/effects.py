@@ -194,7 +194,11 @@ async def confirm(case: Case, todo: Todo) -> tuple[list[Event], list[Event]]:
         What is to be recorded of it, and of that what may yet be answered, so that it is worth to ask again.
     """
     playbook, entity = case.playbook, case.state.entities.get(todo.entity)
-    if playbook is None or entity is None or case.state.standing(todo.entity, itself=todo.named).confirmed:
+    if playbook is None or entity is None:
+        return [], []
+    standing = case.state.standing(todo.entity, itself=todo.named)
+    if standing.confirmed or (todo.entity in case.state.by_hand and not standing.authenticated):
+        # What only a person's word speaks for is decided by another one, whatever a check would say.
         return [], []
     events: list[Event] = []
     again: list[Event] = []

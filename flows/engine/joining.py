@@ -66,6 +66,7 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
         "entities": [thing.model_dump(mode="json") for thing in second.entities.values()],
         "unresolved": [entity.model_dump(mode="json") for entity in second.unresolved],
         "chosen": dict(chosen),
+        "by_hand": [key for key in chosen if key in second.by_hand],
         "playbook": recorded(playbook),
         "reason": reason,
         # What people said no to there is not asked about here by another step, nor agreed to by whoever asks for it.

@@ -145,12 +145,15 @@ def opening(  # the fields of one event, all by name
     unknown: Sequence[Entity],
     requested_by: str | None,
     chosen: Sequence[Resolved] = (),
+    by_hand: bool = False,
 ) -> dict[str, Json]:
     """Return the body of an incident's first entry."""
     playbook = parts.playbooks.get(incident_class)
     if chosen:
         playbook = extended(playbook, incident_class, {thing.kind for thing in chosen})
-    begun: dict[str, Json] = {"chosen": [thing.key for thing in chosen]} if requested_by else {}
+    begun: dict[str, Json] = {}
+    if requested_by:
+        begun = {"chosen": [thing.key for thing in chosen], "by_hand": by_hand}
     return {
         **begun,
         "class": incident_class.value,

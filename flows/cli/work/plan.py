@@ -264,6 +264,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         missing=found.missing,
         unreviewed=() if case.by_hand else unreviewed(reviews, config.inventory, config.policy, plan),
         chosen=case.by_hand,
+        by_hand=bool(case.chosen),
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
     if decision.automatic and step.when is not When.LEAKING:

@@ -141,4 +141,24 @@ def test_what_joins_an_incident_that_a_person_began_was_chosen_by_nobody() -> No
         state = incident(world.opened(requested_by="ann", **more), joins)
         assert state.standing(world.TOOL.key).confirmed
         assert not state.standing(other.key).authenticated, "whoever joins borrows nothing of the person's word"
-        assert (state.chosen_by(world.TOOL.key), state.chosen_by(other.key)) == ("ann", None)
+        assert (state.asked_for_by(world.TOOL.key), state.asked_for_by(other.key)) == ("ann", None)
+        assert state.asked_for_by(SERVER.key) == "ann", "a question about its server comes from whoever asked for it"
+        assert not state.standing(SERVER.key).authenticated, "and who chose one tool does not speak for the server"
+
+
+def test_who_has_something_contained_says_that_it_is_wanted_and_not_that_it_is_so() -> None:
+    other = Resolved(kind=EntityKind.TOOL, id="add", server="weather")
+    chosen = {"by": "ann", "entities": [other.model_dump(mode="json")], "playbook": None, "reason": "it acts oddly"}
+    state = incident(world.opened(requested_by="ann", chosen=[world.TOOL.key]), Event("chosen", chosen))
+    assert state.standing(world.TOOL.key).confirmed, "who starts a class's playbook says that it is so"
+    assert not state.standing(other.key).authenticated
+    by_hand: dict[str, Any] = {"requested_by": "ann", "chosen": [world.TOOL.key], "by_hand": True}
+    state = incident(world.opened(**by_hand))
+    assert not state.standing(world.TOOL.key).authenticated
+    state = incident(world.opened(**by_hand), alert(world.TOOL))
+    assert state.standing(world.TOOL.key).authenticated, "an alert speaks for it as ever"
+    assert state.by_hand == {world.TOOL.key}
+    joined = {"incident": "inc-2026-000002", "parts": [], "by": "ann", "class": "tool_poisoning", "severity": 3}
+    joined |= {"entities": chosen["entities"], "unresolved": [], "chosen": {other.key: "bob"}, "by_hand": [other.key]}
+    state = incident(world.opened(), Event("joined", {**joined, "playbook": None, "reason": "the same"}))
+    assert state.by_hand == {other.key}
