@@ -36,7 +36,7 @@ ExhibitId = Annotated[str, StringConstraints(pattern=r"^x-[0-9]{4,9}-[a-z0-9][a-
 
 Hex256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hex512 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
-Stream = Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9_.-]{0,99})?$")]
+Stream = Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9_.-]{0,99}){0,3}$", max_length=200)]
 
 
 def exhibit_id(number: int, kind: str) -> str:

@@ -110,3 +110,17 @@ async def test_a_new_bundle_replaces_the_one_before(home: House) -> None:
     assert report.ok, report.checks
     assert report.manifest is not None
     assert len(report.manifest.exhibits) == 3
+
+
+async def test_a_bundle_verifies_whatever_else_was_given_a_class_or_joined_meanwhile(home: House) -> None:
+    case = await Case.take(home.parts, await claimed(home))
+    await home.receive(alert("weather", "add"))
+    (other,) = await intake(home.parts)
+    # An incident that is found under more than one key: heads witness streams of another sort then.
+    await home.journal.submit(lambda tx: tx.rekey(other.claim.stream, "data_exfiltration|tool:weather/add"))
+    await exhibit(case, 100)
+    await home.journal.submit(lambda tx: tx.hand_over(other.claim.stream, case.claim.stream))
+    await case.catch_up()
+    await evidence.seal(case, SEAL)
+    report = bundle.verify(home.parts.bundles / str(case.state.bundle), home.parts.signer.public)
+    assert report.ok, report.checks
