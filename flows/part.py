@@ -26,7 +26,7 @@ from playbooks.redaction import redacted
 GRACE = 6.0
 """Seconds that a part may take to end once it was told to."""
 
-BEHIND = 10
+BEHIND = 5
 """How far what people watch stands behind what contains, as `nice` counts."""
 
 LOG = logging.getLogger("mcp_soar.part")

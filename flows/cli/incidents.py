@@ -184,7 +184,7 @@ def respond(
     Examples:
       mcp-soar respond --class tool_poisoning --tool weather/forecast --as kim
       mcp-soar respond 1 --as kim
-      mcp-soar respond 1 --about tool:weather/new_tool --about token:agent/laptop --as kim
+      mcp-soar respond 1 --about tool:weather/new_tool --as kim
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import acts

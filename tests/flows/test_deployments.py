@@ -128,6 +128,15 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         "report-of-the-week": ["0 6 * * 1"],
     }
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
+    # That a schedule is active does not mean that anything comes of it: the server has to plan its runs.
+    deadline = asyncio.get_running_loop().time() + 150
+    planned: set[str] = set()
+    while len(planned) < len(scheduled):
+        assert asyncio.get_running_loop().time() < deadline, (prefect.folder / "prefect.log").read_text()[-3000:]
+        await asyncio.sleep(1)
+        runs = prefect.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+        planned = {run["deployment_id"] for run in runs if run["auto_scheduled"]}
+    assert planned == {found[name]["id"] for name in scheduled}
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from integrations.journal.store import Journal
 from tests.lab.house import House
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 60.0
+WITHIN = 120.0
 
 
 class PrefectServer:
