@@ -153,7 +153,7 @@ def import_(
 
     \b
     Examples:
-      mcp-soar inventory import main --url http://127.0.0.1:4444 --user admin@example.com --make-canary
+      mcp-soar inventory import main --url http://gw:4444 --user root@gw.example
       mcp-soar inventory import main --dry-run
     """
     with speaking(as_json=as_json) as out:
@@ -243,7 +243,7 @@ def approve(
     Examples:
       mcp-soar pins approve weather --reviewed "all of it" --as kim
       mcp-soar pins approve weather --change new --reviewed "new ones" --as kim
-      mcp-soar pins approve weather --reviewed "see #14" --as kim --yes --accept get_weather
+      mcp-soar pins approve weather --reviewed "#14" --yes --accept get_weather
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import pins as work

@@ -493,7 +493,7 @@ def hand_in(
     \b
     Examples:
       mcp-soar hand-in approval.json
-      mcp-soar approve 7 --plan 7.json --print --as kim | ssh soar mcp-soar hand-in
+      mcp-soar approve 7 --plan 7.json --print | ssh soar mcp-soar hand-in
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import handing
