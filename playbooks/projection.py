@@ -7,8 +7,8 @@ opened            id class severity title key entities unresolved playbook{id di
 chosen            by entities playbook{id digest text} reason
 classified        class was by key entities unresolved playbook{id digest text} triage reason
 joined            incident parts by class classes severity entities unresolved chosen{key: who} by_hand[key]
-                  playbook{id digest text} reason noes[{digest instance by at wide known requested_by}]
-                  again[{digest asked_by instance by at wide known requested_by}]
+                  playbook{id digest text} reason noes[{digest instance by at wide known requested_by about}]
+                  again[{digest asked_by instance by at wide known requested_by about}]
 goes_on_in        incident by reason
 continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
@@ -171,6 +171,7 @@ def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     things = [Resolved.model_validate(item) for item in body["entities"]]
     state.by_hand |= {thing.key for thing in things} - state.chosen.keys()
     _choose(state, [thing.key for thing in things], body["by"])
+    _asked_again(state, body["by"], things)
     _goes_by(state, body["playbook"])
     # It is known what is to be done about it.
     state.triage = None
@@ -509,17 +510,49 @@ def _refused(state: Incident, step: StepState, by: str | None, at: datetime) -> 
     """Keep a no beside the plan that it was said to: another step may come to ask for the very same."""
     if step.plan is not None and step.purpose is Purpose.CONTAIN:
         wide = step.plan.radius >= Radius.SERVER
-        state.noes[step.plan.digest] = No(step.instance, by, at, wide, state.leaks, step.requested_by)
+        state.noes[step.plan.digest] = No(step.instance, by, at, wide, state.leaks, step.requested_by, step.about)
         state.asked_again.pop(step.plan.digest, None)
 
 
-def _taken_back(state: Incident, by: str) -> None:
-    """Take back the noes that a person asks again about; whoever said one themselves does not count as asking."""
-    for digest, no in state.noes.items():
-        asker = no.requested_by if no.by == by else by
-        if asker is not None:
-            state.asked_again[digest] = Again(asker, no)
-    state.noes.clear()
+def _asked_again(state: Incident, by: str, things: list[Resolved] | None = None) -> None:
+    """Try once more what had been given up, and take back the noes to it: a person asks for it.
+
+    Args:
+        state: the incident.
+        by: who asks; whoever said a no themselves does not count as having asked.
+        things: what they name, None for everything; a no to something else stays.
+    """
+    keys = None if things is None else {thing.key for thing in things}
+    for digest, no in list(state.noes.items()):
+        if keys is None or no.about & keys:
+            del state.noes[digest]
+            asker = no.requested_by if no.by == by else by
+            if asker is not None:
+                state.asked_again[digest] = Again(asker, no)
+    releases = {f"release-{instance}" for instance in state.leases}
+    for step in state.steps.values():
+        if step.instance not in releases and (things is None or _concerns(state, step, things)):
+            _again(step, by)
+
+
+def _concerns(state: Incident, step: StepState, things: list[Resolved]) -> bool:
+    """Whether a step is about one of some things; what reads has no key, and goes by its name."""
+    name = step.instance.partition("@")[0]
+    named = any(state.instance_of(name, thing) == step.instance for thing in things)
+    return named or not step.about.isdisjoint(thing.key for thing in things)
+
+
+def _again(step: StepState, by: str) -> None:
+    """Try a step once more that was given up, because a person asks for it."""
+    if step.progress not in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}:
+        return
+    if step.progress is not Progress.FAILED:
+        # The answer was no, or none, which is no. What was said for it before that does not count for the next
+        # question, and nobody but who said no carries it through alone: they ask for it now.
+        step.approved_by, step.behalf = (), {}
+        if step.denied_by != by:
+            step.requested_by = by
+    step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
 
 
 def _lapsed(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -678,24 +711,15 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
             state.releases.append(
                 ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq)
             )
-        if body["verb"] == "respond":
-            _taken_back(state, body["actor"])
-        if body["verb"] in {"release", "respond"}:
             # Asked again by a person: what had been given up of it is tried once more. A no to another lease stays.
-            releases = {f"release-{instance}" for instance in state.leases}
-            one = body["params"].get("lease") if body["verb"] == "release" else None
-            meant = {f"release-{one}"} if one else releases
+            one = params.get("lease")
+            meant = {f"release-{one}"} if one else {f"release-{instance}" for instance in state.leases}
             for step in state.steps.values():
-                given_up = step.progress in {Progress.FAILED, Progress.EXPIRED, Progress.DENIED}
-                wanted = step.instance in meant if body["verb"] == "release" else step.instance not in releases
-                if given_up and wanted:
-                    if step.progress is not Progress.FAILED:
-                        # The answer was no, or none, which is no. What was said for it before that does not count for
-                        # the next question, and nobody but who said no carries it through alone: they ask for it now.
-                        step.approved_by, step.behalf = (), {}
-                        if step.denied_by != body["actor"]:
-                            step.requested_by = body["actor"]
-                    step.progress, step.attempt, step.retry_at = Progress.RETRYING, 0, None
+                if step.instance in meant:
+                    _again(step, body["actor"])
+        if body["verb"] == "respond" and not body["params"].get("entities"):
+            # Who names something asks for that alone, and the entry that comes next says what they chose.
+            _asked_again(state, body["actor"])
         if body["verb"] in _TOLD_ELSEWHERE:
             return None
         return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"

@@ -118,6 +118,13 @@ class StepState:
     """The place in the stream of what settled it."""
 
     @property
+    def about(self) -> frozenset[str]:
+        """Keys of what the step is about, and of the one thing that its plan takes away, if it is but one."""
+        targets = self.plan.targets if self.plan else ()
+        taken = {f"{target.kind}:{target.server or ''}/{target.name}" for target in targets}
+        return frozenset({self.entity, *(taken if len(taken) == 1 else ())} - {""})
+
+    @property
     def reasons_in_short(self) -> tuple[str, ...]:
         """Why people are asked, where a difference has no room."""
         diffs = {one.reason: one.about for one in self.diffs}
@@ -139,6 +146,7 @@ class No:
         wide: it was about a whole server, or more.
         known: what was known then to get through.
         requested_by: who had asked for it, if a person had.
+        about: keys of what the step was about, and of the one thing that the plan takes away, if it is but one.
     """
 
     instance: str
@@ -147,6 +155,7 @@ class No:
     wide: bool
     known: frozenset[Leak]
     requested_by: str | None = None
+    about: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, body: dict[str, Any]) -> "No":
@@ -158,6 +167,7 @@ class No:
             wide=body["wide"],
             known=frozenset((check, subject, slipped) for check, subject, slipped in body["known"]),
             requested_by=body["requested_by"],
+            about=frozenset(body.get("about", ())),
         )
 
     def body(self) -> dict[str, Any]:
@@ -169,6 +179,7 @@ class No:
             "wide": self.wide,
             "known": [list(leak) for leak in sorted(self.known)],
             "requested_by": self.requested_by,
+            "about": [*sorted(self.about)],
         }
 
     def __str__(self) -> str:
@@ -782,6 +793,13 @@ class Incident:
     def held_back(self, step: StepState) -> bool:
         """Whether a step was skipped because of a no that still holds."""
         return bool(step.no) and self._standing_no(step.no) is not None
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Keys of what people said no to, or what was given up: it is tried again when a person asks for it."""
+        over = {Progress.FAILED, *REFUSED}
+        steps = (step.about for step in self.steps.values() if step.progress in over)
+        return frozenset[str]().union(*steps, *(no.about for no in self.noes.values()))
 
     def instance_of(self, step: str, entity: Resolved) -> str:
         """Return the name of a step for one entity, as this journal knows it."""

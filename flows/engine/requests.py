@@ -159,7 +159,7 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
     events = [answer(request, accepted=True, reason=request.reason)]
     if about.entities:
         things = naming.chosen(parts.world.inventory, about.entities)
-        new = [thing for thing in things if thing.key not in state.chosen]
+        new = [thing for thing in things if thing.key not in state.chosen or thing.key in state.given_up]
         if not new:
             named = ", ".join(map(str, things))
             raise Refused(f"{named} was chosen in {request.subject} already: without --about it is tried again")

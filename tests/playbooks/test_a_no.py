@@ -106,6 +106,34 @@ def test_a_request_to_give_one_thing_back_leaves_the_no_to_another() -> None:
     assert everything.steps[f"release-{first}"].progress == "retrying"
 
 
+def chooses(name: str) -> list[Event]:
+    """Return what `respond --about` leaves in the journal."""
+    thing = stories.tool(name)
+    entities = [{"kind": "tool", "name": name, "server": "weather"}]
+    chosen = {"by": "ann", "entities": [thing.model_dump(mode="json")], "playbook": None, "reason": "r"}
+    return [stories.request("respond", "ann", "r", entities=entities), Event("chosen", chosen, "ann")]
+
+
+def test_who_names_one_thing_takes_back_no_no_to_another() -> None:
+    cut = "cut-tool@weather/forecast"
+    asking = [Event("proposed", {**asked(TOOL, cut).body, "entity": stories.tool().key}), said(TOOL, "deny")]
+    start: list[Any] = [(0.0, stories.opened()), (1.0, stories.alert()), *((2.0, event) for event in asking)]
+    other = stories.told([*start, *((3.0, event) for event in chooses("add"))])
+    assert other.refused(TOOL) is not None
+    assert (other.steps[cut].progress, other.steps[cut].requested_by) == ("denied", None)
+    same = stories.told([*start, *((3.0, event) for event in chooses("forecast"))])
+    assert same.refused(TOOL) is None
+    assert (same.steps[cut].progress, same.steps[cut].requested_by) == ("retrying", "ann")
+    assert same.asked_again[TOOL.digest].by == "ann"
+    everything = stories.told([*start, (3.0, stories.request("respond", "ann", "r"))])
+    assert (everything.steps[cut].progress, everything.steps[cut].requested_by) == ("retrying", "ann")
+
+
+def test_who_names_a_tool_takes_back_no_no_to_its_whole_server() -> None:
+    widening = Event("proposed", {**asked(SERVER).body, "entity": "server:weather/weather"})
+    assert after(widening, said(SERVER, "deny"), *chooses("add")).refused(SERVER) is not None
+
+
 NOISE = st.sampled_from(
     [
         found(ONE),
