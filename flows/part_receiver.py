@@ -5,13 +5,8 @@ evidence, other processes, and every way out but the journal's.
 """
 
 import asyncio
-import contextlib
 import os
-import site
 import sqlite3
-import ssl
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +14,7 @@ from urllib.parse import urlsplit
 from flows import running
 from flows.access import open_inbox
 from flows.entrance import Entrance, listener, server
+from flows.needed import laid_open, needed_by_python
 from flows.receiver import create_app
 from flows.settings import Configuration, read
 from integrations import landlock
@@ -28,9 +24,6 @@ from playbooks.strict import now
 _POSTGRES = 5432
 BESIDE = ("", "-wal", "-shm", "-queue", "-turn")
 """What belongs to a SQLite journal, after its file's name."""
-
-_ETC = ("hosts", "nsswitch.conf", "resolv.conf", "gai.conf", "host.conf", "localtime", "ssl", "pki", "passwd")
-_CODE = ("flows", "integrations", "playbooks")
 
 
 @dataclass(frozen=True)
@@ -96,16 +89,14 @@ def confine(config: Configuration) -> str:
             return "the journal is not there yet"
         for path in files[3:]:
             path.touch(mode=0o600)
-    code = list(needed_by_python())
-    # A rule for a folder is one for all that is in it.
-    if within := [path for path in code if config.folder.resolve().is_relative_to(path)]:
-        return f"the configuration is in {within[0]}, which the receiver has to read"
+    # Whatever that says, it is kept from everything else.
+    laid = laid_open(config)
     ports = [] if files else [urlsplit(url).port or _POSTGRES]
     try:
-        done = landlock.confine(readable=code, writable=[*files, Path(os.devnull)], ports=ports)
+        done = landlock.confine(readable=needed_by_python(), writable=[*files, Path(os.devnull)], ports=ports)
     except OSError as exc:
         return f"Landlock cannot be used ({exc.strerror})"
-    return "" if done else "this system has no Landlock (Linux 5.13)"
+    return laid if done else "this system has no Landlock (Linux 5.13)"
 
 
 _kept: list[sqlite3.Connection] = []
@@ -116,28 +107,6 @@ def _open_for_good(path: Path) -> None:
     connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, check_same_thread=False)
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     _kept.append(connection)
-
-
-def needed_by_python() -> Iterator[Path]:
-    """Yield what has to be read to run Python and our code, find a host, and check a certificate."""
-    root = Path(__file__).resolve().parents[1]
-    yield from (root / name for name in _CODE)
-    installed = [
-        sys.prefix,
-        sys.base_prefix,
-        *site.getsitepackages(),
-        "/usr/lib",
-        "/usr/share/zoneinfo",
-        "/lib",
-        "/lib64",
-    ]
-    yield from (Path(place).resolve() for place in installed)
-    with contextlib.suppress(OSError):
-        yield Path(sys.executable).resolve(strict=True)
-    yield from (Path("/etc") / name for name in _ETC)
-    yield from (Path("/dev/urandom"), Path("/run/systemd/resolve"))
-    if bundle := ssl.get_default_verify_paths().cafile:
-        yield Path(bundle)
 
 
 async def receive(prepared: Prepared, descriptor: int, stop: asyncio.Event) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows import workers
-from flows.part_receiver import BESIDE, needed_by_python
+from flows.needed import needed_by_python
+from flows.part_receiver import BESIDE
 from flows.settings import read_inventory
 from flows.workers import CONFIG, CONFINED, INBOX, JOURNAL, RECEIVER
 from integrations import landlock

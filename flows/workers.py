@@ -13,6 +13,7 @@ import yaml
 
 from flows import running
 from flows.access import journal_url
+from flows.needed import laid_open
 from flows.settings import Account, Configuration, read
 from integrations import landlock
 from playbooks.corroboration import OWN_COMPARISON
@@ -74,6 +75,8 @@ def lacking(config: Configuration, pool: str) -> str:
             "this system has no Landlock (Linux 5.13): whoever reaches Prefect could read the responder's keys by it:"
             " run it as a user of its own (docs/production.md), or write prefect.unconfined: true"
         )
+    if not settings.prefect.unconfined and (why := laid_open(config)):
+        return f"whoever reaches Prefect could read what is to be kept from it: {why}"
     field = "workers" if pool == REQUESTS else "readers"
     if not settings.journal.url.startswith("sqlite") and _account(config, pool) is None:
         return f"on PostgreSQL it needs an account of its own: prefect.{field} in mcp-soar.yaml"

@@ -13,6 +13,7 @@ import yaml
 
 from flows import drift, workers
 from flows.access import open_journal
+from flows.needed import needed_by_python
 from flows.settings import read
 from integrations import landlock
 from integrations.siem.source import new_secret
@@ -178,6 +179,53 @@ def test_where_it_cannot_be_confined_it_does_not_run_unless_somebody_says_so(
     settings["prefect"]["unconfined"] = True
     (folder / "mcp-soar.yaml").write_text(yaml.safe_dump(settings))
     assert not workers.lacking(read(folder), workers.REQUESTS)
+
+
+@pytest.mark.parametrize(
+    ("kept", "what"),
+    [
+        ({}, ""),
+        ({"vault": {"path": "PREFIX/etc/vault"}}, "the evidence is in"),
+        ({"vault": {"bundles": "PREFIX/etc/bundles"}}, "a bundle of evidence is in"),
+        ({"key": "PREFIX/etc/responder.key"}, "the responder's key is in"),
+        ({"receiver": {"port": 0, "stamp": "PREFIX/etc/stamp"}}, "the receiver's stamp is in"),
+        ({"prefect": {"auth": {"file": "PREFIX/etc/auth"}}}, "a secret is in"),
+    ],
+)
+def test_where_what_is_kept_from_it_lies_in_what_python_reads_it_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any], what: str
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 9)
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "prefix"))
+    placed = json.loads(json.dumps(kept).replace("PREFIX", str(tmp_path / "prefix")))
+    config = read(configuration(tmp_path / "config", **placed))
+    for pool in workers.POOLS:
+        why = workers.lacking(config, pool)
+        assert (what in why) if what else not why, why
+        assert not why or str(tmp_path / "prefix") in why
+
+
+@pytest.mark.parametrize("linked", ["config", "state", "keys"])
+def test_a_link_into_what_python_reads_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 9)
+    folder = configuration(tmp_path / "config")
+    (folder / "state").mkdir(exist_ok=True)
+    place = folder if linked == "config" else folder / linked
+    inside = tmp_path / "prefix" / linked
+    inside.parent.mkdir()
+    place.rename(inside)
+    place.symlink_to(inside)
+    assert not workers.lacking(read(folder), workers.REQUESTS)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    assert "keep it elsewhere" in workers.lacking(read(folder), workers.REQUESTS)
+
+
+def test_the_systems_private_keys_are_not_among_what_python_reads() -> None:
+    needed = [path.resolve() for path in needed_by_python()]
+    for key in map(Path, ("/etc/ssl/private/soar.key", "/etc/pki/tls/private/soar.key")):
+        assert not [path for path in needed if key.is_relative_to(path)]
 
 
 @pytest.mark.parametrize(
