@@ -271,6 +271,7 @@ def _alert(state: Incident, body: Body, at: datetime, actor: str) -> str:
         state.alerted_at, state.alerted_seq = at, state.seq
         _join(state, body["entities"])
         state.named |= seen.named
+        state.vouched |= seen.entities if seen.authenticated else frozenset()
         # What anybody can send asks nobody a second time.
         _strangers(state, unresolved if seen.authenticated else [])
     first_in = f", first in {body['from']}" if body.get("from") else ""

@@ -495,6 +495,8 @@ class Incident:
     entities: dict[str, Resolved] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
     """Keys of the servers that were named themselves, and not as the home of something."""
+    vouched: frozenset[str] = frozenset()
+    """Keys of what an authenticated alert named."""
     chosen: dict[str, str] = field(default_factory=dict)
     """Keys of what a person chose to have contained → who."""
     by_hand: frozenset[str] = frozenset()

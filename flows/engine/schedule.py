@@ -83,11 +83,14 @@ def runs_for(state: Incident, step: Step) -> list[Resolved]:
 
 def _unattributed(state: Incident, step: Step, entity: Resolved) -> bool:
     begun = state.steps.get(state.instance_of(step.id, entity))
-    if entity.key in state.chosen or (begun is not None and begun.progress not in UNDECIDED):
-        # What was begun is brought to its end, whoever is named meanwhile.
+    open_yet = begun is None or begun.progress in {Progress.PROPOSED, Progress.SKIPPED}
+    if entity.key in state.chosen or not open_yet:
+        # What people said yes to, or was begun, is brought to its end, whoever is named meanwhile.
         return True
     itself = entity.kind is not EntityKind.SERVER or entity.key in state.named
-    return itself and not any(item.kind in WHO for item in state.entities.values())
+    # Anybody can name an innocent one: only whoever counts takes a question back.
+    said = {*state.vouched, *state.chosen}
+    return itself and not any(item.kind in WHO and key in said for key, item in state.entities.items())
 
 
 WHO = frozenset({EntityKind.PRINCIPAL, EntityKind.TOKEN})

@@ -206,6 +206,7 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
         return []
     state = Incident(id=_NOBODYS, incident_class=case.incident_class, severity=case.severity)
     state.entities = {entity.key: entity for entity in known}
+    state.vouched = frozenset(state.entities) if case.authenticated else frozenset()
     state.chosen = {thing.key: "a person" for thing in chosen}
     state.named = named_servers(known, unknown) | {t.key for t in chosen if t.kind is EntityKind.SERVER}
     found = []

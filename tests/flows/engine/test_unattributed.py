@@ -1,5 +1,7 @@
 """What is flooded is taken away only while nobody is named who floods: a cut of it would do the flood's own work."""
 
+from typing import Any
+
 from flows.engine import schedule
 from flows.engine.opening import triage
 from flows.engine.parts import Timing
@@ -8,7 +10,7 @@ from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Inventory, Resolved
 from playbooks.journal import Event
 from playbooks.playbook import shipped
-from playbooks.state import Incident
+from playbooks.state import Incident, Progress
 from playbooks.strict import now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
@@ -22,8 +24,9 @@ BEGUN = world.opened(entities=[], names="whole")
 CUT_TOOL = "cut-tool@weather/forecast"
 
 
-def alert(*entities: Resolved) -> Event:
-    return Event("alert", {**world.alert().body, "entities": [entity.model_dump(mode="json") for entity in entities]})
+def alert(*entities: Resolved, **more: Any) -> Event:  # noqa: ANN401  # fields of the body
+    named = [entity.model_dump(mode="json") for entity in entities]
+    return Event("alert", {**world.alert().body, "entities": named, **more})
 
 
 def runs(state: Incident) -> list[tuple[str, str]]:
@@ -48,6 +51,25 @@ def test_a_question_about_the_flooded_is_taken_back_once_it_is_known_who_floods(
     assert runs(known) == [("deactivate-principal@principal:agent", "action"), (CUT_TOOL, "moot")]
     skipped = Event("skipped", {"instance": CUT_TOOL, "phase": "cut", "reason": ATTRIBUTED})
     assert (CUT_TOOL, "action") not in runs(incident(*asked, alert(AGENT), skipped))
+
+
+def test_whoever_proves_nothing_takes_back_no_question() -> None:
+    asked = [BEGUN, alert(SERVER, world.TOOL), world.proposed(instance=CUT_TOOL)]
+    unsigned = alert(world.TOOL, AGENT, authenticated=False, source="unsigned")
+    assert (CUT_TOOL, "moot") not in runs(incident(*asked, unsigned))
+    assert (CUT_TOOL, "action") in runs(incident(BEGUN, alert(SERVER, world.TOOL), unsigned))
+    over = alert(AGENT, state="resolved")
+    assert (CUT_TOOL, "action") in runs(incident(BEGUN, alert(SERVER, world.TOOL), over, unsigned))
+    chosen = {"by": "ann", "entities": [AGENT.model_dump(mode="json")], "playbook": None, "reason": "it is this one"}
+    assert (CUT_TOOL, "moot") in runs(incident(*asked, unsigned, Event("chosen", chosen)))
+
+
+def test_what_people_said_yes_to_is_carried_through_whoever_is_named_meanwhile() -> None:
+    question = world.proposed(instance=CUT_TOOL)
+    said = {"digest": world.plan().digest, "verb": "approve", "actor": "bob", "reason": "it has to stop"}
+    state = incident(BEGUN, alert(SERVER, world.TOOL), question, Event("decided", said), alert(AGENT))
+    assert state.steps[CUT_TOOL].progress is Progress.APPROVED
+    assert (CUT_TOOL, "action") in runs(state)
 
 
 def test_what_was_begun_is_brought_to_its_end_whoever_is_named_meanwhile() -> None:
