@@ -214,13 +214,10 @@ def _phase(
     for step in playbook.phases[phase]:
         if step.kind == "task":
             continue
-        if step.when is When.LEAKING and not leaking(state):
-            yield from _moot(state, step, phase, entities_for(state, step.for_each), MOOT)
-            continue
-        runs = runs_for(state, step)
-        if step.when is When.UNATTRIBUTED:
+        runs, otherwise = _running(state, step)
+        if otherwise:
             spared = [entity for entity in entities_for(state, step.for_each) if entity not in runs]
-            yield from _moot(state, step, phase, spared, ATTRIBUTED)
+            yield from _moot(state, step, phase, spared, otherwise)
         for entity in runs:
             todo = _todo(state, step, phase, entity)
             if state.part_of and step.kind == "action" and todo.instance not in state.leases:
@@ -234,6 +231,15 @@ def _phase(
                 yield todo
     if phase is Phase.CUT:
         yield from _widenings(state, now, retries)
+
+
+def _running(state: Incident, step: Step) -> tuple[list[Resolved], str]:
+    """Return what a step runs for as things stand, and why it is needed for nothing else, where that can change."""
+    runs = runs_for(state, step)
+    if step.when is When.LEAKING:
+        homes = _leaking_at(state)
+        return [entity for entity in runs if entity.server in homes], MOOT
+    return runs, ATTRIBUTED if step.when is When.UNATTRIBUTED else ""
 
 
 def _widenings(state: Incident, now: datetime, retries: tuple[float, ...]) -> Iterator[Todo]:
@@ -340,14 +346,37 @@ def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) ->
 
 def leaking(state: Incident) -> bool:
     """Whether some cut of the incident was carried out, tried again, and does not hold."""
-    return any(
-        step.phase is Phase.CUT
-        and step.progress in {Progress.NOT_ESTABLISHED, Progress.FAILED}
-        and (step.looks > 1 or step.progress is Progress.FAILED)
-        and not _being_widened(state)
+    return bool(_leaks(state))
+
+
+def _leaks(state: Incident) -> list[StepState]:
+    """Return the cuts that were carried out, tried again, and do not hold; none while one is being widened."""
+    found = [
+        step
         for step in state.steps.values()
         if step.action
-    )
+        and step.phase is Phase.CUT
+        and step.progress in {Progress.NOT_ESTABLISHED, Progress.FAILED}
+        and (step.looks > 1 or step.progress is Progress.FAILED)
+    ]
+    return [] if _being_widened(state) else found
+
+
+def _leaking_at(state: Incident) -> set[str | None]:
+    """Return the servers that get around a cut of what is theirs; all, if what leaks is of none."""
+    things = [*state.entities.values(), *entities_for(state, EntityKind.SERVER)]
+    found: set[str | None] = set()
+    for step in _leaks(state):
+        name = step.instance.partition("@")[0]
+        about = {
+            item.server
+            for item in things
+            if item.server and (item.key == step.entity or state.instance_of(name, item) == step.instance)
+        }
+        about |= {target.server for target in step.plan.targets if target.server} if step.plan else set()
+        # What belongs to no server at all is asked about whatever leaks.
+        found |= {None, *(about or state.servers)}
+    return found
 
 
 def _being_widened(state: Incident) -> bool:

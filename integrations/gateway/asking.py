@@ -93,8 +93,9 @@ class Asking:
             asked.findings.append(self._finding("by each process of the gateway", self._waits))
         if isinstance(servers, SoarError):
             asked.beside.append(self._finding("at its virtual servers", f"not asked: {servers}"))
-        elif (left := len(servers) - _MOST_SERVERS) > 0:
-            asked.beside.append(self._finding(f"at {left} more virtual servers", "not asked: too many"))
+        elif (left := len(servers) - len(named)) > 0:
+            why = "not asked: too many" if self._settled else "not asked yet: the next look asks there"
+            asked.beside.append(self._finding(f"at {left} more virtual servers", why))
         if original.answer is Answer.ESTABLISHED:
             if self._settled:
                 await self._elsewhere(asked, named)

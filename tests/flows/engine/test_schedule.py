@@ -5,12 +5,15 @@ from datetime import timedelta
 
 from flows.engine import schedule
 from flows.engine.parts import Timing
-from playbooks.incident import Phase
+from playbooks.chosen import extended
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import Resolved
 from playbooks.journal import Event
 from playbooks.plan import Answer
 from playbooks.playbook import shipped
-from playbooks.state import Incident
+from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import now
+from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
 
@@ -111,3 +114,24 @@ def test_a_widening_that_nothing_needs_any_more_is_asked_no_longer() -> None:
     assert offered(incident(*start, leaks(one))) == [(name, "moot")]
     # It leaks again: it is asked again.
     assert offered(incident(*start, watched(Answer.ESTABLISHED), taken_back, leaks(WHOLE))) == [(name, "action")]
+
+
+def test_a_server_whose_own_cut_holds_is_not_isolated_for_another_one_that_leaks() -> None:
+    evil = Resolved(kind=EntityKind.TOOL, id="evil", server="hostile")
+    # An alert that joined named it beside.
+    other = Resolved(kind=EntityKind.TOOL, id="pay", server="payments")
+    state = Incident(id="inc-1", whole_names=True, entities={evil.key: evil, other.key: other})
+    state.chosen = {evil.key: "ann"}
+    cut = StepState("chosen-tool@hostile/evil", Phase.CUT, Progress.FAILED, action="gateway.disable_tool")
+    state.steps[cut.instance] = cut
+    playbook = extended(None, IncidentClass.SUPPLY_CHAIN, {EntityKind.TOOL})
+
+    def isolates() -> list[str]:
+        todos = schedule.ready(state, playbook, until=Phase.ISOLATE, now=now(), stopped=False, retries=())
+        return [todo.instance for todo in todos if todo.phase is Phase.ISOLATE]
+
+    for step in playbook.phases[Phase.CAPTURE]:
+        for entity in schedule.runs_for(state, step):
+            name = state.instance_of(step.id, entity)
+            state.steps[name] = StepState(name, Phase.CAPTURE, Progress.SEALED)
+    assert isolates() == ["chosen-isolate@hostile"]
