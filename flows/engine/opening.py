@@ -241,7 +241,8 @@ async def open_incident(parts: Parts, tx: Tx, key: str, opened: dict[str, Json],
         events: what comes right after.
     """
     before = await tx.closed_with(key)
-    opened["linked"] = [name.removeprefix(PREFIX) for name in before]
+    # What is frozen takes nothing in any more: this goes on with what it was about.
+    opened["linked"] = [name.removeprefix(PREFIX) for name in (*await tx.frozen_with(key), *before)]
     stream, claim = await tx.open_stream(
         f"{PREFIX}inc", correlation=key, lane=CUT, owner=parts.name, claim_seconds=parts.timing.claim
     )

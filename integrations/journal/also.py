@@ -24,6 +24,25 @@ def whose(name: str) -> str:
     return name.removeprefix(_PREFIX).rpartition("/")[0] if name.startswith(_PREFIX) else name
 
 
+_FROZEN = "|frozen:"
+
+
+def given_up(key: str, stream: str) -> str:
+    """Return what stands for a key that a frozen stream gave up: one and the same key may have been several's."""
+    return f"{key}{_FROZEN}{stream}"
+
+
+def kept(key: str) -> str:
+    """Return a key without the word that its frozen stream gave it up."""
+    return key.partition(_FROZEN)[0]
+
+
+def gave_up(key: str) -> dict[str, str]:
+    """Return between which keys those stand that frozen streams gave up for this one, for `FROZEN_WITH`."""
+    first = f"{key}{_FROZEN}"
+    return {"prefix": first, "end": f"{first[:-1]};"}
+
+
 def family(stream: str) -> str:
     """Return how the names of a stream's further keys begin."""
     return f"{_PREFIX}{stream}/"

@@ -48,6 +48,16 @@ OPEN_BELOW = select(func.count()).select_from(
     .limit(bindparam("most"))
     .subquery()
 )
+FROZEN_WITH = (
+    select(_stream.name)
+    .where(
+        _stream.correlation >= bindparam("prefix"),
+        _stream.correlation < bindparam("end"),
+        _stream.closed_at.is_(None),
+    )
+    .order_by(_stream.opened_at.desc(), _stream.name.desc())
+    .limit(bindparam("most"))
+)
 CLOSED_WITH = (
     select(_stream.name)
     .where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_not(None))

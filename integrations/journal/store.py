@@ -534,7 +534,7 @@ class Journal:
         return queries.info(found[0]) if found else None
 
     async def find_open(self, correlation: str) -> str | None:
-        """Return the open stream that has a correlation key."""
+        """Return the open stream that has a correlation key; one that is frozen has none."""
         found = await self._rows(queries.FIND_OPEN, {"correlation": correlation})
         return also.whose(found[0][0]) if found else None
 

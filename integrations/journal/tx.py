@@ -475,18 +475,26 @@ class Tx:
         return int((await self._run(self._sql.next, {"name": name})).scalar_one())
 
     async def find_open(self, correlation: str) -> str | None:
-        """Return the open stream that has a correlation key."""
-        found = (await self._run(queries.FIND_OPEN, {"correlation": correlation})).scalar_one_or_none()
-        return also.whose(found) if found else None
+        """Return the open stream that has a correlation key; one that is frozen has none."""
+        return (await self.find_all_open([correlation])).get(correlation)
 
     async def find_all_open(self, correlations: Collection[str]) -> dict[str, str]:
-        """Return the open streams that have some correlation keys: key → stream."""
+        """Return the open streams that have some correlation keys: key → stream; those that are frozen have none."""
         found: dict[str, str] = {}
         keys = sorted(correlations)
         for start in range(0, len(keys), _MOST_NAMES):
             rows = await self._run(queries.FIND_ALL_OPEN, {"correlations": keys[start : start + _MOST_NAMES]})
             found |= {key: also.whose(name) for key, name in rows.all()}
-        return found
+        await self._batch.load(found.values())
+        for stream in sorted({name for name in found.values() if self._batch.frozen(name) is not None}):
+            # An earlier release froze it with its keys.
+            await self._give_up(stream)
+        return {key: name for key, name in found.items() if self._batch.frozen(name) is None}
+
+    async def _give_up(self, stream: str) -> None:
+        """Let go of a stream's keys, so that another can open under them and finds what had them."""
+        for key, name in (await self.keys_of(stream)).items():
+            await self._change(name, correlation=also.given_up(also.kept(key), stream))
 
     async def keys_of(self, stream: str) -> dict[str, str]:
         """Return the correlation keys that an open stream is found under: key → the row that has it."""
@@ -535,6 +543,11 @@ class Tx:
         found = await self._run(queries.CLOSED_WITH, {"correlation": correlation, "most": limit})
         return list(dict.fromkeys(map(also.whose, found.scalars().all())))
 
+    async def frozen_with(self, correlation: str, limit: int = 10) -> list[str]:
+        """Return the frozen streams that gave up a correlation key, the last opened first."""
+        found = await self._run(queries.FROZEN_WITH, {**also.gave_up(correlation), "most": limit})
+        return list(dict.fromkeys(map(also.whose, found.scalars().all())))
+
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
         found = (await self._run(queries.STREAM, {"stream": name})).one_or_none()
@@ -553,8 +566,9 @@ class Tx:
         await self._change(name, summary=canonical(summary))
 
     async def freeze(self, stream: str, reason: str) -> None:
-        """Let nobody append to or claim a stream until it is thawed."""
+        """Let nobody append to or claim a stream until it is thawed; what met under its keys meets elsewhere."""
         await self._change(stream, frozen=reason)
+        await self._give_up(stream)
 
     async def set_apart(self, stream: str) -> int:
         """Move what nobody signed off the end of a stream, so that it can go on, and return how many entries.
@@ -585,8 +599,11 @@ class Tx:
         return int(moved.rowcount)
 
     async def thaw(self, stream: str) -> None:
-        """Let a frozen stream go on."""
+        """Let a frozen stream go on, under those of its keys that nothing else has taken up."""
         await self._change(stream, frozen=null())
+        for key, name in (await self.keys_of(stream)).items():
+            if await self.find_open(also.kept(key)) is None:
+                await self._change(name, correlation=also.kept(key))
 
     async def make_runnable(self, stream: str, at: float | None = None, lane: str | None = None) -> None:
         """Ask that a stream be claimed, now or at a time; the earlier of two asked for stays.

@@ -270,7 +270,32 @@ async def test_a_frozen_stream_takes_nothing(journal: Journal) -> None:
     assert await journal.claim("r1", lane="cut", limit=9, seconds=9) == []
     await journal.submit(lambda tx: tx.thaw(name))
     assert await journal.append(name, [SEEN])
+    assert await journal.submit(lambda tx: tx.frozen_with("key")) == []
     assert [found.fence for found in await journal.claim("r1", lane="cut", limit=9, seconds=9)] == [claim.fence + 1]
+
+
+async def test_a_frozen_stream_gives_its_key_up_and_has_it_again_unless_another_took_it(journal: Journal) -> None:
+    name, _ = await opened(journal, "key")
+    await journal.submit(lambda tx: tx.freeze(name, "its chain is broken"))
+    assert await journal.submit(lambda tx: tx.find_open("key")) is None
+    assert await journal.submit(lambda tx: tx.frozen_with("key")) == [name]
+    assert await journal.submit(lambda tx: tx.frozen_with("ke")) == []
+    await journal.submit(lambda tx: tx.thaw(name))
+    assert await journal.find_open("key") == name
+    await journal.submit(lambda tx: tx.freeze(name, "its chain is broken"))
+    other, _ = await opened(journal, "key")
+    await journal.submit(lambda tx: tx.thaw(name))
+    assert await journal.find_open("key") == other
+
+
+async def test_a_stream_that_was_frozen_with_its_key_is_passed_over(journal: Journal) -> None:
+    """As the first releases froze one."""
+    name, _ = await opened(journal, "key")
+    await journal.submit(lambda tx: tx._change(name, frozen="its chain is broken"))  # noqa: SLF001  # nothing does so any more
+    assert await journal.submit(lambda tx: tx.find_all_open({"key", "other"})) == {}
+    other, _ = await opened(journal, "key")
+    assert await journal.submit(lambda tx: tx.find_open("key")) == other
+    assert await journal.submit(lambda tx: tx.frozen_with("key")) == [name]
 
 
 # Claims
