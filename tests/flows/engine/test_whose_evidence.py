@@ -88,7 +88,7 @@ async def test_what_was_kept_of_one_tool_is_no_evidence_of_another(tmp_path: Pat
     folder = flags.flags(tmp_path / "flags")
     keep = {"id": "keep", "capture": KeepFlags.name, "for": "tool", "with": {"tool": {"from": "entity.id"}}}
     wipe = flags.step(folder, id="wipe", action=WipeFlags.name)
-    book = flags.playbook(capture=[{**keep, "why": "test"}], eradicate=[wipe])
+    book = flags.playbook(flags.step(folder), capture=[{**keep, "why": "test"}], eradicate=[wipe])
     tools = [{"kind": "tool", "name": name, "server": "weather"} for name in ("forecast", "add")]
     async with flags.installation(tmp_path, book) as home, home.responding():
         await home.ask("ann", Verb.RESPOND, "new", reason="seen", params={**NEW, "entities": tools})

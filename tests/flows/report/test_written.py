@@ -177,6 +177,9 @@ def test_no_text_begins_a_block_of_markdown(first: str, kind: Any) -> None:  # n
     assert with_text(first) == with_text("x")
 
 
+@settings(max_examples=25, deadline=None)
+@given(TEXTS)
+@example("x" + "".join(HOSTILE))
 def test_hostile_text_is_text_in_svg(text: str) -> None:
     words, usual = stories.Words(text), stories.Words("x")
     for story in (stories.over, stories.leaking):
