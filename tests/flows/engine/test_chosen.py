@@ -241,3 +241,21 @@ async def test_what_a_part_holds_stays_in_force_is_asked_about_once_and_given_ba
         await home.ask("ann", Verb.CLOSE, first, reason="over")
         await home.reaches(Status.CLOSED, second)
     assert await state(lab) == before
+
+
+async def test_who_chose_one_tool_spoke_for_nothing_that_appears_beside_it(lab: Lab, tmp_path: Path) -> None:
+    server = lab.site.server_id
+    async with scenes.installation(lab, tmp_path) as home, home.responding():
+        await chosen(home, {"kind": "tool", "name": "get_weather", "server": server}, **{"class": "tool_poisoning"})
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        await agreed(home, name, 1)
+        await scenes.turn(lab, Behaviour(added=("new_tool",)))
+
+        async def asked() -> bool:
+            return bool((await home.incident(name)).proposals)
+
+        await home.until(asked, "people are asked about the new one")
+        (step,) = (await home.incident(name)).proposals
+        assert step.instance in (await home.incident(name)).widenings
+        assert "no alert of it came from an authenticated source" in step.reasons
+        assert await scenes.enabled(lab, "new_tool")
