@@ -15,6 +15,7 @@ from playbooks.incident import Status
 from playbooks.journal import SWITCHES, SYSTEM
 from playbooks.request import Verb, draft, sign
 from playbooks.strict import now
+from tests.flows.report.test_written import tokens
 from tests.lab import forger, scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
@@ -75,8 +76,11 @@ async def test_nothing_secret_reaches_prefect_and_no_password_no_answer(
         for what, secret in secrets_of(lab, home).items():
             assert secret.strip() not in told, what
         assert "PRIVATE KEY" not in told
-        # A poisoned description is shown as text at most, never as something that a browser follows.
-        assert "<IMPORTANT>" not in json.dumps(prefect.ask("/artifacts/filter"))
+        # A poisoned description is shown as text at most, never as something that a browser follows: no HTML.
+        shown = [one["data"] for one in prefect.ask("/artifacts/filter") if one["type"] == "markdown"]
+        assert any("<IMPORTANT>" in page for page in shown), "the difference is shown as it is"
+        for page in shown:
+            assert not {"html_block", "html_inline", "link_open", "image"} & tokens(page).keys(), page
         for auth in (None, "mcp-soar:wrong"):
             for path in ("/flow_runs/filter", "/flows/", "/deployments/filter", "/artifacts/filter"):
                 assert prefect.ask(path, auth=auth) == http.client.UNAUTHORIZED

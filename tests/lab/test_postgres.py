@@ -2,9 +2,9 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.lab.postgres import PostgresServer
@@ -38,10 +38,10 @@ async def test_each_database_is_fresh_and_dropped(postgres: PostgresServer) -> N
         await ask(first, "CREATE TABLE entry (seq int)")
         assert await ask(second, "SELECT to_regclass('entry')") is None
 
-    with pytest.raises(DBAPIError, match="does not exist"):
+    with pytest.raises(asyncpg.InvalidCatalogNameError, match="does not exist"):
         await ask(first, "SELECT 1")
 
 
 async def test_nobody_gets_in_without_the_password(postgres: PostgresServer, postgres_url: str) -> None:
-    with pytest.raises(DBAPIError, match="password authentication failed"):
+    with pytest.raises(asyncpg.InvalidPasswordError):
         await ask(postgres_url.replace(postgres.password, "guess"), "SELECT 1")
