@@ -242,9 +242,10 @@ def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
     Raises:
         Failed: naming what does not hold.
     """
+    before = len(stage.server.calls(TOOL))
     said = asyncio.run(stage.agent.call(stage.offered, {"city": ASKED}))
     # Of other calls there may be some: the responder itself asks what the server answers at its own address.
-    if said.worked or any(call["arguments"].get("city") == ASKED for call in stage.server.calls(TOOL)):
+    if said.worked or any(call["arguments"].get("city") == ASKED for call in stage.server.calls(TOOL)[before:]):
         raise Failed(f"the agent can still call {stage.offered}: {said.text}")
     screen.check(f"the agent calls {stage.offered}: refused ({said.text})")
     listed = asyncio.run(stage.agent.tools())
