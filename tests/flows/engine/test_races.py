@@ -130,6 +130,7 @@ def test_no_order_of_news_overrides_a_no(tmp_path: Path, monkeypatch: pytest.Mon
         @example(["alert", "nothing", "undo", "nothing", "deny", "alert"])
         @example(["alert", "nothing", "nothing", "release", "nothing", "alert", "deny"])
         @example(["alert", "nothing", "nothing", "release", "nothing", "approve"])
+        @example(["alert", "nothing", "nothing", "nothing", "nothing", "nothing", "undo", "nothing"])
         def kept(news: list[str]) -> None:
             course = Course(home, folder, list(news))
             monkeypatch.setattr(SetFlags, "happens", course.happens)
