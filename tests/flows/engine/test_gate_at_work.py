@@ -247,15 +247,12 @@ async def test_our_own_canary_and_credential_are_never_a_target(lab: Lab, tmp_pa
             await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=manual)
 
         async def over() -> bool:
-            steps = [
-                step for incident in await home.incidents() for step in incident.cuts + list(incident.steps.values())
-            ]
-            return {step.progress for step in steps} == {Progress.SKIPPED, Progress.FAILED}
+            return len(await home.system("set_aside")) == 2
 
-        await home.until(over, "one is denied by the gate, the other refused by the action")
-        told = " ".join(line.detail for incident in await home.incidents() for line in incident.timeline)
-        assert "is a credential of mcp-soar itself" in told
-        assert "it is never a target" in told
+        await home.until(over, "neither is taken up")
+        assert await home.incidents() == []
+        told = [str(entry.body["reason"]) for entry in await home.system("set_aside")]
+        assert all("refused" in reason and "never a target" in reason for reason in told), told
         assert lab.proxy.writes == []
         await home.receive(alert(lab.site.server_id, "get_weather"))
         await home.reaches(Status.AWAITING_APPROVAL)

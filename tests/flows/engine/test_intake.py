@@ -260,12 +260,15 @@ async def test_an_incident_whose_journal_was_changed_is_frozen_and_everything_el
             await home.until(others, "two are frozen, the third is contained")
         said = {entry.body["incident"] for entry in await home.system("frozen")}
         assert said == {first, second}
-        # And they stay with a person: another alert about it is set aside with the reason.
-        receipt = await home.receive(alert(server, "get_weather", id="later"))
+        # And they stay with a person: what comes later about one of them is another incident, which names it.
+        await home.receive(alert(server, "get_weather", id="later"))
         async with home.responding():
             await scenes.taken_in(home)
-        aside = {entry.body["receipt"]: entry.body["reason"] for entry in await home.system("set_aside")}
-        assert "frozen" in aside[receipt]
+        rows = await home.journal.streams("incident/")
+        assert {row.name.removeprefix("incident/") for row in rows if row.frozen} == {first, second}
+        whole = [await home.incident(row.name.removeprefix("incident/")) for row in rows if not row.frozen]
+        (later,) = [incident for incident in whole if first in incident.linked]
+        assert [entity.id for entity in later.entities.values() if entity.kind == "tool"] == ["get_weather"]
 
 
 def changed(database: Path, incident: str) -> None:
