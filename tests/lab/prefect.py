@@ -110,7 +110,7 @@ class PrefectServer:
 
     def ask(self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "") -> Any:  # noqa: ANN401
         """Return what the API answers, with its password unless another is given; an error's status as a number."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {"Content-Type": "application/json"}
         known = self.auth if auth == "" else auth
         if known:
