@@ -449,6 +449,20 @@ class Inventory(Strict):
         tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
         return {"user": frozenset(users), "token": frozenset(tokens)}
 
+    def unapproved(self, server: str) -> tuple[tuple[PinKind, str], ...]:
+        """Return kind and name of what a server's gateway was known to hold when it was imported, and nobody approved.
+
+        Args:
+            server: as the inventory calls it.
+        """
+        offers = self.servers[server].offers
+        return tuple(
+            (kind, name)
+            for kind in (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
+            for name in sorted(offers.of(kind))
+            if self.pins.find(server, kind, name) is None
+        )
+
     def resolve(
         self, entity: Entity, *, server: str | None = None, anywhere: bool = False, unapproved: bool = False
     ) -> Resolved | None:

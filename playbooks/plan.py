@@ -100,6 +100,8 @@ class Plan(Strict):
         irreversible: why it cannot be undone, if it cannot.
         destroys: the kinds of exhibit that carrying it out would destroy.
         breaks: one sentence on what stops working for people while it lasts.
+        beside: kind and name of what its server was known to offer beside it when this was planned, and nobody
+            approved: it did not come later, so that this cut is never widened to it.
     """
 
     action: Slug
@@ -110,6 +112,8 @@ class Plan(Strict):
     irreversible: Irreversible | None = None
     destroys: tuple[Slug, ...] = ()
     breaks: Redacted = ""
+    # Not written where there is nothing, so that plans of before keep the digests that people signed.
+    beside: tuple[tuple[Slug, Name], ...] = Field(default=(), exclude_if=lambda beside: not beside)
 
     @property
     def pending(self) -> tuple[Change, ...]:

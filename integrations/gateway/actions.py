@@ -90,13 +90,15 @@ class _OneObject(_AtGateway):
         entry = entry_of(self.server, world)
         held = await self._find(world.reach(ContextForge, entry.name), entry, world)
         target = _target(entry, self.server, held)
+        beside = tuple(one for one in world.inventory.unapproved(self.server) if one != (self.kind, held.name))
         return Plan(
             action=self.name,
             params=self.model_dump(mode="json"),
             summary=f"Disable {target} at gateway {entry.name}",
             changes=(Change(target=target, field="enabled", before=held.enabled, after=False),),
             radius=self.radius,
-            breaks=f"Nobody can use {target} through gateway {entry.name}.",
+            breaks=f"Nobody can use {target} through gateway {entry.name}.{exposure.untouched(beside)}",
+            beside=beside,
         )
 
     async def _find(self, forge: ContextForge, entry: GatewayEntry, world: World) -> Held:

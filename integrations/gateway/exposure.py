@@ -5,7 +5,7 @@ and with which definition. Neither is the call that made the cut.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from integrations.gateway.asking import Asked, Asking
@@ -30,6 +30,9 @@ _NOTHING_APPROVED: Final = (
     "`mcp-soar pins approve` does"
 )
 
+_MOST_NAMED: Final = 5
+"""Things in one sentence; more are counted."""
+
 _CUTS: Final = {
     PinKind.TOOL: "gateway.disable_tool",
     PinKind.PROMPT: "gateway.disable_prompt",
@@ -51,6 +54,7 @@ class _Scene:
         self.forge = world.reach(ContextForge, gateway)
         self.canary = world.reach(Canary, gateway)
         self.targets = [target for target in plan.targets if target.kind != "entry"]
+        self.beside = frozenset(plan.beside)
         self.whole = first.kind == "entry"
         self.approved = bool(self.pins.of(self.server))
         self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
@@ -120,6 +124,7 @@ async def contained(plan: Plan, world: World) -> Verdict:
     )
     # Doors that could not be asked are named, and so stand among what is not proven; the answer is about the others.
     beside = [finding for one in asked for finding in one.beside]
+    beside += _left(scene, catalog)
     judged = scene.whole or scene.approved or exposure.answer is not Answer.ESTABLISHED
     verdict = Verdict.of((control, *unlisted, *decisive, *([exposure] if judged else [])), widen)
     if not judged:
@@ -280,10 +285,39 @@ def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | 
         return None
     pin = scene.pins.find(scene.server, held.kind, held.name)
     if pin is None:
-        return "was never approved"
+        return None if (held.kind, held.name) in scene.beside else "was never approved"
     if pin.gateway_digest != held.digest:
         return "differs from its approved definition"
     return None
+
+
+def untouched(beside: Collection[tuple[str, str]]) -> str:
+    """Return the sentence that says beforehand what a cut leaves alone though nobody approved it, empty if nothing.
+
+    Args:
+        beside: kind and name of each.
+    """
+    return f" Not touched, though nobody approved it: {_named(beside)}." if beside else ""
+
+
+def _left(scene: _Scene, catalog: tuple[Held, ...]) -> list[Finding]:
+    """Return what is named because clients can still have it: it was there before, and nobody decided on it."""
+    left = [held for held in catalog if held.enabled and (held.kind, held.name) in scene.beside]
+    left = [held for held in left if scene.pins.find(scene.server, held.kind, held.name) is None]
+    if scene.whole or not scene.approved or not left:
+        # Of a server of which nothing was ever approved that is said as a whole.
+        return []
+    observed = (
+        f"not touched, as the plan said: {_named([(held.kind, held.name) for held in left])}; nobody ever approved it, "
+        f"and the inventory knew it before. `mcp-soar contain` cuts it too, `mcp-soar pins approve` takes it in"
+    )
+    return [_finding(scene, EXPOSURE, f"server {scene.server}", "nothing but approved definitions", observed)]
+
+
+def _named(things: Collection[tuple[str, str]]) -> str:
+    named = [f"{kind} {name}" for kind, name in things][:_MOST_NAMED]
+    more = len(things) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 async def released(plan: Plan, world: World) -> Verdict:

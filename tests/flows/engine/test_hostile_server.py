@@ -6,9 +6,10 @@ import pytest
 
 from flows.demo.mcp_server import Behaviour
 from playbooks.incident import Status
-from playbooks.inventory import PinKind
+from playbooks.inventory import Offers, PinKind
 from playbooks.plan import Answer, Radius
 from playbooks.policy import Policy
+from playbooks.proof import proof
 from playbooks.state import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
@@ -45,6 +46,27 @@ async def test_a_tool_added_after_the_cut_is_found_cut_proven_and_paged(lab: Lab
 
         await home.until(paged, "people are told of new_evil")
         assert Answer.NOT_ESTABLISHED in scenes.answers(await scenes.entries(home, name))
+
+
+async def test_what_was_imported_and_nobody_approved_is_not_cut_with_another(lab: Lab, tmp_path: Path) -> None:
+    known = Behaviour(poisoned=("get_weather",), added=("send_report",))
+    await scenes.turn(lab, known)
+    there = await scenes.held(lab, "send_report")
+    assert there is not None
+    imported = scenes.served(lab, offers=Offers(tools={"send_report": there.id}))
+    async with scenes.installation(lab, tmp_path, inventory=imported) as home, home.responding():
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        incident = await home.incident(name)
+        plan = incident.steps[scenes.cut_of(lab, "get_weather")].plan
+        assert plan is not None
+        assert "Not touched, though nobody approved it: tool send_report" in plan.breaks
+        assert any("not touched, as the plan said: tool send_report" in str(fact) for fact in proof(incident).lacking)
+        await scenes.turn(lab, Behaviour(poisoned=("get_weather",), added=("send_report", "new_evil")))
+        incident = await scenes.established(home, name, widened(lab, "new_evil"))
+        assert list(incident.widenings) == [widened(lab, "new_evil")]
+        assert await scenes.usable(lab, "send_report"), "nobody was asked about it"
+        assert not any("send_report was never approved" in page.text for page in incident.pages.values())
 
 
 async def test_the_contained_tool_under_another_name_is_cut_as_well(lab: Lab, tmp_path: Path) -> None:
