@@ -108,7 +108,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
 
 
 def reloading(
-    parts: Parts, config: Configuration, began_with: Mapping[str, str] | None = None
+    parts: Parts, config: Configuration, began_with: Mapping[str, str] | None = None, *, part: str = "responder"
 ) -> Callable[[], Parts | None]:
     """Return what tells a responder that its configuration changed, with the parts to go on with.
 
@@ -120,11 +120,12 @@ def reloading(
         parts: what the responder begins with.
         config: what they were made of.
         began_with: the files' digests when that was read; what changed since is read at the first question.
+        part: which part of `up` it is.
     """
     folder, said = config.folder, ""
     current, uses = parts, dict(running.digests(folder) if began_with is None else began_with)
     seen: list[tuple[str, int, int] | None] | None = None if began_with is not None else _now(folder)
-    running.note(folder, "responder", uses)
+    running.note(folder, part, uses)
 
     def changed() -> Parts | None:
         nonlocal seen, current, uses, said
@@ -141,7 +142,7 @@ def reloading(
         kept = {name for name in uses.keys() | now.keys() if name.split("/")[0] in faults or name == "mcp-soar.yaml"}
         news = sorted(name for name in uses.keys() | now.keys() if name not in kept and uses.get(name) != now.get(name))
         uses = {**{name: now[name] for name in now if name not in kept}, **{n: uses[n] for n in kept if n in uses}}
-        running.note(folder, "responder", uses)
+        running.note(folder, part, uses)
         if not news:
             return None
         LOG.warning("read anew: %s", ", ".join(news))

@@ -35,6 +35,7 @@ class Part:
         environment: its environment.
         sockets: listening sockets that it inherits.
         needed: without it, everything ends.
+        lasting: it is started again for as long as it takes; nothing ends, and nothing is done without it.
         healthy: asks whether it serves; None if it says so itself.
     """
 
@@ -44,6 +45,7 @@ class Part:
     environment: dict[str, str]
     sockets: Sequence[socket.socket] = ()
     needed: bool = True
+    lasting: bool = False
     healthy: Callable[[], bool] | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
@@ -65,15 +67,17 @@ class Part:
                 continue
             if self.misconfigured and self.needed:
                 raise Misconfigured(self.misconfigured)
-            if self.misconfigured:
+            if self.misconfigured and not self.lasting:
                 say(f"{self.name}: {self.misconfigured}; going on without it (log: {self.log})")
                 return
             moment = time.monotonic()
-            if len(deaths) == RESTARTS and moment - deaths[0] < WITHIN:
+            if not self.lasting and len(deaths) == RESTARTS and moment - deaths[0] < WITHIN:
                 say(f"{self.name} died {RESTARTS + 1} times within {WITHIN:.0f} s, I give up on it; see {self.log}")
                 return
             deaths.append(moment)
-            say(f"{self.name} ended with status {status}; starting it again (log: {self.log})")
+            why = f": {self.misconfigured}" if self.misconfigured else f" ended with status {status}"
+            self.misconfigured = None
+            say(f"{self.name}{why}; starting it again (log: {self.log})")
             await asyncio.sleep(min(0.2 * 2 ** len(deaths), 5.0))
 
     async def _once(self) -> int:

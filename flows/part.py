@@ -1,4 +1,4 @@
-"""One part of `up` as a process of its own: `python -m flows.part responder|receiver|prefect|worker …`, for `flows.up`.
+"""One part of `up` as a process of its own: `python -m flows.part responder|flows|receiver|prefect|worker …`.
 
 Each ends when its standard input closes, and so with whoever started it, however that one died. What it has to say to
 `up` it writes to standard output, a line of JSON each; its log goes to standard error.
@@ -49,8 +49,8 @@ def main(arguments: list[str]) -> int:
     """
     kind, *rest = arguments
     confined = kind in {"receiver", "worker"}
-    if kind in {"prefect", "worker"}:
-        # Nothing that contains waits for them; where processors are few, they would wait for these.
+    if kind in {"flows", "prefect", "worker"}:
+        # Nothing that contains waits for them; where processors are few, it would wait for these.
         os.nice(BEHIND)
     if not confined:
         _leash()
@@ -77,10 +77,11 @@ def main(arguments: list[str]) -> int:
                 LOG.warning("the receiver can read what its user can: %s", fault)
             _leash()
             _run(lambda stop: receive(prepared, int(rest[1]), stop))
-        elif kind == "responder":
-            from flows.part_responder import respond  # noqa: PLC0415
+        elif kind in {"responder", "flows"}:
+            from flows import part_responder  # noqa: PLC0415
 
-            _run(lambda stop: respond(Path(rest[0]), rest[1], stop, ready=lambda: say(ready=True)))
+            work = part_responder.respond if kind == "responder" else part_responder.follow
+            _run(lambda stop: work(Path(rest[0]), rest[1], stop, ready=lambda: say(ready=True)))
         elif kind == "worker":
             from flows import part_worker  # noqa: PLC0415
 

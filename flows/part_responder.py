@@ -1,4 +1,4 @@
-"""The responder as a part of `up`: it can contain at once, and loads Prefect beside that."""
+"""The responder as two parts of `up`: one contains, watches and tells; the other runs what comes after it as flows."""
 
 import asyncio
 import contextlib
@@ -25,9 +25,34 @@ LOG = logging.getLogger("mcp_soar.responder")
 LOAD_WITHIN = 10.0
 """Seconds that a flow waits for Prefect to be loaded; then it runs without."""
 
+FLOWS = "flows"
+"""The part that runs flows."""
 
-async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
-    """Respond until told to stop.
+
+async def respond(folder: Path, _api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    """Contain, watch over what is contained and tell people until told to stop.
+
+    Args:
+        folder: of the configuration.
+        stop: ends it.
+        ready: called when incidents are worked on.
+
+    Raises:
+        Misconfigured: naming what has to be mended.
+    """
+    uses = running.digests(folder)
+    config = read(folder)
+    async with assembled(config) as parts, contextlib.AsyncExitStack() as stack:
+        responder = Responder(parts, flows=0, reload=reloading(parts, config, uses))
+        working = asyncio.create_task(responder.run(stop))
+        stack.push_async_callback(_ended, asyncio.create_task(_pressed(lambda: responder.parts, stop)))
+        stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
+        ready()
+        await working
+
+
+async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    """Run what comes after the cuts, and delete what may go, until told to stop.
 
     Args:
         folder: of the configuration.
@@ -40,15 +65,16 @@ async def respond(folder: Path, api: str, stop: asyncio.Event, *, ready: Callabl
     """
     uses = running.digests(folder)
     config = read(folder)
-    async with assembled(config) as parts, contextlib.AsyncExitStack() as stack:
+    name = f"{config.settings.responder}-{FLOWS}"
+    async with assembled(config, name=name) as parts, contextlib.AsyncExitStack() as stack:
         responder = Responder(
             parts,
             flow=await _reported(parts, stack, stop) if api else direct_flow,
             flows=config.settings.prefect.concurrency,
-            reload=reloading(parts, config, uses),
+            cuts=False,
+            reload=reloading(parts, config, uses, part=FLOWS),
         )
         working = asyncio.create_task(responder.run(stop))
-        stack.push_async_callback(_ended, asyncio.create_task(_pressed(lambda: responder.parts, stop)))
         stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
         stack.push_async_callback(_ended, asyncio.create_task(retention.keep(lambda: responder.parts, stop)))
         ready()
@@ -81,7 +107,7 @@ async def _warm(parts: Parts) -> None:
 
 
 async def _reported(parts: Parts, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> FlowStarter:
-    """Return what runs flows in Prefect, which is loaded beside the first cuts: its import takes over a second."""
+    """Return what runs flows in Prefect, which is loaded beside the first of them: its import takes over a second."""
 
     async def load() -> FlowStarter:
         flows = await asyncio.to_thread(importlib.import_module, "flows.respond")

@@ -1,5 +1,8 @@
 """The responder: the only part that acts. It claims runnable incidents, cuts, and hands what is left to a flow.
 
+It does all of it, or only a share: of two processes on a machine one cuts, watches and tells, and the other runs the
+flows. What collects evidence, seals and reports is long work of the processor; no cut waits for it then.
+
 Any number of responders on any machines share one journal. Each is one process with one event loop; nothing here
 blocks it. Cuts of all incidents come before any flow, and never wait for a flow's slot.
 """
@@ -63,7 +66,8 @@ class Responder:
     Args:
         parts: what the engine works with.
         flow: runs what comes after the cuts.
-        flows: how many flows at a time.
+        flows: how many flows at a time; none leaves them to another process.
+        cuts: whether it takes in what arrives, cuts, watches and tells; otherwise it runs flows and nothing else.
         reload: returns other parts when a configuration file changed, None while it has not.
     """
 
@@ -73,12 +77,14 @@ class Responder:
         *,
         flow: FlowStarter = direct_flow,
         flows: int = 2,
+        cuts: bool = True,
         reload: Callable[[], Parts | None] | None = None,
     ) -> None:
         check_steps(parts)
         self.parts = parts
         self._flow = flow
         self._flows = flows
+        self._cuts = cuts
         self._reload = reload
         self._cutting: set[asyncio.Task[None]] = set()
         self._watching: set[asyncio.Task[None]] = set()
@@ -132,6 +138,12 @@ class Responder:
         if self._reload is not None and (parts := self._reload()) is not None:
             self.parts = parts
             await parts.reviews.take(parts.journal, parts.world.inventory, parts.policy, parts.people)
+        if self._cuts:
+            await self._take_in()
+        await self._start_flowing()
+        await self._look_at_switches()
+
+    async def _take_in(self) -> None:
         taken = await intake(
             self.parts, begin=lambda opened: self._start(self._cutting, self._cut(opened.claim, opened))
         )
@@ -143,8 +155,6 @@ class Responder:
             for claim in await self._claim(WATCH, watches):
                 self._start(self._watching, self._cut(claim, None))
         await self._start_telling()
-        await self._start_flowing()
-        await self._look_at_switches()
 
     async def _start_cutting(self) -> None:
         for lane in (CUT, RETRY):
@@ -255,7 +265,10 @@ class Responder:
             else:
                 lane, at = self._later(case, halted=halted)
             await journal.release(case.claim, runnable_at=at, lane=lane)
-            if at is not None:
+            if not self._runs(lane):
+                # Another process goes on with it, which need not wait for its next look.
+                await journal.poke()
+            elif at is not None:
                 heapq.heappush(self._due, at.timestamp())
         except LostClaim as exc:
             LOG.info("%s", exc)
@@ -270,6 +283,10 @@ class Responder:
         except Exception as exc:  # a bug of ours must not take the other incidents along
             LOG.exception("%s could not go on", claim.stream)
             await self._set_back(claim, exc)
+
+    def _runs(self, lane: str) -> bool:
+        """Whether what is due in a lane is done here."""
+        return self._flows > 0 if lane == FLOW else self._cuts
 
     def _later(self, case: Case, *, halted: bool) -> tuple[str, datetime | None]:
         """Return when an incident runs next by itself: retries in the cutting lane, the watch in its own."""

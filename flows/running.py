@@ -19,7 +19,7 @@ class Running(NamedTuple):
     """A process that runs, and what it read.
 
     Args:
-        part: `responder` or `receiver`.
+        part: `responder`, `flows` or `receiver`.
         pid: of the process.
         files: the digests of what it goes by, by the files' names in the folder.
     """
@@ -50,7 +50,7 @@ def note(folder: Path, part: str, read: Mapping[str, str]) -> None:
 
     Args:
         folder: of the configuration.
-        part: `responder` or `receiver`.
+        part: `responder`, `flows` or `receiver`.
         read: the digests of what it goes by.
     """
     place = folder / _PLACE

@@ -1,4 +1,4 @@
-"""All parts on one machine: responder, receiver, our own Prefect server, each a child process that never outlives us.
+"""All parts on one machine: responder, flows, receiver, our own Prefect server, each a child that never outlives us.
 
 The responder comes first, so that containment is possible before there is anything to watch it in. A part that dies is
 started again, a few times and not in silence.
@@ -109,6 +109,15 @@ class _Group:
         self._responder = Part(
             "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**whole, **reporting}
         )
+        # What comes after a cut is long work of the processor: no cut waits for it, and none ends with it.
+        self._flows = Part(
+            "flows",
+            ("flows", self._folder, self._api),
+            places.logs / "flows.log",
+            {**whole, **reporting},
+            needed=False,
+            lasting=True,
+        )
         scheme = "https" if settings.receiver.tls else "http"
         host, port = settings.receiver.host, places.entrance.getsockname()[1]
         self._entrance = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -144,6 +153,7 @@ class _Group:
                 return
             self._say(f"responder  ready, configuration {self._folder}")
             self._start(self._receiver)
+            self._start(self._flows)
             if self._prefect:
                 self._start(self._prefect)
             if not await self._ready(self._receiver):
@@ -285,7 +295,7 @@ class _Group:
         await asyncio.gather(*self._running, self._stopping, return_exceptions=True)
         # The entrance first, so that nothing is accepted that nobody works on; then the step in hand is finished.
         await asyncio.gather(self._receiver.end(), *(part.end() for part in self._workers.values()))
-        for part in (self._responder, self._prefect):
+        for part in (self._responder, self._flows, self._prefect):
             if part:
                 await part.end()
         (self._places.state / STATUS).unlink(missing_ok=True)

@@ -229,7 +229,7 @@ def _shown(folder: Path, stream: str) -> float:
 
 def _memory() -> dict[str, float]:
     """Return the most memory that each part of the installation had, in MiB."""
-    found = {"receiver": 0.0, "responder": 0.0}
+    found = {"receiver": 0.0, "responder": 0.0, "flows": 0.0}
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             line = (process / "cmdline").read_bytes().decode().replace("\0", " ")

@@ -145,7 +145,7 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     for log in (up.log, *(up.folder / "state" / "logs").iterdir()):
         assert password.partition(":")[2] not in log.read_text(), log
 
-    for part in ("flows.part receiver", "flows.part responder", "flows.part worker requests"):
+    for part in ("flows.part receiver", "flows.part responder", "flows.part flows", "flows.part worker requests"):
         (victim,) = up.processes(part)
         os.kill(victim, signal.SIGKILL)
         up.until(
@@ -154,6 +154,7 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
         )
     assert "receiver ended with status -9; starting it again" in up.said
     assert "responder ended with status -9; starting it again" in up.said
+    assert "flows ended with status -9; starting it again" in up.said
     assert "requests ended with status -9; starting it again" in up.said
     host = status["receiver"].removeprefix("http://")
     up.until(lambda: answers(host, "/readyz"), "the receiver answers at the same address")
@@ -259,7 +260,7 @@ def whoever_commands_a_worker_finds_no_key(up: Up, api: str, password: str) -> N
 def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:
     up.until(up.status, "it is up")
     up.until(lambda: up.processes("flows.part worker requests"), "the workers have begun")
-    assert len(up.processes()) >= 5
+    assert len(up.processes()) >= 6
     up.process.kill()
     up.process.wait()
     up.until(lambda: not up.processes(), "nothing is left")

@@ -118,6 +118,7 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
 
 _READ_ONCE = {
     "responder": frozenset({"mcp-soar.yaml"}),
+    "flows": frozenset({"mcp-soar.yaml"}),
     "receiver": frozenset({"mcp-soar.yaml", "sources.yaml"}),
 }
 """The files that a part reads when it starts, and not again."""

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.engine.case import Case
+from flows.engine.parts import Parts
+from flows.responder import direct_flow
+from integrations.journal.store import Claim
 from playbooks.action import World
 from playbooks.errors import Transient
 from playbooks.incident import Status
@@ -74,6 +78,35 @@ async def test_a_cut_that_is_tried_again_waits_for_no_flow(tmp_path: Path, folde
         incident = await home.reaches(Status.CONTAINED)
         assert CHECK not in incident.steps, "no flow had a place for it"
         assert await failures(home, incident.id) == ["broken"] * 2
+        assert flags.writes(folder) == ["a off"]
+
+
+async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folder: Path, gateway: Gateway) -> None:
+    gateway.takes.set()
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    ran: list[str] = []
+
+    async def flow(parts: Parts, claim: Claim) -> Case:
+        ran.append(parts.name)
+        return await direct_flow(parts, claim)
+
+    async with (
+        flags.installation(tmp_path, playbook) as home,
+        flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
+    ):
+        async with home.responding(flow=flow, flows=0):
+            await flags.respond(home)
+            incident = await home.reaches(Status.CONTAINED)
+        assert CHECK not in incident.steps, "who cuts runs no flow"
+        async with other.responding(flow=flow, cuts=False):
+            await flags.respond(home)
+
+            async def asked() -> bool:
+                return CHECK in (await home.incident(incident.id)).steps
+
+            await home.until(asked, "what belongs to the evidence is asked")
+            assert len(await home.journal.waiting(10)) == 1, "who runs flows takes nothing in"
+        assert ran == ["responder-1-flows"]
         assert flags.writes(folder) == ["a off"]
 
 
