@@ -93,6 +93,7 @@ class Ask(Strict):
         approved_by: who said yes.
         missing: answers that it still needs.
         requested_by: who asked for it, and therefore does not count.
+        reason: why they want it, in their own words; empty if they did not say.
         expires_at: after this the answer is no.
         commands: that answer it.
         about: whether the message is about this one.
@@ -114,6 +115,7 @@ class Ask(Strict):
     missing: int
     requested_by: str | None
     expires_at: Moment | None
+    reason: str = ""
     commands: tuple[Command, ...]
     about: bool
 
@@ -196,6 +198,7 @@ class Briefing(Strict):
         triage: why a person has to look first.
         frozen: why nothing more is done.
         requested_by: who started it by hand.
+        wishes: why people want something contained, in their own words, as `kim: it reads keys`.
         assigned_to: who has taken it over.
         opened_at: when we became aware.
         closed_at: when it was closed.
@@ -233,6 +236,7 @@ class Briefing(Strict):
     triage: str | None = None
     frozen: str | None = None
     requested_by: str | None = None
+    wishes: tuple[str, ...] = ()
     assigned_to: str | None = None
     opened_at: Moment | None = None
     closed_at: Moment | None = None
@@ -330,6 +334,7 @@ def brief(
         triage=_clause(state.triage) if state.triage else None,
         frozen=_clause(state.frozen) if state.frozen else None,
         requested_by=state.requested_by,
+        wishes=_some((f"{wish.by}: {wish.reason}" for wish in state.wishes), _FEW),
         assigned_to=state.assigned_to,
         opened_at=state.opened_at,
         closed_at=state.closed_at,
@@ -361,7 +366,7 @@ def asking(state: Incident, step: StepState, *, at: datetime) -> Briefing:
         step: what waits.
         at: the present moment.
     """
-    asks = (_ask(state.id, step, step.plan, "", typed),) if step.plan else ()
+    asks = (_ask(state, step, step.plan, "", typed),) if step.plan else ()
     return Briefing(at=at, incident=state.id, kind=Kind.AWAITING_APPROVAL, asks=asks)
 
 
@@ -418,11 +423,11 @@ def _because(state: Incident, kind: Kind, subject: str) -> str:
 
 def _asks(state: Incident, page: Page | None, line: Line) -> tuple[Ask, ...]:
     mark = page.notice.rpartition(":")[2] if page and page.kind == Kind.AWAITING_APPROVAL else ""
-    asks = [_ask(state.id, step, step.plan, mark, line) for step in state.proposals if step.plan]
+    asks = [_ask(state, step, step.plan, mark, line) for step in state.proposals if step.plan]
     return tuple(sorted(asks, key=lambda ask: not ask.about)[:MOST])
 
 
-def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> Ask:
+def _ask(state: Incident, step: StepState, plan: Plan, mark: str, line: Line) -> Ask:
     short = plan.digest[7:19]
     agreed = set(step.approved_by) - {step.requested_by}
     return Ask(
@@ -441,9 +446,10 @@ def _ask(incident: str, step: StepState, plan: Plan, mark: str, line: Line) -> A
         approved_by=tuple(dict.fromkeys(step.approved_by)),
         missing=max(0, step.quorum - len(agreed)),
         requested_by=step.requested_by,
+        reason=_fit(state.reason_of(step)),
         expires_at=step.expires_at,
         commands=tuple(
-            Command(does=verb, line=line(verb, incident, "--plan", short, "--as", "NAME"))
+            Command(does=verb, line=line(verb, state.id, "--plan", short, "--as", "NAME"))
             for verb in ("approve", "deny")
         ),
         about=short == mark,

@@ -9,6 +9,7 @@ classified        class was by key entities unresolved playbook{id digest text} 
 joined            incident parts by class classes severity entities unresolved chosen{key: who} by_hand[key]
                   playbook{id digest text} reason noes[{digest instance by at wide known requested_by about}]
                   again[{digest asked_by instance by at wide known requested_by about}]
+                  wishes[{by at reason about[key]}]
 goes_on_in        incident by reason
 continued         incident
 alert             receipt source external_id state severity rule title authenticated confidence detected_at accepted_at
@@ -85,6 +86,7 @@ from playbooks.state import (
     Seen,
     StepState,
     Told,
+    Wish,
 )
 from playbooks.taxonomy import IncidentClass
 
@@ -166,6 +168,12 @@ def _choose(state: Incident, keys: Iterable[str], by: str) -> None:
             state.named |= {key}
 
 
+def _wish(state: Incident, by: str, at: datetime, reason: str, about: Iterable[str] | None) -> None:
+    """Take in why somebody wants something contained, if they say why."""
+    if reason:
+        state.wishes.append(Wish(by, at, reason, None if about is None else frozenset(about)))
+
+
 def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     _join(state, body["entities"])
     things = [Resolved.model_validate(item) for item in body["entities"]]
@@ -175,6 +183,7 @@ def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     _goes_by(state, body["playbook"])
     # It is known what is to be done about it.
     state.triage = None
+    _wish(state, body["by"], at, body["reason"], {thing.key for thing in things})
     return f"{body['by']} chose to contain {', '.join(map(str, things))}\n{body['reason']}"
 
 
@@ -207,6 +216,7 @@ def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
         no = No.read(said)
         # What gets through here already is no news that a no would end with.
         state.noes.setdefault(said["digest"], replace(no, known=no.known | state.leaks))
+    state.wishes += map(Wish.read, body.get("wishes", ()))
     for said in body.get("again", ()):
         if said["digest"] not in state.noes:
             state.asked_again.setdefault(said["digest"], Again(said["asked_by"], No.read(said)))
@@ -721,6 +731,10 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
         if body["verb"] == "respond" and not body["params"].get("entities"):
             # Who names something asks for that alone, and the entry that comes next says what they chose.
             _asked_again(state, body["actor"])
+            _wish(state, body["actor"], at, body["reason"], None)
+        elif body["verb"] == "respond" and "title" in body["params"]:
+            # It opened this incident, and the entry before says what they chose.
+            _wish(state, body["actor"], at, body["reason"], state.chosen)
         if body["verb"] in _TOLD_ELSEWHERE:
             return None
         return f"{body['actor']} asks to {body['verb']}\n{body['reason']}"

@@ -340,6 +340,34 @@ class ReleaseRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """Why a person wants something contained, in their own words.
+
+    Args:
+        by: who.
+        at: when.
+        reason: what they said.
+        about: keys of what they named; None if they named nothing, and mean all that is done.
+    """
+
+    by: str
+    at: datetime
+    reason: str
+    about: frozenset[str] | None = None
+
+    @classmethod
+    def read(cls, body: dict[str, Any]) -> "Wish":
+        """Return the wish that `body` gave."""
+        about = frozenset(body["about"]) if body["about"] is not None else None
+        return cls(by=body["by"], at=datetime.fromisoformat(body["at"]), reason=body["reason"], about=about)
+
+    def body(self) -> dict[str, Any]:
+        """Return it as an entry keeps it."""
+        about = [*sorted(self.about)] if self.about is not None else None
+        return {"by": self.by, "at": iso(self.at), "reason": self.reason, "about": about}
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Something that people have to hear of.
 
@@ -536,6 +564,8 @@ class Incident:
     asked_again: dict[str, Again] = field(default_factory=dict)
     """Digest → who asks for that plan after a no, until it is decided."""
     accepted: dict[str, str] = field(default_factory=dict)
+    wishes: list[Wish] = field(default_factory=list)
+    """Why people want something contained, of those who said why."""
     releases: list[ReleaseRequest] = field(default_factory=list)
     pages: dict[str, Page] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
@@ -661,6 +691,25 @@ class Incident:
             return self.chosen[key]
         offered = (k for k, item in self.entities.items() if item.server and key == _server_key(item.server))
         return next((self.chosen[k] for k in offered if k in self.chosen), None)
+
+    def reason_of(self, step: StepState) -> str:
+        """Return why whoever asked for a step wants it, in their own words; empty if they did not say.
+
+        Args:
+            step: what waits, or waited.
+        """
+        who = step.requested_by
+        if step.purpose is Purpose.RELEASE:
+            lease = step.instance.removeprefix("release-")
+            said = [wish.reason for wish in self.releases if wish.actor == who and wish.lease in {None, lease}]
+            return next((reason for reason in reversed(said) if reason), "")
+        wishes = [wish for wish in reversed(self.wishes) if wish.by == who]
+        # A server's step speaks of what it offers, which was named instead of it.
+        kin = step.about.union(*map(self._kin, step.about))
+        named = (wish.reason for wish in wishes if wish.about is not None and wish.about & kin)
+        return next(named, None) or next((wish.reason for wish in wishes if wish.about is None), None) or (
+            wishes[-1].reason if wishes else ""
+        )
 
     def _kin(self, key: str) -> set[str]:
         """Return the entities that speak for one: itself, or all that a server offers."""

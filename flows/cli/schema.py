@@ -73,6 +73,7 @@ class Ask(TypedDict):
     """An approval that is waited for. `approve` and `deny` are the exact commands that answer it.
 
     `undone` is what taking it back would set; it is empty if `irreversible` says why that cannot be done.
+    `reason` is why whoever asked for it wants it, in their own words.
     `digest` is that of `plan`: an approver's own machine computes it anew (`mcp-soar approve --plan FILE --print`).
     """
 
@@ -91,6 +92,7 @@ class Ask(TypedDict):
     quorum: int
     approved_by: list[str]
     requested_by: str | None
+    reason: str
     expires_at: str | None
     approve: str
     deny: str
@@ -293,6 +295,7 @@ Incident = TypedDict(
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,
+        "wishes": list[NoteRow],
         "chosen": list[str],
         "linked": list[str],
         "continued_in": str | None,

@@ -74,6 +74,7 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
         "again": [
             {"digest": digest, "asked_by": again.by, **again.no.body()} for digest, again in second.asked_again.items()
         ],
+        "wishes": [wish.body() for wish in second.wishes],
     }
     events = [answer(request, accepted=True, reason=request.reason), Event("joined", body, request.actor)]
     told = (item.parsed() for item in await tx.read(other))

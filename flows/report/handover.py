@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
-from flows.report.incident import Switch, about, answer_word, duties_table, needed, switches_table, tasks
+from flows.report.incident import Switch, about, answer_word, asker, duties_table, needed, switches_table, tasks
 from flows.report.own import as_they_are, names
 from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.duties import Clock
@@ -151,6 +151,7 @@ def _asks(open_: Sequence[Incident], approvers: Sequence[str]) -> Iterator[Block
             state.id,
             excerpt(step.plan.summary),
             excerpt("; ".join(step.reasons_in_short)),
+            asker(state, step),
             needed(step),
             excerpt(", ".join(_free(step, approvers)) or "NOBODY who may answer it"),
             clock(step.expires_at),
@@ -158,7 +159,7 @@ def _asks(open_: Sequence[Incident], approvers: Sequence[str]) -> Iterator[Block
         for state, step in asked
         if step.plan
     ]
-    heads = ("Incident", "Plan", "Why it is asked", "Still needed", "From", "Until, then no")
+    heads = ("Incident", "Plan", "Why it is asked", "Asked for by", "Still needed", "From", "Until, then no")
     yield Table("Questions", heads, rows, "No question is open.")
     if rows:
         yield Commands(list(dict.fromkeys(f"mcp-soar incident {state.id}" for state, _ in asked)))

@@ -188,6 +188,7 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
         ("Not known to the inventory", "; ".join(excerpt(f"{e.kind} {e.name}", 120) for e in state.unresolved)),
         ("Needs a person", excerpt(state.triage or "")),
         ("Started by", excerpt(state.requested_by or "")),
+        ("Because", "; ".join(excerpt(f"{wish.by}: {wish.reason}") for wish in state.wishes)),
         ("Opened", clock(state.opened_at)),
         ("Closed", f"{clock(state.closed_at)} as {excerpt(state.closed_as)}" if state.closed_at else ""),
         ("Assigned to", excerpt(state.assigned_to or "")),
@@ -663,11 +664,12 @@ def duties_table(clocks: Sequence[tuple[str, Clock]]) -> Table:
 def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock] = ()) -> Iterator[Block]:
     """Yield what somebody still has to do about an incident."""
     asks = [
-        (excerpt(step.plan.summary), needed(step), clock(step.expires_at), step.plan.digest)
+        (excerpt(step.plan.summary), asker(state, step), needed(step), clock(step.expires_at), step.plan.digest)
         for step in state.proposals
         if step.plan
     ]
-    yield listed("Waits for a decision", ("Plan", "Still needed", "Until", "Digest"), asks, "No question is open.")
+    heads = ("Plan", "Asked for by", "Still needed", "Until", "Digest")
+    yield listed("Waits for a decision", heads, asks, "No question is open.")
     leases = [
         (
             excerpt(lease.instance),
@@ -685,6 +687,12 @@ def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock
     yield duties_table([(state.id, one) for one in clocks])
     if state.closed_at is None:
         yield Commands([f"mcp-soar incident {state.id}", f"mcp-soar report {state.id} --out {state.id}.html"])
+
+
+def asker(state: Incident, step: StepState) -> str:
+    """Return who asked for a step and why, in their own words; a dash if nobody did."""
+    reason = state.reason_of(step)
+    return excerpt(f"{step.requested_by or '-'}" + (f": {reason}" if reason else ""))
 
 
 def needed(step: StepState) -> str:

@@ -159,6 +159,8 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
         [
             ("Changes", escaped(_changes(plan.pending)) or "nothing: all of it is so already"),
             ("Why it waits", escaped("; ".join(step.reasons))),
+            ("Asked for by", escaped(step.requested_by or "")),
+            ("Their reason", escaped(state.reason_of(step))),
             ("It would break", escaped(plan.breaks) or "nothing that is known"),
             ("It is undone by", undo),
             ("Asked anew, because", escaped(step.differs)),
@@ -259,6 +261,7 @@ def _file(state: Incident, step: StepState, plan: Plan) -> str:
         "plan": plan.model_dump(mode="json"),
         "reasons": list(step.reasons),
         "requested_by": step.requested_by,
+        "reason": state.reason_of(step),
     }
     # In plain ASCII, and without what would end the block: names in it may be hostile.
     text = json.dumps({"id": state.id, "asks": [ask]}).replace("`", "\\u0060")

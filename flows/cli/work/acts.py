@@ -400,10 +400,11 @@ def decide(
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
             await allowed(journal, who, verb)
-            step = asked(await records.load(journal, name), plan)
+            state = await records.load(journal, name)
+            step = asked(state, plan)
             if verb is Verb.APPROVE:
                 free(config, who.name, step)
-            ask = records.ask_of(config, name, step)
+            ask = records.ask_of(config, state, step)
             _show(out, ask, verb)
             unseen = "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
             question = f"{verb.value.capitalize()} it as {who.name}?"

@@ -62,7 +62,7 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
             name = await records.find(journal, incident)
             state = await records.load(journal, name)
             step = acts.asked(state, plan)
-            out.say(records.ask_of(config, name, step)["summary"], "head")
+            out.say(records.ask_of(config, state, step)["summary"], "head")
             digest = step.plan.digest if step.plan else ""
             try:
                 given = Answer(incident=name, digest=digest, actor=who, code=await asyncio.to_thread(_typed, out))

@@ -261,6 +261,7 @@ def _show(out: Out, found: _Read, verb: Verb) -> None:
             ("digest, of the above", plan.digest),
             ("it waits because, says the file", "; ".join(map(str, reasons)) if isinstance(reasons, list) else None),
             ("asked for by, says the file", str(ask.get("requested_by") or "") or None),
+            ("their reason, says the file", str(ask.get("reason") or "") or None),
             ("if you deny", "it is not done, and everything stays as it is" if verb is Verb.DENY else None),
         ]
     )

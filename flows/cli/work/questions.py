@@ -28,6 +28,7 @@ def show(out: Out, ask: schema.Ask, more: list[tuple[str, object]]) -> None:
             ("cannot be undone", ask["irreversible"]),
             ("changed since it was asked before", ask["differs"]),
             ("asked for by", ask["requested_by"]),
+            ("their reason", ask["reason"]),
             *more,
         ]
     )

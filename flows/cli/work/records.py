@@ -262,7 +262,7 @@ def command(config: Configuration, *words: str) -> str:
     return shlex.join(["mcp-soar", *words]) + suffix(config)
 
 
-def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
+def ask_of(config: Configuration, state: Incident, step: StepState) -> schema.Ask:
     """Return what is asked, and how it is answered."""
     plan = step.plan
     if plan is None:
@@ -284,9 +284,10 @@ def ask_of(config: Configuration, incident: str, step: StepState) -> schema.Ask:
         "quorum": step.quorum,
         "approved_by": list(step.approved_by),
         "requested_by": step.requested_by,
+        "reason": state.reason_of(step),
         "expires_at": precise(step.expires_at),
-        "approve": command(config, "approve", incident, "--plan", short, "--as", "NAME"),
-        "deny": command(config, "deny", incident, "--plan", short, "--as", "NAME"),
+        "approve": command(config, "approve", state.id, "--plan", short, "--as", "NAME"),
+        "deny": command(config, "deny", state.id, "--plan", short, "--as", "NAME"),
     }
 
 
@@ -419,6 +420,7 @@ def incident_of(
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,
+        "wishes": [{"at": precise(wish.at), "by": wish.by, "text": wish.reason} for wish in state.wishes],
         "chosen": [f"{state.entities[key]} ({who})" for key, who in state.chosen.items() if key in state.entities],
         "linked": list(state.linked),
         "continued_in": state.continued_in,
@@ -427,7 +429,7 @@ def incident_of(
         "playbook": state.playbook,
         "goals": goals.model_dump() if goals else None,
         "metrics": metrics_of(state),
-        "asks": [ask_of(config, state.id, step) for step in state.proposals if step.plan],
+        "asks": [ask_of(config, state, step) for step in state.proposals if step.plan],
         "leases": [lease_of(config, state.id, lease, known, at) for lease in state.leases.values()],
         "steps": [_step_of(step) for step in state.steps.values()],
         "exhibits": [
