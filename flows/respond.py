@@ -412,7 +412,7 @@ def final(state: Incident) -> State[Any]:
     bad = state.status in {Status.NOT_ESTABLISHED, Status.FROZEN}
     name = state.status.value.replace("_", " ").title().replace(" ", "")
     kind = StateType.FAILED if bad else StateType.COMPLETED
-    return State(type=kind, name=name, message=f"{state.id}: {state.status}")
+    return State(type=kind, name=name, message=f"{state.id}: {state.stands}")
 
 
 def _events(flow_run: str, incident: str, number: int, step: Shown) -> list[Event]:

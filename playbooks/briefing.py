@@ -55,6 +55,7 @@ class Kind(StrEnum):
     OVERDUE = "overdue"
     GUESSED = "guessed"
     UNKNOWN = "unknown"
+    JOINED = "joined"
     FLOOD = "flood"
     FAULT = "fault"
     TEST = "test"
@@ -191,6 +192,7 @@ class Briefing(Strict):
         class_title: its title there.
         severity: how bad.
         status: where it stands.
+        part_of: the incident that it goes on in.
         title: the first alert's; hostile.
         entities: what it is about, in words.
         unresolved: what alerts named and the inventory does not know.
@@ -229,6 +231,7 @@ class Briefing(Strict):
     class_title: str = ""
     severity: Severity = Severity.INFORMATIONAL
     status: Status = Status.TRIAGE
+    part_of: str | None = None
     title: str = ""
     entities: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
@@ -327,6 +330,7 @@ def brief(
         class_title=load().of(state.incident_class).title,
         severity=state.severity,
         status=state.status,
+        part_of=state.part_of,
         title=_fit(state.title, 300),
         entities=_some(map(str, state.entities.values())),
         unresolved=_some(map(str, state.unresolved)),
@@ -507,6 +511,8 @@ def _commands(state: Incident, kind: Kind, subject: str, line: Line) -> Iterable
     yield Command(does="show", line=line("incident", state.id))
     if state.closed_at and kind not in {Kind.DUE, Kind.OVERDUE}:
         return
+    if state.part_of:
+        yield Command(does="go_on", line=line("incident", state.part_of))
     yield Command(does="ack", line=line("ack", state.id, "--as", "NAME"))
     if kind in {Kind.DUE, Kind.OVERDUE}:
         yield Command(does="fulfil", line=line("note", state.id, "TEXT", "--fulfils", subject, "--as", "NAME"))

@@ -94,5 +94,7 @@ class Status(StrEnum):
     NOT_ESTABLISHED = "not_established"
     RECOVERING = "recovering"
     RELEASED = "released"
+    JOINED = "joined"
+    """It goes on in another one; what it still holds is in force, and nothing here needs anybody."""
     CLOSED = "closed"
     FROZEN = "frozen"

@@ -228,14 +228,30 @@ def _joined(state: Incident, body: Body, at: datetime, actor: str) -> str:
 def _goes_on_in(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.part_before |= {state.part_of} if state.part_of else frozenset()
     state.part_of = body["incident"]
+    # What it waited for a person for, that one waits for.
+    state.triage, state.strangers = None, ()
+    _taken_up(state, body["by"])
     for step in state.steps.values():
         lease = state.leases.get(step.instance)
-        undecided = step.progress in {Progress.PROPOSED, Progress.APPROVED, Progress.RETRYING}
+        undecided = step.progress in {Progress.PROPOSED, Progress.APPROVED, Progress.RETRYING, Progress.FAILED}
         contains = step.action and step.purpose is Purpose.CONTAIN and step.phase is not Phase.RECOVER
         if undecided and contains and (lease is None or not lease.open):
             step.progress, step.settled_at, step.awaits = Progress.SKIPPED, at, ()
             step.message = f"it is asked about in {body['incident']}"
-    return f"goes on in {body['incident']}, says {body['by']}: nothing new begins here\n{body['reason']}"
+    return (
+        f"joined to {body['incident']} by {body['by']}: it goes on there, and nothing new begins here\n{body['reason']}"
+    )
+
+
+_LOOK = frozenset({"opened", "unknown"})
+"""Kinds of pages that ask somebody to look at an incident."""
+
+
+def _taken_up(state: Incident, by: str) -> None:
+    """Take in that somebody looked at an incident, who says what it is or what is to be done about it."""
+    for page in state.pages.values():
+        if page.kind in _LOOK:
+            state.acknowledged.setdefault(page.id, by)
 
 
 def _continued(state: Incident, body: Body, at: datetime, actor: str) -> str:

@@ -25,6 +25,8 @@ def briefings() -> Iterator[Briefing]:
         yield full(kind)
         yield Briefing(at=_AT, incident=_INCIDENT, kind=kind, opened_at=_AT, because="Disable tool add at gateway main")
     yield Briefing(at=_AT, incident=_INCIDENT, kind=Kind.AWAITING_APPROVAL, opened_at=_AT, answered=True)
+    for status in (Status.JOINED, Status.NOT_ESTABLISHED):
+        yield full(Kind.JOINED).model_copy(update={"status": status, "part_of": "inc-2026-000007"})
     for status in Status:
         yield Briefing(at=_AT, incident=_INCIDENT, kind=Kind.STATUS, opened_at=_AT, status=status)
     for severity in Severity:
@@ -48,7 +50,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         Fact(check="call", subject="forecast", asked_as="canary", observed="not found", answer=answer)
         for answer in Answer
     )
-    verbs = ("show", "ack", "fulfil", "extend", "release", "suppress", "doctor")
+    verbs = ("show", "go_on", "ack", "fulfil", "extend", "release", "suppress", "doctor")
     return Briefing(
         at=_AT,
         incident=_INCIDENT,

@@ -707,8 +707,10 @@ class Incident:
         # A server's step speaks of what it offers, which was named instead of it.
         kin = step.about.union(*map(self._kin, step.about))
         named = (wish.reason for wish in wishes if wish.about is not None and wish.about & kin)
-        return next(named, None) or next((wish.reason for wish in wishes if wish.about is None), None) or (
-            wishes[-1].reason if wishes else ""
+        return (
+            next(named, None)
+            or next((wish.reason for wish in wishes if wish.about is None), None)
+            or (wishes[-1].reason if wishes else "")
         )
 
     def _kin(self, key: str) -> set[str]:
@@ -880,10 +882,11 @@ class Incident:
             return Status.FROZEN
         if self.closed_at:
             return Status.CLOSED
-        if self.given_back:
+        if self.given_back and not self.part_of:
             return Status.RELEASED
         bad = {Progress.NOT_ESTABLISHED, Progress.UNKNOWN, Progress.FAILED}
-        stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in self.cuts)
+        cuts = [step for step in self.cuts if not self.part_of or self._tries(step)]
+        stuck = any(step.progress is Progress.RETRYING and step.attempt > PATIENCE for step in cuts)
         leaking = any(
             lease.open and lease.verdict is not None and lease.verdict.answer is not Answer.ESTABLISHED
             for lease in self.leases.values()
@@ -893,10 +896,12 @@ class Incident:
             lease.open and lease.releasing and self.steps[f"release-{instance}"].progress is Progress.FAILED
             for instance, lease in self.leases.items()
         )
-        if leaking or stuck or broken or any(step.progress in bad for step in self.cuts):
+        if leaking or stuck or broken or any(step.progress in bad for step in cuts):
             return Status.NOT_ESTABLISHED
         if self.proposals:
             return Status.AWAITING_APPROVAL
+        if self.part_of:
+            return Status.JOINED
         if self.triage:
             return Status.TRIAGE
         held = [step for step in self.cuts if step.progress is Progress.ESTABLISHED]
@@ -907,6 +912,20 @@ class Incident:
         if self.cuts and all(step.progress in REFUSED for step in self.cuts):
             return Status.TRIAGE
         return Status.CONTAINING
+
+    def _tries(self, step: StepState) -> bool:
+        """Whether a step's containment was decided here, and is not over."""
+        lease = self.leases.get(step.instance)
+        return lease is not None and lease.open
+
+    @property
+    def stands(self) -> str:
+        """Where it stands, in words; one that goes on in another says in which."""
+        words = self.status.value.replace("_", " ")
+        if self.part_of is None or self.status in {Status.CLOSED, Status.FROZEN}:
+            return words
+        joined = f"joined to {self.part_of}"
+        return joined if self.status is Status.JOINED else f"{words}, {joined}"
 
     @property
     def metrics(self) -> dict[str, datetime | None]:

@@ -142,7 +142,7 @@ def join(
     """Make two incidents one: OTHER goes on in ID, with its alerts and what it is about.
 
     Nothing is given up: what OTHER holds stays in force and is watched there until ID is released, and that releases
-    both. Later alerts about either come to ID.
+    both. Later alerts about either come to ID. From then on OTHER reads "joined to ID", and people are told so.
 
     \b
     Example:

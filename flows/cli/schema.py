@@ -261,6 +261,7 @@ IncidentRow = TypedDict(
         "class": str,
         "severity": str,
         "status": str,
+        "part_of": str | None,
         "title": str,
         "servers": list[str],
         "opened_at": str | None,

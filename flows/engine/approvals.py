@@ -75,7 +75,8 @@ def waiting(state: Incident, digest: str) -> StepState:
     if len(found) == 1:
         return found[0]
     asked = ", ".join(f"{known[:12]} ({step.instance})" for known, step in plans.items()) or "none"
-    raise Refused(f"plan {wanted[:12] or 'none'} is not waiting for a decision in {state.id}; waiting: {asked}")
+    there = f"; it was joined to {state.part_of}: what there is to decide is asked there" if state.part_of else ""
+    raise Refused(f"plan {wanted[:12] or 'none'} is not waiting for a decision in {state.id}; waiting: {asked}{there}")
 
 
 async def decision(

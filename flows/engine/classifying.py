@@ -43,7 +43,7 @@ async def classify(parts: Parts, tx: Tx, request: Request) -> str:
         raise Refused(f"{wanted} is what an incident is without a class; write one of {classes}")
     stream, state = await subject(tx, request)
     if state.part_of:
-        raise Refused(f"{state.id} goes on in {state.part_of}: classify that one")
+        raise Refused(f"{state.id} was joined to {state.part_of}: classify that one")
     if wanted is state.incident_class and state.triage is None:
         raise Refused(f"{state.id} is {wanted} already")
     fresh, left = resolve(parts.world.inventory, state.unresolved)

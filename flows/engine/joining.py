@@ -94,15 +94,16 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
     await tx.hand_over(other, stream)
     await tx.make_runnable(stream, lane=CUT)
     # What people were asked in the second is asked by the first, if at all.
-    await queue(tx, second.id)
+    for name in (second.id, *second.parts):
+        await queue(tx, name)
     return stream
 
 
 def _fits(first: Incident, second: Incident) -> None:
     if first.part_of:
-        raise Refused(f"{first.id} goes on in {first.part_of}: join {first.part_of} and {second.id}")
+        raise Refused(f"{first.id} was joined to {first.part_of}: join {first.part_of} and {second.id}")
     if second.part_of:
-        raise Refused(f"{second.id} goes on in {second.part_of} already")
+        raise Refused(f"{second.id} was joined to {second.part_of} already")
     if first.triage and not second.triage:
         raise Refused(
             f"{first.id} waits for a person to look at it and {second.id} does not: write"

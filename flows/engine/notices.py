@@ -41,11 +41,24 @@ def due(state: Incident, wanted: tuple[Notice, ...]) -> Iterator[tuple[str, str,
     if Notice.AWAITING_APPROVAL in wanted:
         yield from _asking(state, what)
         yield from _lapsed(state, what)
+    yield from _joined(state, what)
     yield from _held(state, wanted, what)
     yield from _leases(state, wanted, what)
     yield from _unsealed(state, what)
     if Notice.CLOSED in wanted and state.closed_at and "closed" not in state.noticed:
         yield "closed", "closed", f"{what}. Closed as {state.closed_as}."
+
+
+def _joined(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
+    """What goes on elsewhere, and what goes on here from now on."""
+    to, held = f"joined:{state.part_of}", [lease.instance for lease in state.leases.values() if lease.in_force]
+    if state.part_of and to not in state.noticed:
+        stays = f" What it holds stays in force: {', '.join(held)}." if held else ""
+        yield to, to, f"{what}. Joined to {state.part_of}: it goes on there, and is decided on there.{stays}"
+    for part in state.parts:
+        notice = f"joined:{part}"
+        if notice not in state.noticed:
+            yield notice, notice, f"{what}. {part} was joined to it, and goes on here."
 
 
 def _asking(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
@@ -86,7 +99,10 @@ def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tu
     number = len(state.noticed)
     if Notice.NOT_ESTABLISHED in wanted and state.status is Status.NOT_ESTABLISHED and not last.startswith("not_est"):
         yield f"not_established:{number}", f"not_established:{number}", f"{what}. NOT contained: {_why(state)}."
-    if Notice.CONTAINED in wanted and state.status is Status.CONTAINED and not last.startswith("contained"):
+    # What goes on elsewhere says only that what it holds does hold again.
+    again = state.status is Status.JOINED and bool(state.leases) and last.startswith("not_est")
+    holds = again or (state.status is Status.CONTAINED and not last.startswith("contained"))
+    if Notice.CONTAINED in wanted and holds:
         yield f"contained:{number}", f"contained:{number}", f"{what}. Contained, and a probe confirmed it."
 
 

@@ -155,7 +155,7 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
     about = said(About, request)
     stream, state = await subject(tx, request)
     if state.part_of:
-        raise Refused(f"{state.id} goes on in {state.part_of}: respond to that one")
+        raise Refused(f"{state.id} was joined to {state.part_of}: respond to that one")
     events = [answer(request, accepted=True, reason=request.reason)]
     if about.entities:
         things = naming.chosen(parts.world.inventory, about.entities)
@@ -208,8 +208,9 @@ async def _release(_parts: Parts, tx: Tx, request: Request) -> str:
     all_of_it = [(stream, state), *await joining.parts_of(tx, state)]
     held = joining.held([one for _, one in all_of_it])
     wanted = request.params.get("lease")
+    there = f"; it was joined to {state.part_of}: release that one" if state.part_of else ""
     if not held:
-        raise Refused(f"nothing of {request.subject} is in force")
+        raise Refused(f"nothing of {request.subject} is in force{there}")
     if wanted is not None and wanted not in held:
         raise Refused(f"{wanted} is not in force; in force: {', '.join(dict.fromkeys(held))}")
     for where, one in all_of_it:

@@ -24,6 +24,7 @@ _WORST = (
     Status.RECOVERING,
     Status.CONTAINED,
     Status.RELEASED,
+    Status.JOINED,
     Status.CLOSED,
 )
 _NOISE = frozenset({"told", "page", "exhibit", "code_issued"})
@@ -124,15 +125,20 @@ def _lead(shift: Shift, open_: Sequence[Incident], lost: int) -> Iterator[Block]
         yield Warn(f"Messages that reached nobody: {lost}.")
     asks = sum(len(state.proposals) for state in open_)
     leases = sum(lease.in_force for state in open_ for lease in state.leases.values())
-    yield Text(f"Open incidents: {len(open_)}. Questions that wait: {asks}. Containments in force: {leases}.")
+    joined = sum(state.status is Status.JOINED for state in open_)
+    beside = f" ({joined} more joined to them)" if joined else ""
+    yield Text(
+        f"Open incidents: {len(open_) - joined}{beside}. Questions that wait: {asks}. Containments in force: {leases}."
+    )
 
 
 def _incidents(open_: Sequence[Incident]) -> Table:
     rows = [
         (
             state.id,
-            state.status.value.replace("_", " "),
-            state.severity.label,
+            state.stands,
+            # How bad it is, the one says that it goes on in.
+            "-" if state.status is Status.JOINED else state.severity.label,
             f"{state.incident_class.value}: {about(state)}",
             excerpt(state.assigned_to or "nobody"),
             clock(state.opened_at),

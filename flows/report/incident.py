@@ -179,8 +179,8 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
             yield Warn(f"STOPPED: {one.scope} by {excerpt(one.by)} since {clock(one.since)}: {excerpt(one.reason)}")
     entry = taxonomy.load().of(state.incident_class)
     rows = [
-        ("Status", state.status.value.replace("_", " ")),
-        ("Left to do", "find the cause, then close it" if state.status is Status.RELEASED else ""),
+        ("Status", state.stands),
+        ("Left to do", _left(state)),
         ("Class", f"{entry.title} ({state.incident_class.value})"),
         ("Severity", state.severity.label),
         ("Title", excerpt(state.title)),
@@ -197,6 +197,12 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
         ("Playbook", f"{state.playbook}, {state.playbook_digest}" if state.playbook else ""),
     ]
     yield Facts("The incident in short", [(name, value) for name, value in rows if value])
+
+
+def _left(state: Incident) -> str:
+    if state.part_of and not state.closed_at:
+        return f"it goes on in {state.part_of}: what there is to decide is decided there"
+    return "find the cause, then close it" if state.status is Status.RELEASED else ""
 
 
 _SEEN = 3
@@ -704,7 +710,7 @@ def needed(step: StepState) -> str:
 
 def tasks(state: Incident, playbook: Playbook | None) -> list[tuple[str, str, str]]:
     """Return what the playbook leaves to people and nobody has ended: step, task, until."""
-    if state.closed_at:
+    if state.closed_at or state.part_of:
         return []
     if state.triage and not state.leases:
         return [("triage", excerpt(f"Nothing was done, because: {state.triage}"), "closed")]

@@ -8,7 +8,7 @@ from flows.report.document import Block, Document, Picture, Section, Table, Text
 from flows.report.incident import about
 from flows.report.picture import Contained, trend
 from flows.report.words import clock, excerpt, length
-from playbooks.incident import IncidentClass, Severity
+from playbooks.incident import IncidentClass, Severity, Status
 from playbooks.playbook import Playbook
 from playbooks.state import Incident
 
@@ -123,9 +123,9 @@ def _times(
 
 def _leaks(young: Sequence[Incident]) -> Table:
     rows = [
-        (state.id, state.status.value.replace("_", " "), about(state), excerpt(state.triage or ""))
+        (state.id, state.stands, about(state), excerpt(state.triage or ""))
         for state in young
-        if state.metrics["verified_at"] is None
+        if state.metrics["verified_at"] is None and state.status is not Status.JOINED
     ]
     return Table("Never proven", ("Incident", "Status", "About", "Why"), rows, "All were contained.")
 

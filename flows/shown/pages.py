@@ -135,7 +135,7 @@ def overview(state: Incident, stops: Sequence[Stop], *, picture: str = "", goals
 
 
 def _status(state: Incident) -> str:
-    return escaped(state.status.replace("_", " ")) + (f" \\({escaped(state.closed_as)}\\)" if state.closed_as else "")
+    return escaped(state.stands) + (f" \\({escaped(state.closed_as)}\\)" if state.closed_as else "")
 
 
 def _asks(state: Incident) -> str:

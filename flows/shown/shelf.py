@@ -191,7 +191,7 @@ def _made(
         made.append(Page(state.id + REPORT, f"up to journal entry {state.seq}", text))
     goals = playbook.goals_of(state.playbook_digest) if playbook else None
     picture = image(timeline(state), f"Timeline of {state.id}; the list below says the same")
-    said = f"{state.status.value.replace('_', ' ')}, {f'{_STOPPED}, ' if held else ''}{_THROUGH}{state.seq}"
+    said = f"{state.stands}, {f'{_STOPPED}, ' if held else ''}{_THROUGH}{state.seq}"
     made.append(Page(state.id, said, overview(state, held, picture=picture, goals=goals)))
     numbers = frozenset() if state.closed_at else frozenset(stop.seq for stop in stops)
     return _Made(state, numbers, tuple(made))

@@ -378,8 +378,8 @@ def contained(state: Incident) -> Seen:
         return Seen("waiting", "waits for a decision:")
     if status is Status.TRIAGE:
         return Seen("waiting", f"waits for a person: {state.triage or 'every cut was denied'}")
-    if status in {Status.CLOSED, Status.FROZEN, Status.RECOVERING, Status.RELEASED}:
-        return Seen("done", f"it is {status}")
+    if status in {Status.CLOSED, Status.FROZEN, Status.RECOVERING, Status.RELEASED, Status.JOINED}:
+        return Seen("done", f"it is {state.stands}")
     skipped = [step for step in state.steps.values() if step.progress is Progress.SKIPPED and step.message]
     why = next((step.message for step in state.cuts if step.message), "")
     if status is Status.NOT_ESTABLISHED:
@@ -468,14 +468,15 @@ def asked(state: Incident, given: str | None) -> StepState:
         Usage: it asks for more than one thing.
     """
     waiting = [step for step in state.proposals if step.plan]
+    there = f"; it was joined to {state.part_of}: see `mcp-soar incident {state.part_of}`" if state.part_of else ""
     if not waiting:
-        raise NotFound(f"{state.id} ({state.status}) asks for nothing")
+        raise NotFound(f"{state.id} ({state.status}) asks for nothing{there}")
     wanted = (given or "").removeprefix("sha256:").lower()
     found = [step for step in waiting if step.plan and step.plan.digest.removeprefix("sha256:").startswith(wanted)]
     plans = {step.plan.digest: step.plan.summary for step in waiting if step.plan}
     listed = "".join(f"\n  --plan {digest[7:19]}  {safe(summary)}" for digest, summary in plans.items())
     if not found:
-        raise NotFound(f"no plan {given} waits in {state.id}; there is:{listed}")
+        raise NotFound(f"no plan {given} waits in {state.id}{there}; there is:{listed}")
     if len({step.plan.digest for step in found if step.plan}) > 1:
         raise Usage(f"{state.id} asks for more than one thing; say which:{listed}")
     return found[0]
@@ -532,16 +533,17 @@ def release(
             parts = [await records.load(journal, part) for part in state.parts]
             held = [(one, key) for one in (state, *parts) for key, item in one.leases.items() if item.open]
             if not held:
-                raise NotFound(f"nothing of {name} is in force: there is nothing to give back")
+                raise NotFound(
+                    f"nothing of {name} is in force: there is nothing to give back{_all_of_it(config, state)}"
+                )
             if lease is not None and lease not in {key for _, key in held}:
                 shown = ", ".join(dict.fromkeys(key for _, key in held))
                 raise NotFound(f"{lease} is not in force in {name}; in force: {shown}")
+            if state.part_of:
+                out.say(f"Only what {name} holds is given back here{_all_of_it(config, state)}")
             meant = [(one, key) for one, key in held if lease in {None, key}]
             for one, key in meant:
-                where = "" if one is state else f" in {one.id}, which goes on here"
-                out.say(f"Give back {key}{where}: {one.leases[key].plan.summary}")
-                for change in one.leases[key].plan.undone:
-                    out.say(change, indent=2)
+                _show_back(out, one, key, where="" if one is state else f" in {one.id}, which goes on here")
             wanted = [key for one, key in meant if one is state]
             elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
             if accept_changed:
@@ -570,6 +572,21 @@ def release(
         out.note("nothing was done")
         return Exit.NO
     return finish(out, config, act)
+
+
+def _show_back(out: Out, state: Incident, lease: str, *, where: str) -> None:
+    """Show what giving back a lease sets."""
+    plan = state.leases[lease].plan
+    out.say(f"Give back {lease}{where}: {plan.summary}")
+    for change in plan.undone:
+        out.say(change, indent=2)
+
+
+def _all_of_it(config: Configuration, state: Incident) -> str:
+    """Return where all is given back of which an incident is a part; nothing if it is none."""
+    if state.part_of is None:
+        return ""
+    return f"; it was joined to {state.part_of}: `{records.command(config, 'release', state.part_of)}` gives back all"
 
 
 def _given_back(wanted: tuple[str, ...], elsewhere: tuple[str, ...] = ()) -> Look:
@@ -628,6 +645,8 @@ def close(
             params: dict[str, Json] = {"as": how}
             if of is not None:
                 params["of"] = await records.find(journal, of)
+            if to := (await records.load(journal, name)).part_of:
+                out.say(f"{name} was joined to {to}: only {name} is closed here. `mcp-soar close {to}` closes both")
             return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params=params)
 
     return finish(out, config, asyncio.run(work()))

@@ -23,6 +23,7 @@ _WORST = (
     "recovering",
     "contained",
     "released",
+    "joined",
     "closed",
 )
 
@@ -37,15 +38,20 @@ def listing(out: Out, config: Configuration, *, everything: bool, limit: int) ->
         [
             (
                 f"{row['id']}\n{_short(row['opened_at'])}",
-                row["status"]
+                records.stands(row["status"], row["part_of"])
                 + (f"\n{row['asks']} to answer" if row["asks"] else "")
                 + (f"\n{row['assigned_to']}" if row["assigned_to"] else ""),
-                f"{row['severity']} {row['class']}: {_on(row)}\n{safe(row['title'][:120])}",
+                f"{_how_bad(row)}{row['class']}: {_on(row)}\n{safe(row['title'][:120])}",
             )
             for row in ordered
         ],
         empty="no incidents" if everything else "no open incidents; --all lists the closed ones too",
     )
+
+
+def _how_bad(row: schema.IncidentRow) -> str:
+    """Return how bad an incident is; of one that goes on in another, that one says it."""
+    return "" if row["status"] == Status.JOINED else f"{row['severity']} "
 
 
 def _on(row: schema.IncidentRow) -> str:
@@ -71,6 +77,7 @@ def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
         "class": "unclassified",
         "severity": "critical",
         "status": "frozen",
+        "part_of": None,
         "title": f"its journal is not as it was written: {why}",
         "servers": [],
         "opened_at": moment(opened_at),
@@ -102,7 +109,12 @@ async def read(config: Configuration, given: str) -> schema.Incident:
 
 def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[schema.Incident] = ()) -> None:
     metrics = it["metrics"]
-    out.say(f"{it['id']}  {it['status'].upper()}  {it['class']} ({it['severity']})", "head")
+    status, joined, to = records.stands(it["status"], it["part_of"]).partition("joined to ")
+    stands = f"{status.upper()}{joined.upper()}{to}"
+    out.say(f"{it['id']}  {stands}  {it['class']} ({it['severity']})", "head")
+    if it["part_of"] and not it["closed_at"]:
+        out.say(f"It goes on in {it['part_of']}: what there is to decide and to give back is decided there:")
+        out.raw("  " + records.command(config, "incident", it["part_of"]))
     out.fields(
         [
             ("title", it["title"]),
@@ -115,7 +127,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
             ("chosen by hand", ", ".join(it["chosen"])),
             ("earlier", ", ".join(it["linked"])),
             ("later", it["continued_in"]),
-            ("goes on in", it["part_of"]),
+            ("joined to", it["part_of"]),
             ("joined with it", ", ".join(it["parts"])),
             ("opened", _short(it["opened_at"])),
             ("closed", f"{_short(it['closed_at'])} as {_ended(it)}" if it["closed_at"] else None),
@@ -167,7 +179,8 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
 def _parts(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[schema.Incident]) -> None:
     """Show what goes on in an incident: what that holds is given back with it."""
     for part in parts:
-        out.heading(f"{part['id']}, which goes on here ({part['status']})")
+        status = "" if part["status"] == Status.JOINED else f" ({part['status']})"
+        out.heading(f"{part['id']}, which goes on here{status}")
         _leases(out, part["leases"], whose=False)
         for ask in part["asks"]:
             _ask(out, ask)

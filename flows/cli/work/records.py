@@ -19,7 +19,7 @@ from integrations.journal.store import Journal
 from playbooks import duties
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.incident import Phase
+from playbooks.incident import Phase, Status
 from playbooks.journal import ITSELF, TELLING, Entry
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
@@ -469,7 +469,7 @@ def _step_of(step: StepState) -> schema.Step:
 
 def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
     """Return what is left to people; what the release ends is left out once everything is released."""
-    if state.closed_at:
+    if state.closed_at or state.part_of:
         return []
     if state.triage and not state.leases:
         # The playbook's tasks are about a containment, and there is none.
@@ -492,6 +492,18 @@ def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
     ]
 
 
+def stands(status: str, part_of: str | None) -> str:
+    """Return where an incident stands, as people read it: one that goes on in another says in which.
+
+    Args:
+        status: as its document has it.
+        part_of: likewise.
+    """
+    if part_of is None or status in {Status.CLOSED, Status.FROZEN}:
+        return status
+    return f"joined to {part_of}" if status == Status.JOINED else f"{status}, joined to {part_of}"
+
+
 def row_of(state: Incident) -> schema.IncidentRow:
     """Return an incident as a line of a list."""
     return {
@@ -499,6 +511,7 @@ def row_of(state: Incident) -> schema.IncidentRow:
         "class": state.incident_class.value,
         "severity": state.severity.label,
         "status": state.status.value,
+        "part_of": state.part_of,
         "title": state.title,
         "servers": list(state.servers),
         "opened_at": precise(state.opened_at),

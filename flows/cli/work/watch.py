@@ -19,6 +19,7 @@ from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from playbooks.errors import Transient
+from playbooks.incident import Status
 from playbooks.state import Incident
 from playbooks.strict import now
 
@@ -40,6 +41,7 @@ _WORST = (
     "recovering",
     "contained",
     "released",
+    "joined",
 )
 _SAID = {
     "frozen": "FROZEN, its journal is damaged",
@@ -245,14 +247,18 @@ def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> li
         trouble: why what is shown is old, empty if it is not.
     """
     rows = view.worst_first()
-    found = [(f"mcp-soar: {len(rows)} open incidents, worst first; {moment(at)}; q ends", "head")]
+    joined = sum(row["status"] == Status.JOINED for row in rows)
+    beside = f", {joined} joined to them" if joined else ""
+    found = [(f"mcp-soar: {len(rows) - joined} open incidents{beside}, worst first; {moment(at)}; q ends", "head")]
     found += [(f"OLD: {trouble}", "bad")] if trouble else []
     found += [(records.stopped(stop), "bad") for stop in view.stops]
     room = len(rows) if height is None else max(0, (height - len(found) - 1) // _LINES)
     for row in rows[:room]:
         age = span((at - datetime.fromisoformat(row["opened_at"])).total_seconds()) if row["opened_at"] else "-"
-        status = _SAID.get(row["status"], row["status"])
-        found.append((f"{row['id']}  {row['severity']:8}  {status}, {age}", _STYLES.get(row["status"], "")))
+        status = records.stands(_SAID.get(row["status"], row["status"]), row["part_of"])
+        # How bad it is, the one says that it goes on in.
+        bad = "" if row["status"] == Status.JOINED else row["severity"]
+        found.append((f"{row['id']}  {bad:8}  {status}, {age}", _STYLES.get(row["status"], "")))
         # What is asked and what is not told comes first, for it must not be what the edge cuts off.
         parts = [f"waits for {', '.join(row['waits_for'])}"] if row["waits_for"] else []
         parts += [f"{row['undelivered']} pages NOT DELIVERED"] if row["undelivered"] else []

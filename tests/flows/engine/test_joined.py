@@ -168,7 +168,7 @@ async def test_the_second_goes_on_in_the_first_with_all_that_was_said_of_it(tmp_
         assert [i.id for i in await made.incidents()] == [FIRST, SECOND]
         assert (len((await made.incident(FIRST)).alerts), len((await made.incident(SECOND)).alerts)) == (4, 1)
         said = str(await asked(made, Verb.RESPOND, SECOND))
-        assert f"{SECOND} goes on in {FIRST}" in said
+        assert f"{SECOND} was joined to {FIRST}" in said
         # The end of the first is the end of both, and what comes then is a new one that both lead to.
         assert await asked(made, Verb.CLOSE, FIRST) is None
         second = await made.incident(SECOND)
@@ -216,7 +216,7 @@ async def test_what_cannot_be_joined_is_refused_with_what_would_be_right(tmp_pat
         assert f"join {FIRST} {THIRD}" in str(await asked(made, Verb.JOIN, THIRD, incident=FIRST))
         assert "join needs the role" in str(await asked(made, Verb.JOIN, FIRST, who="eve", incident=SECOND))
         assert await asked(made, Verb.JOIN, FIRST, incident=SECOND) is None
-        assert f"{SECOND} goes on in {FIRST} already" in str(await asked(made, Verb.JOIN, THIRD, incident=SECOND))
+        assert f"{SECOND} was joined to {FIRST} already" in str(await asked(made, Verb.JOIN, THIRD, incident=SECOND))
         assert f"join {FIRST} and {THIRD}" in str(await asked(made, Verb.JOIN, SECOND, incident=THIRD))
         assert await asked(made, Verb.JOIN, FIRST, incident=THIRD) is None
         assert (await made.incident(FIRST)).triage is None
