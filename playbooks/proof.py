@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from playbooks.difference import parted
 from playbooks.incident import Phase
-from playbooks.plan import Answer, Finding
+from playbooks.plan import Answer, Finding, Verdict
 from playbooks.redaction import redacted
-from playbooks.state import Incident, Progress, StepState
+from playbooks.state import Incident, LeaseState, Progress, StepState
 from playbooks.strict import Strict
 
 _ASKED = frozenset({Phase.CAPTURE, Phase.ERADICATE})
@@ -69,9 +69,9 @@ class Proof(NamedTuple):
 
 
 def proof(state: Incident) -> Proof:
-    """Return what the last look at each cut found and what it did not, and what was asked beside it."""
+    """Return what the last look at each cut and release found and what it did not, and what was asked beside it."""
     leases = state.leases
-    verdicts = [lease.verdict for lease in leases.values() if lease.open and lease.verdict]
+    verdicts = [verdict for lease in leases.values() if (verdict := _last(lease))]
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
     # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
     verdicts += [step.verdict for step in state.steps.values() if step.phase in _ASKED and step.verdict]
@@ -79,6 +79,12 @@ def proof(state: Incident) -> Proof:
     lacking = [fact for fact in found if fact.answer is not Answer.ESTABLISHED]
     good = [fact for fact in found if fact.answer is Answer.ESTABLISHED]
     return Proof(tuple(good), (*_unfinished(state), *lacking))
+
+
+def _last(lease: LeaseState) -> Verdict | None:
+    """Return what the last look at a containment says: of what was given back, whether it is back."""
+    # What cannot be taken back holds for good, though the watch over it may have been ended.
+    return lease.verdict if lease.released_at is None or lease.plan.irreversible else lease.back
 
 
 def _unfinished(state: Incident) -> Iterator[Fact]:

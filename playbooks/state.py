@@ -245,6 +245,11 @@ class LeaseState:
         return self.open and self.began_at is not None
 
     @property
+    def holds(self) -> bool:
+        """Whether something of it is as it was contained: in force, or done for good."""
+        return self.in_force or self.done_at is not None
+
+    @property
     def returned(self) -> str:
         """What came of giving it back, in words."""
         missing = [str(target) for target in self.plan.targets if target.key in self.gone]

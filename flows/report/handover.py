@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
-from flows.report.incident import Switch, about, answer_word, asker, duties_table, needed, switches_table, tasks
+from flows.report.incident import Switch, about, asker, duties_table, holding, needed, switches_table, tasks
 from flows.report.own import as_they_are, names
 from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.duties import Clock
@@ -125,11 +125,12 @@ def _lead(shift: Shift, open_: Sequence[Incident], lost: int) -> Iterator[Block]
         yield Warn(f"Messages that reached nobody: {lost}.")
     asks = sum(len(state.proposals) for state in open_)
     leases = sum(lease.in_force for state in open_ for lease in state.leases.values())
+    done = sum(lease.done_at is not None for state in open_ for lease in state.leases.values())
+    good = f" Done for good: {done}." if done else ""
     joined = sum(state.status is Status.JOINED for state in open_)
     beside = f" ({joined} more joined to them)" if joined else ""
-    yield Text(
-        f"Open incidents: {len(open_) - joined}{beside}. Questions that wait: {asks}. Containments in force: {leases}."
-    )
+    counted = f"Open incidents: {len(open_) - joined}{beside}. Questions that wait: {asks}."
+    yield Text(f"{counted} Containments in force: {leases}.{good}")
 
 
 def _incidents(open_: Sequence[Incident]) -> Table:
@@ -187,14 +188,15 @@ def _leaks(open_: Sequence[Incident]) -> Table:
 
 
 def _leases(open_: Sequence[Incident], at: datetime) -> Iterator[Block]:
-    found = [(state, lease) for state in open_ for lease in state.leases.values() if lease.in_force]
-    found.sort(key=lambda pair: pair[1].until)
+    found = [(state, lease) for state in open_ for lease in state.leases.values() if lease.holds]
+    found.sort(key=lambda pair: (not pair[1].in_force, pair[1].until))
     rows = []
     for state, lease in found:
-        left = (lease.until - at).total_seconds()
-        left_in_words = length(left) if left > 0 else f"OVERDUE by {length(-left)}"
-        holds = answer_word(lease.verdict.answer if lease.verdict else None)
-        rows.append((state.id, excerpt(lease.instance), holds, clock(lease.until), left_in_words))
+        until, left_in_words = "-", "-"
+        if lease.in_force:
+            left = (lease.until - at).total_seconds()
+            until, left_in_words = clock(lease.until), length(left) if left > 0 else f"OVERDUE by {length(-left)}"
+        rows.append((state.id, excerpt(lease.instance), holding(lease), until, left_in_words))
     yield Table("In force", ("Incident", "Lease", "Holds", "Until", "Left"), rows, "Nothing is contained.")
     if rows:
         yield Text(EXPLAINED)

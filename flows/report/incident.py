@@ -37,7 +37,7 @@ from playbooks.plan import Answer, Plan, Verdict
 from playbooks.playbook import Goals, Playbook
 from playbooks.policy import Purpose
 from playbooks.proof import proof
-from playbooks.state import Incident, StepState
+from playbooks.state import Incident, LeaseState, StepState
 from playbooks.taxonomy import Framework
 
 
@@ -222,10 +222,10 @@ def in_short(state: Incident) -> Iterator[Section]:
         state: the incident.
     """
     held = [
-        f"{excerpt(lease.plan.summary, _SHORT)}: {answer_word(lease.verdict.answer if lease.verdict else None)},"
-        f" until {clock(lease.until)}"
+        f"{excerpt(lease.plan.summary, _SHORT)}: {holding(lease)}"
+        + (f", until {clock(lease.until)}" if lease.in_force else "")
         for lease in state.leases.values()
-        if lease.in_force
+        if lease.holds
     ]
     known = proof(state)
     asks = [
@@ -239,6 +239,13 @@ def in_short(state: Incident) -> Iterator[Section]:
     lacking = [excerpt(fact, _SHORT) for fact in known.lacking]
     yield Section("NOT proven", [_few(lacking, "Nothing that was done is without proof.")])
     yield Section("Asked of people", [_few(asks, "No question is open.")])
+
+
+def holding(lease: LeaseState) -> str:
+    """Return how far a containment holds, in words."""
+    if lease.done_at:
+        return f"done for good {clock(lease.done_at)}, it cannot be taken back"
+    return answer_word(lease.verdict.answer if lease.verdict else None)
 
 
 def _few(points: Sequence[str], empty: str) -> Block:
@@ -325,7 +332,10 @@ def _sentences(state: Incident) -> Iterator[str]:
     if in_force:
         until = min(lease.until for lease in in_force)
         yield f"{len(in_force)} of {len(state.leases)} containments are in force; the first runs out at {clock(until)}."
-    elif times["released_at"]:
+    for lease in state.leases.values():
+        if lease.done_at:
+            yield f"{excerpt(lease.plan.summary).rstrip('.')}: {holding(lease)}."
+    if times["released_at"] and not in_force:
         yield f"Everything was given back at {clock(times['released_at'])}."
     if state.closed_at:
         yield f"It was closed as {excerpt(state.closed_as)} at {clock(state.closed_at)}."
@@ -680,12 +690,12 @@ def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock
         (
             excerpt(lease.instance),
             excerpt(lease.plan.summary),
-            clock(lease.until),
-            answer_word(lease.verdict.answer if lease.verdict else None),
+            clock(lease.until) if lease.in_force else "-",
+            holding(lease),
             clock(lease.checked_at),
         )
         for lease in state.leases.values()
-        if lease.in_force
+        if lease.holds
     ]
     heads = ("Lease", "What", "Until", "Holds", "Asked last")
     yield listed("In force", heads, leases, "Nothing is contained.")

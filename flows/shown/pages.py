@@ -189,6 +189,10 @@ def _leases(state: Incident) -> str:
             answer = f"**{escaped(lease.verdict.answer.replace('_', ' '))}**" if lease.verdict else "not verified yet"
             when = f", last verified {at(lease.checked_at)}" if lease.verdict else ""
             held.append((escaped(lease.plan.summary), f"{answer}{when}; until {at(lease.until)} UTC"))
+        elif lease.done_at:
+            held.append(
+                (escaped(lease.plan.summary), f"**done for good** {at(lease.done_at)}; it cannot be taken back")
+            )
     return f"{facts(held)}\n\n*{escaped(EXPLAINED, 600)}*" if held else "Nothing is in force."
 
 

@@ -262,7 +262,7 @@ async def _all_leases(config: Configuration, *, everything: bool) -> list[schema
             except Tampered:
                 continue
             some = [records.lease_of(config, state.id, lease, watches, at) for lease in state.leases.values()]
-            found += [lease for lease in some if lease["in_force"] or everything]
+            found += [lease for lease in some if lease["in_force"] or lease["done_at"] or everything]
     return found
 
 
@@ -274,7 +274,7 @@ def _leases(out: Out, found: list[schema.Lease], *, whose: bool) -> None:
             seen = f"{lease['verdict'] or 'not verified yet'}"
             seen += f" ({span(lease['age'])} ago)" if lease["age"] is not None else ""
         elif lease["done_at"]:
-            until, seen = "-", f"done for good {_short(lease['done_at'])}"
+            until, seen = "-", f"done for good {_short(lease['done_at'])}, it cannot be taken back"
         elif lease["released_at"] is None:
             until, seen = "-", "NOT in force: nothing of it was written"
         else:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
+from tests.flows.report.test_one_truth import NOTHING, revoked
 from tests.lab.pdf_text import text_of
 
 
@@ -172,3 +173,16 @@ def test_a_damaged_journal_is_said_and_the_others_are_handed_over(contained: Ins
     assert any("inc-2026-000002" in json.dumps(block) and block["kind"] == "warn" for block in document["lead"])
     assert ID in json.dumps(document["sections"])
     contained.error("report", "2", code=1)
+
+
+def test_what_is_done_for_good_is_in_force_for_every_command(site: Installation) -> None:
+    site.append(*(event for _, event in revoked()))
+    shown = {
+        "leases": site.run("leases", env={"COLUMNS": "200"}).stdout,
+        "incident": site.run("incident", "1", env={"COLUMNS": "200"}).stdout,
+        "handover": site.run("handover", env={"COLUMNS": "200"}).stdout,
+        "report": site.run("report", "1", env={"COLUMNS": "200"}).stdout,
+    }
+    for where, text in shown.items():
+        assert not [words for words in NOTHING if words in text], where
+        assert "cannot be taken back" in " ".join(text.split()), where
