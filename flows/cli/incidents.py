@@ -36,7 +36,11 @@ def incidents(
     everything: Annotated[bool, typer.Option("--all", help="The closed ones too.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the youngest.")] = 100,
 ) -> None:
-    """List the incidents, first those that need somebody.
+    """List the incidents, worst first.
+
+    A damaged journal, what is not contained, what waits for a person (for a decision or a first look), what is under
+    way, what is contained, what is given back, what was joined to another. Of these the most severe first, then the
+    question that runs out first, then the youngest.
 
     \b
     Example:

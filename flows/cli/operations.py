@@ -88,7 +88,7 @@ def watch(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show the open incidents as they change, the worst first, until q or Ctrl-C.
+    """Show the open incidents as they change, worst first (as `incidents` lists them), until q or Ctrl-C.
 
     Without a terminal it shows what is there now, and ends. With --json it writes a line for each change.
 

@@ -82,6 +82,8 @@ def handover(
 ) -> None:
     """Say what the next shift has to know: what is in force, what runs out when, what waits for whom, what changed.
 
+    Incidents stand worst first, as `incidents` lists them; what runs out, by when it does.
+
     \b
     Examples:
       mcp-soar handover --since 8h

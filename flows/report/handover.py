@@ -11,22 +11,11 @@ from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.duties import Clock
 from playbooks.escalation import over, urgent
 from playbooks.incident import IncidentClass, Status
+from playbooks.order import place
 from playbooks.playbook import Playbook
 from playbooks.proof import proof
 from playbooks.state import Incident, Line, StepState
 
-_WORST = (
-    Status.FROZEN,
-    Status.NOT_ESTABLISHED,
-    Status.AWAITING_APPROVAL,
-    Status.TRIAGE,
-    Status.CONTAINING,
-    Status.RECOVERING,
-    Status.CONTAINED,
-    Status.RELEASED,
-    Status.JOINED,
-    Status.CLOSED,
-)
 _NOISE = frozenset({"told", "page", "exhibit", "code_issued"})
 """Kinds of entry that the next shift need not read line by line."""
 
@@ -87,7 +76,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
         shift: what there is.
         made: from what it was made, as names and values.
     """
-    open_ = sorted((s for s in shift.states if s.closed_at is None), key=lambda state: _WORST.index(state.status))
+    open_ = sorted((state for state in shift.states if state.closed_at is None), key=place)
     closed = [state for state in shift.states if state.closed_at is not None]
     of_late = [state for state in closed if state.closed_at and state.closed_at >= shift.at - shift.since]
     itself = [shift.itself] if shift.itself else []

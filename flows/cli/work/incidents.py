@@ -12,27 +12,14 @@ from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from playbooks.alike import FLOOD
 from playbooks.incident import Status
+from playbooks.order import Place, place, unreadable
 from playbooks.strict import now
-
-_WORST = (
-    "frozen",
-    "not_established",
-    "awaiting_approval",
-    "triage",
-    "containing",
-    "recovering",
-    "contained",
-    "released",
-    "joined",
-    "closed",
-)
 
 
 def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
-    """Show the incidents, the ones that need somebody first."""
+    """Show the incidents, in the order of `playbooks.order`."""
     rows = asyncio.run(_rows(config, everything=everything, limit=limit))
     out.document({"incidents": rows})
-    ordered = sorted(rows, key=lambda row: _WORST.index(row["status"]))
     out.table(
         ("incident!", "status!", "about"),
         [
@@ -43,7 +30,7 @@ def listing(out: Out, config: Configuration, *, everything: bool, limit: int) ->
                 + (f"\n{row['assigned_to']}" if row["assigned_to"] else ""),
                 f"{_how_bad(row)}{row['class']}: {_on(row)}\n{safe(row['title'][:120])}",
             )
-            for row in ordered
+            for row in rows
         ],
         empty="no incidents" if everything else "no open incidents; --all lists the closed ones too",
     )
@@ -59,15 +46,16 @@ def _on(row: schema.IncidentRow) -> str:
 
 
 async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[schema.IncidentRow]:
-    rows: list[schema.IncidentRow] = []
+    rows: list[tuple[Place, schema.IncidentRow]] = []
     async with records.opened(config) as journal:
         for row in await journal.streams(records.PREFIX, open_only=not everything, limit=limit):
             name = row.name.removeprefix(records.PREFIX)
             try:
-                rows.append(records.row_of(await records.load(journal, name)))
+                state = await records.load(journal, name)
+                rows.append((place(state), records.row_of(state)))
             except Tampered as exc:
-                rows.append(damaged(name, str(exc), row.opened_at))
-    return rows
+                rows.append((unreadable(row.opened_at), damaged(name, str(exc), row.opened_at)))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
 def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:

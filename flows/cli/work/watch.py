@@ -20,6 +20,7 @@ from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from playbooks.errors import Transient
 from playbooks.incident import Status
+from playbooks.order import Place, place, unreadable
 from playbooks.state import Incident
 from playbooks.strict import now
 
@@ -32,17 +33,6 @@ _CALM = 0.25
 
 _MANY = 10_000
 _LINES = 2
-_WORST = (
-    "frozen",
-    "not_established",
-    "awaiting_approval",
-    "triage",
-    "containing",
-    "recovering",
-    "contained",
-    "released",
-    "joined",
-)
 _SAID = {
     "frozen": "FROZEN, its journal is damaged",
     "not_established": "NOT contained",
@@ -77,6 +67,7 @@ class View:
     stops: list[schema.StopRow] = field(default_factory=list)
     read: int = 0
     """Streams read so far: none for an incident of which nothing is new."""
+    _places: dict[str, Place] = field(default_factory=dict)
     _seen: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
     async def look(self) -> list[tuple[str, str]]:
@@ -85,7 +76,7 @@ class View:
         there = {row.name: row for row in await self.journal.streams(records.PREFIX, open_only=True, limit=_MANY)}
         for stream in self._seen.keys() - there.keys():
             name = stream.removeprefix(records.PREFIX)
-            del self._seen[stream], self.rows[name]
+            del self._seen[stream], self.rows[name], self._places[name]
             changes.append(("closed", name))
         for stream, row in reversed(there.items()):
             if self._seen.get(stream) == (row.seq, row.frozen):
@@ -94,9 +85,10 @@ class View:
             changes.append(("changed" if stream in self._seen else "open", name))
             self.read += 1
             try:
-                self.rows[name] = self._watched(await records.load(self.journal, name))
+                state = await records.load(self.journal, name)
+                self.rows[name], self._places[name] = self._watched(state), place(state)
             except Tampered as exc:
-                self.rows[name] = _damaged(name, str(exc), row.opened_at)
+                self.rows[name], self._places[name] = _damaged(name, str(exc), row.opened_at), unreadable(row.opened_at)
             self._seen[stream] = row.seq, row.frozen
         stops = await records.stops(self.journal)
         if stops != self.stops:
@@ -105,9 +97,9 @@ class View:
         return changes
 
     def worst_first(self) -> list[schema.Watched]:
-        """Return the rows, those that need somebody first, of these the youngest."""
-        young = sorted(self.rows.values(), key=lambda row: row["opened_at"] or "", reverse=True)
-        return sorted(young, key=lambda row: _WORST.index(row["status"]) if row["status"] in _WORST else len(_WORST))
+        """Return the rows, in the order of `playbooks.order`."""
+        young = sorted(self.rows, reverse=True)
+        return [self.rows[name] for name in sorted(young, key=self._places.__getitem__)]
 
     def _watched(self, state: Incident) -> schema.Watched:
         waits = [f"a decision until {_clock(step.expires_at)}" for step in state.proposals]
