@@ -296,7 +296,7 @@ class Prefect:
                 self._away()
 
     async def _create(self, state: Incident) -> FlowRun:
-        about = " ".join(state.servers) or "unknown"
+        about = " ".join(state.servers) or ", ".join(state.where) or "unknown"
         return await self._client.create_flow_run(
             flow_of(state.incident_class),
             name=printable(f"{state.id} {about}"),

@@ -337,12 +337,16 @@ class Resolved(Strict):
         id: its one name in the inventory, whatever the alert called it.
         server: the server that it belongs to.
         principal: the principal that a token belongs to, or the principal itself.
+        label: what its owner calls a token; None if that could mean another one, too.
+        gateway: the gateway at which a token or a principal is known.
     """
 
     kind: EntityKind
     id: Name
     server: Slug | None = None
     principal: Name | None = None
+    label: Name | None = None
+    gateway: Slug | None = None
 
     @property
     def key(self) -> str:
@@ -351,7 +355,9 @@ class Resolved(Strict):
 
     def __str__(self) -> str:
         home = self.principal if self.kind is EntityKind.TOKEN else self.server
-        return f"{self.kind} {self.id}" + (f" of {home}" if home and self.kind is not EntityKind.SERVER else "")
+        whose = f" of {home}" if home and self.kind is not EntityKind.SERVER else ""
+        place = f" at gateway {self.gateway}" if self.gateway else ""
+        return f"{self.kind} {self.label or self.id}{whose}{place}"
 
 
 def named_servers(known: Iterable[Resolved], unknown: Iterable[Entity] = ()) -> frozenset[str]:
@@ -480,7 +486,7 @@ class Inventory(Strict):
             return Resolved(kind=entity.kind, id=found, server=found) if found else None
         if entity.kind is EntityKind.PRINCIPAL:
             who = self._principals_by_name.get(fold(entity.name))
-            return Resolved(kind=entity.kind, id=who, principal=who) if who else None
+            return self.principal(who) if who else None
         if entity.kind is EntityKind.TOKEN:
             tokens = list(self._tokens(entity.name))
             # A label that two people use means neither.
@@ -500,9 +506,30 @@ class Inventory(Strict):
         by_id = name in self.token_ids
         for who, principal in self.principals.items():
             if by_id and name in principal.tokens.values():
-                yield Resolved(kind=EntityKind.TOKEN, id=name, principal=who)
+                yield self.token(who, name)
             elif not by_id and name in principal.tokens:
-                yield Resolved(kind=EntityKind.TOKEN, id=principal.tokens[name], principal=who)
+                yield self.token(who, principal.tokens[name])
+
+    def principal(self, who: str) -> Resolved:
+        """Return a principal as an incident's entity.
+
+        Args:
+            who: its id here.
+        """
+        gateway = self.principals[who].gateway
+        return Resolved(kind=EntityKind.PRINCIPAL, id=who, principal=who, gateway=gateway)
+
+    def token(self, who: str, token: str) -> Resolved:
+        """Return a token as an incident's entity, called as its owner calls it where that can mean nothing else.
+
+        Args:
+            who: the principal that it belongs to.
+            token: its id.
+        """
+        principal = self.principals[who]
+        labels = [label for label, known in principal.tokens.items() if known == token]
+        label = labels[0] if len(labels) == 1 and labels[0] not in self.token_ids - {token} else None
+        return Resolved(kind=EntityKind.TOKEN, id=token, principal=who, label=label, gateway=principal.gateway)
 
     def _on_server(self, server: str, entity: Entity) -> Resolved | None:
         kind = ON_SERVER[entity.kind]

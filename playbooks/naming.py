@@ -129,7 +129,7 @@ def _tokens(inventory: Inventory, name: str) -> Iterator[Meaning]:
     by_label = [(who, one, one.tokens[name]) for who, one in owners if name in one.tokens.keys() - inventory.token_ids]
     for who, principal, token in by_id or by_owner or by_label:
         label = next(label for label, known in principal.tokens.items() if known == token)
-        yield Meaning(Resolved(kind=EntityKind.TOKEN, id=token, principal=who), f"{who}/{principal.sure(label)}")
+        yield Meaning(inventory.token(who, token), f"{who}/{principal.sure(label)}")
 
 
 def _offered(inventory: Inventory, entity: Entity, home: str | None) -> Iterator[Meaning]:

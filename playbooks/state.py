@@ -602,6 +602,12 @@ class Incident:
         return tuple(dict.fromkeys(item.server for item in self.entities.values() if item.server))
 
     @property
+    def where(self) -> tuple[str, ...]:
+        """Its servers, and whom it is about with their gateways: what tells it from others in a list."""
+        who = (str(item) for item in self.entities.values() if item.kind in {EntityKind.TOKEN, EntityKind.PRINCIPAL})
+        return (*self.servers, *who)
+
+    @property
     def scopes(self) -> frozenset[str]:
         """The kill switch's scopes that it stands under.
 

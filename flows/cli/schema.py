@@ -264,6 +264,7 @@ IncidentRow = TypedDict(
         "part_of": str | None,
         "title": str,
         "servers": list[str],
+        "where": list[str],
         "opened_at": str | None,
         "asks": int,
         "leases": int,

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from playbooks import naming
 from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Inventory
+from playbooks.inventory import Inventory, Resolved
 
 GATEWAY = {
     "kind": "contextforge",
@@ -49,6 +50,27 @@ def test_a_tokens_id_means_that_token_whatever_another_one_is_labelled() -> None
         assert found is not None, name
         assert (found.id, found.principal) == meant
     assert known.resolve(Entity(kind=EntityKind.TOKEN, name="t-own")) is None, "it is ours, and no other is meant by it"
+
+
+def test_a_token_is_called_as_its_owner_calls_it_where_that_can_mean_nothing_else() -> None:
+    mine = {"laptop": "t-1", "t-3": "t-2", "home": "t-4", "again": "t-4"}
+    people = {"ann": principal("ann", tokens=mine), "bob": principal("bob", tokens={"laptop": "t-3"})}
+    known = inventory(principals=people)
+    said = {
+        "t-1": "token laptop of ann at gateway main",
+        "t-3": "token laptop of bob at gateway main",
+        # Its label is another one's id, or it has two.
+        "t-2": "token t-2 of ann at gateway main",
+        "t-4": "token t-4 of ann at gateway main",
+    }
+    for token, words in said.items():
+        resolved = known.resolve(Entity(kind=EntityKind.TOKEN, name=token))
+        chosen = naming.one(known, Entity(kind=EntityKind.TOKEN, name=token))
+        assert resolved == chosen
+        assert str(resolved) == words
+    assert str(known.resolve(Entity(kind=EntityKind.PRINCIPAL, name="BOB"))) == "principal bob at gateway main"
+    # What an earlier release wrote into the journal says neither.
+    assert str(Resolved.model_validate({"kind": "token", "id": "t-1", "principal": "ann"})) == "token t-1 of ann"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,14 @@ def test_a_name_that_means_one_thing_is_that(kind: str, name: str, server: str |
         ("tool", "search", ["search of weather: write weather/search", "search of mail: write mail/search"]),
         # One server's own name is what the gateway calls another's.
         ("tool", "weather-search", ["search of weather: write weather/search", "write mail/weather-search"]),
-        ("token", "laptop", ["t-1 of agent: write agent/laptop", "t-3 of bot: write bot/laptop"]),
+        (
+            "token",
+            "laptop",
+            [
+                "token laptop of agent at gateway main: write agent/laptop",
+                "token laptop of bot at gateway main: write bot/laptop",
+            ],
+        ),
     ],
 )
 def test_a_name_that_means_two_things_is_asked_about_with_both(kind: str, name: str, said: list[str]) -> None:

@@ -42,7 +42,7 @@ def _how_bad(row: schema.IncidentRow) -> str:
 
 
 def _on(row: schema.IncidentRow) -> str:
-    return ", ".join(row["servers"]) or "no known server"
+    return ", ".join(row["where"]) or "nothing that the inventory knows"
 
 
 async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[schema.IncidentRow]:
@@ -68,6 +68,7 @@ def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
         "part_of": None,
         "title": f"its journal is not as it was written: {why}",
         "servers": [],
+        "where": [],
         "opened_at": moment(opened_at),
         "asks": 0,
         "leases": 0,

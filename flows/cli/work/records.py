@@ -514,6 +514,7 @@ def row_of(state: Incident) -> schema.IncidentRow:
         "part_of": state.part_of,
         "title": state.title,
         "servers": list(state.servers),
+        "where": list(state.where),
         "opened_at": precise(state.opened_at),
         "asks": len(state.proposals),
         "leases": sum(lease.in_force for lease in state.leases.values()),

@@ -36,8 +36,8 @@ def test_several_things_of_several_kinds_are_one_incident(site: Installation) ->
     assert it["class"] == "supply_chain"
     assert [one.partition(" (")[0] for one in it["chosen"]] == [
         "server weather",
-        "token t-1 of agent",
-        "principal agent",
+        "token laptop of agent at gateway main",
+        "principal agent at gateway main",
         "resource file:///etc/motd of weather",
     ]
     assert site.json("incident", "2")["chosen"] == ["server weather (sam)"]
@@ -57,7 +57,10 @@ def test_more_is_chosen_in_an_incident_that_waits_for_want_of_a_class(site: Inst
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("token", "laptop"), "token 'laptop' means more than one thing. token t-1 of agent: write agent/laptop"),
+        (
+            ("token", "laptop"),
+            "token 'laptop' means more than one thing. token laptop of agent at gateway main: write agent/laptop",
+        ),
         (("server", "wether"), "did you mean weather?"),
         (("principal", "canary@example.com"), "is mcp-soar's own at gateway main (our canary)"),
         (("principal", "soar@example.com"), "who mcp-soar signs in as"),

@@ -253,3 +253,15 @@ def test_where_everything_is_back_it_says_what_is_left_and_our_words_are_explain
     assert f"{ID} RELEASED" in shown
     assert "What is left: find the cause, then close it: mcp-soar close" in shown
     assert site.json("incident", "1")["status"] == "released"
+
+
+def test_whom_it_is_about_is_named_with_the_gateway_where_no_server_is(site: Installation) -> None:
+    inventory = site.config.inventory
+    who = [inventory.token("agent", "t-1"), inventory.principal("agent")]
+    site.append(world.opened(entities=[one.model_dump(mode="json") for one in who]))
+    (row,) = site.json("incidents")["incidents"]
+    assert row["where"] == ["token laptop of agent at gateway main", "principal agent at gateway main"]
+    for words in (("incidents",), ("watch", "--once"), ("incident", "1"), ("handover",)):
+        shown = site.run(*words, env={"COLUMNS": "200"}).stdout
+        assert "token laptop of agent at gateway main" in shown, words
+        assert "no known server" not in shown, words
