@@ -177,8 +177,9 @@ class Finding(Strict):
         subject: of what.
         asked_as: the principal that asked, or the canary that stood in for it.
         expected: what a held containment would answer.
-        observed: what came back (short, hostile).
+        observed: what came back (short, hostile); with a remedy, why it is not proven, as a clause.
         answer: what that means.
+        remedy: what a person can do where it is not established, as a clause; empty if there is nothing to say.
     """
 
     check: Slug
@@ -187,6 +188,7 @@ class Finding(Strict):
     expected: RedactedLine
     observed: Redacted
     answer: Answer
+    remedy: RedactedLine = ""
 
 
 class Widening(Strict):

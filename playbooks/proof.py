@@ -32,6 +32,7 @@ class Fact(Strict):
         asked_as: who asked.
         observed: what came back, without a diff; hostile.
         answer: what that means.
+        remedy: what a person can do about it, as a clause; empty if nothing is said of that.
         diff: the unified diff that came back; empty if none did; hostile.
     """
 
@@ -40,9 +41,14 @@ class Fact(Strict):
     asked_as: str
     observed: str
     answer: Answer
+    remedy: str = ""
     diff: str = ""
 
     def __str__(self) -> str:
+        if self.remedy:
+            doubts = self.answer is Answer.UNKNOWN
+            what = f"it is not proven that {self.subject} is refused" if doubts else f"{self.subject} is NOT refused"
+            return f"{what}, because {self.observed}: {self.remedy}"
         doubt = " (could not be found out)" if self.answer is Answer.UNKNOWN else ""
         return f"{self.check} of {self.subject}: {self.observed}{doubt}"
 
@@ -113,6 +119,7 @@ def _fact(finding: Finding) -> Fact:
         asked_as=_fit(finding.asked_as, 200),
         observed=_fit(found.short, 300),
         answer=finding.answer,
+        remedy=_fit(finding.remedy, 300) if finding.answer is not Answer.ESTABLISHED else "",
         diff=_fit(found.diff, _WHOLE),
     )
 

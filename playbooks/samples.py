@@ -50,6 +50,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         Fact(check="call", subject="forecast", asked_as="canary", observed="not found", answer=answer)
         for answer in Answer
     )
+    facts += tuple(fact.model_copy(update={"remedy": "close that address"}) for fact in facts[1:])
     verbs = ("show", "go_on", "ack", "fulfil", "extend", "release", "suppress", "doctor")
     return Briefing(
         at=_AT,

@@ -153,7 +153,7 @@ class Asking:
             if safe:
                 yield original, f"/servers/{server}/mcp", self._call(original, f"/servers/{server}/mcp")
                 yield offered, f"/servers/{server}/mcp", self._call(offered, f"/servers/{server}/mcp")
-        yield offered, "/sse and its message endpoint", self.canary.by_events((offered, original))
+        yield offered, "/sse", self.canary.by_events((offered, original))
         if safe:
             yield offered, "/rpc", self._look_up(offered)
             yield original, "/mcp", self._original_at_the_root()

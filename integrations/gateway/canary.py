@@ -41,6 +41,8 @@ _OPPOSITE: Final = {
 _EVENTS_WITHIN: Final = 3.0
 """Seconds for everything that is asked over `/sse`."""
 
+_AT_EVENTS: Final = "have a client that uses /sse try it there, or close /sse at the gateway if no client does"
+
 _NOT_FOUND: Final = -32601
 _INTERNAL: Final = -32603
 
@@ -215,18 +217,25 @@ class Canary:
                     if answer is not Answer.ESTABLISHED:
                         break
         except TimeoutError:
-            worst, observed = Answer.UNKNOWN, f"could not be asked: no stream within {_EVENTS_WITHIN:g} s"
+            why = f"no stream came within {_EVENTS_WITHIN:g} s"
+            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({why})"
         except SoarError as exc:
-            worst, observed = Answer.UNKNOWN, f"could not be asked: {exc}"
-        if worst is Answer.NOT_ESTABLISHED and not await self._absent():
-            worst = Answer.UNKNOWN
+            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({exc})"
+        else:
+            if worst is Answer.NOT_ESTABLISHED and not await self._absent():
+                worst = Answer.UNKNOWN
+            if worst is Answer.UNKNOWN:
+                observed = f"what is answered there tells nothing ({observed})"
+            elif worst is Answer.NOT_ESTABLISHED:
+                observed = f"a call there still finds it ({observed})"
         return Finding(
             check="call",
-            subject=f"tool {printable(names[0])} at /sse and its message endpoint",
+            subject=f"tool {printable(names[0])} at /sse",
             asked_as=self.endpoint.principal,
             expected="the gateway itself refuses it",
-            observed=observed,
+            observed=observed[:20_000],
             answer=worst,
+            remedy="" if worst is Answer.ESTABLISHED else _AT_EVENTS,
         )
 
     async def _nobody(self) -> bool:

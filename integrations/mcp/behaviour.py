@@ -10,6 +10,7 @@ from integrations.hostile import disguises, printable
 from integrations.mcp.answers import NOBODYS, Heard, OneObject, Question, question, repeated, safe_arguments
 from integrations.mcp.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, spoken
 from playbooks.action import Check, World
+from playbooks.errors import SoarError
 from playbooks.inventory import Inventory, PinKind
 from playbooks.plan import Answer, Finding, Verdict
 from playbooks.screening.rules import Kind
@@ -27,6 +28,11 @@ def orders(text: str) -> tuple[str, ...]:
         {printable(hit.excerpt, 80) for hit in hits if hit.kind is not Kind.INVISIBLE} if poisoned(hits) else set()
     )
     return (*sorted(phrases), *disguises(text))
+
+
+_UNLISTED: Final = "it is no longer listed there, and a call that could tell might run it"
+_NAME_ARGUMENTS: Final = "write safe_arguments for it in inventory.yaml, and it is asked"
+_CLOSE: Final = "let nobody but the gateway reach that address, or stop the server"
 
 
 class RefusedDirectly(Check):
@@ -61,14 +67,18 @@ class RefusedDirectly(Check):
                 observed, answer = await self._met(session, arguments)
         except NoEntry as exc:
             observed, answer = str(exc), Answer.ESTABLISHED
-        what = f"tool {self.tool} at {endpoint.name}" if self.tool else f"anything at {endpoint.name}"
+        except SoarError as exc:
+            observed, answer = f"the server itself did not answer ({exc})", Answer.UNKNOWN
+        what = f"tool {self.tool}" if self.tool else "a call"
+        remedy = "" if answer is Answer.ESTABLISHED else _NAME_ARGUMENTS if observed == _UNLISTED else _CLOSE
         found = Finding(
             check="call",
-            subject=f"{what}, past the gateway"[:2000],
+            subject=f"{what} at {self.server}'s own address, past the gateway"[:2000],
             asked_as=endpoint.principal,
             expected="the server itself refuses it",
             observed=observed[:20_000],
             answer=answer,
+            remedy=remedy,
         )
         return Verdict.of((found,))
 
@@ -78,15 +88,13 @@ class RefusedDirectly(Check):
         if absent.status in {401, 403}:
             return f"no call without credentials: {absent.said}", Answer.ESTABLISHED
         if absent.result is None and absent.error is None:
-            return absent.said, Answer.UNKNOWN
+            return f"what the server itself answers tells nothing ({absent.said})", Answer.UNKNOWN
         listed = await session.listed("tools")
         if self.tool is None or any(one.get("name") == self.tool for one in listed):
             offers = "still offers it" if self.tool else f"lists {len(listed)} tools"
-            what = f"what it does not have meets: {absent.said}"
-            return f"the server itself {offers}, and takes calls from anybody; {what}", Answer.NOT_ESTABLISHED
+            return f"the server itself {offers}, and takes calls from anybody", Answer.NOT_ESTABLISHED
         if arguments is None:
-            what = "it is not listed; whether it can be called all the same was not asked, for a call could run it"
-            return f"{what}: write safe_arguments for it", Answer.UNKNOWN
+            return _UNLISTED, Answer.UNKNOWN
         called_ = await session.ask("tools/call", {"name": self.tool, "arguments": arguments})
         if called_.failed and called_.text.replace(self.tool, NOBODYS) == absent.text:
             return called_.said, Answer.ESTABLISHED

@@ -1,0 +1,145 @@
+"""What is not proven at another door is one sentence: what, why, and what to do."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from integrations.connections import Connections
+from integrations.gateway import canary
+from integrations.gateway.canary import Canary
+from integrations.mcp.behaviour import RefusedDirectly
+from integrations.mcp.client import McpEndpoint, Session
+from integrations.mcp.reply import Reply
+from playbooks.briefing import brief
+from playbooks.contacts import Language
+from playbooks.inventory import Inventory
+from playbooks.journal import Event
+from playbooks.plan import Answer, Finding, Verdict
+from playbooks.proof import proof
+from playbooks.rendering import render
+from playbooks.strict import parse_yaml
+from tests.flows.cli import world
+from tests.flows.report.test_one_truth import everywhere
+from tests.lab import stories
+
+INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+OWN = "forecast weather inventory yaml safe_arguments sse"
+"""Words of ours that are the same in every language."""
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """Give the address of a gateway that takes connections and never answers."""
+    held: list[asyncio.StreamWriter] = []
+
+    async def keep(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+
+    server = await asyncio.start_server(keep, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp/"
+    finally:
+        for writer in held:
+            writer.close()
+        server.close()
+
+
+async def at_events(monkeypatch: pytest.MonkeyPatch) -> Finding:
+    monkeypatch.setattr(canary, "_EVENTS_WITHIN", 0.05)
+    async with silent() as url:
+        asker = Canary(McpEndpoint("the gateway", url, principal="canary"))
+        try:
+            return await asker.by_events(("forecast", "forecast"))
+        finally:
+            await asker.aclose()
+
+
+class Heard:
+    """A server that answers a call of what it does not have, and lists these tools."""
+
+    def __init__(self, *tools: str, silent: bool = False) -> None:
+        self._tools, self._silent = tools, silent
+
+    async def ask(self, _method: str, _params: dict[str, Any]) -> Reply:
+        error = None if self._silent else {"code": -32602, "message": "Unknown tool: mcp-soar-no-such-tool"}
+        return Reply(status=200, result=None, error=error, raw=b"")
+
+    async def listed(self, _kind: str) -> list[dict[str, Any]]:
+        return [{"name": name} for name in self._tools]
+
+
+async def past(heard: Heard, monkeypatch: pytest.MonkeyPatch, tool: str | None = "forecast") -> Finding:
+    @asynccontextmanager
+    async def session(_: McpEndpoint) -> AsyncIterator[Session]:
+        yield cast("Session", heard)
+
+    monkeypatch.setattr(McpEndpoint, "session", session)
+    reached = Connections(INVENTORY)
+    try:
+        (found,) = (await RefusedDirectly(server="weather", tool=tool).check(reached)).findings
+    finally:
+        await reached.aclose()
+    return found
+
+
+async def _each(which: str, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    match which:
+        case "sse":
+            return await at_events(monkeypatch)
+        case "open":
+            return await past(Heard("forecast"), monkeypatch)
+        case "server":
+            return await past(Heard("a", "b"), monkeypatch, None)
+        case "unlisted":
+            return await past(Heard("add"), monkeypatch)
+    return await past(Heard(silent=True), monkeypatch)
+
+
+WHAT = {
+    "sse": ("that tool forecast at /sse is refused", "no stream came within 0.05 s", "have a client that uses /sse"),
+    "open": ("tool forecast at weather's own address", "takes calls from anybody", "let nobody but the gateway reach"),
+    "server": ("a call at weather's own address", "lists 2 tools", "let nobody but the gateway reach that address"),
+    "unlisted": ("that tool forecast at weather's", "it is no longer listed there", "write safe_arguments for it"),
+    "strange": ("that tool forecast at weather's", "tells nothing", "let nobody but the gateway reach that address"),
+}
+
+
+@pytest.mark.parametrize("which", WHAT)
+async def test_it_says_what_why_and_what_to_do(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await _each(which, monkeypatch)
+    body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}
+    checked = Event("checked", {**body, "verdict": Verdict.of((found,)).model_dump(mode="json")})
+    story = [*stories.contained(), (3.0, checked)]
+    (fact,) = proof(stories.told(story)).lacking
+    sentence = str(fact)
+    places = [sentence.index(words) for words in WHAT[which]]
+    assert places == sorted(places)
+    assert "NOT refused" in sentence if found.answer is Answer.NOT_ESTABLISHED else "not proven" in sentence
+    assert "mcp-soar-no-such-tool" not in sentence
+    assert not re.search(r"[.;] ", sentence), "one sentence"
+    for where, text in everywhere(story).items():
+        for words in WHAT[which]:
+            assert words in text.replace("&#39;", "'"), where
+
+
+@pytest.mark.parametrize("which", ["sse", "open", "server", "unlisted"])
+async def test_it_says_so_in_korean(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await _each(which, monkeypatch)
+    body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}
+    checked = Event("checked", {**body, "verdict": Verdict.of((found,)).model_dump(mode="json")})
+    state = stories.told([*stories.contained(), (3.0, checked)])
+    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO).text
+    part = text.partition("확인되지 않은 사항")[2].partition("\n\n")[0]
+    assert "십시오" in part
+    assert set(re.findall(r"[a-z_]{2,}", part)) <= set(OWN.split()), part
+
+
+def test_a_finding_of_an_earlier_release_is_read() -> None:
+    finding = Finding(check="call", subject="a", asked_as="b", expected="c", observed="d", answer=Answer.UNKNOWN)
+    before = finding.model_dump(mode="json")
+    del before["remedy"]
+    assert Finding.model_validate(before) == finding
