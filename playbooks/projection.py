@@ -183,6 +183,7 @@ def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     _goes_by(state, body["playbook"])
     # It is known what is to be done about it.
     state.triage = None
+    _taken_up(state, body["by"])
     _wish(state, body["by"], at, body["reason"], {thing.key for thing in things})
     return f"{body['by']} chose to contain {', '.join(map(str, things))}\n{body['reason']}"
 
@@ -195,6 +196,7 @@ def _classified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.named |= named_servers(map(Resolved.model_validate, body["entities"]), state.unresolved)
     _goes_by(state, body["playbook"])
     state.triage = body["triage"]
+    _taken_up(state, body["by"])
     state.strangers = () if state.triage else state.unresolved
     detail = "; ".join(part for part in (body["reason"], body["triage"]) if part)
     return f"{body['by']} says that it is {body['class']}, no longer {body['was']}\n{detail}"

@@ -6,6 +6,7 @@ from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, primary, recorded, resolve, shown, triage
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, said, subject
+from flows.engine.telling import queue
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
 from playbooks.journal import Event
@@ -74,4 +75,6 @@ async def classify(parts: Parts, tx: Tx, request: Request) -> str:
     await tx.append(stream, [answer(request, accepted=True, reason=request.reason), classified])
     await tx.rekey(stream, key)
     await tx.make_runnable(stream, lane=CUT)
+    # Whoever was woken to look at it is not woken any more: somebody has.
+    await queue(tx, state.id)
     return stream

@@ -174,6 +174,7 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
         events.append(Event("chosen", body, request.actor))
     await tx.append(stream, events)
     await tx.make_runnable(stream, lane=CUT)
+    await queue(tx, state.id)
     return stream
 
 

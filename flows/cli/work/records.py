@@ -477,9 +477,13 @@ def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
         act = (
             f"Say what is to be contained, `mcp-soar respond {state.id} --about KIND:NAME` (tool:SERVER/NAME, "
             "server:NAME, token:NAME, principal:NAME …), approved before or not; a server or a principal that the "
-            "inventory does not know has to be added first. Or give it another class, "
-            f"`mcp-soar classify {state.id} --as-class …`, or close it."
+            "inventory does not know has to be added first. "
         )
+        # Somebody has said by now what it is.
+        sort = (
+            "" if state.former_classes else f"give it another class, `mcp-soar classify {state.id} --as-class …`, or "
+        )
+        act += f"Or {sort}close it."
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
     if playbook is None:
         return []

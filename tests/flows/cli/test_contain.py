@@ -1,9 +1,11 @@
 """`contain` and `respond --about`: what is meant is asked before anybody signs, and the incident says who chose."""
 
 import json
+import sqlite3
 
 import pytest
 
+from playbooks.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 
@@ -123,6 +125,28 @@ def test_an_incident_is_given_its_class_and_says_by_which_playbook_it_goes(site:
     it = site.json("incident", "1")
     assert (it["class"], it["triage"], it["playbook"]) == ("tool_poisoning", None, "tool_poisoning")
     assert any("kim says that it is tool_poisoning" in line["what"] for line in it["timeline"])
+
+
+def test_what_was_classified_is_not_told_to_be_classified_and_wakes_nobody_any_more(site: Installation) -> None:
+    waits = "no rule of the source's configuration gives it a class: `mcp-soar classify ID --as-class` does"
+    site.append(world.opened(**{"class": "unclassified"}, key="unclassified|k", playbook=None, triage=waits))
+    site.append(Event("page", {"id": "opened", "notice": "opened", "text": f"Opened. {waits}."}))
+    assert "mcp-soar classify ID" in site.run("handover").stdout
+    with site.responder():
+        site.json("classify", "1", "--as-class", "ide_layer", "--as", "kim")
+    it = site.json("incident", "1")
+    assert it["triage"], "it has no playbook, and waits all the same"
+    for text in (site.run("handover").stdout.partition("What changed")[0], str(it["tasks"])):
+        assert "classify" not in text, text
+    assert told_again(site) == ["incident/inc-2026-000001"]
+
+
+def told_again(site: Installation) -> list[str]:
+    """Return what the responder looks through for whom there is to tell, and whose buttons lead nowhere any more."""
+    with sqlite3.connect(site.folder / "state" / "journal.db") as database:
+        rows = database.execute("SELECT name FROM stream WHERE lane = 'tell' AND runnable_at IS NOT NULL").fetchall()
+    database.close()
+    return [name.replace("telling/", "incident/") for (name,) in rows if name.startswith("telling/inc")]
 
 
 def test_two_that_are_one_are_shown_as_one_from_both_sides(site: Installation) -> None:

@@ -3,12 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from flows.report.document import Document, Picture, Table, Warn
 from flows.report.handover import Quiet, Shift, handover
 from flows.report.incident import Switch
 from flows.report.week import points, week
 from flows.report.words import clock, length
 from playbooks.journal import Event
+from playbooks.plan import Answer
 from playbooks.playbook import shipped
 from playbooks.state import Incident
 from tests.lab import stories
@@ -106,6 +109,38 @@ def test_a_page_that_somebody_was_woken_for_and_nobody_took_up_is_listed() -> No
     taken = Event("acknowledged", {"pages": ["not_established:0"], "by": "kim", "way": "key"}, "kim")
     assert rows(shift(told([*story, (903.0, taken)], 3)), "Not taken up") == []
     assert rows(shift(told(stories.contained(), 1)), "Not taken up") == []
+
+
+def classified(to: str, *, triage: str | None) -> Event:
+    body = {"class": to, "was": "unclassified", "by": "kim", "key": "k", "entities": [], "unresolved": []}
+    return Event("classified", {**body, "playbook": None, "triage": triage, "reason": "seen"}, "kim")
+
+
+CHOSEN = Event("chosen", {"by": "kim", "entities": [], "playbook": None, "reason": "it calls home"}, "kim")
+
+
+@pytest.mark.parametrize(
+    "looked",
+    [
+        classified("tool_misuse", triage=None),
+        # Another class without a playbook: it still waits, and somebody has looked.
+        classified("ide_layer", triage="there is no playbook for ide_layer: say what to contain"),
+        CHOSEN,
+    ],
+)
+@pytest.mark.parametrize("severity", [4, 5])
+def test_who_says_what_it_is_has_taken_up_that_somebody_look(looked: Event, severity: int) -> None:
+    why = "no rule of the source's configuration gives it a class: `mcp-soar classify ID --as-class` does"
+    opened = stories.opened(stories.PLAIN, severity=severity, triage=why, playbook=None, **{"class": "unclassified"})
+    story = [(0.0, opened), (0.1, stories.page("opened", f"Opened. {why}."))]
+    story.append((0.2, stories.told_of("opened", "slack", purpose="on_call:0:0", contact="kim")))
+    assert len(rows(shift(told(story, 3)), "Not taken up")) == 1
+    after = shift(told([*story, (5.0, looked)], 3))
+    assert rows(after, "Not taken up") == []
+    # A page of later is another one.
+    later = (6.0, stories.page("not_established:1", "NOT contained"))
+    leaks = [(7.0, stories.intended()), (7.1, stories.wrote(7.1)), (7.2, stories.verified(7.2, Answer.NOT_ESTABLISHED))]
+    assert len(rows(shift(told([*story, (5.0, looked), later, *leaks], 3)), "Not taken up")) == 1
 
 
 def test_switches_and_suppressions_and_damaged_journals_are_told() -> None:
