@@ -80,4 +80,4 @@ def test_the_server_under_suspicion_does_not_delay_the_question_to_people() -> N
 def test_a_token_is_named_with_whose_it_is() -> None:
     token = {"kind": "token", "id": "t-1", "server": None, "principal": "agent"}
     state = incident(world.opened(entities=[]), Event("alert", {**world.alert().body, "entities": [token]}))
-    assert [str(entity) for entity in state.entities.values()] == ["token laptop of agent at gateway main"]
+    assert [str(entity) for entity in state.entities.values()] == ["token t-1 of agent"]
