@@ -55,6 +55,14 @@ class Action(Strict, ABC):
             SoarError: Transient if the system does not answer, Refused if the target is not what the inventory says.
         """
 
+    def foresee(self, world: World) -> None:
+        """Begin to read what `plan` will ask for in a moment; by default nothing. It decides nothing.
+
+        Args:
+            world: the connections.
+        """
+        del world
+
     @classmethod
     @abstractmethod
     async def read(cls, change: Change, world: World) -> JsonValue:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from flows.engine.memory import COUNTED
-from flows.engine.opening import CUT, Opened, SetAside, open_incident, opening, primary, resolve, shown
+from flows.engine.opening import CUT, Opened, SetAside, foresee, open_incident, opening, primary, resolve, shown
 from flows.engine.parts import Parts
 from flows.engine.suppression import Quiet
 from integrations.journal.records import InboxItem
@@ -193,6 +193,7 @@ class _Joining:
         if stream is not None:
             await self._add(stream, said)
             return stream
+        foresee(self.parts, said.incident_class, said.known)
         opened = opening(
             self.parts,
             incident_class=said.incident_class,

@@ -1,15 +1,20 @@
 """Opening an incident: what it is about, whether a person has to look first, its stream and its claim."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
 from flows.engine.schedule import WHO, runs_for
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tx
+from playbooks.action import Action
 from playbooks.chosen import extended
-from playbooks.incident import Entity, EntityKind, Severity
+from playbooks.errors import SoarError
+from playbooks.incident import Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Inventory, Resolved, named_servers
 from playbooks.journal import SYSTEM, Event
 from playbooks.playbook import Playbook, Step, When
@@ -228,6 +233,30 @@ def _lacking(begins: Sequence[Step]) -> str:
         (sorted({step.for_each for step in begins} - always), " itself"),
     ]
     return " or ".join(f"{' or '.join(kinds)}{which}" for kinds, which in parts if kinds)
+
+
+def foresee(parts: Parts, incident_class: IncidentClass, known: Sequence[Resolved]) -> None:
+    """Begin to read what the plans of an incident's first cuts will ask for, beside the opening of it.
+
+    Args:
+        parts: what the engine works with.
+        incident_class: of the incident.
+        known: what it names and the inventory knows.
+    """
+    playbook = parts.playbooks.get(incident_class)
+    for step in playbook.phases.get(Phase.CUT, ()) if playbook else ():
+        action = parts.steps.get(step.action or "")
+        if step.when is not When.ALWAYS or action is None or not issubclass(action, Action):
+            continue
+        for entity in known[:_FORESEEN]:
+            if entity.kind is step.for_each:
+                # Whatever is wrong with it, its plan will say so.
+                with contextlib.suppress(SoarError, ValidationError):
+                    action.model_validate(step.parameters(entity)).foresee(parts.world)
+
+
+_FORESEEN = 2
+"""Things of an alert whose plans are read ahead for: more of them wait for one list."""
 
 
 async def open_incident(parts: Parts, tx: Tx, key: str, opened: dict[str, Json], *events: Event) -> Opened:

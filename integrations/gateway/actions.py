@@ -101,6 +101,13 @@ class _OneObject(_AtGateway):
             beside=beside,
         )
 
+    @override
+    def foresee(self, world: World) -> None:
+        known = world.inventory.servers.get(self.server)
+        pin = world.inventory.pins.find(self.server, self.kind, self.object_name)
+        if self.kind is PinKind.TOOL and pin and pin.gateway_id and known and known.gateway:
+            world.reach(ContextForge, known.gateway.name).foresee(pin.gateway_id, known.gateway.id)
+
     async def _find(self, forge: ContextForge, entry: GatewayEntry, world: World) -> Held:
         pin = world.inventory.pins.find(self.server, self.kind, self.object_name)
         if pin and pin.gateway_id and self.kind is PinKind.TOOL:

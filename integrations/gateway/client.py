@@ -37,6 +37,9 @@ LONGEST_WAIT: Final = 30.0
 
 _RECENT: Final = 0.5
 _MOST_SINGLE: Final = 2
+_FORESEEN: Final = 0.25
+"""Seconds for which what was asked ahead of a plan is the answer to it."""
+
 _AT_ONCE: Final = 8
 """Requests under way. The gateway is one process: more at once make each slower, and then time out together."""
 
@@ -205,6 +208,7 @@ class ContextForge:
         self._quiet.set()
         self._single: dict[str, int] = {}
         self._tools: dict[str, Shared[Held | None]] = {}
+        self._ahead: dict[str, tuple[float, asyncio.Task[Held | None]]] = {}
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._disabled: dict[str, float] = {}
         self._looked: set[str] = set()
@@ -370,11 +374,33 @@ class ContextForge:
             entry: the entry that it should belong to. When many ask for tools of one entry at once, one list answers
                 them all: it costs the gateway less than two single questions.
         """
+        at, asked = self._ahead.get(id_, (0.0, None))
+        if asked is not None and time.monotonic() - at < _FORESEEN:
+            return await asyncio.shield(asked)
         if self._single.get(entry, 0) >= _MOST_SINGLE:
             tools = self._lists.setdefault(entry, Shared(lambda: self.held(PinKind.TOOL, entry)))
             listed = next((held for held in await tools() if held.id == id_), None)
             if listed is not None:
                 return listed
+        return await self._one(id_, entry)
+
+    def foresee(self, id_: str, entry: str) -> None:
+        """Ask for a tool now that will be needed in a moment, unless others are being asked for: those wait for a list.
+
+        Args:
+            id_: its id.
+            entry: the entry that it should belong to.
+        """
+        moment = time.monotonic()
+        self._ahead = {other: kept for other, kept in self._ahead.items() if moment - kept[0] < _FORESEEN}
+        if self._token is None or self._single.get(entry, 0) or id_ in self._ahead:
+            return
+        asked = asyncio.create_task(self._one(id_, entry))
+        # Where nobody comes to ask, nobody is told of a failure either.
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._ahead[id_] = (moment, asked)
+
+    async def _one(self, id_: str, entry: str) -> Held | None:
         self._single[entry] = self._single.get(entry, 0) + 1
         try:
             # Planning a cut and confirming its alert ask for the same tool at the same moment: one request serves both.
@@ -432,6 +458,7 @@ class ContextForge:
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
         self._recent.clear()
+        self._ahead.clear()
         params = {"activate": str(enabled).lower()}
         self._disabled.pop(id_, None)
         self._looked.discard(id_)
@@ -445,6 +472,7 @@ class ContextForge:
         Enabling reads the server's definitions anew and enables every tool, also those disabled one by one before.
         """
         self._recent.clear()
+        self._ahead.clear()
         params = {"activate": str(enabled).lower()}
         await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
 

@@ -20,7 +20,7 @@ from playbooks.request import Verb
 from playbooks.state import Progress
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, SetFlags
-from tests.lab.house import House
+from tests.lab.house import House, alert
 
 CHECK = "healthy@weather/forecast"
 
@@ -79,6 +79,26 @@ async def test_a_cut_that_is_tried_again_waits_for_no_flow(tmp_path: Path, folde
         assert CHECK not in incident.steps, "no flow had a place for it"
         assert await failures(home, incident.id) == ["broken"] * 2
         assert flags.writes(folder) == ["a off"]
+
+
+async def test_what_a_plan_will_read_is_asked_for_while_its_incident_is_opened(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    async def happens(moment: str, _change: Change) -> None:
+        order.append(moment)
+
+    monkeypatch.setattr(SetFlags, "happens", happens)
+    monkeypatch.setattr(SetFlags, "foresee", lambda *_: order.append("foreseen"))
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home, home.responding():
+        await home.receive(alert("weather", "forecast"))
+        await home.reaches(Status.AWAITING_APPROVAL)
+        assert order == ["foreseen", "planned"]
+        # One more of the same opens nothing.
+        await home.receive(alert("weather", "forecast"), source="second")
+        await home.reaches(Status.CONTAINED)
+        assert order.count("foreseen") == 1
 
 
 async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folder: Path, gateway: Gateway) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from integrations.connections import Connections
+from integrations.gateway.actions import DisableTool
 from integrations.gateway.captures import CaptureLogs, CaptureState
-from integrations.gateway.client import ContextForge, volatile
+from integrations.gateway.client import _FORESEEN, ContextForge, volatile
 from integrations.registry import step_named
 from integrations.sharing import Shared
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.inventory import Canary, Gateway, Secret
+from playbooks.inventory import Canary, Gateway, PinKind, Secret
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
@@ -29,6 +30,31 @@ async def test_no_answer_and_500_are_transient_and_a_stranger_is_refused(lab: La
         lab.proxy.mode = mode
         with pytest.raises(Transient):
             await forge.tool("nobody", "nowhere")
+
+
+async def test_what_was_asked_ahead_of_a_plan_answers_it_and_nothing_after_a_change(lab: Lab) -> None:
+    forge = lab.world.reach(ContextForge, "main")
+    await forge.warm()
+    cut = DisableTool(server=lab.site.server_id, tool="get_weather")
+
+    def asked() -> int:
+        return sum(method == "GET" and path.startswith("/v1/tools/") for method, path in lab.proxy.seen)
+
+    lab.proxy.forget()
+    cut.foresee(lab.world)
+    (change,) = (await cut.plan(lab.world)).changes
+    assert (change.before, asked()) == (True, 1)
+    await cut.write(change, lab.world, key="k")
+    # However soon after: what was asked before the change says nothing of the present.
+    assert await cut.read(change, lab.world) is False
+    assert asked() == 2
+    await forge.set_enabled(PinKind.TOOL, change.target.id, enabled=True)
+    cut.foresee(lab.world)
+    lab.proxy.mode = Mode.BROKEN
+    await asyncio.sleep(_FORESEEN)
+    # Nobody took the answer while it was fresh; whoever comes later asks anew.
+    with pytest.raises(Transient):
+        await cut.plan(lab.world)
 
 
 async def test_a_rate_limit_is_waited_for_as_long_as_it_says(lab: Lab) -> None:
