@@ -656,17 +656,21 @@ def _lease_extended(state: Incident, body: Body, at: datetime, actor: str) -> st
     return f"extended {body['instance']} until {body['until']}\n{body['why']}"
 
 
+SAME = "another cut of this incident"
+"""Who holds what a lease of the same incident gives back."""
+
+
 def _release_intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases[body["instance"]]
     lease.releasing, lease.release_key = Plan.model_validate(body["plan"]), body["key"]
     lease.kept, lease.released_by = tuple(body["kept"]), body["requested_by"]
+    lease.kept_by = tuple(SAME if who == state.id else who for who in body.get("kept_by", ()))
     step = state.steps.get(body["release"])
     if step is None:
         step = state.steps[body["release"]] = StepState(body["release"], Phase(body["phase"]), Progress.INTENDED)
     step.progress, step.plan, step.epoch, step.key = Progress.INTENDED, lease.releasing, body["epoch"], body["key"]
     step.purpose, step.intended_at, step.requested_by = Purpose.RELEASE, at, body["requested_by"]
-    kept = f"\nkept, another containment holds it: {', '.join(body['kept'])}" if body["kept"] else ""
-    return f"releasing {body['instance']}{kept}"
+    return f"releasing {body['instance']}" + (f"\n{lease.staying}" if lease.staying else "")
 
 
 def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
@@ -681,7 +685,7 @@ def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
     release.progress, release.verdict, release.settled_at = Progress.RELEASED, lease.back, at
     made = "; ".join(item["change"] for item in body["writes"])
     if not made:
-        made = "nothing to restore: another containment still holds it" if lease.kept else lease.returned
+        made = f"nothing came back: {lease.staying}" if lease.staying else lease.returned
     return f"released {body['instance']}\n{made}"
 
 

@@ -202,6 +202,10 @@ class Again(NamedTuple):
         return f"{self.no}; it is asked for again"
 
 
+_FEW = 5
+"""Things that one sentence names."""
+
+
 @dataclass(slots=True)
 class LeaseState:
     """A containment that was decided: in force once something of it was written, until it is given back."""
@@ -223,6 +227,9 @@ class LeaseState:
     releasing: Plan | None = None
     release_key: str = ""
     kept: tuple[str, ...] = ()
+    """Grips that stayed when it was given back, for others hold them."""
+    kept_by: tuple[str, ...] = ()
+    """Those others, in words; the first releases did not record them."""
     released_at: datetime | None = None
     released_by: str | None = None
     began_at: datetime | None = None
@@ -248,6 +255,15 @@ class LeaseState:
     def holds(self) -> bool:
         """Whether something of it is as it was contained: in force, or done for good."""
         return self.in_force or self.done_at is not None
+
+    @property
+    def staying(self) -> str:
+        """What of it did not come back when it was given back, and because of whom; empty if nothing stayed."""
+        things = list(dict.fromkeys(str(change.target) for change in self.plan.changes if change.grip in self.kept))
+        if not things:
+            return ""
+        listed = ", ".join(things[:_FEW]) + (f" and {len(things) - _FEW} more" if len(things) > _FEW else "")
+        return f"{listed} stays off, because {' and '.join(self.kept_by) or 'another incident'} holds it too"
 
     @property
     def returned(self) -> str:

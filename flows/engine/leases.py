@@ -53,6 +53,9 @@ ACCEPTS = "accepts"
 """The parameter of a release that names the difference which whoever approves it accepts, by its digest."""
 
 ENDED = "it no longer exists, and the same was given back under another id"
+_NAMED = 5
+"""Things that one sentence names."""
+
 OTHERWISE = "what would come back differs otherwise than when it was asked first"
 
 
@@ -296,11 +299,13 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
             unreviewed=() if accepted else unreviewed,
         )
         decision = decide(plan, parts.policy, facts, parts.world.inventory)
-        if ended and decision.outcome is Outcome.NEEDS_APPROVAL:
-            decision = Decision(outcome=Outcome.ALLOW, reasons=(ENDED,), digest=plan.digest)
+        free = (ENDED,) if ended else _comes_later(case, plan, kept)
+        if free and decision.outcome is Outcome.NEEDS_APPROVAL:
+            decision = Decision(outcome=Outcome.ALLOW, reasons=free, digest=plan.digest)
         if decision.outcome is not Outcome.ALLOW:
             if asking and step and step.plan and step.plan.digest == plan.digest:
                 return [], False
+            decision = decision.model_copy(update={"reasons": (*decision.reasons, *_stays(case, plan, kept))})
             question = deciding.asked(
                 case,
                 state,
@@ -319,19 +324,23 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     return await case.decide(work)
 
 
-async def _as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Plan, list[str]]:
-    """Return what of a release is given back while others hold some of it, and the grips that they hold.
+Kept = dict[str, list[str]]
+"""The grips of a release that others hold → those incidents, its own among them if another of its leases does."""
+
+
+async def _as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Plan, Kept]:
+    """Return what of a release is given back while others hold some of it, and which grips are held by whom.
 
     The strictest of those that remain stays in force.
     """
-    kept: list[str] = []
+    kept: Kept = {}
     changes: list[Change] = []
     action = action_of(case, whole)
     for change in whole.changes:
-        others = [h.after for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
+        others = [h for h in await tx.holds(grip=change.grip) if (h.incident, h.lease) != (case.id, instance)]
         if others:
-            kept.append(change.grip)
-            wishes = [change.model_copy(update={"after": value}) for value in others]
+            kept[change.grip] = list(dict.fromkeys(hold.incident for hold in others))
+            wishes = [change.model_copy(update={"after": hold.after}) for hold in others]
             strictest = next((w.after for w in wishes if all(action.holds(o, w.after) for o in wishes)), change.before)
             ours = change.model_copy(update={"after": change.before})
             # Ours was the strictest: what the others want is less, and is enough now.
@@ -343,6 +352,31 @@ async def _as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Pl
     first, *rest = changes
     rest.sort(key=lambda change: change.grip not in kept)
     return whole.model_copy(update={"changes": (first, *rest)}), kept
+
+
+def _comes_later(case: Case, plan: Plan, kept: Kept) -> tuple[str, ...]:
+    """Return why nobody is asked about a release, as a reason; nothing if people are.
+
+    What other leases of the same incident hold comes back with those, and they ask what this one would. Another
+    incident's release may ask less: there whoever accepts that a definition differs is asked here.
+    """
+    if plan.pending or not kept or any(holders != [case.id] for holders in kept.values()):
+        return ()
+    return ("nothing comes back by it: another cut of this incident holds it too",)
+
+
+def _stays(case: Case, plan: Plan, kept: Kept) -> tuple[str, ...]:
+    """Return what of a release does not come back, and because of whom, a line for each of those."""
+    found: dict[str, list[str]] = {}
+    for change in plan.changes:
+        for holder in kept.get(change.grip, ()):
+            who = "another cut of this incident" if holder == case.id else holder
+            found.setdefault(who, []).append(str(change.target))
+    return tuple(f"{_listed(things)} stays off, because {who} holds it too" for who, things in found.items())
+
+
+def _listed(things: Sequence[str]) -> str:
+    return ", ".join(things[:_NAMED]) + (f" and {len(things) - _NAMED} more" if len(things) > _NAMED else "")
 
 
 def _otherwise(question: Event, step: StepState | None, plan: Plan) -> Event:
@@ -369,7 +403,7 @@ async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan) -> None:
 
 
 def _frozen(
-    case: Case, todo: Todo, lease: LeaseState, plan: Plan, *, decision: Decision, kept: list[str], asker: str | None
+    case: Case, todo: Todo, lease: LeaseState, plan: Plan, *, decision: Decision, kept: Kept, asker: str | None
 ) -> Event:
     """Return the entry that freezes a release."""
     body: dict[str, Any] = {
@@ -380,7 +414,8 @@ def _frozen(
         "plan": plan.model_dump(mode="json"),
         "decision": decision.model_dump(mode="json"),
         "key": deciding.key_of(case.id, lease.epoch, plan),
-        "kept": kept,
+        "kept": list(kept),
+        "kept_by": sorted({holder for holders in kept.values() for holder in holders}),
         "requested_by": asker,
     }
     return Event("release_intended", body)

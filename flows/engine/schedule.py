@@ -389,7 +389,8 @@ def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, sto
     # The last one taken goes first: a whole entry comes back before its single tools are judged. While people are asked
     # about it, what they are asked must not change under their hands.
     waiting: set[str] = set()
-    for instance, lease in reversed(state.leases.items()):
+    latest = list(reversed(state.leases.items()))
+    for instance, lease in sorted(latest, key=lambda item: not _covered(state, item[0])):
         wish = state.release_wanted(instance)
         if not lease.open or (stopped and OURSELVES in {lease.released_by, wish.actor if wish else None}):
             continue
@@ -404,6 +405,20 @@ def _releases(state: Incident, now: datetime, retries: tuple[float, ...], *, sto
         if wanted and (anew or _runnable(step, "action", state, now=now, retries=retries)):
             yield Todo(release_of(instance), Phase.RECOVER, "release", f"Release {instance}", name=instance)
             return
+
+
+def _covered(state: Incident, instance: str) -> bool:
+    """Whether all that a lease holds another one holds too, which is to be given back with it and was not asked about.
+
+    It goes first: nothing comes back by it, so that people are asked once, about all that comes back with the other.
+    """
+    grips = {change.grip for change in state.leases[instance].plan.changes}
+    for name, lease in state.leases.items():
+        wider = grips < {change.grip for change in lease.plan.changes}
+        if wider and lease.open and lease.releasing is None and state.release_wanted(name):
+            step = state.steps.get(release_of(name))
+            return step is None or step.progress is not Progress.PROPOSED
+    return False
 
 
 def release_due(state: Incident, instance: str, *, now: datetime, retries: tuple[float, ...]) -> bool:

@@ -5,7 +5,7 @@ Nothing is decided here. This process can only put a request into the inbox; whe
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,9 @@ from integrations.journal.store import Journal
 from playbooks.errors import Refused, Transient
 from playbooks.incident import Status
 from playbooks.journal import SYSTEM
+from playbooks.projection import SAME
 from playbooks.request import Request, SignedRequest, Verb, draft
-from playbooks.state import Incident, Progress, StepState
+from playbooks.state import Incident, LeaseState, Progress, StepState
 from playbooks.strict import Json, canonical, now
 
 _FIRST_LOOK = 0.05
@@ -542,8 +543,7 @@ def release(
             if state.part_of:
                 out.say(f"Only what {name} holds is given back here{_all_of_it(config, state)}")
             meant = [(one, key) for one, key in held if lease in {None, key}]
-            for one, key in meant:
-                _show_back(out, one, key, where="" if one is state else f" in {one.id}, which goes on here")
+            await _show_release(out, journal, state, meant)
             wanted = [key for one, key in meant if one is state]
             elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
             if accept_changed:
@@ -574,19 +574,49 @@ def release(
     return finish(out, config, act)
 
 
-def _show_back(out: Out, state: Incident, lease: str, *, where: str) -> None:
-    """Show what giving back a lease sets."""
-    plan = state.leases[lease].plan
-    out.say(f"Give back {lease}{where}: {plan.summary}")
-    for change in plan.undone:
-        out.say(change, indent=2)
-
-
 def _all_of_it(config: Configuration, state: Incident) -> str:
     """Return where all is given back of which an incident is a part; nothing if it is none."""
     if state.part_of is None:
         return ""
     return f"; it was joined to {state.part_of}: `{records.command(config, 'release', state.part_of)}` gives back all"
+
+
+async def _show_release(out: Out, journal: Journal, state: Incident, meant: Sequence[tuple[Incident, str]]) -> None:
+    """Show what would come back, and what would not because of whom.
+
+    Args:
+        out: where to.
+        journal: says who holds what.
+        state: the incident that is released.
+        meant: each lease, with the incident that has it: that one, or one that goes on in it.
+    """
+    names = {(one.id, key) for one, key in meant}
+    stays = False
+    for one, key in meant:
+        where = "" if one is state else f" in {one.id}, which goes on here"
+        out.say(f"Give back {key}{where}: {one.leases[key].plan.summary}")
+        others = await _held_by_others(journal, one.leases[key], names)
+        for change in one.leases[key].plan.undone:
+            out.say(others.get(change.grip, change), "warn" if change.grip in others else "", indent=2)
+        stays = stays or bool(others)
+    if stays:
+        out.say("what another one holds comes back when that is released as well", "dim")
+
+
+async def _held_by_others(journal: Journal, lease: LeaseState, meant: Collection[tuple[str, str]]) -> dict[str, str]:
+    """Return what of a lease does not come back, and because of whom: grip → a sentence.
+
+    Args:
+        journal: says who holds it.
+        lease: what is to be given back.
+        meant: incident and name of each lease that is to be given back now.
+    """
+    found: dict[str, str] = {}
+    for change in lease.plan.changes:
+        holds = [hold for hold in await journal.holds(grip=change.grip) if (hold.incident, hold.lease) not in meant]
+        if who := " and ".join(dict.fromkeys(f"{hold.incident} ({hold.lease})" for hold in holds)):
+            found[change.grip] = f"{change.target} stays off, because {who} holds it too"
+    return found
 
 
 def _given_back(wanted: tuple[str, ...], elsewhere: tuple[str, ...] = ()) -> Look:
@@ -622,10 +652,10 @@ def _all_back(state: Incident, wanted: tuple[str, ...], elsewhere: tuple[str, ..
     if elsewhere:
         others = ", ".join(elsewhere)
         return Seen("waiting", f"what it holds is given back; what {others} holds, there: see `mcp-soar incident`")
-    kept = sorted({grip for key in wanted for grip in state.leases[key].kept})
-    if kept:
-        return Seen("done", f"released; other containments still hold {', '.join(kept)}, so that stays as it is")
-    words = list(dict.fromkeys(state.leases[key].returned for key in wanted))
+    # What stayed for the sake of another cut of this incident came back with that one.
+    leases = [state.leases[key] for key in wanted]
+    leases = [one for one in leases if not (one.kept and one.kept_by == (SAME,) and state.given_back)] or leases
+    words = list(dict.fromkeys(one.staying or one.returned for one in leases))
     return Seen("done", f"released: {'; '.join(words)}")
 
 

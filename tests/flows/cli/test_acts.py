@@ -10,6 +10,7 @@ import pytest
 from flows.access import open_journal
 from flows.engine.opening import CUT
 from flows.engine.parts import Parts
+from integrations.journal.store import Tx
 from integrations.signing import SigningKey
 from playbooks.journal import Event
 from playbooks.plan import Irreversible
@@ -134,6 +135,47 @@ def test_a_release_shows_what_comes_back_and_waits_for_it(site: Installation) ->
     assert "enabled false → true" in " ".join(result.stdout.split())
     assert "released" in result.stdout
     assert site.json("incident", "1")["metrics"]["released_seconds"] > 0
+
+
+def held_too(site: Installation, incident: str, lease: str) -> None:
+    """Have another incident hold the tool that is contained, with its server."""
+
+    async def work() -> None:
+        journal = await open_journal(site.config, name="test", writing=True)
+        grip = world.plan().changes[0].grip
+
+        async def both(tx: Tx) -> None:
+            for name, its in ((ID, INSTANCE), (incident, lease)):
+                await tx.hold(grip, incident=name, lease=its, server="weather", before=True, after=False)
+
+        try:
+            await journal.submit(both)
+        finally:
+            await journal.aclose()
+
+    asyncio.run(work())
+
+
+def test_before_a_release_asks_it_says_what_stays_off_because_of_which_incident(site: Installation) -> None:
+    other, whole = "inc-2026-000008", "cut-server@weather"
+    contained(site)
+    held_too(site, other, whole)
+    result = site.run("release", "1", "--as", "sam", "--yes", "--print")
+    said = " ".join(result.stderr.split())
+    assert f"tool forecast of weather stays off, because {other} ({whole}) holds it too" in said, result.output
+    assert "enabled false → true" not in said, "it does not come back"
+    kept = {"kept": [world.plan().changes[0].grip], "kept_by": [other]}
+    intent = world.release_intended("sam")
+    release = (
+        intent._replace(body={**intent.body, **kept}),
+        world.released()._replace(body={**world.released().body, **kept, "writes": [], "verdict": None}),
+    )
+    with site.responder(engine(*release, on="release")):
+        act = site.json("release", "1", "--as", "sam", "--yes")
+    assert act["message"] == f"released: tool forecast of weather stays off, because {other} holds it too"
+    timeline = str(site.json("incident", "1")["timeline"])
+    assert f"stays off, because {other} holds it too" in timeline
+    assert "gateway/main/" not in timeline
 
 
 def test_a_release_that_needs_another_person_says_so(site: Installation) -> None:
