@@ -121,7 +121,9 @@ def test_what_is_done_for_good_is_contained_and_proven_for_all_of_them() -> None
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_that_it_is_back_is_proven_for_all_of_them(closed: bool) -> None:  # noqa: FBT001  # drawn
-    story = stories.over() if closed else stories.over()[:-1]
+    # Nothing was asked beside it that would be proven anyhow.
+    asked = [one for one in stories.over() if one[1].kind != "checked"]
+    story = asked if closed else asked[:-1]
     state = stories.told(story)
     assert [fact.check for fact in proof(state).good][:2] == ["control", "call"]
     shown = everywhere(story)
