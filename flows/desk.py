@@ -89,6 +89,6 @@ class Desk:
     async def describe(self, incident: str, digest: str, language: Language) -> str:
         """Return what a plan would do, why, what it would break and how it is undone, in lines."""
         state = project(incident, await self._journal.read(stream_of(incident)))
-        asked = asking(state, waiting(state, digest), at=now())
+        asked = asking(state, waiting(state, digest), at=now(), inventory=self._parts.world.inventory)
         # In a thread: it takes some milliseconds, and cuts share this loop.
         return await asyncio.to_thread(question, asked, language, own=self._parts.templates)

@@ -13,6 +13,7 @@ from playbooks.duties import Clock
 from playbooks.escalation import URGENT
 from playbooks.incident import Severity, Status
 from playbooks.inventory import Criticality, Environment, Inventory
+from playbooks.own import FILES, of_incident, of_inventory
 from playbooks.plan import Answer, Plan
 from playbooks.policy import Purpose
 from playbooks.proof import Fact, proof
@@ -219,6 +220,7 @@ class Briefing(Strict):
         lost: pages that nobody could be told of.
         commands: what to type next.
         witness: the journal's head when this was said.
+        own: names of ours, which stand as they are.
     """
 
     at: Moment
@@ -258,6 +260,7 @@ class Briefing(Strict):
     lost: tuple[Lost, ...] = ()
     commands: tuple[Command, ...] = ()
     witness: str = ""
+    own: tuple[str, ...] = ()
 
 
 class Stop(Protocol):
@@ -359,19 +362,27 @@ def brief(
         )[:MOST],
         commands=tuple(_commands(state, kind, subject, line)),
         witness=witness,
+        own=_own(state, inventory),
     )
 
 
-def asking(state: Incident, step: StepState, *, at: datetime) -> Briefing:
+def _own(state: Incident, inventory: Inventory) -> tuple[str, ...]:
+    # What cannot be taken for an address needs nothing.
+    return tuple(sorted(name for name in FILES | of_inventory(inventory) | of_incident(state) if not name.isalnum()))
+
+
+def asking(state: Incident, step: StepState, *, at: datetime, inventory: Inventory) -> Briefing:
     """Return what there is to say of one plan that waits, for a form in which it is answered.
 
     Args:
         state: the incident.
         step: what waits.
         at: the present moment.
+        inventory: for the names of ours.
     """
     asks = (_ask(state, step, step.plan, "", typed),) if step.plan else ()
-    return Briefing(at=at, incident=state.id, kind=Kind.AWAITING_APPROVAL, asks=asks)
+    own = _own(state, inventory)
+    return Briefing(at=at, incident=state.id, kind=Kind.AWAITING_APPROVAL, asks=asks, own=own)
 
 
 def _fit(text: str, limit: int = LONGEST) -> str:

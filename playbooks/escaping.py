@@ -72,8 +72,12 @@ def own_name(text: str, limit: int = 200) -> str:
 
 def plain(text: str, limit: int = 2000) -> str:
     """Return text on one line of which nothing becomes a link, as `https[:]//example[.]com`."""
-    line = " ".join(text[: limit * 4].split())
-    return defanged(printable(line, limit))
+    return defanged(bare(text, limit))
+
+
+def bare(text: str, limit: int = 2000) -> str:
+    """Return text on one line, addresses in it as they are: for our own names alone."""
+    return printable(" ".join(text[: limit * 4].split()), limit)
 
 
 def defanged(line: str) -> str:
@@ -87,8 +91,17 @@ _ENTITIES = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 def markdown(text: str, limit: int = 2000) -> str:
     """Return text that Markdown shows as it is, on one line (CommonMark 0.31, 2.4)."""
+    return _as_markdown(plain(text, limit))
+
+
+def bare_markdown(text: str, limit: int = 2000) -> str:
+    """Return text likewise, addresses in it as they are: for our own names alone."""
+    return _as_markdown(bare(text, limit))
+
+
+def _as_markdown(text: str) -> str:
     # & < > as entities for renderers that take HTML before they take escapes.
-    return plain(text, limit).translate(_MARKDOWN | _ENTITIES)
+    return text.translate(_MARKDOWN | _ENTITIES)
 
 
 # Slack's mrkdwn has no escape but that of & < >; these look alike, do nothing, and NFKC leaves them as they are.
@@ -102,7 +115,16 @@ def slack(text: str, limit: int = 2000) -> str:
 
     https://docs.slack.dev/messaging/formatting-message-text/
     """
-    shown = plain(text, limit).translate(_LOOKALIKES)
+    return _as_slack(plain(text, limit))
+
+
+def bare_slack(text: str, limit: int = 2000) -> str:
+    """Return text likewise, addresses in it as they are: for our own names alone."""
+    return _as_slack(bare(text, limit))
+
+
+def _as_slack(text: str) -> str:
+    shown = text.translate(_LOOKALIKES)
     return _EMOJI.sub("\u2236", _EMPHASIS.sub("\u02cd", shown)).translate(_ENTITIES)
 
 

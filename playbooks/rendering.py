@@ -28,6 +28,7 @@ from playbooks import escaping
 from playbooks.briefing import Briefing, Command
 from playbooks.contacts import Language
 from playbooks.escaping import Escape
+from playbooks.own import kept
 
 _FOLDER = "messages"
 _WORDS = {language: f"{language.value}/words.j2" for language in Language}
@@ -54,18 +55,19 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Escapes:
-    """How outside text and commands are made fit for an output."""
+    """How outside text, our own names and commands are made fit for an output."""
 
     text: Escape
+    own: Escape
     command: Escape
 
 
 # Jinja escapes HTML itself; what it gets is already free of links and invisible characters.
 _ESCAPES = {
-    Form.TEXT: _Escapes(escaping.plain, escaping.command),
-    Form.HTML: _Escapes(escaping.plain, escaping.command),
-    Form.SLACK: _Escapes(escaping.slack, escaping.slack_command),
-    Form.MARKDOWN: _Escapes(escaping.markdown, escaping.command),
+    Form.TEXT: _Escapes(escaping.plain, escaping.bare, escaping.command),
+    Form.HTML: _Escapes(escaping.plain, escaping.bare, escaping.command),
+    Form.SLACK: _Escapes(escaping.slack, escaping.bare_slack, escaping.slack_command),
+    Form.MARKDOWN: _Escapes(escaping.markdown, escaping.bare_markdown, escaping.command),
 }
 
 
@@ -264,6 +266,7 @@ class _Page:
     def __init__(self, briefing: Briefing, speech: _Speech, form: Form) -> None:
         self._form, self._language, self._escapes = form, speech.language, _ESCAPES[form]
         self._environment = _environment(form, tuple(sorted(speech.own.items())))
+        self._own = kept(briefing.own, self._escapes.text, self._escapes.own)
         self._briefing = _shown(briefing, self._text, self._escapes.command)
         codes = speech.codes if form in {Form.TEXT, Form.HTML} else ()
         self._briefing.codes = [
@@ -272,7 +275,7 @@ class _Page:
         ]
 
     def _text(self, value: str) -> str:
-        return self._escapes.text(said(value, self._language))
+        return self._own(self._escapes.text(said(value, self._language)))
 
     def written(self, template: str = "message.j2") -> str:
         """Return what a template makes of it.

@@ -1,6 +1,6 @@
 """The note for the next shift, over all open incidents: what is in force, what waits for whom, what changed. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -55,6 +55,7 @@ class Shift(NamedTuple):
         clocks: by incident, the duties with deadlines that are still running.
         damaged: incidents whose journal cannot be read, and why.
         itself: what people were told of mcp-soar itself, in the form of an incident.
+        ours: names of ours, from `playbooks.own`, which stand as they are.
     """
 
     at: datetime
@@ -67,6 +68,7 @@ class Shift(NamedTuple):
     clocks: Mapping[str, Sequence[Clock]] = {}
     damaged: Sequence[tuple[str, str]] = ()
     itself: Incident | None = None
+    ours: Collection[str] = ()
 
 
 def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
@@ -97,7 +99,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift)]),
         ],
     )
-    return as_they_are(note, names(shift.states, shift.playbooks))
+    return as_they_are(note, names(shift.states, shift.playbooks, shift.ours))
 
 
 def _lead(shift: Shift, open_: Sequence[Incident], lost: int) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 Whatever an outsider may have chosen passes `excerpt`; digests, times and our own names stand as they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -86,6 +86,7 @@ def report(
     playbook: Playbook | None = None,
     switches: Sequence[Switch] = (),
     clocks: Sequence[Clock] = (),
+    ours: Collection[str] = (),
 ) -> Document:
     """Return the report of an incident.
 
@@ -97,6 +98,7 @@ def report(
         playbook: the one that it goes by.
         switches: the kill switches that the journal says were on meanwhile.
         clocks: the duties with deadlines that it started.
+        ours: names of ours, from `playbooks.own`, which stand as they are.
     """
     made = Document(
         title=f"Incident report {state.id}",
@@ -121,7 +123,7 @@ def report(
             Section("Every entry of the journal", [_entries(state)]),
         ],
     )
-    return as_they_are(made, names([state], {state.incident_class: playbook} if playbook else {}))
+    return as_they_are(made, names([state], {state.incident_class: playbook} if playbook else {}, ours))
 
 
 def switches_of(system: Sequence[Parsed], state: Incident, scopes: frozenset[str]) -> list[Switch]:

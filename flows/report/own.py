@@ -1,35 +1,36 @@
 """Our own names in a report: what is ours stands as it is, though whatever looks like an address is broken up. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from flows.report.document import Block, Document, Facts, Listing, Section, Table, Text, Warn
-from playbooks.escaping import plain
+from playbooks.escaping import bare, plain
 from playbooks.incident import IncidentClass
+from playbooks.own import FILES, kept, of_incident
 from playbooks.playbook import Playbook
 from playbooks.state import Incident
-
-_FILES = ("mcp-soar", "policy", "inventory", "pins", "people", "sources", "contacts")
-"""The configuration's, each with `.yaml`."""
 
 _FILE = re.compile(r"[A-Za-z0-9_-]{1,100}\.(json|jsonl|txt|log|diff|bin|gz)")
 """An exhibit's file whose name holds nothing that somebody else could have made look like a host's."""
 
 
-def names(states: Iterable[Incident], playbooks: Mapping[IncidentClass, Playbook]) -> set[str]:
-    """Return what is called so by us: files, actions, captures and checks, and the inventory's servers.
+def names(
+    states: Iterable[Incident], playbooks: Mapping[IncidentClass, Playbook], ours: Collection[str] = ()
+) -> set[str]:
+    """Return what is called so by us: files, actions, captures and checks, servers, and who signed for something.
 
     Args:
         states: the incidents that are told of.
         playbooks: those that they may go by.
+        ours: what the inventory calls so, from `playbooks.own`.
     """
-    found = {f"{name}.yaml" for name in _FILES}
+    found = {*FILES, *ours}
     for playbook in playbooks.values():
         steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
         found |= {step.names for step in steps if step.names}
     for state in states:
-        found |= {*state.servers, *(step.action for step in state.steps.values() if step.action)}
+        found |= {*of_incident(state), *(step.action for step in state.steps.values() if step.action)}
         files = (file["name"] for item in state.exhibits for file in item["files"])
         found |= {name for name in files if _FILE.fullmatch(name)}
     return found
@@ -42,15 +43,7 @@ def as_they_are(document: Document, ours: Iterable[str]) -> Document:
         document: what was made fit to be read: an address in it is none, as `example[.]com`.
         ours: our own names.
     """
-    own = {plain(name): name for name in ours if plain(name) != name}
-    if not own:
-        return document
-    longest = sorted(own, key=len, reverse=True)
-    # Only a whole name: in `weather[.]json[.]example` it is somebody else's.
-    pattern = re.compile(rf"(?<![\w.\]-])(?:{'|'.join(map(re.escape, longest))})(?![\w-]|\[\.\])")
-
-    def said(text: str) -> str:
-        return pattern.sub(lambda one: own[one[0]], text)
+    said = kept(frozenset(ours), plain, bare)
 
     def shown(block: Block) -> Block:
         if isinstance(block, Text | Warn):

@@ -42,6 +42,7 @@ from integrations.journal.store import Journal
 from playbooks import duties
 from playbooks.errors import Refused, Transient
 from playbooks.journal import ITSELF, SYSTEM, stream_of
+from playbooks.own import of_inventory
 from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import Seconds, now
@@ -145,8 +146,14 @@ async def _incident(config: Configuration, given: str) -> tuple[Document, Head, 
         playbook=state.goes_by(config.playbooks),
         switches=switches_of(system, state, state.scopes),
         clocks=duties.clocks(state, config.inventory, duties.load(), at),
+        ours=_ours(config),
     )
     return document, head, name
+
+
+def _ours(config: Configuration) -> frozenset[str]:
+    """Return the names that people of the house wrote, approved or are enrolled as."""
+    return of_inventory(config.inventory) | config.people().people.keys()
 
 
 async def _head(journal: Journal) -> Head:
@@ -204,6 +211,7 @@ async def _handover(config: Configuration, since: timedelta) -> tuple[Document, 
         clocks={state.id: duties.clocks(state, config.inventory, laws, at) for state in states},
         damaged=damaged,
         itself=itself,
+        ours=_ours(config),
     )
     return handover_of(shift, _made(head)), head
 

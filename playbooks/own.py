@@ -1,0 +1,69 @@
+"""Our own names: what people of the house wrote, approved or are called. Pure.
+
+Whatever looks like an address is broken up where people read it, so that nothing becomes a link. What is ours stands as
+it is: a server called `api.example.com` is looked for under that name. A tool that nobody approved is not ours.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from functools import lru_cache
+
+from playbooks.escaping import Escape
+from playbooks.inventory import Inventory, PinKind
+from playbooks.state import Incident
+
+FILES = frozenset(
+    f"{name}.yaml" for name in ("mcp-soar", "policy", "inventory", "pins", "people", "sources", "contacts")
+)
+"""The configuration's."""
+
+_APPROVED = frozenset({PinKind.TOOL, PinKind.PROMPT})
+"""What of a server has a name; a resource has an address, which stays broken up."""
+
+
+def of_inventory(inventory: Inventory) -> frozenset[str]:
+    """Return what people wrote into an inventory, or approved, as names."""
+    found = {*inventory.gateways, *inventory.servers, *inventory.principals}
+    for name, server in inventory.servers.items():
+        found |= {server.title, server.owner, *server.aliases, *server.tools}
+        for pin in inventory.pins.of(name):
+            found |= {pin.name, pin.gateway_name or ""} if pin.kind in _APPROVED else set()
+    # What a token is labelled, and what a principal is called beside its id, its owner chooses.
+    found |= {principal.user for principal in inventory.principals.values()}
+    return frozenset(found - {""})
+
+
+def of_incident(state: Incident) -> frozenset[str]:
+    """Return the servers that an incident is about, and the people who signed for something in it."""
+    steps, leases = state.steps.values(), state.leases.values()
+    people = {state.requested_by, *(wish.by for wish in state.wishes), *(note.by for note in state.notes)}
+    people |= {step.requested_by for step in steps} | {name for step in steps for name in step.approved_by}
+    people |= {lease.released_by for lease in leases} | {*state.chosen.values()}
+    return frozenset({*state.servers, *(name for name in people if name)})
+
+
+def kept(names: Collection[str], escape: Escape, bare: Escape) -> Callable[[str], str]:
+    """Return what puts our own names back as they are into text that was made fit to be read.
+
+    Args:
+        names: ours.
+        escape: what made the text fit.
+        bare: the same without breaking up what looks like an address.
+    """
+    return _kept(frozenset(names), escape, bare)
+
+
+@lru_cache(maxsize=64)
+def _kept(names: frozenset[str], escape: Escape, bare: Escape) -> Callable[[str], str]:
+    own = {escape(name): bare(name) for name in names}
+    own = {shown: name for shown, name in own.items() if shown != name}
+    if not own:
+        return str
+    longest = sorted(own, key=len, reverse=True)
+    # Only a whole name: in `weather[.]json[.]example` it is somebody else's. Nor does a path make an address of it, but
+    # in a step's name: `cut-tool@api.example.com/forecast`.
+    any_of, more = "|".join(map(re.escape, longest)), re.escape(escape("a.bc")[1:-2])
+    # A particle of Korean stands at the word; it makes another name of nothing.
+    end = rf"(?![^\W\uac00-\ud7a3]|-|{more})"
+    pattern = re.compile(rf"(?<=@)(?:{any_of}){end}|(?<![\w.\]@-])(?:{any_of})(?!\\?/){end}")
+    return lambda text: pattern.sub(lambda one: own[one[0]], text)

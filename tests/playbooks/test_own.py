@@ -1,0 +1,125 @@
+"""Our own names stand as they are wherever people read them; what somebody else chose leads nowhere."""
+
+from datetime import timedelta
+
+import pytest
+
+from flows.report.handover import Shift, handover
+from flows.report.incident import report
+from playbooks.briefing import asking, brief
+from playbooks.contacts import Language
+from playbooks.incident import EntityKind
+from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved
+from playbooks.journal import Event
+from playbooks.own import of_inventory
+from playbooks.playbook import shipped
+from playbooks.rendering import markdown, question, render
+from playbooks.state import Incident
+from playbooks.strict import parse_yaml
+from tests.flows.cli import world
+from tests.flows.report.test_one_truth import said
+from tests.lab import stories
+
+SERVER, TOOL, PERSON, AGENT = "api.example.com", "get.weather", "ann.lee", "agent.seven"
+HOSTILE = "evil.example.net"
+
+
+def inventory() -> Inventory:
+    text = world.INVENTORY.replace("  weather:\n", f"  {SERVER}:\n").replace("  agent:", f"  {AGENT}:")
+    found = parse_yaml(Inventory, text, file="inventory.yaml")
+    dossier = Dossier(reviewed="all of it")
+    pins = [
+        Pin(kind=kind, name=name, digest="sha256:" + "1" * 64, definition={}, dossier=dossier)
+        for kind, name in ((PinKind.TOOL, TOOL), (PinKind.RESOURCE, "https://intranet.example.org/x"))
+    ]
+    offers = {"tools": {HOSTILE: "t-9"}}
+    server = found.servers[SERVER].model_copy(update={"offers": offers})
+    return found.model_copy(update={"pins": Pins(servers={SERVER: tuple(pins)}), "servers": {SERVER: server}})
+
+
+def story(title: str = "seen") -> list[stories.Timed]:
+    things = [
+        Resolved(kind=EntityKind.TOOL, id=TOOL, server=SERVER),
+        Resolved(kind=EntityKind.TOOL, id=HOSTILE, server=SERVER),
+        Resolved(kind=EntityKind.PRINCIPAL, id=AGENT, principal=AGENT, gateway="main"),
+    ]
+    opened = stories.opened(by=PERSON, title=title, entities=[thing.model_dump(mode="json") for thing in things])
+    asked = stories.proposed(by=PERSON)
+    plan = {**asked.body["plan"], "summary": f"Disable tool {TOOL} of {SERVER} and {HOSTILE} at gateway main"}
+    body = {**asked.body, "instance": f"cut-tool@{SERVER}/{TOOL}", "plan": plan, "reasons": [f"{AGENT} uses {TOOL}"]}
+    return [(0.0, opened), (1.0, Event("proposed", body))]
+
+
+def everywhere(title: str = "seen") -> dict[str, str]:
+    state, at, known = stories.told(story(title)), stories.at(60), inventory()
+    found = brief(state, inventory=known, at=at)
+    entries = [one.parsed() for one in stories.journal(story(title))]
+    ours = of_inventory(known)
+    shift = Shift(at=at, since=timedelta(hours=1), states=[state], playbooks=shipped(), ours=ours)
+    shown = {"report": said(report(state, entries, at=at, ours=ours)), "handover": said(handover(shift))}
+    for language in Language:
+        message = render(found, language)
+        shown |= {f"mail, {language}": message.text, f"mail as HTML, {language}": message.html}
+        shown |= {f"Slack, {language}": str(message.blocks)}
+        shown[f"Markdown, {language}"] = markdown(found, language).replace("\\", "")
+        form = asking(state, state.proposals[0], at=at, inventory=known)
+        shown[f"Slack's form, {language}"] = question(form, language)
+    return shown
+
+
+def test_what_is_ours_stands_as_it_is_everywhere() -> None:
+    for where, text in everywhere().items():
+        for name in (SERVER, TOOL, PERSON, AGENT):
+            assert name in text, (where, name)
+            assert name.replace(".", "[.]") not in text, (where, name)
+
+
+def test_what_nobody_approved_leads_nowhere() -> None:
+    for where, text in everywhere().items():
+        assert "evil[.]example[.]net" in text, where
+        assert HOSTILE not in text, where
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        f"{SERVER}.evil.example.net",
+        f"evil.{SERVER}",
+        f"https://{SERVER}.evil.org/x",
+        f"see {SERVER}/take/this",
+        f"evil-{SERVER}",
+        f"{TOOL}s.org",
+        "https://intranet.example.org/x",
+    ],
+)
+def test_a_name_of_ours_inside_another_is_none(title: str) -> None:
+    for where, text in everywhere(title).items():
+        assert title not in text.replace("&#47;", "/"), where
+
+
+def test_a_tool_whose_name_is_markup_stays_what_it_is() -> None:
+    state, known = stories.told(story("*bold* _it_ :smile:")), inventory()
+    blocks = str(render(brief(state, inventory=known, at=stories.at(60))).blocks)
+    assert "*bold*" not in blocks
+    assert "_it_" not in blocks
+    assert ":smile:" not in blocks
+
+
+def test_what_a_tokens_owner_chose_is_not_ours() -> None:
+    known = inventory()
+    agent = known.principals[AGENT].model_copy(update={"tokens": {HOSTILE: "t-1"}, "title": HOSTILE})
+    assert HOSTILE not in of_inventory(known.model_copy(update={"principals": {AGENT: agent}}))
+    assert {SERVER, TOOL, AGENT} <= of_inventory(known)
+
+
+def test_an_address_of_a_person_stays_masked_in_what_leaves_the_house() -> None:
+    who = "ann@corp.example"
+    thing = Resolved(kind=EntityKind.PRINCIPAL, id=who, principal=who, gateway="main")
+    state: Incident = stories.told([(0.0, stories.opened(entities=[thing.model_dump(mode="json")]))])
+    one = inventory().principals[AGENT].model_copy(update={"user": who})
+    known = inventory().model_copy(update={"principals": {who: one}})
+    message = render(brief(state, inventory=known, at=stories.at(60)))
+    assert "principal [redacted: e-mail] at gateway main" in message.text
+    assert who not in message.text + message.html + str(message.blocks)
+    shift = Shift(stories.at(60), timedelta(hours=1), [state], shipped(), ours=of_inventory(known))
+    assert who not in said(handover(shift))
