@@ -20,10 +20,17 @@ Plan = Annotated[
     str | None,
     typer.Option(
         "--plan",
-        "--digest",
         metavar="DIGEST|FILE",
         help="The plan that you mean: the beginning of its digest. With --print on a machine without the installation: "
         "all of it, or better the plan itself, in a file that `incident ID --json` wrote.",
+    ),
+]
+Digest = Annotated[
+    str | None,
+    typer.Option(
+        "--digest",
+        metavar="DIGEST",
+        help="The same by its digest; beside --plan FILE the beginning of it, if several plans wait in that file.",
     ),
 ]
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="everything, class:NAME, server:NAME or incident:ID.")]
@@ -254,6 +261,7 @@ def respond(
 def approve(
     given: Incident,
     plan: Plan = None,
+    digest: Digest = None,
     reason: Reason = "",
     yes: Yes = False,
     who: As = None,
@@ -272,13 +280,14 @@ def approve(
     Example:
       mcp-soar approve 1 --as kim
     """
-    _decide("approve", given, plan, reason, yes, who, key, wait, no_wait, prints, config, as_json)
+    _decide("approve", given, plan, digest, reason, yes, who, key, wait, no_wait, prints, config, as_json)
 
 
 @app.command()
 def deny(
     given: Incident,
     plan: Plan = None,
+    digest: Digest = None,
     reason: Reason = "",
     yes: Yes = False,
     who: As = None,
@@ -295,13 +304,14 @@ def deny(
     Example:
       mcp-soar deny 1 --as kim --reason "a planned change"
     """
-    _decide("deny", given, plan, reason, yes, who, key, wait, no_wait, prints, config, as_json)
+    _decide("deny", given, plan, digest, reason, yes, who, key, wait, no_wait, prints, config, as_json)
 
 
 def _decide(  # the two commands' own parameters, in their order
     verb: str,
     given: str,
     plan: str | None,
+    digest: str | None,
     reason: str,
     yes: bool,  # noqa: FBT001  # in the order of the two commands, which name them
     who: str | None,
@@ -319,10 +329,14 @@ def _decide(  # the two commands' own parameters, in their order
 
         if prints and away(config):
             signer = elsewhere.signer(who, key, yes=yes)
-            raise typer.Exit(elsewhere.decide(out, signer, verb=Verb(verb), incident=given, plan=plan, reason=reason))
+            raise typer.Exit(
+                elsewhere.decide(out, signer, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
+            )
         settings = configuration(config, out)
         person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
-        raise typer.Exit(acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, reason=reason))
+        raise typer.Exit(
+            acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
+        )
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
-from flows.cli.output import NotFound, Out, Usage, moment, safe
+from flows.cli.output import NotFound, Out, Usage, moment
 from flows.cli.work import questions, records, signing
 from flows.cli.work.fitness import fit, free
 from flows.settings import Configuration
@@ -392,7 +392,15 @@ def contained(state: Incident) -> Seen:
 
 
 def decide(
-    out: Out, config: Configuration, who: Person, *, verb: Verb, incident: str, plan: str | None, reason: str
+    out: Out,
+    config: Configuration,
+    who: Person,
+    *,
+    verb: Verb,
+    incident: str,
+    plan: str | None,
+    reason: str,
+    digest: str | None = None,
 ) -> Exit:
     """Answer what an incident asks."""
     out.aside = who.prints
@@ -402,14 +410,14 @@ def decide(
             name = await records.find(journal, incident)
             await allowed(journal, who, verb)
             state = await records.load(journal, name)
-            step = asked(state, plan)
+            step = asked(state, plan, digest)
             if verb is Verb.APPROVE:
                 free(config, who.name, step)
             ask = records.ask_of(config, state, step)
-            _show(out, ask, verb)
+            questions.decision(out, ask, verb)
             unseen = "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
             question = f"{verb.value.capitalize()} it as {who.name}?"
-            if not agreed(out, who, question, unseen=None if plan else unseen):
+            if not questions.agreed(out, question, yes=who.yes, unseen=None if plan or digest else unseen):
                 return None
             return await carry(
                 out,
@@ -440,55 +448,23 @@ async def allowed(journal: Journal, who: Person, verb: Verb) -> None:
     await fit(journal, who.config, who.name, verb)
 
 
-def agreed(out: Out, who: Person, question: str, *, unseen: str | None) -> bool:
-    """Ask a person at a terminal; elsewhere they must have said so.
+def asked(state: Incident, *given: str | None) -> StepState:
+    """Return what an incident asks, the one that is meant if it asks for more.
 
     Args:
-        out: where to ask.
-        who: the person.
-        question: with yes or no for an answer.
-        unseen: what is said where nobody can be asked; None if they named the very thing that is shown.
-
-    Raises:
-        Usage: nobody is there to ask, and nobody has said yes.
-    """
-    if who.yes:
-        return True
-    if out.asks:
-        return out.confirm(question)
-    if unseen is not None:
-        raise Usage(unseen)
-    return True
-
-
-def asked(state: Incident, given: str | None) -> StepState:
-    """Return what an incident asks, the one that is meant if it asks for more.
+        state: the incident.
+        given: beginnings of the digest of what is meant.
 
     Raises:
         NotFound: it asks for nothing, or for no such plan.
         Usage: it asks for more than one thing.
     """
-    waiting = [step for step in state.proposals if step.plan]
+    waiting = {step.plan.digest: step for step in reversed(state.proposals) if step.plan}
     there = f"; it was joined to {state.part_of}: see `mcp-soar incident {state.part_of}`" if state.part_of else ""
     if not waiting:
         raise NotFound(f"{state.id} ({state.status}) asks for nothing{there}")
-    wanted = (given or "").removeprefix("sha256:").lower()
-    found = [step for step in waiting if step.plan and step.plan.digest.removeprefix("sha256:").startswith(wanted)]
-    plans = {step.plan.digest: step.plan.summary for step in waiting if step.plan}
-    listed = "".join(f"\n  --plan {digest[7:19]}  {safe(summary)}" for digest, summary in plans.items())
-    if not found:
-        raise NotFound(f"no plan {given} waits in {state.id}{there}; there is:{listed}")
-    if len({step.plan.digest for step in found if step.plan}) > 1:
-        raise Usage(f"{state.id} asks for more than one thing; say which:{listed}")
-    return found[0]
-
-
-def _show(out: Out, ask: schema.Ask, verb: Verb) -> None:
-    out.say(ask["summary"], "head")
-    done = "it is done as soon as enough people have approved"
-    left = "it is not done, and everything stays as it is"
-    said = ("if you approve", done) if verb is Verb.APPROVE else ("if you deny", left)
-    questions.show(out, ask, [said])
+    plans = {digest: step.plan.summary for digest, step in reversed(waiting.items()) if step.plan}
+    return waiting[questions.meant(state.id, plans, *given, there=there)]
 
 
 def _decided(instance: str, digest: str, verb: Verb) -> Look:
@@ -551,7 +527,8 @@ def release(
             unseen = (
                 "nobody gives back unseen: without a terminal add --yes, or --print for a request to hand in elsewhere"
             )
-            if not agreed(out, who, f"Give it back as {who.name}?", unseen=None if who.prints else unseen):
+            question = f"Give it back as {who.name}?"
+            if not questions.agreed(out, question, yes=who.yes, unseen=None if who.prints else unseen):
                 return None
             params: dict[str, Json] = {"accept_changed": accept_changed}
             if lease is not None:

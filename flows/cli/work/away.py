@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage
-from flows.cli.work import acts, signing
+from flows.cli.work import acts, questions, records, signing
 from integrations.signing import SigningKey
 from playbooks.plan import Plan
 from playbooks.request import Verb, draft
@@ -37,6 +38,8 @@ _FORMS = (Verb.RESPOND, Verb.APPROVE, Verb.DENY, Verb.RELEASE, Verb.STOP, Verb.R
 """What has a form of its own in Prefect (prefect.yaml)."""
 
 _WHERE = "this machine has no installation to ask"
+_WHICH = "--digest"
+"""Beside a file in which several plans wait, says which one is meant."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,6 @@ class Signer:
     name: str
     key: Path | None
     yes: bool = False
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A plan as it was read from a file, with what the installation says of it."""
-
-    incident: str
-    plan: Plan
-    ask: dict[str, Any]
 
 
 def signer(name: str | None, key: Path | None, *, yes: bool = False) -> Signer:
@@ -98,25 +92,40 @@ def key(out: Out, name: str, file: Path | None) -> Exit:
     return Exit.OK
 
 
-def decide(out: Out, who: Signer, *, verb: Verb, incident: str, plan: str | None, reason: str) -> Exit:
-    """Sign an answer to a plan that was read here, or whose whole digest is given."""
+def decide(
+    out: Out, who: Signer, *, verb: Verb, incident: str, plan: str | None, reason: str, digest: str | None = None
+) -> Exit:
+    """Sign an answer to a plan that was read here, or whose whole digest is given.
+
+    Args:
+        out: where to show it.
+        who: signs.
+        verb: approve or deny.
+        incident: its id.
+        plan: a file with the plan, or its whole digest.
+        reason: why.
+        digest: beside a file, the beginning of the digest of the plan that is meant there; else the whole of it.
+    """
     out.aside = True
     if plan is not None and not _DIGEST.fullmatch(plan):
-        found = _plan_of(Path(plan), incident)
-        name, digest = found.incident, found.plan.digest
-        _show(out, found, verb)
+        name, ask = _plan_of(Path(plan), incident, digest)
+        meant = ask["digest"]
+        questions.decision(out, {**ask, "summary": f"{name}: {ask['summary']}"}, verb, source="the file")
     else:
-        if plan is None:
+        given = plan or digest
+        if given is None or not _DIGEST.fullmatch(given):
             raise Usage(
                 f"{_WHERE}: give the plan as a file, --plan FILE (what `mcp-soar incident ID --json` writes where it"
-                " is, or the block for it in Prefect's page of the plan), or at least its whole digest, --digest"
+                " is, or the block for it in Prefect's page of the plan), and of several the one that you mean with"
+                " --digest; or at least its whole digest (64 hexadecimal digits)"
             )
-        name, digest = _whole(incident), f"sha256:{plan.removeprefix('sha256:').lower()}"
-        out.say(f"{verb.value.capitalize()} the plan {digest} of {name}", "head")
+        name = _whole(incident)
+        meant = questions.meant(name, {f"sha256:{given.removeprefix('sha256:').lower()}": ""}, digest)
+        out.say(f"{verb.value.capitalize()} the plan {meant} of {name}", "head")
         out.say("The plan itself is not here: you sign for whatever has this digest. --plan FILE shows it.", "warn")
     if not _agreed(out, who, f"{verb.value.capitalize()} it as {who.name}?"):
         return Exit.NO
-    return _printed(out, who, verb=verb, subject=name, digest=digest, reason=reason)
+    return _printed(out, who, verb=verb, subject=name, digest=meant, reason=reason)
 
 
 def respond(
@@ -214,11 +223,12 @@ def _whole(given: str) -> str:
     return given
 
 
-def _plan_of(file: Path, incident: str) -> _Read:
-    """Return the one plan that a file holds, if its digest is that of what stands there.
+def _plan_of(file: Path, incident: str, digest: str | None) -> tuple[str, schema.Ask]:
+    """Return the incident that a file is about, and what is asked by the plan in it that is meant.
 
     Raises:
-        Usage: it holds none, several, or one that is not what it says.
+        Usage: it holds none, several and nobody said which, or one that is not what it says.
+        NotFound: nothing was asked when it was written, or nothing with such a digest.
     """
     try:
         data = file.read_bytes() if file.stat().st_size <= _LARGEST else b""
@@ -234,48 +244,41 @@ def _plan_of(file: Path, incident: str) -> _Read:
         raise Usage(f"{file} is about {name[:60]!r}, and you wrote {incident}")
     if not asks:
         raise NotFound(f"{name} asked for nothing when {file} was written")
-    if len(asks) > 1:
-        raise Usage(f"{name} asks for more than one thing: leave in {file} what you mean, or give its whole digest")
+    read = {ask["digest"]: ask for ask in (_read(file, said) for said in asks)}
+    return name, read[questions.meant(name, {key: ask["summary"] for key, ask in read.items()}, digest, option=_WHICH)]
+
+
+def _read(file: Path, said: object) -> schema.Ask:
+    """Return one thing that is asked: what its digest covers is computed here, the rest is what the file says."""
+    says: dict[str, Any] = said if isinstance(said, dict) else {}
     try:
-        plan = Plan.model_validate_json(json.dumps(asks[0]["plan"]))
+        plan = Plan.model_validate_json(json.dumps(says["plan"]))
     except (ValidationError, KeyError, TypeError) as exc:
         raise Usage(f"{file} holds no plan that this release reads") from exc
-    if plan.digest != asks[0].get("digest"):
+    if plan.digest != says.get("digest"):
         raise Usage(f"{file} was changed, or another release wrote it: its plan has not the digest that it names")
-    return _Read(name, plan, asks[0])
+    ask = records.asked_by(plan)
+    ask["reasons"] = [str(one) for one in _listed(says.get("reasons"))]
+    ask["diffs"] = [
+        {"reason": str(one["reason"]), "about": str(one["about"]), "diff": str(one["diff"])}
+        for one in _listed(says.get("diffs"))
+        if isinstance(one, dict) and {"reason", "about", "diff"} <= one.keys()
+    ]
+    ask["differs"], ask["requested_by"] = str(says.get("differs") or ""), str(says.get("requested_by") or "") or None
+    ask["reason"] = str(says.get("reason") or "")
+    ask["purpose"] = str(says.get("purpose") or ask["purpose"])
+    return ask
 
 
-def _show(out: Out, found: _Read, verb: Verb) -> None:
-    """Show what the digest covers, and apart from it what only the installation says."""
-    plan, ask = found.plan, found.ask
-    out.say(f"{found.incident}: {plan.summary}", "head")
-    for change in plan.changes:
-        out.say(str(change), indent=2)
-    undone = "; ".join(str(change) for change in plan.undone)
-    reasons = ask.get("reasons")
-    out.fields(
-        [
-            ("breaks", plan.breaks),
-            ("undone by", f"a release, which sets {undone}" if undone else None),
-            ("cannot be undone", plan.irreversible.because if plan.irreversible else None),
-            ("digest, of the above", plan.digest),
-            ("it waits because, says the file", "; ".join(map(str, reasons)) if isinstance(reasons, list) else None),
-            ("asked for by, says the file", str(ask.get("requested_by") or "") or None),
-            ("their reason, says the file", str(ask.get("reason") or "") or None),
-            ("if you deny", "it is not done, and everything stays as it is" if verb is Verb.DENY else None),
-        ]
-    )
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _agreed(out: Out, who: Signer, question: str) -> bool:
-    if who.yes:
-        return True
-    if not out.asks:
-        raise Usage("nobody signs unseen: without a terminal add --yes")
-    if out.confirm(question):
-        return True
-    out.note("nothing was signed")
-    return False
+    agreed = questions.agreed(out, question, yes=who.yes, unseen="nobody signs unseen: without a terminal add --yes")
+    if not agreed:
+        out.note("nothing was signed")
+    return agreed
 
 
 def _printed(

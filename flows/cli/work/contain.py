@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, plan, records
+from flows.cli.work import acts, plan, questions, records
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge, Held
@@ -125,7 +125,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         finally:
             await world.aclose()
         listed = ", ".join(map(str, things))
-        if not acts.agreed(out, who, f"Contain {listed} as {who.name}?", unseen=_UNSEEN):
+        if not questions.agreed(out, f"Contain {listed} as {who.name}?", yes=who.yes, unseen=_UNSEEN):
             return None
         named: list[Json] = [_written(thing) for thing in things]
         params: dict[str, Json] = {"entities": named}

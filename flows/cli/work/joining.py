@@ -5,7 +5,7 @@ import asyncio
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, records
+from flows.cli.work import acts, questions, records
 from flows.settings import Configuration
 from playbooks.incident import Status
 from playbooks.request import Verb
@@ -60,7 +60,7 @@ def join(out: Out, config: Configuration, who: acts.Person, *, first: str, secon
             held = [name for name, lease in goes.leases.items() if lease.open]
             if held:
                 out.say(f"What {other} holds stays in force, watched there: {', '.join(held)}")
-            if not acts.agreed(out, who, f"Join them as {who.name}?", unseen=None):
+            if not questions.agreed(out, f"Join them as {who.name}?", yes=who.yes, unseen=None):
                 return None
             params = {"incident": other}
             return await acts.carry(

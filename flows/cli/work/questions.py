@@ -1,43 +1,112 @@
-"""A plan that waits, for whoever decides on it: what it changes, why it is asked, how it is undone."""
+"""A plan that waits, for whoever decides on it: which one is meant, what it changes, why it is asked, yes or no."""
+
+from collections.abc import Mapping
 
 from flows.cli import schema
-from flows.cli.output import Out
+from flows.cli.output import NotFound, Out, Usage, safe
 from flows.cli.work import records
+from playbooks.request import Verb
 
 LONGEST = 80
 """Lines of one difference."""
 
+_SHORT = 12
+"""Digits of a digest that people type."""
 
-def show(out: Out, ask: schema.Ask, more: list[tuple[str, object]]) -> None:
+
+def meant(incident: str, plans: Mapping[str, str], *given: str | None, option: str = "--plan", there: str = "") -> str:
+    """Return the digest of the plan that is meant, of those that wait.
+
+    Args:
+        incident: that asks.
+        plans: what waits: digest → summary; not empty.
+        given: beginnings of the digest that is meant, with `sha256:` or without; whoever gives none means the only one.
+        option: how one is given, for the answer.
+        there: what else there is to say of where such a plan may be.
+
+    Raises:
+        NotFound: no such plan waits.
+        Usage: more than one thing is asked; each is named with the digits that tell it.
+    """
+    wanted = [one.lower().removeprefix("sha256:") for one in given if one]
+    found = [digest for digest in plans if all(digest.removeprefix("sha256:").startswith(one) for one in wanted)]
+    if len(found) == 1:
+        return found[0]
+    listed = "".join(f"\n  {option} {digest[7 : 7 + _SHORT]}  {safe(summary)}" for digest, summary in plans.items())
+    if found:
+        raise Usage(f"{incident} asks for more than one thing; say which:{listed}")
+    raise NotFound(f"no plan {' and '.join(filter(None, given))} waits in {incident}{there}; there is:{listed}")
+
+
+def agreed(out: Out, question: str, *, yes: bool, unseen: str | None) -> bool:
+    """Ask a person at a terminal; elsewhere they must have said so.
+
+    Args:
+        out: where to ask.
+        question: with yes or no for an answer.
+        yes: they have said yes already.
+        unseen: what is said where nobody can be asked; None if they named the very thing that is shown.
+
+    Raises:
+        Usage: nobody is there to ask, and nobody has said yes.
+    """
+    if yes:
+        return True
+    if out.asks:
+        return out.confirm(question)
+    if unseen is not None:
+        raise Usage(unseen)
+    return True
+
+
+def decision(out: Out, ask: schema.Ask, verb: Verb, *, source: str = "") -> None:
+    """Show what is asked, and what follows from an answer.
+
+    Args:
+        out: where to.
+        ask: the question.
+        verb: approve or deny.
+        source: who says what the plan's digest does not cover; empty if the journal does.
+    """
+    out.say(ask["summary"], "head")
+    done = "it is done as soon as enough people have approved"
+    left = "it is not done, and everything stays as it is"
+    said = ("if you approve", done) if verb is Verb.APPROVE else ("if you deny", left)
+    show(out, ask, [*([("digest, of the plan", ask["digest"])] if source else []), said], source=source)
+
+
+def show(out: Out, ask: schema.Ask, more: list[tuple[str, object]], *, source: str = "") -> None:
     """Show what is asked.
 
     Args:
         out: where to.
         ask: the question.
         more: what else there is to say of it, as names and values.
+        source: who says what the plan's digest does not cover; empty if the journal does.
     """
+    says = f", says {source}" if source else ""
     for change in ask["changes"]:
         out.say(change, indent=2)
     if not ask["changes"]:
         out.say("it changes nothing: all of it is so already", indent=2)
-    because(out, ask)
+    because(out, ask, says=says)
     out.fields(
         [
             ("breaks", ask["breaks"]),
             ("undone by", records.undone(ask)),
             ("cannot be undone", ask["irreversible"]),
-            ("changed since it was asked before", ask["differs"]),
-            ("asked for by", ask["requested_by"]),
-            ("their reason", ask["reason"]),
+            (f"changed since it was asked before{says}", ask["differs"]),
+            (f"asked for by{says}", ask["requested_by"]),
+            (f"their reason{says}", ask["reason"]),
             *more,
         ]
     )
 
 
-def because(out: Out, ask: schema.Ask) -> None:
+def because(out: Out, ask: schema.Ask, *, says: str = "") -> None:
     """Show why people are asked, one reason a line; a reason that is a difference as the diff that it is."""
     diffs = {one["reason"]: one for one in ask["diffs"]}
-    out.say("it waits because", "dim")
+    out.say(f"it waits because{says}", "dim")
     for reason in ask["reasons"]:
         if (one := diffs.get(reason)) is None:
             out.say(f"- {reason}", indent=2)

@@ -21,6 +21,7 @@ from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase, Status
 from playbooks.journal import ITSELF, TELLING, Entry
+from playbooks.plan import Plan
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.projection import fold, project
@@ -268,17 +269,11 @@ def ask_of(config: Configuration, state: Incident, step: StepState) -> schema.As
     if plan is None:
         raise ValueError(f"{step.instance} asks for nothing")
     short = plan.digest[7:19]
-    return {
+    asked = asked_by(plan)
+    asked |= {
         "instance": step.instance,
-        "digest": plan.digest,
-        "plan": plan.model_dump(mode="json"),
-        "summary": plan.summary,
-        "changes": [str(change) for change in plan.pending],
         "reasons": list(step.reasons),
         "diffs": [{"reason": one.reason, "about": one.about, "diff": one.diff} for one in step.diffs],
-        "breaks": plan.breaks,
-        "undone": [str(change) for change in plan.undone],
-        "irreversible": plan.irreversible.because if plan.irreversible else None,
         "differs": step.differs,
         "purpose": step.purpose.value,
         "quorum": step.quorum,
@@ -288,6 +283,32 @@ def ask_of(config: Configuration, state: Incident, step: StepState) -> schema.As
         "expires_at": precise(step.expires_at),
         "approve": command(config, "approve", state.id, "--plan", short, "--as", "NAME"),
         "deny": command(config, "deny", state.id, "--plan", short, "--as", "NAME"),
+    }
+    return asked
+
+
+def asked_by(plan: Plan) -> schema.Ask:
+    """Return what a plan itself says of what is asked: all that its digest covers, and nothing beside it."""
+    return {
+        "instance": "",
+        "digest": plan.digest,
+        "plan": plan.model_dump(mode="json"),
+        "summary": plan.summary,
+        "changes": [str(change) for change in plan.pending],
+        "reasons": [],
+        "diffs": [],
+        "breaks": plan.breaks,
+        "undone": [str(change) for change in plan.undone],
+        "irreversible": plan.irreversible.because if plan.irreversible else None,
+        "differs": "",
+        "purpose": Purpose.CONTAIN.value,
+        "quorum": 0,
+        "approved_by": [],
+        "requested_by": None,
+        "reason": "",
+        "expires_at": None,
+        "approve": "",
+        "deny": "",
     }
 
 

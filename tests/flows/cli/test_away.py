@@ -85,6 +85,61 @@ def test_a_plan_travels_as_a_file_is_read_there_and_counts_here(
     assert "lee approved" in str(site.json("incident", "1")["timeline"])
 
 
+def two_wait(site: Installation, laptop: Laptop) -> tuple[str, str]:
+    """Have two plans wait, in a file on the laptop, and return their digests."""
+    other = world.proposed(world.plan("Take the tool add away."), instance="cut-tool@weather/add")
+    site.append(world.opened(), world.alert(), world.proposed(), other)
+    document = site.json("incident", "1")
+    (laptop.home / "plan.json").write_text(json.dumps(document))
+    one, two = (ask["digest"] for ask in document["asks"])
+    return one, two
+
+
+def test_of_two_plans_in_a_file_the_one_that_is_meant_is_shown_and_signed(site: Installation, laptop: Laptop) -> None:
+    one, two = two_wait(site, laptop)
+    words = ("approve", "1", "--plan", "plan.json", "--yes", "--as", "lee", "--print")
+    result = laptop.run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    for digest, summary in ((one, "Take the tool forecast"), (two, "Take the tool add")):
+        assert f"--digest {digest[7:19]} {summary}" in " ".join(result.stderr.split())
+    result = laptop.run(*words, "--digest", two[7:13])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "Take the tool add away" in result.stderr
+    assert "Take the tool forecast" not in result.stderr
+    assert SignedRequest.model_validate_json(result.stdout).request.digest == two
+    none = laptop.run(*words, "--digest", "sha256:0" + "f" * 20)
+    assert (none.exit_code, none.stdout) == (6, "")
+    assert f"no plan sha256:0{'f' * 20} waits in {ID}" in " ".join(none.stderr.split())
+
+
+def test_of_two_plans_that_wait_here_the_beginning_of_either_digest_is_enough(
+    site: Installation, laptop: Laptop
+) -> None:
+    one, two = two_wait(site, laptop)
+    asked = site.error("approve", "1", "--yes", "--as", "lee", "--print", code=2)["message"]
+    assert one[7:19] in asked
+    assert two[7:19] in asked
+    result = site.run("approve", "1", "--digest", two[7:13], "--as", "lee", "--print")
+    assert SignedRequest.model_validate_json(result.stdout).request.digest == two
+    assert (
+        "no plan"
+        in site.error("approve", "1", "--plan", one[7:13], "--digest", two[7:13], "--as", "lee", "--print", code=6)[
+            "message"
+        ]
+    )
+
+
+def test_both_show_what_is_asked_in_the_same_words(site: Installation, laptop: Laptop) -> None:
+    site.append(world.opened(), world.alert(), world.proposed(requested_by="kim"))
+    (laptop.home / "plan.json").write_text(site.run("incident", "1", "--json").stdout)
+    here = site.run("approve", "1", "--yes", "--as", "lee", "--print").stderr
+    away = laptop.run("approve", "1", "--plan", "plan.json", "--yes", "--as", "lee", "--print").stderr
+    shown = " ".join(away.split()).replace(", says the file", "")
+    for line in here[here.index("Take the tool") :].splitlines():
+        assert " ".join(line.split()) in shown, line
+    assert "asked for by, says the file" in " ".join(away.split()), "the digest does not cover it"
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
