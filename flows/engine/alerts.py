@@ -6,6 +6,7 @@ its message is moved to the incident, where the raw bytes stay, and costs nothin
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, Source, parse
 from playbooks.alike import Heard
 from playbooks.corroboration import OWN_COMPARISON
+from playbooks.errors import SoarError
 from playbooks.incident import Alert, AlertState, Confidence, Entity
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
@@ -173,8 +175,16 @@ class _Joining:
         for stream in sorted(self._news):
             await tx.make_runnable(stream, lane=CUT)
         await self._have_counted({stream for stream in moved if stream} - self._news)
+        await self._look_at_switches()
         await quiet.close(tx)
         await self.aside.write(tx)
+
+    async def _look_at_switches(self) -> None:
+        """Note of what was opened whether it is stopped, so that its first step need not ask for that once more."""
+        if self.opened:
+            with contextlib.suppress(SoarError):
+                on = {stop.scope for stop in await self.tx.stops()}
+                self.opened = [one._replace(halted=not on.isdisjoint(one.state.scopes)) for one in self.opened]
 
     async def _join(self, said: _Said, quiet: Quiet) -> str | None:
         """Put one alert where it belongs, and return the stream that has it, None if none has."""

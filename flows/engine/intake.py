@@ -56,13 +56,16 @@ def _nothing(_opened: Opened) -> None:
     """Begin nothing."""
 
 
-async def intake(parts: Parts, limit: int = MANY, begin: Callable[[Opened], None] = _nothing) -> Taken:
+async def intake(
+    parts: Parts, limit: int = MANY, begin: Callable[[Opened], None] = _nothing, *, brief: bool = False
+) -> Taken:
     """Move what waits in the inbox into streams; return the incidents opened and claimed on the way.
 
     Args:
         parts: what the engine works with.
         limit: entries of each kind.
         begin: called with each incident as soon as it is open, before anything else is looked at.
+        brief: look at nothing more once an incident was opened: what it needs comes first.
     """
     # Whoever does not prove who they are waits until all others are served; so does what untrusted places hand in.
     known = sorted(parts.sources.sources)
@@ -75,6 +78,9 @@ async def intake(parts: Parts, limit: int = MANY, begin: Callable[[Opened], None
     opened = Taken(begin)
     await _all(parts, requests, opened)
     await _together(parts, alerts, opened)
+    if brief and opened:
+        opened.more = True
+        return opened
     strays = await parts.journal.strays("alert", known, limit) if len(alerts) < limit else []
     await _all(parts, strays, opened)
     # These one after the other: what was guessed wrong too often is not even hashed, so guessing costs us little.

@@ -44,10 +44,17 @@ NAME = 200
 
 
 class Opened(NamedTuple):
-    """An incident that a message opened, claimed by us."""
+    """An incident that a message opened, claimed by us.
+
+    Args:
+        claim: its claim.
+        state: what its stream says.
+        halted: whether the kill switch was on for it in that moment; None if nobody looked.
+    """
 
     claim: Claim
     state: Incident
+    halted: bool | None = None
 
 
 class SetAside:

@@ -33,7 +33,14 @@ FEW = 10
 
 
 async def respond(
-    parts: Parts, claim: Claim, *, until: Phase, run: Runner = direct, case: Case | None = None, watching: bool = False
+    parts: Parts,
+    claim: Claim,
+    *,
+    until: Phase,
+    run: Runner = direct,
+    case: Case | None = None,
+    watching: bool = False,
+    halted: bool | None = None,
 ) -> Case:
     """Run everything of one claimed incident that can run now.
 
@@ -44,6 +51,7 @@ async def respond(
         run: how a step is run.
         case: the incident, if the caller has just read or opened it.
         watching: verify the leases in force first, whether or not their time has come.
+        halted: whether the kill switch is on for it, if the caller has just looked; each effect asks again.
 
     Returns:
         The incident as it stands; `due` says when it has to be looked at again.
@@ -61,7 +69,7 @@ async def respond(
             await leases.look_again(case)
             await _ask_again(case)
         with parts.memory.in_hand():
-            await _loop(case, until, run)
+            await _loop(case, until, run, halted=halted)
         await notices.write(case)
     return case
 
@@ -84,11 +92,12 @@ async def _keep(case: Case) -> None:
         await case.renew()
 
 
-async def _loop(case: Case, until: Phase, run: Runner) -> None:
+async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -> None:
     running: dict[str, asyncio.Task[None]] = {}
     try:
         while True:
-            halted = await stopped(case)
+            if halted is None:
+                halted = await stopped(case)
             todos = schedule.ready(
                 case.state,
                 case.playbook,
@@ -109,6 +118,7 @@ async def _loop(case: Case, until: Phase, run: Runner) -> None:
                 with contextlib.suppress(Stopped):
                     task.result()
             await case.catch_up()
+            halted = None
     finally:
         for task in running.values():
             task.cancel()
