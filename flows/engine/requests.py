@@ -6,9 +6,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from flows.engine import approvals, classifying, deletion, joining, oncall, suppression, voices
+from flows.engine import approvals, choosing, classifying, deletion, joining, oncall, suppression, voices
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, Opened, open_incident, opening, primary, recorded, set_aside
+from flows.engine.opening import CUT, Opened, open_incident, opening, recorded, set_aside
 from flows.engine.parts import Parts
 from flows.engine.subject import answer, said, subject
 from flows.engine.telling import page, queue
@@ -126,15 +126,9 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
     manual = said(Manual, request)
     known = naming.chosen(parts.world.inventory, manual.entities)
     meant = naming.meant(known, exact=manual.exact)
-    about = primary(manual.incident_class, meant)
-    key = f"{manual.incident_class}|{about.key if about else ''}"
-    open_one = await tx.find_open(key)
-    if open_one:
-        name = open_one.removeprefix(PREFIX)
-        raise Refused(
-            f"{name} is open about that already: `mcp-soar respond {name}` has it tried again, and with --about it"
-            f" contains more"
-        )
+    key = choosing.key_of(manual.incident_class, meant)
+    if open_one := await tx.find_open(key):
+        raise choosing.is_open(project(open_one.removeprefix(PREFIX), await tx.read(open_one)), meant)
     opened = opening(
         parts,
         incident_class=manual.incident_class,
@@ -154,15 +148,10 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
     """Have an incident tried again, and contain in it what a person names beside."""
     about = said(About, request)
     stream, state = await subject(tx, request)
-    if state.part_of:
-        raise Refused(f"{state.id} was joined to {state.part_of}: respond to that one")
+    things = naming.chosen(parts.world.inventory, about.entities)
+    new = choosing.new_in(state, things)
     events = [answer(request, accepted=True, reason=request.reason)]
-    if about.entities:
-        things = naming.chosen(parts.world.inventory, about.entities)
-        new = [thing for thing in things if thing.key not in state.chosen or thing.key in state.given_up]
-        if not new:
-            named = ", ".join(map(str, things))
-            raise Refused(f"{named} was chosen in {request.subject} already: without --about it is tried again")
+    if new:
         present = state.goes_by(parts.playbooks)
         playbook = extended(present, state.incident_class, {thing.kind for thing in new})
         body: dict[str, Json] = {

@@ -58,11 +58,27 @@ async def open_incident_of(tx: Tx, name: str, *, closed: bool = False) -> tuple[
     if row is None:
         raise Refused(f"there is no incident {name}")
     if row.frozen:
-        raise Refused(f"{name} is frozen ({row.frozen}): its journal has to be looked at first")
+        raise _frozen(name, row.frozen)
     state = project(name, await tx.read(stream))
-    if state.closed_at and not closed:
-        raise Refused(f"{name} is closed; a closed incident never reopens")
+    if not closed:
+        still_open(state)
     return stream, state
+
+
+def still_open(state: Incident) -> None:
+    """Refuse what is asked of an incident that is over.
+
+    Raises:
+        Refused: it is frozen, or closed.
+    """
+    if state.frozen:
+        raise _frozen(state.id, state.frozen)
+    if state.closed_at:
+        raise Refused(f"{state.id} is closed; a closed incident never reopens")
+
+
+def _frozen(name: str, why: str) -> Refused:
+    return Refused(f"{name} is frozen ({why}): its journal has to be looked at first")
 
 
 def said(model: type[M], request: Request) -> M:

@@ -13,10 +13,13 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import acts, plan, questions, records
+from flows.engine import choosing
+from flows.engine.subject import still_open
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge, Held
 from integrations.hostile import printable
+from integrations.journal.store import Journal
 from playbooks import naming
 from playbooks.chosen import containable
 from playbooks.errors import Refused, SoarError, Transient
@@ -25,6 +28,7 @@ from playbooks.inventory import ON_SERVER, Inventory, Resolved
 from playbooks.playbook import Playbook
 from playbooks.policy import Outcome
 from playbooks.request import Verb
+from playbooks.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
@@ -109,18 +113,21 @@ def contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> Ex
 
 
 async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> schema.Act | None:
-    subject, playbook, word = "new", None, wish.incident_class or IncidentClass.UNCLASSIFIED
+    subject, state, word = "new", None, wish.incident_class or IncidentClass.UNCLASSIFIED
     async with records.opened(config) as journal:
         await acts.allowed(journal, who, Verb.RESPOND)
         if wish.incident is not None:
             subject = await records.find(journal, wish.incident)
             state = await records.load(journal, subject)
-            playbook, word = state.goes_by(config.playbooks), state.incident_class
+            still_open(state)
+            word = state.incident_class
         world = Connections(config.inventory)
         try:
             with out.waiting("looking at the gateway"):
                 found = [await meaning(world, one) for one in wish.entities]
                 things = list({thing.key: thing for thing in found}.values())
+            await _refuse_taken(journal, state, IncidentClass(word), things)
+            playbook = state.goes_by(config.playbooks) if state else None
             await _foresee(out, config, world, things, IncidentClass(word), wish.severity, playbook)
         finally:
             await world.aclose()
@@ -142,6 +149,26 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
             params=params,
             look=acts.contained,
         )
+
+
+async def _refuse_taken(
+    journal: Journal, state: Incident | None, incident_class: IncidentClass, things: Sequence[Resolved]
+) -> None:
+    """Refuse what the responder would refuse once it is signed, before anybody reads a plan of it.
+
+    Args:
+        journal: says what is open.
+        state: the incident that it is to be contained in; None for a new one.
+        incident_class: of that one.
+        things: what is meant.
+
+    Raises:
+        Refused: with what would be right.
+    """
+    if state is not None:
+        choosing.new_in(state, things)
+    elif stream := await journal.find_open(choosing.key_of(incident_class, things)):
+        raise choosing.is_open(await records.load(journal, stream.removeprefix(records.PREFIX)), things)
 
 
 def _written(thing: Resolved) -> dict[str, Json]:

@@ -78,6 +78,39 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_handed_in(
     assert said in site.error("contain", *words, "--as", "kim", "--yes", code=4)["message"]
 
 
+KEY = f"unclassified|{world.TOOL.key}"
+
+
+def opened_by_kim() -> Event:
+    return world.opened(requested_by="kim", key=KEY, chosen=[world.TOOL.key], **{"class": "unclassified"})
+
+
+@pytest.mark.parametrize(
+    "words", [("respond", "1", "--about", "tool:weather/forecast"), ("contain", "tool", "weather/forecast")]
+)
+def test_what_was_given_back_in_an_incident_that_is_open_is_refused_before_a_plan_is_shown(
+    site: Installation, words: tuple[str, ...]
+) -> None:
+    made = (*world.CONTAINED, lambda: world.release_intended("kim"), world.released)
+    site.append(opened_by_kim(), *(make() for make in made[1:]), correlation=KEY)
+    # No responder runs: whoever says no here is the command, before it asks.
+    result = site.run(*words, "--as", "kim", "--yes")
+    assert result.exit_code == 4, (result.output, result.exception)
+    assert "Disable" not in result.stdout
+    assert "cannot be planned" not in result.stdout
+    said = " ".join(result.stderr.split())
+    assert f"gave it back: close it (`mcp-soar close {ID}`), and contain it anew" in said
+
+
+def test_what_is_held_already_is_refused_before_a_plan_is_shown(site: Installation) -> None:
+    site.append(opened_by_kim(), *(make() for make in world.CONTAINED[1:]), correlation=KEY)
+    error = site.error("contain", "tool", "weather/forecast", "--as", "kim", "--yes", code=4)
+    assert f"{ID} is open about that already: `mcp-soar respond {ID}` has it tried again" in error["message"]
+    site.append(Event("closed", {"as": "resolved", "reason": "over", "by": "kim"}, "kim"))
+    words = ("respond", "1", "--about", "tool:weather/add", "--as", "kim", "--yes")
+    assert "is closed; a closed incident never reopens" in site.error(*words, code=4)["message"]
+
+
 def test_whoever_may_not_is_told_before_anything_is_shown(site: Installation) -> None:
     site.append(world.opened())
     error = site.error("contain", "server", "weather", "--as", "lee", "--yes", code=4)
