@@ -51,6 +51,9 @@ SILENCE = 10.0
 DRAIN = 4.0
 """Seconds that incidents in hand get to end by themselves when the responder stops."""
 
+GIVES_WAY = 30.0
+"""Seconds for which cuts in hand of another process keep a flow from being started: both ask the same gateways."""
+
 HEAD_START = 0.03
 """Seconds that what was just begun gets before the next look, which takes the same processor and the same database."""
 
@@ -178,10 +181,20 @@ class Responder:
 
     async def _start_flowing(self) -> None:
         # A flow never takes the place of a cut: its claims are asked for only when no cut is waiting.
+        if self._flows <= len(self._flowing) or await self._others_cut():
+            return
         for lane in (FLOW, RETRY):
             if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
                 for claim in await self._claim(lane, slots, early=lane == RETRY):
                     self._start(self._flowing, self._rest(claim))
+
+    async def _others_cut(self) -> bool:
+        """Whether flows give way to what another process cuts: not for ever, since a gateway may hang for long."""
+        moment = time.monotonic()
+        if self._cuts or not await self.parts.journal.in_hand(CUT):
+            self._idle_at = moment
+            return False
+        return moment - self._idle_at < GIVES_WAY
 
     async def _look_at_switches(self) -> None:
         """See that the kill switches can be read; while they cannot, they count as on for everything."""

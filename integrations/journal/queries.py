@@ -259,6 +259,18 @@ def claimable(lane: str, limit: int, *, early: bool = False) -> Select[Any]:
     )
 
 
+def in_hand(lane: str) -> Select[Any]:
+    """Return the statement that finds a stream of a lane that somebody works on, or that waits for somebody who does.
+
+    Args:
+        lane: which lane.
+    """
+    time = clock()
+    working = and_(_stream.owner.is_not(None), _stream.claimed_until > time)
+    waiting = and_(_stream.owner.is_(None), _stream.runnable_at <= time)
+    return select(_stream.name).where(_stream.lane == lane, _stream.frozen.is_(None), or_(working, waiting)).limit(1)
+
+
 _inbox = schema.inbox.c
 INBOX = (
     _inbox.id,

@@ -473,6 +473,10 @@ class Journal:
             return []
         return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds, early=early))
 
+    async def in_hand(self, lane: str) -> bool:
+        """Return whether somebody, of whatever process, works on a stream of a lane, or ought to."""
+        return bool(await self._rows(queries.in_hand(lane)))
+
     async def renew(self, claim: Claim, seconds: float) -> Claim:
         """Let a claim last `seconds` from now.
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.engine.case import Case
+from flows.engine.intake import intake
+from flows.engine.opening import CUT as CUTTING
 from flows.engine.parts import Parts
 from flows.responder import direct_flow
 from integrations.journal.store import Claim
@@ -128,6 +130,46 @@ async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folde
             assert len(await home.journal.waiting(10)) == 1, "who runs flows takes nothing in"
         assert ran == ["responder-1-flows"]
         assert flags.writes(folder) == ["a off"]
+
+
+async def test_flows_of_another_process_give_way_to_cuts_in_hand(
+    tmp_path: Path, folder: Path, gateway: Gateway
+) -> None:
+    gateway.takes.set()
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    ran: list[str] = []
+
+    async def flow(parts: Parts, claim: Claim) -> Case:
+        ran.append(claim.stream)
+        return await direct_flow(parts, claim)
+
+    async with (
+        flags.installation(tmp_path, playbook) as home,
+        flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
+    ):
+        async with home.responding(flows=0):
+            await flags.respond(home)
+            incident = await home.reaches(Status.CONTAINED)
+        await home.receive(alert("weather", "add"))
+        (opened,) = await intake(home.parts)
+        looked = asyncio.Event()
+        in_hand = other.journal.in_hand
+
+        async def asked(lane: str) -> bool:
+            looked.set()
+            return await in_hand(lane)
+
+        other.journal.in_hand = asked  # type: ignore[method-assign]  # noted, and otherwise the same
+        async with other.responding(flow=flow, cuts=False):
+            await looked.wait()
+            assert ran == [], "another one is being cut"
+            await home.journal.release(opened.claim, runnable_at=None, lane=CUTTING)
+
+            async def begun() -> bool:
+                return bool(ran)
+
+            await home.until(begun, "the flow is started")
+        assert ran == [f"incident/{incident.id}"]
 
 
 async def test_evidence_does_not_wait_for_a_cut_that_is_tried_again_much_later(
