@@ -5,6 +5,7 @@ it could be and how to say which.
 """
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from playbooks.incident import Entity, EntityKind
 from playbooks.inventory import ON_SERVER, Inventory, Resolved, fold, named_servers
 
 _MOST = 8
+_UNSAFE = re.compile(r"[^a-z0-9]+")
 
 
 class Meaning(NamedTuple):
@@ -140,7 +142,7 @@ def _offered(inventory: Inventory, entity: Entity, home: str | None) -> Iterator
         if prefix:
             yield from _at(inventory, prefix, entity.kind, rest, unapproved=True)
         for server in inventory.servers:
-            yield from _at(inventory, server, entity.kind, name, unapproved=False)
+            yield from _known_at(inventory, server, entity.kind, name)
         return
     if home := _server(inventory, place):
         yield from _at(inventory, home, entity.kind, name, unapproved=True)
@@ -151,11 +153,34 @@ def _server(inventory: Inventory, name: str) -> str | None:
     return found.id if found else None
 
 
+def _known_at(inventory: Inventory, server: str, kind: EntityKind, name: str) -> Iterator[Meaning]:
+    """Yield what a name means at a server that nobody named: what is known there by it, else by the short form of it.
+
+    Only here: with its server a name is what somebody signed, and means what is called exactly so.
+    """
+    exact = list(_at(inventory, server, kind, name, unapproved=False))
+    notes = inventory.servers[server]
+    known = {*notes.offers.of(ON_SERVER[kind]), *(notes.tools if kind is EntityKind.TOOL else ())}
+    approved = {pin.name for pin in inventory.pins.of(server, ON_SERVER[kind])}
+    if exact:
+        yield from exact
+    elif name in known:
+        yield Meaning(Resolved(kind=kind, id=name, server=server), f"{server}/{name}")
+    else:
+        for own in sorted(one for one in known | approved if abridges(name, one)):
+            yield Meaning(Resolved(kind=kind, id=own, server=server), f"{server}/{own}")
+
+
+def abridges(name: str, own: str) -> bool:
+    """Whether a name is the short form that a gateway makes of a thing's own: `get-weather` of `get_weather`."""
+    return bool(name) and name == _UNSAFE.sub("-", fold(own)).strip("-")
+
+
 def _at(inventory: Inventory, server: str, kind: EntityKind, name: str, *, unapproved: bool) -> Iterator[Meaning]:
     """Yield what a name means at one server: what is approved by either name, else what somebody says is there."""
     pins = [pin for pin in inventory.pins.of(server, ON_SERVER[kind]) if name in {pin.name, pin.gateway_name}]
     names = [pin.name for pin in pins]
-    if not names and (unapproved or (kind is EntityKind.TOOL and name in inventory.servers[server].tools)):
+    if not names and unapproved:
         names = [name]
     offered = {pin.name: pin.gateway_name for pin in pins}
     for own in names:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from playbooks import naming
 from playbooks.errors import Refused
 from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved
+from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins, Resolved
 from playbooks.strict import parse_yaml
 
 TEXT = """\
@@ -101,6 +101,54 @@ def test_a_name_that_means_two_things_is_asked_about_with_both(kind: str, name: 
         one(kind, name)
     for part in said:
         assert part in str(caught.value)
+
+
+def offering(**offers: str) -> Inventory:
+    """Return an inventory in which servers were imported with one tool each that nobody approved."""
+    known = inventory()
+    servers = {
+        name: server.model_copy(update={"offers": Offers(tools={offers[name]: "id"} if name in offers else {})})
+        for name, server in known.servers.items()
+    }
+    return known.model_copy(update={"servers": servers})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("get-weather", "tool:weather/get_weather"),
+        ("get_weather", "tool:weather/get_weather"),
+        ("weather/get_weather", "tool:weather/get_weather"),
+        # What is called exactly so at a server goes before what is only called so for short there.
+        ("weather-forecast", "tool:weather/forecast"),
+    ],
+)
+def test_the_short_form_that_a_gateway_makes_of_a_name_means_it_where_no_server_is_named(name: str, key: str) -> None:
+    assert naming.one(offering(weather="get_weather"), Entity(kind=EntityKind.TOOL, name=name)).key == key
+
+
+@pytest.mark.parametrize(
+    ("offers", "name", "both"),
+    [
+        ({"weather": "get_weather", "mail": "Get Weather"}, "get-weather", ("weather/get_weather", "mail/Get Weather")),
+        # Approved at one server, imported at another: nobody can know which of them is meant.
+        ({"mail": "forecast"}, "forecast", ("weather/forecast", "mail/forecast")),
+        ({"mail": "fore_cast", "weather": "fore-cast"}, "fore-cast", ("weather/fore-cast", "mail/fore_cast")),
+    ],
+)
+def test_a_short_form_that_means_two_things_is_asked_about_with_both(
+    offers: dict[str, str], name: str, both: tuple[str, str]
+) -> None:
+    with pytest.raises(naming.Unclear) as caught:
+        naming.one(offering(**offers), Entity(kind=EntityKind.TOOL, name=name))
+    for say in both:
+        assert f"write {say}" in str(caught.value)
+
+
+def test_with_its_server_a_name_that_was_signed_means_what_is_called_exactly_so() -> None:
+    known = offering(weather="get_weather")
+    thing = naming.one(known, Entity(kind=EntityKind.TOOL, name="get-weather", server="weather"))
+    assert thing.id == "get-weather"
 
 
 def test_two_things_of_one_server_are_told_apart_by_the_gateways_name() -> None:

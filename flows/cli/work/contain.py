@@ -258,6 +258,7 @@ async def _unapproved(world: Connections, thing: Resolved) -> Resolved:
     except Transient:
         return thing
     names = {one.name for one in held if thing.id in _names(one)}
+    names = names or {one.name for one in held if naming.abridges(thing.id, one.name)}
     if len(names) == 1:
         return thing.model_copy(update={"id": names.pop()})
     if names:
@@ -288,7 +289,7 @@ async def _anywhere(world: Connections, entity: Entity, nameless: naming.Nameles
             strange.append(f"gateway {gateway} could not be asked: {exc}")
             continue
         for one in held:
-            if entity.name not in _names(one):
+            if entity.name not in _names(one) and not naming.abridges(entity.name, one.name):
                 continue
             server = _server_of(world.inventory, gateway, one)
             if server is None:

@@ -2,10 +2,17 @@
 
 import json
 import sqlite3
+from typing import cast
 
 import pytest
 
+from flows.cli.work import contain
+from integrations.connections import Connections
+from integrations.gateway.client import Held
+from playbooks.incident import Entity, EntityKind
+from playbooks.inventory import PinKind
 from playbooks.journal import Event
+from playbooks.naming import Unclear
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 
@@ -83,6 +90,49 @@ KEY = f"unclassified|{world.TOOL.key}"
 
 def opened_by_kim() -> Event:
     return world.opened(requested_by="kim", key=KEY, chosen=[world.TOOL.key], **{"class": "unclassified"})
+
+
+class Offering:
+    """A world whose gateway has some tools, each of an entry."""
+
+    def __init__(self, site: Installation, *tools: tuple[str, str]) -> None:
+        self.inventory = site.config.inventory
+        self._held = [
+            Held(
+                PinKind.TOOL,
+                {"id": f"{entry}-{own}", "originalName": own, "name": f"{entry}-{own.replace('_', '-')}"}
+                | {"gatewayId": entry, "enabled": True},
+            )
+            for entry, own in tools
+        ]
+
+    def reach(self, _kind: object, _name: str) -> "Offering":
+        return self
+
+    async def held(self, _kind: PinKind, entry: str | None = None) -> list[Held]:
+        return [one for one in self._held if entry in {None, one.entry}]
+
+
+@pytest.mark.parametrize("name", ["get_weather", "get-weather", "g-1-get-weather"])
+@pytest.mark.parametrize("server", [None, "weather"])
+async def test_a_tool_that_nobody_approved_is_found_by_each_name_that_its_gateway_has_for_it(
+    site: Installation, name: str, server: str | None
+) -> None:
+    world_ = cast("Connections", Offering(site, ("g-1", "get_weather"), ("g-1", "other")))
+    thing = await contain.meaning(world_, Entity(kind=EntityKind.TOOL, name=name, server=server))
+    assert thing.key == "tool:weather/get_weather"
+
+
+async def test_a_gateways_name_that_means_two_things_is_asked_about_with_both(site: Installation) -> None:
+    text = TWINS.replace(
+        "principals:", "  mail: {title: M, owner: o, environment: dev, gateway: {name: main, id: g-2}}\nprincipals:"
+    )
+    (site.folder / "inventory.yaml").write_text(text, encoding="utf-8")
+    world_ = cast("Connections", Offering(site, ("g-1", "get_weather"), ("g-2", "get weather")))
+    with pytest.raises(Unclear) as caught:
+        await contain.meaning(world_, Entity(kind=EntityKind.TOOL, name="get-weather"))
+    assert "write weather/get_weather" in str(caught.value)
+    assert "write mail/get weather" in str(caught.value)
 
 
 @pytest.mark.parametrize(
