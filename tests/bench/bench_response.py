@@ -4,7 +4,8 @@
 
 Real parts, each its own process: a gateway with 110 tools of a real MCP server, receiver, responder and Prefect as
 `mcp-soar up` runs them. The bare script makes the same gateway calls (GET the tool, POST its state; then, where it also
-probes, one tools/call) over eight connections, with no engine, journal, gate or evidence.
+probes, one tools/call) over eight connections, with no engine, journal, gate or evidence. Before each of (a), for both
+alike, the gateway takes over a poisoned definition, and with that forgets what it had looked up.
 
 (a) 50 incidents one at a time · (b) 100 alerts about 100 tools at once
 """
@@ -20,9 +21,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +92,21 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 # The bare script
 
 
-async def bare(site: Site, tools: list[str], *, at_once: bool, probing: bool) -> Times:
-    """Disable tools at the gateway with nothing around it."""
+async def bare(
+    site: Site,
+    tools: list[str],
+    *,
+    probing: bool,
+    turned: Callable[[int], Awaitable[None]] | None = None,
+) -> Times:
+    """Disable tools at the gateway with nothing around it.
+
+    Args:
+        site: the gateway.
+        tools: their ids.
+        probing: whether each is also asked for as a client.
+        turned: called before each with its number, and then they are disabled one at a time; else all at once.
+    """
     canary = Path(site.inventory.gateways["main"].canary.token.file or "").read_text()  # noqa: ASYNC240  # before it is measured
     times = Times()
     async with _signed_in(site) as http:
@@ -114,10 +129,11 @@ async def bare(site: Site, tools: list[str], *, at_once: bool, probing: bool) ->
 
         pins = {pin.gateway_id: pin.gateway_name or "" for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL)}
         work = [one(tool, pins[tool]) for tool in tools]
-        if at_once:
+        if turned is None:
             await asyncio.gather(*work)
         else:
-            for item in work:
+            for number, item in enumerate(work, 1):
+                await turned(number)
                 await item
     return times
 
@@ -253,8 +269,7 @@ async def one_at_a_time(site: Site, server: McpServer, tools: list[str], url: st
         begun: dict[str, float] = {}
         found: dict[str, Incident] = {}
         for number, tool in enumerate(tools, 1):
-            server.behave(Behaviour(poisoned=tuple(tools[:number])))
-            await _refresh(site)
+            await _turned(site, server, tools, number)
             begun[tool] = await house.alert(tool)
             found |= await house.until([tool], sealed=True)
     return _times(found, begun)
@@ -281,7 +296,7 @@ async def measure(path: str | None, stores: list[str]) -> None:
             contextforge(folder / "gateway") as gateway,
         ):
             site = await build(gateway, server, folder / "site")
-            await _bare(site, path)
+            await _bare(site, server, path)
             for store in stores:
                 if store == "postgresql":
                     programs = find_postgres()
@@ -294,13 +309,15 @@ async def measure(path: str | None, stores: list[str]) -> None:
                     await _ours(site, server, path, store, None)
 
 
-async def _bare(site: Site, path: str | None) -> None:
-    ids, _ = _tools(site)
-    results((await bare(site, ids[:SERIAL], at_once=False, probing=True)).figures("(a) bare"), path)
+async def _bare(site: Site, server: McpServer, path: str | None) -> None:
+    ids, names = _tools(site)
+    serial = await bare(site, ids[:SERIAL], probing=True, turned=partial(_turned, site, server, names[:SERIAL]))
+    results(serial.figures("(a) bare"), path)
+    server.behave()
     await _restore(site)
-    results((await bare(site, ids[:BURST], at_once=True, probing=False)).figures("(b) bare"), path)
+    results((await bare(site, ids[:BURST], probing=False)).figures("(b) bare"), path)
     await _restore(site)
-    results((await bare(site, ids[:BURST], at_once=True, probing=True)).figures("(b) bare probing"), path)
+    results((await bare(site, ids[:BURST], probing=True)).figures("(b) bare probing"), path)
     await _restore(site)
 
 
@@ -318,6 +335,12 @@ def _tools(site: Site) -> tuple[list[str], list[str]]:
     control = site.inventory.servers[site.server_id].control_tool
     pins = [pin for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL) if pin.name != control]
     return [pin.gateway_id or "" for pin in pins], [pin.name for pin in pins]
+
+
+async def _turned(site: Site, server: McpServer, tools: list[str], number: int) -> None:
+    """Poison the first so many tools, and have the gateway take that over."""
+    server.behave(Behaviour(poisoned=tuple(tools[:number])))
+    await _refresh(site)
 
 
 async def _refresh(site: Site) -> None:
