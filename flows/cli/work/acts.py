@@ -14,7 +14,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment
-from flows.cli.work import questions, records, signing
+from flows.cli.work import questions, records, signing, spelled
 from flows.cli.work.fitness import fit, free
 from flows.settings import Configuration
 from integrations.journal.records import InboxItem
@@ -414,7 +414,7 @@ def decide(
             if verb is Verb.APPROVE:
                 free(config, who.name, step)
             ask = records.ask_of(config, state, step)
-            questions.decision(out, ask, verb)
+            questions.decision(out, spelled.of(state, config.inventory).whole(ask), verb)
             unseen = "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
             question = f"{verb.value.capitalize()} it as {who.name}?"
             if not questions.agreed(out, question, yes=who.yes, unseen=None if plan or digest else unseen):
@@ -519,7 +519,7 @@ def release(
             if state.part_of:
                 out.say(f"Only what {name} holds is given back here{_all_of_it(config, state)}")
             meant = [(one, key) for one, key in held if lease in {None, key}]
-            await _show_release(out, journal, state, meant)
+            await _show_release(out, config, journal, state, meant)
             wanted = [key for one, key in meant if one is state]
             elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
             if accept_changed:
@@ -558,11 +558,14 @@ def _all_of_it(config: Configuration, state: Incident) -> str:
     return f"; it was joined to {state.part_of}: `{records.command(config, 'release', state.part_of)}` gives back all"
 
 
-async def _show_release(out: Out, journal: Journal, state: Incident, meant: Sequence[tuple[Incident, str]]) -> None:
+async def _show_release(
+    out: Out, config: Configuration, journal: Journal, state: Incident, meant: Sequence[tuple[Incident, str]]
+) -> None:
     """Show what would come back, and what would not because of whom.
 
     Args:
         out: where to.
+        config: whose principals are spelled out.
         journal: says who holds what.
         state: the incident that is released.
         meant: each lease, with the incident that has it: that one, or one that goes on in it.
@@ -571,7 +574,7 @@ async def _show_release(out: Out, journal: Journal, state: Incident, meant: Sequ
     stays = False
     for one, key in meant:
         where = "" if one is state else f" in {one.id}, which goes on here"
-        out.say(f"Give back {key}{where}: {one.leases[key].plan.summary}")
+        out.say(f"Give back {key}{where}: {spelled.of(one, config.inventory)(one.leases[key].plan.summary)}")
         others = await _held_by_others(journal, one.leases[key], names)
         for change in one.leases[key].plan.undone:
             out.say(others.get(change.grip, change), "warn" if change.grip in others else "", indent=2)

@@ -13,6 +13,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import acts, plan, questions, records
+from flows.cli.work.spelled import Spelling
 from flows.engine import choosing
 from flows.engine.subject import still_open
 from flows.settings import Configuration
@@ -211,8 +212,9 @@ async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
         notes.append(f"it cannot be planned from here ({fault}); the responder plans it itself, and asks about that")
     for note in notes:
         out.say(f"! {note}", "warn")
+    spelling = Spelling(case.phrases)
     for one in found:
-        plan.show(out, one)
+        plan.show(out, spelling.whole(one))
     if denied := [one for one in found if one["decision"] == Outcome.DENY.value]:
         reasons = "; ".join(denied[0]["reasons"])
         raise Refused(f"the gate denies {denied[0]['summary']} Because {reasons}. Nothing was handed in")

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from flows.cli import schema
 from flows.cli.output import Out, moment, safe, span
-from flows.cli.work import questions, records
+from flows.cli.work import questions, records, spelled
+from flows.cli.work.spelled import Spelling
 from flows.report.words import EXPLAINED
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
@@ -18,8 +19,9 @@ from playbooks.strict import now
 
 def listing(out: Out, config: Configuration, *, everything: bool, limit: int) -> None:
     """Show the incidents, in the order of `playbooks.order`."""
-    rows = asyncio.run(_rows(config, everything=everything, limit=limit))
-    out.document({"incidents": rows})
+    found = asyncio.run(_rows(config, everything=everything, limit=limit))
+    out.document({"incidents": [row for row, _ in found]})
+    rows = [spelling.whole(row) for row, spelling in found]
     out.table(
         ("incident!", "status!", "about"),
         [
@@ -45,17 +47,17 @@ def _on(row: schema.IncidentRow) -> str:
     return ", ".join(row["where"]) or "nothing that the inventory knows"
 
 
-async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[schema.IncidentRow]:
-    rows: list[tuple[Place, schema.IncidentRow]] = []
+async def _rows(config: Configuration, *, everything: bool, limit: int) -> list[tuple[schema.IncidentRow, Spelling]]:
+    rows: list[tuple[Place, schema.IncidentRow, Spelling]] = []
     async with records.opened(config) as journal:
         for row in await journal.streams(records.PREFIX, open_only=not everything, limit=limit):
             name = row.name.removeprefix(records.PREFIX)
             try:
                 state = await records.load(journal, name)
-                rows.append((place(state), records.row_of(state)))
+                rows.append((place(state), records.row_of(state), spelled.of(state, config.inventory)))
             except Tampered as exc:
-                rows.append((unreadable(row.opened_at), damaged(name, str(exc), row.opened_at)))
-    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+                rows.append((unreadable(row.opened_at), damaged(name, str(exc), row.opened_at), Spelling()))
+    return [(row, spelling) for _, row, spelling in sorted(rows, key=lambda one: one[0])]
 
 
 def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
@@ -78,22 +80,19 @@ def damaged(name: str, why: str, opened_at: float) -> schema.IncidentRow:
 
 def show(out: Out, config: Configuration, given: str) -> None:
     """Show one incident."""
-    document, parts = asyncio.run(_whole(config, given))
+    (document, spelling), *parts = asyncio.run(_whole(config, given))
     out.document(document)
     if not out.as_json:
-        _show(out, config, document, parts)
+        _show(out, config, spelling.whole(document), [theirs.whole(part) for part, theirs in parts])
 
 
-async def _whole(config: Configuration, given: str) -> tuple[schema.Incident, list[schema.Incident]]:
-    document = await read(config, given)
-    return document, [await read(config, name) for name in document["parts"]]
-
-
-async def read(config: Configuration, given: str) -> schema.Incident:
-    """Return the document of an incident."""
+async def _whole(config: Configuration, given: str) -> list[tuple[schema.Incident, Spelling]]:
+    """Return the document of an incident and those of its parts, each with what a terminal spells out of it."""
     async with records.opened(config) as journal:
         state = await records.load(journal, await records.find(journal, given))
-        return records.incident_of(config, state, await journal.watched(), await records.stops(journal))
+        states = [state, *[await records.load(journal, name) for name in state.parts]]
+        watches, stops = await journal.watched(), await records.stops(journal)
+    return [(records.incident_of(config, one, watches, stops), spelled.of(one, config.inventory)) for one in states]
 
 
 def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[schema.Incident] = ()) -> None:

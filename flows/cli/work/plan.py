@@ -12,6 +12,7 @@ from flows.cli.output import Out, Usage
 from flows.cli.work import records
 from flows.cli.work.alerts import read_alert, source_of, understood
 from flows.cli.work.pins import signed_for
+from flows.cli.work.spelled import Spelling, of_plan
 from flows.engine.calls import within
 from flows.engine.opening import resolve, triage
 from flows.engine.reviews import ReviewBook, unreviewed
@@ -55,6 +56,7 @@ class Case:
         chosen: the very things that a person wants contained.
         playbook: what the incident goes by that is open about it already; that of the class if None.
         faults: where it is put why something could not be planned.
+        phrases: where it is put what can be spelled out at the terminal.
     """
 
     incident_class: IncidentClass
@@ -68,6 +70,7 @@ class Case:
     chosen: tuple[Resolved, ...] = ()
     playbook: Playbook | None = None
     faults: list[SoarError] = field(default_factory=list)
+    phrases: list[str] = field(default_factory=list)
 
 
 def foresee(  # the command's own options
@@ -89,8 +92,9 @@ def foresee(  # the command's own options
     out.document({"plans": found, "notes": notes})
     for note in notes:
         out.say(f"! {note}", "warn")
+    spelling = Spelling(phrase for case in cases for phrase in case.phrases)
     for one in found:
-        show(out, one)
+        show(out, spelling.whole(one))
     if not found:
         out.say("Nothing would be done to any system.")
     out.say()
@@ -254,6 +258,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     except (SoarError, ValueError) as exc:
         case.faults.append(exc if isinstance(exc, SoarError) else Misconfigured(str(exc)))
         return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
+    case.phrases.extend(of_plan(plan, config.inventory))
     verdicts, why = ([], []) if case.by_hand else await _confirmations(world, playbook, entity)
     found = corroborated([case.source] if case.authenticated else [], map(confirming, verdicts))
     facts = Facts(

@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from flows.cli import schema
 from flows.cli.output import Out, Usage
-from flows.cli.work import records
+from flows.cli.work import records, spelled
+from flows.cli.work.spelled import Spelling
 from flows.report.document import (
     Block,
     Commands,
@@ -25,6 +28,7 @@ from flows.report.document import (
     Form,
     Listing,
     Picture,
+    Section,
     Table,
     Text,
     Warn,
@@ -47,6 +51,7 @@ from playbooks.projection import project
 from playbooks.state import Incident
 from playbooks.strict import Seconds, now
 
+_ID = re.compile(r"inc-\d{4}-\d{6,}")
 _FORMS = {".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"}
 _SPAN: TypeAdapter[float] = TypeAdapter(Seconds)
 _YEAR = 366 * 86400.0
@@ -110,8 +115,8 @@ def incident(out: Out, config: Configuration, target: Target, given: str) -> Non
 
 def handover(out: Out, config: Configuration, target: Target, *, since: timedelta) -> None:
     """Write what the next shift has to know."""
-    document, witness = asyncio.run(_handover(config, since))
-    _write(out, target, document, witness, "handover")
+    document, witness, spellings = asyncio.run(_handover(config, since))
+    _write(out, target, document, witness, "handover", spellings)
 
 
 def week(out: Out, config: Configuration, target: Target, *, older: timedelta) -> None:
@@ -120,6 +125,9 @@ def week(out: Out, config: Configuration, target: Target, *, older: timedelta) -
         document, witness = asyncio.run(_week(config, older))
     _write(out, target, document, witness, "week")
 
+
+Spellings = Mapping[str, Spelling]
+"""By incident, what a terminal spells out of it."""
 
 Head = tuple[int, str] | None
 """Number and hash of the journal's last head when a report was made."""
@@ -184,7 +192,7 @@ def _made(head: Head) -> list[tuple[str, str]]:
     return [("Journal head", f"number {head[0]}, sha256:{head[1]}")] if head else []
 
 
-async def _handover(config: Configuration, since: timedelta) -> tuple[Document, Head]:
+async def _handover(config: Configuration, since: timedelta) -> tuple[Document, Head, Spellings]:
     at, laws = now(), duties.load()
     # What the law wants reported does not end with the incident.
     bound = any(server.regimes for server in config.inventory.servers.values())
@@ -213,7 +221,7 @@ async def _handover(config: Configuration, since: timedelta) -> tuple[Document, 
         itself=itself,
         ours=_ours(config),
     )
-    return handover_of(shift, _made(head)), head
+    return handover_of(shift, _made(head)), head, {state.id: spelled.of(state, config.inventory) for state in states}
 
 
 def _at(seconds: float) -> datetime:
@@ -239,7 +247,9 @@ async def weekly(journal: Journal, config: Configuration, older: timedelta) -> t
     return document, head
 
 
-def _write(out: Out, target: Target, document: Document, head: Head, subject: str) -> None:
+def _write(  # noqa: PLR0917  # what is written, where to
+    out: Out, target: Target, document: Document, head: Head, subject: str, spellings: Spellings = MappingProxyType({})
+) -> None:
     form = target.form or "md"
     if form == "pdf":
         data = pdf(document, made=now())
@@ -252,7 +262,7 @@ def _write(out: Out, target: Target, document: Document, head: Head, subject: st
         return
     if target.file is None:
         if target.form is None and subject == "handover":
-            _show(out, document)
+            _show(out, _spelled(document, spellings))
             return
         sys.stdout.write(data.decode())
     where = f"{target.file}, mode 0600" if target.file else form
@@ -310,6 +320,27 @@ def _save(file: Path, data: bytes, *, force: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _spelled(document: Document, spellings: Spellings) -> Document:
+    """Return a document for the terminal: of each incident its own is spelled out, where it is said."""
+
+    def said(text: str, about: str) -> str:
+        named = _ID.search(about)
+        spelling = spellings.get(named[0]) if named else None
+        return spelling(text) if spelling else text
+
+    def shown(block: Block) -> Block:
+        if isinstance(block, Text | Warn):
+            return replace(block, text=said(block.text, block.text))
+        if isinstance(block, Table):
+            # What changed begins with when.
+            rows = [[said(cell, " ".join(row[:2])) for cell in row] for row in block.rows]
+            return replace(block, rows=rows)
+        return block
+
+    sections = [Section(one.title, [shown(block) for block in one.blocks]) for one in document.sections]
+    return document._replace(lead=[shown(block) for block in document.lead], sections=sections)
 
 
 def _show(out: Out, document: Document) -> None:

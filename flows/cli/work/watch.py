@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, precise, safe, span
-from flows.cli.work import incidents, records
+from flows.cli.work import incidents, records, spelled
+from flows.cli.work.spelled import Spelling
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
@@ -67,6 +68,8 @@ class View:
     stops: list[schema.StopRow] = field(default_factory=list)
     read: int = 0
     """Streams read so far: none for an incident of which nothing is new."""
+    spellings: dict[str, Spelling] = field(default_factory=dict)
+    """What a terminal spells out of each."""
     _places: dict[str, Place] = field(default_factory=dict)
     _seen: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
@@ -77,6 +80,7 @@ class View:
         for stream in self._seen.keys() - there.keys():
             name = stream.removeprefix(records.PREFIX)
             del self._seen[stream], self.rows[name], self._places[name]
+            self.spellings.pop(name, None)
             changes.append(("closed", name))
         for stream, row in reversed(there.items()):
             if self._seen.get(stream) == (row.seq, row.frozen):
@@ -87,6 +91,7 @@ class View:
             try:
                 state = await records.load(self.journal, name)
                 self.rows[name], self._places[name] = self._watched(state), place(state)
+                self.spellings[name] = spelled.of(state, self.config.inventory)
             except Tampered as exc:
                 self.rows[name], self._places[name] = _damaged(name, str(exc), row.opened_at), unreadable(row.opened_at)
             self._seen[stream] = row.seq, row.frozen
@@ -245,7 +250,7 @@ def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> li
     found += [(f"OLD: {trouble}", "bad")] if trouble else []
     found += [(records.stopped(stop), "bad") for stop in view.stops]
     room = len(rows) if height is None else max(0, (height - len(found) - 1) // _LINES)
-    for row in rows[:room]:
+    for row in (view.spellings.get(row["id"], Spelling()).whole(row) for row in rows[:room]):
         age = span((at - datetime.fromisoformat(row["opened_at"])).total_seconds()) if row["opened_at"] else "-"
         status = records.stands(_SAID.get(row["status"], row["status"]), row["part_of"])
         # How bad it is, the one says that it goes on in.
