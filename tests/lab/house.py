@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from playbooks.projection import project
 from playbooks.request import People, Person, Verb, draft, sign
 from playbooks.state import Incident
 from playbooks.strict import iso, now
+from tests.lab.journals import laid
 
 WITHIN = 60.0
 
@@ -133,8 +135,12 @@ class House:
         """Wait until something is so."""
         try:
             async with asyncio.timeout(WITHIN):
-                while not await condition():  # noqa: ASYNC110  # the condition lies in other processes
-                    await asyncio.sleep(0.02)
+                while True:
+                    began = time.monotonic()
+                    if await condition():
+                        return
+                    # Whoever is waited for has this processor two thirds of the time, however long a look takes.
+                    await asyncio.sleep(max(0.02, 2 * (time.monotonic() - began)))
         except TimeoutError:
             shown = [
                 (i.id, i.status.value, [(s.instance, s.progress.value, s.message) for s in i.steps.values()])
@@ -229,6 +235,8 @@ async def house(
     for made in ("vault", "bundles"):
         (folder / made).mkdir(exist_ok=True, mode=0o700)
     trusted = [one.public for one in responders]
+    if url is None:
+        laid(folder / "journal.db")
     journal = await Journal.open(
         url or f"sqlite:///{folder}/journal.db", signer=signer, name=name, keys=trusted, stamp=Stamp(b"s" * 32)
     )

@@ -29,6 +29,7 @@ from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdic
 from playbooks.playbook import shipped
 from playbooks.strict import iso, now
 from playbooks.taxonomy import IncidentClass
+from tests.lab.journals import laid
 
 # It builds all commands anew for every command line, which takes longer than most of them.
 typer.testing._get_command = functools.cache(get_command)  # type: ignore[attr-defined]  # noqa: SLF001  # no other way in
@@ -100,6 +101,7 @@ class Installation:
 
     def append(self, *events: Event, incident: str = ID, correlation: str | None = None) -> str:
         """Append to an incident's stream, as a responder would; the first time opens it."""
+        self._laid()
 
         async def work() -> str:
             journal = await open_journal(self.config, name="test", writing=True)
@@ -110,6 +112,13 @@ class Installation:
 
         return asyncio.run(work())
 
+    def _laid(self) -> None:
+        """Put the journal there, as whoever writes to it first would make it."""
+        if (url := self.config.journal_url).startswith("sqlite"):
+            path = Path(url.partition(":///")[2])
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            laid(path)
+
     @contextlib.contextmanager
     def responder(self, after: Callable[[Parts], Any] | None = None) -> Iterator[None]:
         """Have a responder take in requests meanwhile: the real intake on the real journal.
@@ -118,6 +127,7 @@ class Installation:
             after: a coroutine function that plays the engine's effects; called after every intake.
         """
         stop, ready = threading.Event(), threading.Event()
+        self._laid()
         faults: list[BaseException] = []
 
         async def work() -> None:
