@@ -447,7 +447,8 @@ def _contain_needs(plan: Plan, policy: Policy, facts: Facts, inventory: Inventor
     if not any(facts.confidence >= tier.confidence and facts.severity >= tier.severity for tier in policy.tiers):
         yield f"confidence {facts.confidence.name.lower()} at severity {facts.severity.label} is below every tier"
     if facts.purpose is Purpose.PUT_BACK and facts.put_backs >= policy.lease.put_backs:
-        before = f"after it was put back {facts.put_backs}×" if facts.put_backs else "and nothing puts it back by itself"
+        times = facts.put_backs
+        before = f"after it was put back {times} x" if times else "and nothing puts it back by itself"
         yield f"somebody undid it, {before}: that is for a person to decide"
 
 

@@ -142,7 +142,7 @@ def test_the_one_thing_that_ships_automatic() -> None:
         (SURE, plan("tool-1", irreversible=Irreversible(because="it is gone")), "cannot be undone"),
         (SURE, plan("tool-1", on="vault"), "protected"),
         (SURE, plan("move", on="robot"), "physical"),
-        (but(purpose=Purpose.PUT_BACK, put_backs=3), plan("tool-1"), "undid it, after it was put back 3×"),
+        (but(purpose=Purpose.PUT_BACK, put_backs=3), plan("tool-1"), "undid it, after it was put back 3 x"),
         (but(purpose=Purpose.RELEASE), plan("tool-1"), "nobody asked"),
         (but(purpose=Purpose.RELEASE, ran_out=True), plan("tool-1"), "nobody asked"),
         (

@@ -37,7 +37,7 @@ async def test_an_undone_cut_is_put_back_through_the_gate_then_a_person_is_asked
         await scenes.enable(lab, "get_weather", enabled=True)
         step = await scenes.proposed(home, name, cut)
         assert step.purpose is Purpose.PUT_BACK
-        assert any("somebody undid it, after it was put back 2×" in reason for reason in step.reasons), step.reasons
+        assert any("somebody undid it, after it was put back 2 x" in reason for reason in step.reasons), step.reasons
         assert await scenes.enabled(lab, "get_weather"), "the third time is a person's decision"
 
         incident = await home.incident(name)
