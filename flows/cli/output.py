@@ -1,26 +1,27 @@
 """What goes to the terminal: plain enough for 80 columns without colour, harmless whatever it quotes, or JSON.
 
 Everything that is shown passes `safe`: no markup is ever interpreted, and no character of outside text reaches the
-terminal as a control. Nothing is told by colour alone.
+terminal as a control. Nothing is told by colour alone. What people copy is never broken: see `flows.cli.layout`.
 """
 
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
 from flows.cli.exits import Exit
+from flows.cli.layout import GAP, Cell, beside, under, width, widths, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from flows.cli.schema import Standing
 
@@ -28,13 +29,16 @@ _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _LONGEST = 20_000
 
 _STYLES = {
-    "good": "green",
-    "bad": "bold red",
-    "warn": "yellow",
-    "dim": "dim",
-    "head": "bold",
+    "good": ("green", "32"),
+    "bad": ("bold red", "1;31"),
+    "warn": ("yellow", "33"),
+    "dim": ("dim", "2"),
+    "head": ("bold", "1"),
 }
-"""The only styles there are; the words that carry them say the same."""
+"""The only styles there are, as rich calls them and as a terminal does; the words that carry them say the same."""
+
+_WIDTH = 80
+"""Columns where no terminal says otherwise."""
 
 _WORDS = {
     "contained": "good",
@@ -133,26 +137,13 @@ class Out:
         """Whether stdout is for one thing to copy, and all that people read goes to stderr."""
         self.standing: Standing | None = None
         """What must be in every answer, once the journal was opened."""
-        self._console: Console | None = None
-        self._errors: Console | None = None
-
-    # Consoles are made when they are needed: rich takes a while to import.
+        self._paged: list[str] | None = None
+        """What a pager shows at the end, while there is one."""
 
     @property
     def console(self) -> "Console":
-        """The terminal, or whatever stdout is."""
-        if self.aside:
-            return self.errors
-        if self._console is None:
-            self._console = _console(stderr=False)
-        return self._console
-
-    @property
-    def errors(self) -> "Console":
-        """Where notes and errors go."""
-        if self._errors is None:
-            self._errors = _console(stderr=True)
-        return self._errors
+        """Stdout for what is drawn again and again; rich takes a while to import."""
+        return _console(stderr=self.aside)
 
     def document(self, value: Mapping[str, Any]) -> None:
         """Write the one JSON document, with what must be in every answer; does nothing for people."""
@@ -166,32 +157,40 @@ class Out:
         """Write a paragraph for people."""
         if self.as_json:
             return
-        from rich.padding import Padding  # noqa: PLC0415  # see above
-
-        shown = self._text(text, style)
-        self.console.print(Padding(shown, (0, 0, 0, indent), expand=False) if indent else shown)
+        stream = self._stream
+        for line in wrapped(safe(text), columns(stream) - indent):
+            self._write(stream, [Cell(" " * indent), Cell(line, style)])
 
     def raw(self, text: str) -> None:
         """Write a line that people copy: it is not broken at the terminal's edge."""
         if not self.as_json:
-            self.console.print(self._text(text, ""), soft_wrap=True)
+            self._write(self._stream, [Cell(safe(text))])
 
     def verbatim(self, document: str) -> None:
         """Write a JSON document to stdout as one line, whoever reads it."""
         # ASCII: no character of it can do anything to a terminal.
         sys.stdout.write(json.dumps(json.loads(document)) + "\n")
 
-    def paged(self, lines: int) -> AbstractContextManager[object]:
+    @contextmanager
+    def paged(self, lines: int) -> Iterator[None]:
         """Show what is written meanwhile in a pager, if a person is there and it is more than their terminal holds.
 
         Args:
             lines: about how many it will be.
         """
-        if not self.asks or not sys.stdout.isatty() or lines <= self.console.height:
-            return nullcontext()
+        if not self.asks or not sys.stdout.isatty() or lines <= shutil.get_terminal_size().lines:
+            yield
+            return
+        import pydoc  # noqa: PLC0415  # only where somebody leafs through it
+
         # Colours go through less, the usual one, only if it is told so.
         os.environ.setdefault("LESS", "-R")
-        return self.console.pager(styles=True)
+        self._paged = []
+        try:
+            yield
+        finally:
+            text, self._paged = "".join(self._paged), None
+            pydoc.pager(text)
 
     def heading(self, text: object) -> None:
         """Begin a part."""
@@ -200,27 +199,21 @@ class Out:
 
     def note(self, text: object) -> None:
         """Write a remark beside the answer, to stderr."""
-        if not self.as_json:
-            self.errors.print(self._text(text, "dim"))
+        self._aside(text, "dim")
 
     def alarm(self, text: object) -> None:
         """Write what nobody may overlook, whatever was asked, to stderr."""
-        if not self.as_json:
-            self.errors.print(self._text(text, "bad"))
+        self._aside(text, "bad")
 
     def fields(self, pairs: Sequence[tuple[str, object]]) -> None:
         """Write names and values under each other; what has no value is left out."""
         if self.as_json:
             return
-        from rich.table import Table  # noqa: PLC0415  # see above
-
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in pairs:
-            if value not in (None, "", ()):
-                grid.add_row(self._text(name, "dim"), self._word(value))
-        self.console.print(grid)
+        rows = [(Cell(safe(name), "dim"), _word(value)) for name, value in pairs if value not in (None, "", ())]
+        stream, label = self._stream, max((width(name.text) for name, _ in rows), default=0)
+        for name, value in rows:
+            for cells in under(name, value, label, columns(stream)):
+                self._write(stream, cells)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none") -> None:
         """Write a table; the last column takes what room there is.
@@ -235,39 +228,49 @@ class Out:
         if not rows:
             self.say(empty, "dim")
             return
-        from rich import box  # noqa: PLC0415  # see above
-        from rich.table import Table  # noqa: PLC0415  # see above
+        head = [Cell(safe(name.rstrip("!")), "head") for name in columns]
+        self._rows(
+            [head, *([_word(cell) for cell in row] for row in rows)], [name.endswith("!") for name in columns], 1
+        )
 
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-        for name in columns:
-            table.add_column(self._text(name.rstrip("!"), "head"), no_wrap=name.endswith("!"), overflow="fold")
-        for row in rows:
-            table.add_row(*(self._word(cell) for cell in row))
-        self.console.print(table)
+    def _rows(self, rows: Sequence[Sequence[Cell]], whole: Sequence[bool], heads: int = 0) -> None:
+        """Write cells beside each other, a line under the heads."""
+        if not rows:
+            return
+        stream = self._stream
+        places = widths(rows, whole, columns(stream))
+        for number, row in enumerate(rows):
+            for cells in beside(row, places):
+                self._write(stream, cells)
+            if number + 1 == heads:
+                rule = min(sum(places) + GAP * (len(places) - 1), max(columns(stream), 1))
+                self._write(stream, [Cell("─" * rule)])
 
     def waiting(self, what: str) -> AbstractContextManager[Callable[[str], None]]:
         """Show that something takes a while, on a terminal; yields what changes the text."""
-        if self.as_json or not self.errors.is_terminal:
+        if self.as_json or not sys.stderr.isatty():
             return nullcontext(lambda _: None)
         return self._spinner(what)
 
     @contextmanager
     def _spinner(self, what: str) -> Iterator[Callable[[str], None]]:
-        with self.errors.status(self._text(what, "")) as status:
-            yield lambda text: status.update(self._text(text, ""))
+        from rich.text import Text  # noqa: PLC0415  # only where something turns
+
+        with _console(stderr=True).status(Text(safe(what))) as status:
+            yield lambda text: status.update(Text(safe(text)))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
         """Show how far something long is, on a terminal's stderr only; yields what is told text, done and total."""
-        if self.as_json or not self.errors.is_terminal:
+        if self.as_json or not sys.stderr.isatty():
             yield lambda _text, _done, _total: None
             return
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # see above
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # likewise
 
         # Markup off: the text may name files.
         words = TextColumn("{task.description}", markup=False)
         columns = (words, BarColumn(bar_width=20), TaskProgressColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.errors, transient=True) as shown:
+        with Progress(*columns, console=_console(stderr=True), transient=True) as shown:
             task = shown.add_task(safe(what), total=None)
 
             def tell(text: str, done: int, total: int) -> None:
@@ -277,14 +280,14 @@ class Out:
 
     def confirm(self, question: str) -> bool:
         """Ask a person at a terminal; anything but yes is no."""
-        self.errors.print(self._text(f"{question} [y/N] ", ""), end="")
+        sys.stderr.write(f"{safe(question)} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     @staticmethod
     def style(name: str) -> str:
         """Return what rich calls one of our styles."""
-        return _STYLES.get(name, name)
+        return _STYLES[name][0] if name else ""
 
     @property
     def asks(self) -> bool:
@@ -297,18 +300,51 @@ class Out:
             error = {"code": int(code), "kind": code.name.lower(), "message": message, **more}
             sys.stderr.write(json.dumps({"error": error}) + "\n")
         else:
-            self.errors.print(self._text(f"{_SAID[code]}: {message}", "bad", lines=True))
+            for line in wrapped(safe(f"{_SAID[code]}: {message}", lines=True), columns(sys.stderr)):
+                self._write(sys.stderr, [Cell(line, "bad")])
         raise typer.Exit(code)
 
-    def _word(self, value: object) -> "Text":
-        text = str(value)
-        return self._text(text, _WORDS.get(text.split(" ", 1)[0], ""), lines=True)
+    @property
+    def _stream(self) -> TextIO:
+        return sys.stderr if self.aside else sys.stdout
 
-    @staticmethod
-    def _text(text: object, style: str, *, lines: bool = False) -> "Text":
-        from rich.text import Text  # noqa: PLC0415  # see above
+    def _aside(self, text: object, style: str) -> None:
+        """Write to stderr, for people."""
+        if not self.as_json:
+            for line in wrapped(safe(text), columns(sys.stderr)):
+                self._write(sys.stderr, [Cell(line, style)])
 
-        return Text(safe(text, lines=lines), style=_STYLES.get(style, style))
+    def _write(self, stream: TextIO, cells: Sequence[Cell]) -> None:
+        shown = "".join(_styled(cell, colour=_colour(stream)) for cell in cells).rstrip(" ") + "\n"
+        if self._paged is not None and stream is self._stream:
+            self._paged.append(shown)
+        else:
+            stream.write(shown)
+
+
+def columns(stream: TextIO) -> int:
+    """Return how wide a line may be: as its terminal is, or as COLUMNS says."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return max(1, int(os.environ["COLUMNS"]))
+    try:
+        return (os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0) or _WIDTH
+    except (OSError, ValueError):
+        return _WIDTH
+
+
+def _word(value: object) -> Cell:
+    text = str(value)
+    return Cell(safe(text, lines=True), _WORDS.get(text.split(" ", 1)[0], ""))
+
+
+def _colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _styled(cell: Cell, *, colour: bool) -> str:
+    if not colour or not cell.style or not cell.text:
+        return cell.text
+    return f"\x1b[{_STYLES[cell.style][1]}m{cell.text}\x1b[0m"
 
 
 SPEAKING: ContextVar[Out | None] = ContextVar("SPEAKING", default=None)
@@ -328,18 +364,17 @@ _SAID = {
 
 
 def _console(*, stderr: bool) -> "Console":
-    from rich.console import Console  # noqa: PLC0415  # see above
+    from rich.console import Console  # noqa: PLC0415  # it takes a while to import
 
     stream = sys.stderr if stderr else sys.stdout
-    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Console(
         file=stream,
         force_terminal=None,
-        color_system="auto" if colour else None,
+        color_system="auto" if _colour(stream) else None,
         markup=False,
         emoji=False,
         highlight=False,
-        width=None if stream.isatty() or os.environ.get("COLUMNS") else 80,
+        width=None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH,
     )
 
 

@@ -103,7 +103,7 @@ def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
     yield Line("configuration", "ok", f"{folder} is valid")
     if (word := restored(folder)) is not None:
         message = f"{word}: what is in force here may have been released since; the next `up` verifies every lease"
-        yield Line("restored", "warn", message, f"mcp-soar doctor --orphans; then delete {folder / RESTORED}")
+        yield Line("restored", "warn", message, f"`mcp-soar doctor --orphans`; then delete {folder / RESTORED}")
     yield from _keys(config)
     yield from _secrets(config)
     yield from _people(config)
@@ -213,7 +213,7 @@ def _people(config: Configuration) -> Iterator[Line]:
     approvers = [name for name, person in people.items() if "approver" in person.roles]
     entitled = [name for name, one in people.items() if set(one.roles) & set(config.policy.approval.roles)]
     responders = [name for name, person in people.items() if "responder" in person.roles]
-    enroll = "mcp-soar enroll NAME --role"
+    enroll = "`mcp-soar enroll NAME --role {}`"
     if not responders:
         yield Line("people", "fail", "nobody is a responder: nobody can start a response", f"{enroll} responder")
     most = max(config.policy.approval.needed(radius) for radius in Radius)
@@ -234,7 +234,7 @@ def _few(approvers: Sequence[str]) -> Line:
         message = f"{approvers[0]} alone is an approver: what {approvers[0]} asks for, nobody can approve"
     missing = "two people" if not approvers else "another person"
     message += "; what is automatic, and a release that one person may ask for, go on. Ending a stop takes two"
-    return Line("people", "fail", message, f"mcp-soar enroll NAME --role approver, for {missing}")
+    return Line("people", "fail", message, f"`mcp-soar enroll NAME --role approver`, for {missing}")
 
 
 def _playbooks(config: Configuration) -> Iterator[Line]:
@@ -244,7 +244,7 @@ def _playbooks(config: Configuration) -> Iterator[Line]:
             drill = "has no drill" in fault.message
             bad += 1
             where = f"{file}:{fault.line}: {fault.field}: {fault.message}"
-            yield Line("playbooks", "warn" if drill else "fail", where, "mcp-soar playbooks lint")
+            yield Line("playbooks", "warn" if drill else "fail", where, "`mcp-soar playbooks lint`")
     if not bad:
         yield Line("playbooks", "ok", f"{len(config.playbooks)} in use, all right")
 
@@ -325,7 +325,7 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         if head and (key := head_content(head.data).key) not in responder_keys(config):
             message = f"key {key} signed its last entries, and none of `responders` in mcp-soar.yaml is that key"
             yield Line(
-                "journal", "fail", message, "list that responder's public key; if there is none, mcp-soar verify"
+                "journal", "fail", message, "list that responder's public key; if there is none, `mcp-soar verify`"
             )
         apart = abs(await journal.clock() - now().timestamp())
         if apart > _CLOCKS:
@@ -338,7 +338,7 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
         for row in frozen:
             name = row.name.removeprefix(records.PREFIX)
-            yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"mcp-soar verify {name}")
+            yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"`mcp-soar verify {name}`")
         async for line in _queue(journal):
             yield line
 
@@ -384,12 +384,12 @@ def _standing(standing: schema.Standing) -> Iterator[Line]:
         asked = stop["resume_asked_by"]
         message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
         message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
-        remedy = f"{'one more approver' if asked else 'two approvers'}: mcp-soar resume {shlex.quote(stop['scope'])}"
+        remedy = f"{'one more approver' if asked else 'two approvers'}: `mcp-soar resume {shlex.quote(stop['scope'])}`"
         yield Line("kill switch", "warn", message, remedy)
     if not standing["stops"]:
         yield Line("kill switch", "ok", "nothing is stopped")
     for quiet in standing["suppressions"]:
-        yield Line("alerts", "warn", records.quiet(quiet), f"mcp-soar unsuppress {shlex.quote(quiet['scope'])}")
+        yield Line("alerts", "warn", records.quiet(quiet), f"`mcp-soar unsuppress {shlex.quote(quiet['scope'])}`")
     for one in standing["undelivered"]:
         message = f"{one['pages']} of {one['incident']} reached nobody"
         yield Line("pages", "fail", message, f"{records.remedy(one)}; mend contacts.yaml or the way")
@@ -403,7 +403,7 @@ async def _queue(journal: Journal) -> AsyncIterator[Line]:
     late = [count for count in await journal.inbox_counts() if count.oldest > _WAITED]
     for count in late:
         message = f"{count.waiting} of kind {count.kind} wait, the oldest for {span(count.oldest)}"
-        yield Line("responder", "fail", message, "no responder runs: mcp-soar up")
+        yield Line("responder", "fail", message, "no responder runs: `mcp-soar up`")
     pending = [line async for line in _pending(journal)]
     for line in pending:
         yield line
@@ -419,7 +419,7 @@ async def _pending(journal: Journal) -> AsyncIterator[Line]:
         except ValidationError:
             continue
         message = f"{request.actor}'s request to {request.verb} {request.subject} waits; it is NOT in force"
-        yield Line("responder", "fail", message, "start a responder: mcp-soar up")
+        yield Line("responder", "fail", message, "start a responder: `mcp-soar up`")
 
 
 async def _gateway(world: Connections, name: str) -> AsyncIterator[Line]:
@@ -467,7 +467,7 @@ async def _audit(forge: ContextForge) -> list[Line]:
     for one in found:
         remedy = f"{one.setting}=true where the gateway is started: {_WHY}"
         if one.on is None and one.setting == EVENTS:
-            remedy += f"; then mcp-soar inventory import {forge.name} --make-canary tries it out"
+            remedy += f"; then `mcp-soar inventory import {forge.name} --make-canary` tries it out"
         check, said = f"logs of {forge.name}", f"{one.what}: {one.said}"
         lines.append(Line(check, "ok", said) if one.on else Line(check, "warn", said, remedy))
     return lines
@@ -496,7 +496,7 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
     check, canary = f"canary of {name}", world.reach(Canary, name)
     listed = await canary.control_by_list(PinKind.TOOL)
     if listed.answer is not Answer.ESTABLISHED:
-        remedy = f"without a canary nothing can be verified: mcp-soar inventory import {name} --make-canary"
+        remedy = f"without a canary nothing can be verified: `mcp-soar inventory import {name} --make-canary`"
         yield Line(check, "fail", listed.observed, remedy)
         return
     yield Line(check, "ok", f"{listed.asked_as} {listed.observed} tools")
@@ -504,7 +504,7 @@ async def _canary(world: Connections, name: str) -> AsyncIterator[Line]:
     ends = ends_at(secret(place, what=f"gateways.{name}.canary.token"))
     if ends is not None and ends - now() < _SOON:
         message = f"its token ends {moment(ends)}, and from then on nothing can be verified"
-        yield Line(check, "warn", message, f"mcp-soar inventory import {name} --make-canary")
+        yield Line(check, "warn", message, f"`mcp-soar inventory import {name} --make-canary`")
     asked = False
     for server, one in world.inventory.servers.items():
         if one.gateway is None or one.gateway.name != name:
@@ -559,12 +559,12 @@ def differing(name: str, found: Sequence[Difference], held: Sequence[Hold]) -> I
     check, ways = f"server {name}", dict[str, list[str]]()
     for one in found:
         if holders := sorted({hold.incident for hold in held if hold.lease.endswith(f"@{name}/{one.name}")}):
-            remedy = f"{', '.join(holders)} holds it: see why before you approve it; mcp-soar incident {holders[0]}"
+            remedy = f"{', '.join(holders)} holds it: see why before you approve it; `mcp-soar incident {holders[0]}`"
             yield Line(check, "warn", f"{_DIFFERS[one.change]} {one.kind} {one.name}", remedy)
         else:
             ways.setdefault(one.change, []).append(f"{one.kind} {one.name}")
     for change, things in ways.items():
-        remedy = f"mcp-soar pins diff {name}; then `mcp-soar pins approve {name} ...`, or respond"
+        remedy = f"`mcp-soar pins diff {name}`; then `mcp-soar pins approve {name} ...`, or respond"
         yield Line(check, "warn", f"{_DIFFERS[change]} {_some(things)}", remedy)
 
 
@@ -595,7 +595,7 @@ def told_apart(inventory: Inventory, name: str) -> Iterator[Line]:
 async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:
     """Yield whether people have signed for what is approved, and whether the journal says so."""
     count, check = len(config.inventory.pins.of(name)), f"pins of {name}"
-    rules, remedy = config.policy.review, f'mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME'
+    rules, remedy = config.policy.review, f'`mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME`'
     journalled, again = Reviews(), Reviews()
     if records.missing(config) is None:
         try:
@@ -612,7 +612,7 @@ async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:
     if not still:
         message = f"{len(missing)} definitions are signed for, and no responder has journalled it yet"
         yield Line(
-            check, "warn", f"{message}: nothing is automatic on them", "mcp-soar up; a running one takes seconds"
+            check, "warn", f"{message}: nothing is automatic on them", "`mcp-soar up`; a running one takes seconds"
         )
         return
     named = "; ".join(f"{kind} {one} {why}" for (kind, one), why in list(still.items())[:3])

@@ -149,7 +149,7 @@ class _Place:
         if not wanted.url or not wanted.user:
             raise Usage(
                 f"inventory.yaml has no gateway {wanted.name} yet: write --url URL and --user ADMINISTRATOR, as in"
-                f" mcp-soar inventory import {wanted.name} --url https://gateway.example.com --user admin@example.com"
+                f" `mcp-soar inventory import {wanted.name} --url https://gateway.example.com --user admin@example.com`"
             )
         url = wanted.url.rstrip("/")
         principal = wanted.canary or f"mcp-soar-canary@{wanted.user.rpartition('@')[2] or 'example.com'}"

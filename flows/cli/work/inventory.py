@@ -85,7 +85,7 @@ def _gateways(config: Configuration) -> Iterator[Finding]:
                 yield Finding("fail", f"gateway {name}", str(exc))
         if not gateway.credential_ids:
             message = (
-                f"credential_ids is empty, so that our own tokens could be a target: mcp-soar inventory import {name}"
+                f"credential_ids is empty, so that our own tokens could be a target: `mcp-soar inventory import {name}`"
             )
             yield Finding("warn", f"gateway {name}", message)
 
@@ -104,7 +104,7 @@ def _servers(config: Configuration) -> Iterator[Finding]:
             yield Finding("warn", about, "has no url: its own definitions cannot be read. Add its MCP address")
         tools = inventory.pins.of(name, PinKind.TOOL)
         if not inventory.pins.of(name):
-            yield Finding("warn", about, f"nothing of it is approved: mcp-soar pins approve {name} --reviewed ...")
+            yield Finding("warn", about, f"nothing of it is approved: `mcp-soar pins approve {name} --reviewed ...`")
         if server.control_tool is None:
             yield Finding(
                 "warn", about, "has no control_tool: a list has to prove that the path works. Name a harmless one"

@@ -222,7 +222,9 @@ def _lost(gateway: str, one: Expected, is_now: Json, incidents: list[str]) -> sc
     if is_now is None:
         finding, message = "gone", f"gateway {gateway} no longer has it, and {where} says that it is offered{past}"
         remedy = (
-            f"mend {where}" if where == "inventory.yaml" else f"mcp-soar pins diff {one.server}; approve what is there"
+            f"mend {where}"
+            if where == "inventory.yaml"
+            else f"`mcp-soar pins diff {one.server}`; approve what is there"
         )
     elif one.kind == "token":
         finding, message = "orphan", f"revoked, and no incident holds that{past}"
@@ -231,7 +233,7 @@ def _lost(gateway: str, one: Expected, is_now: Json, incidents: list[str]) -> sc
         word = "deactivated" if one.kind == "user" else "disabled"
         finding, message = "orphan", f"{word}, and no incident holds that{past}"
         again = "activate" if one.kind == "user" else "enable"
-        remedy = f"whoever did it: {again} it at the gateway, or have it held and watched: mcp-soar respond"
+        remedy = f"whoever did it: {again} it at the gateway, or have it held and watched: `mcp-soar respond`"
     return {
         "gateway": gateway,
         "kind": one.kind,
@@ -249,10 +251,10 @@ def _vain(gateway: str, parsed: tuple[str, str, str], hold: Hold, is_now: Json) 
     _, kind, id_ = parsed
     if is_now is None:
         finding, message = "gone", f"{hold.incident} holds it, and gateway {gateway} no longer has it"
-        remedy = f"see what came in its place; then mcp-soar release {hold.incident} --lease {hold.lease}"
+        remedy = f"see what came in its place; then `mcp-soar release {hold.incident} --lease {hold.lease}`"
     else:
         finding, message = "undone", f"in use again, although {hold.incident} holds it"
-        remedy = f"the watch puts it back while a responder runs: mcp-soar incident {hold.incident}"
+        remedy = f"the watch puts it back while a responder runs: `mcp-soar incident {hold.incident}`"
     return {
         "gateway": gateway,
         "kind": kind,

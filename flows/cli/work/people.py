@@ -149,7 +149,7 @@ def listing(out: Out, config: Configuration) -> None:
             (row["name"], "\n".join(_said(row)), moment(people[row["name"]].enrolled_at), row["fingerprint"])
             for row in rows
         ],
-        empty="nobody is enrolled: mcp-soar enroll NAME --role responder --role approver",
+        empty="nobody is enrolled: `mcp-soar enroll NAME --role responder --role approver`",
     )
 
 

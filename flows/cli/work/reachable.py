@@ -58,7 +58,7 @@ def _people(config: Configuration) -> Iterator[Seen]:
     for number, step in enumerate(contacts.on_call):
         if step.contact not in people:
             message = f"{_at(config, 'contacts.yaml', 'on_call', number)}: nobody is enrolled as {step.contact}"
-            remedy = f"mcp-soar enroll {step.contact}, or whoever answers acknowledges under a name of their own"
+            remedy = f"`mcp-soar enroll {step.contact}`, or whoever answers acknowledges under a name of their own"
             yield Seen("contacts", "warn", message, remedy)
         if not contacts.contacts[step.contact].order:
             message = f"{_at(config, 'contacts.yaml', 'contacts', step.contact)}: is on call and cannot be reached"

@@ -144,7 +144,7 @@ def _clock(at: datetime | str | None) -> str:
 
 def watch(out: Out, config: Configuration, *, once: bool) -> Exit:
     """Show the open incidents, until q or Ctrl-C on a terminal."""
-    live = not once and not out.as_json and out.console.is_terminal
+    live = not once and not out.as_json and sys.stdout.isatty()
     asyncio.run(_watch(out, config, once=once or not (live or out.as_json), live=live))
     return Exit.OK
 
@@ -207,25 +207,25 @@ def _report(view: View, changes: list[tuple[str, str]]) -> None:
 async def _live(out: Out, view: View, stop: asyncio.Event) -> None:
     from rich.live import Live  # noqa: PLC0415  # rich takes a while to import
 
-    trouble = ""
+    trouble, console = "", out.console
 
     def shown() -> "Group":
         from rich.console import Group  # noqa: PLC0415  # see above
         from rich.text import Text  # noqa: PLC0415  # see above
 
-        height, texts = out.console.height, []
+        height, texts = console.height, []
         for text, style in lines(view, now(), height - 1, trouble):
             # One line each, cut off at the edge: what scrolls away is seen by nobody.
             texts.append(Text(safe(text), style=out.style(style), no_wrap=True, overflow="ellipsis"))
         return Group(*texts)
 
-    with Live(shown(), console=out.console, screen=True, auto_refresh=False) as display:
+    with Live(shown(), console=console, screen=True, auto_refresh=False) as display:
         before: list[tuple[str, str]] = []
 
         def tell(changes: list[tuple[str, str]]) -> None:
             nonlocal before, trouble
             trouble = next((why for change, why in changes if change == "unreachable"), "")
-            present = [*lines(view, now(), out.console.height - 1, trouble), (str(out.console.size), "")]
+            present = [*lines(view, now(), console.height - 1, trouble), (str(console.size), "")]
             if present != before:
                 before = present
                 display.update(shown(), refresh=True)
@@ -264,7 +264,7 @@ def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> li
         parts += [f"{_clock(row['last_at'])} {row['last']}"] if row["last"] else []
         found.append(("    " + "; ".join(parts), ""))
     if len(rows) > room:
-        found.append((f"and {len(rows) - room} more: mcp-soar incidents", "head"))
+        found.append((f"and {len(rows) - room} more: `mcp-soar incidents`", "head"))
     return found
 
 

@@ -15,7 +15,7 @@ def difference(name: str, change: str = "new") -> Difference:
 def test_a_server_that_nobody_approved_is_one_line() -> None:
     (line,) = differing("weather", [difference(f"t{n}") for n in range(7)], [])
     assert line.message == "nobody approved tool t0, tool t1, tool t2, tool t3, tool t4 and 2 more"
-    assert line.remedy.startswith("mcp-soar pins diff weather; then `mcp-soar pins approve weather")
+    assert line.remedy.startswith("`mcp-soar pins diff weather`; then `mcp-soar pins approve weather")
 
 
 def test_each_way_to_differ_has_a_line_and_so_has_what_an_incident_holds() -> None:

@@ -117,7 +117,7 @@ def test_pages_that_reached_nobody_are_in_every_answer(site: Installation) -> No
 
     site.append(told("a", delivered=False), told("b", delivered=False), told("b", delivered=False))
     assert site.json("leases")["undelivered"] == [{"incident": ID, "pages": 2, "texts": ["Waits for a decision."] * 2}]
-    assert f"2 pages could not be delivered: mcp-soar incident {ID}" in " ".join(site.run("leases").stderr.split())
+    assert f"2 pages could not be delivered: `mcp-soar incident {ID}`" in " ".join(site.run("leases").stderr.split())
     (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "pages"]
     assert line["message"] == f"2 of {ID} reached nobody"
 
@@ -153,7 +153,7 @@ def test_what_is_about_mcp_soar_itself_and_reached_nobody_is_shown_until_somebod
     text = "STOPPED everything, by kim: wrong server"
     assert site.json("leases")["undelivered"] == [{"incident": "system", "pages": 1, "texts": [text]}]
     said = " ".join(site.run("leases").stderr.split())
-    assert "1 page could not be delivered: mcp-soar ack system" in said
+    assert "1 page could not be delivered: `mcp-soar ack system`" in said
     assert f"NOT DELIVERED to anybody: {text}" in said
     (line,) = [x for x in site.json("doctor", code=1)["checks"] if x["check"] == "pages"]
     assert line["remedy"].startswith("mcp-soar ack system;")
@@ -170,7 +170,7 @@ def test_what_reached_nobody_is_shown_after_closing_too_until_somebody_takes_it_
     site.append(page("b"), told("b", "kim", delivered=False), told("b", "lee", delivered=True))
     assert site.json("leases")["undelivered"][0]["pages"] == 2
     with site.responder():
-        site.json("close", "1", "--as", "kim")
+        site.json("close", "1", "--yes", "--as", "kim")
         assert site.json("leases")["undelivered"][0]["pages"] == 1, "who was missed about it misses nothing any more"
         assert lost(site) == [[ID, "Waits for a decision."]]
         site.json("ack", "1", "--as", "sam")

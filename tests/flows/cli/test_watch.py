@@ -203,7 +203,7 @@ async def test_of_two_hundred_incidents_only_the_one_that_changed_is_read(site: 
     shown = lines(view, now() + timedelta(hours=1), 24)
     assert len(shown) <= 24
     assert shown[1][0].startswith("inc-2026-000200")
-    assert shown[-1][0] == "and 188 more: mcp-soar incidents"
+    assert shown[-1][0] == "and 188 more: `mcp-soar incidents`"
     await journal.aclose()
 
 
