@@ -29,6 +29,7 @@ from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
 from playbooks.playbook import Playbook
 from playbooks.screening import rules
+from playbooks.strict import build
 from playbooks.taxonomy import IncidentClass
 
 LOG = logging.getLogger("mcp_soar.responder")
@@ -63,6 +64,8 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
     Raises:
         Misconfigured: naming what has to be mended.
     """
+    # Now: the first cut does not wait for it.
+    build()
     name = name or config.settings.responder
     settings = config.settings
     signer = SigningKey.load(config.path(settings.key))
@@ -88,7 +91,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             signer=signer,
             keys=keys,
             policy=config.policy,
-            playbooks=config.playbooks,
+            playbooks=dict(config.playbooks),
             steps=STEPS,
             sources=config.sources,
             people=config.people,
@@ -181,7 +184,7 @@ def _anew(parts: Parts, folder: Path) -> tuple[Parts, dict[str, str]]:
 
 def _usable(parts: Parts) -> Callable[[Path], Mapping[IncidentClass, Playbook]]:
     def read(folder: Path) -> Mapping[IncidentClass, Playbook]:
-        playbooks = read_playbooks(folder)
+        playbooks = dict(read_playbooks(folder))
         check_steps(replace(parts, playbooks=playbooks))
         return playbooks
 

@@ -19,7 +19,8 @@ from flows.receiver import create_app
 from flows.settings import Configuration, read
 from integrations import landlock
 from integrations.journal.store import Journal
-from playbooks.strict import now
+from integrations.siem.reading import Finding
+from playbooks.strict import build, now
 
 _POSTGRES = 5432
 BESIDE = ("", "-wal", "-shm", "-queue", "-turn")
@@ -50,6 +51,8 @@ def prepare(folder: Path) -> Prepared:
     Raises:
         Misconfigured: naming what has to be mended.
     """
+    # Now: the first alert does not wait for it.
+    build(Finding)
     uses = running.digests(folder)
     config = read(folder)
     running.note(folder, "receiver", uses)

@@ -26,7 +26,7 @@ from playbooks import duties
 from playbooks.contacts import Contact, Contacts
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Pins, Secret
-from playbooks.playbook import Playbook, parse, shipped
+from playbooks.playbook import Catalog, Playbook, parse
 from playbooks.policy import Policy
 from playbooks.request import People
 from playbooks.strict import Name, Slug, Strict, line_of, parse_yaml
@@ -223,13 +223,14 @@ def read(folder: Path) -> Configuration:
             field="receiver.host",
         )
     _accounts(folder, settings)
+    contacts = read_contacts(folder)
     return Configuration(
         folder=folder,
         settings=settings,
-        inventory=read_inventory(folder),
+        inventory=read_inventory(folder, contacts),
         sources=read_sources(folder),
         policy=read_policy(folder),
-        contacts=read_contacts(folder),
+        contacts=contacts,
         playbooks=read_playbooks(folder),
         templates=read_templates(folder),
     )
@@ -273,8 +274,12 @@ def read_policy(folder: Path) -> Policy:
     return _read(folder, "policy.yaml", Policy, optional=True) or Policy(version=1)
 
 
-def read_inventory(folder: Path) -> Inventory:
+def read_inventory(folder: Path, contacts: Contacts | None = None) -> Inventory:
     """Read the inventory with its pins.
+
+    Args:
+        folder: the configuration.
+        contacts: of the folder, if they were read already.
 
     Raises:
         Misconfigured: with file, line, field and what to write.
@@ -290,13 +295,13 @@ def read_inventory(folder: Path) -> Inventory:
             file=str(folder / "pins.yaml"),
             field="servers",
         )
-    _known(folder, inventory, read_contacts(folder))
+    _known(folder, inventory, contacts or read_contacts(folder))
     return inventory.model_copy(update={"pins": pins})
 
 
 def _known(folder: Path, inventory: Inventory, contacts: Contacts) -> None:
     """Refuse a server that names a contact, a role or a law that there is not."""
-    laws, file = duties.load(), folder / "inventory.yaml"
+    file = folder / "inventory.yaml"
     for name, server in inventory.servers.items():
         for role, contact in server.stakeholders.items():
             where = ("servers", name, "stakeholders", role)
@@ -305,8 +310,8 @@ def _known(folder: Path, inventory: Inventory, contacts: Contacts) -> None:
                 _misplaced(file, where, f"contacts.yaml has no contact {contact!r}; it has: {known}")
             _role(file, where, role)
         for number, regime in enumerate(server.regimes):
-            if regime not in laws.regimes:
-                known = ", ".join(laws.regimes)
+            if regime not in duties.load().regimes:
+                known = ", ".join(duties.load().regimes)
                 _misplaced(file, ("servers", name, "regimes", number), f"no law is called {regime!r}; there is {known}")
 
 
@@ -358,19 +363,19 @@ def read_templates(folder: Path) -> dict[str, str]:
     return {file.relative_to(messages).as_posix(): _text(file) for file in sorted(messages.rglob("*.j2"))}
 
 
-def read_playbooks(folder: Path) -> dict[IncidentClass, Playbook]:
-    """Read the playbooks by class: the shipped ones, and the folder's instead of those.
+def read_playbooks(folder: Path) -> Mapping[IncidentClass, Playbook]:
+    """Read the playbooks by class: the folder's, and else the shipped ones, each of those when it is asked for.
 
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    playbooks = shipped()
+    own: dict[IncidentClass, Playbook] = {}
     for file in sorted((folder / "playbooks").glob("*.yaml")):
         if file.name.endswith(".drill.yaml"):
             continue
         playbook = parse(_text(file), file=str(file))
-        playbooks[playbook.class_] = playbook
-    return playbooks
+        own[playbook.class_] = playbook
+    return Catalog(own)
 
 
 def _read(folder: Path, name: str, model: type[M], *, optional: bool = False) -> M | None:

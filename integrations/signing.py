@@ -290,3 +290,8 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fits(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Return whether a raw public key, a message and a signature fit."""
+    return PublicKey.from_raw(public).signed(message, signature)

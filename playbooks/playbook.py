@@ -4,10 +4,11 @@ There is no expression language. A step runs once for each entity of its kind, i
 fields of that entity, and what must branch is Python inside the action.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
 from importlib import resources
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -224,13 +225,37 @@ def parse(text: str, *, file: str) -> Playbook:
     return parse_yaml(Playbook, text, file=file)
 
 
+class Catalog(Mapping[IncidentClass, Playbook]):
+    """Playbooks by class: somebody's own, and else those that ship with the product, each read when it is asked for.
+
+    Args:
+        own: which stand before the shipped ones.
+    """
+
+    def __init__(self, own: Mapping[IncidentClass, Playbook] = MappingProxyType({})) -> None:
+        self._read = dict(own)
+        self._files = {
+            IncidentClass(item.name.removesuffix(".yaml")): item
+            for item in sorted(resources.files("playbooks").joinpath("catalog").iterdir(), key=lambda item: item.name)
+            if item.name.endswith(".yaml") and not item.name.endswith(".drill.yaml")
+        }
+
+    def __getitem__(self, incident_class: IncidentClass) -> Playbook:
+        if incident_class not in self._read:
+            item = self._files[incident_class]
+            playbook = parse(item.read_text(encoding="utf-8"), file=f"playbooks/catalog/{item.name}")
+            if playbook.class_ is not incident_class:
+                raise Misconfigured(f"a playbook's file is called after its class, {playbook.class_}", file=item.name)
+            self._read[incident_class] = playbook
+        return self._read[incident_class]
+
+    def __iter__(self) -> Iterator[IncidentClass]:
+        return iter({**self._files, **self._read})
+
+    def __len__(self) -> int:
+        return len(self._files.keys() | self._read.keys())
+
+
 def shipped() -> dict[IncidentClass, Playbook]:
     """Return the playbooks that come with the product, by class."""
-    found: dict[IncidentClass, Playbook] = {}
-    for item in sorted(resources.files("playbooks").joinpath("catalog").iterdir(), key=lambda entry: entry.name):
-        if item.name.endswith(".yaml") and not item.name.endswith(".drill.yaml"):
-            playbook = parse(item.read_text(encoding="utf-8"), file=f"playbooks/catalog/{item.name}")
-            if playbook.class_ in found:
-                raise Misconfigured(f"two playbooks answer class {playbook.class_}", file=item.name)
-            found[playbook.class_] = playbook
-    return found
+    return dict(Catalog())

@@ -32,9 +32,27 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """An immutable value that refuses fields it does not know."""
+    """An immutable value that refuses fields it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    What validates it is built when it is first needed, for a command needs few of all models; what runs for long builds
+    them all when it starts, see `build`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+
+def build(*roots: type[BaseModel]) -> None:
+    """Build what validates every model that is there: nothing that is in a hurry waits for it later.
+
+    Args:
+        roots: whose subclasses, beside those of `Strict`.
+    """
+    todo: list[type[BaseModel]] = [Strict, *roots]
+    while todo:
+        model = todo.pop()
+        todo += model.__subclasses__()
+        if not model.__pydantic_complete__:
+            model.model_rebuild()
 
 
 def _plain(text: str) -> str:
@@ -308,10 +326,10 @@ def parse_yaml(model: type[M], text: str, *, file: str) -> M:
         Misconfigured: with file, line, field and what to write; all faults of the document in one message.
     """
     node, data = _composed(text, file)
-    lines = dict(_lines(node)) if node is not None else {}
     try:
         return model.model_validate(data)
     except ValidationError as exc:
+        lines = dict(_lines(node)) if node is not None else {}
         faults = [_fault(error, lines) for error in exc.errors(include_url=False)]
         line, field, message = faults[0]
         more = "".join(f"\n  {file}:{n}: {f}: {m}" for n, f, m in faults[1:])

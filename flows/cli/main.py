@@ -2,13 +2,17 @@
 # ruff: noqa: D301, FBT002, PLC0415  # a parameter is an option, \b keeps an example as it is written, and what
 # a command needs is imported when it runs, so that help is fast.
 
+import copy
 import gc
 import json
+import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command_name
 
 from flows.cli import (
     alerts,
@@ -33,6 +37,8 @@ _ABOUT = f"""Incident response for MCP: contains, captures, verifies, releases.
 
 Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mcp-soar init`, then `mcp-soar doctor`;
 `mcp-soar incidents` when something happened.
+
+Whatever asks before it does something takes --yes; without it, and without a terminal to ask at, nothing is done.
 
 {exits.HELP}
 """
@@ -152,6 +158,26 @@ for group in (contain, incidents, answering, alerts, estate, messages, oncall, o
     app.registered_groups += group.app.registered_groups
 
 
+def alone(words: Sequence[str]) -> typer.Typer:
+    """Return the program with the one command that a line runs: to make them all takes longer than to run most.
+
+    Args:
+        words: the command line, without the program's name.
+    """
+    name = words[0] if words else ""
+    commands = [one for one in app.registered_commands if (one.name or _called(one.callback)) == name]
+    groups = [one for one in app.registered_groups if one.name == name]
+    if completion.VARIABLE in os.environ or not (commands or groups):
+        return app
+    program = copy.copy(app)
+    program.registered_commands, program.registered_groups = commands, groups
+    return program
+
+
+def _called(callback: Callable[..., Any] | None) -> str:
+    return get_command_name(callback.__name__) if callback else ""
+
+
 def main() -> None:
     """Run the command line."""
     # What a command imports stays until it ends. To look through it for garbage every 700 objects takes a sixth of the
@@ -160,8 +186,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its number.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    # httpx brings a command line of its own, and with it rich and pygments, wherever they are installed.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None says that it is not to be had
     completion.prepare()
-    app()
+    alone(sys.argv[1:])()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from flows.engine.subject import answer, said, subject
 from flows.engine.telling import page, queue
 from integrations.journal.records import InboxItem, Stop
 from integrations.journal.store import Tx
-from integrations.signing import PublicKey
+from integrations.signing import fits
 from playbooks import naming
 from playbooks.chosen import extended
 from playbooks.errors import Misconfigured, Refused
@@ -72,7 +72,7 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
     try:
         found = await parts.journal.submit(lambda tx: voices.delegations(tx, people, now()))
         lent = voices.lent(found, people, parts.policy.approval.roles)
-        request = check(item.body, people, at=now(), verify=_signed, lent=lent)
+        request = check(item.body, people, at=now(), verify=fits, lent=lent)
         # What people paste into a reason is kept for years; the entry in the inbox is what they signed.
         request = request.model_copy(update={"reason": redacted(request.reason, 2000)})
     except Refused as exc:
@@ -114,10 +114,6 @@ async def _refuse(tx: Tx, item: InboxItem, request: Request, reason: str) -> Non
     if row is not None and not row.frozen:
         await tx.append(stream, [answer(request, accepted=False, reason=reason)])
     await set_aside(tx, item, reason, stream if row else None)
-
-
-def _signed(key: bytes, message: bytes, signature: bytes) -> bool:
-    return PublicKey.from_raw(key).signed(message, signature)
 
 
 async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from integrations.journal.store import Journal, Tx
 from integrations.sharing import Shared
-from integrations.signing import PublicKey
+from integrations.signing import fits
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
@@ -22,11 +22,6 @@ from playbooks.strict import now
 LOG = logging.getLogger("mcp_soar.engine")
 
 _NAMED = 5
-
-
-def verify(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Return whether a raw public key, a message and a signature fit."""
-    return PublicKey.from_raw(key).signed(message, signature)
 
 
 class ReviewBook:
@@ -77,7 +72,7 @@ class ReviewBook:
 
     async def _judge(self, journal: Journal, signed: SignedRequest, policy: Policy, people: People) -> None:
         try:
-            await _journalled(journal, signed, judged(signed, people, policy.review, at=now(), verify=verify))
+            await _journalled(journal, signed, judged(signed, people, policy.review, at=now(), verify=fits))
         except Refused as exc:
             if signed.request.nonce not in self._refused:
                 LOG.error("a review of %s in pins.yaml does not count: %s", signed.request.subject, exc)  # noqa: TRY400  # it says what to mend

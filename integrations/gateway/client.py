@@ -226,7 +226,7 @@ class ContextForge:
             limits=httpx.Limits(
                 max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=IDLE
             ),
-            verify=trusted(),
+            verify=trusted(gateway.url),
             trust_env=False,
         )
 

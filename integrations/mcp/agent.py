@@ -79,7 +79,9 @@ class Agent:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             async with (
-                httpx2.AsyncClient(timeout=TIMEOUT, verify=trusted(), trust_env=False, headers=headers) as http,
+                httpx2.AsyncClient(
+                    timeout=TIMEOUT, verify=trusted(self._url), trust_env=False, headers=headers
+                ) as http,
                 Client(streamable_http_client(self._url, http_client=http), read_timeout_seconds=TIMEOUT) as client,
             ):
                 yield client

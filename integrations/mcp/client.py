@@ -60,7 +60,7 @@ class McpEndpoint:
             limits=httpx.Limits(
                 max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=4.0
             ),
-            verify=trusted(),
+            verify=trusted(self.url),
             trust_env=False,
         )
 

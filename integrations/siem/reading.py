@@ -50,7 +50,7 @@ class Finding(BaseModel):
         excerpt: a short hostile text for people.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     external_id: Text
     state: AlertState = AlertState.NEW

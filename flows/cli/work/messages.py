@@ -3,20 +3,23 @@
 import asyncio
 import json
 import shlex
+from typing import TYPE_CHECKING
 
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import records
 from flows.settings import Configuration
-from integrations.channels import Channels
-from playbooks import duties, samples
+from playbooks import duties, naming, samples
 from playbooks.briefing import Briefing, Kind, brief
 from playbooks.contacts import Contact, Language, Way
 from playbooks.errors import SoarError
 from playbooks.message import Message
-from playbooks.rendering import markdown, render
+from playbooks.rendering import Form, markdown, render
 from playbooks.strict import now
+
+if TYPE_CHECKING:
+    from integrations.channels import Channels
 
 _WITHIN = 20.0
 
@@ -25,8 +28,7 @@ def try_out(out: Out, config: Configuration, name: str) -> Exit:
     """Send a contact a test message by each of their ways."""
     contacts = config.contacts.contacts
     if name not in contacts:
-        known = ", ".join(sorted(contacts)) or "none"
-        raise NotFound(f"{config.folder / 'contacts.yaml'} has no contact {name!r}; it has: {known}")
+        raise NotFound(f"{config.folder / 'contacts.yaml'} has no contact {name!r}; {naming.near(name, contacts)}")
     contact = contacts[name]
     with out.waiting(f"sending to {name}"):
         attempts = asyncio.run(_send(config, contact))
@@ -53,6 +55,8 @@ async def _send(config: Configuration, contact: Contact) -> list[schema.Attempt]
         html=said.html,
         blocks=said.blocks,
     )
+    from integrations.channels import Channels  # noqa: PLC0415  # what sends takes long to import
+
     channels = Channels(config.contacts)
     try:
         return [await _attempt(channels, contact, way, message) for way in contact.order]
@@ -60,7 +64,7 @@ async def _send(config: Configuration, contact: Contact) -> list[schema.Attempt]
         await channels.aclose()
 
 
-async def _attempt(channels: Channels, contact: Contact, way: Way, message: Message) -> schema.Attempt:
+async def _attempt(channels: "Channels", contact: Contact, way: Way, message: Message) -> schema.Attempt:
     try:
         async with asyncio.timeout(_WITHIN):
             sent = await channels(contact, way).send(contact, message)
@@ -76,7 +80,10 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
     if notice not in set(Kind):
         raise Usage(f"there is no notice {notice!r}; there is {', '.join(Kind)}")
     briefing = asyncio.run(_briefing(config, given, Kind(notice)))
-    said = render(briefing, Language(language), own=config.templates)
+    # Each form takes a while to write.
+    needed = tuple(Form) if out.as_json else (Form(shape),)
+    said = render(briefing, Language(language), own=config.templates, forms=needed)
+    marked = markdown(briefing, Language(language), own=config.templates) if Form.MARKDOWN in needed else ""
     out.document(
         {
             "incident": briefing.incident,
@@ -86,7 +93,7 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
             "text": said.text,
             "html": said.html,
             "blocks": list(said.blocks),
-            "markdown": markdown(briefing, Language(language), own=config.templates),
+            "markdown": marked,
         }
     )
     if said.loss:
@@ -94,7 +101,7 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
     if shape == "slack":
         shown = json.dumps(list(said.blocks), ensure_ascii=False, indent=2)
     elif shape == "markdown":
-        shown = markdown(briefing, Language(language), own=config.templates)
+        shown = marked
     else:
         shown = said.html if shape == "html" else f"{said.subject}\n\n{said.text}"
     for line in shown.splitlines():

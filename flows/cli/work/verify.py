@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from flows.access import responder_keys
@@ -16,7 +18,6 @@ from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey
-from integrations.vault import bundle
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
 from playbooks.evidence import HEADS, Exhibit, journalled
@@ -29,10 +30,19 @@ _SHOWN = 20
 _HEAD = re.compile(r"([0-9]{1,15}):((?:[0-9a-f]{2}){8,32})")
 
 
+def _bundles() -> ModuleType:
+    """Return what reads bundles: it takes long to import, and only where there are bundles."""
+    # What signs looks for every vendor's client; a bundle is verified with a public key and nothing else.
+    sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]  # None says that it is not to be had
+    from integrations.vault import bundle  # noqa: PLC0415  # see above
+
+    return bundle
+
+
 def offline(out: Out, path: Path, key: Path) -> Exit:
     """Verify a bundle with a public key and nothing else."""
     with out.waiting(f"verifying {path}"):
-        report = bundle.verify(path, PublicKey.load(key))
+        report = _bundles().verify(path, PublicKey.load(key))
     checks: list[schema.Check] = [{"check": c.name, "ok": c.ok, "message": c.sentence} for c in report.checks]
     about = report.manifest.incident if report.manifest else str(path)
     return _tell(out, f"bundle of {about}" if report.manifest else str(path), checks)
@@ -187,7 +197,7 @@ def _kept(config: Configuration, given: Collection[Head]) -> Kept:
     heads, others, bundles = dict.fromkeys(given), [], 0
     for path in sorted(config.path(config.settings.vault.bundles).glob("*.tar.gz")):
         try:
-            tips = bundle.witnessed(path, keys)
+            tips = _bundles().witnessed(path, keys)
         except SoarError:
             # What a broken bundle says is worth nothing; that it is broken is found where its incident is verified.
             others.append(ascii(path.name))
@@ -279,7 +289,7 @@ async def _bundle(config: Configuration, name: str, file: str, digest: str) -> s
     if await asyncio.to_thread(sha256, data) != digest:
         faults.append(f"{path} is not the file that the journal names")
     # The responder that sealed it may be any of those that there are.
-    reports = [await asyncio.to_thread(bundle.verify, path, key) for key in responder_keys(config).values()]
+    reports = [await asyncio.to_thread(_bundles().verify, path, key) for key in responder_keys(config).values()]
     if not any(report.ok for report in reports):
         best = max(reports, key=lambda report: sum(check.ok for check in report.checks))
         faults += [check.sentence for check in best.checks if not check.ok]

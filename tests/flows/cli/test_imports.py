@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
+from flows.cli import main
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
@@ -17,15 +19,14 @@ HEAVY = frozenset(
         *("prefect", "mcp", "fastapi", "uvicorn", "starlette"),
         *("httpx", "aiosmtplib", "slack_sdk", "aiohttp", "boto3", "kubernetes", "asyncssh"),
         *("sqlalchemy", "aiosqlite", "asyncpg", "alembic", "sqlalchemy.dialects.postgresql"),
-        *("jinja2", "typst", "securesystemslib", "rich.progress"),
+        *("jinja2", "typst", "securesystemslib", "rich", "pygments", "click"),
     }
 )
 """What takes long to import."""
 
 JOURNAL = frozenset({"sqlalchemy", "aiosqlite"})
 REPORT = JOURNAL | {"jinja2", "typst"}
-# Whose module of signers looks for every vendor's.
-BUNDLES = JOURNAL | {"securesystemslib", "boto3"}
+GATEWAY = JOURNAL | {"httpx"}
 
 NEEDS: dict[str, frozenset[str]] = {
     "--help": frozenset(),
@@ -39,7 +40,17 @@ NEEDS: dict[str, frozenset[str]] = {
     "release 1 --yes --print": JOURNAL,
     "stop everything --reason x --print": JOURNAL,
     "handover": REPORT,
-    "verify": BUNDLES,
+    "verify": JOURNAL,
+    # Its module of signers looks for every vendor's.
+    "verify none.tar.gz --key none.pem": JOURNAL | {"securesystemslib"},
+    "report 1": REPORT,
+    "message show 1": JOURNAL | {"jinja2"},
+    "respond --class tool_poisoning --tool weather/add --print": JOURNAL,
+    "contain tool forecast --server weather --yes --print": GATEWAY,
+    "plan --class tool_poisoning --tool weather/forecast": GATEWAY,
+    "pins diff weather": frozenset({"httpx"}),
+    "playbooks list": frozenset({"httpx"}),
+    "doctor --orphans": GATEWAY,
     "inventory show": frozenset(),
     "inventory check": frozenset(),
 }
@@ -58,10 +69,11 @@ for words in json.loads(sys.stdin.read()):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
         try:
-            main.app(words.split())
+            sys.argv += words.split()
+            main.main()
         except SystemExit as exc:
             code = exc.code
-        os.write(writing, json.dumps([code, sorted(sys.modules)]).encode())
+        os.write(writing, json.dumps([code, sorted(name for name, module in sys.modules.items() if module)]).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as said:
@@ -103,10 +115,19 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("words", NEEDS)
 def test_a_command_imports_what_it_needs_and_no_more(imported: dict[str, Any], words: str) -> None:
     code, modules = imported[words]
-    assert code in {0, 1}, (code, words)
+    # Nobody answers at the gateway's address, and there is no such bundle: what does not depend on either is done.
+    assert code in {0, 1, 3, 5}, (code, words)
     assert HEAVY & set(modules) <= NEEDS[words]
 
 
 def test_what_is_called_heavy_is_found_where_it_is_needed(imported: dict[str, Any]) -> None:
     seen = {name for _, modules in imported.values() for name in modules}
-    assert JOURNAL | {"securesystemslib"} <= seen
+    assert JOURNAL | {"securesystemslib", "httpx", "jinja2"} <= seen
+
+
+def test_a_line_is_answered_without_making_every_other_command() -> None:
+    assert [one.name for one in main.alone(["playbooks", "list"]).registered_groups] == ["playbooks"]
+    for words in ([], ["--help"], ["incidnet", "7"]):
+        assert main.alone(words) is main.app, "whoever does not name one is told of all"
+    for name in typer.main.get_command(main.app).commands:  # type: ignore[attr-defined]  # it is a group
+        assert list(typer.main.get_command(main.alone([name, "--help"])).commands) == [name]  # type: ignore[attr-defined]  # likewise
