@@ -5,6 +5,7 @@ it could be and how to say which.
 """
 
 import difflib
+import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from playbooks.inventory import ON_SERVER, Inventory, Resolved, fold, named_serv
 
 _MOST = 8
 _UNSAFE = re.compile(r"[^a-z0-9]+")
+_CLOSE = 3
 
 
 class Meaning(NamedTuple):
@@ -195,9 +197,9 @@ def _unknown(inventory: Inventory, entity: Entity, home: str | None) -> str:
         return why
     kind, name, place = entity.kind, entity.name, entity.server or home
     if place is not None and kind in ON_SERVER:
-        return f"the inventory does not know server {place}; {_near(place, inventory.servers)}"
+        return f"the inventory does not know server {place}; {near(place, inventory.servers)}"
     if kind in ON_SERVER:
-        servers = _near(name, inventory.servers)
+        servers = near(name, inventory.servers)
         return f"nothing approved is called {kind} {name!r}; say whose it is with --server NAME ({servers})"
     tokens = (f"{who}/{one.sure(label)}" for who, one in inventory.principals.items() for label in one.tokens)
     known: dict[EntityKind, Collection[str]] = {
@@ -207,13 +209,59 @@ def _unknown(inventory: Inventory, entity: Entity, home: str | None) -> str:
     }
     if kind not in known:
         return f"nothing here contains a {kind}"
-    return f"the inventory does not know {kind} {name}; {_near(name, known[kind])}"
+    return f"the inventory does not know {kind} {name}; {near(name, known[kind])}"
 
 
-def _near(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
+def near(name: str, known: Collection[str]) -> str:
+    """Return what to say after a name that is not among those there are: the ones that come close, else all of them.
+
+    Args:
+        name: what somebody wrote.
+        known: what there is.
+    """
+    close = difflib.get_close_matches(name, known, n=_CLOSE)
     shown = ", ".join(close or sorted(known)[:_MOST])
     return f"{'did you mean' if close else 'it has'} {shown or 'none'}" + ("?" if close else "")
+
+
+def guesses(inventory: Inventory, entities: Iterable[Entity]) -> str:
+    """Return what names that the inventory does not know may be misspelt for, as a question; empty if nothing is close.
+
+    Args:
+        inventory: what exists.
+        entities: what is not known, of an alert say: hostile. Only the first few are looked at.
+    """
+    found = [say for entity in itertools.islice(entities, _CLOSE) for say in _guessed(inventory, entity)]
+    return f"did you mean {', '.join(dict.fromkeys(found))}?" if found else ""
+
+
+def _guessed(inventory: Inventory, entity: Entity) -> list[str]:
+    match entity.kind:
+        case EntityKind.SERVER:
+            return difflib.get_close_matches(entity.name, inventory.servers, n=_CLOSE)
+        case EntityKind.PRINCIPAL:
+            return difflib.get_close_matches(entity.name, inventory.principals, n=_CLOSE)
+        case EntityKind.TOKEN:
+            tokens = [f"{who}/{one.sure(label)}" for who, one in inventory.principals.items() for label in one.tokens]
+            return difflib.get_close_matches(entity.name, tokens, n=_CLOSE)
+        case EntityKind.TOOL | EntityKind.PROMPT | EntityKind.RESOURCE:
+            return _offered_near(inventory, entity)
+        case _:
+            return []
+
+
+def _offered_near(inventory: Inventory, entity: Entity) -> list[str]:
+    """Return what a server offers under a name like this one; only the server, if it is that which is misspelt."""
+    home = _server(inventory, entity.server) if entity.server else None
+    homes: Collection[str] = inventory.servers
+    if entity.server:
+        homes = [home] if home else difflib.get_close_matches(entity.server, inventory.servers, n=1)
+    found = []
+    for server in homes:
+        names = {pin.name for pin in inventory.pins.of(server, ON_SERVER[entity.kind])}
+        names |= inventory.servers[server].tools.keys() if entity.kind is EntityKind.TOOL else set()
+        found += [f"{server}/{name}" for name in difflib.get_close_matches(entity.name, sorted(names), n=_CLOSE)]
+    return found[:_CLOSE] or ([] if home or not entity.server else list(homes))
 
 
 def ours(inventory: Inventory, thing: Resolved) -> str | None:

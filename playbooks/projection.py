@@ -57,6 +57,7 @@ deleted           id messages
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -128,6 +129,8 @@ def _when(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
+_COMMAND = re.compile(r"(`mcp-soar [a-z-]+) ID\b")
+
 # ruff: noqa: ARG001  # every reader is called alike: state, body, at, actor
 
 
@@ -136,7 +139,7 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.severity = Severity(body["severity"])
     state.title, state.key = body["title"], body["key"]
     _goes_by(state, body["playbook"])
-    state.triage, state.requested_by = body["triage"], body["requested_by"]
+    state.triage, state.requested_by = _about(state.id, body["triage"]), body["requested_by"]
     state.whole_names = body.get("names") == WHOLE
     state.linked, state.opened_at = tuple(body["linked"]), at
     _join(state, body["entities"])
@@ -153,6 +156,11 @@ def _opened(state: Incident, body: Body, at: datetime, actor: str) -> str:
     # The first releases said only who asked.
     detail = state.triage or (f"{state.requested_by} chose to contain {chose}" if body.get("chosen") else "")
     return f"opened as {state.incident_class} about {about}" + (f"\n{detail}" if detail else "")
+
+
+def _about(incident: str, triage: str | None) -> str | None:
+    """Return why somebody has to look, its commands about this very incident: it has an id when that is read."""
+    return _COMMAND.sub(rf"\1 {incident}", triage) if triage else triage
 
 
 def _goes_by(state: Incident, playbook: Body | None) -> None:
@@ -195,10 +203,10 @@ def _classified(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.unresolved = tuple(Entity.model_validate(item) for item in body["unresolved"])
     state.named |= named_servers(map(Resolved.model_validate, body["entities"]), state.unresolved)
     _goes_by(state, body["playbook"])
-    state.triage = body["triage"]
+    state.triage = _about(state.id, body["triage"])
     _taken_up(state, body["by"])
     state.strangers = () if state.triage else state.unresolved
-    detail = "; ".join(part for part in (body["reason"], body["triage"]) if part)
+    detail = "; ".join(part for part in (body["reason"], state.triage) if part)
     return f"{body['by']} says that it is {body['class']}, no longer {body['was']}\n{detail}"
 
 

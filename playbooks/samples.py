@@ -67,7 +67,8 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         entities=("tool forecast of weather", "server weather"),
         unresolved=("server shadow",),
         servers=tuple(_where(environment) for environment in Environment),
-        triage="there is no playbook for ide_layer: say what to contain, with `mcp-soar respond ID --about`",
+        triage="there is no playbook for ide_layer: say what to contain, with "
+        "`mcp-soar respond inc-2026-000007 --about`",
         frozen="an entry is missing",
         requested_by="kim",
         wishes=("kim: seen in the agent's log",),

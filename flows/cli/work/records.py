@@ -16,7 +16,7 @@ from flows.cli.output import SPEAKING, NotFound, Usage, moment, precise
 from flows.settings import Configuration
 from integrations.journal.records import Stop, Watch
 from integrations.journal.store import Journal
-from playbooks import duties
+from playbooks import duties, naming
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import Phase, Status
@@ -28,12 +28,15 @@ from playbooks.projection import fold, project
 from playbooks.proof import differences, proof
 from playbooks.state import Incident, LeaseState, StepState
 from playbooks.strict import iso, now
+from playbooks.taxonomy import IncidentClass
 
 PREFIX = "incident/"
 _MANY = 100_000
 _LATE = 60.0
 """Seconds after which a page that was not even tried counts as one that reached nobody."""
 _NAMED = 3
+CLASSES = tuple(known.value for known in IncidentClass if known.actionable)
+"""What an incident can be given."""
 
 
 def missing(config: Configuration) -> Path | None:
@@ -183,7 +186,7 @@ def alarms(standing: schema.Standing) -> list[str]:
     failed = standing["undelivered"]
     if failed:
         total = sum(one["pages"] for one in failed)
-        named = "; ".join(remedy(one) for one in failed[:_NAMED])
+        named = "; ".join(f"`{remedy(one)}`" for one in failed[:_NAMED])
         more = f"; and {len(failed) - _NAMED} more incidents" if len(failed) > _NAMED else ""
         lines.append(f"{total} {'page' if total == 1 else 'pages'} could not be delivered: {named}{more}")
         # No incident shows them.
@@ -464,7 +467,7 @@ def incident_of(
             for item in state.exhibits
         ],
         "unavailable": [{"kind": item["kind"], "reason": item["reason"], "at": item["at"]} for item in state.missing],
-        "tasks": _tasks(playbook, state),
+        "tasks": _tasks(config, playbook, state),
         "stops": [stop for stop in stops if stop["scope"] in state.scopes],
         "untold": list(state.untold.values()),
         "timeline": [
@@ -488,22 +491,22 @@ def _step_of(step: StepState) -> schema.Step:
     }
 
 
-def _tasks(playbook: Playbook | None, state: Incident) -> list[schema.Task]:
+def _tasks(config: Configuration, playbook: Playbook | None, state: Incident) -> list[schema.Task]:
     """Return what is left to people; what the release ends is left out once everything is released."""
     if state.closed_at or state.part_of:
         return []
     if state.triage and not state.leases:
         # The playbook's tasks are about a containment, and there is none.
-        look = f"Nothing was done, because: {state.triage}"
+        guess = naming.guesses(config.inventory, state.unresolved)
+        look = f"Nothing was done, because: {state.triage}" + (f"; {guess}" if guess else "")
         act = (
             f"Say what is to be contained, `mcp-soar respond {state.id} --about KIND:NAME` (tool:SERVER/NAME, "
             "server:NAME, token:NAME, principal:NAME …), approved before or not; a server or a principal that the "
             "inventory does not know has to be added first. "
         )
         # Somebody has said by now what it is.
-        sort = (
-            "" if state.former_classes else f"give it another class, `mcp-soar classify {state.id} --as-class …`, or "
-        )
+        classes = f"`mcp-soar classify {state.id} --as-class CLASS` ({', '.join(CLASSES)})"
+        sort = "" if state.former_classes else f"give it another class, {classes}, or "
         act += f"Or {sort}close it."
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
     if playbook is None:
