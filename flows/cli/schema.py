@@ -28,7 +28,8 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     inventory show     {"servers", "gateways", "principals"}
     pins diff          {"differences": [{"server", "kind", "name", "change", "diff"}]}
     pins approve       {"server", "approved": [{"kind", "name", "change", "diff"}],
-                       "pointed": [{"kind", "name", "path", "excerpt", "means"}], "written"}
+                       "pointed": [{"kind", "name", "path", "excerpt", "means"}], "written",
+                       "left": [{"kind", "name", "change"}]}
     backup             {"file", "made_at", "journal", "rows", "incidents", "last_incident", "in_force", "head", "keys",
                        "missing", "signed_by", "bytes", "left_out"}; --check: "ok" instead of the last two
     restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [Check]}

@@ -14,20 +14,22 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import signing
 from flows.cli.work.files import write
-from flows.cli.work.reviewing import Difference, Wanted, flagged, show
-from flows.engine.reviews import verify
+from flows.cli.work.reviewing import CHANGED, Difference, Wanted, flagged, show
 from flows.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.gateway.client import ContextForge
 from integrations.hostile import printable
 from integrations.mcp import pins as reading
-from playbooks import review
+from integrations.signing import fits
+from playbooks import naming, review
 from playbooks.errors import Misconfigured, Refused
 from playbooks.inventory import Dossier, Pin, PinKind, Pins, SignOff
 from playbooks.request import SignedRequest, Verb, draft
 from playbooks.review import Reviews
 from playbooks.strict import now, parse_yaml
 
+_NAMED = 10
+"""Definitions that are listed by name in a sentence, at most."""
 _HEAD = """\
 # Approved definitions and who signed for them, written by `mcp-soar pins approve`. What differs from this is what an
 # alert about a changed definition is confirmed by, and what a release waits for. What is changed here by other means
@@ -63,8 +65,7 @@ def _safe(config: Configuration) -> set[tuple[str, str]]:
 
 def _known(config: Configuration, server: str) -> str:
     if server not in config.inventory.servers:
-        known = ", ".join(sorted(config.inventory.servers)) or "none"
-        raise NotFound(f"the inventory has no server {server}; it has {known}")
+        raise NotFound(f"the inventory has no server {server}; {naming.near(server, config.inventory.servers)}")
     return server
 
 
@@ -193,6 +194,7 @@ def approve(  # what a sign-off consists of
             f"nothing that has no canonical form (RFC 8785) can be approved: {'; '.join(without)}. Have its owner"
             " write it otherwise; the rest is approved with --tool"
         )
+    left = [one for one in differing if one not in found]
     marks = show(out, found, offered, _safe(config))
     before = config.inventory.pins
     mine = {one.seal for review in before.reviews if review.request.actor == name for one in review_of(review)}
@@ -204,8 +206,9 @@ def approve(  # what a sign-off consists of
     out.say()
     out.say(f"{len(found)} new or changed, {len(signed) - sum(one.change != 'gone' for one in found)} as they were")
     if not signed and not found:
-        out.document({"server": server, "approved": [], "pointed": [], "written": False})
+        out.document({"server": server, "approved": [], "pointed": [], "written": False, "left": _short(left)})
         out.say("There is nothing to approve: it is as it was, and you signed for it already.")
+        _leave(out, server, left)
         return Exit.OK
     if not _agreed(out, said, [pin for pin in signed if flagged(pin)], f"{name} ({role})"):
         out.note("nothing was written")
@@ -215,14 +218,29 @@ def approve(  # what a sign-off consists of
     request = draft(actor=name, verb=Verb.REVIEW, subject=server, at=now(), reason=reviewed, params=asked)
     handed = asyncio.run(signing.signed(config, request, who.key))
     # What would not count later is not written.
-    review.judged(handed, config.people(), config.policy.review, at=now(), verify=verify)
+    review.judged(handed, config.people(), config.policy.review, at=now(), verify=fits)
     everything = {**before.servers, server: tuple(sorted(merged, key=lambda pin: (pin.kind, pin.name)))}
     pins_now = Pins(servers=everything)
     _write(config, pins_now.model_copy(update={"reviews": review.kept([*before.reviews, handed], pins_now)}))
-    out.document({"server": server, "approved": rows, "pointed": pointed, "written": True})
+    out.document({"server": server, "approved": rows, "pointed": pointed, "written": True, "left": _short(left)})
     out.say(f"{config.folder / 'pins.yaml'} is written and signed; responders journal it at once.", "good")
+    _leave(out, server, left)
     _others(out, config, server)
     return Exit.OK
+
+
+def _short(left: Sequence[Difference]) -> list[dict[str, str]]:
+    return [{"kind": one.kind, "name": one.name, "change": one.change} for one in left]
+
+
+def _leave(out: Out, server: str, left: Sequence[Difference]) -> None:
+    """Say what of a server stays unapproved, because it was not among what was asked for."""
+    if not left:
+        return
+    named = [f"{one.kind} {printable(one.name, 100)} ({CHANGED[one.change]})" for one in left]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    listed = f"{', '.join(named[:_NAMED])}{more}"
+    out.say(f"Of {server} stays unapproved: {listed}. `mcp-soar pins diff {server}` shows it.", "warn")
 
 
 def _agreed(out: Out, said: Said, pointed_at: Sequence[Pin], signer: str) -> bool:
@@ -315,7 +333,7 @@ def signed_for(config: Configuration, journalled: Reviews) -> Reviews:
     people = config.people()
     for signed in config.inventory.pins.reviews:
         with contextlib.suppress(Refused):
-            journalled.take(review.judged(signed, people, config.policy.review, at=now(), verify=verify))
+            journalled.take(review.judged(signed, people, config.policy.review, at=now(), verify=fits))
     return journalled
 
 

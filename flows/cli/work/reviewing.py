@@ -21,6 +21,8 @@ _WORDS = {
     "gone": "is gone",
     "gateway": "is not what was approved at the gateway (the server's own is)",
 }
+CHANGED = {"new": "new", "changed": "changed", "gone": "gone", "gateway": "other at the gateway"}
+"""The same in a word or two."""
 _EXCERPT = 120
 
 

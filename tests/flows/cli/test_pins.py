@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,10 +35,8 @@ def unsigned(site: Installation, gateway: RunningGateway, victim: McpServer) -> 
     return site, name
 
 
-def approve(site: Installation, name: str, *words: str, who: str = "rae") -> dict[str, object]:
-    found: dict[str, object] = site.json(
-        "pins", "approve", name, "--reviewed", "all of it", "--as", who, "--yes", *words
-    )
+def approve(site: Installation, name: str, *words: str, who: str = "rae") -> dict[str, Any]:
+    found: dict[str, Any] = site.json("pins", "approve", name, "--reviewed", "all of it", "--as", who, "--yes", *words)
     return found
 
 
@@ -58,7 +57,7 @@ def edit(site: Installation, server: str, tool: str, **changes: object) -> None:
 
 def cut_of(site: Installation, name: str, tool: str, folder: Path) -> dict[str, object]:
     """Return what `plan` says of the cut that an alert about a tool would make."""
-    plans = site.json("plan", alert(folder, name, tool), "--as", "generic")["plans"]
+    plans = site.json("plan", alert(folder, name, tool), "--source", "generic")["plans"]
     return next(one for one in plans if one["step"].startswith("cut"))
 
 
@@ -97,7 +96,7 @@ def test_pins_of_an_earlier_release_are_asked_about_until_one_command_signs_for_
     said = line(site, f"pins of {name}")
     assert said["level"] == "warn"
     assert "was reviewed by nobody" in said["message"]
-    assert said["remedy"].startswith(f"mcp-soar pins approve {name} ")
+    assert said["remedy"].startswith(f"`mcp-soar pins approve {name} ")
     victim.poison("get_weather")
     asked = cut_of(site, name, "get_weather", tmp_path)
     assert asked["decision"] == "needs_approval"
@@ -179,7 +178,9 @@ def test_what_eyes_skip_is_pointed_at_and_only_what_is_shown_is_approved(
     text = " ".join(shown.stdout.split())
     assert "! tool get_weather, description: “" in text
     assert "~/.ssh/id_rsa" in text
-    assert "brand_new" not in text
+    assert "brand_new is new, nobody approved it" not in text, "what was not asked for is not reviewed"
+    rest = "tool add (changed), tool brand_new (new), tool brand_old (new)"
+    assert f"Of {name} stays unapproved: {rest}. `mcp-soar pins diff {name}` shows it." in text
     pins = site.config.inventory.pins
     weather, add = (pins.find(name, PinKind.TOOL, tool) for tool in ("get_weather", "add"))
     assert weather is not None
