@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Config, Json, configuration
+from flows.cli.options import Class, Config, Json, Named, Severity, configuration, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
@@ -23,7 +23,7 @@ def _alert() -> None:
 @alert.command()
 def send(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The message, in the source's format.")],
-    source: Annotated[str, typer.Option("--as", metavar="SOURCE", help="The source, as sources.yaml names it.")],
+    source: Annotated[str, typer.Option("--source", metavar="NAME", help="The source, as sources.yaml names it.")],
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="The receiver; by default the one of mcp-soar.yaml.")
     ] = None,
@@ -37,7 +37,7 @@ def send(
 
     \b
     Example:
-      mcp-soar alert send alert.json --as generic
+      mcp-soar alert send alert.json --source generic
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import alerts as work
@@ -47,21 +47,16 @@ def send(
 
 
 @app.command()
+@options()
 def plan(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An alert, in its source's format.")] = None,
-    source: Annotated[str | None, typer.Option("--as", metavar="SOURCE", help="The source that sends it.")] = None,
-    incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Instead of an alert.")] = None,
-    server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,
-    tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tool, as NAME or SERVER/NAME.")] = None,
-    prompt: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt, likewise.")] = None,
-    resource: Annotated[list[str] | None, typer.Option(metavar="URI", help="A resource of the one --server.")] = None,
-    token: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A token of a principal.")] = None,
-    principal: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user or an agent.")] = None,
-    severity: Annotated[
-        str, typer.Option(metavar="LEVEL", help="informational, low, medium, high or critical.")
-    ] = "high",
+    source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="The source that sends it.")] = None,
+    incident_class: Class = None,
+    severity: Severity = "high",
     config: Config = None,
     as_json: Json = False,
+    *,
+    named: Named,
 ) -> None:
     """Show what would be done, as a diff, with the gate's decision. Changes nothing.
 
@@ -69,16 +64,12 @@ def plan(
 
     \b
     Examples:
-      mcp-soar plan alert.json --as generic
+      mcp-soar plan alert.json --source generic
       mcp-soar plan --class tool_poisoning --server weather --tool forecast
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import plan as work
-        from flows.cli.work.entities import entities
 
-        named = entities(
-            servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
-        )
         raise typer.Exit(
             work.foresee(
                 out,
@@ -87,6 +78,6 @@ def plan(
                 source=source,
                 incident_class=incident_class,
                 severity=severity,
-                entities=named,
+                entities=named.entities(),
             )
         )

@@ -6,26 +6,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, configuration
+from flows.cli.options import WAIT, As, Asked, Config, Incident, Json, NoWait, Reason, Wait, configuration, options
 from flows.cli.output import Usage, speaking
 
 app = typer.Typer()
 
-_WAIT = 30.0
-
 
 @app.command()
+@options()
 def ack(
     given: Annotated[
         str, typer.Argument(metavar="ID", help="The incident; or `system`, for what is not about one incident.")
     ],
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Take up an incident's pages: nobody else on the on-call list is woken for them.
 
@@ -36,12 +31,11 @@ def ack(
     Example:
       mcp-soar ack 1 --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, answering
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import answering
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(answering.ack(out, settings, person, subject=given, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(answering.ack(out, person.config, person, subject=given, reason=reason))
 
 
 @app.command()
@@ -51,7 +45,7 @@ def answer(
         str | None, typer.Option("--plan", metavar="DIGEST", help="The plan, if more than one waits.")
     ] = None,
     who: As = None,
-    wait: Wait = _WAIT,
+    wait: Wait = WAIT,
     no_wait: NoWait = False,
     config: Config = None,
     as_json: Json = False,
@@ -77,6 +71,7 @@ def answer(
 
 
 @app.command()
+@options()
 def delegate(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who may use your voice; enrolled.")],
     length: Annotated[
@@ -84,12 +79,8 @@ def delegate(
     ] = None,
     end: Annotated[bool, typer.Option("--end", help="Take it back now.")] = False,
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Lend your voice as an approver to somebody who is none. Your voice counts once, whoever uses it.
 
@@ -98,11 +89,10 @@ def delegate(
       mcp-soar delegate lee --for 8h --as kim --reason "on a flight"
       mcp-soar delegate lee --end --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, answering
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import answering
 
         if (length is None) == (not end):
             raise Usage("say either how long, with --for, or --end")
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(answering.delegate(out, settings, person, name=name, length=length, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(answering.delegate(out, person.config, person, name=name, length=length, reason=reason))

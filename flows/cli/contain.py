@@ -1,32 +1,23 @@
 """`contain`, `classify`, `join`: these declare the commands."""
-# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# ruff: noqa: D301, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
 # a command needs is imported when it runs, so that help is fast.
 
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, away, configuration
+from flows.cli.options import CLASSES, Asked, Class, Incident, Reason, Severity, Title, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
 
-_WAIT = 30.0
-
 Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="tool, prompt, resource, server, token or principal.", show_default=False)
 ]
-Class = Annotated[
-    str | None,
-    typer.Option("--class", metavar="CLASS", help="What kind of incident it is; its playbook is run as well."),
-]
-Severity = Annotated[
-    str, typer.Option("--severity", metavar="LEVEL", help="informational, low, medium, high or critical.")
-]
-Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="One line on what it is about.")]
 
 
 @app.command()
+@options("yes", "prints")
 def contain(
     kind: Kind,
     names: Annotated[
@@ -43,14 +34,8 @@ def contain(
     severity: Severity = "high",
     title: Title = None,
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Contain what you name: shows what that changes, asks, and hands it in; another person approves it.
 
@@ -65,8 +50,7 @@ def contain(
       mcp-soar contain server weather --as kim
       mcp-soar contain token agent/laptop --reason "found in a log" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import contain as work
 
@@ -79,65 +63,52 @@ def contain(
             title=title,
             reason=reason,
         )
-        if prints and away(config):
-            raise typer.Exit(elsewhere.contain(out, elsewhere.signer(who, key, yes=yes), wish))
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
-        raise typer.Exit(work.contain(out, settings, person, wish))
+        if signer := asked.away():
+            raise typer.Exit(elsewhere.contain(out, signer, wish))
+        person = asked.person(out)
+        raise typer.Exit(work.contain(out, person.config, person, wish))
 
 
 @app.command()
+@options("yes", "prints")
 def classify(
     given: Incident,
-    named: Annotated[
-        str, typer.Option("--as-class", metavar="CLASS", help="What it is, as `mcp-soar playbooks list` names it.")
-    ],
+    named: Annotated[str | None, typer.Option("--as-class", metavar="CLASS", help=f"What it is: {CLASSES}.")] = None,
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Say what an incident is. One that waited for want of a class or a playbook takes the playbook up and goes on.
 
-    What was begun by one playbook ends with it. Alerts about it are found under both classes from then on.
+    It asks. What was begun by one playbook ends with it. Alerts about it are found under both classes from then on.
 
     \b
     Example:
       mcp-soar classify 7 --as-class tool_poisoning --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, joining
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import joining
         from playbooks.request import Verb
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key)
-            params = {"class": named}
+        word = joining.class_of(named)
+        if signer := asked.away():
+            params = {"class": word}
             raise typer.Exit(
                 elsewhere.sort(out, signer, verb=Verb.CLASSIFY, incident=given, params={**params}, reason=reason)
             )
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
-        raise typer.Exit(joining.classify(out, settings, person, incident=given, word=named, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(joining.classify(out, person.config, person, incident=given, word=word, reason=reason))
 
 
 @app.command()
+@options("yes", "prints")
 def join(
     given: Incident,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="The incident that goes on in it.")],
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Make two incidents one: OTHER goes on in ID, with its alerts and what it is about.
 
@@ -148,17 +119,15 @@ def join(
     Example:
       mcp-soar join 7 8 --reason "the same server" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, joining
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import joining
         from playbooks.request import Verb
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key)
+        if signer := asked.away():
             params = {"incident": other}
             raise typer.Exit(
                 elsewhere.sort(out, signer, verb=Verb.JOIN, incident=given, params={**params}, reason=reason)
             )
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
-        raise typer.Exit(joining.join(out, settings, person, first=given, second=other, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(joining.join(out, person.config, person, first=given, second=other, reason=reason))

@@ -2,19 +2,31 @@
 # ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
 # a command needs is imported when it runs, so that help is fast.
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli import completion
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Print, Reason, Wait, Yes, away, configuration
+from flows.cli.options import (
+    WAIT,
+    Asked,
+    Class,
+    Config,
+    Incident,
+    Json,
+    Named,
+    NoWait,
+    Reason,
+    Severity,
+    Title,
+    Wait,
+    configuration,
+    options,
+)
 from flows.cli.output import Usage, speaking
 
 app = typer.Typer()
-
-_WAIT = 30.0
 
 Plan = Annotated[
     str | None,
@@ -152,6 +164,7 @@ def verify(
 
 
 @app.command()
+@options("yes", "prints")
 def respond(
     given: Annotated[
         str | None,
@@ -159,32 +172,19 @@ def respond(
             metavar="[ID]", help="An open incident, to have it tried again.", autocompletion=completion.incidents
         ),
     ] = None,
-    incident_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="As tool_poisoning.")] = None,
-    server: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A server it is about.")] = None,
-    tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tool, as NAME or SERVER/NAME.")] = None,
-    prompt: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt, likewise.")] = None,
-    resource: Annotated[list[str] | None, typer.Option(metavar="URI", help="A resource of the one --server.")] = None,
-    token: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A token of a principal.")] = None,
-    principal: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user or an agent.")] = None,
+    incident_class: Class = None,
     about: Annotated[
         list[str] | None,
         typer.Option(
             "--about", metavar="KIND:NAME", help="What is to be contained itself, as server:weather; repeat it."
         ),
     ] = None,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="One line on what it is about.")] = None,
-    severity: Annotated[
-        str, typer.Option(metavar="LEVEL", help="informational, low, medium, high or critical.")
-    ] = "high",
+    title: Title = None,
+    severity: Severity = "high",
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    named: Named,
+    asked: Asked,
 ) -> None:
     """Start a response by hand, or have an open incident tried again. Waits until it is contained.
 
@@ -197,16 +197,16 @@ def respond(
       mcp-soar respond 1 --as kim
       mcp-soar respond 1 --about tool:weather/new_tool --as kim
     """
-    with speaking(as_json=as_json) as out:
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
-        from flows.cli.work.entities import entities
 
-        wish = None
+        signer = asked.away()
         if about:
             from flows.cli.work import contain
 
-            if tool or prompt or resource or token or principal or len(server or ()) > 1:
+            server = named.server or []
+            if named != Named(server=named.server) or len(server) > 1:
                 raise Usage("write all of it as --about KIND:NAME; beside that only one --server, whose they are")
             if given and incident_class:
                 raise Usage(f"{given} has its class: `mcp-soar classify {given} --as-class` gives it another")
@@ -218,59 +218,33 @@ def respond(
                 title=title,
                 reason=reason,
             )
-        named = entities(
-            servers=server, tools=tool, prompts=prompt, resources=resource, tokens=token, principals=principal
+            if signer:
+                raise typer.Exit(elsewhere.contain(out, signer, wish))
+            person = asked.person(out)
+            raise typer.Exit(contain.contain(out, person.config, person, wish))
+        wanted = acts.Response(
+            incident=given,
+            incident_class=incident_class,
+            entities=named.entities(),
+            title=title,
+            severity=severity,
+            reason=reason,
         )
-        if prints and away(config):
-            if wish:
-                raise typer.Exit(elsewhere.contain(out, elsewhere.signer(who, key, yes=yes), wish))
-            raise typer.Exit(
-                elsewhere.respond(
-                    out,
-                    elsewhere.signer(who, key),
-                    incident=given,
-                    incident_class=incident_class,
-                    entities=named,
-                    title=title,
-                    severity=severity,
-                    reason=reason,
-                )
-            )
-        settings = configuration(config, out)
-        if wish:
-            from flows.cli.work import contain
-
-            person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
-            raise typer.Exit(contain.contain(out, settings, person, wish))
-        raise typer.Exit(
-            acts.respond(
-                out,
-                settings,
-                acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints),
-                incident=given,
-                incident_class=incident_class,
-                entities=named,
-                title=title,
-                severity=severity,
-                reason=reason,
-            )
-        )
+        if signer:
+            raise typer.Exit(elsewhere.respond(out, signer, wanted))
+        person = asked.person(out)
+        raise typer.Exit(acts.respond(out, person.config, person, wanted))
 
 
 @app.command()
+@options("yes", "prints")
 def approve(
     given: Incident,
     plan: Plan = None,
     digest: Digest = None,
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Let a plan that waits be carried out. Shows what will be done, asks, and waits until it is in effect.
 
@@ -280,23 +254,18 @@ def approve(
     Example:
       mcp-soar approve 1 --as kim
     """
-    _decide("approve", given, plan, digest, reason, yes, who, key, wait, no_wait, prints, config, as_json)
+    _decide("approve", given, plan, digest, reason, asked)
 
 
 @app.command()
+@options("yes", "prints")
 def deny(
     given: Incident,
     plan: Plan = None,
     digest: Digest = None,
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Say no to a plan that waits. It is not done, and `respond` asks again.
 
@@ -304,42 +273,31 @@ def deny(
     Example:
       mcp-soar deny 1 --as kim --reason "a planned change"
     """
-    _decide("deny", given, plan, digest, reason, yes, who, key, wait, no_wait, prints, config, as_json)
+    _decide("deny", given, plan, digest, reason, asked)
 
 
-def _decide(  # the two commands' own parameters, in their order
-    verb: str,
-    given: str,
-    plan: str | None,
-    digest: str | None,
-    reason: str,
-    yes: bool,  # noqa: FBT001  # in the order of the two commands, which name them
-    who: str | None,
-    key: Path | None,
-    wait: float,
-    no_wait: bool,  # noqa: FBT001  # likewise
-    prints: bool,  # noqa: FBT001  # likewise
-    config: Path | None,
-    as_json: bool,  # noqa: FBT001  # likewise
-) -> None:
-    with speaking(as_json=as_json) as out:
+def _decide(
+    verb: str, given: str, plan: str | None, digest: str | None, reason: str, asked: Asked
+) -> None:  # in the order of the two commands
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key, yes=yes)
+        if signer := asked.away():
             raise typer.Exit(
                 elsewhere.decide(out, signer, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
             )
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
+        person = asked.person(out)
         raise typer.Exit(
-            acts.decide(out, settings, person, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
+            acts.decide(
+                out, person.config, person, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
+            )
         )
 
 
 @app.command()
+@options("yes", "prints")
 def release(
     given: Incident,
     lease: Annotated[
@@ -349,98 +307,75 @@ def release(
         bool, typer.Option("--accept-changed", help="Although a definition is not the approved one.")
     ] = False,
     reason: Reason = "",
-    yes: Yes = False,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Give back what was contained, exactly as it was. Waits until a probe confirms it.
 
-    It shows what comes back, and asks. Without a terminal nobody can be asked: add --yes, or --print for a signed
-    request to hand in elsewhere.
+    It shows what comes back, and asks; --print makes it a signed request to hand in elsewhere.
 
     \b
     Example:
       mcp-soar release 1 --as kim --reason "the server is clean again"
     """
-    with speaking(as_json=as_json) as out:
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key, yes=yes)
+        if signer := asked.away():
             raise typer.Exit(
                 elsewhere.release(
                     out, signer, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
                 )
             )
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, yes=yes, prints=prints)
+        person = asked.person(out)
         raise typer.Exit(
             acts.release(
-                out, settings, person, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
+                out, person.config, person, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
             )
         )
 
 
 @app.command()
+@options("yes", "prints")
 def close(
     given: Incident,
-    named: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--as",
-            metavar="HOW|NAME",
-            help="How it ends: resolved (if nothing is said), false-positive or duplicate; and who you are.",
-        ),
-    ] = None,
+    how: Annotated[
+        str, typer.Option("--outcome", metavar="HOW", help="How it ends: resolved, false-positive or duplicate.")
+    ] = "resolved",
     of: Annotated[str | None, typer.Option("--of", metavar="ID", help="Of which incident it is a duplicate.")] = None,
     reason: Reason = "",
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
-    """Close an incident for good. Nothing of it may be in force; a new alert opens a new one that links to it.
+    """Close an incident for good: shows what, and asks. Nothing of it may be in force.
+
+    A new alert about it opens a new one, linked to it.
 
     \b
     Examples:
-      mcp-soar close 1 --as false-positive --as kim
-      mcp-soar close 2 --as duplicate --of 1 --as kim
+      mcp-soar close 1 --outcome false-positive --as kim
+      mcp-soar close 2 --outcome duplicate --of 1 --as kim
     """
-    with speaking(as_json=as_json) as out:
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
+        from flows.cli.work import away as elsewhere
+        from playbooks.request import Verb
 
-        ways = [word for word in named or [] if word in acts.WAYS]
-        names = [word for word in named or [] if word not in acts.WAYS] or [os.environ.get("MCP_SOAR_PERSON", "")]
-        if len(ways) > 1 or len(names) > 1:
-            raise Usage(f"--as takes one of {', '.join(acts.WAYS)}, and one person: {', '.join(named or [])} is more")
-        if of is not None and ways != ["duplicate"]:
-            raise Usage("--of says of which incident it is a duplicate: write --as duplicate with it")
-        settings = configuration(config, out)
-        if not names[0]:
-            raise Usage("say who you are too: a second --as NAME, or set MCP_SOAR_PERSON")
-        person = acts.person(settings, names[0], key, wait=wait, no_wait=no_wait)
-        how = ways[0] if ways else acts.WAYS[0]
-        raise typer.Exit(acts.close(out, settings, person, incident=given, how=how, of=of, reason=reason))
+        params = acts.ending(asked.who, how, of)
+        if signer := asked.away():
+            raise typer.Exit(elsewhere.sort(out, signer, verb=Verb.CLOSE, incident=given, params=params, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(acts.close(out, person.config, person, incident=given, params=params, reason=reason))
 
 
 @app.command()
+@options("prints")
 def stop(
     scope: Scope,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown wherever it stops something.")],
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Turn the kill switch on: nothing new is done to any system in that scope until two people resume it.
 
@@ -450,30 +385,24 @@ def stop(
     Example:
       mcp-soar stop server:weather --reason "wrong server" --as kim
     """
-    with speaking(as_json=as_json) as out:
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key)
+        if signer := asked.away():
             raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.STOP, scope=scope, reason=reason))
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
-        raise typer.Exit(acts.stop(out, settings, person, scope=scope, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(acts.stop(out, person.config, person, scope=scope, reason=reason))
 
 
 @app.command()
+@options("prints")
 def resume(
     scope: Scope,
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    prints: Print = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Turn the kill switch off. It takes two approvers: it goes off when the second one runs this.
 
@@ -481,17 +410,15 @@ def resume(
     Example:
       mcp-soar resume server:weather --as kim
     """
-    with speaking(as_json=as_json) as out:
+    with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if prints and away(config):
-            signer = elsewhere.signer(who, key)
+        if signer := asked.away():
             raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.RESUME, scope=scope, reason=reason))
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait, prints=prints)
-        raise typer.Exit(acts.resume(out, settings, person, scope=scope, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(acts.resume(out, person.config, person, scope=scope, reason=reason))
 
 
 @app.command("hand-in")
@@ -499,7 +426,7 @@ def hand_in(
     file: Annotated[
         str, typer.Argument(metavar="[FILE]", help="What a command printed with --print; - for standard input.")
     ] = "-",
-    wait: Wait = _WAIT,
+    wait: Wait = WAIT,
     no_wait: NoWait = False,
     config: Config = None,
     as_json: Json = False,

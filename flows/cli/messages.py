@@ -59,7 +59,7 @@ def show(
         typer.Option("--notice", metavar="KIND", help="What it is about, as opened, awaiting_approval, contained."),
     ] = "status",
     language: Annotated[Tongue, typer.Option("--language", help="Of the words.")] = Tongue.EN,
-    shape: Annotated[Shape, typer.Option("--as", help="What it is shown as.")] = Shape.TEXT,
+    shape: Annotated[Shape, typer.Option("--form", help="What it is shown as.")] = Shape.TEXT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +68,7 @@ def show(
     \b
     Example:
       mcp-soar message show 7 --notice awaiting_approval --language ko
-      mcp-soar message show 7 --as html > message.html
+      mcp-soar message show 7 --form html > message.html
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import messages

@@ -1,17 +1,15 @@
 """`note`, `assign`, `extend`, `suppress`, `hold` and their kin: these declare the commands."""
-# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# ruff: noqa: D301, FBT002, PLC0415  # a parameter is an option, \b keeps an example as it is written, and what
 # a command needs is imported when it runs, so that help is fast.
 
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, configuration
+from flows.cli.options import Asked, Config, Incident, Json, Reason, configuration, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
-
-_WAIT = 30.0
 
 For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long from now, as 30m, 12h or 3d.")]
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="source:NAME, rule:NAME or rule:SOURCE/NAME.")]
@@ -19,18 +17,15 @@ Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is k
 
 
 @app.command()
+@options()
 def note(
     given: Incident,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What you want to be remembered; at most 4000 signs.")],
     fulfils: Annotated[
         str | None, typer.Option("--fulfils", metavar="CLOCK", help="The duty that is done with this, as gdpr-33.")
     ] = None,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Write something into an incident's timeline, open or closed. It cannot be taken back.
 
@@ -39,25 +34,21 @@ def note(
       mcp-soar note 1 "the vendor confirms a stolen npm token" --as kim
       mcp-soar note 1 "reported to the authority" --fulfils gdpr-33 --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.note(out, settings, person, incident=given, text=text, fulfils=fulfils))
+        person = asked.person(out)
+        raise typer.Exit(oncall.note(out, person.config, person, incident=given, text=text, fulfils=fulfils))
 
 
 @app.command()
+@options()
 def assign(
     given: Incident,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who looks after it; enrolled.")],
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Say who looks after an incident, open or closed.
 
@@ -65,15 +56,15 @@ def assign(
     Example:
       mcp-soar assign 1 lee --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.assign(out, settings, person, incident=given, name=name, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(oncall.assign(out, person.config, person, incident=given, name=name, reason=reason))
 
 
 @app.command()
+@options()
 def extend(
     given: Incident,
     length: For,
@@ -81,12 +72,8 @@ def extend(
     lease: Annotated[
         str | None, typer.Option("--lease", metavar="LEASE", help="Only this one, as `incident` names it.")
     ] = None,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Let what is contained stay contained longer: until so long from now, at most what the policy allows (30d).
 
@@ -94,27 +81,23 @@ def extend(
     Example:
       mcp-soar extend 1 --for 12h --reason "the fix comes on Monday" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
+        person = asked.person(out)
         raise typer.Exit(
-            oncall.extend(out, settings, person, incident=given, length=length, lease=lease, reason=reason)
+            oncall.extend(out, person.config, person, incident=given, length=length, lease=lease, reason=reason)
         )
 
 
 @app.command()
+@options()
 def suppress(
     scope: Scope,
     length: For,
     reason: Why,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Keep a source's or a rule's alerts from opening incidents, and from joining them, for a while.
 
@@ -127,24 +110,20 @@ def suppress(
       mcp-soar suppress source:falco --for 2h --reason "node upgrade" --as kim
       mcp-soar suppress "rule:falco/Shell" --for 1d --reason "tuning it" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.suppress(out, settings, person, scope=scope, length=length, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(oncall.suppress(out, person.config, person, scope=scope, length=length, reason=reason))
 
 
 @app.command()
+@options()
 def unsuppress(
     scope: Scope,
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """End a suppression before its time. What it set aside stays set aside.
 
@@ -152,12 +131,11 @@ def unsuppress(
     Example:
       mcp-soar unsuppress source:falco --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.unsuppress(out, settings, person, scope=scope, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(oncall.unsuppress(out, person.config, person, scope=scope, reason=reason))
 
 
 @app.command()
@@ -175,15 +153,12 @@ def suppressions(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
+@options()
 def hold(
     given: Incident,
     reason: Why,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Put an incident, open or closed, under legal hold: nothing of it is deleted, whatever retention says.
 
@@ -193,26 +168,22 @@ def hold(
     Example:
       mcp-soar hold 1 --reason "matter 12/26" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.hold(out, settings, person, incident=given, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(oncall.hold(out, person.config, person, incident=given, reason=reason))
 
 
 @app.command()
+@options("yes")
 def unhold(
     given: Incident,
     reason: Why,
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
-    """End a legal hold. It takes two approvers: it ends when the second one runs this.
+    """End a legal hold. It takes two approvers: it ends when the second one runs this. It asks.
 
     After it evidence may be deleted, so nobody ends it alone. Whoever placed it may be one of the two.
 
@@ -220,9 +191,8 @@ def unhold(
     Example:
       mcp-soar unhold 1 --reason "matter 12/26 is settled" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, oncall
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import oncall
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(oncall.unhold(out, settings, person, incident=given, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(oncall.unhold(out, person.config, person, incident=given, reason=reason))

@@ -1,5 +1,5 @@
 """`purge`, `erase` and `archive`: these declare the commands."""
-# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and what
+# ruff: noqa: D301, FBT002, PLC0415  # a parameter is an option, \b keeps an example as it is written, and what
 # a command needs is imported when it runs, so that help is fast.
 
 from pathlib import Path
@@ -7,24 +7,19 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import As, Config, Incident, Json, Key, NoWait, Reason, Wait, configuration
+from flows.cli.options import Asked, Config, Incident, Json, Reason, configuration, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
 
-_WAIT = 30.0
-
 
 @app.command()
+@options()
 def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is kept until when, and why.")] = False,
     reason: Reason = "",
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Delete now the evidence that `retention` in policy.yaml lets go; the responder does so once a day by itself.
 
@@ -36,17 +31,17 @@ def purge(
       mcp-soar purge --dry-run
       mcp-soar purge --as kim --reason "the disk is full"
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, privacy
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import privacy
 
         if dry_run:
-            raise typer.Exit(privacy.foresee(out, configuration(config, out)))
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(privacy.purge(out, settings, person, reason=reason))
+            raise typer.Exit(privacy.foresee(out, configuration(asked.config, out)))
+        person = asked.person(out)
+        raise typer.Exit(privacy.purge(out, person.config, person, reason=reason))
 
 
 @app.command()
+@options()
 def erase(
     given: Incident,
     exhibit: Annotated[str, typer.Option("--exhibit", metavar="X", help="Which; `mcp-soar incident ID` lists them.")],
@@ -54,12 +49,8 @@ def erase(
         str,
         typer.Option("--reason", metavar="TEXT", help="Whose request it is, and by what right; it stays on record."),
     ],
-    who: As = None,
-    key: Key = None,
-    wait: Wait = _WAIT,
-    no_wait: NoWait = False,
-    config: Config = None,
-    as_json: Json = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Have one exhibit of a closed incident deleted before its time, as when a person asks that their data be erased.
 
@@ -70,12 +61,11 @@ def erase(
     Example:
       mcp-soar erase 1 --exhibit x-0000-raw-alert --reason "PIPA 36" --as kim
     """
-    with speaking(as_json=as_json) as out:
-        from flows.cli.work import acts, privacy
+    with speaking(as_json=asked.as_json) as out:
+        from flows.cli.work import privacy
 
-        settings = configuration(config, out)
-        person = acts.person(settings, who, key, wait=wait, no_wait=no_wait)
-        raise typer.Exit(privacy.erase(out, settings, person, incident=given, exhibit=exhibit, reason=reason))
+        person = asked.person(out)
+        raise typer.Exit(privacy.erase(out, person.config, person, incident=given, exhibit=exhibit, reason=reason))
 
 
 @app.command()

@@ -23,7 +23,7 @@ class Form(StrEnum):
 
 
 AsForm = Annotated[
-    Form | None, typer.Option("--as", metavar="FORM", help="md, html or pdf; by default what --out ends in, else md.")
+    Form | None, typer.Option("--form", metavar="FORM", help="md, html or pdf; by default what --out ends in, else md.")
 ]
 File = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write it there (mode 0600) and not to stdout.")

@@ -73,7 +73,7 @@ def pdf(document: Document, *, made: datetime) -> bytes:
             # long as nobody takes the boxes for what was said.
             return _set(data | {"lead": [_data(Warn(_boxes(exc.message))), *data["lead"]]}, made, standard=False)
     except typst.TypstError as exc:
-        raise Misconfigured(f"the PDF cannot be set: {exc.message}; --as html has the same") from exc
+        raise Misconfigured(f"the PDF cannot be set: {exc.message}; --form html has the same") from exc
 
 
 def _sections(sections: Sequence[Section]) -> list[dict[str, Any]]:
@@ -96,9 +96,9 @@ def _boxes(said: str) -> str:
     text = _ESCAPED.sub(lambda one: chr(min(int(one[1], 16), 0x10FFFF)), found[1]) if found else ""
     example = f" (the first is {', '.join(f'U+{ord(one):04X}' for one in text[:4])})" if text else ""
     return (
-        f"No font of the machine that made this PDF has some of its characters{example}: each stands here as an empty "
-        "box. The same report as HTML or Markdown (--as html) has them all; so has a PDF made where fonts for them are "
-        "installed (Debian: fonts-noto-cjk, fonts-noto-color-emoji, fonts-noto-core)."
+        f"No font of the machine that made this PDF has some of its characters{example}: each stands here as an "
+        "empty box. The same report as HTML or Markdown (--form html) has them all; so has a PDF made where fonts for "
+        "them are installed (Debian: fonts-noto-cjk, fonts-noto-color-emoji, fonts-noto-core)."
     )
 
 

@@ -19,13 +19,16 @@ from flows.cli.work.fitness import fit, free
 from flows.settings import Configuration
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal
+from playbooks import naming
 from playbooks.errors import Refused, Transient
-from playbooks.incident import Status
+from playbooks.incident import Entity, EntityKind, Status
+from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM
 from playbooks.projection import SAME
 from playbooks.request import Request, SignedRequest, Verb, draft
 from playbooks.state import Incident, LeaseState, Progress, StepState
 from playbooks.strict import Json, canonical, now
+from playbooks.taxonomy import IncidentClass
 
 _FIRST_LOOK = 0.05
 _LAST_LOOK = 0.5
@@ -270,8 +273,17 @@ async def _effect(
         pause = min(_LAST_LOOK, pause * 1.5)
 
 
-def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
-    """Say what became of a request and return the exit code."""
+def finish(out: Out, config: Configuration, act: schema.Act | None) -> Exit:
+    """Say what became of a request and return the exit code.
+
+    Args:
+        out: where to say it.
+        config: the installation that was asked.
+        act: what became of it; None if the person said no.
+    """
+    if act is None:
+        out.note("nothing was done")
+        return Exit.NO
     if act["state"] == "printed":
         out.verbatim(act["message"])
         return Exit.OK
@@ -296,65 +308,95 @@ def finish(out: Out, config: Configuration, act: schema.Act) -> Exit:
 # Respond
 
 
-def respond(  # what a person says of an incident
-    out: Out,
-    config: Configuration,
-    who: Person,
-    *,
-    incident: str | None,
-    incident_class: str | None,
-    entities: Sequence[tuple[str, str, str | None]],
-    title: str | None,
-    severity: str,
-    reason: str,
-) -> Exit:
+class Response(NamedTuple):
+    """What a person wants responded to.
+
+    Args:
+        incident: an open one, to have it tried again; None for a new one.
+        incident_class: of a new one, as of the taxonomy.
+        entities: what a new one is about, each a kind, a name, and its server if it is named.
+        title: of a new one; by default who started it.
+        severity: of a new one.
+        reason: why.
+    """
+
+    incident: str | None
+    incident_class: str | None
+    entities: Sequence[tuple[str, str, str | None]]
+    title: str | None
+    severity: str
+    reason: str
+
+    def params(self, who: str) -> dict[str, Json]:
+        """Return what it is asked for with; nothing for one that is open already.
+
+        Args:
+            who: asks for it.
+
+        Raises:
+            Usage: it says too little, or two things.
+        """
+        if (self.incident is None) == (self.incident_class is None):
+            raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
+        if self.incident_class is None:
+            if self.entities:
+                raise Usage("an incident that is open already says what it is about: leave --server, --tool, ... out")
+            return {}
+        classes = [known.value for known in IncidentClass]
+        if self.incident_class not in classes:
+            raise Usage(f"{self.incident_class} is no class; write one of {', '.join(classes)}")
+        if not self.entities:
+            raise Usage(
+                "say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal"
+            )
+        named: list[Json] = [
+            {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in self.entities
+        ]
+        return {
+            "class": self.incident_class,
+            "severity": self.severity,
+            "entities": named,
+            "title": self.title or f"started by {who}",
+        }
+
+
+def unknown(inventory: Inventory, named: Sequence[tuple[str, str, str | None]]) -> list[Entity]:
+    """Return which of the things that somebody names the inventory does not know.
+
+    Args:
+        inventory: what exists.
+        named: each a kind, a name, and its server if it is named.
+    """
+    try:
+        entities = [Entity(kind=EntityKind(kind), name=name, server=home) for kind, name, home in named]
+    except ValueError:
+        # What is no name at all is refused with what would be right, by whoever takes it in.
+        return []
+    return [entity for entity in entities if inventory.resolve(entity) is None]
+
+
+def respond(out: Out, config: Configuration, who: Person, wanted: Response) -> Exit:
     """Start a response by hand, or have one tried again."""
-    if (incident is None) == (incident_class is None):
-        raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
-    if incident is not None and entities:
-        raise Usage("an incident that is open already says what it is about: leave --server, --tool, ... out")
-    if incident_class is not None and not entities:
-        raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
-    params: dict[str, Json] = {}
-    if incident_class is not None:
-        params = wanted(who.name, incident_class, entities, title=title, severity=severity)
+    params = wanted.params(who.name)
+    out.aside = who.prints
+    if guess := naming.guesses(config.inventory, unknown(config.inventory, wanted.entities)):
+        out.say(f"The inventory does not know all of that: {guess} What it does not know waits for a person.", "warn")
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
-            subject = await records.find(journal, incident) if incident else "new"
+            subject = await records.find(journal, wanted.incident) if wanted.incident else "new"
             return await carry(
-                out, journal, who, verb=Verb.RESPOND, subject=subject, reason=reason, params=params, look=contained
+                out,
+                journal,
+                who,
+                verb=Verb.RESPOND,
+                subject=subject,
+                reason=wanted.reason,
+                params=params,
+                look=contained,
             )
 
     return finish(out, config, asyncio.run(work()))
-
-
-def wanted(
-    who: str,
-    incident_class: str,
-    entities: Sequence[tuple[str, str, str | None]],
-    *,
-    title: str | None,
-    severity: str,
-) -> dict[str, Json]:
-    """Return what a new response is asked for with.
-
-    Args:
-        who: asks for it.
-        incident_class: as of the taxonomy.
-        entities: what it is about, each a kind, a name, and its server if it is named.
-        title: one line; by default who started it.
-        severity: how grave it is.
-    """
-    named: list[Json] = [
-        {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in entities
-    ]
-    return {
-        "class": incident_class,
-        "severity": severity,
-        "entities": named,
-        "title": title or f"started by {who}",
-    }
 
 
 def seen_of(signed: SignedRequest, state: Incident) -> Look | None:
@@ -415,9 +457,8 @@ def decide(
                 free(config, who.name, step)
             ask = records.ask_of(config, state, step)
             questions.decision(out, spelled.of(state, config.inventory).whole(ask), verb)
-            unseen = "nobody approves unseen: without a terminal add --plan DIGEST (from `mcp-soar incident`) or --yes"
-            question = f"{verb.value.capitalize()} it as {who.name}?"
-            if not questions.agreed(out, question, yes=who.yes, unseen=None if plan or digest else unseen):
+            does = "approves" if verb is Verb.APPROVE else "denies"
+            if not questions.agreed(out, f"{verb.value.capitalize()} it as {who.name}?", does=does, yes=who.yes):
                 return None
             return await carry(
                 out,
@@ -430,11 +471,7 @@ def decide(
                 look=_decided(step.instance, ask["digest"], verb),
             )
 
-    act = asyncio.run(work())
-    if act is None:
-        out.note("nothing was done")
-        return Exit.NO
-    return finish(out, config, act)
+    return finish(out, config, asyncio.run(work()))
 
 
 async def allowed(journal: Journal, who: Person, verb: Verb) -> None:
@@ -524,11 +561,7 @@ def release(
             elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
             if accept_changed:
                 out.say("even if a definition is not the approved one any more", "warn")
-            unseen = (
-                "nobody gives back unseen: without a terminal add --yes, or --print for a request to hand in elsewhere"
-            )
-            question = f"Give it back as {who.name}?"
-            if not questions.agreed(out, question, yes=who.yes, unseen=None if who.prints else unseen):
+            if not questions.agreed(out, f"Give it back as {who.name}?", does="gives back", yes=who.yes):
                 return None
             params: dict[str, Json] = {"accept_changed": accept_changed}
             if lease is not None:
@@ -544,11 +577,7 @@ def release(
                 look=_given_back(tuple(wanted), elsewhere),
             )
 
-    act = asyncio.run(work())
-    if act is None:
-        out.note("nothing was done")
-        return Exit.NO
-    return finish(out, config, act)
+    return finish(out, config, asyncio.run(work()))
 
 
 def _all_of_it(config: Configuration, state: Incident) -> str:
@@ -631,7 +660,10 @@ def _given_back(wanted: tuple[str, ...], elsewhere: tuple[str, ...] = ()) -> Loo
 def _all_back(state: Incident, wanted: tuple[str, ...], elsewhere: tuple[str, ...]) -> Seen:
     if elsewhere:
         others = ", ".join(elsewhere)
-        return Seen("waiting", f"what it holds is given back; what {others} holds, there: see `mcp-soar incident`")
+        return Seen(
+            "waiting",
+            f"what it holds is given back; what {others} holds, there: see `mcp-soar incident {elsewhere[0]}`",
+        )
     # What stayed for the sake of another cut of this incident came back with that one.
     leases = [state.leases[key] for key in wanted]
     leases = [one for one in leases if not (one.kept and one.kept_by == (SAME,) and state.given_back)] or leases
@@ -644,20 +676,57 @@ def _asked_earlier(state: Incident, step: StepState) -> bool:
     return wish is not None and wish.seq > step.asked_seq
 
 
-def close(
-    out: Out, config: Configuration, who: Person, *, incident: str, how: str, of: str | None, reason: str
-) -> Exit:
-    """Close an incident for good."""
+def ending(who: str | None, how: str, of: str | None) -> dict[str, Json]:
+    """Return what the end of an incident is asked for with.
 
-    async def work() -> schema.Act:
+    Args:
+        who: asks for it.
+        how: one of `WAYS`.
+        of: of which other incident it is a duplicate.
+
+    Raises:
+        Usage: with what would be right.
+    """
+    if how not in WAYS:
+        raise Usage(f"--outcome {how}: write one of {', '.join(WAYS)}")
+    if who in WAYS:
+        raise Usage(f"--as says who you are; how it ends is said with --outcome {who}")
+    if (of is not None) is not (how == "duplicate"):
+        raise Usage("--of says of which incident it is a duplicate: write it with --outcome duplicate, and only then")
+    return {"as": how} if of is None else {"as": how, "of": of}
+
+
+def close(out: Out, config: Configuration, who: Person, *, incident: str, params: dict[str, Json], reason: str) -> Exit:
+    """Close an incident for good, once the person says yes.
+
+    Args:
+        out: for what is shown.
+        config: the installation.
+        who: the person.
+        incident: which.
+        params: how it ends, as `ending` returns it.
+        reason: why.
+    """
+    out.aside = who.prints
+
+    async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
-            params: dict[str, Json] = {"as": how}
-            if of is not None:
-                params["of"] = await records.find(journal, of)
-            if to := (await records.load(journal, name)).part_of:
+            await allowed(journal, who, Verb.CLOSE)
+            state = await records.load(journal, name)
+            wanted, how = dict(params), str(params["as"])
+            if "of" in wanted:
+                wanted["of"] = await records.find(journal, str(wanted["of"]))
+                how = f"{how} of {wanted['of']}"
+            out.say(f"{name} ({state.incident_class}, {state.status}): {state.title}", "head")
+            out.say(f"It is closed for good as {how}; a new alert about it opens a new incident, linked to it.")
+            if to := state.part_of:
                 out.say(f"{name} was joined to {to}: only {name} is closed here. `mcp-soar close {to}` closes both")
-            return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params=params)
+            if held := [key for key, lease in state.leases.items() if lease.open]:
+                out.say(f"Still in force, so it is refused until that is given back: {', '.join(held)}", "warn")
+            if not questions.agreed(out, f"Close it as {who.name}?", does="closes", yes=who.yes):
+                return None
+            return await carry(out, journal, who, verb=Verb.CLOSE, subject=name, reason=reason, params=wanted)
 
     return finish(out, config, asyncio.run(work()))
 
@@ -713,9 +782,7 @@ async def _scope(journal: Journal, config: Configuration, given: str) -> str:
     if given == "everything":
         return given
     if kind == "server" and colon and name not in config.inventory.servers:
-        raise NotFound(
-            f"the inventory has no server {name}; it has {', '.join(sorted(config.inventory.servers)) or 'none'}"
-        )
+        raise NotFound(f"the inventory has no server {name}; {naming.near(name, config.inventory.servers)}")
     if kind == "class" and colon and name not in {known.value for known in config.playbooks}:
         raise NotFound(f"there is no playbook for a class {name}; there is {', '.join(sorted(config.playbooks))}")
     if kind in {"server", "class"} and name:

@@ -14,6 +14,7 @@ from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import records
 from flows.settings import Configuration
 from integrations.siem.source import LARGEST, MAX_BYTES, Hmac, Malformed, Source, parse, read_keys, signed
+from playbooks import naming
 from playbooks.errors import Refused, Transient
 from playbooks.strict import now
 
@@ -51,8 +52,7 @@ def source_of(config: Configuration, name: str) -> Source:
         NotFound: there is none of that name.
     """
     if name not in config.sources.sources:
-        known = ", ".join(sorted(config.sources.sources)) or "none"
-        raise NotFound(f"sources.yaml has no source {name}; it has {known}")
+        raise NotFound(f"sources.yaml has no source {name}; {naming.near(name, config.sources.sources)}")
     return config.sources.sources[name]
 
 
@@ -96,7 +96,7 @@ def send(out: Out, config: Configuration, path: Path, *, name: str, url: str | N
     out.document({"source": name, "id": number, "http_status": status, "receipt": receipt, "incident": incident})
     out.say("accepted" if status == 202 else "accepted before", "good")  # noqa: PLR2004  # HTTP
     out.fields([("id", number), ("receipt", receipt), ("incident", incident)])
-    out.say("What becomes of it: mcp-soar incidents")
+    out.say("What becomes of it: `mcp-soar incidents`")
     return Exit.OK
 
 

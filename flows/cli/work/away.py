@@ -9,7 +9,6 @@ import asyncio
 import json
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,10 @@ _INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{6,}")
 _DIGEST = re.compile(r"(sha256:)?[0-9a-fA-F]{64}")
 _FORMS = (Verb.RESPOND, Verb.APPROVE, Verb.DENY, Verb.RELEASE, Verb.STOP, Verb.RESUME)
 """What has a form of its own in Prefect (prefect.yaml)."""
+
+_SORTED = {"class": "as", "as": "as", "incident": "with", "of": "of"}
+_OTHER = frozenset({"incident", "of"})
+"""What of a request names another incident."""
 
 _WHERE = "this machine has no installation to ask"
 _WHICH = "--digest"
@@ -115,9 +118,9 @@ def decide(
         given = plan or digest
         if given is None or not _DIGEST.fullmatch(given):
             raise Usage(
-                f"{_WHERE}: give the plan as a file, --plan FILE (what `mcp-soar incident ID --json` writes where it"
-                " is, or the block for it in Prefect's page of the plan), and of several the one that you mean with"
-                " --digest; or at least its whole digest (64 hexadecimal digits)"
+                f"{_WHERE}: give the plan as a file, --plan FILE (what `mcp-soar incident {incident} --json` writes"
+                " where it is, or the block for it in Prefect's page of the plan), and of several the one that you mean"
+                " with --digest; or at least its whole digest (64 hexadecimal digits)"
             )
         name = _whole(incident)
         meant = questions.meant(name, {f"sha256:{given.removeprefix('sha256:').lower()}": ""}, digest)
@@ -128,26 +131,11 @@ def decide(
     return _printed(out, who, verb=verb, subject=name, digest=meant, reason=reason)
 
 
-def respond(
-    out: Out,
-    who: Signer,
-    *,
-    incident: str | None,
-    incident_class: str | None,
-    entities: Sequence[tuple[str, str, str | None]],
-    title: str | None,
-    severity: str,
-    reason: str,
-) -> Exit:
+def respond(out: Out, who: Signer, wanted: acts.Response) -> Exit:
     """Sign that a response is started, or tried again."""
-    if (incident is None) == (incident_class is None):
-        raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
-    if incident_class is None:
-        return _printed(out, who, verb=Verb.RESPOND, subject=_whole(incident or ""), reason=reason)
-    if not entities:
-        raise Usage("say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal")
-    params = acts.wanted(who.name, incident_class, entities, title=title, severity=severity)
-    return _printed(out, who, verb=Verb.RESPOND, subject="new", reason=reason, params=params)
+    params = wanted.params(who.name)
+    subject = _whole(wanted.incident) if wanted.incident else "new"
+    return _printed(out, who, verb=Verb.RESPOND, subject=subject, reason=wanted.reason, params=params)
 
 
 def contain(out: Out, who: Signer, wish: "Wish") -> Exit:
@@ -176,20 +164,23 @@ def contain(out: Out, who: Signer, wish: "Wish") -> Exit:
 
 
 def sort(out: Out, who: Signer, *, verb: Verb, incident: str, params: dict[str, Json], reason: str) -> Exit:
-    """Sign what an incident is, or that another one goes on in it.
+    """Sign what an incident is, that another one goes on in it, or that it is closed.
 
     Args:
         out: where to show it.
         who: signs.
-        verb: classify or join.
+        verb: classify, join or close.
         incident: its whole id.
         params: what the verb needs; another incident by its whole id.
         reason: why.
     """
     out.aside = True
-    if isinstance(other := params.get("incident"), str):
-        _whole(other)
-    return _printed(out, who, verb=verb, subject=_whole(incident), reason=reason, params=params)
+    name, said = _whole(incident), []
+    for key, value in params.items():
+        said.append(f"{_SORTED[key]} {_whole(str(value)) if key in _OTHER else value}")
+    if not _agreed(out, who, f"As {who.name}, {verb.value} {name} {' '.join(said)}?"):
+        return Exit.NO
+    return _printed(out, who, verb=verb, subject=name, reason=reason, params=params)
 
 
 def release(out: Out, who: Signer, *, incident: str, lease: str | None, accept_changed: bool, reason: str) -> Exit:
@@ -239,7 +230,7 @@ def _plan_of(file: Path, incident: str, digest: str | None) -> tuple[str, schema
         document = json.loads(data)
         name, asks = str(document["id"]), list(document["asks"])
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise Usage(f"{file} is not what `mcp-soar incident ID --json` writes") from exc
+        raise Usage(f"{file} is not what `mcp-soar incident {incident} --json` writes") from exc
     if not _INCIDENT.fullmatch(name) or not (incident == name or name.endswith(incident.zfill(6))):
         raise Usage(f"{file} is about {name[:60]!r}, and you wrote {incident}")
     if not asks:
@@ -275,10 +266,10 @@ def _listed(value: object) -> list[Any]:
 
 
 def _agreed(out: Out, who: Signer, question: str) -> bool:
-    agreed = questions.agreed(out, question, yes=who.yes, unseen="nobody signs unseen: without a terminal add --yes")
-    if not agreed:
-        out.note("nothing was signed")
-    return agreed
+    if questions.agreed(out, question, does="signs", yes=who.yes):
+        return True
+    out.note("nothing was signed")
+    return False
 
 
 def _printed(

@@ -34,7 +34,6 @@ from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
 _NEAR = 5
-_UNSEEN = "nobody contains unseen: look at the plan above, then add --yes (there is no terminal to ask at)"
 
 OFFERED = frozenset(kind.value for kind in ON_SERVER)
 """The words for what a server offers, and what `--server` is therefore for."""
@@ -106,11 +105,7 @@ def contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> Ex
     except KeyError as exc:
         levels = ", ".join(level.label for level in Severity)
         raise Usage(f"{wish.severity} is no severity; write {levels}") from exc
-    act = asyncio.run(_contain(out, config, who, wish))
-    if act is None:
-        out.note("nothing was done")
-        return Exit.NO
-    return acts.finish(out, config, act)
+    return acts.finish(out, config, asyncio.run(_contain(out, config, who, wish)))
 
 
 async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> schema.Act | None:
@@ -133,7 +128,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         finally:
             await world.aclose()
         listed = ", ".join(map(str, things))
-        if not questions.agreed(out, f"Contain {listed} as {who.name}?", yes=who.yes, unseen=_UNSEEN):
+        if not questions.agreed(out, f"Contain {listed} as {who.name}?", does="contains", yes=who.yes):
             return None
         named: list[Json] = [_written(thing) for thing in things]
         params: dict[str, Json] = {"entities": named}

@@ -140,7 +140,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
             out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
         if it["status"] == Status.RELEASED:
             out.say("Everything is given back. What is left: find the cause, then close it:")
-            out.raw("  " + records.command(config, "close", it["id"], "--as", "resolved", "--as", "NAME"))
+            out.raw("  " + records.command(config, "close", it["id"], "--outcome", "resolved", "--as", "NAME"))
     _parts(out, config, it, parts)
     if it["exhibits"] or it["unavailable"]:
         out.heading("Evidence")

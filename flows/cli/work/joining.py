@@ -10,22 +10,35 @@ from flows.settings import Configuration
 from playbooks.incident import Status
 from playbooks.request import Verb
 from playbooks.state import Incident
-from playbooks.taxonomy import IncidentClass
+
+
+def class_of(word: str | None) -> str:
+    """Return a class that an incident can be given.
+
+    Args:
+        word: as somebody wrote it; None if they did not.
+
+    Raises:
+        Usage: it is none; with those there are.
+    """
+    if word in records.CLASSES:
+        return word
+    said = f"{word} is no class that an incident can be given" if word else "say what it is, with --as-class"
+    raise Usage(f"{said}; write one of {', '.join(records.CLASSES)}")
 
 
 def classify(out: Out, config: Configuration, who: acts.Person, *, incident: str, word: str, reason: str) -> Exit:
     """Give an incident its class."""
     out.aside = who.prints
-    classes = [known.value for known in IncidentClass if known.actionable]
-    if word not in classes:
-        raise Usage(f"{word} is no class that an incident can be given; write one of {', '.join(classes)}")
 
-    async def work() -> schema.Act:
+    async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             await acts.allowed(journal, who, Verb.CLASSIFY)
             name = await records.find(journal, incident)
             state = await records.load(journal, name)
             out.say(f"{name} is {state.incident_class}; from now on it is {word}")
+            if not questions.agreed(out, f"Classify it so as {who.name}?", does="classifies", yes=who.yes):
+                return None
             params = {"class": word}
             return await acts.carry(
                 out, journal, who, verb=Verb.CLASSIFY, subject=name, reason=reason, params={**params}, look=_classified
@@ -60,18 +73,14 @@ def join(out: Out, config: Configuration, who: acts.Person, *, first: str, secon
             held = [name for name, lease in goes.leases.items() if lease.open]
             if held:
                 out.say(f"What {other} holds stays in force, watched there: {', '.join(held)}")
-            if not questions.agreed(out, f"Join them as {who.name}?", yes=who.yes, unseen=None):
+            if not questions.agreed(out, f"Join them as {who.name}?", does="joins", yes=who.yes):
                 return None
             params = {"incident": other}
             return await acts.carry(
                 out, journal, who, verb=Verb.JOIN, subject=one, reason=reason, params={**params}, look=_joined
             )
 
-    act = asyncio.run(work())
-    if act is None:
-        out.note("nothing was done")
-        return Exit.NO
-    return acts.finish(out, config, act)
+    return acts.finish(out, config, asyncio.run(work()))
 
 
 def _joined(state: Incident) -> acts.Seen:

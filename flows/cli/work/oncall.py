@@ -8,8 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage, moment
-from flows.cli.work import acts, records
+from flows.cli.work import acts, questions, records
 from flows.settings import Configuration
+from integrations.journal.store import Journal
 from playbooks.errors import Refused
 from playbooks.request import Verb
 from playbooks.state import Incident
@@ -74,6 +75,15 @@ def unhold(out: Out, config: Configuration, who: acts.Person, *, incident: str, 
     return _about(out, config, who, verb=Verb.UNHOLD, incident=incident, reason=reason, look=look)
 
 
+async def _over(out: Out, journal: Journal, who: acts.Person, name: str) -> bool:
+    """Show what a legal hold says and ask whether it is to end: evidence may be deleted then."""
+    await acts.allowed(journal, who, Verb.UNHOLD)
+    held = (await records.load(journal, name)).legal_hold
+    out.say(f"{name} is under legal hold: {held}" if held else f"{name} is under no legal hold", "head")
+    out.say("Once it is over, and two approvers end it, its evidence is deleted when retention says so.")
+    return questions.agreed(out, f"End it as {who.name}?", does="ends a legal hold", yes=who.yes)
+
+
 def _about(
     out: Out,
     config: Configuration,
@@ -85,9 +95,11 @@ def _about(
     reason: str = "",
     look: acts.Look | None = None,
 ) -> Exit:
-    async def work() -> schema.Act:
+    async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
+            if verb is Verb.UNHOLD and not await _over(out, journal, who, name):
+                return None
             act = await acts.carry(out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look)
             if verb is Verb.UNHOLD and act["state"] == "waiting":
                 act["answer"] = records.command(config, "unhold", name, "--reason", "TEXT", "--as", "NAME")

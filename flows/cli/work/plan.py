@@ -27,7 +27,7 @@ from playbooks.corroboration import confirming, corroborated
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved, named_servers
-from playbooks.naming import meant
+from playbooks.naming import guesses, meant
 from playbooks.plan import Answer, Plan, Radius, Verdict
 from playbooks.playbook import Playbook, Step, When
 from playbooks.policy import Facts, Outcome, Reservation, decide
@@ -85,7 +85,7 @@ def foresee(  # the command's own options
 ) -> Exit:
     """Show what would be done for an alert, or for what a person names."""
     if (alert is None) == (incident_class is None):
-        raise Usage("write either FILE --as SOURCE, or --class with --server, --tool, ...")
+        raise Usage("write either FILE --source SOURCE, or --class with --server, --tool, ...")
     cases = _from_alert(config, alert, source) if alert else [_by_hand(incident_class or "", severity, entities)]
     with out.waiting("planning"):
         found, notes = asyncio.run(all_of(config, cases))
@@ -104,7 +104,7 @@ def foresee(  # the command's own options
 
 def _from_alert(config: Configuration, path: Path, name: str | None) -> list[Case]:
     if name is None:
-        raise Usage("say which source sent it: --as SOURCE")
+        raise Usage("say which source sent it: --source SOURCE")
     source = source_of(config, name)
     raw = read_alert(path)
     understood(path, name, source, raw)
@@ -172,7 +172,9 @@ async def all_of(
     if not cases:
         notes.append("the alert reports nothing new; only what is new starts a response")
     elif cases[0].by_hand and not cases[0].chosen:
-        notes.append("what a person's request does, which counts as certain; what an alert does: plan FILE --as SOURCE")
+        notes.append(
+            "what a person's request does, which counts as certain; what an alert does: plan FILE --source NAME"
+        )
     notes += stopped
     reviews = signed_for(config, reviews)
     reached = world or Connections(config.inventory)
@@ -203,7 +205,8 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
     against = None if chosen else triage(playbook, config.inventory, case.incident_class, known, unknown)
     if unknown:
         named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
-        notes.append(f"{case.about}: the inventory does not know {named}")
+        guess = guesses(config.inventory, unknown)
+        notes.append(f"{case.about}: the inventory does not know {named}" + (f"; {guess}" if guess else ""))
     if against:
         notes.append(f"{case.about}: waits for a person: {against}")
     if playbook is None or against:

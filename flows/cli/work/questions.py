@@ -38,25 +38,26 @@ def meant(incident: str, plans: Mapping[str, str], *given: str | None, option: s
     raise NotFound(f"no plan {' and '.join(filter(None, given))} waits in {incident}{there}; there is:{listed}")
 
 
-def agreed(out: Out, question: str, *, yes: bool, unseen: str | None) -> bool:
-    """Ask a person at a terminal; elsewhere they must have said so.
+def agreed(out: Out, question: str, *, does: str, yes: bool) -> bool:
+    """Return whether somebody says yes: with --yes before they were asked, else at their terminal.
+
+    Whatever else they wrote, nothing is done without either.
 
     Args:
         out: where to ask.
         question: with yes or no for an answer.
-        yes: they have said yes already.
-        unseen: what is said where nobody can be asked; None if they named the very thing that is shown.
+        does: what nobody does unseen, as `approves`.
+        yes: whether --yes was written.
 
     Raises:
         Usage: nobody is there to ask, and nobody has said yes.
     """
     if yes:
         return True
-    if out.asks:
-        return out.confirm(question)
-    if unseen is not None:
-        raise Usage(unseen)
-    return True
+    if not out.asks:
+        why = "--json asks nobody" if out.as_json else "there is no terminal to ask at"
+        raise Usage(f"nobody {does} unseen, and {why}: nothing was done. Look at it, then add --yes")
+    return out.confirm(question)
 
 
 def decision(out: Out, ask: schema.Ask, verb: Verb, *, source: str = "") -> None:

@@ -82,9 +82,9 @@ def target(form: str | None, file: Path | None, *, force: bool) -> Target:
     """
     ending = _FORMS.get(file.suffix.lower()) if file else None
     if file is not None and form is None and ending is None:
-        raise Usage(f"{file} ends in neither .md, .html nor .pdf: say which with --as")
+        raise Usage(f"{file} ends in neither .md, .html nor .pdf: say which with --form")
     if form and ending and form != ending:
-        raise Usage(f"--as {form}, and {file} ends in {file.suffix if file else ''}: which of the two?")
+        raise Usage(f"--form {form}, and {file} ends in {file.suffix if file else ''}: which of the two?")
     if form == "pdf" and file is None:
         raise Usage("a PDF is no text: add --out FILE.pdf")
     if file is not None and not force and os.path.lexists(file):

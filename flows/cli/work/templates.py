@@ -368,8 +368,8 @@ What comes next (each with --config and this folder, unless you are in it or it 
 6. Run it:
      mcp-soar up
 7. Send a first alert, after writing one of your servers and tools into it; `plan` shows what would be done:
-     mcp-soar plan alert.example.json --as generic
-     mcp-soar alert send alert.example.json --as generic
+     mcp-soar plan alert.example.json --source generic
+     mcp-soar alert send alert.example.json --source generic
      mcp-soar incidents
 
 Each file explains itself by its comments. Guides by task (a SIEM, a playbook of your own, what is automatic): docs/ of

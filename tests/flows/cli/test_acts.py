@@ -67,7 +67,7 @@ def test_an_approval_is_bound_to_what_was_shown_and_waited_for(site: Installatio
     site.append(world.opened(), world.alert(), world.proposed())
     digest = world.plan().digest[7:19]
     with site.responder(engine(world.intended(), world.wrote(), world.verified(), on="approve")):
-        result = site.run("approve", "1", "--plan", digest, "--as", "lee")
+        result = site.run("approve", "1", "--yes", "--plan", digest, "--as", "lee")
 
     assert result.exit_code == 0, result.output
     assert "Take the tool forecast of weather away" in result.stdout
@@ -190,7 +190,7 @@ def test_a_release_that_needs_another_person_says_so(site: Installation) -> None
 def test_a_release_is_not_signed_unseen(site: Installation) -> None:
     contained(site)
     assert "nobody gives back unseen" in site.error("release", "1", "--as", "sam", code=2)["message"]
-    assert '"verb": "release"' in site.run("release", "1", "--as", "sam", "--print").stdout
+    assert '"verb": "release"' in site.run("release", "1", "--yes", "--as", "sam", "--print").stdout
     assert site.json("incident", "1")["leases"][0]["in_force"]
 
 
@@ -261,19 +261,24 @@ def test_release_of_one_lease_and_of_none(site: Installation) -> None:
     assert INSTANCE in site.error("release", "1", "--lease", "other", "--as", "sam", code=6)["message"]
 
 
-def test_close_takes_both_meanings_of_as(site: Installation) -> None:
+def test_closing_says_how_it_ends_and_who_says_so_in_two_words(site: Installation) -> None:
     site.append(world.opened())
     with site.responder():
-        assert site.json("close", "1", "--as", "false-positive", "--as", "kim")["status"] == "closed"
-        assert "never reopens" in site.error("close", "1", "--as", "kim", code=4)["message"]
+        assert site.json("close", "1", "--yes", "--outcome", "false-positive", "--as", "kim")["status"] == "closed"
+        assert "never reopens" in site.error("close", "1", "--yes", "--as", "kim", code=4)["message"]
     assert site.json("incident", "1")["closed_as"] == "false-positive"
-    assert site.error("close", "1", "--as", "resolved", "--as", "duplicate", "--as", "kim", code=2)
+    assert "--outcome resolved" in site.error("close", "1", "--as", "resolved", code=2)["message"]
+    assert (
+        "resolved, false-positive, duplicate"
+        in site.error("close", "1", "--outcome", "done", "--as", "kim", code=2)["message"]
+    )
+    assert site.error("close", "1", "--outcome", "duplicate", "--as", "kim", code=2)
 
 
 def test_what_is_in_force_cannot_be_closed(site: Installation) -> None:
     contained(site)
     with site.responder():
-        assert "still in force" in site.error("close", "1", "--as", "kim", code=4)["message"]
+        assert "still in force" in site.error("close", "1", "--yes", "--as", "kim", code=4)["message"]
 
 
 def test_stopping_takes_one_person_and_resuming_two(site: Installation) -> None:
@@ -336,7 +341,7 @@ def test_a_request_nobody_answers_is_kept(site: Installation) -> None:
     contained(site)
     error = site.error("release", "1", "--as", "sam", "--yes", "--wait", "0.3", code=5)
     assert "kept and will be carried out" in error["message"]
-    assert site.json("close", "1", "--as", "sam", "--no-wait")["state"] == "handed_in"
+    assert site.json("close", "1", "--yes", "--as", "sam", "--no-wait")["state"] == "handed_in"
     with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
         assert site.json("respond", "1", "--as", "sam")["incident"] == ID
     assert any("asks to release" in line["what"] for line in site.json("incident", "1")["timeline"])
@@ -364,7 +369,7 @@ def test_who_and_with_which_key(site: Installation) -> None:
 def test_the_person_may_come_from_the_environment(site: Installation) -> None:
     contained(site)
     key = str(site.home / "mcp-soar" / "people" / "kim.key")
-    result = site.run("close", "1", "--no-wait", env={"MCP_SOAR_PERSON": "kim", "MCP_SOAR_KEY": key})
+    result = site.run("close", "1", "--yes", "--no-wait", env={"MCP_SOAR_PERSON": "kim", "MCP_SOAR_KEY": key})
     assert result.exit_code == 0, result.output
 
 

@@ -59,14 +59,14 @@ def receiving(site: Installation) -> Iterator[str]:
 def test_an_alert_is_signed_accepted_once_and_becomes_an_incident(site: Installation) -> None:
     file = str(ALERTS / "generic-tool-poisoning.json")
     with receiving(site) as url:
-        first = site.json("alert", "send", file, "--as", "generic", "--url", url, "--id", "one")
-        again = site.json("alert", "send", file, "--as", "generic", "--url", url, "--id", "one")
+        first = site.json("alert", "send", file, "--source", "generic", "--url", url, "--id", "one")
+        again = site.json("alert", "send", file, "--source", "generic", "--url", url, "--id", "one")
         status = site.folder / "state" / "up.json"
         status.write_text(json.dumps({"pid": os.getpid(), "receiver": url}), encoding="utf-8")
-        found = site.json("alert", "send", file, "--as", "generic", "--id", "one")
+        found = site.json("alert", "send", file, "--source", "generic", "--id", "one")
         levels = {line["check"]: line["level"] for line in site.json("doctor", code=1)["checks"]}
         (site.folder / "secrets" / "generic").write_text("whsec_" + "QUFB" * 11 + "\n", encoding="utf-8")
-        forged = site.error("alert", "send", file, "--as", "generic", "--url", url, code=4)
+        forged = site.error("alert", "send", file, "--source", "generic", "--url", url, code=4)
     assert (first["http_status"], again["http_status"]) == (202, 200)
     assert first["receipt"] == again["receipt"] == found["receipt"]
     assert levels["receiver"] == "ok"
@@ -80,15 +80,17 @@ def test_what_cannot_be_sent(site: Installation, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     good = str(ALERTS / "generic-tool-poisoning.json")
-    assert "detected_at" in site.error("alert", "send", str(bad), "--as", "generic", "--url", url, code=2)["message"]
-    assert site.error("alert", "send", str(tmp_path / "none"), "--as", "generic", "--url", url, code=6)
-    assert "generic" in site.error("alert", "send", good, "--as", "nobody", "--url", url, code=6)["message"]
-    assert "mcp-soar up" in site.error("alert", "send", good, "--as", "generic", "--url", url, code=5)["message"]
-    assert site.error("alert", "send", good, "--as", "generic", "--url", "file:///etc/passwd", code=2)
+    assert (
+        "detected_at" in site.error("alert", "send", str(bad), "--source", "generic", "--url", url, code=2)["message"]
+    )
+    assert site.error("alert", "send", str(tmp_path / "none"), "--source", "generic", "--url", url, code=6)
+    assert "generic" in site.error("alert", "send", good, "--source", "nobody", "--url", url, code=6)["message"]
+    assert "mcp-soar up" in site.error("alert", "send", good, "--source", "generic", "--url", url, code=5)["message"]
+    assert site.error("alert", "send", good, "--source", "generic", "--url", "file:///etc/passwd", code=2)
 
 
 @pytest.mark.parametrize("name", ["generic-resolved", "generic-updated"])
 def test_only_what_is_new_would_start_a_response(site: Installation, name: str) -> None:
-    found = site.json("plan", str(ALERTS / f"{name}.json"), "--as", "generic")
+    found = site.json("plan", str(ALERTS / f"{name}.json"), "--source", "generic")
     assert found["plans"] == []
     assert any("nothing new" in note for note in found["notes"])

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import Result
 
 from flows.cli.work import records
-from flows.engine.reviews import verify
 from flows.shown.pages import plans
+from integrations.signing import fits
 from playbooks.request import SignedRequest, Verb, genuine
 from playbooks.state import Incident
 from tests.flows.cli import world
@@ -119,7 +119,7 @@ def test_of_two_plans_that_wait_here_the_beginning_of_either_digest_is_enough(
     asked = site.error("approve", "1", "--yes", "--as", "lee", "--print", code=2)["message"]
     assert one[7:19] in asked
     assert two[7:19] in asked
-    result = site.run("approve", "1", "--digest", two[7:13], "--as", "lee", "--print")
+    result = site.run("approve", "1", "--yes", "--digest", two[7:13], "--as", "lee", "--print")
     assert SignedRequest.model_validate_json(result.stdout).request.digest == two
     assert (
         "no plan"
@@ -228,4 +228,4 @@ def test_a_key_is_made_there_and_enrolled_here(site: Installation, laptop: Lapto
     assert site.run("enroll", "mia", "--role", "approver", "--public", str(half)).exit_code == 0
     printed = laptop.run("stop", "everything", "--reason", "x", "--as", "mia", "--print")
     signed = SignedRequest.model_validate_json(printed.stdout)
-    assert genuine(signed, site.config.people(), verify=verify) == signed.request
+    assert genuine(signed, site.config.people(), verify=fits) == signed.request

@@ -199,11 +199,14 @@ def test_an_incident_is_given_its_class_and_says_by_which_playbook_it_goes(site:
     site.append(world.opened(**{"class": "unclassified"}, key="unclassified|k", playbook=None, triage=waits))
     assert "write one of" in site.error("classify", "1", "--as-class", "odd", "--as", "kim", code=2)["message"]
     with site.responder():
-        act = site.json("classify", "1", "--as-class", "tool_poisoning", "--as", "kim", "--reason", "a rug pull")
+        act = site.json(
+            "classify", "1", "--yes", "--as-class", "tool_poisoning", "--as", "kim", "--reason", "a rug pull"
+        )
         assert (act["incident"], act["state"]) == (ID, "done")
         assert act["message"] == "it is tool_poisoning now and goes by the playbook tool_poisoning"
         assert (
-            "already" in site.error("classify", "1", "--as-class", "tool_poisoning", "--as", "kim", code=4)["message"]
+            "already"
+            in site.error("classify", "1", "--yes", "--as-class", "tool_poisoning", "--as", "kim", code=4)["message"]
         )
     it = site.json("incident", "1")
     assert (it["class"], it["triage"], it["playbook"]) == ("tool_poisoning", None, "tool_poisoning")
@@ -216,7 +219,7 @@ def test_what_was_classified_is_not_told_to_be_classified_and_wakes_nobody_any_m
     site.append(Event("page", {"id": "opened", "notice": "opened", "text": f"Opened. {waits}."}))
     assert "mcp-soar classify ID" in site.run("handover").stdout
     with site.responder():
-        site.json("classify", "1", "--as-class", "ide_layer", "--as", "kim")
+        site.json("classify", "1", "--yes", "--as-class", "ide_layer", "--as", "kim")
     it = site.json("incident", "1")
     assert it["triage"], "it has no playbook, and waits all the same"
     for text in (site.run("handover").stdout.partition("What changed")[0], str(it["tasks"])):
@@ -240,7 +243,7 @@ def test_two_that_are_one_are_shown_as_one_from_both_sides(site: Installation) -
     with site.responder():
         act = site.json("join", "1", "2", "--as", "kim", "--yes", "--reason", "one server")
         assert (act["incident"], act["message"].partition(" ")[0]) == (ID, other)
-        assert "still in force" in site.error("close", "1", "--as", "kim", code=4)["message"]
+        assert "still in force" in site.error("close", "1", "--yes", "--as", "kim", code=4)["message"]
     first, second = site.json("incident", "1"), site.json("incident", "2")
     assert (first["parts"], first["part_of"], second["part_of"]) == ([other], None, ID)
     shown = " ".join(site.run("incident", "1").stdout.split())

@@ -84,12 +84,12 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     site, name = estate
     path = alert(tmp_path, name, "get_weather")
 
-    unconfirmed = site.json("plan", path, "--as", "generic")["plans"]
+    unconfirmed = site.json("plan", path, "--source", "generic")["plans"]
     victim.poison("get_weather")
-    confirmed = site.json("plan", path, "--as", "generic")["plans"]
+    confirmed = site.json("plan", path, "--source", "generic")["plans"]
     asked = site.json("plan", "--class", "tool_poisoning", "--tool", f"{name}/get_weather")
     by_hand = asked["plans"]
-    shown = site.run("plan", path, "--as", "generic").stdout
+    shown = site.run("plan", path, "--source", "generic").stdout
 
     cut = {plans[0]["decision"]: plans[0] for plans in (unconfirmed, confirmed)}
     assert set(cut) == {"needs_approval", "allow"}

@@ -70,7 +70,7 @@ def test_a_test_message_goes_by_each_way_and_says_what_became_of_it(site: Instal
 
 def test_a_test_message_to_nobody(site: Installation) -> None:
     contacts(site, "contacts:\n  lee: {file: out}\n")
-    assert "no contact 'kim'; it has: lee" in site.error("message", "test", "kim", code=6)["message"]
+    assert "no contact 'kim'; it has lee" in site.error("message", "test", "kim", code=6)["message"]
     contacts(site, "contacts:\n  lee: {file: out}\n  none: {}\n")
     assert "contacts.none: cannot be reached" in site.error("message", "test", "none", code=3)["message"]
 
@@ -93,7 +93,7 @@ def test_show_renders_without_sending(asked: Installation) -> None:
         "slack": '"type": "header"',
         "markdown": "# ",
     }.items():
-        result = asked.run("message", "show", "1", "--as", shape)
+        result = asked.run("message", "show", "1", "--form", shape)
         assert result.exit_code == 0, result.output
         assert shape == "text" or mark in result.stdout
         assert "https://evil" not in result.stdout

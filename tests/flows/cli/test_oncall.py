@@ -22,7 +22,7 @@ def test_a_note_stands_in_the_timeline_of_an_open_and_of_a_closed_incident(site:
     site.append(world.opened())
     with site.responder():
         assert site.json("note", "1", "a stolen npm token\nof the vendor", "--as", "kim")["state"] == "done"
-        site.json("close", "1", "--as", "kim")
+        site.json("close", "1", "--yes", "--as", "kim")
         act = site.json("note", "1", "root cause: an unpinned tag", "--as", "lee")
     assert (act["incident"], act["status"]) == (ID, "closed")
     it = site.json("incident", "1")
@@ -102,9 +102,11 @@ def test_a_lease_is_extended_and_says_until_when(site: Installation) -> None:
 def test_a_duplicate_says_of_what(site: Installation) -> None:
     site.append(world.opened())
     site.append(world.opened(key="other"), incident="inc-2026-000002")
-    assert site.error("close", "2", "--of", "1", "--as", "kim", code=2)
+    assert site.error("close", "2", "--yes", "--of", "1", "--as", "kim", code=2)
     with site.responder():
-        site.json("close", "2", "--as", "duplicate", "--of", "1", "--as", "kim", "--reason", "the same tool")
+        site.json(
+            "close", "2", "--yes", "--outcome", "duplicate", "--of", "1", "--as", "kim", "--reason", "the same tool"
+        )
     it = site.json("incident", "2")
     assert (it["closed_as"], it["duplicate_of"]) == ("duplicate", ID)
     assert f"as duplicate of {ID}" in " ".join(site.run("incident", "2").stdout.split())
@@ -113,13 +115,13 @@ def test_a_duplicate_says_of_what(site: Installation) -> None:
 def test_a_legal_hold_takes_two_approvers_to_end(site: Installation) -> None:
     site.append(world.opened())
     with site.responder():
-        site.json("close", "1", "--as", "kim")
+        site.json("close", "1", "--yes", "--as", "kim")
         site.json("hold", "1", "--reason", "matter 12/26", "--as", "sam")
         shown = site.run("incident", "1").stdout
-        assert "approver" in site.error("unhold", "1", "--reason", "over", "--as", "sam", code=4)["message"]
-        first = site.json("unhold", "1", "--reason", "settled", "--as", "kim")
+        assert "approver" in site.error("unhold", "1", "--yes", "--reason", "over", "--as", "sam", code=4)["message"]
+        first = site.json("unhold", "1", "--yes", "--reason", "settled", "--as", "kim")
         assert site.json("incident", "1")["legal_hold"] == "matter 12/26"
-        second = site.json("unhold", "1", "--reason", "settled", "--as", "lee")
+        second = site.json("unhold", "1", "--yes", "--reason", "settled", "--as", "lee")
     assert "matter 12/26" in shown
     assert (first["state"], second["state"]) == ("waiting", "done")
     assert " unhold inc-" in first["answer"], "what the second one types"

@@ -34,7 +34,7 @@ def closed(site: Installation) -> Installation:
     site.append(world.opened(), world.alert())
     asyncio.run(_evidence(site))
     with site.responder():
-        site.json("close", "1", "--as", "kim")
+        site.json("close", "1", "--yes", "--as", "kim")
     return site
 
 

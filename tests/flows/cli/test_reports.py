@@ -80,9 +80,9 @@ def test_what_is_there_is_written_over_only_if_asked(contained: Installation, tm
     [
         (["report"], "--week"),
         (["report", "1", "--week"], "--week"),
-        (["report", "1", "--as", "pdf"], "--out"),
-        (["report", "1", "--out", "no/r.txt"], "--as"),
-        (["report", "1", "--as", "md", "--out", "no/r.html"], "which of the two"),
+        (["report", "1", "--form", "pdf"], "--out"),
+        (["report", "1", "--out", "no/r.txt"], "--form"),
+        (["report", "1", "--form", "md", "--out", "no/r.html"], "which of the two"),
         (["handover", "--since", "soon"], "12h"),
         (["handover", "--since", "0s"], "more than nothing"),
         (["handover", "--since", "5000d"], "a year"),
@@ -144,7 +144,7 @@ def test_a_handover_names_the_duties_of_what_was_closed_long_ago(site: Installat
     inventory.write_text(bound, encoding="utf-8")
     site.append(world.opened())
     with site.responder():
-        site.json("close", "1", "--as", how, "--as", "kim")
+        site.json("close", "1", "--yes", "--outcome", how, "--as", "kim")
     with sqlite3.connect(site.folder / "state" / "journal.db") as database:
         database.execute("UPDATE stream SET closed_at = closed_at - 864000 WHERE name = ?", (f"incident/{ID}",))
     database.close()
@@ -159,7 +159,7 @@ def test_the_week_counts_and_draws(contained: Installation) -> None:
     assert document["subject"] == "week"
     counts = next(section for section in document["sections"] if section["title"] == "How many")["blocks"][0]
     assert counts["rows"][-1][-1] == "1"
-    shown = contained.run("report", "--week", "--as", "html")
+    shown = contained.run("report", "--week", "--form", "html")
     picture = shown.stdout.partition("base64,")[2].partition('"')[0]
     assert "Time from acceptance" in base64.b64decode(picture).decode()
 
