@@ -90,18 +90,19 @@ class Asking:
             # Whatever was looked up before the cut is forgotten by now, so that the name opens nothing of this.
             asked = Asked([offered], [original])
         if self.forge.processes > 1 and not self._over:
-            asked.findings.append(self._finding("by each process of the gateway", self._waits))
+            asked.findings.append(self._finding("by each process of the gateway", self._waits, _LATER))
         if isinstance(servers, SoarError):
-            asked.beside.append(self._finding("at its virtual servers", f"not asked: {servers}"))
+            why = f"the gateway did not say which there are ({servers})"
+            asked.beside.append(self._finding("at its virtual servers", why, _DOCTOR))
         elif (left := len(servers) - len(named)) > 0:
-            why = "not asked: too many" if self._settled else "not asked yet: the next look asks there"
-            asked.beside.append(self._finding(f"at {left} more virtual servers", why))
+            why, then = ("one look asks no more of them", _TRY) if self._settled else ("it was not asked yet", _NEXT)
+            asked.beside.append(self._finding(f"at {left} more virtual servers", why, then))
         if original.answer is Answer.ESTABLISHED:
             if self._settled:
                 await self._elsewhere(asked, named)
             if self.arguments is None:
-                why = "not asked: its schema rejects nothing, so that a call there might run it; asked at /rpc"
-                asked.beside.append(self._finding("at /mcp and /servers/ID/mcp", why))
+                why = "its schema rejects nothing, so that a call there might run it"
+                asked.beside.append(self._finding("at /mcp and /servers/ID/mcp", why, _ARGUMENTS))
         return asked
 
     async def _original(self, server: str) -> Finding:
@@ -224,7 +225,7 @@ class Asking:
     def _waits(self) -> str:
         return f"each process of the gateway remembers what it looked up for {self.forge.gateway.remembers:g} s"
 
-    def _finding(self, where: str, observed: str) -> Finding:
+    def _finding(self, where: str, observed: str, remedy: str) -> Finding:
         return Finding(
             check="call",
             subject=f"{self.target} {where}"[:2000],
@@ -232,7 +233,15 @@ class Asking:
             expected="the gateway itself refuses it",
             observed=observed[:20_000],
             answer=Answer.UNKNOWN,
+            remedy=remedy,
         )
 
+
+_LATER: Final = "wait for the look after that, which asks again"
+_NEXT: Final = "the next look asks there"
+_TRY: Final = "have a client that uses one of them try it there"
+_DOCTOR: Final = "run mcp-soar doctor, which says what our account there may not read"
+_ARGUMENTS: Final = "write safe_arguments for it in inventory.yaml, and it is asked"
+"""What people can do about what was not asked."""
 
 _WORSE: Final = {Answer.ESTABLISHED: 0, Answer.UNKNOWN: 1, Answer.NOT_ESTABLISHED: 2}

@@ -4,19 +4,24 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from integrations.connections import Connections
 from integrations.gateway import canary
+from integrations.gateway.asking import Asking
 from integrations.gateway.canary import Canary
+from integrations.gateway.client import ContextForge, Names
 from integrations.mcp.behaviour import RefusedDirectly
 from integrations.mcp.client import McpEndpoint, Session
 from integrations.mcp.reply import Reply
 from playbooks.briefing import brief
 from playbooks.contacts import Language
-from playbooks.inventory import Inventory
+from playbooks.errors import Refused
+from playbooks.inventory import Gateway, Inventory
 from playbooks.journal import Event
 from playbooks.plan import Answer, Finding, Verdict
 from playbooks.proof import proof
@@ -136,6 +141,72 @@ async def test_it_says_so_in_korean(which: str, monkeypatch: pytest.MonkeyPatch)
     part = text.partition("확인되지 않은 사항")[2].partition("\n\n")[0]
     assert "십시오" in part
     assert set(re.findall(r"[a-z_]{2,}", part)) <= set(OWN.split()), part
+
+
+@dataclass
+class Behind:
+    """A gateway with so many processes and virtual servers, of which it may not say which there are."""
+
+    processes: int = 1
+    doors: int = 0
+    silent: bool = False
+    since: float = 0.1
+
+    @property
+    def gateway(self) -> Gateway:
+        return INVENTORY.gateways["main"]
+
+    def disabled_for(self, _: str) -> float:
+        return self.since
+
+    async def virtual_servers(self) -> dict[str, set[str]]:
+        if self.silent:
+            raise Refused("403")
+        return {f"s{n}": {"t-forecast"} for n in range(self.doors)}
+
+
+class Refusing:
+    """A canary that is refused by whatever name and wherever it asks."""
+
+    endpoint = SimpleNamespace(principal="canary")
+
+    async def call(self, *_asked: object, **_how: object) -> Finding:
+        return Finding(
+            check="call", subject="s", asked_as="canary", expected="e", observed="o", answer=Answer.ESTABLISHED
+        )
+
+    look_up = call
+    by_events = call
+
+
+LEFT = {
+    "processes": (Behind(processes=2), {"x": 1}, "remembers what it looked up", "wait for the look after that"),
+    "silent": (Behind(silent=True), {"x": 1}, "did not say which there are", "run mcp-soar doctor"),
+    "not yet": (Behind(doors=9), {"x": 1}, "it was not asked yet", "the next look asks there"),
+    "too many": (Behind(doors=30, since=50.0), {"x": 1}, "one look asks no more", "have a client that uses one"),
+    "schema": (Behind(doors=1), None, "its schema rejects nothing", "write safe_arguments for it"),
+}
+
+
+@pytest.mark.parametrize("which", LEFT)
+async def test_a_door_that_was_left_out_says_why_and_what_to_do(which: str) -> None:
+    forge, arguments, why, then = LEFT[which]
+    target = stories.plan().targets[0]
+    names = Names(original="forecast", offered="weather-forecast")
+    asking = Asking(cast("Canary", Refusing()), cast("ContextForge", forge), target, names, arguments)
+    asked = await asking.everything()
+    (found,) = [one for one in (*asked.findings, *asked.beside) if one.answer is Answer.UNKNOWN]
+    body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}
+    checked = Event("checked", {**body, "verdict": Verdict.of((found,)).model_dump(mode="json")})
+    state = stories.told([*stories.contained(), (3.0, checked)])
+    (fact,) = proof(state).lacking
+    assert str(fact).startswith("it is not proven that tool forecast of weather ")
+    assert str(fact).index(why) < str(fact).index(then)
+    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO).text
+    part = text.partition("확인되지 않은 사항")[2].partition("\n\n")[0]
+    assert "십시오" in part
+    known = {*OWN.split(), "mcp", "soar", "doctor", "servers"}
+    assert set(re.findall(r"[a-z_]{2,}", part)) <= known, part
 
 
 def test_a_finding_of_an_earlier_release_is_read() -> None:

@@ -47,7 +47,7 @@ async def beside(doors: int) -> list[str]:
     names = Names(original="forecast", offered="weather-forecast")
     canary, forge = cast("Canary", Refusing()), cast("ContextForge", Behind(doors))
     asked = await Asking(canary, forge, TARGET, names, {"x": 1}, again=False).everything()
-    return [f"{finding.subject}: {finding.observed}" for finding in asked.beside]
+    return [f"{finding.subject}: {finding.observed}: {finding.remedy}" for finding in asked.beside]
 
 
 async def test_the_virtual_servers_that_the_first_look_leaves_to_the_next_are_named() -> None:
