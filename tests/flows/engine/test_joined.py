@@ -13,6 +13,7 @@ from flows.engine.intake import intake
 from flows.engine.parts import Parts, Timing
 from integrations.connections import Connections
 from integrations.journal.store import Tx
+from playbooks.escalation import over, urgent
 from playbooks.incident import Phase, Status
 from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
 from playbooks.journal import Event
@@ -355,3 +356,24 @@ def test_a_join_of_the_first_releases_says_only_the_class_that_the_part_had_last
     joined = Event("joined", {**body, "unresolved": [], "chosen": {}, "playbook": None, "reason": "the same"}, "ann")
     state = incident(world.opened(), joined)
     assert {"class:data_exfiltration", f"incident:{SECOND}"} <= state.scopes
+
+
+async def test_people_are_told_of_a_join_on_both_sides_and_the_part_wakes_nobody(tmp_path: Path) -> None:
+    async with home(tmp_path) as made, made.responding():
+
+        async def noticed(name: str, notice: str) -> bool:
+            return notice in (await made.incident(name)).noticed
+
+        for number, (tool, tags) in enumerate({"forecast": ["odd"], "add": ["odd", "misuse"]}.items(), start=1):
+            await made.receive(alert("weather", tool, tags=tags))
+            name = f"inc-2026-{number:06}"
+            await made.until(lambda name=name: noticed(name, "opened"), "the page that it was opened")  # type: ignore[misc]
+        before = await made.incident(FIRST)
+        assert urgent(before, before.pages["opened"]), "it waits for a person, so somebody has to take it up"
+        await made.ask("ann", Verb.JOIN, SECOND, reason="as told", params={"incident": FIRST})
+        await made.until(lambda: noticed(FIRST, f"joined:{SECOND}"), "the page that it goes on elsewhere")
+        await made.until(lambda: noticed(SECOND, f"joined:{FIRST}"), "the page that it goes on here")
+        part = await made.incident(FIRST)
+        assert over(part, part.pages["opened"])
+        assert (part.status, part.stands) == (Status.JOINED, f"joined to {SECOND}")
+        assert "it goes on there, and is decided on there" in part.pages[f"joined:{SECOND}"].text
