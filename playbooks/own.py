@@ -36,7 +36,8 @@ def of_inventory(inventory: Inventory) -> frozenset[str]:
 def of_incident(state: Incident) -> frozenset[str]:
     """Return the servers that an incident is about, and the people who signed for something in it."""
     steps, leases = state.steps.values(), state.leases.values()
-    people = {state.requested_by, *(wish.by for wish in state.wishes), *(note.by for note in state.notes)}
+    people = {state.requested_by, state.assigned_to}
+    people |= {wish.by for wish in state.wishes} | {note.by for note in state.notes}
     people |= {step.requested_by for step in steps} | {name for step in steps for name in step.approved_by}
     people |= {lease.released_by for lease in leases} | {*state.chosen.values()}
     return frozenset({*state.servers, *(name for name in people if name)})

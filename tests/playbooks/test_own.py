@@ -21,6 +21,7 @@ from tests.flows.report.test_one_truth import said
 from tests.lab import stories
 
 SERVER, TOOL, PERSON, AGENT = "api.example.com", "get.weather", "ann.lee", "agent.seven"
+KEEPER = "bob.kim"
 HOSTILE = "evil.example.net"
 
 
@@ -47,7 +48,8 @@ def story(title: str = "seen") -> list[stories.Timed]:
     asked = stories.proposed(by=PERSON)
     plan = {**asked.body["plan"], "summary": f"Disable tool {TOOL} of {SERVER} and {HOSTILE} at gateway main"}
     body = {**asked.body, "instance": f"cut-tool@{SERVER}/{TOOL}", "plan": plan, "reasons": [f"{AGENT} uses {TOOL}"]}
-    return [(0.0, opened), (1.0, Event("proposed", body))]
+    assigned = Event("assigned", {"to": KEEPER, "by": PERSON}, PERSON)
+    return [(0.0, opened), (1.0, Event("proposed", body)), (2.0, assigned)]
 
 
 def everywhere(title: str = "seen") -> dict[str, str]:
@@ -72,6 +74,9 @@ def test_what_is_ours_stands_as_it_is_everywhere() -> None:
         for name in (SERVER, TOOL, PERSON, AGENT):
             assert name in text, (where, name)
             assert name.replace(".", "[.]") not in text, (where, name)
+        # A form asks about one plan, and not who looks after it.
+        assert KEEPER in text or "form" in where, where
+        assert KEEPER.replace(".", "[.]") not in text, where
 
 
 def test_what_nobody_approved_leads_nowhere() -> None:

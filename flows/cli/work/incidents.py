@@ -111,7 +111,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
             ("needs triage", it["triage"]),
             ("frozen", it["frozen"]),
             ("started by", it["requested_by"]),
-            ("because, say", "; ".join(f"{wish['by']}: {wish['text']}" for wish in it["wishes"])),
+            ("reason given", "; ".join(f"{wish['by']}: {wish['text']}" for wish in it["wishes"])),
             ("chosen by hand", ", ".join(it["chosen"])),
             ("earlier", ", ".join(it["linked"])),
             ("later", it["continued_in"]),
