@@ -88,7 +88,7 @@ def test_what_is_in_force_and_what_is_not_proven_say_who_it_is(house: Installati
 
 def test_what_may_leave_the_house_stays_masked(house: Installation) -> None:
     house.append(opened(ANN), asked(plan()), *held(plan()))
-    for words in (("report", "1"), ("handover", "--as", "md")):
+    for words in (("report", "1"), ("handover", "--form", "md")):
         text = shown(house, *words).replace("\\", "")
         assert MARK in text, words
         assert f"user {ANN}" not in text, words
