@@ -58,8 +58,9 @@ NEEDS: dict[str, frozenset[str]] = {
 
 # Each command line runs in a child of one process, which has imported what all of them need.
 PROGRAM = """
-import json, os, sys
+import gc, json, os, sys
 from flows.cli import main
+looks = lambda: sum(one["collections"] for one in gc.get_stats())
 sys.argv = ["mcp-soar"]
 found = {}
 for words in json.loads(sys.stdin.read()):
@@ -73,7 +74,8 @@ for words in json.loads(sys.stdin.read()):
             main.main()
         except SystemExit as exc:
             code = exc.code
-        os.write(writing, json.dumps([code, sorted(name for name, module in sys.modules.items() if module)]).encode())
+        names = sorted(name for name, module in sys.modules.items() if module)
+        os.write(writing, json.dumps([code, names, looks()]).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as said:
@@ -114,14 +116,36 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("words", NEEDS)
 def test_a_command_imports_what_it_needs_and_no_more(imported: dict[str, Any], words: str) -> None:
-    code, modules = imported[words]
+    code, modules, _ = imported[words]
     # Nobody answers at the gateway's address, and there is no such bundle: what does not depend on either is done.
     assert code in {0, 1, 3, 5}, (code, words)
     assert HEAVY & set(modules) <= NEEDS[words]
 
 
+@pytest.mark.parametrize("words", NEEDS)
+def test_no_command_looks_for_garbage_before_it_has_answered(imported: dict[str, Any], words: str) -> None:
+    _, _, looks = imported[words]
+    # In the child of a process that has imported what all of them need.
+    assert looks - imported["--help"][2] <= 0
+
+
+def test_nor_once_more_at_its_end() -> None:
+    program = (
+        "import atexit, gc, sys\n"
+        "from flows.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000))\n"
+        "sys.argv = ['mcp-soar', '--version']\n"
+        "main.main()\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout.splitlines()[1:] == ["True True"]
+
+
 def test_what_is_called_heavy_is_found_where_it_is_needed(imported: dict[str, Any]) -> None:
-    seen = {name for _, modules in imported.values() for name in modules}
+    seen = {name for _, modules, _ in imported.values() for name in modules}
     assert JOURNAL | {"securesystemslib", "httpx", "jinja2"} <= seen
 
 
