@@ -96,15 +96,22 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    if version:
+def _version(asked: bool) -> None:  # noqa: FBT001  # as the library calls it
+    if asked:
         from importlib.metadata import version as installed
 
         typer.echo(f"mcp-soar {installed('mcp-soar')}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    # Eager: before it is missed that no command follows.
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
