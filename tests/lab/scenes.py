@@ -38,7 +38,7 @@ async def installation(
     folder: Path,
     *,
     policy: Policy = ROOMY,
-    watch_every: float = 0.3,
+    watch_every: float = 1.0,
     patience: float | None = None,
     inventory: Inventory | None = None,
     **parts: Any,  # noqa: ANN401  # fields of Parts
@@ -49,7 +49,7 @@ async def installation(
         lab: the lab.
         folder: for the installation's files.
         policy: the gate's rules.
-        watch_every: seconds between two verifications of a lease.
+        watch_every: seconds between two verifications of a lease, which keep the gateway busy for a third of one.
         patience: seconds after which its gateway counts as silent.
         inventory: another reading of what exists.
         parts: other parts of the engine.
