@@ -549,7 +549,8 @@ class Incident:
     chosen: dict[str, str] = field(default_factory=dict)
     """Keys of what a person chose to have contained → who."""
     by_hand: frozenset[str] = frozenset()
-    """Of these, what was named to be contained itself (`contain`, `--about`), and not for its class's playbook."""
+    """Of these, what another person decides on; what began with earlier releases by its class (`respond --class`) went
+    ahead on one person's word, and ends so."""
     parts: tuple[str, ...] = ()
     """The incidents that go on in this one; what they hold they watch over themselves."""
     part_of: str | None = None
@@ -693,7 +694,7 @@ class Incident:
             also: what confirming checks have just said about it and is not on record yet.
             itself: for a server: only who named it itself speaks for it, and not who named something of it.
         """
-        # Who starts a class's playbook says that it is so. Who has something contained says no more than that.
+        # In earlier releases whoever started a class's playbook said that it is so; what began then goes on by that.
         if key in self.chosen and key not in self.by_hand:
             return Standing(authenticated=True, confidence=Confidence.HIGH, severity=self.severity, confirmed=True)
         kin = self._kin(key)

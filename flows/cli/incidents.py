@@ -186,10 +186,11 @@ def respond(
     named: Named,
     asked: Asked,
 ) -> None:
-    """Start a response by hand, or have an open incident tried again. Waits until it is contained.
+    """Start a response by hand, or have an open incident tried again. Waits until it is contained, or asks somebody.
 
-    With --about it contains what you name, as `contain` does, also in an incident that is open already: whether its
-    class has a playbook makes no difference. It shows what that changes, and asks; another person approves it.
+    What a class's playbook cuts on your word another person approves, whatever the class. With --about it contains what
+    you name, as `contain` does, also in an incident that is open already: whether its class has a playbook makes no
+    difference. It shows what that changes, and asks; another person approves it.
 
     \b
     Examples:

@@ -36,8 +36,8 @@ def offer(stage: Stage, screen: Screen, incident: Incident, *, released: bool) -
     if not released:
         screen.say("Have the server's owner undo the change, then give the tool back:")
         _lines(screen, "demo --heal", f"release {number}")
-    screen.say(f"Contain by hand. What is no emergency waits: {PERSON} asks, {REVIEWER} approves:")
-    respond = f"respond --class tool_poisoning --tool {stage.site.server_id}/{OTHER} --severity low"
+    screen.say(f"Contain by hand: {PERSON} asks, {REVIEWER} approves:")
+    respond = f"respond --class tool_poisoning --tool {stage.site.server_id}/{OTHER}"
     _lines(screen, respond, f"approve {int(number) + 1} --as {REVIEWER}")
 
 

@@ -157,7 +157,6 @@ def opening(  # the fields of one event, all by name
     unknown: Sequence[Entity],
     requested_by: str | None,
     chosen: Sequence[Resolved] = (),
-    by_hand: bool = False,
 ) -> dict[str, Json]:
     """Return the body of an incident's first entry."""
     playbook = parts.playbooks.get(incident_class)
@@ -165,7 +164,8 @@ def opening(  # the fields of one event, all by name
         playbook = extended(playbook, incident_class, {thing.kind for thing in chosen})
     begun: dict[str, Json] = {}
     if requested_by:
-        begun = {"chosen": [thing.key for thing in chosen], "by_hand": by_hand}
+        # Whether they named the thing or its class beside it: one person's word is answered by another's.
+        begun = {"chosen": [thing.key for thing in chosen], "by_hand": True}
     return {
         **begun,
         "class": incident_class.value,

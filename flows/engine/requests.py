@@ -135,7 +135,6 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
         unknown=(),
         requested_by=request.actor,
         chosen=meant,
-        by_hand=manual.exact,
     )
     return await open_incident(parts, tx, key, opened, answer(request, accepted=True, reason=request.reason))
 

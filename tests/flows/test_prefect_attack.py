@@ -129,9 +129,12 @@ async def test_a_worker_hands_requests_in_and_can_do_nothing_else(
             run = await run_to_its_end(prefect, deployment, {"request": fresh.model_dump_json()})
             assert run["state_type"] == "COMPLETED"
             assert run["name"] == "ann: respond new"
-            incident = await home.reaches(Status.CONTAINED)
+            incident = await home.reaches(Status.AWAITING_APPROVAL)
             assert f"mcp-soar incident {incident.id}" in run["state"]["message"]
             assert incident.requested_by == "ann"
+            cut = await scenes.proposed(home, incident.id, scenes.cut_of(lab, "get_weather"))
+            await scenes.approve(home, "bob", incident.id, cut)
+            await home.reaches(Status.CONTAINED, incident.id)
             await commands_in_a_worker_bring_nothing_about(prefect, lab, home, tmp_path)
 
 

@@ -22,12 +22,11 @@ from playbooks.inventory import Inventory
 from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.playbook import Notice, Playbook
 from playbooks.policy import Mode, Policy
-from playbooks.request import Verb
 from playbooks.strict import Line, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
-from tests.lab.house import ROOMY, House, house
+from tests.lab.house import ROOMY, House, alert, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", "tests.lab.responder_process", __name__])
@@ -322,9 +321,16 @@ async def installation(
         yield home.changed(**{"timing": scenes.FAST, "steps": WITH_FLAGS, "playbooks": playbooks, **parts})
 
 
-async def respond(home: House) -> None:
-    """Have ann start a response to the tool that the cuts are for."""
-    await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=NEW)
+async def respond(home: House, *tools: str) -> None:
+    """Have two sources report a tool that the cuts are for, at once: what alerts carry waits for nobody.
+
+    Args:
+        home: the installation.
+        tools: of the server; `forecast` if none is named.
+    """
+    entities = [{"kind": "tool", "name": tool, "server": "weather"} for tool in tools or ("forecast",)]
+    body = alert("weather", entities=entities)
+    await asyncio.gather(home.receive(body), home.receive(body, source="second"))
 
 
 async def dies(folder: Path, playbooks: dict[IncidentClass, Playbook], moment: str, number: int) -> int:

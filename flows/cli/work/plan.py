@@ -173,7 +173,7 @@ async def all_of(
         notes.append("the alert reports nothing new; only what is new starts a response")
     elif cases[0].by_hand and not cases[0].chosen:
         notes.append(
-            "what a person's request does, which counts as certain; what an alert does: plan FILE --source NAME"
+            "what a person's request does, which another one decides on; what an alert does: plan FILE --source NAME"
         )
     notes += stopped
     reviews = signed_for(config, reviews)
@@ -273,7 +273,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         missing=found.missing,
         unreviewed=() if case.by_hand else unreviewed(reviews, config.inventory, config.policy, plan),
         chosen=case.by_hand,
-        by_hand=bool(case.chosen),
+        by_hand=case.by_hand,
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
     if decision.automatic and step.when is not When.LEAKING:

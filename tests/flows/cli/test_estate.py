@@ -63,7 +63,7 @@ def responding(site: Installation) -> Iterator[None]:
         thread.join(30)
 
 
-def alert(folder: Path, server: str, tool: str, title: str = "poisoned") -> str:
+def alert(folder: Path, server: str, *tools: str, title: str = "poisoned") -> str:
     path = folder / "alert.json"
     document = {
         "version": 1,
@@ -72,7 +72,7 @@ def alert(folder: Path, server: str, tool: str, title: str = "poisoned") -> str:
         "title": title,
         "severity": "high",
         "detected_at": "2026-01-31T12:00:00Z",
-        "entities": [{"kind": "tool", "name": tool, "server": server}],
+        "entities": [{"kind": "tool", "name": tool, "server": server} for tool in tools],
     }
     path.write_text(json.dumps(document), encoding="utf-8")
     return str(path)
@@ -106,13 +106,20 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     assert not (site.folder / "state" / "journal.db").exists()
 
 
-def test_a_plan_for_many_things_is_held_to_the_caps_as_it_goes_along(estate: tuple[Installation, str]) -> None:
+def test_a_plan_for_many_things_is_held_to_the_caps_as_it_goes_along(
+    estate: tuple[Installation, str], victim: McpServer, tmp_path: Path
+) -> None:
     site, name = estate
-    tools = [word for tool in ("get_weather", "get_forecast", "add") for word in ("--tool", f"{name}/{tool}")]
-    cuts = [one for one in site.json("plan", "--class", "tool_poisoning", *tools)["plans"] if one["step"][:3] == "cut"]
+    tools = ("get_weather", "get_forecast", "add")
+    victim.poison(*tools)
+    plans = site.json("plan", alert(tmp_path, name, *tools), "--source", "generic")["plans"]
+    cuts = [one for one in plans if one["step"][:3] == "cut"]
     # Three tools, a prompt, a resource, the agent, its token, the server: a fifth of eight, rounded up.
     assert [one["decision"] for one in cuts] == ["allow", "allow", "needs_approval"]
     assert "3 would be contained automatically" in cuts[2]["reasons"][0]
+    words = [word for tool in tools for word in ("--tool", f"{name}/{tool}")]
+    asked = [one for one in site.json("plan", "--class", "tool_poisoning", *words)["plans"] if one["step"][:3] == "cut"]
+    assert {one["decision"] for one in asked} == {"needs_approval"}, "one person's word is decided by another's"
 
 
 def test_what_differs_is_shown_and_approved_and_what_was_shown_is_written(
@@ -220,6 +227,8 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
     victim.poison("get_weather")
     with responding(site):
         act = site.json("respond", "--class", "tool_poisoning", "--tool", f"{name}/get_weather", "--as", "kim")
+        assert (act["state"], act["status"]) == ("waiting", "awaiting_approval")
+        act = site.json("approve", act["incident"], "--as", "lee", "--yes")
         assert (act["state"], act["status"]) == ("done", "contained")
         while not (it := site.json("incident", act["incident"]))["bundle"]:
             pass  # each look is a process's work; the test's time-out ends it

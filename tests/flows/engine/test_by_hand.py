@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.engine.reviews import ReviewBook
 from playbooks.incident import Status
 from playbooks.plan import Radius
@@ -29,13 +31,16 @@ class Nobody(ReviewBook):
         return ("nobody who may review has signed for it",)
 
 
-async def test_another_person_decides_what_one_has_contained_though_its_class_is_automatic(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [{"exact": True}, {}], ids=["contain", "respond --class"])
+async def test_another_person_decides_what_one_has_contained_though_its_class_is_automatic(
+    tmp_path: Path, way: dict[str, bool]
+) -> None:
     folder = flags.flags(tmp_path / "flags")
     async with (
         flags.installation(tmp_path, flags.playbook(flags.step(folder)), reviews=Nobody()) as home,
         home.responding(),
     ):
-        await home.ask("ann", Verb.RESPOND, "new", reason="it acts oddly", params={**NEW, "exact": True})
+        await home.ask("ann", Verb.RESPOND, "new", reason="it acts oddly", params={**NEW, **way})
         await home.reaches(Status.AWAITING_APPROVAL)
         step = await scenes.proposed(home, FIRST, CUT)
         assert (step.requested_by, step.quorum) == ("ann", 1)

@@ -19,7 +19,7 @@ async def test_an_incident_goes_on_by_its_own_playbook_after_a_restart_with_anot
     async with flags.installation(tmp_path, edited, policy=flags.ASKING) as home, home.responding():
         await scenes.approve(home, "bob", waiting.id, waiting.steps[CUT])
         contained = await home.reaches(Status.CONTAINED)
-    assert set(contained.steps) == {CUT}
+    assert {name for name, step in contained.steps.items() if step.action} == {CUT}
     assert (flags.states(first), flags.states(second)) == ("off off off", "on on on")
     (playbook,) = began.values()
     assert contained.playbook_digest == playbook.digest

@@ -19,7 +19,7 @@ from playbooks.errors import Transient
 from playbooks.incident import Status
 from playbooks.plan import Change, Plan
 from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.state import Incident, Progress
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, SetFlags
 from tests.lab.house import House, alert
@@ -103,6 +103,15 @@ async def test_what_a_plan_will_read_is_asked_for_while_its_incident_is_opened(
         assert order.count("foreseen") == 1
 
 
+async def by_people(home: House) -> Incident:
+    """Have ann start a response and bob approve its cut; no alert is kept as evidence of it."""
+    await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=flags.NEW)
+    await scenes.taken_in(home)
+    (incident,) = await home.incidents()
+    await scenes.approve(home, "bob", incident.id, await scenes.proposed(home, incident.id, CUT))
+    return await home.reaches(Status.CONTAINED)
+
+
 async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folder: Path, gateway: Gateway) -> None:
     gateway.takes.set()
     playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
@@ -117,11 +126,10 @@ async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folde
         flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
     ):
         async with home.responding(flow=flow, flows=0):
-            await flags.respond(home)
-            incident = await home.reaches(Status.CONTAINED)
+            incident = await by_people(home)
         assert CHECK not in incident.steps, "who cuts runs no flow"
         async with other.responding(flow=flow, cuts=False):
-            await flags.respond(home)
+            await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=flags.NEW)
 
             async def asked() -> bool:
                 return CHECK in (await home.incident(incident.id)).steps
@@ -148,8 +156,7 @@ async def test_flows_of_another_process_give_way_to_cuts_in_hand(
         flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
     ):
         async with home.responding(flows=0):
-            await flags.respond(home)
-            incident = await home.reaches(Status.CONTAINED)
+            incident = await by_people(home)
         await home.receive(alert("weather", "add"))
         (opened,) = await intake(home.parts)
         looked = asyncio.Event()

@@ -10,17 +10,16 @@ from playbooks.plan import Change
 from playbooks.request import Verb
 from playbooks.state import Incident, Progress
 from tests.lab import flags, scenes
-from tests.lab.flags import NEW, SetFlags, SetLevels, SetUnranked
+from tests.lab.flags import SetFlags, SetLevels, SetUnranked
 from tests.lab.house import House
 
 STEP = "cut-flags@weather"
 
 
 async def about(home: House, tool: str) -> str:
-    """Have ann respond to a tool, and return the incident that it is."""
+    """Have a tool responded to, and return the incident that it is."""
     known = {incident.id for incident in await home.incidents()}
-    entities = [{"kind": "tool", "name": tool, "server": "weather"}]
-    await home.ask("ann", Verb.RESPOND, "new", reason="seen", params={**NEW, "entities": entities})
+    await flags.respond(home, tool)
     await scenes.taken_in(home)
     (fresh,) = {incident.id for incident in await home.incidents()} - known
     return fresh

@@ -14,12 +14,11 @@ from playbooks.evidence import Authority, Method
 from playbooks.incident import EntityKind, Phase, Status
 from playbooks.inventory import Resolved
 from playbooks.playbook import shipped
-from playbooks.request import Verb
 from playbooks.state import Incident, Progress, instance_of
 from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.lab import flags, scenes
-from tests.lab.flags import NEW, KeepFlags, WipeFlags
+from tests.lab.flags import KeepFlags, WipeFlags
 from tests.lab.house import House
 
 SERVERS = ("a", "b", "c")
@@ -89,9 +88,8 @@ async def test_what_was_kept_of_one_tool_is_no_evidence_of_another(tmp_path: Pat
     keep = {"id": "keep", "capture": KeepFlags.name, "for": "tool", "with": {"tool": {"from": "entity.id"}}}
     wipe = flags.step(folder, id="wipe", action=WipeFlags.name)
     book = flags.playbook(flags.step(folder), capture=[{**keep, "why": "test"}], eradicate=[wipe])
-    tools = [{"kind": "tool", "name": name, "server": "weather"} for name in ("forecast", "add")]
     async with flags.installation(tmp_path, book) as home, home.responding():
-        await home.ask("ann", Verb.RESPOND, "new", reason="seen", params={**NEW, "entities": tools})
+        await flags.respond(home, "forecast", "add")
         name = (await opened(home)).id
         await scenes.established(home, name, "wipe@weather/forecast")
         step = await scenes.proposed(home, name, "wipe@weather/add")
