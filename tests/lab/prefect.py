@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prefect.events.worker import EventsWorker
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -159,17 +160,24 @@ def prefect_running(folder: Path) -> Iterator[PrefectServer]:
         server.close()
 
 
+LOOKS = {"PUBLISH_EVERY": 0.3, "ASK_AGAIN": 0.3}
+"""How often `publishing` asks; for how long it waits for each answer stays as it ships."""
+
+
 @asynccontextmanager
 async def publishing(journal: Journal) -> AsyncIterator[respond.Prefect]:
-    """Publish what Prefect does not have yet."""
+    """Publish what Prefect does not have yet, and look for it more often than one that shares a machine with others."""
     async with respond.connected() as prefect:
-        stop = asyncio.Event()
-        task = asyncio.create_task(prefect.publish(journal, stop))
-        try:
-            yield prefect
-        finally:
-            stop.set()
-            await task
+        with pytest.MonkeyPatch.context() as patch:
+            for name, seconds in LOOKS.items():
+                patch.setattr(respond, name, seconds)
+            stop = asyncio.Event()
+            task = asyncio.create_task(prefect.publish(journal, stop))
+            try:
+                yield prefect
+            finally:
+                stop.set()
+                await task
 
 
 @asynccontextmanager
