@@ -66,6 +66,7 @@ class McpServer:
     def __init__(self, port: int, folder: Path, name: str = "") -> None:
         self.port = port
         self.folder = folder
+        self.name = name
         self.url = f"http://127.0.0.1:{port}/{name}/mcp" if name else f"http://127.0.0.1:{port}/mcp"
         self._resource = f"config://{name}/version" if name else "config://version"
         self._behaviour = folder / "behaviour.json"

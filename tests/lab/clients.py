@@ -10,7 +10,7 @@ from integrations.gateway import enrol
 from integrations.mcp.client import McpEndpoint
 from playbooks.inventory import Inventory, Principal, Secret
 from tests.lab import scenes
-from tests.lab.fixtures import Lab
+from tests.lab.fixtures import Lab, unique_name
 
 AGENT = "agent"
 """What drills call the lab's own agent, and its token."""
@@ -63,7 +63,7 @@ async def joined(lab: Lab, folder: Path, wanted: Mapping[str, tuple[str, ...]]) 
     principals = dict(lab.site.inventory.principals)
     async with scenes.operator(lab) as forge:
         for who, labels in wanted.items():
-            name = names.setdefault(who, f"{who}-{lab.site.server_id}")
+            name = names.setdefault(who, unique_name(who))
             known = principals.get(name) or Principal(title=who, gateway=scenes.GATEWAY, user=f"{name}@example.com")
             await enrol.client_user(forge, known.user)
             tokens, held = dict(known.tokens), dict(known.held)

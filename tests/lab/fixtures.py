@@ -4,19 +4,19 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flows.demo.contextforge import RunningGateway, contextforge, executable
 from flows.demo.mcp_server import McpServer, mcp_server
-from flows.demo.site import GATEWAY, Site, build
+from flows.demo.site import GATEWAY, Site
 from integrations.connections import Connections
 from integrations.gateway.canary import Canary
 from integrations.gateway.client import ContextForge
 from playbooks.errors import Misconfigured
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.lab.places import Place, Places
 
 if TYPE_CHECKING:
     from tests.lab.prefect import PrefectServer
@@ -42,18 +42,39 @@ def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpServer]
         yield running
 
 
+@pytest.fixture(scope="session")
+def places(gateway: RunningGateway, mcp_process: McpServer, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """The servers that stand behind the session's gateway already."""
+    return Places(gateway, mcp_process, tmp_path_factory.mktemp("places"), unique_name)
+
+
 @pytest.fixture
-def victim(mcp_process: McpServer) -> Iterator[McpServer]:
-    """A real MCP server with three tools, a prompt and a resource, that can be told to turn hostile."""
-    server = McpServer(mcp_process.port, mcp_process.folder, name=unique_name("victim"))
+async def place(places: Places) -> AsyncIterator[Place]:
+    """A server that behaves, behind the gateway: as when it was put there, whoever had it before."""
+    async with places.taken() as taken:
+        yield taken
+
+
+@pytest.fixture
+def victim(request: pytest.FixtureRequest) -> Iterator[McpServer]:
+    """A real MCP server with three tools, a prompt and a resource, that can be told to turn hostile.
+
+    It is the site's where a test has a site; else one that stands behind no gateway yet.
+    """
+    if "place" in request.fixturenames:
+        place: Place = request.getfixturevalue("place")
+        yield place.server
+        return
+    process: McpServer = request.getfixturevalue("mcp_process")
+    server = McpServer(process.port, process.folder, name=unique_name("victim"))
     yield server
     server.behave()
 
 
 @pytest.fixture
-async def site(gateway: RunningGateway, victim: McpServer, tmp_path: Path) -> Site:
+def site(place: Place) -> Site:
     """The victim behind the gateway, with its agent, its canary and its approved pins."""
-    return await build(gateway, victim, tmp_path / "site", name=unique_name("weather"))
+    return place.site
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from playbooks.action import World
 from playbooks.errors import Drifted, Refused
 from playbooks.inventory import PinKind, Pins, Secret
 from playbooks.plan import Answer, Plan, Widening
-from tests.lab.fixtures import Lab
+from tests.lab.fixtures import Lab, unique_name
 
 
 async def apply(action: type[DisableTool] | type[DisableServer], plan: Plan, world: World) -> None:
@@ -131,7 +131,7 @@ async def test_the_control_tool_itself_can_be_contained(lab: Lab) -> None:
 
 async def test_a_canary_without_the_right_to_call_proves_nothing(lab: Lab, tmp_path: Path) -> None:
     forge = lab.world.reach(ContextForge, "main")
-    user = f"powerless-{lab.site.server_id}@example.com"
+    user = f"{unique_name('powerless')}@example.com"
     body = {"email": user, "full_name": "x", "password": fresh_password()}
     await forge.request("POST", "/v1/auth/email/admin/users", json=body)
     token = tmp_path / "powerless"

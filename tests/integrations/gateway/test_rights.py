@@ -15,13 +15,13 @@ from integrations.gateway.rights import NEEDS, ROLE, rights
 from integrations.registry import STEPS
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Secret
-from tests.lab.fixtures import Lab
+from tests.lab.fixtures import Lab, unique_name
 
 
 @asynccontextmanager
 async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connections, str]]:
     """Give the same site, signed in to its gateway as a user who was only just made."""
-    user, password = f"poor-{lab.site.server_id}@example.com", fresh_password()
+    user, password = f"{unique_name('poor')}@example.com", fresh_password()
     body = {"email": user, "full_name": "x", "password": password}
     await lab.world.reach(ContextForge, "main").request("POST", "/v1/auth/email/admin/users", json=body)
     place = folder / "poor-password"
