@@ -455,17 +455,17 @@ class Inventory(Strict):
         tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
         return {"user": frozenset(users), "token": frozenset(tokens)}
 
-    def unapproved(self, server: str) -> tuple[tuple[PinKind, str], ...]:
-        """Return kind and name of what a server's gateway was known to hold when it was imported, and nobody approved.
+    def unapproved(self, server: str) -> frozenset[tuple[PinKind, str, str]]:
+        """Return kind, name and id of what a server's gateway held when it was imported, and nobody approved.
 
         Args:
             server: as the inventory calls it.
         """
         offers = self.servers[server].offers
-        return tuple(
-            (kind, name)
+        return frozenset(
+            (kind, name, id_)
             for kind in (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
-            for name in sorted(offers.of(kind))
+            for name, id_ in offers.of(kind).items()
             if self.pins.find(server, kind, name) is None
         )
 

@@ -88,6 +88,22 @@ class Irreversible(Strict):
     because: Line
 
 
+class Beside(Strict):
+    """Something that a server offered beside what is cut, when that was planned; nobody ever approved it.
+
+    Args:
+        kind: tool, prompt or resource.
+        name: what its server calls it.
+        id: its immutable id, there and in the inventory.
+        digest: of its definition, as it was held then.
+    """
+
+    kind: Slug
+    name: Name
+    id: Name
+    digest: Digest
+
+
 class Plan(Strict):
     """What an action would do, as data.
 
@@ -100,8 +116,8 @@ class Plan(Strict):
         irreversible: why it cannot be undone, if it cannot.
         destroys: the kinds of exhibit that carrying it out would destroy.
         breaks: one sentence on what stops working for people while it lasts.
-        beside: kind and name of what its server was known to offer beside it when this was planned, and nobody
-            approved: it did not come later, so that this cut is never widened to it.
+        beside: what its server offered beside it when this was planned, as the inventory knew it, and nobody approved:
+            it did not come later, so that this cut is never widened to it. Plans of before have kind and name alone.
     """
 
     action: Slug
@@ -113,7 +129,7 @@ class Plan(Strict):
     destroys: tuple[Slug, ...] = ()
     breaks: Redacted = ""
     # Not written where there is nothing, so that plans of before keep the digests that people signed.
-    beside: tuple[tuple[Slug, Name], ...] = Field(default=(), exclude_if=lambda beside: not beside)
+    beside: tuple[Beside | tuple[Slug, Name], ...] = Field(default=(), exclude_if=lambda beside: not beside)
 
     @property
     def pending(self) -> tuple[Change, ...]:
@@ -141,6 +157,14 @@ class Plan(Strict):
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("digest", None)
         return copied
+
+    def stands(self, anew: "Plan") -> bool:
+        """Whether it still is what would be done: planned anew, nothing but what is beside it is another.
+
+        Its server chooses what is beside it, and must not have people asked again and again.
+        """
+        one, other = (plan.model_copy(update={"beside": (), "breaks": ""}) for plan in (self, anew))
+        return self.beside != anew.beside and one.digest == other.digest
 
     def inverse(self) -> "Plan":
         """Return the plan that restores what was there, last change first; that breaks nothing for anybody."""

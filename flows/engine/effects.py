@@ -20,7 +20,7 @@ from integrations.journal.store import LostClaim
 from playbooks.action import Action, Check
 from playbooks.errors import Drifted, NotEstablished, PartiallyApplied, SoarError, Transient
 from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.plan import Answer, Plan
 from playbooks.policy import Purpose
 from playbooks.state import Incident, Progress, StepState
 from playbooks.strict import iso, now
@@ -104,17 +104,24 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
     planning = within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
     if step and step.plan and step.progress is Progress.APPROVED:
         # People have decided on it: what would confirm the alert is no question any more, unless it is another plan.
-        plan = await planning
+        plan = _asked(step, await planning)
         same = plan.digest == step.plan.digest
         events, again = (list[Event](), list[Event]()) if same else await confirm(case, todo)
     else:
-        plan, (events, again) = await asyncio.gather(planning, confirm(case, todo))
+        anew, (events, again) = await asyncio.gather(planning, confirm(case, todo))
+        plan = _asked(step, anew)
     read_at = time.monotonic()
     if again and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
         raise Transient(f"our own confirmation of the alert came to no answer: {_doubt(again[0])}")
     await case.outlast(action.timeout)
     if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events):
         await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+
+
+def _asked(step: StepState | None, anew: Plan) -> Plan:
+    """Return the plan that people were asked about if it still stands: what came beside it since, came later."""
+    decided = step.plan if step and step.progress in {Progress.PROPOSED, Progress.APPROVED, Progress.DENIED} else None
+    return decided if decided and decided.stands(anew) else anew
 
 
 def _doubt(event: Event) -> str:
@@ -128,10 +135,14 @@ async def put_back(case: Case, todo: Todo) -> None:
     """Bring a containment that somebody undid into force again: a new epoch, through the gate."""
     action: Action = calls.build(case, todo.name, todo.params)
     try:
-        plan = await within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
+        anew = await within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
         read_at = time.monotonic()
         await case.outlast(action.timeout)
-        epoch = case.state.leases[todo.instance].epoch + 1
+        lease = case.state.leases[todo.instance]
+        # What came beside it after the first cut is no old acquaintance of the second.
+        first, changed = lease.plan, lease.plan.beside != anew.beside
+        plan = anew.model_copy(update={"beside": first.beside, "breaks": first.breaks}) if changed else anew
+        epoch = lease.epoch + 1
         allowed = await intend(case, todo, plan, epoch=epoch, purpose=Purpose.PUT_BACK)
     except LostClaim:
         raise

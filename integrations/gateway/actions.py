@@ -88,9 +88,12 @@ class _OneObject(_AtGateway):
     @override
     async def plan(self, world: World) -> Plan:
         entry = entry_of(self.server, world)
-        held = await self._find(world.reach(ContextForge, entry.name), entry, world)
+        forge = world.reach(ContextForge, entry.name)
+        held, beside = await asyncio.gather(
+            self._find(forge, entry, world),
+            exposure.beside(self.server, forge, world.inventory, but=(self.kind, self.object_name)),
+        )
         target = _target(entry, self.server, held)
-        beside = tuple(one for one in world.inventory.unapproved(self.server) if one != (self.kind, held.name))
         return Plan(
             action=self.name,
             params=self.model_dump(mode="json"),

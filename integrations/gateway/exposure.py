@@ -17,7 +17,7 @@ from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
-from playbooks.plan import EXPOSURE, Answer, Finding, Plan, Target, Verdict, Widening
+from playbooks.plan import EXPOSURE, Answer, Beside, Finding, Plan, Target, Verdict, Widening
 
 _MOST_CALLED: Final = 3
 """Of a whole server's tools this many are called; all are looked for in the list."""
@@ -32,6 +32,9 @@ _NOTHING_APPROVED: Final = (
 
 _MOST_NAMED: Final = 5
 """Things in one sentence; more are counted."""
+
+_SOON: Final = 2.0
+"""Seconds that planning a cut waits for what else its server offers."""
 
 _CUTS: Final = {
     PinKind.TOOL: "gateway.disable_tool",
@@ -55,6 +58,7 @@ class _Scene:
         self.canary = world.reach(Canary, gateway)
         self.targets = [target for target in plan.targets if target.kind != "entry"]
         self.beside = frozenset(plan.beside)
+        self.imported = self.inventory.unapproved(self.server)
         self.whole = first.kind == "entry"
         self.approved = bool(self.pins.of(self.server))
         self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
@@ -62,6 +66,14 @@ class _Scene:
     def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
         """Return what a probe may send."""
         return _arguments(self.notes, kind, name, definition)
+
+    def was_beside(self, held: Held) -> bool:
+        """Whether it is what the plan leaves alone, and nothing that came later under the same name."""
+        one = Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest)
+        if one in self.beside:
+            return True
+        # A plan of before says neither id nor definition; the inventory has at least the id.
+        return (held.kind, held.name) in self.beside and (held.kind, held.name, held.id) in self.imported
 
     def offered_as(self, target: Target, catalog: dict[str, Held]) -> str | None:
         """Return the name that clients use for a target."""
@@ -285,24 +297,50 @@ def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | 
         return None
     pin = scene.pins.find(scene.server, held.kind, held.name)
     if pin is None:
-        return None if (held.kind, held.name) in scene.beside else "was never approved"
+        return None if scene.was_beside(held) else "was never approved"
     if pin.gateway_digest != held.digest:
         return "differs from its approved definition"
     return None
 
 
-def untouched(beside: Collection[tuple[str, str]]) -> str:
-    """Return the sentence that says beforehand what a cut leaves alone though nobody approved it, empty if nothing.
+async def beside(
+    server: str, forge: ContextForge, inventory: Inventory, *, but: tuple[PinKind, str]
+) -> tuple[Beside, ...]:
+    """Return what a cut leaves alone though nobody approved it: what clients can have now, and was imported as it.
+
+    A name alone is anybody's: under it may come another thing, another definition, or what is disabled now.
 
     Args:
-        beside: kind and name of each.
+        server: as the inventory calls it.
+        forge: its gateway; asked only where something that nobody approved was imported.
+        inventory: with the pins.
+        but: kind and name of what is cut.
     """
-    return f" Not touched, though nobody approved it: {_named(beside)}." if beside else ""
+    imported = {one for one in inventory.unapproved(server) if one[:2] != but}
+    entry = inventory.servers[server].gateway
+    if not imported or entry is None:
+        return ()
+    catalog = await _settled(asyncio.wait_for(forge.catalog(entry.id), _SOON))
+    if isinstance(catalog, SoarError):
+        # The cut does not wait for it. Nothing is left alone unseen: whatever else there is passes the gate.
+        return ()
+    left = [held for held in catalog if held.enabled and (held.kind, held.name, held.id) in imported]
+    left.sort(key=lambda held: (tuple(PinKind).index(held.kind), held.name))
+    return tuple(Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest) for held in left)
+
+
+def untouched(beside: Collection[Beside]) -> str:
+    """Return the sentence that says beforehand what a cut leaves alone though nobody approved it, empty if nothing."""
+    return (
+        f" Not touched, though nobody approved it: {_named([(one.kind, one.name) for one in beside])}."
+        if beside
+        else ""
+    )
 
 
 def _left(scene: _Scene, catalog: tuple[Held, ...]) -> list[Finding]:
     """Return what is named because clients can still have it: it was there before, and nobody decided on it."""
-    left = [held for held in catalog if held.enabled and (held.kind, held.name) in scene.beside]
+    left = [held for held in catalog if held.enabled and scene.was_beside(held)]
     left = [held for held in left if scene.pins.find(scene.server, held.kind, held.name) is None]
     if scene.whole or not scene.approved or not left:
         # Of a server of which nothing was ever approved that is said as a whole.
