@@ -334,7 +334,7 @@ class _Receiver:
         except Exception:  # noqa: BLE001  # whatever keeps it from answering, it is not ready
             ready = False
         if not ready:
-            return _unavailable("The inbox cannot be reached.", "/readyz")
+            return _unavailable("Nothing can be put into the inbox now.", "/readyz")
         return _json(HTTPStatus.OK, {"status": "ready"})
 
     def turned_away(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
-from sqlalchemy import URL, Executable, func, select, text, tuple_
+from sqlalchemy import URL, Executable, false, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,6 +54,9 @@ ALERT = "alert"
 LOCKED = 0.03
 """Seconds of one transaction after which what else waits goes into the next one: others have their turn between."""
 
+TRIED = 5.0
+"""Seconds for which a write that went well tells that the next one would: who asks often locks nothing by that."""
+
 _MOST_NAMES = 256
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Alembic keeps what it is at in globals.
@@ -76,6 +79,10 @@ class _Put(NamedTuple):
     headers: bytes
     weight: int
     stamp: bytes | None
+
+
+class _Try(NamedTuple):
+    """A put of nothing."""
 
 
 _Unit = Callable[[Tx], Awaitable[Any]]
@@ -110,7 +117,8 @@ class Journal:
         # PostgreSQL's lanes have a lock each: its own are fair, and a receiver's inserts wait for nobody.
         self._turn = Turn(Path(url.database or "")) if self.dialect == "sqlite" else None
         self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, self._turn or asyncio.Lock())
-        self._puts: Lane[_Put] = Lane(self._writing, self._put_all, self._turn or asyncio.Lock())
+        self._puts: Lane[_Put | _Try] = Lane(self._writing, self._put_all, self._turn or asyncio.Lock())
+        self._put_at = -TRIED
         self._poker = Poker(self._reading, self.dialect)
 
     @classmethod
@@ -209,13 +217,25 @@ class Journal:
         return any((await self._rows(select(by_column, by_table)))[0])
 
     async def ready(self) -> bool:
-        """Return whether the inbox can be reached."""
-        inbox = schema.inbox.c
+        """Return whether something could be put into the inbox now; it waits as long as a put would."""
         try:
-            await self._rows(select(inbox.id, inbox.source, inbox.nonce, inbox.digest, inbox.incident).limit(0))
+            await self.try_to_put()
         except SoarError:
             return False
         return True
+
+    async def try_to_put(self) -> None:
+        """Put nothing into the inbox, as something would be put; done lately, it is only read.
+
+        Raises:
+            Transient: if another process keeps the database locked, or it does not answer.
+            Misconfigured: if it has no inbox, or this account may not put into it.
+        """
+        inbox = schema.inbox.c
+        await self._rows(select(inbox.id, inbox.source, inbox.nonce, inbox.digest, inbox.incident).limit(0))
+        if time.monotonic() - self._put_at > TRIED:
+            await self._puts.submit(_Try())
+            self._put_at = time.monotonic()
 
     # Inbox
 
@@ -244,6 +264,7 @@ class Journal:
             stamp = self._stamp.of(kind=kind, source=source, nonce=nonce, digest=digest, headers=kept)
         put = _Put(_sortable(), kind, source, nonce, digest, body, kept, weight, stamp)
         receipt: Receipt = await self._puts.submit(put)
+        self._put_at = time.monotonic()
         if receipt.fresh and self.dialect == "sqlite":
             # Who listens is read from the database: no sender waits for that, and a storm asks once at a time.
             self._poker.soon()
@@ -253,10 +274,17 @@ class Journal:
         """Return whether a receiver of ours put an entry into the inbox, as it stands there."""
         return self._stamp is not None and self._stamp.fits(item)
 
-    async def _put_all(self, connection: AsyncConnection, puts: Sequence[_Put]) -> Done:
+    async def _put_all(self, connection: AsyncConnection, jobs: Sequence[_Put | _Try]) -> Done:
+        inbox = schema.inbox.c
+        puts = [job for job in jobs if isinstance(job, _Put)]
+        if not puts:
+            nothing = select(inbox.source, inbox.nonce).where(false())
+            await connection.execute(
+                schema.inbox.insert().from_select(["source", "nonce"], nothing, include_defaults=False)
+            )
+            return Done([None] * len(jobs), None)
         # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.
         ordered = sorted(puts, key=lambda put: (put.source, put.nonce))
-        inbox = schema.inbox.c
         insertion = schema.insertion(self.dialect)
         await connection.execute(
             insertion(schema.inbox).on_conflict_do_nothing(index_elements=["source", "nonce"]),
@@ -268,8 +296,11 @@ class Journal:
             )
         )
         stored = {(source, nonce): (name, digest, incident) for source, nonce, name, digest, incident in found}
-        receipts: list[Receipt | Failed] = []
-        for put in puts:
+        receipts: list[Receipt | Failed | None] = []
+        for put in jobs:
+            if isinstance(put, _Try):
+                receipts.append(None)
+                continue
             if (put.source, put.nonce) not in stored:
                 # Its incident was closed while we looked: sent again, it is news.
                 receipts.append(Failed(Transient("what this message repeats was let go just now")))
