@@ -50,6 +50,7 @@ from playbooks.review import Reviews
 from playbooks.strict import now
 
 _WITHIN = 20.0
+_WRITTEN = 5.0
 _CLOCKS = 2.0
 _WAITED = 60.0
 _APPROVERS = 2
@@ -320,7 +321,7 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
         except Transient as exc:
             yield Line("journal", "fail", f"{url}: {exc}", "see whether the database runs and can be reached")
             return
-        yield Line("journal", "ok", f"{url} answers")
+        yield await _written(journal, url)
         head = await journal.head_latest()
         if head and (key := head_content(head.data).key) not in responder_keys(config):
             message = f"key {key} signed its last entries, and none of `responders` in mcp-soar.yaml is that key"
@@ -341,6 +342,18 @@ async def _journal(config: Configuration) -> AsyncIterator[Line]:
             yield Line("journal", "fail", f"{name} is frozen: {row.frozen}", f"`mcp-soar verify {name}`")
         async for line in _queue(journal):
             yield line
+
+
+async def _written(journal: Journal, url: str) -> Line:
+    """Return whether it can be written: one that only answers holds nothing of what is begun now."""
+    try:
+        async with asyncio.timeout(_WRITTEN):
+            await journal.try_to_put()
+    except (SoarError, TimeoutError) as exc:
+        message = f"{url} cannot be written: {str(exc) or f'not within {_WRITTEN:g} s'}"
+        remedy = "nothing is contained until it can: see which process keeps it locked (`fuser -v`), and end it"
+        return Line("journal", "fail", message, remedy)
+    return Line("journal", "ok", f"{url} answers, and can be written")
 
 
 async def _account(journal: Journal, config: Configuration) -> Line:
