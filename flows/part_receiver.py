@@ -23,8 +23,10 @@ from integrations.siem.reading import Finding
 from playbooks.strict import build, now
 
 _POSTGRES = 5432
-BESIDE = ("", "-wal", "-shm", "-queue", "-turn")
-"""What belongs to a SQLite journal, after its file's name."""
+READ = ("", "-wal", "-shm")
+"""What whoever reads a SQLite journal opens, after its file's name."""
+TURNS = ("-queue", "-turn")
+"""What whoever writes one opens besides. To open one is enough to keep the turn."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,12 @@ def confine(config: Configuration) -> str:
     url = config.journal_url
     files: list[Path] = []
     if url.startswith("sqlite"):
-        files = [Path(url.partition(":///")[2] + end) for end in BESIDE]
+        files = [Path(url.partition(":///")[2] + end) for end in (*READ, *TURNS)]
         try:
             _open_for_good(files[0])
         except sqlite3.Error:
             return "the journal is not there yet"
-        for path in files[3:]:
+        for path in files[len(READ) :]:
             path.touch(mode=0o600)
     # Whatever that says, it is kept from everything else.
     laid = laid_open(config)

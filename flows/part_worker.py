@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows import workers
 from flows.needed import needed_by_python
-from flows.part_receiver import BESIDE
+from flows.part_receiver import READ, TURNS
 from flows.settings import read_inventory
 from flows.workers import CONFIG, CONFINED, INBOX, JOURNAL, RECEIVER
 from integrations import landlock
@@ -66,15 +66,16 @@ def confine() -> str:
     for name in (INBOX, JOURNAL):
         url = os.environ.get(name, "")
         if url.startswith("sqlite"):
-            files = [Path(url.partition(":///")[2] + end) for end in BESIDE]
+            file = url.partition(":///")[2]
+            files, turns = [Path(file + end) for end in READ], [Path(file + end) for end in TURNS]
             try:
                 _open_for_good(files[0])
             except sqlite3.Error:
                 return "the journal is not there yet"
             if name == INBOX:
-                for path in files[3:]:
+                for path in turns:
                     path.touch(mode=0o600)
-                writable += files
+                writable += [*files, *turns]
             else:
                 readable += files
         elif url:

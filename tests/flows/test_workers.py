@@ -20,6 +20,7 @@ from integrations.siem.source import new_secret
 from playbooks.errors import Misconfigured
 from tests.flows.test_up import ROOT, configuration
 
+WRITES = {"the journal, written", "the turn at writing it", "the queue for that"}
 TRIED = """
 import json, os, signal, socket, subprocess, sys
 from pathlib import Path
@@ -45,6 +46,8 @@ tries = {
     "a program": lambda: subprocess.run(["/bin/true"], check=True),
     "the journal, written": lambda: journal.open("r+b").close(),
     "the journal, read": lambda: journal.open("rb").close(),
+    "the turn at writing it": lambda: journal.with_name("journal.db-turn").open("rb").close(),
+    "the queue for that": lambda: journal.with_name("journal.db-queue").open("rb").close(),
     "its own folder": lambda: (Path(os.environ["HOME"]) / "new").write_bytes(b""),
     "Prefect": lambda: socket.create_connection(("127.0.0.1", prefect), 5).close(),
     "Python": lambda: subprocess.run([sys.executable, "-c", "import sqlite3"], check=True),
@@ -73,7 +76,8 @@ async def folder(tmp_path: Path) -> Path:
     source = sources["sources"]["siem"]
     sources["sources"]["drift"] = {**source, "authentication": {"hmac": {"secrets": [{"file": "keys/drift"}]}}}
     (made / "sources.yaml").write_text(yaml.safe_dump(sources))
-    async with await open_journal(read(made), name="r1", writing=True):
+    async with await open_journal(read(made), name="r1", writing=True) as journal:
+        assert await journal.ready()
         (made / "state" / "evidence").write_text("secret")
     (made / "state" / "prefect").mkdir()
     (made / "state" / "prefect" / "auth").write_text("mcp-soar:the password")
@@ -126,7 +130,7 @@ def test_what_a_run_left_in_its_folder_does_not_run_before_the_next_one_is_confi
 @pytest.mark.parametrize(
     ("pool", "can"),
     [
-        (workers.REQUESTS, {"the journal, written", "the journal, read", "its own folder", "Prefect", "Python"}),
+        (workers.REQUESTS, {*WRITES, "the journal, read", "its own folder", "Prefect", "Python"}),
         (workers.READING, {"the journal, read", "its own folder", "Prefect", "Python"}),
     ],
 )
