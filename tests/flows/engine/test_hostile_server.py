@@ -51,6 +51,8 @@ async def test_a_tool_added_after_the_cut_is_found_cut_proven_and_paged(lab: Lab
 async def test_what_was_imported_and_nobody_approved_is_not_cut_with_another(lab: Lab, tmp_path: Path) -> None:
     known = Behaviour(poisoned=("get_weather",), added=("send_report",))
     await scenes.turn(lab, known)
+    # The gateway takes in a new tool without its output schema, and that only when it reads the server again.
+    await scenes.turn(lab, known)
     there = await scenes.held(lab, "send_report")
     assert there is not None
     imported = scenes.served(lab, offers=Offers(tools={"send_report": there.id}))
