@@ -33,8 +33,8 @@ Plan = Annotated[
     typer.Option(
         "--plan",
         metavar="DIGEST|FILE",
-        help="The plan that you mean: the beginning of its digest. With --print on a machine without the installation: "
-        "all of it, or better the plan itself, in a file that `incident ID --json` wrote.",
+        help="The plan that you mean: the beginning of its digest, 8 digits or more. With --print on a machine without "
+        "the installation: all of it, or better the plan itself, in a file that `incident ID --json` wrote.",
     ),
 ]
 Digest = Annotated[
@@ -42,7 +42,8 @@ Digest = Annotated[
     typer.Option(
         "--digest",
         metavar="DIGEST",
-        help="The same by its digest; beside --plan FILE the beginning of it, if several plans wait in that file.",
+        help="The same by its digest; beside --plan FILE the beginning of it, 8 digits or more, if several "
+        "plans wait in that file.",
     ),
 ]
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="everything, class:NAME, server:NAME or incident:ID.")]

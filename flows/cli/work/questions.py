@@ -13,6 +13,9 @@ LONGEST = 80
 _SHORT = 12
 """Digits of a digest that people type."""
 
+_FEWEST = 8
+"""Digits that tell a plan: fewer, and whoever names something in another plan has it begin with the same."""
+
 
 def meant(incident: str, plans: Mapping[str, str], *given: str | None, option: str = "--plan", there: str = "") -> str:
     """Return the digest of the plan that is meant, of those that wait.
@@ -21,18 +24,24 @@ def meant(incident: str, plans: Mapping[str, str], *given: str | None, option: s
         incident: that asks.
         plans: what waits: digest → summary; not empty.
         given: beginnings of the digest that is meant, with `sha256:` or without; whoever gives none means the only one.
+            A beginning only chooses among what waits.
         option: how one is given, for the answer.
         there: what else there is to say of where such a plan may be.
 
     Raises:
         NotFound: no such plan waits.
-        Usage: more than one thing is asked; each is named with the digits that tell it.
+        Usage: more than one thing is asked, each is named with the digits that tell it; or so few digits tell nothing.
     """
-    wanted = [one.lower().removeprefix("sha256:") for one in given if one]
+    wanted = [one.lower().removeprefix("sha256:") for one in given if one is not None]
+    listed = "".join(f"\n  {option} {digest[7 : 7 + _SHORT]}  {safe(summary)}" for digest, summary in plans.items())
+    if any(len(one) < _FEWEST for one in wanted):
+        raise Usage(
+            f"a plan is told by at least {_FEWEST} digits of its digest, for many begin with fewer; {incident} asks:"
+            f"{listed}"
+        )
     found = [digest for digest in plans if all(digest.removeprefix("sha256:").startswith(one) for one in wanted)]
     if len(found) == 1:
         return found[0]
-    listed = "".join(f"\n  {option} {digest[7 : 7 + _SHORT]}  {safe(summary)}" for digest, summary in plans.items())
     if found:
         raise Usage(f"{incident} asks for more than one thing; say which:{listed}")
     raise NotFound(f"no plan {' and '.join(filter(None, given))} waits in {incident}{there}; there is:{listed}")

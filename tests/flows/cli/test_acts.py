@@ -14,6 +14,7 @@ from integrations.journal.store import Tx
 from integrations.signing import SigningKey
 from playbooks.journal import Event
 from playbooks.plan import Irreversible
+from playbooks.request import SignedRequest
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 
@@ -115,6 +116,29 @@ def test_nobody_approves_unseen(site: Installation) -> None:
     assert "nobody approves unseen" in site.error("approve", "1", "--as", "lee", code=2)["message"]
     assert site.error("approve", "1", "--plan", "ffffffffffff", "--as", "lee", code=6)
     assert site.json("incident", "1")["asks"]
+
+
+@pytest.mark.parametrize("option", ["--plan", "--digest"])
+@pytest.mark.parametrize("digits", [0, 1, 4, 7])
+def test_a_few_digits_tell_no_plan(site: Installation, option: str, digits: int) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    digest = world.plan().digest
+    for verb in ("approve", "deny"):
+        for given in (digest[7 : 7 + digits], digest[: 7 + digits]):
+            error = site.error(verb, "1", option, given, "--yes", "--as", "lee", "--no-wait", code=2)
+            assert "at least 8 digits" in error["message"]
+            assert digest[7:19] in error["message"], "what waits is named as it is told"
+    shown = site.run("approve", "1", option, digest[7:15], "--yes", "--as", "lee", "--no-wait", "--print")
+    assert world.plan().summary in " ".join(shown.stderr.split()), "a beginning chooses, and what it means is shown"
+    assert SignedRequest.model_validate_json(shown.stdout).request.digest == digest
+
+
+def test_no_digest_says_yes_by_itself(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    for digest in (world.plan().digest[7:19], world.plan().digest):
+        for option in ("--plan", "--digest"):
+            error = site.error("approve", "1", option, digest, "--as", "lee", "--no-wait", code=2)
+            assert "nobody approves unseen" in error["message"]
 
 
 def test_a_denial_needs_no_approver(site: Installation) -> None:

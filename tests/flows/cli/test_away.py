@@ -102,7 +102,7 @@ def test_of_two_plans_in_a_file_the_one_that_is_meant_is_shown_and_signed(site: 
     assert (result.exit_code, result.stdout) == (2, "")
     for digest, summary in ((one, "Take the tool forecast"), (two, "Take the tool add")):
         assert f"--digest {digest[7:19]} {summary}" in " ".join(result.stderr.split())
-    result = laptop.run(*words, "--digest", two[7:13])
+    result = laptop.run(*words, "--digest", two[7:15])
     assert result.exit_code == 0, (result.output, result.exception)
     assert "Take the tool add away" in result.stderr
     assert "Take the tool forecast" not in result.stderr
@@ -119,11 +119,11 @@ def test_of_two_plans_that_wait_here_the_beginning_of_either_digest_is_enough(
     asked = site.error("approve", "1", "--yes", "--as", "lee", "--print", code=2)["message"]
     assert one[7:19] in asked
     assert two[7:19] in asked
-    result = site.run("approve", "1", "--yes", "--digest", two[7:13], "--as", "lee", "--print")
+    result = site.run("approve", "1", "--yes", "--digest", two[7:15], "--as", "lee", "--print")
     assert SignedRequest.model_validate_json(result.stdout).request.digest == two
     assert (
         "no plan"
-        in site.error("approve", "1", "--plan", one[7:13], "--digest", two[7:13], "--as", "lee", "--print", code=6)[
+        in site.error("approve", "1", "--plan", one[7:15], "--digest", two[7:15], "--as", "lee", "--print", code=6)[
             "message"
         ]
     )
