@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.part import GRACE
+from flows.part import BEAT, GRACE
 from playbooks.errors import Misconfigured
 
 Say = Callable[[str], None]
@@ -22,6 +22,11 @@ RESTARTS = 5
 """How often within `WITHIN` seconds a part is started again before we give up on it."""
 
 WITHIN = 300.0
+
+SILENT = 60.0
+"""Seconds without a sign of life after which a part that gives any counts as hanging."""
+
+_LATE = 2
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Part:
     misconfigured: str | None = None
     unconfined: str | None = None
     _again: bool = False
+    _heard: float | None = None
+    _hung: bool = False
 
     async def run(self, say: Say) -> None:
         """Keep it running until cancelled, or until it dies too often.
@@ -61,7 +68,7 @@ class Part:
         """
         deaths: deque[float] = deque(maxlen=RESTARTS)
         while True:
-            status = await self._once()
+            ended = await self._once()
             if self._again:
                 self._again = False
                 continue
@@ -75,12 +82,22 @@ class Part:
                 say(f"{self.name} died {RESTARTS + 1} times within {WITHIN:.0f} s, I give up on it; see {self.log}")
                 return
             deaths.append(moment)
-            why = f": {self.misconfigured}" if self.misconfigured else f" ended with status {status}"
-            self.misconfigured = None
-            say(f"{self.name}{why}; starting it again (log: {self.log})")
+            why, self.misconfigured = self.misconfigured or ended, None
+            say(f"{self.name} {why}; starting it again (log: {self.log})")
             await asyncio.sleep(min(0.2 * 2 ** len(deaths), 5.0))
 
-    async def _once(self) -> int:
+    async def _once(self) -> str:
+        """Run it once, and return how that ended."""
+        try:
+            status = await self._started()
+        except OSError as exc:
+            # No memory, no process, no file for its log: tried again like what died.
+            return f"cannot be started ({exc})"
+        if self._hung:
+            return f"gave no sign of life for {SILENT:.0f} s and was ended"
+        return f"ended with status {status}"
+
+    async def _started(self) -> int:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -96,10 +113,13 @@ class Part:
                 start_new_session=True,
             )
         asking = asyncio.create_task(self._ask()) if self.healthy else None
+        self._heard, self._hung = None, False
+        watching = asyncio.create_task(self._watch(self.process))
         try:
             await self._listen(self.process)
             return await self.process.wait()
         finally:
+            watching.cancel()
             if asking:
                 asking.cancel()
             self._sweep()
@@ -118,10 +138,23 @@ class Part:
             with contextlib.suppress(ValueError):
                 said = json.loads(line)
                 if isinstance(said, dict):
+                    if said.get("alive"):
+                        self._heard = time.monotonic()
                     self.misconfigured = said.get("misconfigured") or self.misconfigured
                     self.unconfined = said.get("unconfined", self.unconfined)
                     if said.get("ready"):
                         self.ready.set()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """End what said that it is alive and has long stopped saying so: what it holds hangs with it."""
+        late = 0
+        while late < _LATE:
+            await asyncio.sleep(BEAT)
+            # Twice in a row: if we ourselves were stopped, what it said meanwhile is not read yet.
+            late = late + 1 if self._heard is not None and time.monotonic() - self._heard > SILENT else 0
+        self._hung = True
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
     async def _ask(self) -> None:
         while self.healthy and not await asyncio.to_thread(self.healthy):  # noqa: ASYNC110  # another process is asked

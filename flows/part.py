@@ -26,6 +26,9 @@ from playbooks.redaction import redacted
 GRACE = 6.0
 """Seconds that a part may take to end once it was told to."""
 
+BEAT = 5.0
+"""Seconds between two signs of life."""
+
 BEHIND = 5
 """How far what people watch stands behind what contains, as `nice` counts."""
 
@@ -106,6 +109,15 @@ def say(**what: Any) -> None:  # noqa: ANN401  # anything JSON
         sys.stdout.flush()
 
 
+async def _beat() -> None:
+    """Tell `up` from within the loop that it turns; never waiting for `up` to listen."""
+    os.set_blocking(1, False)
+    while True:
+        with contextlib.suppress(OSError):
+            os.write(1, b'{"alive": true}\n')
+        await asyncio.sleep(BEAT)
+
+
 def _last_word() -> None:
     """Tell `up` that this part is ready, and nothing ever again: what is started here from now on is not ours."""
     say(ready=True)
@@ -149,7 +161,11 @@ def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
                 loop.call_soon_threadsafe(told.set)
 
         threading.Thread(target=pass_on, daemon=True).start()
-        await work(told)
+        beating = asyncio.create_task(_beat())
+        try:
+            await work(told)
+        finally:
+            beating.cancel()
 
     def loop() -> None:
         try:

@@ -13,8 +13,8 @@ import heapq
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.engine import flood, schedule
@@ -29,7 +29,7 @@ from playbooks.errors import Refused, SoarError, Transient
 from playbooks.incident import Phase
 from playbooks.journal import ITSELF, SYSTEM, Event
 from playbooks.redaction import redacted
-from playbooks.strict import now
+from playbooks.strict import iso, now
 
 LOG = logging.getLogger("mcp_soar.responder")
 
@@ -50,6 +50,11 @@ SILENCE = 10.0
 
 DRAIN = 4.0
 """Seconds that incidents in hand get to end by themselves when the responder stops."""
+
+UNATTENDED = 60.0
+"""Seconds after which people are told that nobody does what comes after the cuts."""
+
+_NAMED = 5
 
 GIVES_WAY = 30.0
 """Seconds for which cuts in hand of another process keep a flow from being started: both ask the same gateways."""
@@ -101,6 +106,9 @@ class Responder:
         self._watched: dict[str, float] = {}
         self._poked = asyncio.Event()
         self._gave_way = False
+        self._attended_until = 0.0
+        self._left: dict[str, float] = {}
+        """Incidents that wait for a flow of another process, since when."""
         self._stops: list[str] = []
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -171,7 +179,48 @@ class Responder:
         if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
             for claim in await self._claim(WATCH, watches):
                 self._start(self._watching, self._cut(claim, None))
+        await self._watch_for_others()
         await self._start_telling()
+
+    async def _watch_for_others(self) -> None:
+        """Watch over what waits for a flow of another process, however long that takes."""
+        if self._flows or (room := WATCHES - len(self._watching)) <= 0:
+            return
+        every, moment = self.parts.world.inventory.watch_every, time.monotonic()
+        if moment >= self._attended_until:
+            self._attended_until = moment + UNATTENDED / 4
+            if waiting := await self.parts.journal.unattended(FLOW, UNATTENDED, but=self.parts.name):
+                await self._tell_unattended([name.removeprefix(PREFIX) for name in waiting])
+        recent = [name for name in self._left if moment - self._watched.get(name, -every) < every * 0.9]
+        claims = await self._claim(FLOW, room, overdue=every, but=[PREFIX + name for name in recent])
+        for claim in claims:
+            self._start(self._watching, self._cut(claim, None, left=True))
+        if len(claims) < room:
+            # What is due and not there any more has found its flow.
+            found = {claim.stream.removeprefix(PREFIX) for claim in claims}
+            self._left = {name: at for name, at in self._left.items() if name in found or name in recent}
+
+    async def _tell_unattended(self, waiting: Sequence[str]) -> None:
+        left = len(waiting) - _NAMED
+        named = ", ".join(waiting[:_NAMED]) + (f" and {left} more" if left > 0 else "")
+        text = (
+            f"Nothing collects evidence, seals or shows incidents: {named} waits for the process `flows` of "
+            f"`mcp-soar up`, which does not work (its log: state/logs/flows.log). "
+            f"What is contained is watched, and what is new is cut."
+        )
+        notice = f"flows:{iso(now())[:13]}"
+
+        async def unit(tx: Tx) -> bool:
+            try:
+                await tx.use_once("page", notice)
+            except Refused:
+                return False  # once an hour
+            await page(tx, ITSELF, Event("page", {"id": notice, "notice": notice, "text": text}))
+            return True
+
+        with contextlib.suppress(SoarError):
+            if await self.parts.journal.submit(unit):
+                LOG.error("%s", text)
 
     async def _start_cutting(self) -> None:
         for lane in (CUT, RETRY):
@@ -221,9 +270,18 @@ class Responder:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 
-    async def _claim(self, lane: str, limit: int, *, early: bool = False) -> list[Claim]:
-        seconds = self.parts.timing.claim
-        return await self.parts.journal.claim(self.parts.name, lane=lane, limit=limit, seconds=seconds, early=early)
+    async def _claim(
+        self, lane: str, limit: int, *, early: bool = False, overdue: float = 0.0, but: Sequence[str] = ()
+    ) -> list[Claim]:
+        return await self.parts.journal.claim(
+            self.parts.name,
+            lane=lane,
+            limit=limit,
+            seconds=self.parts.timing.claim,
+            early=early,
+            overdue=overdue,
+            but=but,
+        )
 
     def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -232,7 +290,10 @@ class Responder:
         # What comes next may depend on what just ended: a flow's slot, the last cut.
         task.add_done_callback(lambda _: self._poked.set())
 
-    async def _cut(self, claim: Claim, opened: Opened | None) -> None:
+    async def _cut(self, claim: Claim, opened: Opened | None, *, left: bool = False) -> None:
+        if not left:
+            self._left.pop(claim.stream.removeprefix(PREFIX), None)
+
         async def work() -> Case:
             parts = self.parts
             case = Case(parts, claim, opened.state) if opened else await Case.take(parts, claim)
@@ -280,7 +341,6 @@ class Responder:
 
     async def _held(self, claim: Claim, work: Callable[[], Awaitable[Case]]) -> None:
         """Work on a claimed incident, and give the claim back with the time at which it runs next."""
-        journal = self.parts.journal
         try:
             case = await work()
             halted = await stopped(case)
@@ -293,12 +353,7 @@ class Responder:
                 lane, at = (RETRY, again) if again and again > present else (FLOW, at)
             else:
                 lane, at = self._later(case, halted=halted)
-            await journal.release(case.claim, runnable_at=at, lane=lane)
-            if not self._runs(lane):
-                # Another process goes on with it, which need not wait for its next look.
-                await journal.poke()
-            elif at is not None:
-                heapq.heappush(self._due, at.timestamp())
+            await self._release(case.claim, lane, at)
         except LostClaim as exc:
             LOG.info("%s", exc)
         except Tampered as exc:
@@ -313,9 +368,19 @@ class Responder:
             LOG.exception("%s could not go on", claim.stream)
             await self._set_back(claim, exc)
 
-    def _runs(self, lane: str) -> bool:
-        """Whether what is due in a lane is done here."""
-        return self._flows > 0 if lane == FLOW else self._cuts
+    async def _release(self, claim: Claim, lane: str, at: datetime | None) -> None:
+        """Give a claim back, and see to it that whoever goes on with it need not wait for the next look."""
+        journal = self.parts.journal
+        elsewhere = not self._flows if lane == FLOW else not self._cuts
+        if lane == FLOW and elsewhere:
+            # Looked at meanwhile, it has waited no less.
+            since = self._left.setdefault(claim.stream.removeprefix(PREFIX), time.time())
+            at = datetime.fromtimestamp(since, UTC)
+        await journal.release(claim, runnable_at=at, lane=lane)
+        if elsewhere:
+            await journal.poke()
+        elif at is not None:
+            heapq.heappush(self._due, at.timestamp())
 
     def _later(self, case: Case, *, halted: bool) -> tuple[str, datetime | None]:
         """Return when an incident runs next by itself: retries in the cutting lane, the watch in its own."""

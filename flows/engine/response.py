@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -27,6 +28,12 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
 }
 LOOK = 1.0
 """Seconds after which a running response looks whether others appended to its stream."""
+
+WATCH = "watch"
+"""What a look at the leases is called among the steps that run."""
+
+_EFFECTS = frozenset({"action", "release", "moot"})
+"""Steps that wait while the leases are being looked at, which may put one back."""
 
 FEW = 10
 """Incidents in hand up to which each looks that often; of more, each looks more seldom, so that all cost no more."""
@@ -94,6 +101,9 @@ async def _keep(case: Case) -> None:
 
 async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -> None:
     running: dict[str, asyncio.Task[None]] = {}
+    # Evidence may take long, and whoever is under suspicion decides how long: what is in force is verified meanwhile.
+    every = case.parts.world.inventory.watch_every
+    watch_at = time.monotonic() + every
     try:
         while True:
             if halted is None:
@@ -107,10 +117,13 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
                 retries=case.parts.timing.verify_retries,
             )
             for todo in todos:
-                if todo.instance not in running:
+                if todo.instance not in running and not (WATCH in running and todo.kind in _EFFECTS):
                     running[todo.instance] = asyncio.create_task(_run(case, todo, run))
             if not running:
                 return
+            if time.monotonic() >= watch_at and WATCH not in running:
+                watch_at = time.monotonic() + every
+                running[WATCH] = asyncio.create_task(leases.watch(case))
             patience = LOOK * max(1.0, case.parts.memory.responses / FEW)
             done, _ = await asyncio.wait(running.values(), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for instance in [name for name, task in running.items() if task in done]:

@@ -208,7 +208,9 @@ class ContextForge:
         self._quiet.set()
         self._single: dict[str, int] = {}
         self._tools: dict[str, Shared[Held | None]] = {}
-        self._ahead: dict[str, tuple[float, asyncio.Task[Held | None]]] = {}
+        self._ahead: dict[str, tuple[float, int, asyncio.Task[Held | None]]] = {}
+        self._writes = 0
+        """How many changes of ours were begun or ended: what was asked before one says nothing after it."""
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._disabled: dict[str, float] = {}
         self._looked: set[str] = set()
@@ -374,9 +376,10 @@ class ContextForge:
             entry: the entry that it should belong to. When many ask for tools of one entry at once, one list answers
                 them all: it costs the gateway less than two single questions.
         """
-        at, asked = self._ahead.get(id_, (0.0, None))
-        if asked is not None and time.monotonic() - at < _FORESEEN:
-            return await asyncio.shield(asked)
+        if (ahead := self._ahead.get(id_)) is not None:
+            at, writes, asked = ahead
+            if time.monotonic() - at < _FORESEEN and writes == self._writes:
+                return await asyncio.shield(asked)
         if self._single.get(entry, 0) >= _MOST_SINGLE:
             tools = self._lists.setdefault(entry, Shared(lambda: self.held(PinKind.TOOL, entry)))
             listed = next((held for held in await tools() if held.id == id_), None)
@@ -398,7 +401,7 @@ class ContextForge:
         asked = asyncio.create_task(self._one(id_, entry))
         # Where nobody comes to ask, nobody is told of a failure either.
         asked.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._ahead[id_] = (moment, asked)
+        self._ahead[id_] = (moment, self._writes, asked)
 
     async def _one(self, id_: str, entry: str) -> Held | None:
         self._single[entry] = self._single.get(entry, 0) + 1
@@ -410,7 +413,10 @@ class ContextForge:
 
     async def _tool(self, id_: str) -> Held | None:
         found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
-        return self.held_of(PinKind.TOOL, found) if found else None
+        held = self.held_of(PinKind.TOOL, found) if found else None
+        if held is not None and held.id != id_:
+            raise Refused(f"gateway {self.name}: asked for tool {id_}, it answered another one, {held.id[:100]!r}")
+        return held
 
     async def entry(self, id_: str) -> Fields | None:
         """Return the gateway's entry of a server, or None if there is none of that id."""
@@ -458,11 +464,11 @@ class ContextForge:
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
         self._recent.clear()
-        self._ahead.clear()
         params = {"activate": str(enabled).lower()}
         self._disabled.pop(id_, None)
         self._looked.discard(id_)
-        await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
+        async with self._writing():
+            await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
         if not enabled:
             self._disabled[id_] = time.monotonic()
 
@@ -472,9 +478,17 @@ class ContextForge:
         Enabling reads the server's definitions anew and enables every tool, also those disabled one by one before.
         """
         self._recent.clear()
-        self._ahead.clear()
         params = {"activate": str(enabled).lower()}
-        await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
+        async with self._writing():
+            await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        self._writes += 1
+        try:
+            yield
+        finally:
+            self._writes += 1
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""

@@ -1,7 +1,7 @@
 """The reading statements, for a unit inside the lock and for everybody beside it, and their rows as values."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import CompoundSelect, LargeBinary, Select, and_, bindparam, case, func, literal, or_, select, union_all
@@ -234,21 +234,26 @@ def fits(previous: bytes, data: Any, digest: Any) -> bool:  # noqa: ANN401  # SQ
     return isinstance(data, bytes) and journal.link(previous, data) == digest
 
 
-def claimable(lane: str, limit: int, *, early: bool = False) -> Select[Any]:
+def claimable(
+    lane: str, limit: int, *, early: bool = False, overdue: float = 0.0, but: Collection[str] = ()
+) -> Select[Any]:
     """Return the statement that finds streams to claim.
 
     Args:
         lane: which lane.
         limit: at most so many.
         early: those that run at a later time too.
+        overdue: only those that have waited for so many seconds, or whose claim ran out.
+        but: streams that are left alone.
     """
     time = clock()
-    due = _stream.runnable_at.is_not(None) if early else _stream.runnable_at <= time
+    due = _stream.runnable_at.is_not(None) if early else _stream.runnable_at <= time - overdue
     return (
         select(_stream.name)
         .where(
             _stream.lane == lane,
             _stream.frozen.is_(None),
+            *([_stream.name.not_in(but)] if but else []),
             or_(
                 and_(_stream.owner.is_(None), due),
                 and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
@@ -259,16 +264,19 @@ def claimable(lane: str, limit: int, *, early: bool = False) -> Select[Any]:
     )
 
 
-def in_hand(lane: str) -> Select[Any]:
-    """Return the statement that finds a stream of a lane that somebody works on, or that waits for somebody who does.
+def in_hand(lane: str, *, waiting: bool = True, but: str = "") -> Select[Any]:
+    """Return the statement that finds a stream of a lane that somebody works on.
 
     Args:
         lane: which lane.
+        waiting: or that waits for somebody who does.
+        but: whose work does not count.
     """
     time = clock()
-    working = and_(_stream.owner.is_not(None), _stream.claimed_until > time)
-    waiting = and_(_stream.owner.is_(None), _stream.runnable_at <= time)
-    return select(_stream.name).where(_stream.lane == lane, _stream.frozen.is_(None), or_(working, waiting)).limit(1)
+    found = [and_(_stream.owner.is_not(None), _stream.owner != but, _stream.claimed_until > time)]
+    if waiting:
+        found.append(and_(_stream.owner.is_(None), _stream.runnable_at <= time))
+    return select(_stream.name).where(_stream.lane == lane, _stream.frozen.is_(None), or_(*found)).limit(1)
 
 
 _inbox = schema.inbox.c

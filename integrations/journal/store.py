@@ -488,7 +488,17 @@ class Journal:
 
     # Claims
 
-    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float, early: bool = False) -> list[Claim]:
+    async def claim(
+        self,
+        owner: str,
+        *,
+        lane: str,
+        limit: int,
+        seconds: float,
+        early: bool = False,
+        overdue: float = 0.0,
+        but: Collection[str] = (),
+    ) -> list[Claim]:
         """Claim runnable streams of a lane, the longest waiting first, and those whose claim ran out.
 
         Args:
@@ -497,16 +507,31 @@ class Journal:
             limit: at most so many.
             seconds: how long the claims last.
             early: claim those that run at a later time too.
+            overdue: claim only those that have waited for so many seconds, or whose claim ran out.
+            but: streams that are left alone.
         """
         self._may_write()
         # The sweep finds nothing most of the time: that takes no lock.
-        if not await self._rows(queries.claimable(lane, 1, early=early)):
+        found = queries.claimable(lane, limit, early=early, overdue=overdue, but=but)
+        if not await self._rows(found.limit(1)):
             return []
-        return await self.submit(lambda tx: tx.claim(owner, lane=lane, limit=limit, seconds=seconds, early=early))
+        return await self.submit(lambda tx: tx.claim(owner, found, seconds=seconds))
 
     async def in_hand(self, lane: str) -> bool:
         """Return whether somebody, of whatever process, works on a stream of a lane, or ought to."""
         return bool(await self._rows(queries.in_hand(lane)))
+
+    async def unattended(self, lane: str, seconds: float, *, but: str = "") -> list[str]:
+        """Return the streams that have waited in a lane for so long while nobody, of whatever process, works there.
+
+        Args:
+            lane: which lane.
+            seconds: how long.
+            but: whose work there does not count.
+        """
+        if await self._rows(queries.in_hand(lane, waiting=False, but=but)):
+            return []
+        return [row.name for row in await self._rows(queries.claimable(lane, 100, overdue=seconds))]
 
     async def renew(self, claim: Claim, seconds: float) -> Claim:
         """Let a claim last `seconds` from now.

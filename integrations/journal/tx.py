@@ -632,10 +632,9 @@ class Tx:
 
     # Claims
 
-    async def claim(self, owner: str, *, lane: str, limit: int, seconds: float, early: bool = False) -> list[Claim]:
-        """Claim streams that are runnable in a lane, as `Journal.claim` does."""
-        found = queries.claimable(lane, limit, early=early).with_for_update(skip_locked=True)
-        names = (await self._run(found)).scalars().all()
+    async def claim(self, owner: str, found: Select[Any], *, seconds: float) -> list[Claim]:
+        """Claim the streams that a statement of `queries.claimable` finds, as `Journal.claim` does."""
+        names = (await self._run(found.with_for_update(skip_locked=True))).scalars().all()
         claims = []
         for name in names:
             taken = (

@@ -25,6 +25,8 @@ from flows.cli.output import Out, moment, span
 from flows.cli.work import inventory, pins, playbooks, reachable, records, workers
 from flows.cli.work.restored import RESTORED, restored
 from flows.cli.work.reviewing import Difference
+from flows.engine.case import PREFIX
+from flows.engine.opening import FLOW
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
@@ -420,6 +422,9 @@ async def _queue(journal: Journal) -> AsyncIterator[Line]:
     pending = [line async for line in _pending(journal)]
     for line in pending:
         yield line
+    if waiting := await journal.unattended(FLOW, _WAITED):
+        message = f"nobody collects evidence of {', '.join(name.removeprefix(PREFIX) for name in waiting[:5])}"
+        yield Line("flows", "fail", message, "no process `flows` works: `mcp-soar up`; its log is state/logs/flows.log")
     if not late and not pending:
         yield Line("responder", "ok", "nothing waits for one")
 

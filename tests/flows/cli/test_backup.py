@@ -21,7 +21,7 @@ import pytest
 from flows.access import open_journal
 from flows.codes import hand_in
 from flows.settings import read
-from integrations.journal import dump
+from integrations.journal import dump, queries
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.archive import header
@@ -76,7 +76,7 @@ def filled(site: Installation) -> None:
             await tx.append(SYSTEM, [Event("stopped", body, "kim")])
             await tx.make_runnable(f"incident/{ID}", at=time.time() + 3600)
             await tx.make_runnable("incident/inc-2026-000002")
-            await tx.claim("dead", lane="cut", limit=1, seconds=3600)
+            await tx.claim("dead", queries.claimable("cut", 1), seconds=3600)
 
         await journal.submit(unit)
         await journal.aclose()

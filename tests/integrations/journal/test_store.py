@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -260,6 +261,23 @@ async def test_what_a_list_shows_of_a_stream(journal: Journal) -> None:
     assert await journal.stream("nothing") is None
     with pytest.raises(Refused):
         await journal.submit(lambda tx: tx.close_stream("nothing"))
+
+
+async def test_what_waits_in_a_lane_while_nobody_works_there_is_unattended(journal: Journal) -> None:
+    name, claim = await opened(journal)
+    other, theirs = await opened(journal, "other")
+    assert await journal.in_hand("cut")
+    assert await journal.unattended("cut", 0.0) == []
+    await journal.release(claim, runnable_at=time.time() - 100, lane="cut")
+    assert await journal.unattended("cut", 50.0) == [], "somebody works on the other one"
+    assert await journal.unattended("cut", 50.0, but="r1") == [name]
+    await journal.release(theirs, runnable_at=time.time() - 10, lane="cut")
+    assert await journal.unattended("cut", 50.0) == [name]
+    assert await journal.unattended("cut", 0.0) == [name, other]
+    claimed = await journal.claim("r2", lane="cut", limit=9, seconds=9, overdue=50.0)
+    assert [found.stream for found in claimed] == [name]
+    assert await journal.claim("r2", lane="cut", limit=9, seconds=9, but=[other]) == []
+    assert await journal.in_hand("cut")
 
 
 async def test_a_frozen_stream_takes_nothing(journal: Journal) -> None:
