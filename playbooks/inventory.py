@@ -544,13 +544,13 @@ class Inventory(Strict):
 
 
 def slug(name: str, otherwise: str = "server") -> str:
-    """Return a name as an identifier of ours: what is unsafe in it becomes a hyphen.
+    """Return a name as an identifier of ours: what is unsafe in it becomes a hyphen, and so does what makes an address.
 
     Args:
         name: whatever somebody else chose.
         otherwise: what it is if nothing is left.
     """
-    found = re.sub(r"[^a-z0-9_.-]+", "-", fold(name[:200])).strip("-_.")[:60].rstrip("-_.")
+    found = re.sub(r"[^a-z0-9_-]+", "-", fold(name[:200])).strip("-_")[:60].rstrip("-_")
     return found or otherwise
 
 

@@ -1,7 +1,9 @@
 """Our own names: what people of the house wrote, approved or are called. Pure.
 
 Whatever looks like an address is broken up where people read it, so that nothing becomes a link. What is ours stands as
-it is: a server called `api.example.com` is looked for under that name. A tool that nobody approved is not ours.
+it is: a server called `api.example.com` is looked for under that name. A tool that nobody approved is not ours, nor is
+what a server, a principal or a token is called at a gateway: whoever registers it there chooses that, and
+`mcp-soar inventory import` writes it down as titles, aliases, users and labels.
 """
 
 import re
@@ -21,15 +23,17 @@ _APPROVED = frozenset({PinKind.TOOL, PinKind.PROMPT})
 """What of a server has a name; a resource has an address, which stays broken up."""
 
 
+_GOES_ON = "?:#&=%@\\+~!$*;\u3002"
+"""What makes a longer address of a name when more stands right behind it: `name?next=x`, `name:443`, `name@host`."""
+
+
 def of_inventory(inventory: Inventory) -> frozenset[str]:
-    """Return what people wrote into an inventory, or approved, as names."""
+    """Return what people call things by in an inventory, or approved, as names."""
     found = {*inventory.gateways, *inventory.servers, *inventory.principals}
     for name, server in inventory.servers.items():
-        found |= {server.title, server.owner, *server.aliases, *server.tools}
+        found |= {server.owner, *server.tools}
         for pin in inventory.pins.of(name):
             found |= {pin.name, pin.gateway_name or ""} if pin.kind in _APPROVED else set()
-    # What a token is labelled, and what a principal is called beside its id, its owner chooses.
-    found |= {principal.user for principal in inventory.principals.values()}
     return frozenset(found - {""})
 
 
@@ -63,8 +67,15 @@ def _kept(names: frozenset[str], escape: Escape, bare: Escape) -> Callable[[str]
     longest = sorted(own, key=len, reverse=True)
     # Only a whole name: in `weather[.]json[.]example` it is somebody else's. Nor does a path make an address of it, but
     # in a step's name: `cut-tool@api.example.com/forecast`.
-    any_of, more = "|".join(map(re.escape, longest)), re.escape(escape("a.bc")[1:-2])
+    any_of = "|".join(map(re.escape, longest))
+    more = "|".join([re.escape(escape("a.bc")[1:-2]), rf"{_written('.', escape)}(?=\w)"])
+    # What goes on at once; a sentence goes on after a space.
+    goes_on = "|".join(_written(character, escape) for character in _GOES_ON)
     # A particle of Korean stands at the word; it makes another name of nothing.
-    end = rf"(?![^\W\uac00-\ud7a3]|-|{more})"
+    end = rf"(?![^\W\uac00-\ud7a3]|-|{more}|(?:{goes_on})(?=\S))"
     pattern = re.compile(rf"(?<=@)(?:{any_of}){end}|(?<![\w.\]@-])(?:{any_of})(?!\\?/){end}")
     return lambda text: pattern.sub(lambda one: own[one[0]], text)
+
+
+def _written(character: str, escape: Escape) -> str:
+    return re.escape(escape(f"a{character}b")[1:-1])

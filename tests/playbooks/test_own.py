@@ -1,5 +1,7 @@
 """Our own names stand as they are wherever people read them; what somebody else chose leads nowhere."""
 
+import html
+import string
 from datetime import timedelta
 
 import pytest
@@ -8,8 +10,9 @@ from flows.report.handover import Shift, handover
 from flows.report.incident import report
 from playbooks.briefing import asking, brief
 from playbooks.contacts import Language
+from playbooks.escaping import defanged
 from playbooks.incident import EntityKind
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved
+from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved, slug
 from playbooks.journal import Event
 from playbooks.own import of_inventory
 from playbooks.playbook import shipped
@@ -95,11 +98,40 @@ def test_what_nobody_approved_leads_nowhere() -> None:
         f"evil-{SERVER}",
         f"{TOOL}s.org",
         "https://intranet.example.org/x",
+        *(f"{SERVER}{character}{more}" for character in "?:#&=%@+~!$;\\\u3002" for more in ("evil.org", "443", "x=y")),
+        f"{SERVER}.x",
     ],
 )
 def test_a_name_of_ours_inside_another_is_none(title: str) -> None:
     for where, text in everywhere(title).items():
-        assert title not in text.replace("&#47;", "/"), where
+        assert title not in html.unescape(text), where
+
+
+@pytest.mark.parametrize("title", [f"Is it {SERVER}? {SERVER}: yes, ({SERVER}), '{SERVER}'; {SERVER}.", f"{SERVER}&"])
+def test_a_name_of_ours_in_a_sentence_stands_as_it_is(title: str) -> None:
+    for where, text in everywhere(title).items():
+        assert SERVER.replace(".", "[.]") not in text, where
+
+
+@pytest.mark.parametrize("field", ["title", "aliases"])
+def test_what_a_server_is_called_at_its_gateway_is_not_ours(field: str) -> None:
+    known = inventory()
+    value: object = HOSTILE if field == "title" else (HOSTILE,)
+    server = known.servers[SERVER].model_copy(update={field: value})
+    assert HOSTILE not in of_inventory(known.model_copy(update={"servers": {SERVER: server}}))
+
+
+def test_what_an_account_is_called_at_its_gateway_is_not_ours() -> None:
+    known = inventory()
+    agent = known.principals[AGENT].model_copy(update={"user": HOSTILE})
+    assert HOSTILE not in of_inventory(known.model_copy(update={"principals": {AGENT: agent}}))
+
+
+@pytest.mark.parametrize("name", [HOSTILE, f"https://{HOSTILE}/x?y", f"x@{HOSTILE}:443", "평가。evil。net"])
+def test_an_id_that_is_made_of_somebody_elses_name_is_no_address(name: str) -> None:
+    made = slug(name)
+    assert made == defanged(made)
+    assert set(made) <= set(f"{string.ascii_lowercase}{string.digits}-_")
 
 
 def test_a_tool_whose_name_is_markup_stays_what_it_is() -> None:

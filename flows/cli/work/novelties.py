@@ -161,7 +161,7 @@ def _gone_servers(known: Mapping[str, str], estate: Estate, found: Found) -> Non
     for id_, server in known.items():
         if id_ in there:
             continue
-        again = [entry for entry in estate.entries if slug(entry.name) == server]
+        again = [entry for entry in estate.entries if slug(entry.name) == slug(server)]
         now_ = f"; {again[0].name} is there under the id {again[0].id}" if again else ""
         found.gone.append(f"server {server}: the gateway has no entry {id_} any more{now_}")
 

@@ -274,7 +274,7 @@ async def test_users_of_one_name_and_users_of_another_gateway_are_told_apart() -
 
     inventory = written(await imported(page))
     users = {who: one.user for who, one in inventory.principals.items()}
-    assert users == {"ann": "ann@example.com", "ann-example.org": "ann@example.org", "bob": "bob@example.com"}
+    assert users == {"ann": "ann@example.com", "ann-example-org": "ann@example.org", "bob": "bob@example.com"}
     assert inventory.principals["bob"].protected, "an administrator"
     other = Inventory.model_validate(
         {
