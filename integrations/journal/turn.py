@@ -23,9 +23,9 @@ except ImportError:  # Not on Windows: there SQLite's own asking must do.
 
 LOG = logging.getLogger(__name__)
 
-PATIENCE = 2.0
-"""Seconds that one waits for its turn before it writes without: many times what those before it take, and little of
-what a request or an alert may take."""
+PATIENCE = 1.5
+"""Seconds that one waits for its turn before it writes without: many times what those before it take, and less than a
+receiver is given to say that it is ready."""
 
 BRIEF = 0.05
 """Seconds that one waits when it wrote without a moment ago: longer than a transaction that is not in trouble."""

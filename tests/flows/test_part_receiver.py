@@ -5,6 +5,7 @@ import http
 import ipaddress
 import secrets
 import socket
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,6 +150,27 @@ async def test_while_the_database_is_away_alerts_are_asked_for_again_and_then_ta
             assert (await client.get("/readyz")).status_code == http.HTTPStatus.OK
         (waits,) = await journal.waiting(9)
         assert (waits.nonce, waits.body) == ("one", body)
+
+
+async def test_while_somebody_keeps_the_journal_locked_it_is_not_ready_and_alerts_are_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.receiver._READY_WITHIN", 0.5)
+    monkeypatch.setattr("integrations.journal.client.LOCK_SECONDS", 1)
+    folder = configuration(tmp_path / "config")
+    config, body = read(folder), alert("weather")
+    async with await open_journal(config, name="r1", writing=True) as journal, serving(folder) as client:
+        hung = sqlite3.connect(config.journal_url.partition(":///")[2], isolation_level=None)
+        hung.execute("BEGIN IMMEDIATE")
+        assert (await client.get("/readyz")).status_code == http.HTTPStatus.SERVICE_UNAVAILABLE
+        away = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
+        assert away.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE
+        hung.close()
+        again = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
+        assert again.status_code == http.HTTPStatus.ACCEPTED
+        assert (await client.get("/readyz")).status_code == http.HTTPStatus.OK
+        (waits,) = await journal.waiting(9)
+        assert waits.nonce == "one"
 
 
 # Its own account at PostgreSQL
