@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -17,11 +18,14 @@ from playbooks.errors import SoarError
 if TYPE_CHECKING:
     from integrations.journal.store import Journal
 
+LOG = logging.getLogger(__name__)
 CHANNEL = "soar_poke"
 # A responder says that it is there twice in this time; one not seen for so long is dead.
 STALE_SECONDS = 60.0
 # A storm of alerts does not ask each time who listens.
 KNOWN_SECONDS = 1.0
+APART = 0.05
+"""Seconds between two times that a poke wakes the same listener. Every account may poke, as often as it likes."""
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
 
 
@@ -110,6 +114,8 @@ class Listener:
         self._transport: asyncio.DatagramTransport | None = None
         self._dead = False
         self._told_until = 0.0
+        self._woke_at = -APART
+        self._silent = False
 
     async def __aenter__(self) -> Callable[[float], Awaitable[bool]]:
         await self._listen()
@@ -136,9 +142,12 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._poked.wait()
-        poked = self._poked.is_set()
-        self._poked.clear()
-        return poked
+                if (rest := self._woke_at + APART - time.monotonic()) > 0:
+                    await asyncio.sleep(rest)
+                self._poked.clear()
+                self._woke_at = time.monotonic()
+                return True
+        return False
 
     async def _listen(self) -> None:
         """Listen, again if the last connection died; if that fails, the sweep must do."""
@@ -159,9 +168,19 @@ class Listener:
                 lambda: _Datagrams(self._poked), local_addr=("127.0.0.1", 0)
             )
         if time.monotonic() >= self._told_until:
-            with contextlib.suppress(SoarError):
-                await self._journal.submit(self._present)
-                self._told_until = time.monotonic() + STALE_SECONDS / 2
+            await self._say_present()
+
+    async def _say_present(self) -> None:
+        try:
+            await self._journal.submit(self._present)
+        except SoarError as exc:
+            # Nothing else is written in a quiet time: this is where it first shows.
+            if not self._silent:
+                LOG.warning("the journal cannot be written, trying again: %s", exc)
+            self._silent = True
+        else:
+            self._silent = False
+            self._told_until = time.monotonic() + STALE_SECONDS / 2
 
     async def _present(self, tx: Any) -> None:  # noqa: ANN401  # Tx, whose module the store imports
         await tx.absent(self._name, older=STALE_SECONDS)

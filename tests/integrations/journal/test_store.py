@@ -626,6 +626,24 @@ async def test_a_poke_wakes_who_listens(journal: Journal, open_journal: Open) ->
     await receiver.poke()
 
 
+async def test_pokes_are_held_apart_and_the_first_after_a_quiet_time_wakes_at_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journal.listen() as wait:
+        await wait(0)
+        monkeypatch.setattr("integrations.journal.poke.APART", 0.5)
+        assert not await wait(0.5)
+        began = time.monotonic()
+        await journal.poke()
+        assert await wait(30)
+        assert time.monotonic() - began < 0.5
+        for _ in range(3):
+            await journal.poke()
+        assert await wait(30)
+        assert time.monotonic() - began >= 0.5
+        assert not await wait(0), "several are one"
+
+
 async def test_nobody_needs_to_listen(journal: Journal, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("integrations.journal.poke.KNOWN_SECONDS", 0)
     await journal.poke()

@@ -163,3 +163,22 @@ async def test_who_asks_often_whether_it_can_be_written_does_not_lock_it_each_ti
         for _ in range(20):
             assert await journal.ready()
         assert entered == 1
+
+
+async def test_a_responder_with_nothing_to_do_says_that_it_could_not_write(
+    key: SigningKey, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client, "LOCK_SECONDS", 0.1)
+    async with asyncio.timeout(SOON), await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
+        await journal.migrate()
+        hung = sqlite3.connect(path, isolation_level=None)
+        hung.execute("BEGIN IMMEDIATE")
+        async with journal.listen() as wait:
+            await wait(0)
+            await wait(0)
+            (message,) = caplog.messages
+            assert "cannot be written" in message
+            hung.close()
+            await wait(0)
+            await journal.poke()
+            assert await wait(30)
