@@ -33,7 +33,10 @@ WATCH = "watch"
 """What a look at the leases is called among the steps that run."""
 
 _EFFECTS = frozenset({"action", "release", "moot"})
-"""Steps that wait while the leases are being looked at, which may put one back."""
+"""Steps that wait while the leases are being looked at, which may put one back, and that the look waits for: what is
+just being given back is no leak beside what is not."""
+
+_WAITED_FOR = _EFFECTS | {WATCH}
 
 FEW = 10
 """Incidents in hand up to which each looks that often; of more, each looks more seldom, so that all cost no more."""
@@ -103,7 +106,7 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
     running: dict[str, asyncio.Task[None]] = {}
     # Evidence may take long, and whoever is under suspicion decides how long: what is in force is verified meanwhile.
     every = case.parts.world.inventory.watch_every
-    watch_at = time.monotonic() + every
+    watch_at, kinds = time.monotonic() + every, dict[str, str]()
     try:
         while True:
             if halted is None:
@@ -119,9 +122,10 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
             for todo in todos:
                 if todo.instance not in running and not (WATCH in running and todo.kind in _EFFECTS):
                     running[todo.instance] = asyncio.create_task(_run(case, todo, run))
+                    kinds[todo.instance] = todo.kind
             if not running:
                 return
-            if time.monotonic() >= watch_at and WATCH not in running:
+            if time.monotonic() >= watch_at and not any(kinds.get(name, WATCH) in _WAITED_FOR for name in running):
                 watch_at = time.monotonic() + every
                 running[WATCH] = asyncio.create_task(leases.watch(case))
             patience = LOOK * max(1.0, case.parts.memory.responses / FEW)
