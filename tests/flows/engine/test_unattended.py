@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from flows import responder
+from flows.engine import leases
+from flows.engine.case import Case
 from playbooks.incident import Status
 from playbooks.journal import ITSELF, Parsed, stream_of
+from playbooks.plan import Change
+from playbooks.request import Verb
 from tests.lab import flags, scenes
-from tests.lab.flags import FlagsHealthy
+from tests.lab.flags import FlagsHealthy, SetFlags
 from tests.lab.house import House
 
 OFTEN = 0.3
@@ -85,3 +89,55 @@ async def test_what_is_in_force_is_verified_while_evidence_takes_its_time(
         (folder / "a.flag").write_text("on")
         await home.until(found_on_again(home, incident.id), "it is seen that somebody undid it")
         release.set()
+
+
+async def test_a_look_waits_for_what_is_just_being_given_back(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy, writing, goes_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    asked, look, looked = FlagsHealthy.check, leases.watch, list[bool]()
+
+    async def slow(self: FlagsHealthy, world: object) -> object:
+        await healthy.wait()
+        return await asked(self, world)  # type: ignore[arg-type]
+
+    async def watch(case: Case) -> None:
+        looked.append(writing.is_set())
+        await look(case)
+
+    async def happens(moment: str, change: Change) -> None:
+        if moment == "writing" and change.after == "on":
+            writing.set()
+            await goes_on.wait()
+            writing.clear()
+
+    monkeypatch.setattr(FlagsHealthy, "check", slow)
+    monkeypatch.setattr(FlagsHealthy, "timeout", 600.0)
+    monkeypatch.setattr(SetFlags, "timeout", 600.0)
+    monkeypatch.setattr(SetFlags, "happens", happens)
+    monkeypatch.setattr(leases, "watch", watch)
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    async with flags.installation(tmp_path, playbook, watch_every=OFTEN) as home:
+        rounds, stops = 0, home.journal.stops
+
+        async def counted() -> object:
+            nonlocal rounds
+            rounds += 1
+            return await stops()
+
+        home.journal.stops = counted  # type: ignore[assignment,method-assign]  # counted, and otherwise the same
+        async with home.responding():
+            await flags.respond(home)
+            incident = await home.reaches(Status.CONTAINED)
+            await home.ask("ann", Verb.RELEASE, incident.id, reason="healed")
+            await writing.wait()
+            before = rounds
+
+            async def often() -> bool:
+                return rounds > before + 4
+
+            await home.until(often, "the response looks around while something is being given back")
+            goes_on.set()
+            healthy.set()
+            await home.given_back(incident.id)
+    assert True not in looked
