@@ -44,6 +44,10 @@ def base(prefect: PrefectServer) -> str:
     return prefect.api.removesuffix("/api")
 
 
+RECORDED = 150.0
+"""Seconds that Prefect's queue of task runs may take on a machine that is busy with browser and server."""
+
+
 async def until_shown(page: Page, url: str, text: str, *, newest: bool = False) -> None:
     """Load a page again and again until it shows a text: artifacts are published a few seconds later.
 
@@ -63,6 +67,16 @@ async def until_shown(page: Page, url: str, text: str, *, newest: bool = False) 
             except (AssertionError, TooLate):
                 continue
             return
+
+
+async def recorded(prefect: PrefectServer, step: str) -> None:
+    """Wait until the server has written down that a step ran."""
+    async with asyncio.timeout(RECORDED):
+        while True:
+            runs = await asyncio.to_thread(prefect.ask, "/task_runs/filter", {"limit": 200})
+            if isinstance(runs, list) and any(step in str(run.get("name")) for run in runs):
+                return
+            await asyncio.sleep(0.5)
 
 
 async def photograph(page: Page, pictures: Path | None, name: str) -> None:
@@ -209,6 +223,10 @@ async def finds_the_run(
     await page.get_by_placeholder("Search by flow run name").filter(visible=True).fill(incident.id)
     await page.get_by_role("link", name=f"{incident.id} {server}").first.click()
     await expect(page.get_by_text("AwaitingApproval").first).to_be_visible()
+    # The server writes its steps down later, by a queue of its own, and a page of a run that waits does not ask again.
+    await recorded(prefect, "capture-definitions")
+    await page.reload()
+    await page.get_by_text("Task Runs", exact=True).first.click()
     await expect(page.get_by_text("capture-definitions", exact=False).first).to_be_visible()
     await photograph(page, pictures, "run")
     await page.get_by_text("Artifacts", exact=True).first.click()
