@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from integrations.gateway.affected import Affected
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
-from integrations.mcp.client import McpEndpoint
 from integrations.secret import secret
+from integrations.systems.contextforge.affected import Affected
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.mcp.client import McpEndpoint
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Gateway, Inventory
 

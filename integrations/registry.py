@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from integrations.gateway.actions import (
+from integrations.systems.contextforge.actions import (
     DeactivateUser,
     DisablePrompt,
     DisableResource,
@@ -13,10 +13,10 @@ from integrations.gateway.actions import (
     DisableTool,
     RevokeToken,
 )
-from integrations.gateway.captures import CaptureLogs, CapturePrincipal, CaptureState
-from integrations.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
-from integrations.mcp.captures import CaptureAnswer, CaptureDefinitions
-from integrations.mcp.checks import DefinitionDiffers, DefinitionsMatch
+from integrations.systems.contextforge.captures import CaptureLogs, CapturePrincipal, CaptureState
+from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
+from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
+from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.action import Action, Capture, Check
 from playbooks.errors import Misconfigured
 

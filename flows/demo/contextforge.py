@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.demo.processes import child, environment, free_port
-from integrations.gateway.enrol import fresh_password
+from integrations.systems.contextforge.enrol import fresh_password
 from playbooks.errors import Misconfigured
 
 ADMIN = "admin@example.com"

@@ -10,7 +10,7 @@ from flows.demo.mcp_server import heal as made_to_behave
 from flows.demo.screen import Screen
 from flows.demo.stage import PERSON, REVIEWER, SERVER, Stage, administer
 from flows.settings import Configuration
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from playbooks.state import Incident
 

@@ -37,10 +37,10 @@ from flows.demo.site import Site, build
 from flows.settings import read
 from flows.up import up
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
 from integrations.journal.store import Journal
 from integrations.siem.source import new_secret, read_keys, signed
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.inventory import PinKind
 from playbooks.projection import project
 from playbooks.state import Incident, Progress

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from integrations.gateway.actions import (
+from integrations.registry import ACTIONS, CAPTURES, CHECKS, STEPS
+from integrations.systems.contextforge.actions import (
     DeactivateUser,
     DisablePrompt,
     DisableResource,
@@ -18,9 +19,8 @@ from integrations.gateway.actions import (
     DisableTool,
     RevokeToken,
 )
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
-from integrations.registry import ACTIONS, CAPTURES, CHECKS, STEPS
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.action import Action, World
 from playbooks.errors import SoarError
 from playbooks.plan import Answer, Plan

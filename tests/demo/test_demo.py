@@ -17,8 +17,8 @@ from flows.demo.play import prove
 from flows.demo.screen import Screen
 from flows.demo.site import GATEWAY
 from flows.demo.stage import PEOPLE, TOOL, Failed, Stage
-from integrations.gateway.client import ContextForge
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from playbooks.inventory import PinKind
 from playbooks.state import Incident

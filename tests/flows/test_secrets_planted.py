@@ -15,7 +15,7 @@ from flows.demo.mcp_server import Behaviour
 from flows.demo.site import GATEWAY
 from flows.part import Masking
 from integrations.channels import Channels
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.contacts import Contact, Contacts, OnCall
 from playbooks.incident import Status
 from playbooks.state import Incident

@@ -39,7 +39,7 @@ Those that are covered elsewhere; `test_what_is_said_to_be_covered_is_there` kee
 | 15. A containment overwrites what users had set themselves (Falco Talon) |
     tests/flows/engine/test_holds.py::test_a_tool_that_was_disabled_before_stays_so_after_both_releases
     tests/flows/engine/test_release.py::test_an_entry_on_top_of_a_tool_comes_back_as_it_was_before_the_incident
-    tests/integrations/gateway/test_actions.py::test_an_id_that_stands_for_another_tool_is_refused |
+    tests/integrations/systems/contextforge/test_actions.py::test_an_id_that_stands_for_another_tool_is_refused |
 | 16. A time without its zone is taken for UTC (libcloudforensics) |
     tests/playbooks/test_strict.py::test_a_time_without_zone_or_out_of_range_is_refused |
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer, mcp_server
 from flows.demo.site import Site, build
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.inventory import PinKind
 from tests.lab.fixtures import unique_name
 

@@ -12,8 +12,8 @@ from flows.demo.contextforge import RunningGateway, contextforge, executable
 from flows.demo.mcp_server import McpServer, mcp_server
 from flows.demo.site import GATEWAY, Site
 from integrations.connections import Connections
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.lab.places import Place, Places

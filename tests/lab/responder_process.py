@@ -32,9 +32,9 @@ from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
 from flows.responder import FlowStarter, direct_flow
 from integrations.connections import Connections
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
 from integrations.journal.store import Claim, Journal, Tx
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Transient
 from playbooks.incident import Status
 from playbooks.inventory import Inventory

@@ -11,9 +11,9 @@ from pathlib import Path
 from flows.demo.site import GATEWAY
 from flows.engine.case import PREFIX
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
 from integrations.journal.store import Journal
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.client import ContextForge
 from integrations.vault import bundle
 from playbooks.incident import Status
 from playbooks.inventory import Inventory, PinKind

@@ -18,9 +18,9 @@ from flows.engine import choosing
 from flows.engine.subject import still_open
 from flows.settings import Configuration
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge, Held
 from integrations.hostile import printable
 from integrations.journal.store import Journal
+from integrations.systems.contextforge.client import ContextForge, Held
 from playbooks import naming
 from playbooks.chosen import containable
 from playbooks.errors import Refused, SoarError, Transient

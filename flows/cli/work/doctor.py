@@ -30,18 +30,18 @@ from flows.engine.opening import FLOW
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
 from integrations.connections import Connections
-from integrations.gateway.audit import EVENTS, audited
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
-from integrations.gateway.enrol import ends_at
-from integrations.gateway.exposure import control_call
-from integrations.gateway.rights import ROLE, rights
 from integrations.hostile import printable
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from integrations.secret import secret
 from integrations.siem.source import read_keys
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.audit import EVENTS, audited
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.enrol import ends_at
+from integrations.systems.contextforge.exposure import control_call
+from integrations.systems.contextforge.rights import ROLE, rights
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.inventory import Inventory, PinKind, Secret
 from playbooks.journal import head_content

@@ -23,11 +23,11 @@ from flows.cli.work.files import write
 from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
 from flows.settings import read_inventory
-from integrations.gateway import audit, enrol
-from integrations.gateway.client import ContextForge
-from integrations.gateway.estate import Estate, survey
 from integrations.hostile import printable
 from integrations.secret import secret
+from integrations.systems.contextforge import audit, enrol
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.estate import Estate, survey
 from playbooks.errors import Misconfigured, Refused, SoarError
 from playbooks.insertion import added
 from playbooks.inventory import Canary, Gateway, Inventory, Secret

@@ -10,10 +10,10 @@ from flows.cli.output import Out
 from flows.cli.work import records
 from flows.settings import Configuration
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge, Held
 from integrations.journal.client import Tampered
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
+from integrations.systems.contextforge.client import ContextForge, Held
 from playbooks.errors import SoarError
 from playbooks.inventory import Inventory, PinKind
 from playbooks.strict import Json

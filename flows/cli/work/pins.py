@@ -17,10 +17,10 @@ from flows.cli.work.files import write
 from flows.cli.work.reviewing import CHANGED, Difference, Wanted, flagged, show
 from flows.settings import Configuration, read
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
 from integrations.hostile import printable
-from integrations.mcp import pins as reading
 from integrations.signing import fits
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.mcp import pins as reading
 from playbooks import naming, review
 from playbooks.errors import Misconfigured, Refused
 from playbooks.inventory import Dossier, Pin, PinKind, Pins, SignOff

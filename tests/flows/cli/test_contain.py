@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.work import contain
 from integrations.connections import Connections
-from integrations.gateway.client import Held
+from integrations.systems.contextforge.client import Held
 from playbooks.incident import Entity, EntityKind
 from playbooks.inventory import PinKind
 from playbooks.journal import Event

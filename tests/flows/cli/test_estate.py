@@ -16,9 +16,9 @@ from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import Behaviour, McpServer
 from flows.responder import Responder
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
-from integrations.gateway.enrol import fresh_password, issue
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.enrol import fresh_password, issue
 from playbooks.inventory import PinKind
 from tests.flows.cli.world import Installation
 from tests.lab.fixtures import unique_name

@@ -17,10 +17,10 @@ from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.settings import read
 from integrations.connections import Connections
-from integrations.gateway import enrol
-from integrations.gateway.canary import Canary
-from integrations.gateway.client import ContextForge
-from integrations.gateway.enrol import issue
+from integrations.systems.contextforge import enrol
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.enrol import issue
 from playbooks.incident import Entity, EntityKind
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer

@@ -15,7 +15,7 @@ from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import GATEWAY
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.inventory import PinKind
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation

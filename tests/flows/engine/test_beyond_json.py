@@ -7,7 +7,7 @@ import pytest
 from flows.cli.work.pins import differences
 from flows.demo.mcp_server import Behaviour
 from flows.engine.calls import within
-from integrations.mcp.checks import DefinitionDiffers
+from integrations.systems.mcp.checks import DefinitionDiffers
 from playbooks.action import World
 from playbooks.errors import Refused, Transient, Unforeseen
 from playbooks.incident import Status

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from flows.engine import effects, schedule
 from flows.engine.case import Case
-from integrations.mcp.behaviour import ResponseInjection
+from integrations.systems.mcp.behaviour import ResponseInjection
 from playbooks.action import Check, World
 from playbooks.errors import Transient
 from playbooks.incident import Phase

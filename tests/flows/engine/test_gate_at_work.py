@@ -11,8 +11,8 @@ from typing_extensions import override
 from flows.demo.mcp_server import mcp_server
 from flows.demo.site import build
 from integrations.connections import Connections
-from integrations.gateway.actions import DisableTool
 from integrations.registry import STEPS
+from integrations.systems.contextforge.actions import DisableTool
 from integrations.vault.local import LocalVault
 from playbooks.action import World
 from playbooks.incident import Status

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from flows.engine import evidence
-from integrations.gateway.captures import CaptureLogs
-from integrations.gateway.client import ContextForge
+from integrations.systems.contextforge.captures import CaptureLogs
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from playbooks.incident import Status
 from tests.lab import scenes

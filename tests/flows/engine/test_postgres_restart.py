@@ -10,8 +10,8 @@ import pytest
 from flows.demo.contextforge import RunningGateway
 from flows.demo.site import GATEWAY
 from integrations.connections import Connections
-from integrations.gateway.client import ContextForge
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.incident import Status
 from tests.lab.crowd import Crowd, crowd
 from tests.lab.faulty_proxy import faulty_proxy

@@ -1,0 +1,102 @@
+"""A principal that was cut off, asked as itself: by a token of its own that its owner gave us for that."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import httpx
+
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.mcp.client import McpEndpoint
+from playbooks.action import World
+from playbooks.errors import SoarError
+from playbooks.inventory import Principal
+from playbooks.plan import Answer, Finding, Verdict
+
+_TURNED_AWAY: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+_MOST_LINES: Final = 8
+
+
+class Affected:
+    """The client side of a gateway as a principal sees it that is not ours.
+
+    Args:
+        endpoint: the address that clients use, with that principal's token.
+    """
+
+    def __init__(self, endpoint: McpEndpoint) -> None:
+        self.endpoint = endpoint
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.endpoint.aclose()
+
+    async def lists(self, *, out: bool, times: int = 1) -> Finding:
+        """Ask for the list of tools, as that principal.
+
+        Args:
+            out: whether being turned away is what holds, or being answered.
+            times: how often at once, where several processes answer; the worst answer is the answer.
+        """
+        asked = await asyncio.gather(*(self._list(out=out) for _ in range(times)))
+        order = (Answer.NOT_ESTABLISHED, Answer.UNKNOWN, Answer.ESTABLISHED)
+        return min(asked, key=lambda finding: order.index(finding.answer))
+
+    async def _list(self, *, out: bool) -> Finding:
+        try:
+            reply = await self.endpoint.ask("tools/list", ahead=True)
+        except SoarError as exc:
+            observed, answer = str(exc), Answer.UNKNOWN
+        else:
+            observed, refused = reply.said, reply.status in _TURNED_AWAY
+            answer = Answer.ESTABLISHED if refused is out else Answer.NOT_ESTABLISHED
+            if not refused and reply.result is None:
+                answer = Answer.UNKNOWN
+        return Finding(
+            check="principal",
+            subject="tools/list",
+            asked_as=self.endpoint.principal,
+            expected="the gateway turns it away" if out else "the gateway answers it",
+            observed=observed,
+            answer=answer,
+        )
+
+
+async def verdict(
+    name: str, labels: Sequence[str] | None, said: Sequence[Finding], world: World, *, out: bool
+) -> Verdict:
+    """Return what the findings add up to, with what the affected principal itself meets.
+
+    Args:
+        name: the principal, as the inventory names it.
+        labels: the tokens that are meant, by name; any of the principal's if None.
+        said: what was found besides.
+        world: the connections.
+        out: whether it should be turned away.
+    """
+    principal = world.inventory.principals.get(name)
+    held = sorted(principal.held) if principal else []
+    usable = [label for label in held if labels is None or label in labels]
+    if principal is None or not usable:
+        asked = Verdict.of(tuple(said))
+        unasked = Finding(
+            check="principal",
+            subject=f"principal {name}"[:2000],
+            asked_as="nobody",
+            expected="the gateway turns it away" if out else "the gateway answers it",
+            observed=f"not asked as {name} itself: no such token is held; name its place in principals.{name}.held",
+            answer=Answer.UNKNOWN,
+        )
+        return asked.model_copy(update={"findings": (*asked.findings, unasked)})
+    times = _times(principal, world)
+    questions = (world.reach(Affected, f"{name}/{label}").lists(out=out, times=times) for label in usable[:3])
+    asked_as = await asyncio.gather(*questions)
+    if not out:
+        # One of its tokens that works again is enough: another may have been revoked for good.
+        asked_as = sorted(asked_as, key=lambda finding: finding.answer is not Answer.ESTABLISHED)[:1]
+    return Verdict.of((*said, *asked_as))
+
+
+def _times(principal: Principal, world: World) -> int:
+    processes = world.reach(ContextForge, principal.gateway).processes
+    return 1 if processes <= 1 else min(2 * processes, _MOST_LINES)

@@ -1,0 +1,292 @@
+"""The client side of a gateway, asked as our canary: what clients can list, and what their calls meet, at every door.
+
+A door is an address at which the gateway takes calls. ContextForge 1.0.7 has `/mcp`, `/servers/ID/mcp` for each virtual
+server, `/rpc`, and `/sse` with its message endpoint. Behind all of them stands one look-up, by name: the offered name
+at every door, the original name where a virtual server is named. What a look-up found each process remembers for
+`TOOL_LOOKUP_CACHE_TTL_SECONDS`, under the name that was asked for and for every door; disabling a tool makes the one
+process that does it forget the offered name, and only that (`tool_service.py`, `tool_lookup_cache.py`).
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from integrations.hostile import printable
+from integrations.sharing import Shared
+from integrations.systems.mcp.client import McpEndpoint, Reply
+from integrations.systems.mcp.probe import ask
+from playbooks.errors import SoarError
+from playbooks.inventory import PinKind
+from playbooks.plan import Answer, Finding
+
+_LISTS = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
+_NAMED = {PinKind.TOOL: "name", PinKind.PROMPT: "name", PinKind.RESOURCE: "uri"}
+_ROOT: Final = re.compile(r"(?:/servers/[^/]+)?/mcp/?$")
+_NOBODYS: Final = "mcp-soar-no-such-tool"
+
+_MALFORMED: Final[dict[str, Any]] = {"progressToken": ["mcp-soar"]}
+"""A `_meta` that MCP's schema has no room for. At `/rpc` the gateway looks a tool up first, and only then refuses to
+send this on to the server: so it tells whether a name opens, and runs nothing, whatever the tool's schema takes."""
+
+_OPPOSITE: Final = {
+    Answer.ESTABLISHED: Answer.NOT_ESTABLISHED,
+    Answer.NOT_ESTABLISHED: Answer.ESTABLISHED,
+    Answer.UNKNOWN: Answer.UNKNOWN,
+}
+
+_EVENTS_WITHIN: Final = 3.0
+"""Seconds for everything that is asked over `/sse`."""
+
+_AT_EVENTS: Final = "have a client that uses /sse try it there, or close /sse at the gateway if no client does"
+
+_NOT_FOUND: Final = -32601
+_INTERNAL: Final = -32603
+
+
+@dataclass(frozen=True)
+class Door:
+    """An address at which a gateway takes calls.
+
+    Args:
+        path: from the root of the client side; empty for the address that the inventory gives.
+        server: the virtual server that is named in the call, where the path does not name it.
+    """
+
+    path: str = ""
+    server: str | None = None
+
+    def __str__(self) -> str:
+        return self.path + (f" for server {self.server}" if self.server else "")
+
+
+MAIN: Final = Door()
+RPC: Final = Door("/rpc")
+
+
+class Canary:
+    """A principal of ours with an ordinary client's grants. It asks; it changes nothing.
+
+    Args:
+        endpoint: the address that clients use, with the canary's token.
+    """
+
+    def __init__(self, endpoint: McpEndpoint) -> None:
+        self.endpoint = endpoint
+        self._root = _ROOT.sub("", endpoint.url)
+        self._lists = {kind: Shared(partial(self._names, kind)) for kind in _LISTS}
+        self._controls: dict[str, Shared[Finding]] = {}
+        self._absent = Shared(self._nobody)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.endpoint.aclose()
+
+    def at(self, door: Door) -> McpEndpoint:
+        """Return the connection to a door."""
+        if not door.path:
+            return self.endpoint
+        # The same principal over the same connections, at another address.
+        other = copy(self.endpoint)
+        other.url = self._root + door.path
+        return other
+
+    async def names(self, kind: PinKind) -> frozenset[str]:
+        """Return the names that clients list now; waiting callers share an answer.
+
+        Raises:
+            SoarError: there is no list to be had.
+        """
+        return await self._lists[kind]()
+
+    async def _names(self, kind: PinKind) -> frozenset[str]:
+        return frozenset(str(item.get(_NAMED[kind])) for item in await self.endpoint.listed(_LISTS[kind]))
+
+    async def control(self, tool: str, arguments: dict[str, Any]) -> Finding:
+        """Call a harmless tool, which proves that calls get through; waiting callers share an answer."""
+        return await self._controls.setdefault(tool, Shared(lambda: self._control(tool, arguments)))()
+
+    async def _control(self, tool: str, arguments: dict[str, Any]) -> Finding:
+        return await self.call(PinKind.TOOL, tool, arguments, check="control", refused=False, ahead=True)
+
+    async def control_by_list(self, kind: PinKind) -> Finding:
+        """Take a list as the control, where there is no tool to call: the gateway answers this principal."""
+        try:
+            observed, answer = f"lists {len(await self.names(kind))}", Answer.ESTABLISHED
+        except SoarError as exc:
+            observed, answer = str(exc), Answer.UNKNOWN
+        return Finding(
+            check="control",
+            subject=f"{_LISTS[kind]}/list",
+            asked_as=self.endpoint.principal,
+            expected="the gateway answers",
+            observed=observed,
+            answer=answer,
+        )
+
+    async def call(
+        self,
+        kind: PinKind,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        check: str = "call",
+        refused: bool = True,
+        ahead: bool = False,
+        door: Door = MAIN,
+    ) -> Finding:
+        """Use a tool, prompt or resource as a client would.
+
+        Args:
+            kind: which of the three.
+            name: a name under which the gateway may have it.
+            arguments: of the call; for a tool such that its schema rejects them, or that a person named safe.
+            check: the finding's name.
+            refused: whether a refusal is what holds, or getting through.
+            ahead: of what waits for its turn: for a call whose answer many share.
+            door: where.
+        """
+        method = {PinKind.TOOL: "tools/call", PinKind.PROMPT: "prompts/get", PinKind.RESOURCE: "resources/read"}[kind]
+        params = {"uri": name} if kind is PinKind.RESOURCE else {"name": name, "arguments": arguments}
+        absent = await self._as_if_absent() if kind is PinKind.PROMPT else None
+
+        def meaning(reply: Reply) -> Answer:
+            met = _met(kind, name, reply, absent)
+            if not refused and reply.text.startswith("Tool invocation failed"):
+                met = None  # it let the call pass, and then the server was not there
+            if met is None:
+                return Answer.UNKNOWN
+            return Answer.ESTABLISHED if met is refused else Answer.NOT_ESTABLISHED
+
+        return await ask(
+            self.at(door),
+            method,
+            params,
+            check=check,
+            subject=f"{kind} {printable(name)}" + (f" at {door}" if door is not MAIN else ""),
+            expected="the gateway itself refuses it" if refused else "it gets through to the server",
+            meaning=meaning,
+            ahead=ahead,
+        )
+
+    async def look_up(
+        self, name: str, server: str | None = None, *, refused: bool = True, ahead: bool = False
+    ) -> Finding:
+        """Ask whether the gateway finds a tool under a name, by a call that it cannot send on to any server.
+
+        Args:
+            name: offered or original.
+            server: the virtual server that the call names, if it names one.
+            refused: whether a refusal is what holds, or being found.
+            ahead: of what waits for its turn, so that several such calls go over as many connections.
+        """
+        door = Door(RPC.path, server)
+        finding = await ask(
+            self.at(door),
+            "tools/call",
+            _nowhere(name, server),
+            check="call",
+            subject=f"tool {printable(name)} at {door}",
+            expected="the gateway itself refuses it" if refused else "the gateway finds it",
+            meaning=partial(_looked_up, name),
+            ahead=ahead,
+        )
+        if finding.answer is Answer.NOT_ESTABLISHED and not await self._absent():
+            # It says the same of a name that nobody has: there is no telling.
+            return finding.model_copy(update={"answer": Answer.UNKNOWN})
+        return finding if refused else finding.model_copy(update={"answer": _OPPOSITE[finding.answer]})
+
+    async def by_events(self, names: Sequence[str]) -> Finding:
+        """Ask likewise over `/sse` and its message endpoint, in one conversation.
+
+        Args:
+            names: offered and original.
+        """
+        worst, observed = Answer.ESTABLISHED, ""
+        try:
+            # A proxy on the way may keep a stream to itself: that costs no verification its time.
+            async with asyncio.timeout(_EVENTS_WITHIN), self.at(Door("/sse")).session() as session:
+                for name in names:
+                    reply = await session.ask("tools/call", _nowhere(name, None))
+                    answer = _looked_up(name, reply)
+                    if answer is not Answer.ESTABLISHED or not observed:
+                        worst, observed = answer, reply.said
+                    if answer is not Answer.ESTABLISHED:
+                        break
+        except TimeoutError:
+            why = f"no stream came within {_EVENTS_WITHIN:g} s"
+            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({why})"
+        except SoarError as exc:
+            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({exc})"
+        else:
+            if worst is Answer.NOT_ESTABLISHED and not await self._absent():
+                worst = Answer.UNKNOWN
+            if worst is Answer.UNKNOWN:
+                observed = f"what is answered there tells nothing ({observed})"
+            elif worst is Answer.NOT_ESTABLISHED:
+                observed = f"a call there still finds it ({observed})"
+        return Finding(
+            check="call",
+            subject=f"tool {printable(names[0])} at /sse",
+            asked_as=self.endpoint.principal,
+            expected="the gateway itself refuses it",
+            observed=observed[:20_000],
+            answer=worst,
+            remedy="" if worst is Answer.ESTABLISHED else _AT_EVENTS,
+        )
+
+    async def _nobody(self) -> bool:
+        """Return whether a name that nobody has is refused as one."""
+        try:
+            reply = await self.at(RPC).ask("tools/call", _nowhere(_NOBODYS, None))
+        except SoarError:
+            return False
+        return _looked_up(_NOBODYS, reply) is Answer.ESTABLISHED
+
+    async def _as_if_absent(self) -> str | None:
+        try:
+            return (await self.endpoint.ask("prompts/get", {"name": "mcp-soar-no-such-prompt", "arguments": {}})).text
+        except SoarError:
+            return None
+
+
+def _nowhere(name: str, server: str | None) -> dict[str, Any]:
+    params: dict[str, Any] = {"name": name, "arguments": {}, "_meta": _MALFORMED}
+    return params | ({"server_id": server} if server else {})
+
+
+def _looked_up(name: str, reply: Reply) -> Answer:
+    """Return what an answer says of a call that goes to no server."""
+    code = reply.error.get("code") if reply.error else None
+    if code == _NOT_FOUND and reply.text == printable(f"Tool not found: {name}", 500):
+        return Answer.ESTABLISHED
+    if reply.text.startswith("Multiple tools found with name"):
+        # Two have that name there, so neither is called by it.
+        return Answer.ESTABLISHED if reply.failed else Answer.NOT_ESTABLISHED
+    # Found, and then not sent on. Whatever answers with a result has let it pass.
+    return Answer.NOT_ESTABLISHED if code == _INTERNAL or reply.result is not None else Answer.UNKNOWN
+
+
+def _met(kind: PinKind, name: str, reply: Reply, absent: str | None) -> bool | None:
+    """Return whether the gateway itself refused (True), the server was reached (False), or there is no telling."""
+    said = reply.text
+    if kind is PinKind.PROMPT:
+        if reply.result is not None:
+            return False
+        # ContextForge 1.0.7 answers a disabled prompt with an internal validation error, the same as one that does not
+        # exist: that likeness is the refusal to look for.
+        return True if said in {absent, printable(f"Prompt '{name}' exists but is inactive", 500)} else None
+    thing = "Tool" if kind is PinKind.TOOL else "Resource"
+    # What a hostile server chose as a name is printable in the answer, so it is here.
+    refusals = (f"{thing} not found: {name}", f"{thing} '{name}' exists but is inactive")
+    if said in {printable(refusal, 500) for refusal in refusals}:
+        # The gateway refuses with an error; the same words in a successful result are the server's own.
+        return reply.failed
+    if reply.failed and said.startswith(printable(f"{thing} '{name}' exists but is currently offline", 500)):
+        # Its server is away: nothing follows for when it comes back.
+        return None
+    # Our canary has no right to call: nothing follows for those who have.
+    return None if said == "Access denied" else False

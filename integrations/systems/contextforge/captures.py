@@ -1,0 +1,148 @@
+"""Evidence from a gateway: what it holds, what it logged, and what it knows of one principal."""
+
+import json
+from typing import ClassVar
+
+from typing_extensions import override
+
+from integrations.systems.contextforge.actions import entry_of, principal_of
+from integrations.systems.contextforge.client import ContextForge
+from playbooks.action import Capture, Collected, World
+from playbooks.errors import Misconfigured, Refused, SoarError
+from playbooks.strict import Name, Slug
+
+
+class CaptureState(Capture):
+    """Everything that a gateway holds: servers, tools, prompts, resources, users, tokens; no secret among it.
+
+    Args:
+        server: the server whose gateway it is, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "gateway.capture_state"
+    exhibit: ClassVar[str] = "gateway_state"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "GET /v1/gateways",
+        "GET /v1/tools",
+        "GET /v1/prompts",
+        "GET /v1/resources",
+        "GET /v1/servers",
+        "GET /v1/tokens/admin/all",
+        "GET /v1/auth/email/admin/users",
+    )
+
+    server: Slug
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        forge = world.reach(ContextForge, entry_of(self.server, world).name)
+        state = await forge.export_state()
+        data = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        origin = f"{forge.gateway.url}/v1"
+        return (Collected(name="gateway-state.json", media_type="application/json", data=data, origin=origin),)
+
+
+class CaptureLogs(Capture):
+    """A gateway's newest audit trails and security events. ContextForge audits no tool calls.
+
+    Args:
+        server: the server whose gateway it is, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "gateway.capture_logs"
+    exhibit: ClassVar[str] = "gateway_logs"
+    permissions: ClassVar[tuple[str, ...]] = ("GET /api/logs/audit-trails", "GET /api/logs/security-events")
+
+    server: Slug
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        forge = world.reach(ContextForge, entry_of(self.server, world).name)
+        logs = await forge.logs()
+        origin = f"{forge.gateway.url}/api/logs"
+        if not any(logs.values()):
+            raise Misconfigured(
+                f"gateway {forge.name} holds no audit trail and no security event: {_OFF}. Turn AUDIT_TRAIL_ENABLED and"
+                " SECURITY_LOGGING_ENABLED on there; until then nothing says who changed what"
+            )
+        found = [
+            Collected(
+                name=f"{name.replace('_', '-')}.json",
+                media_type="application/json",
+                data=json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False).encode(
+                    errors="backslashreplace"
+                ),
+                origin=origin,
+            )
+            for name, entries in logs.items()
+        ]
+        for name, entries in logs.items():
+            if not entries:
+                said = f"{name} is empty: {_OFF}.\n".encode()
+                name_ = f"{name.replace('_', '-')}-empty.txt"
+                found.append(Collected(name=name_, media_type="text/plain", data=said, origin=origin))
+        return tuple(found)
+
+
+class CapturePrincipal(Capture):
+    """What a gateway knows of a principal: account, roles, tokens with their scopes and last use, and what it changed.
+
+    No secret is among it. What the gateway does not tell of these stands in `missing.txt`; without the account itself
+    there is no exhibit.
+
+    Args:
+        principal: who, as the inventory names it.
+    """
+
+    name: ClassVar[str] = "gateway.capture_principal"
+    exhibit: ClassVar[str] = "principal"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "GET /v1/auth/email/admin/users/{id}",
+        "GET /rbac/users/{id}/roles",
+        "GET /rbac/roles",
+        "GET /v1/tokens/admin/all",
+        "GET /api/logs/audit-trails",
+        "GET /api/logs/security-events",
+    )
+
+    principal: Name
+
+    @override
+    async def collect(self, world: World) -> tuple[Collected, ...]:
+        principal = principal_of(self.principal, world)
+        forge = world.reach(ContextForge, principal.gateway)
+        account = await forge.user(principal.user)
+        if account is None:
+            raise Refused(f"gateway {forge.name} has no user for {self.principal}")
+        found = [_json("account", account, f"{forge.gateway.url}/v1/auth/email/admin/users")]
+        missing: list[str] = []
+        lists = {
+            "roles": (forge.roles(principal.user), f"{forge.gateway.url}/rbac/users"),
+            "tokens": (forge.tokens(principal.user), f"{forge.gateway.url}/v1/tokens/admin/all"),
+        }
+        for name, (question, origin) in lists.items():
+            try:
+                found.append(_json(name, await question, origin))
+            except SoarError as exc:
+                missing.append(f"{name}: {exc}")
+        try:
+            logs = await forge.logs(user=principal.user)
+        except SoarError as exc:
+            missing.append(f"logs: {exc}")
+            logs = {}
+        for name, entries in logs.items():
+            found.append(_json(name, entries, f"{forge.gateway.url}/api/logs, what names this user"))
+            if not entries:
+                missing.append(f"{name}: nothing that names this user: {_OFF}")
+        missing.append("tool calls: this gateway writes none of them down; ask the servers that were called")
+        data = "".join(f"{line}\n" for line in missing).encode(errors="backslashreplace")
+        origin = "computed from the other files of this exhibit"
+        return (*found, Collected(name="missing.txt", media_type="text/plain", data=data, origin=origin))
+
+
+def _json(name: str, value: object, origin: str) -> Collected:
+    data = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
+    return Collected(name=f"{name.replace('_', '-')}.json", media_type="application/json", data=data, origin=origin)
+
+
+_OFF = "that is off there, or nothing was ever changed or refused"

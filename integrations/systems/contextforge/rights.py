@@ -1,0 +1,85 @@
+"""What our account at a gateway may do, permission by permission, asked without changing anything.
+
+Source of the names: ContextForge 1.0.7, `db.py` (`Permissions`) and the routes' `require_permission`. Whoever is no
+platform administrator may besides change only what is its own (`check_resource_ownership`), and no token or user at all
+(`tokens.py`, `email_auth.py`).
+"""
+
+from typing import Final, NamedTuple
+
+from integrations.systems.contextforge.client import ContextForge
+from playbooks.errors import Misconfigured, Refused, SoarError
+
+ROLE: Final = "platform_admin"
+"""The gateway's role that has everything that the actions need."""
+
+_ADMINISTRATOR: Final = "platform administrator"
+
+# What each step needs beyond reading what clients read.
+NEEDS: Final = {
+    "gateway.disable_tool": ("tools.read", "tools.update"),
+    "gateway.disable_prompt": ("prompts.read", "prompts.update"),
+    "gateway.disable_resource": ("resources.read", "resources.update"),
+    "gateway.disable_server": ("gateways.read", "gateways.update", "tools.update"),
+    "gateway.revoke_token": (_ADMINISTRATOR,),
+    "gateway.deactivate_user": (_ADMINISTRATOR,),
+    "gateway.capture_state": ("servers.read", _ADMINISTRATOR),
+    "gateway.capture_logs": (_ADMINISTRATOR,),
+    "gateway.capture_principal": (_ADMINISTRATOR,),
+}
+
+_READ: Final = {
+    "gateway.revoke_token": "/v1/tokens/admin/all",
+    "gateway.deactivate_user": "/v1/auth/email/admin/users",
+    "gateway.capture_logs": "/api/logs/audit-trails",
+    "gateway.capture_principal": "/v1/tokens/admin/all",
+}
+
+
+class Right(NamedTuple):
+    """Whether our account may do what a step needs.
+
+    Args:
+        step: the step's name.
+        lacks: what it lacks for it, in words; empty if nothing.
+    """
+
+    step: str
+    lacks: tuple[str, ...]
+
+
+async def rights(forge: ContextForge) -> tuple[Right, ...]:
+    """Return for each step whether the account may do what it needs. Asks; changes nothing.
+
+    Raises:
+        SoarError: the gateway does not say.
+    """
+    account = await forge.request("GET", "/v1/auth/email/me")
+    held = await forge.request("GET", "/rbac/my/permissions")
+    if not isinstance(account, dict) or not isinstance(held, list):
+        raise Refused(f"gateway {forge.name} does not say what our account may do")
+    administrator, everything = bool(account.get("is_admin")), "*" in held
+    found = []
+    for step, needs in NEEDS.items():
+        lacks = [need for need in needs if need != _ADMINISTRATOR and not everything and need not in held]
+        if not administrator:
+            if _ADMINISTRATOR in needs:
+                lacks.append(f"being a {_ADMINISTRATOR}")
+            elif any(need.endswith(".update") for need in needs) and not lacks:
+                lacks.append(f"being a {_ADMINISTRATOR}, to change what others own")
+        elif step in _READ and (refused := await _refusal(forge, _READ[step])):
+            # An administrator's session can still be narrowed, to a team as an instance.
+            lacks.append(refused)
+        found.append(Right(step, tuple(lacks)))
+    return tuple(found)
+
+
+async def _refusal(forge: ContextForge, path: str) -> str:
+    try:
+        await forge.request("GET", path, params={"limit": "1"})
+    except Misconfigured:
+        return f"an unrestricted session: GET {path} is refused"
+    except SoarError:
+        # Another failure than a refusal has a line of its own elsewhere.
+        return ""
+    return ""

@@ -1,0 +1,87 @@
+"""An account without rights is found before it is needed, and named where it was refused."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.cli.work.doctor import _gateway
+from integrations.connections import Connections
+from integrations.registry import STEPS
+from integrations.systems.contextforge.actions import DisableTool
+from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.enrol import fresh_password
+from integrations.systems.contextforge.rights import NEEDS, ROLE, rights
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Secret
+from tests.lab.fixtures import Lab, unique_name
+
+
+@asynccontextmanager
+async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connections, str]]:
+    """Give the same site, signed in to its gateway as a user who was only just made."""
+    user, password = f"{unique_name('poor')}@example.com", fresh_password()
+    body = {"email": user, "full_name": "x", "password": password}
+    await lab.world.reach(ContextForge, "main").request("POST", "/v1/auth/email/admin/users", json=body)
+    place = folder / "poor-password"
+    place.write_text(password)
+    main = lab.site.inventory.gateways["main"].model_copy(update={"user": user, "password": Secret(file=str(place))})
+    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": main}}))
+    world.reach(ContextForge, "main").patience = 20.0
+    try:
+        yield world, user
+    finally:
+        await world.aclose()
+
+
+def test_every_step_at_a_gateway_says_what_it_needs() -> None:
+    assert set(NEEDS) == {name for name in STEPS if name.startswith("gateway.")}
+
+
+async def test_an_account_without_rights_is_told_permission_by_permission_and_changes_nothing(
+    lab: Lab, tmp_path: Path
+) -> None:
+    async with as_somebody_else(lab, tmp_path) as (world, user):
+        lab.proxy.forget()
+        lines = [line async for line in _gateway(world, "main")]
+        assert lab.proxy.writes == []
+    failed = {line.message: line.remedy for line in lines if line.level == "fail" and line.check == "gateway main"}
+    assert len(failed) == len(NEEDS), lines
+    (tool,) = [text for text in failed if "gateway.disable_tool" in text]
+    assert "tools.update" in tool
+    assert user.replace("@", " at ") in tool
+    assert all(ROLE in remedy for remedy in failed.values())
+
+
+async def test_our_own_account_may_do_everything(lab: Lab) -> None:
+    found = await rights(lab.world.reach(ContextForge, "main"))
+    assert [right.lacks for right in found] == [()] * len(NEEDS)
+
+
+async def test_a_refusal_names_the_account_that_was_refused(lab: Lab, tmp_path: Path) -> None:
+    plan = await DisableTool(server=lab.site.server_id, tool="get_weather").plan(lab.world)
+    async with as_somebody_else(lab, tmp_path) as (world, user):
+        with pytest.raises(Misconfigured) as caught:
+            await DisableTool.write(plan.changes[0], world, key="test")
+    said = str(caught.value)
+    assert user.replace("@", " at ") in said
+    assert ROLE in said
+
+
+async def test_processes_are_counted_and_what_the_inventory_says_counts_too(lab: Lab) -> None:
+    forge = lab.world.reach(ContextForge, "main")
+    assert await forge.count_pids() == 1
+    main = lab.site.inventory.gateways["main"].model_copy(update={"processes": 3})
+    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": main}}))
+    try:
+        plan = await DisableTool(server=lab.site.server_id, tool="get_weather").plan(lab.world)
+        await DisableTool.write(plan.changes[0], world, key="test")
+        verdict = await DisableTool.verify(plan, world)
+        waits = [finding for finding in verdict.findings if "by each process" in finding.subject]
+        assert (verdict.answer, len(waits)) == ("unknown", 1), verdict
+        slow = world.reach(ContextForge, "main")
+        slow._disabled[plan.targets[0].id] -= 100  # noqa: SLF001  # as a minute and a half later
+        assert (await DisableTool.verify(plan, world)).answer == "established"
+    finally:
+        await world.aclose()
