@@ -21,9 +21,9 @@ from flows.settings import (
     read_sources,
     read_templates,
 )
+from integrations import registry
 from integrations.channels import Channels
 from integrations.connections import Connections
-from integrations.registry import STEPS
 from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured
@@ -37,9 +37,7 @@ LOG = logging.getLogger("mcp_soar.responder")
 
 def secret_variables(config: Configuration) -> tuple[set[str], set[str]]:
     """Return the environment variables that hold secrets: those that only a responder needs, those of the doors."""
-    gateways = config.inventory.gateways.values()
-    targets = {place.env for gateway in gateways for place in (gateway.password, gateway.canary.token)}
-    targets |= {place.env for who in config.inventory.principals.values() for place in who.held.values()}
+    targets = {place.env for _, place in registry.SYSTEMS.secrets(config.inventory)}
     targets |= {place.env for place in config.contacts.channels.secrets.values()}
     for one in (config.settings.prefect.workers, config.settings.prefect.readers):
         targets |= {one.password.env} if one and one.password else set()
@@ -92,7 +90,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             keys=keys,
             policy=config.policy,
             playbooks=dict(config.playbooks),
-            steps=STEPS,
+            steps=registry.SYSTEMS.steps,
             sources=config.sources,
             people=config.people,
             contacts=config.contacts,

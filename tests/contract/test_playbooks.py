@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flows.demo.mcp_server import Behaviour
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill, drills_of
 from playbooks.incident import EntityKind, Status
@@ -59,7 +59,7 @@ def test_every_step_names_something_of_its_kind_with_parameters_that_it_takes(pl
     for step in (*playbook.confirm, *(step for _, step in playbook.steps())):
         if step.names is None:
             continue
-        kind = STEPS.get(step.names)
+        kind = SYSTEMS.steps.get(step.names)
         assert kind is not None, f"{step.id}: {step.names} is not registered"
         assert issubclass(kind, KINDS[step.kind]), f"{step.id}: {step.names} is no {step.kind}"
         kind.model_validate(step.parameters(an_entity(step.for_each)))
@@ -69,7 +69,7 @@ def test_every_step_names_something_of_its_kind_with_parameters_that_it_takes(pl
 def test_what_destroys_evidence_comes_after_what_collects_it(playbook: Playbook) -> None:
     collected: set[str] = set()
     for _, step in playbook.steps():
-        kind = STEPS[step.names] if step.names else None
+        kind = SYSTEMS.steps[step.names] if step.names else None
         if kind is not None and issubclass(kind, Capture):
             collected.add(kind.exhibit)
         if kind is not None and issubclass(kind, Action) and playbook.contain_first is None:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from flows.engine.parts import Timing
 from integrations.connections import Connections
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from playbooks.action import Action, Capture, Check, Collected, World
 from playbooks.errors import Refused
 from playbooks.incident import Phase
@@ -240,7 +240,7 @@ _STEPS: tuple[type[Action] | type[Capture] | type[Check], ...] = (
     KeepFlags,
     FlagsHealthy,
 )
-WITH_FLAGS = {**STEPS, **{step.name: step for step in _STEPS}}
+WITH_FLAGS = {**SYSTEMS.steps, **{step.name: step for step in _STEPS}}
 
 
 def flags(folder: Path, *names: str) -> Path:

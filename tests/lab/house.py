@@ -21,7 +21,7 @@ from flows.responder import Responder
 from integrations.journal.stamp import Stamp
 from integrations.journal.store import Journal
 from integrations.log.notifier import LogChannel
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from integrations.siem.source import Source, Sources
 from integrations.signing import SigningKey
 from integrations.vault.local import LocalVault
@@ -253,7 +253,7 @@ async def house(
                 keys={one.id: one.public for one in responders},
                 policy=policy,
                 playbooks=shipped(),
-                steps=STEPS,
+                steps=SYSTEMS.steps,
                 sources=SOURCES,
                 people=lambda: people,
                 contacts=Contacts(),

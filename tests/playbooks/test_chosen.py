@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from playbooks import chosen, playbook
 from playbooks.action import Action, Capture, Check
 from playbooks.errors import Refused
@@ -23,12 +23,12 @@ SUBSETS = st.sets(st.sampled_from(KINDS), min_size=1)
 def test_there_is_a_cut_for_each_kind_that_an_action_contains_and_every_step_names_something() -> None:
     cuts = [step for step in chosen.shipped().phases[Phase.CUT] if step.action]
     made = {step.action for step in cuts}
-    assert made == {name for name, kind in STEPS.items() if issubclass(kind, Action) and name.startswith("gateway.")}
+    assert made == {kind.name for kind in SYSTEMS.works["contextforge"].steps if issubclass(kind, Action)}
     assert all(step.when is When.CHOSEN for step in cuts), "what an alert brings along is none of it"
     bases = {"action": Action, "capture": Capture, "check": Check}
     for _, step in chosen.shipped().steps():
         if step.names:
-            kind = STEPS[step.names]
+            kind = SYSTEMS.steps[step.names]
             assert issubclass(kind, bases[step.kind])
             kind.model_validate(step.parameters(Resolved(kind=step.for_each, id="x", server="s", principal="p")))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from integrations.registry import step_named
+from integrations import registry
 from playbooks.action import Action
 from playbooks.chosen import containable
 from playbooks.incident import EntityKind
@@ -129,7 +129,7 @@ def _cuts(book: Playbook, policy: Policy) -> tuple[Cut, ...]:
     for _, step in book.steps():
         if step.action is None:
             continue
-        action = step_named(step.action)
+        action = registry.SYSTEMS.step(step.action)
         if not issubclass(action, Action):
             continue
         final = action.irreversible is not None

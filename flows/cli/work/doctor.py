@@ -29,6 +29,7 @@ from flows.engine.case import PREFIX
 from flows.engine.opening import FLOW
 from flows.engine.reviews import ReviewBook
 from flows.settings import Configuration, read
+from integrations import registry
 from integrations.connections import Connections
 from integrations.hostile import printable
 from integrations.journal.records import Hold
@@ -160,11 +161,7 @@ def _keys(config: Configuration) -> Iterator[Line]:
 
 
 def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
-    for name, gateway in config.inventory.gateways.items():
-        yield f"gateways.{name}.password", gateway.password
-        yield f"gateways.{name}.canary.token", gateway.canary.token
-    for name, principal in config.inventory.principals.items():
-        yield from ((f"principals.{name}.held.{label}", place) for label, place in principal.held.items())
+    yield from registry.SYSTEMS.secrets(config.inventory)
     for name, source in config.sources.sources.items():
         for place in source.secrets:
             yield f"sources.{name}", place

@@ -18,8 +18,8 @@ from flows.engine.opening import resolve, triage
 from flows.engine.reviews import ReviewBook, unreviewed
 from flows.engine.schedule import asked_of, runs_for
 from flows.settings import Configuration
+from integrations import registry
 from integrations.connections import Connections
-from integrations.registry import STEPS, step_named
 from integrations.siem.source import parse
 from playbooks.action import Action, Check
 from playbooks.chosen import extended
@@ -255,7 +255,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         "irreversible": None,
     }
     try:
-        kind = step_named(name)
+        kind = registry.SYSTEMS.step(name)
         action: Any = kind.model_validate(params)
         plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
     except (SoarError, ValueError) as exc:
@@ -315,7 +315,7 @@ async def _confirmations(world: Connections, playbook: Playbook, entity: Resolve
     why: list[str] = []
     for step in playbook.confirm:
         about = asked_of(entity, step.for_each)
-        kind = STEPS.get(step.check or "")
+        kind = registry.SYSTEMS.steps.get(step.check or "")
         if about is None or kind is None or not issubclass(kind, Check):
             continue
         check = kind.model_validate(step.parameters(about))

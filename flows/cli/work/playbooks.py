@@ -14,7 +14,7 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, span
 from flows.cli.work import classes
 from flows.settings import Configuration
-from integrations.registry import step_named
+from integrations import registry
 from playbooks import measured
 from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill, belongs
@@ -211,7 +211,7 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
         return
     line, field = _line(text, (*place, step.kind)), f"{step.id}.{step.kind}"
     try:
-        found = step_named(step.names)
+        found = registry.SYSTEMS.step(step.names)
     except Misconfigured as exc:
         yield Fault(line, field, str(exc))
         return

@@ -11,7 +11,7 @@ import typer.main
 
 from flows.cli.main import app
 from flows.demo.contextforge import executable
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from playbooks.errors import Misconfigured
 from tests.bench.targets import COMMANDS
 
@@ -89,7 +89,7 @@ def test_what_the_guides_point_at_is_there(path: Path) -> None:
 
 def test_the_guide_to_playbooks_names_every_step_and_no_other() -> None:
     guide = (ROOT / "docs" / "write-a-playbook.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`((?:gateway|mcp)\.\w+)`", guide)) == set(STEPS)
+    assert set(re.findall(r"`((?:gateway|mcp)\.\w+)`", guide)) == set(SYSTEMS.steps)
 
 
 def test_every_guide_is_in_the_index() -> None:

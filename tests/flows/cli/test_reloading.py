@@ -14,8 +14,9 @@ from flows.assembly import assembled, reloading
 from flows.cli.work.doctor import _read_by_whom
 from flows.engine import schedule
 from flows.engine.parts import Parts
-from integrations import connections
+from integrations import registry
 from integrations.connections import Connections
+from integrations.system import Connection, System, Systems, Works
 from playbooks.incident import Phase
 from playbooks.inventory import Inventory
 from playbooks.plan import Answer, Verdict, Widening
@@ -139,7 +140,9 @@ async def test_every_reading_shares_what_is_open_and_all_of_it_is_closed_once(mo
         made.append(Endpoint())
         return made[-1]
 
-    monkeypatch.setitem(connections._BUILDERS, Endpoint, build)  # noqa: SLF001  # there is no server to connect to
+    works = Works(steps=(), connections={Endpoint: Connection(build, lambda known, name: known.gateways.get(name))})
+    fake = System(kind="test", works=lambda: works)
+    monkeypatch.setattr(registry, "SYSTEMS", Systems((*registry.SYSTEMS.all, fake)))
     first = Connections(parse_yaml(Inventory, world.INVENTORY, file="x"))
     readings = [first]
     opened = first.reach(Endpoint, "main")

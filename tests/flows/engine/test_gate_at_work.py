@@ -11,7 +11,7 @@ from typing_extensions import override
 from flows.demo.mcp_server import mcp_server
 from flows.demo.site import build
 from integrations.connections import Connections
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.vault.local import LocalVault
 from playbooks.action import World
@@ -330,7 +330,7 @@ notify: [opened, awaiting_approval]
 """)
 
 
-WITH_WIPE = {**STEPS, WipeTool.name: WipeTool}
+WITH_WIPE = {**SYSTEMS.steps, WipeTool.name: WipeTool}
 
 
 async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_once_it_is(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from integrations.connections import Connections
-from integrations.registry import step_named
+from integrations.registry import SYSTEMS
 from integrations.sharing import Shared
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.captures import CaptureLogs, CaptureState
@@ -136,7 +136,7 @@ def test_every_volatile_field_has_its_reason() -> None:
 
 def test_an_unknown_step_gets_a_suggestion() -> None:
     with pytest.raises(Misconfigured, match=r"gateway\.disable_tool"):
-        step_named("gateway.disable_tol")
+        SYSTEMS.step("gateway.disable_tol")
 
 
 async def test_a_question_on_a_connection_that_was_just_closed_is_put_again_and_a_change_is_not() -> None:

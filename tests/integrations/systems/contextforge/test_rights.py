@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.work.doctor import _gateway
 from integrations.connections import Connections
-from integrations.registry import STEPS
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.enrol import fresh_password
@@ -36,7 +36,7 @@ async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connec
 
 
 def test_every_step_at_a_gateway_says_what_it_needs() -> None:
-    assert set(NEEDS) == {name for name in STEPS if name.startswith("gateway.")}
+    assert set(NEEDS) == {step.name for step in SYSTEMS.works["contextforge"].steps}
 
 
 async def test_an_account_without_rights_is_told_permission_by_permission_and_changes_nothing(

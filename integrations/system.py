@@ -1,0 +1,120 @@
+"""What a system says of itself. Step names, connections, secrets, and what looks after it follow from a list of these.
+
+A description is cheap to import: how the system works, its clients among it, is imported when it is first needed.
+"""
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from playbooks.action import Action, Capture, Check, World
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Inventory, Secret
+
+S = TypeVar("S")
+
+AnyStep = type[Action] | type[Capture] | type[Check]
+
+
+class Connection(NamedTuple):
+    """How to connect to something.
+
+    Args:
+        make: makes the connection of that name; raises `Misconfigured` if the inventory has none.
+        place: what of the inventory it depends on: where that differs, it is another connection.
+    """
+
+    make: Callable[[Inventory, str], Any]
+    place: Callable[[Inventory, str], object]
+
+
+@dataclass(frozen=True)
+class Works:
+    """How a system works.
+
+    Args:
+        steps: its actions, captures and checks.
+        connections: how to connect to it, by the class of what is returned.
+        warm: what is done ahead of need, so that the first containment does not wait for it.
+    """
+
+    steps: tuple[AnyStep, ...]
+    connections: Mapping[type, Connection]
+    warm: Callable[[World], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """What a system says of itself.
+
+    Args:
+        kind: what it is called.
+        works: imports how it works.
+        secrets: the secrets that it is reached with, each with the field of inventory.yaml that says where it is.
+    """
+
+    kind: str
+    works: Callable[[], Works]
+    secrets: Callable[[Inventory], Iterable[tuple[str, Secret]]] = lambda _: ()
+
+
+class Systems:
+    """All systems there are.
+
+    Args:
+        systems: each once.
+
+    Raises:
+        Misconfigured: two are called the same.
+    """
+
+    def __init__(self, systems: Sequence[System]) -> None:
+        self.all = tuple(systems)
+        for system in self.all:
+            if sum(other.kind == system.kind for other in self.all) > 1:
+                raise Misconfigured(f"two systems are called {system.kind}")
+
+    @cached_property
+    def works(self) -> Mapping[str, Works]:
+        """How each works, by its kind."""
+        return MappingProxyType({system.kind: system.works() for system in self.all})
+
+    @cached_property
+    def steps(self) -> Mapping[str, AnyStep]:
+        """Every step that a playbook can name."""
+        found: dict[str, AnyStep] = {}
+        for kind, works in self.works.items():
+            for step in works.steps:
+                if found.setdefault(step.name, step) is not step:
+                    raise Misconfigured(f"system {kind}: another step is called {step.name}")
+        return MappingProxyType(found)
+
+    def step(self, name: str) -> AnyStep:
+        """Return the step of that name.
+
+        Raises:
+            Misconfigured: if there is none; says which ones come close.
+        """
+        if name in self.steps:
+            return self.steps[name]
+        near = difflib.get_close_matches(name, self.steps) or sorted(self.steps)
+        raise Misconfigured(f"there is no step {name!r}; did you mean {', '.join(near)}?")
+
+    def connection(self, kind: type[S]) -> Connection:
+        """Return how to connect to something.
+
+        Raises:
+            Misconfigured: nothing here does.
+        """
+        for works in self.works.values():
+            if kind in works.connections:
+                return works.connections[kind]
+        raise Misconfigured(f"nothing here connects to a {kind.__name__}")
+
+    def secrets(self, inventory: Inventory) -> Iterator[tuple[str, Secret]]:
+        """Yield every secret that a system of an inventory is reached with, and the field that says where it is."""
+        for system in self.all:
+            yield from system.secrets(inventory)

@@ -1,0 +1,41 @@
+"""How an MCP server is asked itself, and what it can be asked."""
+
+from typing import Final
+
+from integrations.system import Connection, Works
+from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
+from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
+from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
+from integrations.systems.mcp.client import McpEndpoint
+from playbooks.errors import Misconfigured
+from playbooks.inventory import Inventory
+
+
+def _direct(inventory: Inventory, name: str) -> McpEndpoint:
+    server = inventory.servers.get(name)
+    if server is None or not server.direct:
+        raise Misconfigured(
+            "the inventory has no such server" if server is None else "add the server's own MCP address",
+            field=f"servers.{name}.url",
+        )
+    url, command = server.url or "", () if server.url else server.command
+    return McpEndpoint(f"server {name}", url, principal="nobody in particular", command=command)
+
+
+def _at(inventory: Inventory, name: str) -> object:
+    server = inventory.servers.get(name)
+    return server and (server.url, server.command)
+
+
+WORKS: Final = Works(
+    steps=(
+        CaptureDefinitions,
+        CaptureAnswer,
+        DefinitionDiffers,
+        DefinitionsMatch,
+        RefusedDirectly,
+        ResponseInjection,
+        AnswersClean,
+    ),
+    connections={McpEndpoint: Connection(_direct, _at)},
+)
