@@ -4,7 +4,7 @@ A description is cheap to import: how the system works, its clients among it, is
 """
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -17,6 +17,22 @@ from playbooks.inventory import Inventory, Secret
 S = TypeVar("S")
 
 AnyStep = type[Action] | type[Capture] | type[Check]
+
+
+class Looked(NamedTuple):
+    """One thing that `doctor` looked at.
+
+    Args:
+        check: what.
+        level: ok, warn or fail.
+        message: what was found.
+        remedy: what to do about it; empty if nothing has to be done.
+    """
+
+    check: str
+    level: str
+    message: str
+    remedy: str = ""
 
 
 class Connection(NamedTuple):
@@ -39,11 +55,13 @@ class Works:
         steps: its actions, captures and checks.
         connections: how to connect to it, by the class of what is returned.
         warm: what is done ahead of need, so that the first containment does not wait for it.
+        doctor: what `doctor` looks at, in groups: what each is about, and what is found, asked one after the other.
     """
 
     steps: tuple[AnyStep, ...]
     connections: Mapping[type, Connection]
     warm: Callable[[World], Awaitable[None]] | None = None
+    doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,11 @@ class Systems:
             if kind in works.connections:
                 return works.connections[kind]
         raise Misconfigured(f"nothing here connects to a {kind.__name__}")
+
+    def doctor(self, world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
+        """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""
+        for works in self.works.values():
+            yield from works.doctor(world)
 
     def secrets(self, inventory: Inventory) -> Iterator[tuple[str, Secret]]:
         """Yield every secret that a system of an inventory is reached with, and the field that says where it is."""

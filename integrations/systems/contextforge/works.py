@@ -16,6 +16,7 @@ from integrations.systems.contextforge.affected import Affected
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.captures import CaptureLogs, CapturePrincipal, CaptureState
 from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.mcp.client import McpEndpoint
 from playbooks.action import World
 from playbooks.errors import Misconfigured
@@ -84,4 +85,5 @@ WORKS: Final = Works(
         Affected: Connection(_affected, _of_principal),
     },
     warm=_warm,
+    doctor=doctor,
 )

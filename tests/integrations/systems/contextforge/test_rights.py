@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.work.doctor import _gateway
 from integrations.connections import Connections
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.contextforge.enrol import fresh_password
 from integrations.systems.contextforge.rights import NEEDS, ROLE, rights
 from playbooks.errors import Misconfigured
@@ -44,7 +44,7 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
 ) -> None:
     async with as_somebody_else(lab, tmp_path) as (world, user):
         lab.proxy.forget()
-        lines = [line async for line in _gateway(world, "main")]
+        lines = [line for _, looked in doctor(world) async for line in looked]
         assert lab.proxy.writes == []
     failed = {line.message: line.remedy for line in lines if line.level == "fail" and line.check == "gateway main"}
     assert len(failed) == len(NEEDS), lines
