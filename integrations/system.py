@@ -4,11 +4,14 @@ A description is cheap to import: how the system works, its clients among it, is
 """
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
+
+from pydantic import JsonValue
 
 from playbooks.action import Action, Capture, Check, World
 from playbooks.errors import Misconfigured
@@ -35,6 +38,50 @@ class Looked(NamedTuple):
     remedy: str = ""
 
 
+class Expected(NamedTuple):
+    """An object of which inventory or pins say how it is unless an incident holds it.
+
+    Args:
+        kind: what it is, as a plan's target says it.
+        id: its immutable id there.
+        field: which of its fields says whether it is in use.
+        value: what that is then.
+        name: what people call it.
+        file: which file says so.
+        gone: what to do if it is not there at all.
+        otherwise: what it is if the field is another, as `disabled`.
+        again: what to do then.
+        server: whose it is.
+    """
+
+    kind: str
+    id: str
+    field: str
+    value: JsonValue
+    name: str
+    file: str
+    gone: str
+    otherwise: str
+    again: str
+    server: str | None = None
+
+    def grip(self, system: str) -> str:
+        """Return what a hold on it is called, as a plan's change calls it."""
+        return f"{system}/{self.kind}/{self.id}#{self.field}"
+
+
+class Present(ABC):
+    """What is really there at one place of a system: for `doctor --orphans`."""
+
+    @abstractmethod
+    async def look(self) -> Sequence[Expected]:
+        """Ask for everything there, and return what should be in use."""
+
+    @abstractmethod
+    async def value(self, kind: str, id_: str) -> JsonValue:
+        """Return the field of an object that says whether it is in use; None if there is no such object."""
+
+
 class Connection(NamedTuple):
     """How to connect to something.
 
@@ -56,12 +103,14 @@ class Works:
         connections: how to connect to it, by the class of what is returned.
         warm: what is done ahead of need, so that the first containment does not wait for it.
         doctor: what `doctor` looks at, in groups: what each is about, and what is found, asked one after the other.
+        present: how to look at what is really there, by the place as a plan's target names it.
     """
 
     steps: tuple[AnyStep, ...]
     connections: Mapping[type, Connection]
     warm: Callable[[World], Awaitable[None]] | None = None
     doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
+    present: Callable[[World, str], Present] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +120,13 @@ class System:
     Args:
         kind: what it is called.
         works: imports how it works.
+        places: where an inventory has it, as a plan's target names it: `gateway/main`.
         secrets: the secrets that it is reached with, each with the field of inventory.yaml that says where it is.
     """
 
     kind: str
     works: Callable[[], Works]
+    places: Callable[[Inventory], Iterable[str]] = lambda _: ()
     secrets: Callable[[Inventory], Iterable[tuple[str, Secret]]] = lambda _: ()
 
 
@@ -137,7 +188,20 @@ class Systems:
         for works in self.works.values():
             yield from works.doctor(world)
 
+    def present(self, inventory: Inventory) -> dict[str, Callable[[World], Present]]:
+        """Return how to look at what is really there, for every place that can be looked at."""
+        return {
+            place: partial(_present, look, place)
+            for system in self.all
+            if (look := self.works[system.kind].present) is not None
+            for place in system.places(inventory)
+        }
+
     def secrets(self, inventory: Inventory) -> Iterator[tuple[str, Secret]]:
         """Yield every secret that a system of an inventory is reached with, and the field that says where it is."""
         for system in self.all:
             yield from system.secrets(inventory)
+
+
+def _present(look: Callable[[World, str], Present], place: str, world: World) -> Present:
+    return look(world, place)

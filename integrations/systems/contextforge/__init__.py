@@ -20,4 +20,8 @@ def _secrets(inventory: Inventory) -> Iterator[tuple[str, Secret]]:
         yield from ((f"principals.{name}.held.{label}", place) for label, place in principal.held.items())
 
 
-SYSTEM = System(kind="contextforge", works=_works, secrets=_secrets)
+def _places(inventory: Inventory) -> Iterator[str]:
+    yield from (f"gateway/{name}" for name in inventory.gateways)
+
+
+SYSTEM = System(kind="contextforge", works=_works, places=_places, secrets=_secrets)

@@ -17,6 +17,7 @@ from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.captures import CaptureLogs, CapturePrincipal, CaptureState
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
+from integrations.systems.contextforge.present import AtGateway
 from integrations.systems.mcp.client import McpEndpoint
 from playbooks.action import World
 from playbooks.errors import Misconfigured
@@ -86,4 +87,5 @@ WORKS: Final = Works(
     },
     warm=_warm,
     doctor=doctor,
+    present=AtGateway,
 )
