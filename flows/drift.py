@@ -20,9 +20,9 @@ from flows.settings import Configuration
 from flows.shown.pages import banner
 from flows.shown.text import escaped, facts, table
 from integrations.connections import Connections
+from integrations.protocol import pins
+from integrations.protocol.client import McpEndpoint
 from integrations.siem.source import Source, read_keys
-from integrations.systems.mcp import pins
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.corroboration import OWN_COMPARISON
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind

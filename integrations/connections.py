@@ -33,8 +33,8 @@ class Connections:
         Raises:
             Misconfigured: if the inventory has none, or its secret is not to be found.
         """
-        how = registry.SYSTEMS.connection(kind)
-        key = (kind, name, repr(how.place(self._inventory, name)))
+        found, how = registry.SYSTEMS.connection(kind, self._inventory, name)
+        key = (found, name, repr(how.place(self._inventory, name)))
         if key not in self._open:
             self._open[key] = how.make(self._inventory, name)
         connection: S = self._open[key]

@@ -87,7 +87,8 @@ class Connection(NamedTuple):
 
     Args:
         make: makes the connection of that name; raises `Misconfigured` if the inventory has none.
-        place: what of the inventory it depends on: where that differs, it is another connection.
+        place: what of the inventory it depends on, None if the name is not there: where that differs, it is another
+            connection.
     """
 
     make: Callable[[Inventory, str], Any]
@@ -172,16 +173,22 @@ class Systems:
         near = difflib.get_close_matches(name, self.steps) or sorted(self.steps)
         raise Misconfigured(f"there is no step {name!r}; did you mean {', '.join(near)}?")
 
-    def connection(self, kind: type[S]) -> Connection:
-        """Return how to connect to something.
+    def connection(self, kind: type[S], inventory: Inventory, name: str) -> tuple[type[S], Connection]:
+        """Return how to connect to something of a name, and what that is.
+
+        Args:
+            kind: what is wanted: a class, or one that several systems have a driver of.
+            inventory: says whose the name is.
+            name: what is wanted, by its name there.
 
         Raises:
             Misconfigured: nothing here does.
         """
-        for works in self.works.values():
-            if kind in works.connections:
-                return works.connections[kind]
-        raise Misconfigured(f"nothing here connects to a {kind.__name__}")
+        ways = [way for works in self.works.values() for way in works.connections.items() if issubclass(way[0], kind)]
+        if not ways:
+            raise Misconfigured(f"nothing here connects to a {kind.__name__}")
+        # Where nobody knows the name, whoever is asked says so.
+        return next((way for way in ways if way[1].place(inventory, name) is not None), ways[0])
 
     def doctor(self, world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
         """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""

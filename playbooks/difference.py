@@ -6,7 +6,7 @@ What a check observed is often such a diff. On one line nobody can read it, so w
 from typing import NamedTuple
 
 _BEGINS = "--- approved "
-"""How a diff of one field begins; `integrations.systems.mcp.pins.diff` writes them."""
+"""How a diff of one field begins; `integrations.protocol.pins.diff` writes them."""
 
 
 class Diff(NamedTuple):

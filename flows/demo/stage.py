@@ -19,10 +19,10 @@ from flows.demo.screen import Screen
 from flows.demo.site import GATEWAY, Site, build
 from integrations.connections import Connections
 from integrations.journal.store import Journal
+from integrations.protocol.agent import Agent
 from integrations.siem.source import new_secret
 from integrations.signing import PublicKey, SigningKey
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp.agent import Agent
 from playbooks.inventory import Inventory, PinKind
 from playbooks.request import People, Person
 from playbooks.strict import now

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge import enrol
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.inventory import Inventory, Principal, Secret
 from tests.lab import scenes
 from tests.lab.fixtures import Lab, unique_name

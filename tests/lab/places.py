@@ -14,8 +14,8 @@ from typing import Any
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import GATEWAY, Site, build
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge.client import ContextForge, Fields, volatile
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.strict import canonical

@@ -9,10 +9,10 @@ from flows.demo.mcp_server import Behaviour
 from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
 from integrations.connections import Connections
+from integrations.protocol.agent import Agent
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge, Held
-from integrations.systems.mcp.agent import Agent
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.journal import Parsed
 from playbooks.plan import Answer

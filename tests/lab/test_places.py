@@ -8,9 +8,9 @@ import pytest
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import Behaviour, McpServer
 from flows.demo.site import GATEWAY
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge import enrol
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.inventory import PinKind
 from tests.lab.fixtures import unique_name
 from tests.lab.places import Place, Places, entry

@@ -16,11 +16,11 @@ from flows.cli.work import signing
 from flows.cli.work.files import write
 from flows.cli.work.reviewing import CHANGED, Difference, Wanted, flagged, show
 from flows.settings import Configuration, read
+from integrations.catalogue import Catalogue
 from integrations.connections import Connections
 from integrations.hostile import printable
+from integrations.protocol import pins as reading
 from integrations.signing import fits
-from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp import pins as reading
 from playbooks import naming, review
 from playbooks.errors import Misconfigured, Refused
 from playbooks.inventory import Dossier, Pin, PinKind, Pins, SignOff
@@ -99,7 +99,7 @@ async def differences(world: Connections, server: str, offered: Sequence[Pin] | 
     held: dict[tuple[PinKind, str], dict[str, Any]] = {}
     entry = world.inventory.servers[server].gateway
     if any(_copy_differs(approved.get(key), pin) for key, pin in present.items()) and entry is not None:
-        catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
+        catalog = await world.reach(Catalogue, entry.name).catalog(entry.id)
         held = {(item.kind, item.name): reading.gateway_fields(item) for item in catalog}
     found: list[Difference] = []
     for key in sorted({*present, *approved}):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from flows.cli.output import NotFound, Out
 from integrations.hostile import disguises, printable
-from integrations.systems.mcp import pins as reading
+from integrations.protocol import pins as reading
 from playbooks.inventory import Pin, PinKind
 from playbooks.refusing import can_refuse
 from playbooks.screening.rules import Kind

@@ -6,8 +6,8 @@ from typing import Final
 
 import httpx
 
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.action import World
 from playbooks.errors import SoarError
 from playbooks.inventory import Principal

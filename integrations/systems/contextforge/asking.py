@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from integrations.catalogue import Names
 from integrations.hostile import printable
 from integrations.systems.contextforge.canary import MAIN, Canary, Door
-from integrations.systems.contextforge.client import ContextForge, Names
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer, Finding, Target

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, Final
 
 from integrations.hostile import printable
+from integrations.protocol.client import McpEndpoint, Reply
+from integrations.protocol.probe import ask
 from integrations.sharing import Shared
-from integrations.systems.mcp.client import McpEndpoint, Reply
-from integrations.systems.mcp.probe import ask
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer, Finding

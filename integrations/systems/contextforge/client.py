@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import httpx
+from typing_extensions import override
 
 from integrations import bounded
+from integrations.catalogue import Catalogue, Names
 from integrations.hostile import own_name, printable
 from integrations.sharing import Shared
 from integrations.tls import trusted
@@ -80,18 +82,6 @@ _AS_CLIENTS_SEE: Final = {
 }
 # Beside what clients see: the name that it gives out, the text that the upstream gave last, and where calls go.
 _ALSO_HELD: Final = ("name", "originalDescription", "url")
-
-
-class Names(NamedTuple):
-    """An object's names at the gateway, as they are on the wire.
-
-    Args:
-        offered: under which clients list it.
-        original: that its server gave it.
-    """
-
-    offered: str
-    original: str
 
 
 @dataclass(frozen=True)
@@ -185,7 +175,7 @@ class _Answer:
         return self.raw[:_MOST_SAID].decode(errors="replace")
 
 
-class ContextForge:
+class ContextForge(Catalogue):
     """The administrator's side of one gateway.
 
     Args:
@@ -238,6 +228,11 @@ class ContextForge:
     def account(self) -> str:
         """Whom we sign in as, for messages: they mask e-mail addresses, and this one is what has to be looked up."""
         return self.gateway.user.replace("@", " at ")
+
+    @property
+    @override
+    def administrator(self) -> str:
+        return self.gateway.user
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -322,6 +317,7 @@ class ContextForge:
         else:
             self._disabled.setdefault(held.id, time.monotonic())
 
+    @override
     async def held(self, kind: PinKind, entry: str | None = None) -> tuple[Held, ...]:
         """Return what the gateway holds of one kind from one server or all, the disabled included, in order of id."""
         # limit=0 is "all of them"; without it the answer ends after 50 without a word.
@@ -359,6 +355,7 @@ class ContextForge:
             raise Refused(f"gateway {self.name}: GET {path} answered {len(found)} objects, more than {_MOST_OBJECTS}")
         return found
 
+    @override
     async def catalog(self, entry: str) -> tuple[Held, ...]:
         """Return everything that the gateway holds from one server, asked after this call began.
 
@@ -370,6 +367,7 @@ class ContextForge:
         kinds = await asyncio.gather(*(self.held(kind, entry) for kind in _PATHS))
         return tuple(held for kind in kinds for held in kind)
 
+    @override
     async def tool(self, id_: str, entry: str) -> Held | None:
         """Return one tool, or None if the gateway has none of that id.
 

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
+from integrations.catalogue import Names
+from integrations.protocol.pins import diff, gateway_fields
+from integrations.protocol.probe import rejected_arguments
 from integrations.systems.contextforge.asking import Asked, Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Held, Names
-from integrations.systems.mcp.pins import diff, gateway_fields
-from integrations.systems.mcp.probe import rejected_arguments
+from integrations.systems.contextforge.client import ContextForge, Held
 from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen

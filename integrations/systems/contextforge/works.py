@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from integrations.protocol.client import McpEndpoint
 from integrations.secret import secret
 from integrations.system import Connection, Works
 from integrations.systems.contextforge.actions import (
@@ -18,7 +19,6 @@ from integrations.systems.contextforge.captures import CaptureLogs, CapturePrinc
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.contextforge.present import AtGateway
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.action import World
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Gateway, Inventory

@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 
 from pydantic import model_validator
 
-from integrations.systems.mcp.client import DEADLINE, McpEndpoint, Reply, deadline
-from integrations.systems.mcp.session import Session, pages
+from integrations.protocol.client import DEADLINE, McpEndpoint, Reply, deadline
+from integrations.protocol.session import Session, pages
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.strict import Name, Slug, Strict

@@ -7,8 +7,8 @@ from pydantic import model_validator
 from typing_extensions import override
 
 from integrations.hostile import disguises, printable
+from integrations.protocol.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, spoken
 from integrations.systems.mcp.answers import NOBODYS, Heard, OneObject, Question, question, repeated, safe_arguments
-from integrations.systems.mcp.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, spoken
 from playbooks.action import Check, World
 from playbooks.errors import SoarError
 from playbooks.inventory import Inventory, PinKind

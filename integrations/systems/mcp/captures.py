@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp import answers, pins
+from integrations.catalogue import Catalogue
+from integrations.protocol import pins
+from integrations.protocol.client import McpEndpoint, Reply, spoken
+from integrations.systems.mcp import answers
 from integrations.systems.mcp.behaviour import orders
-from integrations.systems.mcp.client import McpEndpoint, Reply, spoken
 from playbooks.action import Capture, Collected, World
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import PinKind
@@ -92,7 +93,7 @@ class CaptureDefinitions(Capture):
         if entry is None:
             return None, set(), "the server stands behind no gateway"
         try:
-            catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
+            catalog = await world.reach(Catalogue, entry.name).catalog(entry.id)
         except SoarError as exc:
             return None, set(), str(exc)
         digests = {(pin.kind, pin.name): pin.gateway_digest for pin in world.inventory.pins.of(self.server)}

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from typing_extensions import override
 
-from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp import pins
-from integrations.systems.mcp.client import McpEndpoint
+from integrations.catalogue import Catalogue
+from integrations.protocol import pins
+from integrations.protocol.client import McpEndpoint
 from playbooks.action import Check, World
 from playbooks.change import Introduction, introduced, summary
 from playbooks.change import Kind as ChangeKind
@@ -51,8 +51,8 @@ class DefinitionDiffers(Check):
         known = world.inventory.servers[self.server]
         findings: list[Finding] = []
         if known.gateway is not None and (pin is None or pin.gateway_id is not None):
-            forge = world.reach(ContextForge, known.gateway.name)
-            held = await _at_gateway(pin, self.tool, forge, known.gateway.id)
+            gateway = world.reach(Catalogue, known.gateway.name)
+            held = await _at_gateway(pin, self.tool, gateway, known.gateway.id)
             findings += await _judged(held, pin, world)
             # Where the gateway's copy shows nothing that is brought in, the server's own may: gateways strip markup.
             if not held.elsewhere and any(one.check == INTRODUCES for one in findings if _yes(one)):
@@ -133,15 +133,15 @@ def _yes(finding: Finding) -> bool:
     return finding.answer is Answer.ESTABLISHED
 
 
-async def _at_gateway(pin: Pin | None, tool: str, forge: ContextForge, entry: str) -> _Read:
+async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str) -> _Read:
     now: Mapping[str, Any] | None = None
     elsewhere = False
     try:
         if pin is None:
-            offered = await forge.held(PinKind.TOOL, entry)
+            offered = await gateway.held(PinKind.TOOL, entry)
             held = next((one for one in offered if one.name == tool), None)
         else:
-            held = await forge.tool(pin.gateway_id or "", entry)
+            held = await gateway.tool(pin.gateway_id or "", entry)
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:
@@ -159,8 +159,8 @@ async def _at_gateway(pin: Pin | None, tool: str, forge: ContextForge, entry: st
             observed = observed or "where its calls go, or its name"
     finding = Finding(
         check=DEFINITION,
-        subject=f"tool {tool} at gateway {forge.name}",
-        asked_as=f"administrator {forge.gateway.user}",
+        subject=f"tool {tool} at gateway {gateway.name}",
+        asked_as=f"administrator {gateway.administrator}",
         expected="another definition than the approved one",
         observed=observed[:20_000],
         answer=answer,

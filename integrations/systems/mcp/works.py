@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from integrations.protocol.client import McpEndpoint
 from integrations.system import Connection, Works
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flows.demo.mcp_server import Behaviour
-from integrations.systems.mcp.agent import Agent
+from integrations.protocol.agent import Agent
 from playbooks.incident import Status
 from playbooks.inventory import PinKind, Pins
 from playbooks.playbook import shipped

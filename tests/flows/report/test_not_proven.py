@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import pytest
 
+from integrations.catalogue import Names
 from integrations.connections import Connections
+from integrations.protocol.client import McpEndpoint, Session
+from integrations.protocol.reply import Reply
 from integrations.systems.contextforge import canary
 from integrations.systems.contextforge.asking import Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Names
+from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.mcp.behaviour import RefusedDirectly
-from integrations.systems.mcp.client import McpEndpoint, Session
-from integrations.systems.mcp.reply import Reply
 from playbooks.briefing import brief
 from playbooks.contacts import Language
 from playbooks.errors import Refused

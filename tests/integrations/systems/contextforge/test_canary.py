@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from integrations.protocol.client import Reply
 from integrations.systems.contextforge.canary import _looked_up, _met
-from integrations.systems.mcp.client import Reply
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer
 

@@ -8,11 +8,11 @@ import pytest
 
 from flows.demo.site import Site
 from integrations.connections import Connections
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge, Held
 from integrations.systems.contextforge.exposure import _reach, _Scene
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.inventory import PinKind, Pins
 from playbooks.plan import Answer, Plan, Verdict
 from tests.lab.fixtures import Lab

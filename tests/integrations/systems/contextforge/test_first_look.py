@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
+from integrations.catalogue import Names
 from integrations.systems.contextforge.asking import Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Names
+from integrations.systems.contextforge.client import ContextForge
 from playbooks.plan import Answer, Finding, Target
 
 TARGET = Target(system="gateway/main", kind="tool", id="tool-1", name="forecast", server="weather")

@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
+from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge.actions import DeactivateUser, DisableServer, DisableTool, RevokeToken
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp.client import McpEndpoint
 from playbooks.action import Action
 from playbooks.inventory import PinKind
 from tests.lab.fixtures import Lab

@@ -5,12 +5,12 @@ from pydantic import ValidationError
 
 from flows.demo.mcp_server import Behaviour
 from integrations.connections import Connections
+from integrations.protocol import pins
+from integrations.protocol.reply import spoken
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.mcp import pins
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection, orders
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
-from integrations.systems.mcp.reply import spoken
 from playbooks.inventory import Dossier, Pins
 from playbooks.plan import Answer
 from playbooks.strict import Strict

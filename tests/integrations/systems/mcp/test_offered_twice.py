@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from integrations.connections import Connections
-from integrations.systems.mcp import pins
+from integrations.protocol import pins
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.inventory import Dossier, Inventory, Pins
 from playbooks.plan import Answer

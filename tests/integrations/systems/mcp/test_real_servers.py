@@ -11,12 +11,12 @@ import pytest
 
 from flows.demo.processes import child, environment
 from integrations.connections import Connections
-from integrations.systems.mcp import pins
+from integrations.protocol import pins
+from integrations.protocol.client import McpEndpoint
+from integrations.protocol.wire import Stdio
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly
 from integrations.systems.mcp.captures import CaptureAnswer
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
-from integrations.systems.mcp.client import McpEndpoint
-from integrations.systems.mcp.wire import Stdio
 from playbooks.inventory import Dossier, Inventory, PinKind, Pins
 from playbooks.plan import Answer
 from tests.lab import python_sdk, typescript_sdk

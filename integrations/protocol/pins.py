@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
+from integrations.catalogue import Catalogue, Held
 from integrations.hostile import own_name, printable
+from integrations.protocol.client import DEADLINE, McpEndpoint, deadline
 from integrations.sharing import Shared
-from integrations.systems.contextforge.client import ContextForge, Held
-from integrations.systems.mcp.client import DEADLINE, McpEndpoint, deadline
 from playbooks.action import World
 from playbooks.errors import Refused
 from playbooks.inventory import Dossier, Pin, PinKind
@@ -248,7 +248,7 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
     entry = world.inventory.servers[server].gateway
     held: dict[tuple[PinKind, str], Held] = {}
     if entry is not None:
-        catalog = await world.reach(ContextForge, entry.name).catalog(entry.id)
+        catalog = await world.reach(Catalogue, entry.name).catalog(entry.id)
         held = {(item.kind, item.name): item for item in catalog}
     return tuple(
         _pin(

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from integrations.systems.mcp.client import McpEndpoint
+from integrations.protocol.client import McpEndpoint
 from playbooks.errors import Refused
 
 DEEP = 200_000

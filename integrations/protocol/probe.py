@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from integrations.systems.mcp.client import McpEndpoint, Reply
+from integrations.protocol.client import McpEndpoint, Reply
 from playbooks.errors import SoarError
 from playbooks.plan import Answer, Finding
 from playbooks.refusing import rejected_arguments

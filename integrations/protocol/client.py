@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import httpx
 
-from integrations.systems.mcp.limits import Budget
-from integrations.systems.mcp.reply import Reply, spoken
-from integrations.systems.mcp.session import NoEntry, Session, over_http, pages, reply_of
-from integrations.systems.mcp.wire import Http, stdio
+from integrations.protocol.limits import Budget
+from integrations.protocol.reply import Reply, spoken
+from integrations.protocol.session import NoEntry, Session, over_http, pages, reply_of
+from integrations.protocol.wire import Http, stdio
 from integrations.tls import trusted
 from playbooks.errors import Refused, Transient
 

@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from integrations.hostile import printable
-from integrations.systems.mcp.limits import ANSWER, AT_ONCE, EVENTS, Budget, parsed
+from integrations.protocol.limits import ANSWER, AT_ONCE, EVENTS, Budget, parsed
 from playbooks.errors import Refused, Transient
 
 Message = dict[str, Any]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.hostile import disguises, printable
-from integrations.systems.mcp.wire import Body
+from integrations.protocol.wire import Body
 from playbooks.refusing import can_refuse, rejected_arguments
 
 OBJECT: dict[str, object] = {"type": "object"}

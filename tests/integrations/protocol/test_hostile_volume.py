@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from integrations.systems.mcp import client, limits, pins, wire
-from integrations.systems.mcp.client import McpEndpoint
+from integrations.protocol import client, limits, pins, wire
+from integrations.protocol.client import McpEndpoint
 from playbooks.errors import Refused, Transient
 
 Answer = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
@@ -121,7 +121,7 @@ async def test_more_definitions_than_anybody_offers_are_refused() -> None:
 
 
 async def test_pages_without_end_and_pages_in_a_circle_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("integrations.systems.mcp.session.PAGES", 5)
+    monkeypatch.setattr("integrations.protocol.session.PAGES", 5)
 
     async def endless(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         number = int(asked["params"].get("cursor", "0")) + 1

@@ -18,9 +18,9 @@ from typing import Any, Final
 import httpx
 
 from integrations.hostile import printable
-from integrations.systems.mcp.limits import ITEMS, PAGES, Budget
-from integrations.systems.mcp.reply import Reply
-from integrations.systems.mcp.wire import Carried, Carrier, Http, Message, sse
+from integrations.protocol.limits import ITEMS, PAGES, Budget
+from integrations.protocol.reply import Reply
+from integrations.protocol.wire import Carried, Carrier, Http, Message, sse
 from playbooks.errors import Misconfigured, Refused, Transient
 
 MODERN: Final = "2026-07-28"
