@@ -5,7 +5,7 @@ A description is cheap to import: how the system works, its clients among it, is
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
+from integrations.estate import Asking, Imported
 from playbooks.action import Action, Capture, Check, World
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Secret
@@ -105,6 +106,7 @@ class Works:
         warm: what is done ahead of need, so that the first containment does not wait for it.
         doctor: what `doctor` looks at, in groups: what each is about, and what is found, asked one after the other.
         present: how to look at what is really there, by the place as a plan's target names it.
+        imports: what `inventory import` asks, of a gateway.
     """
 
     steps: tuple[AnyStep, ...]
@@ -112,6 +114,7 @@ class Works:
     warm: Callable[[World], Awaitable[None]] | None = None
     doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
     present: Callable[[World, str], Present] | None = None
+    imports: Callable[[Asking], Coroutine[Any, Any, Imported]] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,11 @@ class Systems:
             if (look := self.works[system.kind].present) is not None
             for place in system.places(inventory)
         }
+
+    @cached_property
+    def importers(self) -> Mapping[str, Callable[[Asking], Coroutine[Any, Any, Imported]]]:
+        """What `inventory import` asks, by the kind of gateway."""
+        return {kind: works.imports for kind, works in self.works.items() if works.imports is not None}
 
     def secrets(self, inventory: Inventory) -> Iterator[tuple[str, Secret]]:
         """Yield every secret that a system of an inventory is reached with, and the field that says where it is."""

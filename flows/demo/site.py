@@ -9,10 +9,10 @@ import yaml
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from integrations.connections import Connections
+from integrations.estate import IssuedToken
 from integrations.protocol.pins import read_pins
 from integrations.systems.contextforge import enrol
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.contextforge.enrol import IssuedToken
 from playbooks import review
 from playbooks.inventory import (
     Canary,

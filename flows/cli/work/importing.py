@@ -8,11 +8,8 @@ import difflib
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,18 +20,14 @@ from flows.cli.work.files import write
 from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
 from flows.settings import read_inventory
+from integrations import registry
+from integrations.estate import Asking, Imported, IssuedToken
 from integrations.hostile import printable
 from integrations.secret import secret
-from integrations.systems.contextforge import audit, enrol
-from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.contextforge.estate import Estate, survey
-from playbooks.errors import Misconfigured, Refused, SoarError
+from playbooks.errors import Refused
 from playbooks.insertion import added
-from playbooks.inventory import Canary, Gateway, Inventory, Secret
-from playbooks.strict import Slug, now, parse_yaml
-
-_PATIENCE: Final = 30.0
-_RENEW: Final = timedelta(days=30)
+from playbooks.inventory import Gateway, Inventory, Secret
+from playbooks.strict import Slug, parse_yaml
 
 
 class Wanted(NamedTuple):
@@ -71,7 +64,7 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
     place = _Place(folder, inventory, wanted)
     gateway, password = place.gateway(), place.password(out)
     with out.waiting(f"reading gateway {wanted.name}"):
-        seen = asyncio.run(_ask(gateway, password, place))
+        seen = asyncio.run(registry.SYSTEMS.importers[gateway.kind](place.asking(gateway, password)))
     found = compare(inventory, wanted.name, gateway, seen.estate, own=seen.made)
     more = added(text, found.additions, file=str(file))
     if more != text:
@@ -81,7 +74,8 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
     written = _settle(out, file, text, more, lines=lines, wanted=wanted)
     if written or more == text:
         place.keep(password)
-        seen.keep()
+        if seen.made:
+            place.keep_canary(seen.made)
     _document(out, wanted, found, seen, lines, written=written)
     _tell(out, found, seen, place, lines=lines, written=written)
     return Exit.NO if found.gone or seen.estate.partial else Exit.OK
@@ -157,7 +151,7 @@ class _Place:
         try:
             return Gateway.model_validate(
                 {
-                    "kind": "contextforge",
+                    "kind": self._kind(),
                     "url": url,
                     "user": wanted.user,
                     "password": self._given().model_dump(exclude_none=True),
@@ -167,6 +161,26 @@ class _Place:
         except ValidationError as exc:
             error = exc.errors(include_url=False)[0]
             raise Usage(f"{'.'.join(map(str, error['loc']))} cannot be that: {error['msg']}") from exc
+
+    def _kind(self) -> str:
+        kinds = list(registry.SYSTEMS.importers)
+        if len(kinds) > 1:
+            written = f"inventory.yaml has no gateway {self.wanted.name} yet: write it there, with its `kind`"
+            raise Usage(f"{written}, one of {', '.join(kinds)}")
+        return kinds[0]
+
+    def asking(self, gateway: Gateway, password: str) -> Asking:
+        """Return what is asked of a gateway."""
+        return Asking(
+            name=self.wanted.name,
+            gateway=gateway,
+            password=password,
+            shell_password=self.shell_password,
+            folder=self.folder,
+            canary_path=self.canary_path,
+            make_canary=self.wanted.make_canary and not self.wanted.dry_run,
+            keep=self.keep_canary,
+        )
 
     def _given(self) -> Secret:
         kind, _, rest = (self.wanted.password or f"file:{self.password_file}").partition(":")
@@ -205,6 +219,11 @@ class _Place:
         if self._typed:
             _secret(self.folder / self.password_file, password)
 
+    def keep_canary(self, token: IssuedToken) -> None:
+        """Keep the canary's token where inventory.yaml says that it is."""
+        if self.canary_path:
+            _secret(self.canary_path, token.secret)
+
     @property
     def canary_path(self) -> Path | None:
         """The file that holds the canary's token; None if a variable does."""
@@ -225,116 +244,7 @@ def _secret(path: Path, value: str) -> None:
     write(path, value.strip() + "\n", mode=0o600)
 
 
-@dataclass
-class _Seen:
-    """What the gateway said.
-
-    Args:
-        estate: what there is.
-        audits: what it writes down.
-        canary: how the canary stands, in words.
-        commands: what makes it, where it is not made by us.
-        made: the token that was made for it.
-        path: where that is kept.
-    """
-
-    estate: Estate
-    audits: tuple[audit.Audited, ...] = ()
-    canary: str = ""
-    commands: tuple[str, ...] = ()
-    made: enrol.IssuedToken | None = None
-    path: Path | None = None
-
-    def keep(self) -> None:
-        """Keep the canary's token, if one was made."""
-        if self.made and self.path:
-            _secret(self.path, self.made.secret)
-
-
-async def _ask(gateway: Gateway, password: str, place: _Place) -> _Seen:
-    forge = ContextForge(place.wanted.name, gateway, password)
-    forge.patience = _PATIENCE
-    try:
-        seen = _Seen(await survey(forge))
-        try:
-            seen.audits = await audit.audited(forge)
-        except SoarError as exc:
-            seen.estate.partial.append(f"audit settings: {exc}")
-        await _canary(forge, place, seen)
-        await _tried(forge, place, seen)
-        return seen
-    finally:
-        await forge.aclose()
-
-
-async def _canary(forge: ContextForge, place: _Place, seen: _Seen) -> None:
-    """See whether the canary can ask, and make it if that is wanted."""
-    canary, path, wanted = forge.gateway.canary, place.canary_path, place.wanted
-    why = _unusable(canary, place)
-    if not why:
-        lacking = await _lacking(forge, canary.principal)
-        why = f"it may not do what a client does: {', '.join(lacking)}" if lacking else ""
-    if not why:
-        seen.canary = f"{canary.principal} is there, with a token that is good"
-        return
-    if wanted.make_canary and not wanted.dry_run and path is not None:
-        # A name of its own each time: no user has two tokens of one name.
-        await enrol.ordinary(forge, canary.principal)
-        seen.made = await enrol.issue(forge, canary.principal, _token_name(), days=enrol.CANARY_DAYS)
-        # At once: it is told only this time.
-        seen.path = path
-        seen.keep()
-        seen.canary = f"{canary.principal} was made, with a token for {enrol.CANARY_DAYS} days in {path} (0600)"
-        return
-    seen.canary = f"{canary.principal} cannot ask yet: {why}"
-    file = str(path.resolve()) if path else "/dev/stdout"
-    with suppress(SoarError):
-        seen.commands = await enrol.canary_commands(
-            forge, canary.principal, _token_name(), password=place.shell_password, file=file
-        )
-
-
-async def _tried(forge: ContextForge, place: _Place, seen: _Seen) -> None:
-    """Find out by a token of the canary's, which is revoked at once, what reading alone does not tell."""
-    wanted = place.wanted
-    if not wanted.make_canary or wanted.dry_run or not seen.audits:
-        return
-    try:
-        found = await audit.tried(forge, forge.gateway.canary.principal, f"{_token_name()}-revoked")
-    except SoarError as exc:
-        seen.estate.partial.append(f"audit settings: {exc}")
-    else:
-        seen.audits = (*seen.audits[:1], found)
-
-
-def _token_name() -> str:
-    return f"mcp-soar-{now():%Y%m%d-%H%M%S}"
-
-
-async def _lacking(forge: ContextForge, email: str) -> tuple[str, ...]:
-    try:
-        return await enrol.lacks(forge, email)
-    except SoarError:
-        # Whoever may not ask this may still use the canary; doctor asks as the canary itself.
-        return ()
-
-
-def _unusable(canary: Canary, place: _Place) -> str:
-    """Return why a canary's token cannot be used; empty if it can, as far as one sees without asking."""
-    token = canary.token
-    if token.file is not None:
-        token = Secret(file=str(place.folder / Path(token.file).expanduser()))
-    try:
-        held = secret(token, what="canary.token")
-    except Misconfigured as exc:
-        return f"its token is not there ({exc})"
-    ends = enrol.ends_at(held)
-    if ends is not None and ends < now():
-        return f"its token is over since {ends:%Y-%m-%d}"
-    return f"its token ends {ends:%Y-%m-%d}" if ends is not None and ends < now() + _RENEW else ""
-
-
-def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequence[str], *, written: bool) -> None:
+def _document(out: Out, wanted: Wanted, found: Found, seen: Imported, lines: Sequence[str], *, written: bool) -> None:
     audits: list[schema.AuditRow] = [
         {"what": one.what, "setting": one.setting, "said": one.said, "on": one.on} for one in seen.audits
     ]
@@ -356,7 +266,7 @@ def _document(out: Out, wanted: Wanted, found: Found, seen: _Seen, lines: Sequen
     out.document(document)
 
 
-def _tell(out: Out, found: Found, seen: _Seen, place: _Place, *, lines: Sequence[str], written: bool) -> None:
+def _tell(out: Out, found: Found, seen: Imported, place: _Place, *, lines: Sequence[str], written: bool) -> None:
     wanted = place.wanted
     out.say()
     verb = "written" if written else "new"
@@ -383,7 +293,7 @@ def _tell(out: Out, found: Found, seen: _Seen, place: _Place, *, lines: Sequence
         out.raw("mcp-soar doctor")
 
 
-def _remarks(found: Found, seen: _Seen) -> Iterator[tuple[str, str]]:
+def _remarks(found: Found, seen: Imported) -> Iterator[tuple[str, str]]:
     """Yield what people have to know of an import, each with its style."""
     yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
     yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)

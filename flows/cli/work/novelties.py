@@ -8,8 +8,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from flows.cli.work.inventory import FILL_IN
-from integrations.systems.contextforge.enrol import IssuedToken
-from integrations.systems.contextforge.estate import Entry, Estate, User
+from integrations.estate import Entry, Estate, IssuedToken, User
 from playbooks.insertion import Addition, Path
 from playbooks.inventory import Gateway, Inventory, PinKind, fold, slug
 from playbooks.strict import Json, Name, now

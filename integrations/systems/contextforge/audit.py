@@ -8,8 +8,9 @@ unknown token or a wrong password (`auth_middleware.py`, `_HARD_DENY_DETAILS`): 
 
 import asyncio
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from integrations.estate import Audited
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.enrol import issue
 from integrations.systems.contextforge.estate import moment_of
@@ -23,22 +24,6 @@ EVENTS: Final = "SECURITY_LOGGING_ENABLED"
 _LOOKS: Final = 5
 _BETWEEN: Final = 0.2
 _APART: Final = timedelta(seconds=5)
-
-
-class Audited(NamedTuple):
-    """Whether one kind of thing is written down.
-
-    Args:
-        what: the log.
-        setting: the gateway's setting.
-        said: what was found.
-        on: whether it is; None if there is no telling.
-    """
-
-    what: str
-    setting: str
-    said: str
-    on: bool | None
 
 
 async def audited(forge: ContextForge) -> tuple[Audited, Audited]:

@@ -6,10 +6,10 @@ import secrets
 import shlex
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from integrations.estate import IssuedToken
 from integrations.systems.contextforge.client import ID, ContextForge
 from playbooks.errors import Refused
 
@@ -20,19 +20,6 @@ CLIENT_MAY: Final = ("tools.read", "tools.execute", "prompts.read", "resources.r
 
 CANARY_DAYS: Final = 365
 """For how long a canary's token is good."""
-
-
-@dataclass(frozen=True)
-class IssuedToken:
-    """An API token, with the secret that the gateway tells only once.
-
-    Args:
-        id: its immutable id.
-        secret: what its bearer sends.
-    """
-
-    id: str
-    secret: str = field(repr=False)
 
 
 def fresh_password() -> str:

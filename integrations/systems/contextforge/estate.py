@@ -9,10 +9,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
+from integrations.estate import Entry, Estate, Token, User
 from integrations.hostile import hidden, own_name, printable
 from integrations.systems.contextforge.client import ID, ContextForge, Held
 from playbooks.errors import SoarError
@@ -33,82 +33,6 @@ _KINDS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOU
 # What stands in the path of a request later.
 _EMAIL: Final = re.compile(r"[0-9A-Za-z!$&'*+=^_{|}~.-]{1,100}@[0-9A-Za-z.-]{1,99}")
 _URL: Final = re.compile(r"https?://[^\s@\"\\]{1,1900}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A server behind the gateway.
-
-    Args:
-        id: its immutable id.
-        name: what the gateway calls it, printable.
-        url: its own address, if it has a usable one.
-        enabled: whether clients may use it.
-        credentials: the kind of credentials that the gateway uses there; empty if none.
-    """
-
-    id: str
-    name: str
-    url: str | None
-    enabled: bool
-    credentials: str
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody whom the gateway lets in.
-
-    Args:
-        email: the user's name there.
-        name: the full name, printable; empty if there is none.
-        administrator: whether it is a platform administrator.
-        active: whether it is let in.
-    """
-
-    email: str
-    name: str
-    administrator: bool
-    active: bool
-
-
-@dataclass(frozen=True)
-class Token:
-    """An API token that opens something now.
-
-    Args:
-        id: its immutable id.
-        name: what its owner called it; no two of one user share one.
-        user: whose it is.
-        ends: until when it is good; None if for ever.
-    """
-
-    id: str
-    name: str
-    user: str
-    ends: datetime | None
-
-
-@dataclass
-class Estate:
-    """What there is.
-
-    Args:
-        entries: the servers.
-        objects: their tools, prompts and resources, by the id of the server's entry.
-        users: everybody.
-        tokens: everybody's, those that are revoked or over left out.
-        strays: how many objects belong to no server, as tools that call REST.
-        partial: what could not be read to the end, and why.
-        left_out: what was read and cannot be written down, and why.
-    """
-
-    entries: tuple[Entry, ...] = ()
-    objects: dict[str, tuple[Held, ...]] = field(default_factory=dict)
-    users: tuple[User, ...] = ()
-    tokens: tuple[Token, ...] = ()
-    strays: int = 0
-    partial: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
 
 
 class _List(NamedTuple):

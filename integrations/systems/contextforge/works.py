@@ -18,6 +18,7 @@ from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.captures import CaptureLogs, CapturePrincipal, CaptureState
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
+from integrations.systems.contextforge.importing import look_through
 from integrations.systems.contextforge.present import AtGateway
 from playbooks.action import World
 from playbooks.errors import Misconfigured
@@ -88,4 +89,5 @@ WORKS: Final = Works(
     warm=_warm,
     doctor=doctor,
     present=AtGateway,
+    imports=look_through,
 )
