@@ -96,6 +96,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             contacts=config.contacts,
             channels=channels,
             templates=config.templates,
+            words=registry.SYSTEMS.words,
             reserve=settings.vault.reserve,
         )
         # Read now, which takes a moment: the first cut does not wait for it.

@@ -91,4 +91,4 @@ class Desk:
         state = project(incident, await self._journal.read(stream_of(incident)))
         asked = asking(state, waiting(state, digest), at=now(), inventory=self._parts.world.inventory)
         # In a thread: it takes some milliseconds, and cuts share this loop.
-        return await asyncio.to_thread(question, asked, language, own=self._parts.templates)
+        return await asyncio.to_thread(question, asked, language, own=self._parts.templates, words=self._parts.words)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,8 +16,10 @@ from pydantic import JsonValue
 
 from integrations.estate import Asking, Imported
 from playbooks.action import Action, Capture, Check, World
+from playbooks.contacts import Language
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Secret
+from playbooks.sentences import Pairs, Sentences, read
 
 S = TypeVar("S")
 
@@ -124,12 +127,14 @@ class System:
     Args:
         kind: what it is called.
         works: imports how it works.
+        words: what it says in other languages than English: in its plans, and of what it found.
         places: where an inventory has it, as a plan's target names it: `gateway/main`.
         secrets: the secrets that it is reached with, each with the field of inventory.yaml that says where it is.
     """
 
     kind: str
     works: Callable[[], Works]
+    words: Callable[[], Mapping[Language, Pairs]] | None = None
     places: Callable[[Inventory], Iterable[str]] = lambda _: ()
     secrets: Callable[[Inventory], Iterable[tuple[str, Secret]]] = lambda _: ()
 
@@ -141,12 +146,14 @@ class Systems:
         systems: each once.
 
     Raises:
-        Misconfigured: two are called the same.
+        Misconfigured: two are called the same, or one lacks what nobody else can know of it.
     """
 
     def __init__(self, systems: Sequence[System]) -> None:
         self.all = tuple(systems)
         for system in self.all:
+            if system.words is None:
+                raise Misconfigured(f"system {system.kind} has no words but English: nobody else knows what it says")
             if sum(other.kind == system.kind for other in self.all) > 1:
                 raise Misconfigured(f"two systems are called {system.kind}")
 
@@ -193,6 +200,22 @@ class Systems:
         # Where nobody knows the name, whoever is asked says so.
         return next((way for way in ways if way[1].place(inventory, name) is not None), ways[0])
 
+    @cached_property
+    def words(self) -> Sentences:
+        """What the systems say, in other languages than English.
+
+        Raises:
+            Misconfigured: one has no words in one of them.
+        """
+        spoken: dict[Language, list[tuple[str, str]]] = {lang: [] for lang in Language if lang is not Language.EN}
+        for system in self.all:
+            words = system.words() if system.words else {}
+            for language, already in spoken.items():
+                if not words.get(language):
+                    raise Misconfigured(f"system {system.kind} has no words in {language}")
+                already.extend(words[language])
+        return Sentences(spoken)
+
     def doctor(self, world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
         """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""
         for works in self.works.values():
@@ -216,6 +239,21 @@ class Systems:
         """Yield every secret that a system of an inventory is reached with, and the field that says where it is."""
         for system in self.all:
             yield from system.secrets(inventory)
+
+
+def written(package: str) -> Callable[[], Mapping[Language, Pairs]]:
+    """Return what reads a system's words, from the files `words.LANGUAGE.yaml` beside it.
+
+    Args:
+        package: where they are.
+    """
+
+    def words() -> dict[Language, Pairs]:
+        beside = {language: files(package) / f"words.{language}.yaml" for language in Language}
+        found = {language: file for language, file in beside.items() if file.is_file()}
+        return {lang: read(file.read_text("utf-8"), file=f"{package}/{file.name}") for lang, file in found.items()}
+
+    return words
 
 
 def _present(look: Callable[[World, str], Present], place: str, world: World) -> Present:

@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import jinja2
-import yaml
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel
@@ -29,6 +28,7 @@ from playbooks.briefing import Briefing, Command
 from playbooks.contacts import Language
 from playbooks.escaping import Escape
 from playbooks.own import kept
+from playbooks.sentences import NONE, Sentences, said
 
 _FOLDER = "messages"
 _WORDS = {language: f"{language.value}/words.j2" for language in Language}
@@ -125,10 +125,11 @@ class TemplateFault:
 
 @dataclass(frozen=True, slots=True)
 class _Speech:
-    """How something is said: in which language, by which templates, with which codes."""
+    """How something is said: in which language, by which templates and sentences, with which codes."""
 
     language: Language
     own: Mapping[str, str]
+    words: Sentences
     codes: Sequence[OneTimeCode] = ()
 
 
@@ -153,6 +154,7 @@ def render(
     language: Language = Language.EN,
     *,
     own: Mapping[str, str] | None = None,
+    words: Sentences = NONE,
     codes: Sequence[OneTimeCode] = (),
     forms: Collection[Form] = (Form.TEXT, Form.HTML, Form.SLACK),
 ) -> Rendered:
@@ -162,15 +164,16 @@ def render(
         briefing: what there is to say.
         language: of the words.
         own: the configuration's templates, by name, that stand instead of shipped ones.
+        words: what the systems say, in other languages.
         codes: one-time codes, for text and HTML alone.
         forms: what is needed; the others stay empty.
     """
     try:
-        return _render(briefing, _Speech(language, own or {}, codes), forms)
+        return _render(briefing, _Speech(language, own or {}, words, codes), forms)
     except _BrokenTemplateError as exc:
         if not own:
             raise
-        return replace(_render(briefing, _Speech(language, {}, codes), forms), loss=str(exc))
+        return replace(_render(briefing, _Speech(language, {}, words, codes), forms), loss=str(exc))
 
 
 def _render(briefing: Briefing, speech: _Speech, forms: Collection[Form]) -> Rendered:
@@ -185,35 +188,45 @@ def _render(briefing: Briefing, speech: _Speech, forms: Collection[Form]) -> Ren
     )
 
 
-def markdown(briefing: Briefing, language: Language = Language.EN, *, own: Mapping[str, str] | None = None) -> str:
+def markdown(
+    briefing: Briefing,
+    language: Language = Language.EN,
+    *,
+    own: Mapping[str, str] | None = None,
+    words: Sentences = NONE,
+) -> str:
     """Return a briefing as Markdown, for reports and Prefect.
 
     Args:
         briefing: what there is to say.
         language: of the words.
         own: the configuration's templates, by name.
+        words: what the systems say, in other languages.
     """
-    return _alone(briefing, language, own or {}, Form.MARKDOWN, "message.j2")
+    return _alone(briefing, _Speech(language, own or {}, words), Form.MARKDOWN, "message.j2")
 
 
-def question(briefing: Briefing, language: Language, *, own: Mapping[str, str] | None = None) -> str:
+def question(
+    briefing: Briefing, language: Language, *, own: Mapping[str, str] | None = None, words: Sentences = NONE
+) -> str:
     """Return the first plan that a briefing asks about, in lines of plain text.
 
     Args:
         briefing: what there is to say; it asks something.
         language: of the words.
         own: the configuration's templates, by name.
+        words: what the systems say, in other languages.
     """
-    return _alone(briefing, language, own or {}, Form.TEXT, "ask.j2")
+    return _alone(briefing, _Speech(language, own or {}, words), Form.TEXT, "ask.j2")
 
 
-def _alone(briefing: Briefing, language: Language, own: Mapping[str, str], form: Form, template: str) -> str:
+def _alone(briefing: Briefing, speech: _Speech, form: Form, template: str) -> str:
     try:
-        return _lines(_Page(briefing, _Speech(language, own), form).written(template))
+        return _lines(_Page(briefing, speech, form).written(template))
     except _BrokenTemplateError:
-        if not own:
+        if not speech.own:
             raise
-        return _lines(_Page(briefing, _Speech(language, {}), form).written(template))
+        return _lines(_Page(briefing, replace(speech, own={}), form).written(template))
 
 
 def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[TemplateFault]:
@@ -233,7 +246,7 @@ def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[Template
     usable = {name: text for name, text in own.items() if name not in found}
     code = OneTimeCode("approve", "A plan", "0")
     for briefing, language, form in product(samples, Language, Form):
-        page = _Page(briefing, _Speech(language, usable, (code,)), form)
+        page = _Page(briefing, _Speech(language, usable, NONE, (code,)), form)
         for template in ("message.j2", "subject.j2", *(["ask.j2"] if briefing.asks else [])):
             try:
                 page.written(template)
@@ -265,6 +278,7 @@ class _Page:
 
     def __init__(self, briefing: Briefing, speech: _Speech, form: Form) -> None:
         self._form, self._language, self._escapes = form, speech.language, _ESCAPES[form]
+        self._words = speech.words
         self._environment = _environment(form, tuple(sorted(speech.own.items())))
         self._own = kept(briefing.own, self._escapes.text, self._escapes.own)
         self._briefing = _shown(briefing, self._text, self._escapes.command)
@@ -275,7 +289,7 @@ class _Page:
         ]
 
     def _text(self, value: str) -> str:
-        return self._own(self._escapes.text(said(value, self._language)))
+        return self._own(self._escapes.text(said(value, self._language, self._words)))
 
     def written(self, template: str = "message.j2") -> str:
         """Return what a template makes of it.
@@ -348,47 +362,6 @@ def _shown(value: Any, escape: Escape, command: Escape) -> Any:  # noqa: ANN401 
     if isinstance(value, Mapping):
         return {key: _shown(one, escape, command) for key, one in value.items()}
     return [_shown(one, escape, command) for one in value]
-
-
-_HOLE = re.compile(r"\{([a-zA-Z])\}")
-_WORD = r"\S{1,100}"
-_WORDS_OF_TEXT = r".{1,300}?"
-
-
-@cache
-def _sentences(language: Language) -> tuple[tuple[re.Pattern[str], str], ...]:
-    file = files("playbooks").joinpath(_FOLDER, language.value, "sentences.yaml")
-    if not file.is_file():
-        return ()
-    pairs = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return tuple((_pattern(english), other) for english, other in pairs)
-
-
-def _pattern(english: str) -> re.Pattern[str]:
-    # The text may be hostile: all is bounded, and no sentence has two open ends beside each other.
-    parts = _HOLE.split(english)
-    holes = [f"(?P<{part}>{_WORD if part.isupper() else _WORDS_OF_TEXT})" for part in parts[1::2]]
-    texts = [re.escape(part) for part in parts[::2]]
-    return re.compile("".join(text + hole for text, hole in zip(texts, [*holes, ""], strict=True)))
-
-
-# A briefing says the same things in each of its outputs.
-@lru_cache(maxsize=1024)
-def said(text: str, language: Language, *, depth: int = 3) -> str:
-    """Return a sentence of mcp-soar's own in another language; any other text stays as it is.
-
-    Args:
-        text: as the journal has it.
-        language: to say it in.
-        depth: how often what varies in a sentence is looked up itself.
-    """
-    if len(text) > SECTION or not depth:
-        return text
-    for pattern, other in _sentences(language):
-        if match := pattern.fullmatch(text.rstrip(".")):
-            parts = {name: said(part, language, depth=depth - 1) for name, part in match.groupdict().items()}
-            return _HOLE.sub(lambda hole, parts=parts: parts[hole[1]], other)  # type: ignore[misc]
-    return text
 
 
 def _line(text: str) -> str:

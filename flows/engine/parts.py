@@ -17,6 +17,7 @@ from playbooks.message import Channel
 from playbooks.playbook import Playbook
 from playbooks.policy import Policy
 from playbooks.request import People
+from playbooks.sentences import NONE, Sentences
 from playbooks.taxonomy import IncidentClass
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Parts:
         contacts: whom there is to tell.
         channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
         templates: the configuration's own, by name, that stand instead of shipped ones.
+        words: what the systems say, in other languages than English.
         timing: waits and time-outs.
         memory: what it remembers of the incidents that alerts join.
         reviews: who reviewed the approved definitions, as the journal has it.
@@ -93,6 +95,7 @@ class Parts:
     contacts: Contacts
     channels: Callable[[Contact, Way], Channel]
     templates: Mapping[str, str] = field(default_factory=dict)
+    words: Sentences = NONE
     reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)

@@ -392,7 +392,7 @@ async def _compose(  # noqa: PLR0917  # what is told, to whom, how
         clocks = duties.clocks(state, inventory, duties.load(), at)
         briefing = brief(state, inventory=inventory, at=at, page=about, stops=stops, clocks=clocks, witness=witness)
         forms = _FORMS.get(way, (Form.TEXT,))
-        return render(briefing, to.language, own=parts.templates, codes=codes, forms=forms)
+        return render(briefing, to.language, own=parts.templates, words=parts.words, codes=codes, forms=forms)
 
     # In a thread: it takes some milliseconds, and cuts share this loop.
     said = await asyncio.to_thread(said_now)

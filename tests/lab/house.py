@@ -254,6 +254,7 @@ async def house(
                 policy=policy,
                 playbooks=shipped(),
                 steps=SYSTEMS.steps,
+                words=SYSTEMS.words,
                 sources=SOURCES,
                 people=lambda: people,
                 contacts=Contacts(),

@@ -1,6 +1,7 @@
 """What people read: every notice in both languages, and nothing of outside text that acts in any output."""
 
 import re
+from functools import partial
 from html.parser import HTMLParser
 from time import process_time
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.engine.reviews import unreviewed
+from integrations.registry import SYSTEMS
 from playbooks import escaping
 from playbooks.briefing import Briefing, Kind
 from playbooks.contacts import Language
@@ -18,10 +20,11 @@ from playbooks.incident import Confidence, Severity
 from playbooks.inventory import Dossier, Environment, Inventory, Pin, PinKind, Pins, Server
 from playbooks.plan import Change, Irreversible, Plan, Radius, Target
 from playbooks.policy import Facts, Policy, Purpose, decide
-from playbooks.rendering import BLOCKS, SECTION, SUBJECT, OneTimeCode, faults, markdown, render, said, shipped
+from playbooks.rendering import BLOCKS, SECTION, SUBJECT, OneTimeCode, faults, markdown, render, shipped
 from playbooks.request import Verb, draft
 from playbooks.review import Reviews, params
 from playbooks.samples import briefings, full
+from playbooks.sentences import said
 from playbooks.strict import digest, now
 from playbooks.taxonomy import IncidentClass
 
@@ -52,13 +55,13 @@ def test_every_sample_is_said_in_every_language(language: Language) -> None:
 
 @BOTH
 def test_what_is_asked_is_whole(language: Language) -> None:
-    shown = render(full(), language)
+    shown = render(full(), language, words=SYSTEMS.words)
     text = " ".join(shown.text.split())
     ask = full().asks[0]
-    assert said(ask.summary, language) in text
-    assert said(ask.reasons[0], language) in text
-    assert said(ask.breaks, language) in text
-    assert said(ask.undone[0], language) in text
+    assert said(ask.summary, language, SYSTEMS.words) in text
+    assert said(ask.reasons[0], language, SYSTEMS.words) in text
+    assert said(ask.breaks, language, SYSTEMS.words) in text
+    assert said(ask.undone[0], language, SYSTEMS.words) in text
     assert "2026-01-31 03:15 UTC" in text
     for command in (*ask.commands, *full().commands):
         assert command.line in shown.text
@@ -357,11 +360,11 @@ def test_a_broken_template_is_found_by_line_and_the_shipped_one_speaks(
     assert (fault.name, fault.line) == (name, expected)
     assert message in fault.message
     language = Language.KO if name.startswith("ko") else Language.EN
-    shown = render(full(), language, own=own)
+    shown = render(full(), language, own=own, words=SYSTEMS.words)
     if "severs" not in new:
         assert shown.loss.startswith(f"messages/{name}:{expected}: ")
-    assert shown.text == render(full(), language).text
-    assert shown.blocks == render(full(), language).blocks
+    assert shown.text == render(full(), language, words=SYSTEMS.words).text
+    assert shown.blocks == render(full(), language, words=SYSTEMS.words).blocks
 
 
 def test_a_template_that_nobody_asks_for_is_named() -> None:
@@ -420,7 +423,7 @@ def test_every_reason_of_the_gate_is_said_in_korean() -> None:
     every = reasons()
     assert len(every) > 12
     for reason in every:
-        assert HANGUL.search(said(reason, Language.KO)), reason
+        assert HANGUL.search(said(reason, Language.KO, SYSTEMS.words)), reason
 
 
 def test_why_nothing_confirms_and_who_reviewed_is_said_in_korean() -> None:
@@ -452,7 +455,7 @@ def test_why_nothing_confirms_and_who_reviewed_is_said_in_korean() -> None:
     }
     assert len(every) == 6
     for reason in every:
-        assert HANGUL.search(said(reason, Language.KO)), reason
+        assert HANGUL.search(said(reason, Language.KO, SYSTEMS.words)), reason
 
 
 def _called(target: Target, name: str) -> Target:
@@ -461,11 +464,12 @@ def _called(target: Target, name: str) -> Target:
 
 def test_what_varies_in_a_sentence_is_said_too() -> None:
     text = "Disable tool get_weather of weather at gateway main"
-    assert said(text, Language.KO) == "게이트웨이 main에서 weather의 도구 get_weather 사용 중지"
-    assert said(text, Language.EN) == text
-    assert said("tool forecast of weather is protected.", Language.KO) == "weather의 도구 forecast 보호 대상임"
-    assert said("2 leaks: tool sky was never approved", Language.KO) == "우회 2건: 도구 sky 승인된 적 없음"
-    assert said("somebody else's words", Language.KO) == "somebody else's words"
+    assert said(text, Language.KO, SYSTEMS.words) == "게이트웨이 main에서 weather의 도구 get_weather 사용 중지"
+    assert said(text, Language.EN, SYSTEMS.words) == text
+    korean = partial(said, language=Language.KO, words=SYSTEMS.words)
+    assert korean("tool forecast of weather is protected.") == "weather의 도구 forecast 보호 대상임"
+    assert korean("2 leaks: tool sky was never approved") == "우회 2건: 도구 sky 승인된 적 없음"
+    assert korean("somebody else's words") == "somebody else's words"
 
 
 @pytest.mark.parametrize(
@@ -482,7 +486,7 @@ def test_what_varies_in_a_sentence_is_said_too() -> None:
 def test_a_hostile_text_holds_nobody_up(text: str) -> None:
     def seconds(words: str) -> float:
         began = process_time()
-        said(words, Language.KO)
+        said(words, Language.KO, SYSTEMS.words)
         return process_time() - began
 
     # Of this process alone, so that a busy machine changes nothing; a text that is looked at in vain takes 1 ms.

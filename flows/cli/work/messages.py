@@ -10,6 +10,7 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import records
 from flows.settings import Configuration
+from integrations import registry
 from playbooks import duties, naming, samples
 from playbooks.briefing import Briefing, Kind, brief
 from playbooks.contacts import Contact, Language, Way
@@ -44,7 +45,7 @@ def try_out(out: Out, config: Configuration, name: str) -> Exit:
 
 
 async def _send(config: Configuration, contact: Contact) -> list[schema.Attempt]:
-    said = render(samples.test(), contact.language, own=config.templates)
+    said = render(samples.test(), contact.language, own=config.templates, words=registry.SYSTEMS.words)
     message = Message(
         incident="test",
         page=f"test-{now():%Y%m%d%H%M%S%f}",
@@ -82,8 +83,9 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
     briefing = asyncio.run(_briefing(config, given, Kind(notice)))
     # Each form takes a while to write.
     needed = tuple(Form) if out.as_json else (Form(shape),)
-    said = render(briefing, Language(language), own=config.templates, forms=needed)
-    marked = markdown(briefing, Language(language), own=config.templates) if Form.MARKDOWN in needed else ""
+    in_, own, words = Language(language), config.templates, registry.SYSTEMS.words
+    said = render(briefing, in_, own=own, words=words, forms=needed)
+    marked = markdown(briefing, in_, own=own, words=words) if Form.MARKDOWN in needed else ""
     out.document(
         {
             "incident": briefing.incident,

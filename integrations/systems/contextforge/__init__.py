@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from integrations.system import System, Works
+from integrations.system import System, Works, written
 from playbooks.inventory import Inventory, Secret
 
 
@@ -24,4 +24,4 @@ def _places(inventory: Inventory) -> Iterator[str]:
     yield from (f"gateway/{name}" for name in inventory.gateways)
 
 
-SYSTEM = System(kind="contextforge", works=_works, places=_places, secrets=_secrets)
+SYSTEM = System(kind="contextforge", works=_works, words=written(__name__), places=_places, secrets=_secrets)

@@ -1,6 +1,6 @@
 """MCP itself: what a server offers, what it answers, and whether that is what was approved."""
 
-from integrations.system import System, Works
+from integrations.system import System, Works, written
 
 
 def _works() -> Works:
@@ -9,4 +9,4 @@ def _works() -> Works:
     return WORKS
 
 
-SYSTEM = System(kind="mcp", works=_works)
+SYSTEM = System(kind="mcp", works=_works, words=written(__name__))

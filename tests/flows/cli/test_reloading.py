@@ -141,7 +141,7 @@ async def test_every_reading_shares_what_is_open_and_all_of_it_is_closed_once(mo
         return made[-1]
 
     works = Works(steps=(), connections={Endpoint: Connection(build, lambda known, name: known.gateways.get(name))})
-    fake = System(kind="test", works=lambda: works)
+    fake = System(kind="test", works=lambda: works, words=dict)
     monkeypatch.setattr(registry, "SYSTEMS", Systems((*registry.SYSTEMS.all, fake)))
     first = Connections(parse_yaml(Inventory, world.INVENTORY, file="x"))
     readings = [first]

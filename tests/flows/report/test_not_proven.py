@@ -14,6 +14,7 @@ from integrations.catalogue import Names
 from integrations.connections import Connections
 from integrations.protocol.client import McpEndpoint, Session
 from integrations.protocol.reply import Reply
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import canary
 from integrations.systems.contextforge.asking import Asking
 from integrations.systems.contextforge.canary import Canary
@@ -138,7 +139,7 @@ async def test_it_says_so_in_korean(which: str, monkeypatch: pytest.MonkeyPatch)
     body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}
     checked = Event("checked", {**body, "verdict": Verdict.of((found,)).model_dump(mode="json")})
     state = stories.told([*stories.contained(), (3.0, checked)])
-    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO).text
+    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO, words=SYSTEMS.words).text
     part = text.partition("확인되지 않은 사항")[2].partition("\n\n")[0]
     assert "십시오" in part
     assert set(re.findall(r"[a-z_]{2,}", part)) <= set(OWN.split()), part
@@ -203,7 +204,7 @@ async def test_a_door_that_was_left_out_says_why_and_what_to_do(which: str) -> N
     (fact,) = proof(state).lacking
     assert str(fact).startswith("it is not proven that tool forecast of weather ")
     assert str(fact).index(why) < str(fact).index(then)
-    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO).text
+    text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO, words=SYSTEMS.words).text
     part = text.partition("확인되지 않은 사항")[2].partition("\n\n")[0]
     assert "십시오" in part
     known = {*OWN.split(), "mcp", "soar", "doctor", "servers"}

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import Held
@@ -13,7 +14,7 @@ from playbooks.contacts import Language
 from playbooks.errors import Transient
 from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins
 from playbooks.plan import EXPOSURE, Answer, Beside, Finding, Plan, Verdict
-from playbooks.rendering import said
+from playbooks.sentences import said
 from playbooks.strict import digest, parse_yaml
 from tests.flows.cli import world
 
@@ -119,7 +120,7 @@ async def test_what_the_inventory_knew_before_and_nobody_approved_is_said_before
     many = await planned(("forecast",), tuple(f"t{n}" for n in range(9)))
     assert "tool t4 and 4 more" in many.breaks
     assert "forecast" not in many.breaks.partition("Not touched")[2], "it is what is cut"
-    in_korean = said(plan.breaks, Language.KO)
+    in_korean = said(plan.breaks, Language.KO, SYSTEMS.words)
     assert "도구 send_report" in in_korean
     assert "Nobody" not in in_korean
 
