@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 @app.command()
-@options()
+@options("yes")
 def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is kept until when, and why.")] = False,
     reason: Reason = "",
@@ -23,8 +23,8 @@ def purge(
 ) -> None:
     """Delete now the evidence that `retention` in policy.yaml lets go; the responder does so once a day by itself.
 
-    Evidence of an open incident or one under legal hold is never deleted. The journal keeps every digest and says what
-    was deleted, when, by whom and why, and `mcp-soar verify` repeats it.
+    It shows what goes, and asks. Evidence of an open incident or one under legal hold is never deleted. The journal
+    keeps every digest and says what was deleted, when, by whom and why, and `mcp-soar verify` repeats it.
 
     \b
     Examples:

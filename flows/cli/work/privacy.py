@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment
-from flows.cli.work import acts, records
+from flows.cli.work import acts, questions, records
 from flows.engine.evidence import bundled
 from flows.settings import Configuration
+from integrations.journal.store import Journal
 from integrations.signing import SigningKey
 from integrations.vault import bundle, disk
 from integrations.vault.local import LocalVault
@@ -24,8 +26,43 @@ from playbooks.strict import iso, now
 
 def foresee(out: Out, config: Configuration) -> Exit:
     """Show until when each incident's evidence is kept, and what goes at the next look."""
-    rows = asyncio.run(_kept(config))
+    rows = asyncio.run(_foreseen(config))
     out.document({"incidents": rows})
+    _show(out, rows, empty="no incident has evidence that could be deleted")
+    count = sum(row["due"] for row in rows)
+    out.say(f"the next purge deletes the evidence of {count} of {len(rows)} incidents; the responder looks once a day")
+    return Exit.OK
+
+
+async def _foreseen(config: Configuration) -> list[schema.KeptRow]:
+    async with records.opened(config) as journal:
+        return await _kept(journal, config)
+
+
+async def _kept(journal: Journal, config: Configuration) -> list[schema.KeptRow]:
+    """Return every incident that has evidence, with until when that is kept."""
+    retention, at = config.policy.retention, now()
+    rows: list[schema.KeptRow] = []
+    for row in reversed(await journal.streams(records.PREFIX, limit=1_000_000)):
+        state = await records.load(journal, row.name.removeprefix(records.PREFIX))
+        if state.purged or not state.exhibits:
+            continue
+        end, goes = until(state, retention), due(state, retention, at)
+        why = protected(state) or ("its time is over" if goes else f"{retention.of(state.incident_class) / 86400:g}d")
+        rows.append(
+            {
+                "incident": state.id,
+                "exhibits": len(remaining(state)),
+                "until": iso(end) if end else None,
+                "due": goes,
+                "why": why,
+            }
+        )
+    return rows
+
+
+def _show(out: Out, rows: Sequence[schema.KeptRow], *, empty: str) -> None:
+    """Show whose evidence is kept until when, and why."""
     out.table(
         ("incident!", "exhibits", "kept until", "then"),
         [
@@ -37,42 +74,25 @@ def foresee(out: Out, config: Configuration) -> Exit:
             )
             for row in rows
         ],
-        empty="no incident has evidence that could be deleted",
+        empty=empty,
     )
-    count = sum(row["due"] for row in rows)
-    out.say(f"the next purge deletes the evidence of {count} of {len(rows)} incidents; the responder looks once a day")
-    return Exit.OK
-
-
-async def _kept(config: Configuration) -> list[schema.KeptRow]:
-    retention, at = config.policy.retention, now()
-    rows: list[schema.KeptRow] = []
-    async with records.opened(config) as journal:
-        for row in reversed(await journal.streams(records.PREFIX, limit=1_000_000)):
-            state = await records.load(journal, row.name.removeprefix(records.PREFIX))
-            if state.purged or not state.exhibits:
-                continue
-            end, goes = until(state, retention), due(state, retention, at)
-            why = protected(state) or (
-                "its time is over" if goes else f"{retention.of(state.incident_class) / 86400:g}d"
-            )
-            rows.append(
-                {
-                    "incident": state.id,
-                    "exhibits": len(remaining(state)),
-                    "until": iso(end) if end else None,
-                    "due": goes,
-                    "why": why,
-                }
-            )
-    return rows
 
 
 def purge(out: Out, config: Configuration, who: acts.Person, *, reason: str) -> Exit:
-    """Have what retention lets go deleted now."""
+    """Show what retention lets go, and have it deleted now once the person says yes."""
 
-    async def work() -> schema.Act:
+    async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
+            await acts.allowed(journal, who, Verb.PURGE)
+            going = [row for row in await _kept(journal, config) if row["due"]]
+            _show(out, going, empty="no incident's evidence is due")
+            count = sum(row["exhibits"] for row in going)
+            out.say(
+                f"Deleted for good, with their bundles: {count} exhibits of {len(going)} incidents; and alerts that no"
+                " incident needed, once they are older than anything is kept. Their digests stay in the journal."
+            )
+            if not questions.agreed(out, f"Delete it as {who.name}?", does="deletes", yes=who.yes):
+                return None
             act = await acts.carry(out, journal, who, verb=Verb.PURGE, subject="retention", reason=reason)
             act["incident"] = None
             if act["state"] == "done":

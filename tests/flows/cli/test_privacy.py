@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from flows.assembly import assembled
+from flows.cli.output import Out
+from flows.cli.work import privacy
 from flows.engine import deletion
 from flows.engine.parts import Parts
 from flows.retention import finish
@@ -164,8 +166,26 @@ def test_a_dry_run_says_what_is_kept_until_when_and_changes_nothing(closed: Inst
     assert row["until"] > f"{now().year + 1}"
     assert place(closed).exists()
     with responder(closed):
-        assert closed.json("purge", "--as", "sam")["state"] == "done"
+        assert closed.json("purge", "--yes", "--as", "sam")["state"] == "done"
     assert place(closed).exists(), "it is too young"
+
+
+def test_what_goes_is_shown_before_anybody_is_asked(closed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privacy, "now", lambda: now() + timedelta(days=401))
+    monkeypatch.setattr(Out, "asks", property(lambda out: not out.as_json))
+    result = closed.run("purge", "--as", "sam", "--no-wait", text="n\n")
+    shown = " ".join(result.stdout.split())
+    assert f"{ID} 2" in shown, result.output
+    assert "2 exhibits of 1 incidents" in shown
+    assert "Delete it as sam? [y/N]" in result.stderr
+    assert (result.exit_code, place(closed).exists()) == (1, True)
+
+
+def test_nobody_who_may_not_is_shown_what_goes(closed: Installation) -> None:
+    assert closed.run("enroll", "max", "--role", "auditor").exit_code == 0
+    result = closed.run("purge", "--yes", "--as", "max", "--no-wait")
+    assert (result.exit_code, result.stdout) == (4, ""), result.output
+    assert "purge needs the role" in result.stderr
 
 
 def test_an_open_incident_is_shown_as_kept(site: Installation) -> None:

@@ -23,6 +23,7 @@ ASKING = {
     "join": ("join", "1", "2"),
     "classify": ("classify", "2", "--as-class", "tool_misuse"),
     "unhold": ("unhold", "1", "--reason", "settled"),
+    "purge": ("purge",),
 }
 """A command line for each command that asks and hands in; what `contain` shows comes from a gateway (test_contain)."""
 ELSEWHERE = {"contain", "respond", "inventory import", "pins approve"}
