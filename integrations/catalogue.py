@@ -48,6 +48,11 @@ class Held(Protocol):
         ...
 
     @property
+    def shown_as(self) -> frozenset[str]:
+        """Every name by which people see it there: the one it was given, its server's, the one offered, and its id."""
+        ...
+
+    @property
     def entry(self) -> str | None:
         """The id of the gateway's entry that it belongs to."""
         ...

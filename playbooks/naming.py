@@ -137,17 +137,28 @@ def _tokens(inventory: Inventory, name: str) -> Iterator[Meaning]:
 
 
 def _offered(inventory: Inventory, entity: Entity, home: str | None) -> Iterator[Meaning]:
-    place, name = entity.server or home, entity.name
-    if place is None:
-        first, slash, rest = name.partition("/")
-        prefix = _server(inventory, first) if slash and rest else None
-        if prefix:
-            yield from _at(inventory, prefix, entity.kind, rest, unapproved=True)
-        for server in inventory.servers:
-            yield from _known_at(inventory, server, entity.kind, name)
-        return
-    if home := _server(inventory, place):
-        yield from _at(inventory, home, entity.kind, name, unapproved=True)
+    server, name = placed(inventory, entity, home=home)
+    if server is not None:
+        yield from _at(inventory, server, entity.kind, name, unapproved=True)
+    if entity.server is None and home is None:
+        for place in inventory.servers:
+            yield from _known_at(inventory, place, entity.kind, entity.name)
+
+
+def placed(inventory: Inventory, entity: Entity, *, home: str | None = None) -> tuple[str | None, str]:
+    """Return the server that a name is said with and the name there; None, and all of it, if it is said with none.
+
+    Args:
+        inventory: what exists.
+        entity: a tool, prompt or resource, as a person wrote it.
+        home: see `one`.
+    """
+    place = entity.server or home
+    if place is not None:
+        return _server(inventory, place), entity.name
+    first, slash, rest = entity.name.partition("/")
+    server = _server(inventory, first) if slash and rest else None
+    return (server, rest) if server else (None, entity.name)
 
 
 def _server(inventory: Inventory, name: str) -> str | None:

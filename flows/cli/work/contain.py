@@ -5,35 +5,29 @@ anybody signs for it, with what would be right.
 """
 
 import asyncio
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, plan, questions, records
+from flows.cli.work import acts, meaning, plan, questions, records
 from flows.cli.work.spelled import Spelling
 from flows.engine import choosing
 from flows.engine.subject import still_open
 from flows.settings import Configuration
 from integrations.connections import Connections
-from integrations.hostile import printable
 from integrations.journal.store import Journal
-from integrations.systems.contextforge.client import ContextForge, Held
-from playbooks import naming
 from playbooks.chosen import containable
-from playbooks.errors import Refused, SoarError, Transient
+from playbooks.errors import Refused, Transient
 from playbooks.incident import Confidence, Entity, EntityKind, Severity
-from playbooks.inventory import ON_SERVER, Inventory, Resolved
+from playbooks.inventory import ON_SERVER, Resolved
 from playbooks.playbook import Playbook
 from playbooks.policy import Outcome
 from playbooks.request import Verb
 from playbooks.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
-
-_NEAR = 5
 
 OFFERED = frozenset(kind.value for kind in ON_SERVER)
 """The words for what a server offers, and what `--server` is therefore for."""
@@ -120,7 +114,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         world = Connections(config.inventory)
         try:
             with out.waiting("looking at the gateway"):
-                found = [await meaning(world, one) for one in wish.entities]
+                found = [await meaning.of(world, one) for one in wish.entities]
                 things = list({thing.key: thing for thing in found}.values())
             await _refuse_taken(journal, state, IncidentClass(word), things)
             playbook = state.goes_by(config.playbooks) if state else None
@@ -214,97 +208,3 @@ async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
         reasons = "; ".join(denied[0]["reasons"])
         raise Refused(f"the gate denies {denied[0]['summary']} Because {reasons}. Nothing was handed in")
     out.say()
-
-
-async def meaning(world: Connections, entity: Entity) -> Resolved:
-    """Return the one thing that a person means, by the inventory and by what gateways offer.
-
-    Args:
-        world: the connections.
-        entity: what they wrote.
-
-    Raises:
-        Refused: it means more than one thing, nothing, something that the gateway does not have, or what is ours.
-    """
-    inventory = world.inventory
-    try:
-        thing = naming.one(inventory, entity)
-    except naming.Nameless as exc:
-        if entity.kind not in ON_SERVER or entity.server is not None:
-            raise
-        return await _anywhere(world, entity, exc)
-    if why := naming.ours(inventory, thing):
-        raise Refused(why)
-    if entity.kind in ON_SERVER and inventory.pins.find(thing.server or "", ON_SERVER[entity.kind], thing.id) is None:
-        return await _unapproved(world, thing)
-    return thing
-
-
-async def _unapproved(world: Connections, thing: Resolved) -> Resolved:
-    """Return what nobody approved under the name that its server has for it, as the gateway knows it.
-
-    Raises:
-        Refused: the gateway has no such thing.
-    """
-    place = world.inventory.servers[thing.server or ""].gateway
-    if place is None:
-        return thing
-    kind = ON_SERVER[thing.kind]
-    try:
-        held = await world.reach(ContextForge, place.name).held(kind, place.id)
-    except Transient:
-        return thing
-    names = {one.name for one in held if thing.id in _names(one)}
-    names = names or {one.name for one in held if naming.abridges(thing.id, one.name)}
-    if len(names) == 1:
-        return thing.model_copy(update={"id": names.pop()})
-    if names:
-        found = [naming.Meaning(thing.model_copy(update={"id": name}), f"{thing.server}/{name}") for name in names]
-        raise naming.Unclear(naming.asked(thing.id, thing.kind, found))
-    raise Refused(f"gateway {place.name} has no {thing}; {_holds(thing.id, held)}")
-
-
-def _names(held: Held) -> set[str]:
-    return {held.name, printable(held.offered_as), printable(held.names.original)}
-
-
-def _holds(name: str, held: Sequence[Held]) -> str:
-    names = sorted({one.name for one in held})
-    close = difflib.get_close_matches(name, names, n=_NEAR, cutoff=0.5)
-    shown = ", ".join(close or names[:_NEAR])
-    return f"did you mean {shown}?" if close else f"it has {shown or 'none of that kind'}"
-
-
-async def _anywhere(world: Connections, entity: Entity, nameless: naming.Nameless) -> Resolved:
-    """Return what a gateway offers under a name that nothing approved has, if that is one thing."""
-    found: list[naming.Meaning] = []
-    strange: list[str] = []
-    for gateway in world.inventory.gateways:
-        try:
-            held = await world.reach(ContextForge, gateway).held(ON_SERVER[entity.kind])
-        except SoarError as exc:
-            strange.append(f"gateway {gateway} could not be asked: {exc}")
-            continue
-        for one in held:
-            if entity.name not in _names(one) and not naming.abridges(entity.name, one.name):
-                continue
-            server = _server_of(world.inventory, gateway, one)
-            if server is None:
-                strange.append(
-                    f"gateway {gateway} offers {one.kind} {one.name} from its entry {one.entry}, which no server of"
-                    " inventory.yaml has as its gateway.id: add that server, then contain it"
-                )
-                continue
-            thing = Resolved(kind=entity.kind, id=one.name, server=server)
-            found.append(naming.Meaning(thing, f"{server}/{one.name}"))
-    things = {meaning.thing.key: meaning for meaning in found}
-    if len(things) == 1 and not strange:
-        return found[0].thing
-    if things:
-        raise naming.Unclear("; ".join([naming.asked(entity.name, entity.kind, things.values()), *strange]))
-    raise Refused("; ".join([str(nameless), *strange]))
-
-
-def _server_of(inventory: Inventory, gateway: str, held: Held) -> str | None:
-    places = ((name, server.gateway) for name, server in inventory.servers.items())
-    return next((n for n, at in places if at and (at.name, at.id) == (gateway, held.entry)), None)

@@ -84,6 +84,9 @@ _AS_CLIENTS_SEE: Final = {
 _ALSO_HELD: Final = ("name", "originalDescription", "url")
 
 
+_SHOWN: Final = ("id", "uri", "name", "originalName", "customName", "customNameSlug", "displayName")
+
+
 @dataclass(frozen=True)
 class Held:
     """A tool, prompt or resource as the gateway holds it.
@@ -115,6 +118,12 @@ class Held:
     def names(self) -> Names:
         """Both names, for asking."""
         return Names(self.offered_as, str(self.fields["uri" if self.kind is PinKind.RESOURCE else "originalName"]))
+
+    @cached_property
+    def shown_as(self) -> frozenset[str]:
+        """Every name by which people see it there: the one it was given, its server's, the one offered, and its id."""
+        shown = (self.fields.get(field) for field in _SHOWN)
+        return frozenset({self.name, *(printable(name) for name in shown if isinstance(name, str))})
 
     @property
     def entry(self) -> str | None:

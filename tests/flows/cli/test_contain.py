@@ -1,16 +1,18 @@
 """`contain` and `respond --about`: what is meant is asked before anybody signs, and the incident says who chose."""
 
 import json
+import re
 import sqlite3
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 
-from flows.cli.work import contain
+from flows.cli.work import meaning
 from integrations.connections import Connections
 from integrations.systems.contextforge.client import Held
 from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import PinKind
+from playbooks.inventory import Dossier, Pin, PinKind, Pins
 from playbooks.journal import Event
 from playbooks.naming import Unclear
 from tests.flows.cli import world
@@ -92,19 +94,37 @@ def opened_by_kim() -> Event:
     return world.opened(requested_by="kim", key=KEY, chosen=[world.TOOL.key], **{"class": "unclassified"})
 
 
-class Offering:
-    """A world whose gateway has some tools, each of an entry."""
+def pin(name: str) -> Pin:
+    return Pin(
+        kind=PinKind.TOOL,
+        name=name,
+        digest="sha256:" + "1" * 64,
+        definition={},
+        gateway_name=f"g-1-{name}",
+        dossier=Dossier(reviewed="all of it"),
+    )
 
-    def __init__(self, site: Installation, *tools: tuple[str, str]) -> None:
-        self.inventory = site.config.inventory
-        self._held = [
-            Held(
-                PinKind.TOOL,
-                {"id": f"{entry}-{own}", "originalName": own, "name": f"{entry}-{own.replace('_', '-')}"}
-                | {"gatewayId": entry, "enabled": True},
-            )
-            for entry, own in tools
-        ]
+
+class Offering:
+    """A world whose gateway has some tools, each of an entry; some were given another name there.
+
+    Args:
+        site: the installation.
+        tools: entry, the server's own name, and the custom one if there is one.
+        approved: own names of what is approved of server weather.
+    """
+
+    def __init__(self, site: Installation, *tools: tuple[str, ...], approved: Sequence[str] = ()) -> None:
+        pins = Pins(servers={"weather": tuple(pin(name) for name in approved)})
+        self.inventory = site.config.inventory.model_copy(update={"pins": pins})
+        self._held = [self._tool(entry, own, *custom) for entry, own, *custom in tools]
+
+    @staticmethod
+    def _tool(entry: str, own: str, custom: str = "") -> Held:
+        custom = custom or own
+        slug = custom.lower().replace("_", "-").replace(" ", "-")
+        names = {"originalName": own, "customName": custom, "customNameSlug": slug, "name": f"{entry}-{slug}"}
+        return Held(PinKind.TOOL, {"id": f"id-of-{own}", "gatewayId": entry, "enabled": True, **names})
 
     def reach(self, _kind: object, _name: str) -> "Offering":
         return self
@@ -112,15 +132,65 @@ class Offering:
     async def held(self, _kind: PinKind, entry: str | None = None) -> list[Held]:
         return [one for one in self._held if entry in {None, one.entry}]
 
+    async def meant(self, name: str, server: str | None = None) -> str:
+        """Return what is meant by a tool's name."""
+        entity = Entity(kind=EntityKind.TOOL, name=name, server=server)
+        return (await meaning.of(cast("Connections", self), entity)).key
+
 
 @pytest.mark.parametrize("name", ["get_weather", "get-weather", "g-1-get-weather"])
 @pytest.mark.parametrize("server", [None, "weather"])
 async def test_a_tool_that_nobody_approved_is_found_by_each_name_that_its_gateway_has_for_it(
     site: Installation, name: str, server: str | None
 ) -> None:
-    world_ = cast("Connections", Offering(site, ("g-1", "get_weather"), ("g-1", "other")))
-    thing = await contain.meaning(world_, Entity(kind=EntityKind.TOOL, name=name, server=server))
-    assert thing.key == "tool:weather/get_weather"
+    offering = Offering(site, ("g-1", "get_weather"), ("g-1", "other"))
+    assert await offering.meant(name, server) == "tool:weather/get_weather"
+
+
+@pytest.mark.parametrize("approved", [(), ("get_weather",)])
+@pytest.mark.parametrize("name", ["Rain Radar", "rain-radar", "g-1-rain-radar", "get_weather", "id-of-get_weather"])
+@pytest.mark.parametrize("said", ["{}", "weather/{}"])
+async def test_a_tool_that_was_given_a_name_at_the_gateway_is_found_by_whatever_people_see(
+    site: Installation, name: str, said: str, approved: tuple[str, ...]
+) -> None:
+    offering = Offering(site, ("g-1", "get_weather", "Rain Radar"), ("g-1", "other"), approved=approved)
+    assert await offering.meant(said.format(name)) == "tool:weather/get_weather"
+
+
+@pytest.mark.parametrize("approved", [(), ("add",), ("add", "forecast"), ("forecast",)])
+@pytest.mark.parametrize(
+    "tools",
+    [
+        (("g-1", "add"), ("g-1", "forecast", "add")),
+        (("g-1", "add", "forecast"), ("g-1", "forecast", "add")),
+        (("g-1", "add", "sum"), ("g-1", "forecast", "add")),
+    ],
+)
+@pytest.mark.parametrize("said", ["add", "weather/add"])
+async def test_a_custom_name_that_is_another_things_own_is_asked_about_with_both_and_each_answer_means_one(
+    site: Installation, said: str, tools: tuple[tuple[str, ...], ...], approved: tuple[str, ...]
+) -> None:
+    offering = Offering(site, *tools, approved=approved)
+    with pytest.raises(Unclear) as caught:
+        await offering.meant(said)
+    answers = re.findall(r"tool (\w+) of weather: write (\S+?)(?:;|$)", str(caught.value))
+    assert {own for own, _ in answers} == {"add", "forecast"}, caught.value
+    for own, answer in answers:
+        assert await offering.meant(answer) == f"tool:weather/{own}", answers
+
+
+async def test_another_servers_custom_name_is_asked_about_although_the_inventory_knows_the_name(
+    site: Installation,
+) -> None:
+    text = TWINS.replace(
+        "principals:", "  mail: {title: M, owner: o, environment: dev, gateway: {name: main, id: g-2}}\nprincipals:"
+    )
+    (site.folder / "inventory.yaml").write_text(text, encoding="utf-8")
+    offering = Offering(site, ("g-1", "forecast"), ("g-2", "send_mail", "forecast"), approved=["forecast"])
+    with pytest.raises(Unclear, match=r"write weather/forecast; .*write mail/send_mail"):
+        await offering.meant("forecast")
+    assert await offering.meant("weather/forecast") == "tool:weather/forecast"
+    assert await offering.meant("mail/forecast") == "tool:mail/send_mail"
 
 
 async def test_a_gateways_name_that_means_two_things_is_asked_about_with_both(site: Installation) -> None:
@@ -128,9 +198,9 @@ async def test_a_gateways_name_that_means_two_things_is_asked_about_with_both(si
         "principals:", "  mail: {title: M, owner: o, environment: dev, gateway: {name: main, id: g-2}}\nprincipals:"
     )
     (site.folder / "inventory.yaml").write_text(text, encoding="utf-8")
-    world_ = cast("Connections", Offering(site, ("g-1", "get_weather"), ("g-2", "get weather")))
+    offering = Offering(site, ("g-1", "get_weather"), ("g-2", "get weather"))
     with pytest.raises(Unclear) as caught:
-        await contain.meaning(world_, Entity(kind=EntityKind.TOOL, name="get-weather"))
+        await offering.meant("get-weather")
     assert "write weather/get_weather" in str(caught.value)
     assert "write mail/get weather" in str(caught.value)
 
