@@ -53,20 +53,22 @@ def contain(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import contain as work
+        from flows.cli.work.wish import OFFERED, Wish, entity
 
-        home = server if kind in work.OFFERED else None
-        wish = work.Wish(
-            entities=tuple(work.entity(kind, name, home) for name in names),
+        home = server if kind in OFFERED else None
+        wish = Wish(
             incident=None,
             incident_class=incident_class,
-            severity=severity,
             title=title,
+            severity=severity,
             reason=reason,
+            chosen=tuple(entity(kind, name, home) for name in names),
         )
-        if signer := asked.away():
-            raise typer.Exit(elsewhere.contain(out, signer, wish))
-        person = asked.person(out)
-        raise typer.Exit(work.contain(out, person.config, person, wish))
+        asked.act(
+            out,
+            here=lambda who: work.contain(out, who.config, who, wish),
+            there=lambda who: elsewhere.contain(out, who, wish),
+        )
 
 
 @app.command()
@@ -92,13 +94,13 @@ def classify(
         from playbooks.request import Verb
 
         word = joining.class_of(named)
-        if signer := asked.away():
-            params = {"class": word}
-            raise typer.Exit(
-                elsewhere.sort(out, signer, verb=Verb.CLASSIFY, incident=given, params={**params}, reason=reason)
-            )
-        person = asked.person(out)
-        raise typer.Exit(joining.classify(out, person.config, person, incident=given, word=word, reason=reason))
+        asked.act(
+            out,
+            here=lambda who: joining.classify(out, who.config, who, incident=given, word=word, reason=reason),
+            there=lambda who: elsewhere.sort(
+                out, who, verb=Verb.CLASSIFY, incident=given, params={"class": word}, reason=reason
+            ),
+        )
 
 
 @app.command()
@@ -124,10 +126,10 @@ def join(
         from flows.cli.work import joining
         from playbooks.request import Verb
 
-        if signer := asked.away():
-            params = {"incident": other}
-            raise typer.Exit(
-                elsewhere.sort(out, signer, verb=Verb.JOIN, incident=given, params={**params}, reason=reason)
-            )
-        person = asked.person(out)
-        raise typer.Exit(joining.join(out, person.config, person, first=given, second=other, reason=reason))
+        asked.act(
+            out,
+            here=lambda who: joining.join(out, who.config, who, first=given, second=other, reason=reason),
+            there=lambda who: elsewhere.sort(
+                out, who, verb=Verb.JOIN, incident=given, params={"incident": other}, reason=reason
+            ),
+        )

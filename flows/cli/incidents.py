@@ -200,42 +200,26 @@ def respond(
       mcp-soar respond 1 --about tool:weather/new_tool --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
+        from flows.cli.work import acts, contain
         from flows.cli.work import away as elsewhere
+        from flows.cli.work.wish import Wish, choose
 
-        signer = asked.away()
-        if about:
-            from flows.cli.work import contain
-
-            server = named.server or []
-            if named != Named(server=named.server) or len(server) > 1:
-                raise Usage("write all of it as --about KIND:NAME; beside that only one --server, whose they are")
-            if given and incident_class:
-                raise Usage(f"{given} has its class: `mcp-soar classify {given} --as-class` gives it another")
-            wish = contain.Wish(
-                entities=contain.about(about, server[0] if server else None),
-                incident=given,
-                incident_class=incident_class,
-                severity=severity,
-                title=title,
-                reason=reason,
-            )
-            if signer:
-                raise typer.Exit(elsewhere.contain(out, signer, wish))
-            person = asked.person(out)
-            raise typer.Exit(contain.contain(out, person.config, person, wish))
-        wanted = acts.Response(
+        server = named.server or []
+        if about and (named != Named(server=named.server) or len(server) > 1):
+            raise Usage("write all of it as --about KIND:NAME; beside that only one --server, whose they are")
+        if about and given and incident_class:
+            raise Usage(f"{given} has its class: `mcp-soar classify {given} --as-class` gives it another")
+        wish = Wish(
             incident=given,
             incident_class=incident_class,
-            entities=named.entities(),
             title=title,
             severity=severity,
             reason=reason,
+            named=() if about else named.entities(),
+            chosen=choose(about or (), server[0] if server else None),
         )
-        if signer:
-            raise typer.Exit(elsewhere.respond(out, signer, wanted))
-        person = asked.person(out)
-        raise typer.Exit(acts.respond(out, person.config, person, wanted))
+        here, there = (contain.contain, elsewhere.contain) if about else (acts.respond, elsewhere.respond)
+        asked.act(out, here=lambda who: here(out, who.config, who, wish), there=lambda who: there(out, who, wish))
 
 
 @app.command()
@@ -286,15 +270,14 @@ def _decide(
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if signer := asked.away():
-            raise typer.Exit(
-                elsewhere.decide(out, signer, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
-            )
-        person = asked.person(out)
-        raise typer.Exit(
-            acts.decide(
-                out, person.config, person, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
-            )
+        asked.act(
+            out,
+            here=lambda who: acts.decide(
+                out, who.config, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
+            ),
+            there=lambda who: elsewhere.decide(
+                out, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
+            ),
         )
 
 
@@ -324,17 +307,14 @@ def release(
         from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
 
-        if signer := asked.away():
-            raise typer.Exit(
-                elsewhere.release(
-                    out, signer, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
-                )
-            )
-        person = asked.person(out)
-        raise typer.Exit(
-            acts.release(
-                out, person.config, person, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
-            )
+        asked.act(
+            out,
+            here=lambda who: acts.release(
+                out, who.config, who, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
+            ),
+            there=lambda who: elsewhere.release(
+                out, who, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
+            ),
         )
 
 
@@ -365,10 +345,11 @@ def close(
         from playbooks.request import Verb
 
         params = acts.ending(asked.who, how, of)
-        if signer := asked.away():
-            raise typer.Exit(elsewhere.sort(out, signer, verb=Verb.CLOSE, incident=given, params=params, reason=reason))
-        person = asked.person(out)
-        raise typer.Exit(acts.close(out, person.config, person, incident=given, params=params, reason=reason))
+        asked.act(
+            out,
+            here=lambda who: acts.close(out, who.config, who, incident=given, params=params, reason=reason),
+            there=lambda who: elsewhere.sort(out, who, verb=Verb.CLOSE, incident=given, params=params, reason=reason),
+        )
 
 
 @app.command()
@@ -392,10 +373,11 @@ def stop(
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if signer := asked.away():
-            raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.STOP, scope=scope, reason=reason))
-        person = asked.person(out)
-        raise typer.Exit(acts.stop(out, person.config, person, scope=scope, reason=reason))
+        asked.act(
+            out,
+            here=lambda who: acts.stop(out, who.config, who, scope=scope, reason=reason),
+            there=lambda who: elsewhere.switch(out, who, verb=Verb.STOP, scope=scope, reason=reason),
+        )
 
 
 @app.command()
@@ -417,10 +399,11 @@ def resume(
         from flows.cli.work import away as elsewhere
         from playbooks.request import Verb
 
-        if signer := asked.away():
-            raise typer.Exit(elsewhere.switch(out, signer, verb=Verb.RESUME, scope=scope, reason=reason))
-        person = asked.person(out)
-        raise typer.Exit(acts.resume(out, person.config, person, scope=scope, reason=reason))
+        asked.act(
+            out,
+            here=lambda who: acts.resume(out, who.config, who, scope=scope, reason=reason),
+            there=lambda who: elsewhere.switch(out, who, verb=Verb.RESUME, scope=scope, reason=reason),
+        )
 
 
 @app.command("hand-in")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
@@ -15,6 +15,7 @@ from flows.cli import completion
 from flows.cli.output import Out, Usage
 
 if TYPE_CHECKING:
+    from flows.cli.exits import Exit
     from flows.cli.work.acts import Person
     from flows.cli.work.away import Signer
     from flows.settings import Configuration
@@ -129,6 +130,17 @@ class Asked:
         from flows.cli.work.away import signer  # noqa: PLC0415  # only when a command runs
 
         return signer(self.who, self.key, yes=self.yes)
+
+    def act(self, out: Out, *, here: "Callable[[Person], Exit]", there: "Callable[[Signer], Exit]") -> NoReturn:
+        """Do what a person asks for, or sign for it where there is no installation to ask, and end with its code.
+
+        Args:
+            out: where to say things.
+            here: asks this installation.
+            there: signs on a machine that has none.
+        """
+        signer = self.away()
+        raise typer.Exit(there(signer) if signer else here(self.person(out)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment
 from flows.cli.work import questions, records, signing, spelled
 from flows.cli.work.fitness import fit, free
+from flows.cli.work.wish import Wish
 from flows.settings import Configuration
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal
@@ -28,7 +29,6 @@ from playbooks.projection import SAME
 from playbooks.request import Request, SignedRequest, Verb, draft
 from playbooks.state import Incident, LeaseState, Progress, StepState
 from playbooks.strict import Json, canonical, now
-from playbooks.taxonomy import IncidentClass
 
 _FIRST_LOOK = 0.05
 _LAST_LOOK = 0.5
@@ -308,58 +308,6 @@ def finish(out: Out, config: Configuration, act: schema.Act | None) -> Exit:
 # Respond
 
 
-class Response(NamedTuple):
-    """What a person wants responded to.
-
-    Args:
-        incident: an open one, to have it tried again; None for a new one.
-        incident_class: of a new one, as of the taxonomy.
-        entities: what a new one is about, each a kind, a name, and its server if it is named.
-        title: of a new one; by default who started it.
-        severity: of a new one.
-        reason: why.
-    """
-
-    incident: str | None
-    incident_class: str | None
-    entities: Sequence[tuple[str, str, str | None]]
-    title: str | None
-    severity: str
-    reason: str
-
-    def params(self, who: str) -> dict[str, Json]:
-        """Return what it is asked for with; nothing for one that is open already.
-
-        Args:
-            who: asks for it.
-
-        Raises:
-            Usage: it says too little, or two things.
-        """
-        if (self.incident is None) == (self.incident_class is None):
-            raise Usage("write either an incident's ID, or --class with what it is about (--server, --tool, ...)")
-        if self.incident_class is None:
-            if self.entities:
-                raise Usage("an incident that is open already says what it is about: leave --server, --tool, ... out")
-            return {}
-        classes = [known.value for known in IncidentClass]
-        if self.incident_class not in classes:
-            raise Usage(f"{self.incident_class} is no class; write one of {', '.join(classes)}")
-        if not self.entities:
-            raise Usage(
-                "say what it is about: --server NAME, --tool NAME, --prompt, --resource, --token or --principal"
-            )
-        named: list[Json] = [
-            {"kind": kind, "name": name, **({"server": home} if home else {})} for kind, name, home in self.entities
-        ]
-        return {
-            "class": self.incident_class,
-            "severity": self.severity,
-            "entities": named,
-            "title": self.title or f"started by {who}",
-        }
-
-
 def unknown(inventory: Inventory, named: Sequence[tuple[str, str, str | None]]) -> list[Entity]:
     """Return which of the things that somebody names the inventory does not know.
 
@@ -375,28 +323,37 @@ def unknown(inventory: Inventory, named: Sequence[tuple[str, str, str | None]]) 
     return [entity for entity in entities if inventory.resolve(entity) is None]
 
 
-def respond(out: Out, config: Configuration, who: Person, wanted: Response) -> Exit:
-    """Start a response by hand, or have one tried again."""
-    params = wanted.params(who.name)
+def respond(out: Out, config: Configuration, who: Person, wish: Wish) -> Exit:
+    """Start a class's playbook by hand, or have an incident tried again."""
+    params = wish.started(who.name)
     out.aside = who.prints
-    if guess := naming.guesses(config.inventory, unknown(config.inventory, wanted.entities)):
+    if guess := naming.guesses(config.inventory, unknown(config.inventory, wish.named)):
         out.say(f"The inventory does not know all of that: {guess} What it does not know waits for a person.", "warn")
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
-            subject = await records.find(journal, wanted.incident) if wanted.incident else "new"
-            return await carry(
-                out,
-                journal,
-                who,
-                verb=Verb.RESPOND,
-                subject=subject,
-                reason=wanted.reason,
-                params=params,
-                look=contained,
-            )
+            subject = await records.find(journal, wish.incident) if wish.incident else "new"
+            return await responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
 
     return finish(out, config, asyncio.run(work()))
+
+
+async def responded(  # a request's fields, all by name
+    out: Out, journal: Journal, who: Person, *, subject: str, reason: str, params: dict[str, Json]
+) -> schema.Act:
+    """Ask for a response, and wait until it is contained or asks somebody.
+
+    Args:
+        out: for progress.
+        journal: opened without a signing key.
+        who: the person.
+        subject: the incident, or `new`.
+        reason: why.
+        params: what about.
+    """
+    return await carry(
+        out, journal, who, verb=Verb.RESPOND, subject=subject, reason=reason, params=params, look=contained
+    )
 
 
 def seen_of(signed: SignedRequest, state: Incident) -> Look | None:

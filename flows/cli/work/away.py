@@ -11,7 +11,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,14 +19,12 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage
-from flows.cli.work import acts, questions, records, signing
+from flows.cli.work import questions, records, signing
+from flows.cli.work.wish import Wish
 from integrations.signing import SigningKey
 from playbooks.plan import Plan
 from playbooks.request import Verb, draft
 from playbooks.strict import Json, canonical, now
-
-if TYPE_CHECKING:
-    from flows.cli.work.contain import Wish
 
 _LARGEST = 8 << 20
 """Bytes that a file with a plan may have."""
@@ -131,14 +129,14 @@ def decide(
     return _printed(out, who, verb=verb, subject=name, digest=meant, reason=reason)
 
 
-def respond(out: Out, who: Signer, wanted: acts.Response) -> Exit:
-    """Sign that a response is started, or tried again."""
-    params = wanted.params(who.name)
-    subject = _whole(wanted.incident) if wanted.incident else "new"
-    return _printed(out, who, verb=Verb.RESPOND, subject=subject, reason=wanted.reason, params=params)
+def respond(out: Out, who: Signer, wish: Wish) -> Exit:
+    """Sign that a class's playbook is started, or an incident tried again."""
+    params = wish.started(who.name)
+    subject = _whole(wish.incident) if wish.incident else "new"
+    return _printed(out, who, verb=Verb.RESPOND, subject=subject, reason=wish.reason, params=params)
 
 
-def contain(out: Out, who: Signer, wish: "Wish") -> Exit:
+def contain(out: Out, who: Signer, wish: Wish) -> Exit:
     """Sign that what somebody names is contained; what it means is found out where it is taken in.
 
     Args:
@@ -147,8 +145,8 @@ def contain(out: Out, who: Signer, wish: "Wish") -> Exit:
         wish: what is to be contained.
     """
     out.aside = True
-    named: list[Json] = [entity.model_dump(mode="json", exclude_none=True) for entity in wish.entities]
-    listed = ", ".join(map(str, wish.entities))
+    named: list[Json] = [entity.model_dump(mode="json", exclude_none=True) for entity in wish.chosen]
+    listed = ", ".join(map(str, wish.chosen))
     out.say(f"Contain {listed}", "head")
     out.say("Neither the inventory nor the gateway is here: a name that means two things is refused there.", "warn")
     if not _agreed(out, who, f"Contain {listed} as {who.name}?"):

@@ -6,86 +6,27 @@ anybody signs for it, with what would be right.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import acts, meaning, plan, questions, records
 from flows.cli.work.spelled import Spelling
+from flows.cli.work.wish import Wish
 from flows.engine import choosing
 from flows.engine.subject import still_open
 from flows.settings import Configuration
 from integrations.connections import Connections
 from integrations.journal.store import Journal
-from playbooks.chosen import containable
 from playbooks.errors import Refused, Transient
-from playbooks.incident import Confidence, Entity, EntityKind, Severity
-from playbooks.inventory import ON_SERVER, Resolved
+from playbooks.incident import Confidence, EntityKind, Severity
+from playbooks.inventory import Resolved
 from playbooks.playbook import Playbook
 from playbooks.policy import Outcome
 from playbooks.request import Verb
 from playbooks.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
-
-OFFERED = frozenset(kind.value for kind in ON_SERVER)
-"""The words for what a server offers, and what `--server` is therefore for."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a person wants contained.
-
-    Args:
-        entities: the things, as they wrote them.
-        incident: the open incident that it belongs to; a new one if None.
-        incident_class: of a new incident.
-        severity: of a new incident, as a word.
-        title: of a new incident; made up if None.
-        reason: why.
-    """
-
-    entities: tuple[Entity, ...]
-    incident: str | None
-    incident_class: str | None
-    severity: str
-    title: str | None
-    reason: str
-
-
-def entity(kind: str, name: str, server: str | None = None) -> Entity:
-    """Return what somebody wrote as an entity.
-
-    Raises:
-        Usage: nothing of that kind can be contained, or the name is none.
-    """
-    kinds = containable()
-    if kind not in kinds:
-        raise Usage(f"{kind!r} cannot be contained; write one of {', '.join(kinds)}")
-    try:
-        return Entity(kind=EntityKind(kind), name=name, server=server)
-    except ValueError as exc:
-        raise Usage(f"{name!r} is no name: 1 to 200 characters, without control characters") from exc
-
-
-def about(words: Sequence[str], server: str | None = None) -> tuple[Entity, ...]:
-    """Return what `--about KIND:NAME` names.
-
-    Raises:
-        Usage: naming what to write.
-    """
-    found = []
-    for word in words:
-        kind, colon, name = word.partition(":")
-        if not colon or not name:
-            raise Usage(
-                f"{word!r}: write --about KIND:NAME, as --about tool:weather/forecast or --about server:weather"
-            )
-        # A server is not its own home.
-        home = server if kind in OFFERED else None
-        found.append(entity(kind, name, home))
-    return tuple(found)
 
 
 def contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> Exit:
@@ -114,7 +55,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         world = Connections(config.inventory)
         try:
             with out.waiting("looking at the gateway"):
-                found = [await meaning.of(world, one) for one in wish.entities]
+                found = [await meaning.of(world, one) for one in wish.chosen]
                 things = list({thing.key: thing for thing in found}.values())
             await _refuse_taken(journal, state, IncidentClass(word), things)
             playbook = state.goes_by(config.playbooks) if state else None
@@ -129,16 +70,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         if wish.incident is None:
             title = wish.title or f"{who.name} contains {listed}"[:2000]
             params |= {"class": str(word), "severity": wish.severity, "exact": True, "title": title}
-        return await acts.carry(
-            out,
-            journal,
-            who,
-            verb=Verb.RESPOND,
-            subject=subject,
-            reason=wish.reason,
-            params=params,
-            look=acts.contained,
-        )
+        return await acts.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
 
 
 async def _refuse_taken(
