@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows import retention, running
 from flows.assembly import assembled, reloading
@@ -14,7 +14,7 @@ from flows.desk import Desk
 from flows.engine.case import Case
 from flows.engine.parts import Parts
 from flows.responder import FlowStarter, Responder, direct_flow
-from flows.settings import read
+from flows.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.journal.store import Claim
 from integrations.secret import secret
@@ -25,8 +25,13 @@ LOG = logging.getLogger("mcp_soar.responder")
 LOAD_WITHIN = 10.0
 """Seconds that a flow waits for Prefect to be loaded; then it runs without."""
 
+RESPONDER = "responder"
+"""The part that cuts."""
+
 FLOWS = "flows"
 """The part that runs flows."""
+
+Beside = Callable[[Callable[[], Parts], asyncio.Event], Coroutine[Any, Any, None]]
 
 
 async def respond(folder: Path, _api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
@@ -40,15 +45,9 @@ async def respond(folder: Path, _api: str, stop: asyncio.Event, *, ready: Callab
     Raises:
         Misconfigured: naming what has to be mended.
     """
-    uses = running.digests(folder)
-    config = read(folder)
-    async with assembled(config) as parts, contextlib.AsyncExitStack() as stack:
-        responder = Responder(parts, flows=0, reload=reloading(parts, config, uses))
-        working = asyncio.create_task(responder.run(stop))
-        stack.push_async_callback(_ended, asyncio.create_task(_pressed(lambda: responder.parts, stop)))
-        stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
-        ready()
-        await working
+    async with _opened(folder) as opened:
+        responder = Responder(opened.parts, flows=0, reload=opened.reload)
+        await _work(responder, opened, stop, ready, beside=_pressed)
 
 
 async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
@@ -63,22 +62,66 @@ async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable
     Raises:
         Misconfigured: naming what has to be mended.
     """
+    async with _opened(folder, FLOWS) as opened:
+        responder = Responder(
+            opened.parts,
+            flow=await _reported(opened.parts, opened.stack, stop) if api else direct_flow,
+            flows=opened.config.settings.prefect.concurrency,
+            cuts=False,
+            reload=opened.reload,
+        )
+        await _work(responder, opened, stop, ready, beside=retention.keep)
+
+
+class _Opened(NamedTuple):
+    """What a responder's part works with.
+
+    Args:
+        config: as it was read.
+        parts: made of that.
+        reload: tells it that the configuration changed.
+        stack: ends what runs beside it.
+    """
+
+    config: Configuration
+    parts: Parts
+    reload: Callable[[], Parts | None]
+    stack: contextlib.AsyncExitStack
+
+
+@contextlib.asynccontextmanager
+async def _opened(folder: Path, part: str = RESPONDER) -> AsyncIterator[_Opened]:
+    """Yield what a part works with, and close it afterwards.
+
+    Args:
+        folder: of the configuration.
+        part: which of the two it is; whoever runs flows has a name of its own.
+    """
+    # Before they are read: what changes meanwhile is read at the first question.
     uses = running.digests(folder)
     config = read(folder)
-    name = f"{config.settings.responder}-{FLOWS}"
+    name = config.settings.responder + ("" if part == RESPONDER else f"-{part}")
     async with assembled(config, name=name) as parts, contextlib.AsyncExitStack() as stack:
-        responder = Responder(
-            parts,
-            flow=await _reported(parts, stack, stop) if api else direct_flow,
-            flows=config.settings.prefect.concurrency,
-            cuts=False,
-            reload=reloading(parts, config, uses, part=FLOWS),
-        )
-        working = asyncio.create_task(responder.run(stop))
-        stack.push_async_callback(_ended, asyncio.create_task(_warm(parts)))
-        stack.push_async_callback(_ended, asyncio.create_task(retention.keep(lambda: responder.parts, stop)))
-        ready()
-        await working
+        yield _Opened(config, parts, reloading(parts, config, uses, part=part), stack)
+
+
+async def _work(
+    responder: Responder, opened: _Opened, stop: asyncio.Event, ready: Callable[[], None], *, beside: Beside
+) -> None:
+    """Have a responder work until told to stop.
+
+    Args:
+        responder: it.
+        opened: what it works with.
+        stop: ends it.
+        ready: called when incidents are worked on.
+        beside: what runs beside it, with the parts that it works with then.
+    """
+    working = asyncio.create_task(responder.run(stop))
+    for other in (_warm(opened.parts), beside(lambda: responder.parts, stop)):
+        opened.stack.push_async_callback(_ended, asyncio.create_task(other))
+    ready()
+    await working
 
 
 async def _pressed(parts: Callable[[], Parts], stop: asyncio.Event) -> None:
