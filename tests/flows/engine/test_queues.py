@@ -67,6 +67,56 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     return Gateway(monkeypatch)
 
 
+class Questions:
+    """Are taken when they are told to be."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.came, self.takes = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(SetFlags, "question", self.question)
+
+    @asynccontextmanager
+    async def question(self, _plan: Plan, _world: World) -> AsyncIterator[None]:
+        self.came.set()
+        await self.takes.wait()
+        yield
+
+
+@pytest.fixture
+def questions(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Questions:
+    gateway.takes.set()
+    return Questions(monkeypatch)
+
+
+class Two:
+    """An installation with two processes, each with its own responder: one cuts, the other runs the flows.
+
+    Args:
+        home: the one that cuts.
+        other: the one that runs flows.
+    """
+
+    def __init__(self, home: House, other: House) -> None:
+        self.home, self.other = home, other
+        self.ran: list[tuple[str, str]] = []
+        """Whose process ran a flow, and of which stream."""
+
+    async def flow(self, parts: Parts, claim: Claim) -> Case:
+        self.ran.append((parts.name, claim.stream))
+        return await direct_flow(parts, claim)
+
+
+@pytest.fixture
+async def two(tmp_path: Path, folder: Path, gateway: Gateway) -> AsyncIterator[Two]:
+    """Two processes of one installation, whose gateway takes every change; evidence belongs to its playbook."""
+    gateway.takes.set()
+    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
+    async with (
+        flags.installation(tmp_path, playbook) as home,
+        flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
+    ):
+        yield Two(home, other)
+
+
 async def failures(home: House, name: str) -> list[str]:
     return [entry.body["message"] for entry in await scenes.entries(home, name) if entry.kind == "failed"]
 
@@ -112,71 +162,47 @@ async def by_people(home: House) -> Incident:
     return await home.reaches(Status.CONTAINED)
 
 
-async def test_one_process_cuts_and_another_runs_the_flows(tmp_path: Path, folder: Path, gateway: Gateway) -> None:
-    gateway.takes.set()
-    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
-    ran: list[str] = []
+async def test_one_process_cuts_and_another_runs_the_flows(two: Two, folder: Path) -> None:
+    home = two.home
+    async with home.responding(flow=two.flow, flows=0):
+        incident = await by_people(home)
+    assert CHECK not in incident.steps, "who cuts runs no flow"
+    async with two.other.responding(flow=two.flow, cuts=False):
+        await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=flags.NEW)
 
-    async def flow(parts: Parts, claim: Claim) -> Case:
-        ran.append(parts.name)
-        return await direct_flow(parts, claim)
+        async def asked() -> bool:
+            return CHECK in (await home.incident(incident.id)).steps
 
-    async with (
-        flags.installation(tmp_path, playbook) as home,
-        flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
-    ):
-        async with home.responding(flow=flow, flows=0):
-            incident = await by_people(home)
-        assert CHECK not in incident.steps, "who cuts runs no flow"
-        async with other.responding(flow=flow, cuts=False):
-            await home.ask("ann", Verb.RESPOND, "new", reason="seen", params=flags.NEW)
-
-            async def asked() -> bool:
-                return CHECK in (await home.incident(incident.id)).steps
-
-            await home.until(asked, "what belongs to the evidence is asked")
-            assert len(await home.journal.waiting(10)) == 1, "who runs flows takes nothing in"
-        assert ran == ["responder-1-flows"]
-        assert flags.writes(folder) == ["a off"]
+        await home.until(asked, "what belongs to the evidence is asked")
+        assert len(await home.journal.waiting(10)) == 1, "who runs flows takes nothing in"
+    assert two.ran == [("responder-1-flows", f"incident/{incident.id}")]
+    assert flags.writes(folder) == ["a off"]
 
 
-async def test_flows_of_another_process_give_way_to_cuts_in_hand(
-    tmp_path: Path, folder: Path, gateway: Gateway
-) -> None:
-    gateway.takes.set()
-    playbook = flags.playbook(flags.step(folder), capture=[flags.healthy(folder)])
-    ran: list[str] = []
+async def test_flows_of_another_process_give_way_to_cuts_in_hand(two: Two) -> None:
+    home, other = two.home, two.other
+    async with home.responding(flows=0):
+        incident = await by_people(home)
+    await home.receive(alert("weather", "add"))
+    (opened,) = await intake(home.parts)
+    looked = asyncio.Event()
+    in_hand = other.journal.in_hand
 
-    async def flow(parts: Parts, claim: Claim) -> Case:
-        ran.append(claim.stream)
-        return await direct_flow(parts, claim)
+    async def asked(lane: str) -> bool:
+        looked.set()
+        return await in_hand(lane)
 
-    async with (
-        flags.installation(tmp_path, playbook) as home,
-        flags.installation(tmp_path, playbook, name="responder-1-flows") as other,
-    ):
-        async with home.responding(flows=0):
-            incident = await by_people(home)
-        await home.receive(alert("weather", "add"))
-        (opened,) = await intake(home.parts)
-        looked = asyncio.Event()
-        in_hand = other.journal.in_hand
+    other.journal.in_hand = asked  # type: ignore[method-assign]  # noted, and otherwise the same
+    async with other.responding(flow=two.flow, cuts=False):
+        await looked.wait()
+        assert two.ran == [], "another one is being cut"
+        await home.journal.release(opened.claim, runnable_at=None, lane=CUTTING)
 
-        async def asked(lane: str) -> bool:
-            looked.set()
-            return await in_hand(lane)
+        async def begun() -> bool:
+            return bool(two.ran)
 
-        other.journal.in_hand = asked  # type: ignore[method-assign]  # noted, and otherwise the same
-        async with other.responding(flow=flow, cuts=False):
-            await looked.wait()
-            assert ran == [], "another one is being cut"
-            await home.journal.release(opened.claim, runnable_at=None, lane=CUTTING)
-
-            async def begun() -> bool:
-                return bool(ran)
-
-            await home.until(begun, "the flow is started")
-        assert ran == [f"incident/{incident.id}"]
+        await home.until(begun, "the flow is started")
+    assert two.ran == [("responder-1-flows", f"incident/{incident.id}")]
 
 
 async def test_evidence_does_not_wait_for_a_cut_that_is_tried_again_much_later(
@@ -273,27 +299,17 @@ async def test_the_kill_switch_is_asked_when_the_wait_is_over(tmp_path: Path, fo
 
 
 async def test_a_verification_that_waits_for_its_turn_is_asked_then_and_once(
-    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: Path, questions: Questions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway.takes.set()
     monkeypatch.setattr(SetFlags, "timeout", 0.2)
-    came, asks = asyncio.Event(), asyncio.Event()
-
-    @asynccontextmanager
-    async def question(_plan: Plan, _world: World) -> AsyncIterator[None]:
-        came.set()
-        await asks.wait()
-        yield
-
-    monkeypatch.setattr(SetFlags, "question", question)
     async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home, home.responding():
         await flags.respond(home)
-        await came.wait()
+        await questions.came.wait()
         # Longer than an answer may take, three times over: that is our queue, and not the gateway's silence.
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), 1.0)
         assert flags.writes(folder) == ["a off"], "nobody waits with the cut for the questions about it"
-        asks.set()
+        questions.takes.set()
         incident = await home.reaches(Status.CONTAINED)
         verdicts = [
             e.body["verdict"]["answer"] for e in await scenes.entries(home, incident.id) if e.kind == "verified"
@@ -302,17 +318,8 @@ async def test_a_verification_that_waits_for_its_turn_is_asked_then_and_once(
 
 
 async def test_questions_that_nobody_takes_are_answered_unknown(
-    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: Path, questions: Questions
 ) -> None:
-    gateway.takes.set()
-    asks = asyncio.Event()
-
-    @asynccontextmanager
-    async def question(_plan: Plan, _world: World) -> AsyncIterator[None]:
-        await asks.wait()
-        yield
-
-    monkeypatch.setattr(SetFlags, "question", question)
     timing = replace(scenes.FAST, question=0.2)
     playbook = flags.playbook(flags.step(folder))
     async with flags.installation(tmp_path, playbook, timing=timing) as home, home.responding():
@@ -321,5 +328,5 @@ async def test_questions_that_nobody_takes_are_answered_unknown(
         (first, *_) = [e for e in await scenes.entries(home, incident.id) if e.kind == "verified"]
         assert first.body["verdict"]["answer"] == "unknown"
         assert "the queue before verifying" in str(first.body["verdict"])
-        asks.set()
+        questions.takes.set()
         await home.reaches(Status.CONTAINED)

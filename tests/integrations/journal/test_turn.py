@@ -5,8 +5,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,25 @@ def kept(path: Path, end: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def hung(path: Path) -> Iterator[None]:
+    """Keep the database itself locked, as a process does that hangs inside a transaction."""
+    process = sqlite3.connect(path, isolation_level=None)
+    process.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        process.close()
+
+
+@asynccontextmanager
+async def opened(key: SigningKey, path: Path) -> AsyncIterator[Journal]:
+    """Yield a journal, made and soon done with."""
+    async with asyncio.timeout(SOON), await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
+        await journal.migrate()
+        yield journal
+
+
 def free(path: Path, end: str) -> bool:
     with path.with_name(path.name + end).open("rb") as file:
         try:
@@ -53,8 +72,7 @@ async def test_whoever_keeps_the_turn_costs_its_patience_once_and_is_told_of_onc
     key: SigningKey, path: Path, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(turn, "PATIENCE", 0.5)
-    async with asyncio.timeout(SOON), await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
-        await journal.migrate()
+    async with opened(key, path) as journal:
         await journal.append("a", [EVENT])
         assert not caplog.messages
         with kept(path, end):
@@ -83,8 +101,7 @@ async def test_a_turn_that_cannot_be_opened_keeps_nobody_from_writing(
     key: SigningKey, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.with_name("journal.db-turn").mkdir()
-    async with await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
-        await journal.migrate()
+    async with opened(key, path) as journal:
         await journal.append("a", [EVENT])
         await journal.append("a", [EVENT])
         assert len(await journal.read("a")) == 2
@@ -132,16 +149,13 @@ async def test_a_process_that_hangs_inside_a_transaction_is_said_to_keep_others_
     key: SigningKey, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.2)
-    async with asyncio.timeout(SOON), await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
-        await journal.migrate()
-        hung = sqlite3.connect(path, isolation_level=None)
-        hung.execute("BEGIN IMMEDIATE")
-        assert not await journal.ready()
-        with pytest.raises(Transient, match="locked"):
-            await journal.append("a", [EVENT])
-        with pytest.raises(Transient, match="locked"):
-            await journal.put(kind="alert", source="s", nonce="1", body=b"", headers={})
-        hung.close()
+    async with opened(key, path) as journal:
+        with hung(path):
+            assert not await journal.ready()
+            with pytest.raises(Transient, match="locked"):
+                await journal.append("a", [EVENT])
+            with pytest.raises(Transient, match="locked"):
+                await journal.put(kind="alert", source="s", nonce="1", body=b"", headers={})
         assert await journal.ready()
         assert (await journal.put(kind="alert", source="s", nonce="1", body=b"", headers={})).fresh
 
@@ -149,8 +163,7 @@ async def test_a_process_that_hangs_inside_a_transaction_is_said_to_keep_others_
 async def test_who_asks_often_whether_it_can_be_written_does_not_lock_it_each_time(
     key: SigningKey, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
-        await journal.migrate()
+    async with opened(key, path) as journal:
         entered = 0
         enter = Turn.__aenter__
 
@@ -169,16 +182,13 @@ async def test_a_responder_with_nothing_to_do_says_that_it_could_not_write(
     key: SigningKey, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.1)
-    async with asyncio.timeout(SOON), await Journal.open(f"sqlite:///{path}", signer=key, name="r1") as journal:
-        await journal.migrate()
-        hung = sqlite3.connect(path, isolation_level=None)
-        hung.execute("BEGIN IMMEDIATE")
-        async with journal.listen() as wait:
+    async with opened(key, path) as journal, AsyncExitStack() as listening:
+        with hung(path):
+            wait = await listening.enter_async_context(journal.listen())
             await wait(0)
             await wait(0)
             (message,) = caplog.messages
             assert "cannot be written" in message
-            hung.close()
-            await wait(0)
-            await journal.poke()
-            assert await wait(30)
+        await wait(0)
+        await journal.poke()
+        assert await wait(30)
