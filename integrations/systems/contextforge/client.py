@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files
@@ -64,7 +64,13 @@ _MOST_OBJECTS: Final = 100_000
 """Entries of one list."""
 
 _PIDS: Final = 8
-"""Questions for a process's number, half of them at once."""
+"""Questions for a process's number, at most."""
+
+_BEGINS: Final = 0.1
+"""Seconds after which a process that was asked for its number answers nobody else, until it has answered that."""
+
+_PROBES: Final = 4
+"""Questions that find out whether another process answers: a proxy may give some of them to the one that is busy."""
 
 _DOORS_FOR: Final = 60.0
 """Seconds for which it is believed which virtual servers there are: they are doors to the same look-up."""
@@ -222,14 +228,20 @@ class ContextForge(Catalogue):
         self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
         self._tokens: dict[str, Shared[tuple[Fields, ...]]] = {}
-        self._http = httpx.AsyncClient(
-            base_url=gateway.url.rstrip("/"),
+        self._http = self._connecting(keep=2 * _AT_ONCE)
+
+    def _connecting(self, keep: int) -> httpx.AsyncClient:
+        """Return what makes connections to the gateway and keeps some of them for the next request.
+
+        Args:
+            keep: how many; without any, each request has a connection of its own.
+        """
+        return httpx.AsyncClient(
+            base_url=self.gateway.url.rstrip("/"),
             headers={"Accept-Encoding": bounded.ENCODINGS},
             timeout=httpx.Timeout(TIMEOUT, connect=2.0),
-            limits=httpx.Limits(
-                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=IDLE
-            ),
-            verify=trusted(gateway.url),
+            limits=httpx.Limits(max_connections=2 * _AT_ONCE, max_keepalive_connections=keep, keepalive_expiry=IDLE),
+            verify=trusted(self.gateway.url),
             trust_env=False,
         )
 
@@ -263,8 +275,8 @@ class ContextForge(Catalogue):
         self.processes = max(self.processes, len({pod for pod in answers if pod}))
         return self.processes
 
-    async def _pod(self) -> str | None:
-        answer = await self._send("GET", "/health")
+    async def _pod(self, over: httpx.AsyncClient | None = None) -> str | None:
+        answer = await self._send("GET", "/health", over=over)
         what = f"gateway {self.name}: GET /health"
         found = bounded.parsed(answer.raw, what) if answer.success and answer.raw else None
         runtime = found.get("mcp_runtime") if isinstance(found, dict) else None
@@ -272,21 +284,60 @@ class ContextForge(Catalogue):
         return pod if isinstance(pod, str) else None
 
     async def count_pids(self) -> int:
-        """Look how many processes answer, each by its host and number; that takes each almost half a second.
+        """Look how many processes answer, each by its host and number, and return how many there are at least.
 
-        Worth it for `doctor`, never for a containment: the gateway answers nobody else meanwhile.
+        To say it takes a process almost half a second, in which it answers nobody else; so another is asked only while
+        all that were asked are busy and somebody answers all the same. Where one process answers at all, that is once.
+        For `doctor`, never for a containment.
         """
-        seen: set[tuple[str, int]] = set()
-        for _ in range(2):
-            questions = (self.request("GET", "/version", missing_ok=True) for _ in range(_PIDS // 2))
-            for found in await asyncio.gather(*questions, return_exceptions=True):
-                system = found.get("system") if isinstance(found, dict) else None
-                process = system.get("process") if isinstance(system, dict) else None
-                pid = process.get("pid") if isinstance(process, dict) else None
-                if isinstance(found, dict) and isinstance(pid, int):
-                    seen.add((str(found.get("host")), pid))
+        asked: list[asyncio.Task[tuple[str, int] | None]] = []
+        async with self._connecting(keep=0) as fresh:
+            try:
+                while len(asked) < _PIDS:
+                    asked.append(one := asyncio.create_task(self._pid(fresh)))
+                    await asyncio.wait({one}, timeout=_BEGINS)
+                    if one.done():  # it keeps nobody busy, or does not say
+                        if one.exception() or one.result() is None:
+                            break
+                    elif any(other.done() for other in asked) or not await self._answers_beside(asked, fresh):
+                        break
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+            finally:
+                for one in asked:
+                    one.cancel()
+        seen = {answer for answer in answers if isinstance(answer, tuple)}
         self.processes = max(self.processes, len(seen), await self.count_processes())
         return self.processes
+
+    async def _pid(self, over: httpx.AsyncClient) -> tuple[str, int] | None:
+        """Return the host and the number of the process that answers; None if it does not say."""
+        answer = await self._send("GET", "/version", token=self._token or await self._sign_in(None), over=over)
+        found = bounded.parsed(answer.raw, f"gateway {self.name}: GET /version") if answer.success else None
+        system = found.get("system") if isinstance(found, dict) else None
+        process = system.get("process") if isinstance(system, dict) else None
+        pid = process.get("pid") if isinstance(process, dict) else None
+        return (str(found.get("host")), pid) if isinstance(found, dict) and isinstance(pid, int) else None
+
+    async def _answers_beside(self, asked: Iterable["asyncio.Task[Any]"], fresh: httpx.AsyncClient) -> bool:
+        """Return whether somebody answers, on a connection of its own, before any of those that were asked has.
+
+        Args:
+            asked: the questions, each of which keeps a process busy.
+            fresh: makes a connection for each request: one that is busy takes none, wherever no proxy gives it some.
+        """
+        busy = set(asked)
+        probes: set[asyncio.Task[Any]] = {asyncio.create_task(self._pod(fresh)) for _ in range(_PROBES)}
+        try:
+            waits = probes | busy
+            while probes & waits and not any(one.done() for one in busy):
+                done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if any(not one.exception() for one in done & probes) and not done & busy:
+                    return True
+            return False
+        finally:
+            for one in probes:
+                one.cancel()
+            await asyncio.gather(*probes, return_exceptions=True)
 
     async def virtual_servers(self) -> dict[str, frozenset[str]]:
         """Return the virtual servers with the ids of the tools that each was seen to offer; read anew each minute.
@@ -652,29 +703,30 @@ class ContextForge(Catalogue):
         json: object = None,
         token: str | None = None,
         within: float | None = None,
+        over: httpx.AsyncClient | None = None,
     ) -> "_Answer":
-        within = within or self.patience
+        within, http = within or self.patience, over or self._http
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             # The clock starts when it is its turn: a burst of our own is not the gateway's silence.
-            async with self._turns, asyncio.timeout(within):
+            async with self._turns if over is None else nullcontext(), asyncio.timeout(within):
                 limit = httpx.Timeout(within, connect=2.0)
-                asked = self._http.build_request(method, path, params=params, json=json, headers=headers, timeout=limit)
+                asked = http.build_request(method, path, params=params, json=json, headers=headers, timeout=limit)
                 try:
-                    return await self._answer(asked)
+                    return await self._answer(asked, http)
                 except (httpx.ReadError, httpx.RemoteProtocolError):
                     if method != "GET":
                         raise
                     # The gateway closed a connection that had been idle just as it was used again. A question may be
                     # put twice; whether a change arrived is found out by reading.
-                    return await self._answer(asked)
+                    return await self._answer(asked, http)
         except (httpx.TransportError, TimeoutError) as exc:
             raise Transient(f"gateway {self.name}: {method} {path}: no answer ({type(exc).__name__})") from exc
         except httpx.HTTPError as exc:
             raise Transient(f"gateway {self.name}: {method} {path}: {type(exc).__name__}") from exc
 
-    async def _answer(self, asked: httpx.Request) -> "_Answer":
-        response = await self._http.send(asked, stream=True)
+    async def _answer(self, asked: httpx.Request, http: httpx.AsyncClient) -> "_Answer":
+        response = await http.send(asked, stream=True)
         try:
             raw = await bounded.body(response, f"gateway {self.name}: {asked.method} {asked.url.path}")
         finally:
