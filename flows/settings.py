@@ -16,11 +16,12 @@ state/           journal, vault, bundles on the embedded defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from integrations import registry
 from integrations.siem.source import Sources
 from playbooks import duties
 from playbooks.contacts import Contact, Contacts
@@ -284,7 +285,7 @@ def read_inventory(folder: Path, contacts: Contacts | None = None) -> Inventory:
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    inventory = _read(folder, "inventory.yaml", Inventory)
+    inventory = _read(folder, "inventory.yaml", Inventory, context=registry.SYSTEMS.context)
     if inventory is None:  # it is not optional; for the type checker
         raise Misconfigured("is missing", file=str(folder / "inventory.yaml"))
     pins = _read(folder, "pins.yaml", Pins, optional=True) or Pins()
@@ -378,13 +379,15 @@ def read_playbooks(folder: Path) -> Mapping[IncidentClass, Playbook]:
     return Catalog(own)
 
 
-def _read(folder: Path, name: str, model: type[M], *, optional: bool = False) -> M | None:
+def _read(
+    folder: Path, name: str, model: type[M], *, optional: bool = False, context: Mapping[str, Any] | None = None
+) -> M | None:
     file = folder / name
     if not file.exists():
         if optional:
             return None
         raise Misconfigured("is missing; `mcp-soar init` writes one to start from", file=str(file))
-    return _rooted(parse_yaml(model, _text(file), file=str(file)), folder)
+    return _rooted(parse_yaml(model, _text(file), file=str(file), context=context), folder)
 
 
 def _rooted(value: T, folder: Path) -> T:

@@ -19,7 +19,9 @@ from playbooks.action import Action, Capture, Check, World
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Inventory, Secret
+from playbooks.policy import OURSELVES
 from playbooks.sentences import Pairs, Sentences, read
+from playbooks.systems import KINDS, Kind, Place, SystemSettings
 
 S = TypeVar("S")
 
@@ -127,6 +129,8 @@ class System:
     Args:
         kind: what it is called.
         works: imports how it works.
+        settings: the model of how it is reached, which also knows what there is ours; None if nothing acts there.
+        place: the model of where a server stands on it, if inventory.yaml has it among `systems`.
         words: what it says in other languages than English: in its plans, and of what it found.
         places: where an inventory has it, as a plan's target names it: `gateway/main`.
         secrets: the secrets that it is reached with, each with the field of inventory.yaml that says where it is.
@@ -135,8 +139,13 @@ class System:
     kind: str
     works: Callable[[], Works]
     words: Callable[[], Mapping[Language, Pairs]] | None = None
+    settings: type[SystemSettings] | None = None
+    place: type[Place] | None = None
     places: Callable[[Inventory], Iterable[str]] = lambda _: ()
     secrets: Callable[[Inventory], Iterable[tuple[str, Secret]]] = lambda _: ()
+
+
+_TAKEN = OURSELVES | {"gateway"}
 
 
 class Systems:
@@ -154,13 +163,25 @@ class Systems:
         for system in self.all:
             if system.words is None:
                 raise Misconfigured(f"system {system.kind} has no words but English: nobody else knows what it says")
+            if system.settings and getattr(system.settings.ours, "__isabstractmethod__", False):
+                raise Misconfigured(f"system {system.kind} does not say what is ours there: {system.settings.__name__}")
+            if system.place and system.kind in _TAKEN:
+                raise Misconfigured(f"no system can be called {system.kind}: that is what is mcp-soar's, or a gateway")
             if sum(other.kind == system.kind for other in self.all) > 1:
                 raise Misconfigured(f"two systems are called {system.kind}")
 
     @cached_property
     def works(self) -> Mapping[str, Works]:
-        """How each works, by its kind."""
-        return MappingProxyType({system.kind: system.works() for system in self.all})
+        """How each works, by its kind.
+
+        Raises:
+            Misconfigured: one acts, and nothing says what there is ours.
+        """
+        found = {system.kind: system.works() for system in self.all}
+        for system in self.all:
+            if system.settings is None and any(issubclass(step, Action) for step in found[system.kind].steps):
+                raise Misconfigured(f"system {system.kind} acts, and does not say what is ours there")
+        return MappingProxyType(found)
 
     @cached_property
     def steps(self) -> Mapping[str, AnyStep]:
@@ -168,8 +189,9 @@ class Systems:
         found: dict[str, AnyStep] = {}
         for kind, works in self.works.items():
             for step in works.steps:
-                if found.setdefault(step.name, step) is not step:
+                if step.name in found:
                     raise Misconfigured(f"system {kind}: another step is called {step.name}")
+                found[step.name] = step
         return MappingProxyType(found)
 
     def step(self, name: str) -> AnyStep:
@@ -215,6 +237,12 @@ class Systems:
                     raise Misconfigured(f"system {system.kind} has no words in {language}")
                 already.extend(words[language])
         return Sentences(spoken)
+
+    @property
+    def context(self) -> dict[str, Mapping[str, Kind]]:
+        """What an inventory is read with: the models of each kind of system that it lists."""
+        models = ((system.kind, system.settings, system.place) for system in self.all)
+        return {KINDS: {kind: Kind(settings, place) for kind, settings, place in models if settings and place}}
 
     def doctor(self, world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
         """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""

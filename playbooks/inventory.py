@@ -11,11 +11,13 @@ from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import override
 
 from playbooks.incident import Entity, EntityKind
 from playbooks.request import SignedRequest
 from playbooks.strict import Digest, JsonField, Line, Moment, Name, Seconds, Slug, Strict
+from playbooks.systems import AnyPlace, AnySettings, SystemSettings, placed
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2000)]
 """An http or https address without credentials in it."""
@@ -74,7 +76,7 @@ class Canary(Strict):
     url: Url
 
 
-class Gateway(Strict):
+class Gateway(SystemSettings):
     """An MCP gateway that we may act on.
 
     Args:
@@ -96,6 +98,14 @@ class Gateway(Strict):
     credential_ids: tuple[Name, ...] = ()
     processes: Annotated[int, Field(ge=1, le=1000)] | None = None
     remembers: Seconds = 60.0
+
+    @override
+    def ours(self, name: str, inventory: "Inventory") -> Mapping[str, frozenset[str]]:
+        users = {fold(self.user), fold(self.canary.principal)}
+        # Who is ours may stand among the principals too, under any name: so do their tokens.
+        mine = (p for p in inventory.principals.values() if p.gateway == name and fold(p.user) in users)
+        tokens = {fold(token) for token in self.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
+        return {"user": frozenset(users), "token": frozenset(tokens)}
 
 
 class GatewayEntry(Strict):
@@ -164,6 +174,7 @@ class Server(Strict):
         stakeholders: role → contact of `contacts.yaml`, where it is another one than there.
         data: what kinds of data it handles; with the class they decide which duties to report there are.
         regimes: the laws that bind us for it, as `playbooks/duties.yaml` calls them.
+        places: where it stands on other systems, by the name of the system.
     """
 
     title: Line
@@ -182,6 +193,7 @@ class Server(Strict):
     stakeholders: dict[Slug, Name] = Field(default_factory=dict)
     data: tuple[DataKind, ...] = ()
     regimes: tuple[Slug, ...] = ()
+    places: dict[Slug, AnyPlace] = Field(default_factory=dict)
 
     @property
     def direct(self) -> bool:
@@ -393,6 +405,7 @@ class Inventory(Strict):
 
     Args:
         gateways: connections to gateways.
+        systems: what else is acted on, each by the models of its kind.
         servers: MCP servers by id.
         principals: users and agents by id.
         pins: the approved definitions; they come from their own file.
@@ -401,10 +414,16 @@ class Inventory(Strict):
 
     version: Literal[1]
     gateways: dict[Slug, Gateway] = Field(default_factory=dict)
+    systems: dict[Slug, AnySettings] = Field(default_factory=dict)
     servers: dict[Slug, Server] = Field(default_factory=dict)
     principals: dict[Name, Principal] = Field(default_factory=dict)
     watch_every: Seconds = 60.0
     pins: Pins = Pins()
+
+    @field_validator("servers", "principals", mode="before")
+    @classmethod
+    def _places(cls, value: object, info: ValidationInfo) -> object:
+        return placed(value, info.data.get("systems", {}), info)
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -446,14 +465,10 @@ class Inventory(Strict):
             system: as a plan's target names it, such as `gateway/main`.
         """
         kind, _, name = system.partition("/")
-        gateway = self.gateways.get(name) if kind == "gateway" else None
-        if gateway is None:
+        found = self.gateways.get(name) if kind == "gateway" else self.systems.get(name)
+        if found is None or kind not in {"gateway", found.kind}:
             return None
-        users = {fold(gateway.user), fold(gateway.canary.principal)}
-        # Who is ours may stand among the principals too, under any name: so do their tokens.
-        mine = (p for p in self.principals.values() if p.gateway == name and fold(p.user) in users)
-        tokens = {fold(token) for token in gateway.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
-        return {"user": frozenset(users), "token": frozenset(tokens)}
+        return found.ours(name, self)
 
     def unapproved(self, server: str) -> frozenset[tuple[PinKind, str, str]]:
         """Return kind, name and id of what a server's gateway held when it was imported, and nobody approved.

@@ -29,7 +29,7 @@ _GOES_ON = "?:#&=%@\\+~!$*;\u3002"
 
 def of_inventory(inventory: Inventory) -> frozenset[str]:
     """Return what people call things by in an inventory, or approved, as names."""
-    found = {*inventory.gateways, *inventory.servers, *inventory.principals}
+    found = {*inventory.gateways, *inventory.systems, *inventory.servers, *inventory.principals}
     for name, server in inventory.servers.items():
         found |= {server.owner, *server.tools}
         for pin in inventory.pins.of(name):

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -314,20 +314,21 @@ def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
             yield from _lines(value, (*path, index))
 
 
-def parse_yaml(model: type[M], text: str, *, file: str) -> M:
+def parse_yaml(model: type[M], text: str, *, file: str, context: Mapping[str, Any] | None = None) -> M:
     """Read a YAML document into a model, refusing duplicate keys, aliases and unknown fields.
 
     Args:
         model: what the document must be.
         text: the document.
         file: its name, for the error.
+        context: what the model's validators go by.
 
     Raises:
         Misconfigured: with file, line, field and what to write; all faults of the document in one message.
     """
     node, data = _composed(text, file)
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as exc:
         lines = dict(_lines(node)) if node is not None else {}
         faults = [_fault(error, lines) for error in exc.errors(include_url=False)]

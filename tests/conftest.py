@@ -11,7 +11,7 @@ from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
 pytest_plugins = ["tests.lab.fixtures"]
 # Its assertions are tests' own.
-pytest.register_assert_rewrite("tests.lab.succession")
+pytest.register_assert_rewrite("tests.lab.succession", "tests.contract.laws")
 
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

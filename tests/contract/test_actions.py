@@ -21,10 +21,11 @@ from integrations.systems.contextforge.actions import (
 )
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge
-from playbooks.action import Action, World
+from playbooks.action import Action
 from playbooks.errors import SoarError
-from playbooks.plan import Answer, Plan
+from playbooks.plan import Answer
 from playbooks.strict import canonical
+from tests.contract import laws
 from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
@@ -61,15 +62,6 @@ DRILLS = (
 every_action = pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.action.name)
 
 
-async def apply(action: type[Action], plan: Plan, world: World) -> None:
-    """Carry out a plan as the engine does: a change found at *after* is done, one at *before* is written."""
-    for change in plan.changes:
-        present = await action.read(change, world)
-        if present != change.after:
-            assert present == change.before, f"drifted: {change}"
-            await action.write(change, world, key="drill")
-
-
 async def state(lab: Lab) -> bytes:
     """Return everything of the gateway that a release has to restore."""
     return canonical(await lab.world.reach(ContextForge, "main").export_state())
@@ -89,47 +81,28 @@ def test_names_are_unique_and_every_step_declares_what_it_may() -> None:
 
 @every_action
 async def test_plan_only_reads_and_says_the_same_twice_and_names_every_target(lab: Lab, drill: Drill) -> None:
-    before = await state(lab)
-    plan = await drill.intent(lab).plan(lab.world)
+    await laws.plan_only_reads(drill.intent(lab), lab.world, lambda: state(lab))
     assert lab.proxy.writes == []
-    assert plan.pending
-    assert (await drill.intent(lab).plan(lab.world)).digest == plan.digest
-    assert await state(lab) == before
-    assert plan.breaks
-    for target in plan.targets:
-        assert target.name in plan.summary
-        assert target.id != target.name or target.kind == "user"
+    await laws.speaks_every_language(drill.intent(lab), lab.world, SYSTEMS.words)
 
 
 @every_action
 async def test_after_apply_plan_is_empty_and_twice_is_once(lab: Lab, drill: Drill) -> None:
-    plan = await drill.intent(lab).plan(lab.world)
-    await apply(drill.action, plan, lab.world)
-    again = await drill.intent(lab).plan(lab.world)
-    assert again.changes
-    assert again.pending == ()
-    once = await state(lab)
-    for change in plan.pending:
-        await drill.action.write(change, lab.world, key="drill")
-    assert await state(lab) == once
+    await laws.twice_is_once(drill.intent(lab), lab.world, lambda: state(lab))
 
 
 @every_action
 async def test_the_inverse_restores_exactly_what_was_there_with_declared_permissions(lab: Lab, drill: Drill) -> None:
-    before = await state(lab)
+    async def unseen() -> bytes:
+        asked = list(lab.proxy.seen)
+        found = await state(lab)
+        lab.proxy.seen[:] = asked
+        return found
+
     lab.proxy.forget()
-    plan = await drill.intent(lab).plan(lab.world)
-    assert plan.irreversible == drill.action.irreversible
-    await apply(drill.action, plan, lab.world)
-    assert (await drill.action.verify(plan, lab.world)).answer is Answer.ESTABLISHED
-    if plan.irreversible is None:
-        back = drill.action.inverse(plan)
-        assert not back.breaks, "what a cut takes away is no consequence of giving it back"
-        await apply(drill.action, back, lab.world)
-        released = await drill.action.verify_released(plan, lab.world)
-        assert released.answer is Answer.ESTABLISHED, released
+    await laws.the_inverse_restores(drill.intent(lab), lab.world, unseen)
+    assert lab.proxy.used
     assert lab.proxy.used <= set(drill.action.permissions)
-    assert (await state(lab) == before) is (plan.irreversible is None)
 
 
 @every_action
@@ -144,7 +117,7 @@ async def test_verify_is_not_fooled(lab: Lab, drill: Drill) -> None:
     assert verdict.answer is Answer.NOT_ESTABLISHED, "the gateway said yes and did nothing"
 
     lab.proxy.mode = Mode.PASS
-    await apply(drill.action, plan, lab.world)
+    await laws.apply(drill.action, plan, lab.world)
     verdict = await drill.action.verify(plan, lab.world)
     assert verdict.answer is Answer.ESTABLISHED, verdict
     assert all(finding.asked_as for finding in verdict.findings)
@@ -166,5 +139,5 @@ async def test_a_write_whose_answer_is_lost_is_found_done(lab: Lab, drill: Drill
         await drill.action.write(change, lab.world, key="drill")
     assert await drill.action.read(change, lab.world) == change.after
     lab.proxy.mode = Mode.PASS
-    await apply(drill.action, plan, lab.world)
+    await laws.apply(drill.action, plan, lab.world)
     assert (await drill.intent(lab).plan(lab.world)).pending == ()

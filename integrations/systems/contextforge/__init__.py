@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from integrations.system import System, Works, written
-from playbooks.inventory import Inventory, Secret
+from playbooks.inventory import Gateway, Inventory, Secret
 
 
 def _works() -> Works:
@@ -24,4 +24,11 @@ def _places(inventory: Inventory) -> Iterator[str]:
     yield from (f"gateway/{name}" for name in inventory.gateways)
 
 
-SYSTEM = System(kind="contextforge", works=_works, words=written(__name__), places=_places, secrets=_secrets)
+SYSTEM = System(
+    kind="contextforge",
+    works=_works,
+    words=written(__name__),
+    settings=Gateway,
+    places=_places,
+    secrets=_secrets,
+)

@@ -1,0 +1,266 @@
+"""A system that stands outside the package and in the list is found everywhere; one that says too little does not load.
+
+What is held to it is what every system gets for nothing: names of steps, laws, connections, secrets, doctor, orphans,
+the gate's *ours*, words, and the inventory's check of what is written of it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.assembly import secret_variables
+from flows.settings import read
+from integrations import registry
+from integrations.connections import Connections
+from integrations.system import System, Systems
+from playbooks.contacts import Language
+from playbooks.errors import Misconfigured
+from playbooks.incident import Confidence, Severity, Status
+from playbooks.inventory import Inventory
+from playbooks.plan import Change, Plan, Radius, Target
+from playbooks.policy import Facts, Mode, Outcome, Policy, decide
+from playbooks.request import Verb
+from playbooks.sentences import said
+from playbooks.strict import parse_yaml
+from playbooks.systems import SystemSettings
+from playbooks.taxonomy import IncidentClass
+from tests.contract import laws
+from tests.flows.cli import world
+from tests.flows.cli.conftest import initialised, site  # noqa: F401  # fixtures
+from tests.flows.cli.world import Installation
+from tests.lab import flags
+from tests.lab.house import ROOMY, house
+from tests.lab.yard import SYSTEM, LowerFlag, Pole, Yard
+
+POISONING = IncidentClass.TOOL_POISONING
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> Systems:
+    """The list with one more system in it: all that whoever adds one does outside its folder."""
+    systems = Systems((*registry.SYSTEMS.all, SYSTEM))
+    monkeypatch.setattr(registry, "SYSTEMS", systems)
+    return systems
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "yard"
+    folder.mkdir()
+    for pole in ("north", "ours"):
+        (folder / pole).write_text("up")
+    monkeypatch.setenv("YARD_PASSWORD", "sesame")
+    return folder
+
+
+def text(folder: Path, *, kind: str = "yard", place: str = "{pole: north}") -> str:
+    """Return an inventory of yesterday, with a yard in it."""
+    settings = f"kind: {kind}, folder: {folder}, password: {{env: YARD_PASSWORD}}, our_pole: ours"
+    placed = world.INVENTORY.replace("    owner:", f"    places:\n      back: {place}\n    owner:")
+    return f"{placed}systems:\n  back: {{{settings}}}\n"
+
+
+@pytest.fixture
+def inventory(yard: Path, listed: Systems) -> Inventory:
+    return parse_yaml(Inventory, text(yard), file="inventory.yaml", context=listed.context)
+
+
+@pytest.fixture
+def installed(site: Installation, yard: Path) -> Installation:  # noqa: F811  # the fixture
+    (site.folder / "inventory.yaml").write_text(text(yard), encoding="utf-8")
+    return site
+
+
+def state(folder: Path) -> laws.State:
+    async def now() -> bytes:
+        files = sorted(folder.iterdir())  # noqa: ASYNC240  # two of them
+        return b"".join(file.name.encode() + file.read_bytes() for file in files)
+
+    return now
+
+
+def test_its_steps_are_among_those_that_a_playbook_can_name(installed: Installation, listed: Systems) -> None:
+    assert {"yard.lower_flag", "yard.picture_flag", "yard.flag_down"} <= set(listed.steps)
+    for step in listed.works["yard"].steps:
+        assert step.permissions
+        assert step.timeout > 0
+    folder = installed.folder / "playbooks"
+    folder.mkdir(exist_ok=True)
+    shipped = (Path(__file__).parents[2] / "playbooks/catalog/tool_poisoning.yaml").read_text(encoding="utf-8")
+    own = folder / "tool_poisoning.yaml"
+    before, cut, after = shipped.partition("action: gateway.disable_tool")
+    assert cut
+    own.write_text(f"{before}action: yard.lower_flag{after}", encoding="utf-8")
+    assert "yard.lower_flag takes server" in json.dumps(installed.json("playbooks", "lint", str(own), code=1))
+    without = after.replace(", tool: {from: entity.id}", "", 1)
+    own.write_text(f"{before}action: yard.lower_flag{without}", encoding="utf-8")
+    assert "yard" not in json.dumps(installed.json("playbooks", "lint", str(own), code=1)), "only its drill is missing"
+
+
+async def test_its_action_is_held_to_the_laws(inventory: Inventory, yard: Path, listed: Systems) -> None:
+    reached, intent = Connections(inventory), LowerFlag(server="weather")
+    await laws.plan_only_reads(intent, reached, state(yard))
+    await laws.speaks_every_language(intent, reached, listed.words)
+    await laws.the_inverse_restores(intent, reached, state(yard))
+    await laws.twice_is_once(intent, reached, state(yard))
+    assert (yard / "north").read_text() == "down"
+
+
+async def test_it_is_connected_warmed_and_closed(inventory: Inventory) -> None:
+    reached = Connections(inventory.model_copy(update={"gateways": {}}))
+    await reached.warm()
+    there = reached.reach(Yard, "back")
+    assert there.warm
+    assert reached.with_inventory(inventory).reach(Yard, "back") is there
+    await reached.aclose()
+    assert there.closed
+
+
+async def test_the_engine_contains_there_and_gives_back(inventory: Inventory, yard: Path, tmp_path: Path) -> None:
+    step = {"id": "lower", "action": LowerFlag.name, "for": "tool", "with": {"server": {"from": "entity.server"}}}
+    playbooks = flags.playbook({**step, "why": "test"})
+    async with house(tmp_path / "house", Connections(inventory), policy=ROOMY) as made:
+        home = made.changed(steps=registry.SYSTEMS.steps, playbooks=playbooks)
+        async with home.responding():
+            await flags.respond(home)
+            incident = await home.reaches(Status.CONTAINED)
+            assert (yard / "north").read_text() == "down"
+            assert {hold.grip for hold in await home.journal.holds()} == {"yard/back/pole/north#flag"}
+            await home.ask("ann", Verb.RELEASE, incident.id, reason="it was a drill")
+            await home.given_back(incident.id)
+    assert (yard / "north").read_text() == "up"
+
+
+def test_its_secret_is_looked_for_and_kept_from_the_parts_that_need_none(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, doors = secret_variables(installed.config)
+    assert "YARD_PASSWORD" in targets
+    assert "YARD_PASSWORD" not in doors
+    monkeypatch.delenv("YARD_PASSWORD")
+    checks = installed.json("doctor", code=1)["checks"]
+    assert any("YARD_PASSWORD" in one["message"] for one in checks if one["check"] == "secrets")
+
+
+def test_doctor_looks_at_it(installed: Installation) -> None:
+    checks = installed.json("doctor", code=1)["checks"]
+    assert [one["message"] for one in checks if one["check"] == "yard back"] == ["its gate is open"]
+
+
+def test_what_is_down_there_and_nobody_holds_is_an_orphan(installed: Installation, yard: Path) -> None:
+    installed.append(world.opened())
+
+    def found() -> list[tuple[str, str]]:
+        document = json.loads(installed.run("doctor", "--orphans", "--json").stdout)
+        assert [one["gateway"] for one in document["unasked"]] == ["main"], "its gateway does not answer"
+        return [(one["finding"], one["name"]) for one in document["orphans"] if one["gateway"] == "back"]
+
+    assert found() == []
+    (yard / "north").write_text("down")
+    assert found() == [("orphan", "flag of weather")]
+    (yard / "north").unlink()
+    assert found() == [("gone", "flag of weather")]
+
+
+def lowering(pole: str, system: str = "yard/back") -> Plan:
+    target = Target(system=system, kind="pole", id=pole, name=pole, server="weather")
+    change = Change(target=target, field="flag", before="up", after="down")
+    return Plan(action=LowerFlag.name, params={}, summary=f"Lower {pole}", changes=(change,), radius=Radius.TOOL)
+
+
+@pytest.mark.parametrize(
+    ("plan", "outcome"),
+    [
+        (lowering("north"), Outcome.ALLOW),
+        (lowering("ours"), Outcome.DENY),
+        (lowering("north", "yard/other"), Outcome.DENY),
+        (lowering("north", "shed/back"), Outcome.DENY),
+    ],
+    ids=["another's", "ours", "no such yard", "another kind"],
+)
+def test_the_gate_knows_what_is_ours_there(inventory: Inventory, plan: Plan, outcome: Outcome) -> None:
+    policy = Policy.model_validate({**ROOMY.model_dump(), "classes": {POISONING: Mode.AUTOMATIC}})
+    facts = Facts(
+        incident_class=POISONING,
+        severity=Severity.CRITICAL,
+        confidence=Confidence.HIGH,
+        authenticated=True,
+        confirmed=True,
+    )
+    assert decide(plan, policy, facts, inventory, ()).outcome is outcome
+
+
+def test_what_it_says_is_said_in_korean(listed: Systems) -> None:
+    assert said("Nobody sees the flag of weather.", Language.KO, listed.words) == "weather의 깃발이 보이지 않음"
+    assert said("Disable tool add at gateway main", Language.KO, listed.words) != "Disable tool add at gateway main"
+
+
+class Silent(SystemSettings):
+    """Of which nobody says what is ours."""
+
+
+def speechless() -> Mapping[Language, Any]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (replace(SYSTEM, words=None), "system yard has no words"),
+        (replace(SYSTEM, words=speechless), "system yard has no words in ko"),
+        (replace(SYSTEM, settings=Silent), "system yard does not say what is ours there"),
+        (replace(SYSTEM, settings=None, place=None), "system yard acts, and does not say what is ours there"),
+        (replace(SYSTEM, kind="vault"), "no system can be called vault"),
+        (replace(SYSTEM, kind="mcp"), "two systems are called mcp"),
+        (replace(SYSTEM, kind="other"), "another step is called yard.lower_flag"),
+    ],
+    ids=["no words", "no Korean", "no ours", "no settings", "our own name", "a name twice", "a step twice"],
+)
+def test_one_that_says_too_little_does_not_load(listed: Systems, broken: System, says: str) -> None:
+    def load() -> Iterator[object]:
+        systems = Systems((*(one for one in listed.all if one is not SYSTEM or broken.kind == "other"), broken))
+        yield from (systems.steps, systems.words)
+
+    with pytest.raises(Misconfigured, match=says):
+        list(load())
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "says"),
+    [
+        ({"kind": "shed"}, "systems.back.kind", "there is no kind of system 'shed'; there is yard"),
+        ({"place": "{mast: north}"}, "servers.weather.places.back", "mast: Extra"),
+        ({"place": "{}"}, "servers.weather.places.back", "pole: Field required; a place on a yard has pole"),
+    ],
+    ids=["unknown kind", "unknown field", "nothing"],
+)
+def test_what_is_written_of_it_wrongly_is_refused_where_it_stands(
+    installed: Installation, yard: Path, changed: dict[str, str], field: str, says: str
+) -> None:
+    file = installed.folder / "inventory.yaml"
+    file.write_text(text(yard, **changed), encoding="utf-8")
+    with pytest.raises(Misconfigured) as caught:
+        read(installed.folder)
+    lines = file.read_text().splitlines()
+    assert lines[(caught.value.line or 0) - 1].lstrip().startswith("back:")
+    assert (caught.value.field or "").startswith(field)
+    assert says in str(caught.value)
+
+
+def test_a_place_on_a_system_that_is_not_there_names_those_that_are(installed: Installation, yard: Path) -> None:
+    written = text(yard).replace("      back: {pole", "      front: {pole")
+    (installed.folder / "inventory.yaml").write_text(written, encoding="utf-8")
+    with pytest.raises(Misconfigured, match="no system is called 'front'; there is back"):
+        read(installed.folder)
+
+
+def test_an_inventory_of_yesterday_says_the_same(site: Installation, inventory: Inventory) -> None:  # noqa: F811  # the fixture
+    assert site.config.inventory.systems == {}
+    place = inventory.servers["weather"].places["back"]
+    assert isinstance(place, Pole)
+    assert place.pole == "north"
+    assert inventory.gateways == parse_yaml(Inventory, world.INVENTORY, file="x").gateways
