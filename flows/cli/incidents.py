@@ -200,7 +200,7 @@ def respond(
       mcp-soar respond 1 --about tool:weather/new_tool --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts, contain
+        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
         from flows.cli.work.wish import Wish, choose
 
@@ -218,7 +218,12 @@ def respond(
             named=() if about else named.entities(),
             chosen=choose(about or (), server[0] if server else None),
         )
-        here, there = (contain.contain, elsewhere.contain) if about else (acts.respond, elsewhere.respond)
+        here, there = acts.respond, elsewhere.respond
+        if about:
+            # What it asks a gateway with takes long to import.
+            from flows.cli.work import contain
+
+            here, there = contain.contain, elsewhere.contain
         asked.act(out, here=lambda who: here(out, who.config, who, wish), there=lambda who: there(out, who, wish))
 
 
