@@ -1,24 +1,17 @@
 """The laws that hold for every registered action, tried on real systems.
 
-A new action needs a drill here; the first test fails until it has one.
+A new action needs a drill beside the tests of its system; the first test fails until it has one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.actions import (
-    DeactivateUser,
-    DisablePrompt,
-    DisableResource,
-    DisableServer,
-    DisableTool,
-    RevokeToken,
-)
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge
 from playbooks.action import Action
@@ -26,12 +19,16 @@ from playbooks.errors import SoarError
 from playbooks.plan import Answer
 from playbooks.strict import canonical
 from tests.contract import laws
-from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
-# Actions on other systems have their drills beside those systems.
-DRILLED_ELSEWHERE: frozenset[str] = frozenset()
+
+def drilled(kind: str) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
+    """Return the parameters with which each action of a system is tried, from the folder of its tests."""
+    found: Mapping[str, Callable[[Any], dict[str, Any]]] = import_module(
+        f"tests.integrations.systems.{kind}.drills"
+    ).DRILLS
+    return found
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,11 @@ class Drill:
         return self.action.model_validate(self.params(lab))
 
 
-DRILLS = (
-    Drill(DisableTool, lambda lab: {"server": lab.site.server_id, "tool": "get_weather"}),
-    Drill(DisablePrompt, lambda lab: {"server": lab.site.server_id, "prompt": "greet"}),
-    Drill(DisableResource, lambda lab: {"server": lab.site.server_id, "resource": scenes.the_resource(lab)}),
-    Drill(DisableServer, lambda lab: {"server": lab.site.server_id}),
-    Drill(RevokeToken, lambda lab: {"principal": lab.site.principal, "token": "agent"}),
-    Drill(DeactivateUser, lambda lab: {"principal": lab.site.principal}),
-)
+def actions(kind: str) -> dict[str, type[Action]]:
+    return {step.name: step for step in SYSTEMS.works[kind].steps if issubclass(step, Action)}
+
+
+DRILLS = [Drill(actions("contextforge")[name], params) for name, params in drilled("contextforge").items()]
 
 every_action = pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.action.name)
 
@@ -68,8 +62,9 @@ async def state(lab: Lab) -> bytes:
 
 
 def test_every_action_has_a_drill() -> None:
-    actions = {name for name, step in SYSTEMS.steps.items() if issubclass(step, Action)}
-    assert actions - DRILLED_ELSEWHERE == {drill.action.name for drill in DRILLS}
+    for kind in SYSTEMS.works:
+        if wanted := set(actions(kind)):
+            assert wanted == set(drilled(kind)), f"tests/integrations/systems/{kind}/drills.py"
 
 
 def test_names_are_unique_and_every_step_declares_what_it_may() -> None:

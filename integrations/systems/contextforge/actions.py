@@ -18,6 +18,9 @@ from playbooks.inventory import GatewayEntry, PinKind, Principal
 from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict, undoing
 from playbooks.strict import Name, Slug
 
+ADMINISTRATOR: Final = "platform administrator"
+"""What no permission makes up for."""
+
 _ASKS: Final = ("GET /v1/tools", "GET /v1/prompts", "GET /v1/resources")
 
 
@@ -61,8 +64,13 @@ def _same(held: Held | None, target: Target, world: World) -> Held:
     return held
 
 
-class _AtGateway(Action):
+class AtGateway(Action):
     """What stands at one gateway."""
+
+    needs: ClassVar[tuple[str, ...]]
+    """The permissions that our account needs there, beyond reading what clients read."""
+    tried: ClassVar[str] = ""
+    """What is read to see whether an administrator's session is not narrowed after all, to a team as an instance."""
 
     @override
     @classmethod
@@ -72,7 +80,7 @@ class _AtGateway(Action):
             yield
 
 
-class _OneObject(_AtGateway):
+class _OneObject(AtGateway):
     """Keeps clients from one object of one server."""
 
     radius: ClassVar[Radius] = Radius.TOOL
@@ -174,6 +182,7 @@ class DisableTool(_OneObject):
     """
 
     name: ClassVar[str] = "gateway.disable_tool"
+    needs: ClassVar[tuple[str, ...]] = ("tools.read", "tools.update")
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/tools/{id}",
         "POST /v1/tools/{id}/state",
@@ -199,6 +208,7 @@ class DisablePrompt(_OneObject):
     """
 
     name: ClassVar[str] = "gateway.disable_prompt"
+    needs: ClassVar[tuple[str, ...]] = ("prompts.read", "prompts.update")
     permissions: ClassVar[tuple[str, ...]] = ("POST /v1/prompts/{id}/state", *_ASKS)
     kind: ClassVar[PinKind] = PinKind.PROMPT
 
@@ -219,6 +229,7 @@ class DisableResource(_OneObject):
     """
 
     name: ClassVar[str] = "gateway.disable_resource"
+    needs: ClassVar[tuple[str, ...]] = ("resources.read", "resources.update")
     permissions: ClassVar[tuple[str, ...]] = ("POST /v1/resources/{id}/state", *_ASKS)
     kind: ClassVar[PinKind] = PinKind.RESOURCE
 
@@ -230,7 +241,7 @@ class DisableResource(_OneObject):
         return self.resource
 
 
-class DisableServer(_AtGateway):
+class DisableServer(AtGateway):
     """Keeps clients from everything that a gateway holds from one server.
 
     Grips the entry and each object's own flag: enabling an entry enables everything under it, so that only a record of
@@ -241,6 +252,7 @@ class DisableServer(_AtGateway):
     """
 
     name: ClassVar[str] = "gateway.disable_server"
+    needs: ClassVar[tuple[str, ...]] = ("gateways.read", "gateways.update", "tools.update")
     radius: ClassVar[Radius] = Radius.SERVER
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/gateways/{id}",
@@ -368,7 +380,7 @@ def principal_of(name: str, world: World) -> Principal:
     return known
 
 
-class RevokeToken(_AtGateway):
+class RevokeToken(AtGateway):
     """Makes one API token of a principal worthless.
 
     Args:
@@ -377,6 +389,8 @@ class RevokeToken(_AtGateway):
     """
 
     name: ClassVar[str] = "gateway.revoke_token"
+    needs: ClassVar[tuple[str, ...]] = (ADMINISTRATOR,)
+    tried: ClassVar[str] = "/v1/tokens/admin/all"
     radius: ClassVar[Radius] = Radius.TOKEN
     permissions: ClassVar[tuple[str, ...]] = ("GET /v1/tokens/admin/all", "DELETE /v1/tokens/admin/{id}")
     irreversible: ClassVar[Irreversible | None] = Irreversible(
@@ -471,7 +485,7 @@ async def _revoked(target: Target, user: str | None, world: World) -> bool:
     return bool(fields["is_revoked"]) and not fields["is_active"]
 
 
-class DeactivateUser(_AtGateway):
+class DeactivateUser(AtGateway):
     """Keeps a principal's user out of a gateway, whatever token or password it comes with.
 
     Args:
@@ -479,6 +493,8 @@ class DeactivateUser(_AtGateway):
     """
 
     name: ClassVar[str] = "gateway.deactivate_user"
+    needs: ClassVar[tuple[str, ...]] = (ADMINISTRATOR,)
+    tried: ClassVar[str] = "/v1/auth/email/admin/users"
     radius: ClassVar[Radius] = Radius.PRINCIPAL
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/auth/email/admin/users/{id}",
@@ -548,3 +564,13 @@ async def _active(target: Target, world: World) -> bool:
     if fields is None:
         raise Refused(f"gateway {forge.name} has no user {target.id}")
     return bool(fields["is_active"])
+
+
+ACTIONS: Final[tuple[type[AtGateway], ...]] = (
+    DisableTool,
+    DisablePrompt,
+    DisableResource,
+    DisableServer,
+    RevokeToken,
+    DeactivateUser,
+)

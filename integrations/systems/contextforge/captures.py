@@ -1,18 +1,27 @@
 """Evidence from a gateway: what it holds, what it logged, and what it knows of one principal."""
 
 import json
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from integrations.systems.contextforge.actions import entry_of, principal_of
+from integrations.systems.contextforge.actions import ADMINISTRATOR, entry_of, principal_of
 from integrations.systems.contextforge.client import ContextForge
 from playbooks.action import Capture, Collected, World
 from playbooks.errors import Misconfigured, Refused, SoarError
 from playbooks.strict import Name, Slug
 
 
-class CaptureState(Capture):
+class OfGateway(Capture):
+    """What a gateway knows."""
+
+    needs: ClassVar[tuple[str, ...]]
+    """As of an action there."""
+    tried: ClassVar[str] = ""
+    """Likewise."""
+
+
+class CaptureState(OfGateway):
     """Everything that a gateway holds: servers, tools, prompts, resources, users, tokens; no secret among it.
 
     Args:
@@ -20,6 +29,7 @@ class CaptureState(Capture):
     """
 
     name: ClassVar[str] = "gateway.capture_state"
+    needs: ClassVar[tuple[str, ...]] = ("servers.read", ADMINISTRATOR)
     exhibit: ClassVar[str] = "gateway_state"
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/gateways",
@@ -42,7 +52,7 @@ class CaptureState(Capture):
         return (Collected(name="gateway-state.json", media_type="application/json", data=data, origin=origin),)
 
 
-class CaptureLogs(Capture):
+class CaptureLogs(OfGateway):
     """A gateway's newest audit trails and security events. ContextForge audits no tool calls.
 
     Args:
@@ -50,6 +60,8 @@ class CaptureLogs(Capture):
     """
 
     name: ClassVar[str] = "gateway.capture_logs"
+    needs: ClassVar[tuple[str, ...]] = (ADMINISTRATOR,)
+    tried: ClassVar[str] = "/api/logs/audit-trails"
     exhibit: ClassVar[str] = "gateway_logs"
     permissions: ClassVar[tuple[str, ...]] = ("GET /api/logs/audit-trails", "GET /api/logs/security-events")
 
@@ -84,7 +96,7 @@ class CaptureLogs(Capture):
         return tuple(found)
 
 
-class CapturePrincipal(Capture):
+class CapturePrincipal(OfGateway):
     """What a gateway knows of a principal: account, roles, tokens with their scopes and last use, and what it changed.
 
     No secret is among it. What the gateway does not tell of these stands in `missing.txt`; without the account itself
@@ -95,6 +107,8 @@ class CapturePrincipal(Capture):
     """
 
     name: ClassVar[str] = "gateway.capture_principal"
+    needs: ClassVar[tuple[str, ...]] = (ADMINISTRATOR,)
+    tried: ClassVar[str] = "/v1/tokens/admin/all"
     exhibit: ClassVar[str] = "principal"
     permissions: ClassVar[tuple[str, ...]] = (
         "GET /v1/auth/email/admin/users/{id}",
@@ -146,3 +160,6 @@ def _json(name: str, value: object, origin: str) -> Collected:
 
 
 _OFF = "that is off there, or nothing was ever changed or refused"
+
+
+CAPTURES: Final[tuple[type[OfGateway], ...]] = (CaptureState, CaptureLogs, CapturePrincipal)

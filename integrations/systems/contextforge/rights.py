@@ -7,33 +7,15 @@ platform administrator may besides change only what is its own (`check_resource_
 
 from typing import Final, NamedTuple
 
+from integrations.systems.contextforge.actions import ACTIONS, ADMINISTRATOR, AtGateway
+from integrations.systems.contextforge.captures import CAPTURES, OfGateway
 from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured, Refused, SoarError
 
 ROLE: Final = "platform_admin"
 """The gateway's role that has everything that the actions need."""
 
-_ADMINISTRATOR: Final = "platform administrator"
-
-# What each step needs beyond reading what clients read.
-NEEDS: Final = {
-    "gateway.disable_tool": ("tools.read", "tools.update"),
-    "gateway.disable_prompt": ("prompts.read", "prompts.update"),
-    "gateway.disable_resource": ("resources.read", "resources.update"),
-    "gateway.disable_server": ("gateways.read", "gateways.update", "tools.update"),
-    "gateway.revoke_token": (_ADMINISTRATOR,),
-    "gateway.deactivate_user": (_ADMINISTRATOR,),
-    "gateway.capture_state": ("servers.read", _ADMINISTRATOR),
-    "gateway.capture_logs": (_ADMINISTRATOR,),
-    "gateway.capture_principal": (_ADMINISTRATOR,),
-}
-
-_READ: Final = {
-    "gateway.revoke_token": "/v1/tokens/admin/all",
-    "gateway.deactivate_user": "/v1/auth/email/admin/users",
-    "gateway.capture_logs": "/api/logs/audit-trails",
-    "gateway.capture_principal": "/v1/tokens/admin/all",
-}
+STEPS: Final[tuple[type[AtGateway] | type[OfGateway], ...]] = (*ACTIONS, *CAPTURES)
 
 
 class Right(NamedTuple):
@@ -60,17 +42,17 @@ async def rights(forge: ContextForge) -> tuple[Right, ...]:
         raise Refused(f"gateway {forge.name} does not say what our account may do")
     administrator, everything = bool(account.get("is_admin")), "*" in held
     found = []
-    for step, needs in NEEDS.items():
-        lacks = [need for need in needs if need != _ADMINISTRATOR and not everything and need not in held]
+    for step in STEPS:
+        needs = step.needs
+        lacks = [need for need in needs if need != ADMINISTRATOR and not everything and need not in held]
         if not administrator:
-            if _ADMINISTRATOR in needs:
-                lacks.append(f"being a {_ADMINISTRATOR}")
+            if ADMINISTRATOR in needs:
+                lacks.append(f"being a {ADMINISTRATOR}")
             elif any(need.endswith(".update") for need in needs) and not lacks:
-                lacks.append(f"being a {_ADMINISTRATOR}, to change what others own")
-        elif step in _READ and (refused := await _refusal(forge, _READ[step])):
-            # An administrator's session can still be narrowed, to a team as an instance.
+                lacks.append(f"being a {ADMINISTRATOR}, to change what others own")
+        elif step.tried and (refused := await _refusal(forge, step.tried)):
             lacks.append(refused)
-        found.append(Right(step, tuple(lacks)))
+        found.append(Right(step.name, tuple(lacks)))
     return tuple(found)
 
 

@@ -5,17 +5,10 @@ from typing import Final
 from integrations.protocol.client import McpEndpoint
 from integrations.secret import secret
 from integrations.system import Connection, Works
-from integrations.systems.contextforge.actions import (
-    DeactivateUser,
-    DisablePrompt,
-    DisableResource,
-    DisableServer,
-    DisableTool,
-    RevokeToken,
-)
+from integrations.systems.contextforge.actions import ACTIONS
 from integrations.systems.contextforge.affected import Affected
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.captures import CaptureLogs, CapturePrincipal, CaptureState
+from integrations.systems.contextforge.captures import CAPTURES
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.contextforge.importing import look_through
@@ -70,17 +63,7 @@ async def _warm(world: World) -> None:
 
 
 WORKS: Final = Works(
-    steps=(
-        DisableTool,
-        DisablePrompt,
-        DisableResource,
-        DisableServer,
-        RevokeToken,
-        DeactivateUser,
-        CaptureState,
-        CaptureLogs,
-        CapturePrincipal,
-    ),
+    steps=(*ACTIONS, *CAPTURES),
     connections={
         ContextForge: Connection(_contextforge, _at),
         Canary: Connection(_canary, _at),

@@ -12,7 +12,7 @@ from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.contextforge.enrol import fresh_password
-from integrations.systems.contextforge.rights import NEEDS, ROLE, rights
+from integrations.systems.contextforge.rights import ROLE, STEPS, rights
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Secret
 from tests.lab.fixtures import Lab, unique_name
@@ -36,7 +36,8 @@ async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connec
 
 
 def test_every_step_at_a_gateway_says_what_it_needs() -> None:
-    assert set(NEEDS) == {step.name for step in SYSTEMS.works["contextforge"].steps}
+    assert set(STEPS) == set(SYSTEMS.works["contextforge"].steps)
+    assert all(step.needs for step in STEPS)
 
 
 async def test_an_account_without_rights_is_told_permission_by_permission_and_changes_nothing(
@@ -47,7 +48,7 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
         lines = [line for _, looked in doctor(world) async for line in looked]
         assert lab.proxy.writes == []
     failed = {line.message: line.remedy for line in lines if line.level == "fail" and line.check == "gateway main"}
-    assert len(failed) == len(NEEDS), lines
+    assert len(failed) == len(STEPS), lines
     (tool,) = [text for text in failed if "gateway.disable_tool" in text]
     assert "tools.update" in tool
     assert user.replace("@", " at ") in tool
@@ -56,7 +57,7 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
 
 async def test_our_own_account_may_do_everything(lab: Lab) -> None:
     found = await rights(lab.world.reach(ContextForge, "main"))
-    assert [right.lacks for right in found] == [()] * len(NEEDS)
+    assert [right.lacks for right in found] == [()] * len(STEPS)
 
 
 async def test_a_refusal_names_the_account_that_was_refused(lab: Lab, tmp_path: Path) -> None:
