@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, TypeVar
 from pydantic import JsonValue
 
 from playbooks.inventory import Inventory
-from playbooks.plan import Change, Irreversible, Plan, Radius, Verdict
+from playbooks.plan import Beside, Change, Irreversible, Plan, Radius, Verdict
 from playbooks.strict import Line, Slug, Strict, canonical
 
 S = TypeVar("S")
@@ -119,6 +119,20 @@ class Action(Strict, ABC):
     def inverse(cls, plan: Plan) -> Plan:
         """Return the plan that restores what was there; by default the same changes backwards, last first."""
         return plan.inverse()
+
+    @classmethod
+    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+        """Return what a release gives back that is not what people approved, as it is now; by default nothing.
+
+        Args:
+            release: the plan that restores what was there.
+            world: the connections.
+
+        Raises:
+            SoarError: if the system does not say.
+        """
+        del release, world
+        return ()
 
     @classmethod
     @abstractmethod

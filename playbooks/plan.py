@@ -89,19 +89,26 @@ class Irreversible(Strict):
 
 
 class Beside(Strict):
-    """Something that a server offered beside what is cut, when that was planned; nobody ever approved it.
+    """Something that a server offers beside what is cut, as it was at some moment; nobody approved it so.
 
     Args:
         kind: tool, prompt or resource.
         name: what its server calls it.
         id: its immutable id, there and in the inventory.
         digest: of its definition, as it was held then.
+        given_back: who gave it back as it is, and where; empty for what was there when a cut was planned.
     """
 
     kind: Slug
     name: Name
     id: Name
     digest: Digest
+    given_back: Line = Field(default="", exclude_if=lambda who: not who)
+
+    @property
+    def thing(self) -> tuple[str, str, str, str]:
+        """What it is: under its name may come another thing, or another definition."""
+        return self.kind, self.name, self.id, self.digest
 
 
 class Plan(Strict):
@@ -191,6 +198,9 @@ class Answer(StrEnum):
 
 EXPOSURE = "exposure"
 """The check of whatever else clients can have of a server."""
+
+LET_BE = "not touched, for "
+"""Begins what that check says of what a person gave back as it is."""
 
 
 class Finding(Strict):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from flows.engine import comparing, deciding, effects, schedule, writing
+from flows.engine import comparing, deciding, effects, given_back, schedule, writing
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
 from flows.engine.schedule import OURSELVES, Todo, watched
@@ -17,7 +17,7 @@ from playbooks.action import Action
 from playbooks.errors import Drifted, Gone, NotEstablished, SoarError
 from playbooks.incident import Phase
 from playbooks.journal import Event
-from playbooks.plan import Answer, Change, Plan, Verdict
+from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Change, Plan, Verdict
 from playbooks.policy import CHANGED, RAN_OUT, Decision, Facts, Outcome, Purpose, decide
 from playbooks.state import Incident, LeaseState, Progress, ReleaseRequest, StepState
 from playbooks.strict import canonical, iso, now
@@ -113,8 +113,10 @@ async def _note(case: Case, instance: str, verdict: Verdict, undone: Sequence[Ch
 
 
 def _unasked(verdict: Verdict) -> set[str]:
-    """Return what a verification names because it could not ask it; people are told of it once."""
-    return {f.subject for f in verdict.findings if f.answer is Answer.UNKNOWN and "be asked" in f.observed}
+    """Return what a verification names because it could not ask it, or people let it be; they are told of it once."""
+    doubts = [f for f in verdict.findings if f.answer is Answer.UNKNOWN]
+    let_be = {f.observed for f in doubts if f.check == EXPOSURE and f.observed.startswith(LET_BE)}
+    return let_be | {f.subject for f in doubts if "be asked" in f.observed}
 
 
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
@@ -259,7 +261,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     whole = restoring(lease, action)
     ended = case.state.given_back_as(instance) is not None and await _all_gone(case, action, whole)
     differs = () if ended or case.state.change_accepted(instance) else await comparing.differences(case)
-    if looking and not all(one.known for one in differs):
+    unapproved = () if ended else await _unapproved(case, action, whole)
+    if looking and (unapproved is None or not all(one.known for one in differs)):
         # What could not be found out is no news: what people are being asked stays as it is.
         return False
     unreviewed = await deciding.reviewed_by_nobody(case, whole)
@@ -281,6 +284,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
         requester = wish.actor if asker in {None, OURSELVES} else asker
         accepted = state.change_accepted(instance)
         plan, kept = await _as_before(tx, case, instance, whole)
+        put = step.plan if step and step.progress in schedule.ASKED else None
+        plan = given_back.with_unapproved(plan, unapproved, put)
         if differs and not accepted:
             plan = plan.model_copy(update={"params": {**plan.params, ACCEPTS: comparing.mark(differs)}})
         facts = Facts(
@@ -319,9 +324,28 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
             )
             return [_otherwise(question, step, plan)], False
         await _wanted_back(tx, case, instance, plan)
+        by = _people(requester, *facts.approved_by)
+        await given_back.record(tx, case.id, instance, plan, kept=kept, by=by)
         return [_frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=requester)], True
 
     return await case.decide(work)
+
+
+async def _unapproved(case: Case, action: type[Action], release: Plan) -> tuple[Beside, ...] | None:
+    """Return what comes back by a release and is not what was approved, as it is now; None if nobody can say."""
+    try:
+        asked = action.unapproved(release, case.parts.world)
+        return await within(action.timeout, asked, f"reading what {release.action} gives back")
+    except LostClaim:
+        raise
+    except SoarError as exc:
+        LOG.warning("%s: what comes back cannot be read: %s", case.id, exc)
+        return None
+
+
+def _people(*names: str | None) -> set[str]:
+    """Return those of some names that are a person's: what only a lease's end asked for, nobody decided."""
+    return {name for name in names if name and name != OURSELVES}
 
 
 Kept = dict[str, list[str]]
@@ -381,11 +405,16 @@ def _listed(things: Sequence[str]) -> str:
 
 def _otherwise(question: Event, step: StepState | None, plan: Plan) -> Event:
     """Have a question say that what would come back has changed since it was asked."""
-    before = step.plan.params.get(ACCEPTS) if step and step.plan else None
-    if before in {None, plan.params.get(ACCEPTS)} or "differs" not in question.body:
+    before = _marks(step.plan) if step and step.plan else ()
+    if not any(before) or before == _marks(plan) or "differs" not in question.body:
         return question
     told = "; ".join(filter(None, (OTHERWISE, str(question.body["differs"]))))
     return question._replace(body={**question.body, "differs": told})
+
+
+def _marks(plan: Plan) -> tuple[JsonValue, ...]:
+    """Return what tells how what comes back by a release differs from what was approved."""
+    return tuple(plan.params.get(name) for name in (ACCEPTS, given_back.UNAPPROVED))
 
 
 async def _wanted_back(tx: Tx, case: Case, instance: str, plan: Plan) -> None:
@@ -483,7 +512,12 @@ async def _again(tx: Tx, case: Case, state: Incident, todo: Todo, reason: str) -
     """Freeze a release anew, of as much as others leave to it now; each part was asked for and agreed to."""
     lease = state.leases[todo.name]
     plan, kept = await _as_before(tx, case, todo.name, restoring(lease, action_of(case, lease.plan)))
+    if lease.releasing is not None:
+        plan = plan.model_copy(update={"params": lease.releasing.params})
     await _wanted_back(tx, case, todo.name, plan)
+    step = state.steps.get(todo.instance)
+    by = _people(lease.released_by, *(step.approved_by if step else ()))
+    await given_back.record(tx, case.id, todo.name, plan, kept=kept, by=by)
     decision = Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest)
     return _frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=lease.released_by)
 
@@ -496,7 +530,8 @@ def _agreed_to_change(step: StepState | None) -> bool:
 
 
 async def _verify_released(case: Case, action: type[Action], plan: Plan, *, accepted: bool) -> Verdict:
-    verdict = await within(action.timeout * 3, action.verify_released(plan, case.parts.world), "verifying the release")
+    known = (await case.parts.given_back.current(case.parts.journal)).beside(plan)
+    verdict = await within(action.timeout * 3, action.verify_released(known, case.parts.world), "verifying the release")
     if verdict.answer is not Answer.ESTABLISHED:
         # A person saw that the definition is another one and took it on: then it only has to answer.
         taken_on = {"definition", "exposure"} if accepted else set()

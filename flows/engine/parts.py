@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from flows.engine.given_back import GivenBackBook
 from flows.engine.memory import Memory
 from flows.engine.reviews import ReviewBook
 from integrations.journal.store import Journal
@@ -78,6 +79,7 @@ class Parts:
         timing: waits and time-outs.
         memory: what it remembers of the incidents that alerts join.
         reviews: who reviewed the approved definitions, as the journal has it.
+        given_back: what people gave back though nobody approved it so, as the journal has it.
     """
 
     name: str
@@ -100,3 +102,4 @@ class Parts:
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)
     reviews: ReviewBook = field(default_factory=ReviewBook)
+    given_back: GivenBackBook = field(default_factory=GivenBackBook)

@@ -15,7 +15,7 @@ from integrations.systems.contextforge.client import ENTRY_TIMEOUT, ContextForge
 from playbooks.action import Action, World
 from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError
 from playbooks.inventory import GatewayEntry, PinKind, Principal
-from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict, undoing
+from playbooks.plan import Answer, Beside, Change, Finding, Irreversible, Plan, Radius, Target, Verdict, undoing
 from playbooks.strict import Name, Slug
 
 ADMINISTRATOR: Final = "platform administrator"
@@ -171,6 +171,11 @@ class _OneObject(AtGateway):
     @classmethod
     async def verify_released(cls, plan: Plan, world: World) -> Verdict:
         return await exposure.released(plan, world)
+
+    @override
+    @classmethod
+    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+        return await exposure.unapproved(release, world)
 
 
 class DisableTool(_OneObject):
@@ -366,6 +371,11 @@ class DisableServer(AtGateway):
     @classmethod
     async def verify_released(cls, plan: Plan, world: World) -> Verdict:
         return await exposure.released(plan, world)
+
+    @override
+    @classmethod
+    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+        return await exposure.unapproved(release, world)
 
 
 def principal_of(name: str, world: World) -> Principal:

@@ -18,7 +18,7 @@ from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
-from playbooks.plan import EXPOSURE, Answer, Beside, Finding, Plan, Target, Verdict, Widening
+from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Finding, Plan, Target, Verdict, Widening
 
 _MOST_CALLED: Final = 3
 """Of a whole server's tools this many are called; all are looked for in the list."""
@@ -58,7 +58,10 @@ class _Scene:
         self.forge = world.reach(ContextForge, gateway)
         self.canary = world.reach(Canary, gateway)
         self.targets = [target for target in plan.targets if target.kind != "entry"]
-        self.beside = frozenset(plan.beside)
+        self.beside = frozenset(one.thing if isinstance(one, Beside) else one for one in plan.beside)
+        self.given_back = {
+            one.thing: one.given_back for one in plan.beside if isinstance(one, Beside) and one.given_back
+        }
         self.imported = self.inventory.unapproved(self.server)
         self.whole = first.kind == "entry"
         self.approved = bool(self.pins.of(self.server))
@@ -70,11 +73,19 @@ class _Scene:
 
     def was_beside(self, held: Held) -> bool:
         """Whether it is what the plan leaves alone, and nothing that came later under the same name."""
-        one = Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest)
-        if one in self.beside:
+        if _beside(held).thing in self.beside:
             return True
         # A plan of before says neither id nor definition; the inventory has at least the id.
         return (held.kind, held.name) in self.beside and (held.kind, held.name, held.id) in self.imported
+
+    def back(self, held: Held) -> str:
+        """Return who gave it back as it is, and where; empty if nobody did, or it is another thing by now."""
+        return self.given_back.get(_beside(held).thing, "")
+
+    def is_approved(self, held: Held) -> bool:
+        """Whether it is what people approved."""
+        pin = self.pins.find(self.server, held.kind, held.name)
+        return pin is not None and pin.gateway_digest == held.digest
 
     def offered_as(self, target: Target, catalog: dict[str, Held]) -> str | None:
         """Return the name that clients use for a target."""
@@ -294,14 +305,11 @@ def _describes(scene: _Scene, held: Held) -> bool:
 def _unapproved(scene: _Scene, held: Held, gone: set[tuple[str, str]]) -> str | None:
     if (held.kind, held.name) in gone:
         return "is back under another id"
-    if not scene.approved:
+    if not scene.approved or scene.is_approved(held) or scene.back(held):
         return None
-    pin = scene.pins.find(scene.server, held.kind, held.name)
-    if pin is None:
-        return None if scene.was_beside(held) else "was never approved"
-    if pin.gateway_digest != held.digest:
+    if scene.pins.find(scene.server, held.kind, held.name) is not None:
         return "differs from its approved definition"
-    return None
+    return None if scene.was_beside(held) else "was never approved"
 
 
 async def beside(
@@ -327,7 +335,27 @@ async def beside(
         return ()
     left = [held for held in catalog if held.enabled and (held.kind, held.name, held.id) in imported]
     left.sort(key=lambda held: (tuple(PinKind).index(held.kind), held.name))
-    return tuple(Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest) for held in left)
+    return tuple(map(_beside, left))
+
+
+def _beside(held: Held) -> Beside:
+    return Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest)
+
+
+async def unapproved(release: Plan, world: World) -> tuple[Beside, ...]:
+    """Return what clients get back by a release that is not what people approved, as the gateway holds it now.
+
+    Args:
+        release: the plan that restores what was there.
+        world: the connections.
+    """
+    scene = _Scene(release, world)
+    back = {change.target.id for change in release.changes if change.after is True}
+    return tuple(
+        _beside(held)
+        for held in await scene.forge.catalog(scene.entry)
+        if held.id in back and not scene.is_approved(held)
+    )
 
 
 def untouched(beside: Collection[Beside]) -> str:
@@ -341,16 +369,28 @@ def untouched(beside: Collection[Beside]) -> str:
 
 def _left(scene: _Scene, catalog: tuple[Held, ...]) -> list[Finding]:
     """Return what is named because clients can still have it: it was there before, and nobody decided on it."""
-    left = [held for held in catalog if held.enabled and scene.was_beside(held)]
-    left = [held for held in left if scene.pins.find(scene.server, held.kind, held.name) is None]
-    if scene.whole or not scene.approved or not left:
+    if scene.whole or not scene.approved:
         # Of a server of which nothing was ever approved that is said as a whole.
         return []
-    observed = (
-        f"not touched, as the plan said: {_named([(held.kind, held.name) for held in left])}; nobody ever approved it, "
-        f"and the inventory knew it before. `mcp-soar contain` cuts it too, `mcp-soar pins approve` takes it in"
-    )
-    return [_finding(scene, EXPOSURE, f"server {scene.server}", "nothing but approved definitions", observed)]
+    offered = [held for held in catalog if held.enabled and not scene.is_approved(held)]
+    back = [held for held in offered if scene.back(held)]
+    left = [held for held in offered if scene.was_beside(held) and not scene.back(held)]
+    left = [held for held in left if scene.pins.find(scene.server, held.kind, held.name) is None]
+    said = []
+    if left:
+        said.append(
+            f"not touched, as the plan said: {_named([(held.kind, held.name) for held in left])}; nobody ever approved "
+            "it, and the inventory knew it before"
+        )
+    if back:
+        who = " and ".join(dict.fromkeys(map(scene.back, back)))
+        said.append(
+            f"{LET_BE}{who} gave it back as it is: {_named([(held.kind, held.name) for held in back])}; "
+            "nobody approved it so"
+        )
+    how = "`mcp-soar contain` cuts it too, `mcp-soar pins approve` takes it in"
+    subject, expected = f"server {scene.server}", "nothing but approved definitions"
+    return [_finding(scene, EXPOSURE, subject, expected, f"{one}. {how}") for one in said]
 
 
 def _named(things: Collection[tuple[str, str]]) -> str:
@@ -411,8 +451,7 @@ def _not_there(scene: _Scene, target: Target) -> Finding:
 
 
 def _as_approved(scene: _Scene, held: Held) -> Finding:
-    pin = scene.pins.find(scene.server, held.kind, held.name)
-    same = pin is not None and pin.gateway_digest == held.digest
+    pin, same = scene.pins.find(scene.server, held.kind, held.name), scene.is_approved(held)
     observed = "the same" if same else "another" if pin else "never approved"
     answer = Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
     return _finding(scene, "definition", f"{held.kind} {held.name}", "the approved definition", observed, answer)

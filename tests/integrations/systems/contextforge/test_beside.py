@@ -1,102 +1,20 @@
 """A cut says what its server offers beside it that nobody approved and the inventory knew, and leaves it alone."""
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import Held
 from playbooks.action import World
 from playbooks.contacts import Language
 from playbooks.errors import Transient
-from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins
-from playbooks.plan import EXPOSURE, Answer, Beside, Finding, Plan, Verdict
+from playbooks.inventory import PinKind
+from playbooks.plan import EXPOSURE, Answer, Beside, Plan, Verdict
 from playbooks.sentences import said
-from playbooks.strict import digest, parse_yaml
 from tests.flows.cli import world
-
-READ = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
-
-
-def held(name: str, *, enabled: bool = True, **more: str) -> Held:
-    fields = {"id": f"id-{name}", "name": f"weather-{name}", "originalName": name, "enabled": enabled}
-    return Held(PinKind.TOOL, {**fields, "gatewayId": "g-1", **more})
-
-
-def pin(name: str) -> Pin:
-    one = held(name)
-    definition: dict[str, Any] = {"name": name, "inputSchema": {"type": "object", "required": ["x"]}}
-    return Pin(
-        kind=PinKind.TOOL,
-        name=name,
-        digest=digest(definition),
-        definition=definition,
-        gateway_id=one.id,
-        gateway_name=one.offered_as,
-        gateway_digest=one.digest,
-        dossier=Dossier(reviewed="read"),
-    )
-
-
-class Gateway:
-    """Both sides of a gateway that holds some tools, of which clients can use what is enabled."""
-
-    name, processes, gateway = "main", 1, SimpleNamespace(remembers=0.0)
-    endpoint = SimpleNamespace(principal="canary")
-
-    def __init__(self, *tools: Held) -> None:
-        self.tools = tools
-
-    async def catalog(self, _entry: str) -> tuple[Held, ...]:
-        return self.tools
-
-    async def tool(self, id_: str, _entry: str) -> Held | None:
-        return next((one for one in self.tools if one.id == id_), None)
-
-    async def held(self, _kind: PinKind, _entry: str) -> tuple[Held, ...]:
-        return self.tools
-
-    async def names(self, _kind: PinKind) -> frozenset[str]:
-        return frozenset(one.offered_as for one in self.tools if one.enabled)
-
-    async def virtual_servers(self) -> dict[str, set[str]]:
-        return {}
-
-    def disabled_for(self, _id: str) -> float:
-        return 0.1
-
-    def looked_before(self, _id: str) -> bool:
-        return False
-
-    async def control_by_list(self, _kind: PinKind) -> Finding:
-        return self._found("control", "lists some")
-
-    async def call(self, *_asked: object, **_how: object) -> Finding:
-        return self._found("call", "Tool 'x' exists but is inactive")
-
-    async def look_up(self, *_asked: object, **_how: object) -> Finding:
-        return self._found("call", "Tool 'x' exists but is inactive")
-
-    def _found(self, check: str, observed: str) -> Finding:
-        fields: dict[str, Any] = {"check": check, "subject": "-", "asked_as": "canary", "expected": "-"}
-        return Finding(**fields, observed=observed, answer=Answer.ESTABLISHED)
-
-
-class Place:
-    """A world with one gateway."""
-
-    def __init__(self, gateway: Gateway, *, approved: tuple[str, ...], imported: tuple[str, ...]) -> None:
-        offers = Offers(tools={name: f"id-{name}" for name in imported})
-        weather = READ.servers["weather"].model_copy(update={"offers": offers})
-        pins = Pins(servers={"weather": tuple(map(pin, approved))})
-        self.inventory = READ.model_copy(update={"servers": {"weather": weather}, "pins": pins})
-        self.gateway = gateway
-
-    def reach(self, _kind: type[Canary], _name: str) -> Gateway:
-        return self.gateway
+from tests.lab.gateway import Gateway, Place, held
 
 
 async def planned(approved: tuple[str, ...], imported: tuple[str, ...], *there: Held) -> Plan:

@@ -1,0 +1,168 @@
+"""A gateway in memory, both sides of it: plans and looks of its tools, and an engine over it, without a real one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from integrations.systems.contextforge.actions import DisableServer, DisableTool
+from integrations.systems.contextforge.client import Held
+from playbooks.action import World
+from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins
+from playbooks.plan import Answer, Finding
+from playbooks.strict import digest, parse_yaml
+from tests.flows.cli import world
+from tests.lab import flags, scenes
+from tests.lab.house import House, house
+
+READ = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+
+CUT_TOOL: dict[str, Any] = {
+    "id": "cut-tool",
+    "action": DisableTool.name,
+    "for": "tool",
+    "with": {"server": {"from": "entity.server"}, "tool": {"from": "entity.id"}},
+    "why": "test",
+}
+CUT_SERVER: dict[str, Any] = {
+    "id": "cut-server",
+    "action": DisableServer.name,
+    "for": "server",
+    "with": {"server": {"from": "entity.server"}},
+    "why": "test",
+}
+
+
+def held(name: str, *, enabled: bool = True, **more: str) -> Held:
+    """Return a tool as the gateway holds it."""
+    fields = {"id": f"id-{name}", "name": f"weather-{name}", "originalName": name, "enabled": enabled}
+    return Held(PinKind.TOOL, {**fields, "gatewayId": "g-1", **more})
+
+
+def pin(name: str) -> Pin:
+    """Return the approved definition of a tool, as `held` has it."""
+    one = held(name)
+    definition: dict[str, Any] = {"name": name, "inputSchema": {"type": "object", "required": ["x"]}}
+    return Pin(
+        kind=PinKind.TOOL,
+        name=name,
+        digest=digest(definition),
+        definition=definition,
+        gateway_id=one.id,
+        gateway_name=one.offered_as,
+        gateway_digest=one.digest,
+        dossier=Dossier(reviewed="read"),
+    )
+
+
+class Gateway:
+    """Both sides of a gateway that holds some tools, of which clients can use what is enabled."""
+
+    name, processes, gateway = "main", 1, SimpleNamespace(remembers=0.0, user="soar")
+    endpoint = SimpleNamespace(principal="canary")
+
+    def __init__(self, *tools: Held) -> None:
+        self.tools = tools
+        self.on = True
+        self.writes: list[str] = []
+
+    def change(self, name: str, **fields: object) -> None:
+        """Have a tool be otherwise; one that is not there is made."""
+        known = {one.name: one for one in self.tools}
+        one = known.get(name, held(name))
+        known[name] = Held(one.kind, {**one.fields, **fields})
+        self.tools = tuple(known.values())
+
+    def usable(self, name: str) -> bool:
+        """Return whether clients can use a tool."""
+        return self.on and any(one.name == name and one.enabled for one in self.tools)
+
+    async def catalog(self, _entry: str) -> tuple[Held, ...]:
+        return self.tools
+
+    recent = catalog
+
+    async def tool(self, id_: str, _entry: str) -> Held | None:
+        return next((one for one in self.tools if one.id == id_), None)
+
+    async def held(self, _kind: PinKind, _entry: str | None = None) -> tuple[Held, ...]:
+        return self.tools
+
+    async def entry(self, _id: str) -> dict[str, object]:
+        return {"name": "weather", "enabled": self.on}
+
+    async def names(self, _kind: PinKind) -> frozenset[str]:
+        return frozenset(one.offered_as for one in self.tools if self.usable(one.name))
+
+    async def virtual_servers(self) -> dict[str, set[str]]:
+        return {}
+
+    async def set_enabled(self, _kind: PinKind, id_: str, *, enabled: bool) -> None:
+        (name,) = (one.name for one in self.tools if one.id == id_)
+        self.writes.append(f"{name} {'on' if enabled else 'off'}")
+        self.change(name, enabled=enabled)
+
+    async def set_entry_enabled(self, _id: str, *, enabled: bool) -> None:
+        self.writes.append(f"entry {'on' if enabled else 'off'}")
+        self.on = enabled
+        for one in self.tools:
+            self.change(one.name, enabled=enabled)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        yield
+
+    question = turn
+
+    def foresee(self, _id: str, _entry: str) -> None:
+        return None
+
+    def disabled_for(self, _id: str) -> float:
+        return 0.1
+
+    def looked_before(self, _id: str) -> bool:
+        return False
+
+    async def control_by_list(self, _kind: PinKind) -> Finding:
+        return self._found("control", "lists some")
+
+    async def call(self, *_asked: object, **_how: object) -> Finding:
+        return self._found("call", "Tool 'x' exists but is inactive")
+
+    async def look_up(self, *_asked: object, **_how: object) -> Finding:
+        return self._found("call", "Tool 'x' exists but is inactive")
+
+    def _found(self, check: str, observed: str) -> Finding:
+        fields: dict[str, Any] = {"check": check, "subject": "-", "asked_as": "canary", "expected": "-"}
+        return Finding(**fields, observed=observed, answer=Answer.ESTABLISHED)
+
+
+class Place:
+    """A world with one gateway."""
+
+    def __init__(
+        self, gateway: Gateway, *, approved: tuple[str, ...], imported: tuple[str, ...], watch_every: float = 0.1
+    ) -> None:
+        offers = Offers(tools={name: f"id-{name}" for name in imported})
+        weather = READ.servers["weather"].model_copy(update={"offers": offers})
+        pins = Pins(servers={"weather": tuple(map(pin, approved))})
+        changes = {"servers": {"weather": weather}, "pins": pins, "watch_every": watch_every}
+        self.inventory = READ.model_copy(update=changes)
+        self.gateway = gateway
+
+    def reach(self, _kind: type[object], _name: str) -> Gateway:
+        return self.gateway
+
+
+@asynccontextmanager
+async def installation(folder: Path, place: Place, **parts: Any) -> AsyncIterator[House]:  # noqa: ANN401  # fields of Parts
+    """Make an installation over a place, or open the one that is there.
+
+    Args:
+        folder: for its files.
+        place: what it acts on.
+        parts: parts of the engine.
+    """
+    async with house(folder / "house", cast("World", place)) as home:
+        yield home.changed(**{"timing": scenes.FAST, "playbooks": flags.playbook(CUT_TOOL), **parts})
