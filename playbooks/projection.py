@@ -4,7 +4,7 @@ The kinds of an incident's stream, and what each one's body holds:
 
 opened            id class severity title key entities unresolved playbook{id digest text} linked requested_by triage
                   names chosen[key] by_hand
-chosen            by entities playbook{id digest text} reason
+chosen            by entities playbook{id digest text} reason again[instance]
 classified        class was by key entities unresolved playbook{id digest text} triage reason
 joined            incident parts by class classes severity entities unresolved chosen{key: who} by_hand[key]
                   playbook{id digest text} reason noes[{digest instance by at wide known requested_by about}]
@@ -188,6 +188,8 @@ def _chosen(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.by_hand |= {thing.key for thing in things} - state.chosen.keys()
     _choose(state, [thing.key for thing in things], body["by"])
     _asked_again(state, body["by"], things)
+    # The first releases took nothing again that had been given back.
+    _taken_again(state, body["by"], body.get("again", ()))
     _goes_by(state, body["playbook"])
     # It is known what is to be done about it.
     state.triage = None
@@ -373,9 +375,13 @@ def _intended(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases.get(step.instance)
     until = datetime.fromisoformat(body["until"])
     if lease is None or not lease.open:
+        number = lease.number + 1 if lease else 1
         lease = LeaseState(instance=step.instance, plan=step.plan, epoch=step.epoch, opened_at=at, until=until)
-        lease.opened_seq = state.seq
+        lease.opened_seq, lease.number = state.seq, number
+        # The one that was taken last is given back first; and giving it back is a question of its own.
+        state.leases.pop(step.instance, None)
         state.leases[step.instance] = lease
+        state.steps.pop(f"release-{step.instance}", None)
     elif step.epoch != lease.epoch:
         lease.put_backs += 1
     # What a release restores is what the first intent found; a later epoch only puts back.
@@ -570,6 +576,24 @@ def _asked_again(state: Incident, by: str, things: list[Resolved] | None = None)
     for step in state.steps.values():
         if step.instance not in releases and (things is None or _concerns(state, step, things)):
             _again(step, by)
+
+
+def _taken_again(state: Incident, by: str, instances: Iterable[str]) -> None:
+    """Begin anew with what was given back, as another containment, because a person asks for it.
+
+    Args:
+        state: the incident.
+        by: who asks.
+        instances: the steps that took it.
+    """
+    for instance in instances:
+        step, lease = state.steps[instance], state.leases[instance]
+        # Nothing that was planned, approved or refused of the first containment is so of the next.
+        step.progress, step.epoch = Progress.RETRYING, max(step.epoch, lease.epoch) + 1
+        step.former, step.plan, step.intended_at = step.plan, None, None
+        step.attempt, step.retry_at, step.error, step.message = 0, None, "", ""
+        step.approved_by, step.behalf, step.approved_at, step.uncounted = (), {}, {}, ()
+        step.requested_by, step.denied_by, step.purpose = by, None, Purpose.CONTAIN
 
 
 def _concerns(state: Incident, step: StepState, things: list[Resolved]) -> bool:

@@ -217,6 +217,8 @@ class LeaseState:
     until: datetime
     opened_seq: int = 0
     """The place in the stream of its first intent."""
+    number: int = 1
+    """How many times it has been taken: once more for each time that it was contained again after it was given back."""
     requested_by: str | None = None
     verdict: Verdict | None = None
     checked_at: datetime | None = None
@@ -813,9 +815,29 @@ class Incident:
 
     @property
     def given_back(self) -> bool:
-        """Whether something was given back and nothing is left to give back."""
+        """Whether something was given back, nothing is left to give back, and nothing is to be contained again."""
         leases = self.leases.values()
-        return any(lease.released_at for lease in leases) and not any(lease.open for lease in leases)
+        last = max((lease.released_at for lease in leases if lease.released_at), default=None)
+        if last is None or any(lease.open for lease in leases):
+            return False
+        return not any(self._wanted_since(step, last) for step in self.cuts)
+
+    def _wanted_since(self, step: StepState, last: datetime) -> bool:
+        """Whether a cut is under way that somebody wants after everything was given back.
+
+        Args:
+            step: the cut.
+            last: when the last thing was given back.
+        """
+        if step.progress not in {Progress.RETRYING, Progress.PROPOSED, Progress.APPROVED}:
+            return False
+        return step.instance in self.leases or (step.asked_at is not None and step.asked_at > last)
+
+    def is_back(self, key: str) -> bool:
+        """Whether a thing was contained and given back, and nothing that is about it is in force, or wanted, now."""
+        held = [lease for name, lease in self.leases.items() if key in self.steps[name].about]
+        settled = all(self.steps[lease.instance].progress is Progress.RELEASED for lease in held)
+        return bool(held) and settled and not any(lease.open or lease.done_at for lease in held)
 
     def needs(self, instance: str) -> bool:
         """Whether a widening is still needed, as far as those verifications say that asked for it.

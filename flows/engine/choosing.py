@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from flows.engine.opening import primary
 from playbooks.errors import Refused
+from playbooks.incident import Phase
 from playbooks.inventory import Resolved
+from playbooks.playbook import Playbook
 from playbooks.state import Incident
 from playbooks.taxonomy import IncidentClass
 
@@ -28,13 +30,13 @@ def is_open(state: Incident, things: Sequence[Resolved]) -> Refused:
         things: what they named.
     """
     said = f"{state.id} is open about that already"
-    if gone := _given_back(state, things):
-        return Refused(f"{said}, and {gone}")
+    if gave_back(state, things):
+        return Refused(f"{said}, and gave it back: `mcp-soar respond {state.id} --about KIND:NAME` contains it again")
     return Refused(f"{said}: `mcp-soar respond {state.id}` has it tried again, and with --about it contains more")
 
 
 def new_in(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
-    """Return which of some things are yet to be contained in an open incident.
+    """Return which of some things are yet to be contained in an open incident, or again.
 
     Args:
         state: the incident.
@@ -45,25 +47,33 @@ def new_in(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
     """
     if state.part_of:
         raise Refused(f"{state.id} was joined to {state.part_of}: respond to that one")
-    found = tuple(thing for thing in things if thing.key not in state.chosen or thing.key in state.given_up)
+    found = tuple(
+        thing
+        for thing in things
+        if thing.key not in state.chosen or thing.key in state.given_up or state.is_back(thing.key)
+    )
     if things and not found:
         said = f"{', '.join(map(str, things))} was chosen in {state.id} already"
-        gone = _given_back(state, things)
-        raise Refused(f"{said}, and {gone}" if gone else f"{said}: without --about it is tried again")
+        raise Refused(f"{said}: without --about it is tried again")
     return found
 
 
-def _given_back(state: Incident, things: Sequence[Resolved]) -> str:
-    """Return what to do about things that an incident held and gave back; empty if it still holds one, or never did.
+def gave_back(state: Incident, things: Sequence[Resolved]) -> bool:
+    """Whether all that a person names was contained in an incident and given back, so that it goes on there."""
+    return bool(things) and state.part_of is None and all(state.is_back(thing.key) for thing in things)
 
-    What was given back is not taken again under the same lease: people closed that matter.
+
+def again_by(state: Incident, playbook: Playbook, things: Sequence[Resolved]) -> tuple[str, ...]:
+    """Return the steps that contain again what was given back, by their names.
+
+    What slipped in beside a cut comes back as what a person chose, and not as a widening.
+
+    Args:
+        state: the incident.
+        playbook: what it goes by from here on.
+        things: what a person named.
     """
-    keys = {thing.key for thing in things}
-    held = [state.leases[name] for name, step in state.steps.items() if name in state.leases and step.about & keys]
-    if not held or any(lease.open for lease in held):
-        return ""
-    first = "" if state.given_back else f"release what it still holds (`mcp-soar release {state.id}`), "
-    return (
-        f"gave it back: {first}close it (`mcp-soar close {state.id}`), and contain it anew; that is an incident of its "
-        f"own, linked to this one"
-    )
+    back = [thing for thing in things if state.is_back(thing.key)]
+    steps = [step for step in playbook.phases[Phase.CUT] if step.action]
+    names = (state.instance_of(step.id, thing) for step in steps for thing in back if step.for_each is thing.kind)
+    return tuple(name for name in names if name in state.leases)

@@ -150,7 +150,7 @@ async def _judged(
         missing=DESCRIBES if widening else standing.missing,
         unreviewed=() if started else unreviewed,
         purpose=purpose,
-        put_backs=lease.put_backs if lease else 0,
+        put_backs=lease.put_backs if lease and lease.open else 0,
         requested_by=asker,
         approved_by=approved_by(case, step, plan),
         chosen=state.asked_for_by(todo.entity) is not None,

@@ -95,7 +95,10 @@ def _of_this_question(state: Incident, step: StepState, kind: str, what: str) ->
 def _held(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[tuple[str, str, str]]:
     """Whether it is contained, each time that changes."""
     words = {Notice.CONTAINED.value, Notice.NOT_ESTABLISHED.value}
-    last = next((item for item in reversed(state.noticed) if item.partition(":")[0] in words), "")
+    # What was given back and is contained again is contained anew.
+    back = tuple(f"released:{name}" for name, lease in state.leases.items() if lease.number > 1 and lease.open)
+    said = (item for item in reversed(state.noticed) if item.partition(":")[0] in words or item.startswith(back))
+    last = next(said, "")
     number = len(state.noticed)
     if Notice.NOT_ESTABLISHED in wanted and state.status is Status.NOT_ESTABLISHED and not last.startswith("not_est"):
         yield f"not_established:{number}", f"not_established:{number}", f"{what}. NOT contained: {_why(state)}."
@@ -112,13 +115,13 @@ def _leases(state: Incident, wanted: tuple[Notice, ...], what: str) -> Iterator[
             yield instance, instance, f"{what}. It leaked beside the cut, so the cut is widened: {widening.because}."
     for instance, lease in state.leases.items():
         undone = f"undone:{instance}:{lease.epoch}"
-        if lease.epoch > 1 and undone not in state.noticed:
+        if lease.put_backs and undone not in state.noticed:
             yield undone, undone, f"{what}. Somebody undid {instance}; it was put back {lease.put_backs} times."
         extended = f"extended:{instance}:{lease.ran_out}"
         if lease.ran_out and lease.in_force and extended not in state.noticed:
             until = f"extended by itself until {iso(lease.until)}"
             yield extended, extended, f"{what}. The lease of {instance} ran out and nobody released it: {until}."
-        released = f"released:{instance}"
+        released = f"released:{instance}" + (f":{lease.number}" if lease.number > 1 else "")
         if Notice.RELEASED in wanted and lease.released_at and released not in state.noticed:
             yield released, released, f"{what}. {instance} was released by {lease.released_by}."
 

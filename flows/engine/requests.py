@@ -154,6 +154,7 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
             "entities": [thing.model_dump(mode="json") for thing in new],
             "playbook": recorded(playbook),
             "reason": redacted(request.reason, 2000),
+            "again": list(choosing.again_by(state, playbook, new)),
         }
         events.append(Event("chosen", body, request.actor))
     await tx.append(stream, events)

@@ -57,6 +57,9 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
             with out.waiting("looking at the gateway"):
                 found = [await meaning.of(world, one) for one in wish.chosen]
                 things = list({thing.key: thing for thing in found}.values())
+            if state is None and (state := await _gave_back(journal, IncidentClass(word), things)):
+                subject = state.id
+                out.say(f"{subject} is open about that, and gave it back: it is contained again there")
             await _refuse_taken(journal, state, IncidentClass(word), things)
             playbook = state.goes_by(config.playbooks) if state else None
             await _foresee(out, config, world, things, IncidentClass(word), wish.severity, playbook)
@@ -67,10 +70,17 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
             return None
         named: list[Json] = [_written(thing) for thing in things]
         params: dict[str, Json] = {"entities": named}
-        if wish.incident is None:
+        if state is None:
             title = wish.title or f"{who.name} contains {listed}"[:2000]
             params |= {"class": str(word), "severity": wish.severity, "exact": True, "title": title}
         return await acts.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
+
+
+async def _gave_back(journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved]) -> Incident | None:
+    """Return the open incident that had just these things contained and gave them back, if there is one."""
+    stream = await journal.find_open(choosing.key_of(incident_class, things))
+    state = await records.load(journal, stream.removeprefix(records.PREFIX)) if stream else None
+    return state if state is not None and choosing.gave_back(state, things) else None
 
 
 async def _refuse_taken(

@@ -208,18 +208,18 @@ async def test_a_gateways_name_that_means_two_things_is_asked_about_with_both(si
 @pytest.mark.parametrize(
     "words", [("respond", "1", "--about", "tool:weather/forecast"), ("contain", "tool", "weather/forecast")]
 )
-def test_what_was_given_back_in_an_incident_that_is_open_is_refused_before_a_plan_is_shown(
+def test_what_was_given_back_in_an_incident_that_is_open_is_contained_again_there(
     site: Installation, words: tuple[str, ...]
 ) -> None:
     made = (*world.CONTAINED, lambda: world.release_intended("kim"), world.released)
     site.append(opened_by_kim(), *(make() for make in made[1:]), correlation=KEY)
-    # No responder runs: whoever says no here is the command, before it asks.
-    result = site.run(*words, "--as", "kim", "--yes")
-    assert result.exit_code == 4, (result.output, result.exception)
-    assert "Disable" not in result.stdout
-    assert "cannot be planned" not in result.stdout
-    said = " ".join(result.stderr.split())
-    assert f"gave it back: close it (`mcp-soar close {ID}`), and contain it anew" in said
+    assert site.json("incident", "1")["status"] == "released"
+    with site.responder():
+        result = site.run(*words, "--as", "kim", "--yes", "--wait", "1", "--reason", "it does it again")
+    assert ID in result.output
+    it = site.json("incident", "1")
+    assert any("kim chose to contain tool forecast of weather" in line["what"] for line in it["timeline"])
+    assert len(site.json("incidents")["incidents"]) == 1, "no second one is opened"
 
 
 def test_what_is_held_already_is_refused_before_a_plan_is_shown(site: Installation) -> None:
