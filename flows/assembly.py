@@ -84,7 +84,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             name=name,
             journal=journal,
             world=world,
-            vault=LocalVault(vault, reserve=settings.vault.reserve),
+            vault=LocalVault(vault, reserve=settings.vault.reserve, most=settings.vault.most),
             bundles=bundles,
             signer=signer,
             keys=keys,

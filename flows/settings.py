@@ -131,11 +131,14 @@ class Vault(Strict):
         path: the folder for exhibits.
         bundles: the folder for sealed bundles.
         reserve: bytes on the disk that evidence leaves free, for the journal.
+        most: bytes of one exhibit; of what is larger that much is kept, and said to be incomplete.
     """
 
     path: Path = Path("state/vault")
     bundles: Path = Path("state/bundles")
     reserve: int = Field(default=256 * 1024 * 1024, ge=0)
+    # An archive's file has at most eight GiB (POSIX.1-1988): what could not be archived is not taken.
+    most: int = Field(default=4 << 30, ge=1 << 20, lt=8**11)
 
 
 class Settings(Strict):

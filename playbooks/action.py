@@ -5,14 +5,14 @@ Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every regist
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, Protocol, TypeVar
 
 from pydantic import JsonValue
 
 from playbooks.inventory import Inventory
 from playbooks.plan import Beside, Change, Irreversible, Plan, Radius, Verdict
-from playbooks.strict import Line, Slug, Strict, canonical
+from playbooks.strict import Slug, Strict, canonical
 
 S = TypeVar("S")
 
@@ -145,20 +145,35 @@ class Action(Strict, ABC):
         """Ask the world whether what the plan took away is back; `established` means that it is."""
 
 
-class Collected(Strict):
-    """Bytes that a capture read, before the vault has them.
+class Written(Protocol):
+    """A file of an exhibit while it is written."""
 
-    Args:
-        name: file name in the exhibit.
-        media_type: what the bytes are.
-        data: the bytes, raw.
-        origin: the API or the path that they were read from.
-    """
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes, raw; returns when there is room for more.
 
-    name: Slug
-    media_type: Line
-    data: bytes
-    origin: Line
+        Raises:
+            Refused: if it is more than an exhibit may have, or there is no room; the capture ends with it.
+        """
+        ...
+
+
+class Sink(ABC):
+    """Where a capture writes what it reads, as it reads it: nobody holds an exhibit whole."""
+
+    @abstractmethod
+    def file(self, name: str, *, media_type: str, origin: str) -> AbstractAsyncContextManager[Written]:
+        """Begin a file of the exhibit, which is complete when the block ends and breaks off where the block raises.
+
+        Args:
+            name: in the exhibit, a slug; one file is open at a time.
+            media_type: what the bytes are.
+            origin: the API or the path that they are read from.
+        """
+
+    async def add(self, name: str, data: bytes, *, media_type: str, origin: str) -> None:
+        """Write a file of which all is there already; see `file`."""
+        async with self.file(name, media_type=media_type, origin=origin) as file:
+            await file.write(data)
 
 
 class Capture(Strict, ABC):
@@ -168,14 +183,18 @@ class Capture(Strict, ABC):
     exhibit: ClassVar[str]
     """The kind of exhibit that it makes, as actions name it in `destroys`."""
     permissions: ClassVar[tuple[str, ...]]
-    timeout: ClassVar[float] = 30.0
+    silence: ClassVar[float] = 30.0
+    """Seconds that may pass without a byte of it: a time-out that a large exhibit does not meet for being large."""
+    longest: ClassVar[float] = 3600.0
+    """Seconds after which it ends in any case: whoever sends a byte now and then is not waited for without end."""
 
     @abstractmethod
-    async def collect(self, world: World) -> tuple[Collected, ...]:
-        """Return the evidence.
+    async def collect(self, world: World, sink: Sink) -> None:
+        """Write the evidence into a sink, each piece as it is read.
 
         Raises:
-            SoarError: the engine records the exhibit as unavailable, with this as its reason.
+            SoarError: the engine records the exhibit as unavailable, with this as its reason; what was written by then
+                is kept, marked as incomplete.
         """
 
 

@@ -53,6 +53,7 @@ class Act(StrEnum):
     """What somebody did with an exhibit."""
 
     COLLECTED = "collected"
+    INTERRUPTED = "interrupted"
     SEALED = "sealed"
     EXPORTED = "exported"
     VERIFIED = "verified"
@@ -165,6 +166,11 @@ class Exhibit(Strict):
     def content(self) -> dict[str, tuple[int, str]]:
         """What makes it this exhibit: by file name, size and SHA-256."""
         return {file.name: (file.size, file.sha256) for file in self.files}
+
+    @property
+    def incomplete(self) -> str:
+        """Where it breaks off and why, if it does; empty if it is whole."""
+        return next((line.note for line in self.custody if line.act is Act.INTERRUPTED), "")
 
     def continues(self, earlier: "Exhibit") -> bool:
         """Return whether this is that exhibit, with the same custody record or one that only grew."""

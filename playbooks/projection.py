@@ -65,6 +65,7 @@ from typing import Any
 
 from playbooks.corroboration import confirming
 from playbooks.difference import Diff
+from playbooks.evidence import Act
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
 from playbooks.inventory import Resolved, named_servers
 from playbooks.journal import Entry, Parsed
@@ -636,7 +637,8 @@ def _exhibit(state: Incident, body: Body, at: datetime, actor: str) -> str:
     state.exhibits.append(body["exhibit"])
     files = body["exhibit"]["files"]
     size = sum(item["size"] for item in files)
-    return f"sealed exhibit {body['exhibit']['id']} ({len(files)} files, {size} bytes)"
+    said = f"sealed exhibit {body['exhibit']['id']} ({len(files)} files, {size} bytes)"
+    return "\n".join([said, *(line["note"] for line in body["exhibit"]["custody"] if line["act"] == Act.INTERRUPTED)])
 
 
 def _unavailable(state: Incident, body: Body, at: datetime, actor: str) -> str:

@@ -148,6 +148,7 @@ class Exhibit(TypedDict):
     files: list[str]
     bytes: int
     collected_at: str
+    incomplete: str
 
 
 class Missing(TypedDict):

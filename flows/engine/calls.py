@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from typing_extensions import override
 
 from flows.engine.case import Case
+from playbooks.action import Capture, Sink, World, Written
 from playbooks.errors import Misconfigured, SoarError, Transient, Unforeseen
 from playbooks.plan import Answer, Finding, Verdict
 
@@ -33,6 +36,75 @@ async def within(seconds: float, call: Awaitable[T], what: str) -> T:
         # Whoever chooses what is read chooses what it breaks: here it costs its own question, and nothing beside it.
         LOG.exception("%s: what came back is more than we can read", what)
         raise Unforeseen(f"{what}: what came back is more than we can read ({type(exc).__name__})") from exc
+
+
+async def listened(capture: Capture, world: World, sink: Sink, what: str) -> None:
+    """Have a capture write into a sink; its time-out counts the source's silence, and not how much there is.
+
+    Args:
+        capture: what collects.
+        world: what it may reach.
+        sink: where it writes; the time that takes is ours.
+        what: for messages.
+
+    Raises:
+        SoarError: as for `within`; what was written by then is in the sink.
+    """
+    clock = asyncio.timeout(capture.silence)
+
+    async def collect() -> None:
+        try:
+            async with clock:
+                await capture.collect(world, _Heard(sink, clock, capture.silence))
+        except TimeoutError as exc:
+            if not clock.expired():
+                raise
+            raise Transient(f"{what}: nothing came for {capture.silence:g} s") from exc
+
+    await within(capture.longest, collect(), what)
+
+
+class _Heard(Sink):
+    """A sink before which a clock begins anew with each chunk.
+
+    Args:
+        sink: where it goes.
+        clock: runs out in silence.
+        silence: seconds.
+    """
+
+    def __init__(self, sink: Sink, clock: asyncio.Timeout, silence: float) -> None:
+        self._sink, self._clock, self._silence = sink, clock, silence
+
+    @override
+    @asynccontextmanager
+    async def file(self, name: str, *, media_type: str, origin: str) -> AsyncIterator[Written]:
+        async with self._sink.file(name, media_type=media_type, origin=origin) as file:
+            yield _HeardFile(file, self.heard)
+
+    @asynccontextmanager
+    async def heard(self) -> AsyncIterator[None]:
+        """Hold the clock while something that came is put away, and begin anew."""
+        if self._clock.expired():
+            # It ran out while the source was heard: the cancellation is on its way.
+            yield
+            return
+        self._clock.reschedule(None)
+        try:
+            yield
+        finally:
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._silence)
+
+
+class _HeardFile(Written):
+    def __init__(self, file: Written, heard: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self._file, self._heard = file, heard
+
+    @override
+    async def write(self, chunk: bytes) -> None:
+        if chunk:
+            async with self._heard():
+                await self._file.write(chunk)
 
 
 def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name

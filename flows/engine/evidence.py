@@ -4,20 +4,22 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
-from flows.engine.calls import build, unknown, within
+from flows.engine.calls import build, listened, unknown, within
 from flows.engine.case import PREFIX, Case, Stopped
 from flows.engine.effects import failed
 from flows.engine.schedule import Todo
-from integrations.journal.records import InboxItem
+from integrations.journal.records import InboxItem, Told
 from integrations.journal.store import Journal, LostClaim
 from integrations.signing import PublicKey, SigningKey
-from integrations.vault import Damaged, Vault, VaultFull, bundle, disk
-from playbooks.action import Capture, Check, Collected
+from integrations.vault import Damaged, Draft, TooLarge, Vault, VaultFull, bundle, disk
+from playbooks.action import Capture, Check
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.incident import EntityKind
@@ -37,6 +39,12 @@ ANOTHER = 10_000
 """How far another number is from one that is taken by what an older release sealed."""
 CAPTURE_ATTEMPTS = 3
 """How often a capture is tried before its exhibit is recorded as unavailable."""
+_PORTION = 1 << 20
+"""Bytes of messages that are read at once."""
+_AT_ONCE = 200
+"""Messages that are read at once."""
+_MOST_REPEATS = 1_000_000
+"""More than are counted together."""
 COLLECT_AGAIN = (60.0, 120.0, 300.0, 900.0, 3600.0)
 """Seconds after which what could not be had is tried again; the last ones for as long as the incident is open."""
 SEAL_AGAIN = 2.0
@@ -49,13 +57,21 @@ async def capture(case: Case, todo: Todo) -> None:
     try:
         maker: Capture = build(case, todo.name, todo.params)
         params: dict[str, Json] = dict(todo.params)
-        if (number := await _number(case, todo, maker.exhibit, params)) is None:
+        if (place := await _place(case, todo, maker.exhibit, params)) is None:
             return
-        collected_at = now()
-        collected = await within(maker.timeout, maker.collect(case.parts.world), f"collecting {todo.name}")
-        await _seal(
-            case, todo, number, maker.exhibit, collected, collected_at=collected_at, capture=todo.name, params=params
-        )
+        broke: SoarError | None = None
+        async with _draft(case, todo, place, maker.exhibit, capture=todo.name, params=params) as making:
+            try:
+                await listened(maker, case.parts.world, making.draft, f"collecting {todo.name}")
+            except VaultFull:
+                # Somebody else's evidence needs the room more than half of this does.
+                raise
+            except SoarError as exc:
+                if place.broken or not making.draft.size:
+                    raise
+                broke = exc
+            exhibit = await making.seal(interrupted=broke is not None)
+        await _sealed(case, todo, exhibit, broke)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -74,26 +90,22 @@ async def capture(case: Case, todo: Todo) -> None:
 async def raw(case: Case, todo: Todo) -> None:
     """Keep one alert as it came: exhibit 0 and those of its kind."""
     try:
-        if (number := await _number(case, todo, RAW, {"receipt": todo.name})) is None:
+        if (place := await _place(case, todo, RAW, {"receipt": todo.name})) is None:
             return
         item = await case.parts.journal.message(todo.name)
         if item is None:
             raise Misconfigured(f"the inbox has no entry {todo.name} any more")
-        collected = (
-            Collected(
-                name="alert.bin", media_type="application/octet-stream", data=item.body, origin=f"inbox {item.id}"
-            ),
-            Collected(
-                name="headers.txt",
-                media_type="text/plain",
-                data="".join(f"{name}: {value}\n" for name, value in sorted(item.headers.items())).encode(),
-                origin=f"inbox {item.id}, without those that authenticate",
-            ),
-        )
         if sha256(item.body) != item.digest:
             raise Damaged(f"the inbox entry {item.id} is not what the receiver put there")
         params: dict[str, Json] = {"receipt": todo.name, "source": item.source}
-        await _seal(case, todo, number, RAW, collected, collected_at=now(), capture="receiver", params=params)
+        headers = "".join(f"{name}: {value}\n" for name, value in sorted(item.headers.items())).encode()
+        origin = f"inbox {item.id}"
+        async with _draft(case, todo, place, RAW, capture="receiver", params=params) as making:
+            await making.draft.add("alert.bin", item.body, media_type="application/octet-stream", origin=origin)
+            origin += ", without those that authenticate"
+            await making.draft.add("headers.txt", headers, media_type="text/plain", origin=origin)
+            exhibit = await making.seal()
+        await _sealed(case, todo, exhibit)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -108,20 +120,21 @@ async def repeats(case: Case, todo: Todo) -> None:
     try:
         counted = next(one for one in case.state.counted if str(one.number) == todo.name)
         about: dict[str, Json] = {"after": counted.after, "until": counted.until}
-        if (number := await _number(case, todo, REPEATS, about)) is None:
+        if (place := await _place(case, todo, REPEATS, about)) is None:
             return
         own = {alert.receipt for alert in case.state.alerts}
-        found = await case.parts.journal.messages(case.stream, counted.after, counted.until)
-        items = [item for item in found if item.id not in own]
-        data = await asyncio.to_thread(_lines, items)
-        collected = Collected(
-            name="alerts.ndjson",
-            media_type="application/x-ndjson",
-            data=data,
-            origin=f"{len(items)} entries of the inbox, each with its body as base64 and without what authenticates",
-        )
-        params: dict[str, Json] = {**about, "messages": len(items)}
-        await _seal(case, todo, number, REPEATS, (collected,), collected_at=now(), capture="receiver", params=params)
+        told = await case.parts.journal.told(case.stream, counted.after, counted.until, limit=_MOST_REPEATS)
+        wanted = [one for one in told if one.receipt not in own]
+        params: dict[str, Json] = {**about, "messages": len(wanted)}
+        origin = f"{len(wanted)} entries of the inbox, each with its body as base64 and without what authenticates"
+        async with _draft(case, todo, place, REPEATS, capture="receiver", params=params) as making:
+            kind = "application/x-ndjson"
+            async with making.draft.file("alerts.ndjson", media_type=kind, origin=origin) as file:
+                for some in _portions(wanted):
+                    items = await case.parts.journal.messages([one.receipt for one in some])
+                    await file.write(await asyncio.to_thread(_lines, items))
+            exhibit = await making.seal()
+        await _sealed(case, todo, exhibit)
     except (LostClaim, Stopped):
         raise
     except SoarError as exc:
@@ -129,6 +142,20 @@ async def repeats(case: Case, todo: Todo) -> None:
             await failed(case, todo, exc)
             return
         await _missing(case, todo, REPEATS, exc)
+
+
+def _portions(wanted: Sequence[Told]) -> Iterator[list[Told]]:
+    """Yield messages in portions of a few MiB: of a flood there is more than anybody holds."""
+    some: list[Told] = []
+    size = 0
+    for one in wanted:
+        if some and (size + one.size > _PORTION or len(some) >= _AT_ONCE):
+            yield some
+            some, size = [], 0
+        some.append(one)
+        size += one.size
+    if some:
+        yield some
 
 
 def _lines(items: Sequence[InboxItem]) -> bytes:
@@ -169,8 +196,20 @@ def number_of(case: Case, todo: Todo) -> int:
     return ALERTS + places.index(todo.entity) * len(steps) + steps.index(todo.instance.partition("@")[0])
 
 
-async def _number(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) -> int | None:
-    """Return the number that a step's exhibit is to have; record one that a process sealed and died before it said so.
+class _Place(NamedTuple):
+    """Where a step's exhibit goes.
+
+    Args:
+        number: the exhibit's.
+        broken: whether one that breaks off is kept already, so that no second one is.
+    """
+
+    number: int
+    broken: bool
+
+
+async def _place(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) -> _Place | None:
+    """Return where a step's exhibit goes; record one that a process sealed and died before it said so.
 
     What is sealed there counts only if it is this step's, about this very thing: an older release numbered otherwise.
 
@@ -183,13 +222,16 @@ async def _number(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) 
     Returns:
         None if it is sealed, and on record now.
     """
-    number = number_of(case, todo)
+    number, broken = number_of(case, todo), False
+    known = {item["id"] for item in case.state.exhibits}
     while (found := await case.parts.vault.find(case.id, exhibit_id(number, kind))) is not None:
-        if _made_by(found, todo, about):
-            await case.record(Event("exhibit", {"instance": todo.instance, "phase": todo.phase.value, **sealed(found)}))
+        own = _made_by(found, todo, about)
+        if own and not (found.incomplete and found.id in known):
+            await _sealed(case, todo, found)
             return None
+        broken = broken or own
         number += ANOTHER
-    return number
+    return _Place(number, broken)
 
 
 def _made_by(found: Exhibit, todo: Todo, about: Mapping[str, Json]) -> bool:
@@ -198,36 +240,56 @@ def _made_by(found: Exhibit, todo: Todo, about: Mapping[str, Json]) -> bool:
     return found.authority.step == todo.instance.partition("@")[0] and same
 
 
-async def _seal(  # all by name
-    case: Case,
-    todo: Todo,
-    number: int,
-    kind: str,
-    collected: tuple[Collected, ...],
-    *,
-    collected_at: datetime,
-    capture: str,
-    params: dict[str, Json],
-) -> None:
-    exhibit = await case.parts.vault.seal(
-        case.id,
-        number,
-        kind,
-        collected,
-        collected_at=collected_at,
-        collected_by=case.parts.name,
-        authority=Authority(step=todo.instance.partition("@")[0], actor=case.state.requested_by or "mcp-soar"),
-        how=Method(tool=TOOL, capture=capture, params=params),
-    )
-    body = {"instance": todo.instance, "phase": todo.phase.value, **sealed(exhibit)}
-    await case.record(Event("exhibit", body))
+class _Making(NamedTuple):
+    """An exhibit that is being made.
+
+    Args:
+        draft: what is written into.
+        seal: what stores it for good, under this step's authority.
+    """
+
+    draft: Draft
+    seal: Callable[..., Awaitable[Exhibit]]
+
+
+@contextlib.asynccontextmanager
+async def _draft(
+    case: Case, todo: Todo, place: _Place, kind: str, *, capture: str, params: dict[str, Json]
+) -> AsyncIterator[_Making]:
+    begun = now()
+    async with case.parts.vault.draft(case.id, place.number, kind) as draft:
+        yield _Making(
+            draft,
+            partial(
+                draft.seal,
+                collected_at=begun,
+                collected_by=case.parts.name,
+                authority=Authority(step=todo.instance.partition("@")[0], actor=case.state.requested_by or "mcp-soar"),
+                how=Method(tool=TOOL, capture=capture, params=params),
+            ),
+        )
+
+
+async def _sealed(case: Case, todo: Todo, exhibit: Exhibit, broke: SoarError | None = None) -> None:
+    """Record an exhibit; one that breaks off is kept and still to be had."""
+    events = [Event("exhibit", {"instance": todo.instance, "phase": todo.phase.value, **sealed(exhibit)})]
+    if exhibit.incomplete:
+        reason = f"{exhibit.id}: {exhibit.incomplete}" + (f": {_reason(broke)}" if broke else "")
+        # What is too large will not be smaller the next time.
+        again = None if isinstance(broke, TooLarge) else COLLECT_AGAIN[0]
+        events.append(_unavailable(todo, exhibit.kind, reason[:2000], again=again))
+    await case.record(*events)
 
 
 async def _missing(case: Case, todo: Todo, kind: str, exc: SoarError, *, again: float | None = None) -> None:
-    missing = Unavailable(kind=kind, reason=_reason(exc), recorded_by=todo.instance[:200], at=now())
+    await case.record(_unavailable(todo, kind, _reason(exc), again=again))
+
+
+def _unavailable(todo: Todo, kind: str, reason: str, *, again: float | None) -> Event:
+    missing = Unavailable(kind=kind, reason=reason, recorded_by=todo.instance[:200], at=now())
     retry_at = iso(now() + timedelta(seconds=again)) if again is not None else None
     body = {"instance": todo.instance, "phase": todo.phase.value, "retry_at": retry_at, **unavailable(missing)}
-    await case.record(Event("unavailable", body))
+    return Event("unavailable", body)
 
 
 async def _still_missing(case: Case, todo: Todo, exc: SoarError, *, attempt: int) -> None:

@@ -374,17 +374,13 @@ def turns(kind: str, sources: Sequence[str], limit: int) -> CompoundSelect[Any]:
 def told(stream: str, after: float, until: float) -> Select[Any]:
     """Return the statement that finds what a stream was given in a span of time, without the bytes."""
     found = select(_inbox.id, _inbox.source, _inbox.received_at, _inbox.moved_at, func.length(_inbox.body))
-    return _given(found, stream, after, until)
-
-
-def given(stream: str, after: float, until: float) -> Select[Any]:
-    """Return the statement that finds what a stream was given in a span of time, for `inbox_item`."""
-    return _given(select(*INBOX), stream, after, until)
-
-
-def _given(found: Select[Any], stream: str, after: float, until: float) -> Select[Any]:
     moment = (_inbox.incident == stream, _inbox.kind == "alert", _inbox.moved_at > after, _inbox.moved_at <= until)
     return found.where(*moment).order_by(_inbox.moved_at, _inbox.id)
+
+
+def messages(receipts: Collection[str]) -> Select[Any]:
+    """Return the statement that finds some messages, the first moved first, for `inbox_item`."""
+    return select(*INBOX).where(_inbox.id.in_(receipts)).order_by(_inbox.moved_at, _inbox.id)
 
 
 def strays(kind: str, sources: Sequence[str], limit: int) -> Select[Any]:

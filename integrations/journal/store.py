@@ -381,9 +381,9 @@ class Journal:
         found = queries.told(stream, after, until).limit(limit)
         return [Told(*row) for row in await self._rows(found)]
 
-    async def messages(self, stream: str, after: float, until: float) -> list[InboxItem]:
-        """Return the messages that a stream was given in a span of time, with their bytes; see `told`."""
-        return [queries.inbox_item(row) for row in await self._rows(queries.given(stream, after, until))]
+    async def messages(self, receipts: Collection[str]) -> list[InboxItem]:
+        """Return some messages with their bytes, the first moved first; see `told`."""
+        return [queries.inbox_item(row) for row in await self._rows(queries.messages(receipts))]
 
     async def inbox_counts(self) -> list[InboxCount]:
         """Return how much of each kind waits."""

@@ -5,7 +5,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,9 +16,9 @@ from playbooks.errors import Refused
 GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """The header that our archives begin with (RFC 1952): deflate, no name, no time, operating system unknown."""
 
-_BLOCK = 512  # bytes; POSIX.1-1988 (ustar)
+BLOCK = 512  # bytes; POSIX.1-1988 (ustar)
 _STEP = 1 << 16  # bytes
-_LARGEST_MEMBER = 8**11 - 1  # bytes; eleven octal digits
+LARGEST_MEMBER = 8**11 - 1  # bytes; eleven octal digits
 
 
 class UnreadableError(Exception):
@@ -36,18 +36,30 @@ class Folder:
         self._temporary = temporary
         temporary.mkdir(mode=0o700)
 
-    def add(self, path: str, data: bytes) -> None:
+    def add(self, path: str, size: int, chunks: Iterable[bytes]) -> None:
         """Add one file.
 
+        Args:
+            path: in the folder.
+            size: in bytes.
+            chunks: its bytes; what they raise ends it.
+
         Raises:
-            SoarError: as for `disk.translated`.
+            SoarError: Refused if it has another size, and as for `disk.translated`.
         """
         with disk.translated():
             target = self._temporary
             for part in path.split("/")[:-1]:
                 target /= part
                 target.mkdir(mode=0o700, exist_ok=True)
-            disk.write(self._temporary / path, data)
+            writer = disk.Writer(self._temporary / path)
+            try:
+                for chunk in sized(path, size, chunks):
+                    writer.write(chunk)
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.close()
 
     def finish(self, out: Path) -> None:
         """Make everything durable and give it its name.
@@ -83,18 +95,24 @@ class Archive:
         self._crc, self._size = 0, 0
         self._file.write(GZIP)
 
-    def add(self, path: str, data: bytes) -> None:
+    def add(self, path: str, size: int, chunks: Iterable[bytes]) -> None:
         """Add one file.
 
+        Args:
+            path: in the archive.
+            size: in bytes.
+            chunks: its bytes; what they raise ends it.
+
         Raises:
-            SoarError: Refused if it is too large, and as for `disk.translated`.
+            SoarError: Refused if it has another size or is too large, and as for `disk.translated`.
         """
-        if len(data) > _LARGEST_MEMBER:
-            raise Refused(f"{path} has {len(data)} bytes, more than a tar archive holds: export to a folder")
+        if size > LARGEST_MEMBER:
+            raise Refused(f"{path} has {size} bytes, more than a tar archive holds: export to a folder")
         with disk.translated():
-            self._put(header(path, len(data)))
-            self._put(data)
-            self._put(bytes(-len(data) % _BLOCK))
+            self._put(header(path, size))
+            for chunk in sized(path, size, chunks):
+                self._put(chunk)
+            self._put(bytes(-size % BLOCK))
 
     def finish(self, out: Path) -> None:
         """Make everything durable and give it its name.
@@ -103,7 +121,7 @@ class Archive:
             SoarError: Refused if the name is taken, and as for `disk.translated`.
         """
         with disk.translated():
-            self._put(bytes(2 * _BLOCK))
+            self._put(bytes(2 * BLOCK))
             self._file.write(self._deflate.flush())
             self._file.write(struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
             self._file.flush()
@@ -127,6 +145,22 @@ class Archive:
         self._crc = zlib.crc32(data, self._crc)
         self._size += len(data)
         self._file.write(self._deflate.compress(data))
+
+
+def sized(path: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield chunks that have that size together.
+
+    Raises:
+        Refused: if they have another.
+    """
+    left = size
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise Refused(f"{path} was changed while it was copied: it has not {size} bytes")
 
 
 def begin(temporary: Path, out: Path) -> Folder | Archive:
@@ -230,7 +264,7 @@ def members(archive: Inflated | Plain) -> Iterator[tuple[str, Iterator[bytes]]]:
     Raises:
         UnreadableError: at anything that `Archive` does not write: a link, a device, a folder, an owner, a second end.
     """
-    while any(block := archive.take(_BLOCK)):
+    while any(block := archive.take(BLOCK)):
         try:
             info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
             exact = header(info.name, info.size) == block
@@ -239,9 +273,9 @@ def members(archive: Inflated | Plain) -> Iterator[tuple[str, Iterator[bytes]]]:
         if not exact:
             raise UnreadableError(f"the archive's entry {info.name[:200]!a} is not one that mcp-soar writes")
         yield info.name, _data(archive, info.size)
-        if any(archive.take(-info.size % _BLOCK)):
+        if any(archive.take(-info.size % BLOCK)):
             raise UnreadableError(f"the archive's entry {info.name[:200]!a} is followed by something hidden")
-    if any(archive.take(_BLOCK)) or not archive.ended():
+    if any(archive.take(BLOCK)) or not archive.ended():
         raise UnreadableError("something follows the archive's end")
 
 

@@ -5,8 +5,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from integrations.vault import Damaged, VaultFull
 from playbooks.errors import Misconfigured, Transient
@@ -55,28 +56,67 @@ def check_room(folder: Path, size: int, reserve: int) -> None:
         raise VaultFull(f"{size} bytes are to be written; {free} are free, and {reserve} of those are reserved")
 
 
-def write(path: Path, data: bytes) -> tuple[int, str, str]:
-    """Write a new file durably, mode 0400.
+class Stored(NamedTuple):
+    """What was read from the source on its way to a file.
 
-    Returns:
-        size, SHA-256 and SHA-512 of what was read from `data` on its way to the file.
+    Args:
+        size: in bytes.
+        sha256: in hex.
+        sha512: in hex.
     """
-    short, long = hashlib.sha256(), hashlib.sha512()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
-    try:
+
+    size: int
+    sha256: str
+    sha512: str
+
+
+class Writer:
+    """A new file, mode 0400, written in pieces and hashed on the way; `close` makes it durable.
+
+    Args:
+        path: of the file; must not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        self._size, self._short, self._long = 0, hashlib.sha256(), hashlib.sha512()
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append some bytes."""
         for start in range(0, len(data), CHUNK):
             chunk = memoryview(data)[start : start + CHUNK]
-            short.update(chunk)
-            long.update(chunk)
+            self._short.update(chunk)
+            self._long.update(chunk)
+            self._size += len(chunk)
             while chunk:
-                chunk = chunk[os.write(descriptor, chunk) :]
-        os.fsync(descriptor)
-        if hasattr(os, "posix_fadvise"):
-            # So that reading it again asks the device rather than the page cache that was just written.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-    return len(data), short.hexdigest(), long.hexdigest()
+                chunk = chunk[os.write(self._descriptor, chunk) :]
+
+    def close(self) -> Stored:
+        """Make it durable and return what was written."""
+        try:
+            os.fsync(self._descriptor)
+            if hasattr(os, "posix_fadvise"):
+                # So that reading it again asks the device rather than the page cache that was just written.
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(self._descriptor)
+        return Stored(self._size, self._short.hexdigest(), self._long.hexdigest())
+
+    def abandon(self) -> None:
+        """Close it as it is, durable or not."""
+        with suppress(OSError):
+            os.close(self._descriptor)
+
+
+def write(path: Path, data: bytes) -> Stored:
+    """Write a new file durably, mode 0400, and return what was read from `data` on its way there."""
+    writer = Writer(path)
+    try:
+        writer.write(data)
+    except BaseException:
+        writer.abandon()
+        raise
+    return writer.close()
 
 
 def chunks(path: Path) -> Generator[bytes, None, None]:
@@ -98,7 +138,7 @@ def chunks(path: Path) -> Generator[bytes, None, None]:
         os.close(descriptor)
 
 
-def hashes(path: Path) -> tuple[int, str, str]:
+def hashes(path: Path) -> Stored:
     """Return a file's size, SHA-256 and SHA-512.
 
     Raises:
@@ -109,7 +149,7 @@ def hashes(path: Path) -> tuple[int, str, str]:
         size += len(chunk)
         short.update(chunk)
         long.update(chunk)
-    return size, short.hexdigest(), long.hexdigest()
+    return Stored(size, short.hexdigest(), long.hexdigest())
 
 
 def shred(path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge
-from playbooks.action import Action
+from playbooks.action import Action, Capture
 from playbooks.errors import SoarError
 from playbooks.plan import Answer
 from playbooks.strict import canonical
@@ -71,7 +71,7 @@ def test_names_are_unique_and_every_step_declares_what_it_may() -> None:
     assert len(SYSTEMS.steps) == sum(len(works.steps) for works in SYSTEMS.works.values())
     for step in SYSTEMS.steps.values():
         assert step.permissions, step.name
-        assert step.timeout > 0
+        assert (0 < step.silence <= step.longest) if issubclass(step, Capture) else step.timeout > 0
 
 
 @every_action

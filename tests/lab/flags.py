@@ -15,7 +15,7 @@ from typing_extensions import override
 from flows.engine.parts import Timing
 from integrations.connections import Connections
 from integrations.registry import SYSTEMS
-from playbooks.action import Action, Capture, Check, Collected, World
+from playbooks.action import Action, Capture, Check, Sink, World
 from playbooks.errors import Refused
 from playbooks.incident import Phase
 from playbooks.inventory import Inventory
@@ -213,10 +213,10 @@ class KeepFlags(Capture):
     tool: Line
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         if self.tool == "add":
             raise Refused("no rights to look")
-        return (Collected(name="flags.txt", media_type="text/plain", data=self.tool.encode(), origin="flags"),)
+        await sink.add("flags.txt", self.tool.encode(), media_type="text/plain", origin="flags")
 
 
 class WipeFlags(SetFlags):

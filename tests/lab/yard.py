@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from integrations.secret import secret
 from integrations.system import Connection, Expected, Looked, Present, System, Works
-from playbooks.action import Action, Capture, Check, Collected, World
+from playbooks.action import Action, Capture, Check, Sink, World
 from playbooks.contacts import Language
 from playbooks.errors import Gone, Misconfigured
 from playbooks.inventory import Inventory, Secret
@@ -172,8 +172,8 @@ class PictureFlag(Capture):
     server: Slug
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
-        return ()
+    async def collect(self, world: World, sink: Sink) -> None:
+        return None
 
 
 class FlagDown(Check):

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import disk
-from integrations.vault.archive import Plain, UnreadableError, header, members
+from integrations.vault.archive import BLOCK, LARGEST_MEMBER, Plain, UnreadableError, header, members
 from playbooks.errors import Refused, SoarError
 from playbooks.strict import Line, Strict, canonical
 
@@ -27,8 +27,6 @@ _PLACES = {"config", "private", "journal", "vault", "bundles"}
 # No link, no `..`, no absolute path, nothing hidden and nothing that a shell or a terminal would take for something.
 _SEGMENT = re.compile(r"[A-Za-z0-9_@+=][A-Za-z0-9_@+=., -]{0,120}|\.gitignore")
 _DEPTH = 8
-_BLOCK = 512  # bytes; POSIX.1-1988 (ustar)
-_LARGEST_MEMBER = 8**11 - 1  # bytes; eleven octal digits
 _LARGEST_MANIFEST = 256 << 20  # bytes
 _LARGEST_SIGNATURE = 1024  # bytes
 _MOST_MEMBERS = 5_000_000
@@ -162,7 +160,7 @@ class Writer:
 
     def _add(self, path: str, size: int, chunks: Iterator[bytes]) -> None:
         _check(path)
-        if size > _LARGEST_MEMBER:
+        if size > LARGEST_MEMBER:
             raise Refused(f"{path} has {size} bytes, more than a tar archive holds")
         try:
             block = header(path, size)
@@ -179,7 +177,7 @@ class Writer:
                 count += len(chunk)
                 self._file.write(chunk)
                 chunk = next(chunks, None)
-            self._file.write(bytes(-count % _BLOCK))
+            self._file.write(bytes(-count % BLOCK))
         if count != size:
             raise Spoiled(f"{path} was changed while it was copied")
         self.files[path] = Member(size=size, sha256=digest.hexdigest())
@@ -196,7 +194,7 @@ class Writer:
             if key is not None:
                 signed = Signature(key=key.id, signature=key.sign(_SIGNED + raw).hex())
                 self._end(SIGNATURE, canonical(signed.model_dump(mode="json")))
-            self._file.write(bytes(2 * _BLOCK))
+            self._file.write(bytes(2 * BLOCK))
             self._file.flush()
             os.fsync(self._file.fileno())
             size = self._file.tell()
@@ -211,7 +209,7 @@ class Writer:
         return size
 
     def _end(self, path: str, data: bytes) -> None:
-        self._file.write(header(path, len(data)) + data + bytes(-len(data) % _BLOCK))
+        self._file.write(header(path, len(data)) + data + bytes(-len(data) % BLOCK))
 
     def discard(self) -> None:
         """Remove what there is so far."""

@@ -19,6 +19,7 @@ from integrations.journal.store import Journal
 from playbooks import duties, naming
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
+from playbooks.evidence import Exhibit
 from playbooks.incident import Phase, Status
 from playbooks.journal import ITSELF, TELLING, Entry
 from playbooks.plan import Plan
@@ -463,6 +464,7 @@ def incident_of(
                 "files": [file["name"] for file in item["files"]],
                 "bytes": sum(file["size"] for file in item["files"]),
                 "collected_at": item["collected_at"],
+                "incomplete": Exhibit.model_validate(item).incomplete,
             }
             for item in state.exhibits
         ],

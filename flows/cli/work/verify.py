@@ -18,13 +18,14 @@ from flows.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey
+from integrations.vault import Damaged, disk
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
 from playbooks.evidence import HEADS, Exhibit, journalled
 from playbooks.journal import SYSTEM, Head, Parsed
 from playbooks.projection import fold
 from playbooks.state import Incident
-from playbooks.strict import iso, sha256
+from playbooks.strict import iso
 
 _SHOWN = 20
 _HEAD = re.compile(r"([0-9]{1,15}):((?:[0-9a-f]{2}){8,32})")
@@ -282,11 +283,11 @@ async def _bundle(config: Configuration, name: str, file: str, digest: str) -> s
     path = config.path(config.settings.vault.bundles) / file
     faults: list[str] = []
     try:
-        data = await asyncio.to_thread(path.read_bytes)
-    except OSError as exc:
-        return _check(f"bundle-{name}", [f"{path}: {exc.strerror}"], "")
+        found = await asyncio.to_thread(disk.hashes, path)
+    except (OSError, Damaged) as exc:
+        return _check(f"bundle-{name}", [f"{path}: {getattr(exc, 'strerror', None) or exc}"], "")
 
-    if await asyncio.to_thread(sha256, data) != digest:
+    if f"sha256:{found.sha256}" != digest:
         faults.append(f"{path} is not the file that the journal names")
     # The responder that sealed it may be any of those that there are.
     reports = [await asyncio.to_thread(_bundles().verify, path, key) for key in responder_keys(config).values()]

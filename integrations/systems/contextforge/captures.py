@@ -1,13 +1,14 @@
 """Evidence from a gateway: what it holds, what it logged, and what it knows of one principal."""
 
-import json
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Final
 
 from typing_extensions import override
 
+from integrations.exhibits import add_json, add_text
 from integrations.systems.contextforge.actions import ADMINISTRATOR, entry_of, principal_of
 from integrations.systems.contextforge.client import ContextForge
-from playbooks.action import Capture, Collected, World
+from playbooks.action import Capture, Sink, World
 from playbooks.errors import Misconfigured, Refused, SoarError
 from playbooks.strict import Name, Slug
 
@@ -44,12 +45,10 @@ class CaptureState(OfGateway):
     server: Slug
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         forge = world.reach(ContextForge, entry_of(self.server, world).name)
         state = await forge.export_state()
-        data = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False).encode()
-        origin = f"{forge.gateway.url}/v1"
-        return (Collected(name="gateway-state.json", media_type="application/json", data=data, origin=origin),)
+        await add_json(sink, "gateway-state.json", state, f"{forge.gateway.url}/v1")
 
 
 class CaptureLogs(OfGateway):
@@ -68,7 +67,7 @@ class CaptureLogs(OfGateway):
     server: Slug
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         forge = world.reach(ContextForge, entry_of(self.server, world).name)
         logs = await forge.logs()
         origin = f"{forge.gateway.url}/api/logs"
@@ -77,23 +76,11 @@ class CaptureLogs(OfGateway):
                 f"gateway {forge.name} holds no audit trail and no security event: {_OFF}. Turn AUDIT_TRAIL_ENABLED and"
                 " SECURITY_LOGGING_ENABLED on there; until then nothing says who changed what"
             )
-        found = [
-            Collected(
-                name=f"{name.replace('_', '-')}.json",
-                media_type="application/json",
-                data=json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False).encode(
-                    errors="backslashreplace"
-                ),
-                origin=origin,
-            )
-            for name, entries in logs.items()
-        ]
         for name, entries in logs.items():
+            file = name.replace("_", "-")
+            await add_json(sink, f"{file}.json", entries, origin)
             if not entries:
-                said = f"{name} is empty: {_OFF}.\n".encode()
-                name_ = f"{name.replace('_', '-')}-empty.txt"
-                found.append(Collected(name=name_, media_type="text/plain", data=said, origin=origin))
-        return tuple(found)
+                await add_text(sink, f"{file}-empty.txt", f"{name} is empty: {_OFF}.\n", origin)
 
 
 class CapturePrincipal(OfGateway):
@@ -122,41 +109,38 @@ class CapturePrincipal(OfGateway):
     principal: Name
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         principal = principal_of(self.principal, world)
         forge = world.reach(ContextForge, principal.gateway)
         account = await forge.user(principal.user)
         if account is None:
             raise Refused(f"gateway {forge.name} has no user for {self.principal}")
-        found = [_json("account", account, f"{forge.gateway.url}/v1/auth/email/admin/users")]
+        await add_json(sink, "account.json", account, f"{forge.gateway.url}/v1/auth/email/admin/users")
         missing: list[str] = []
-        lists = {
-            "roles": (forge.roles(principal.user), f"{forge.gateway.url}/rbac/users"),
-            "tokens": (forge.tokens(principal.user), f"{forge.gateway.url}/v1/tokens/admin/all"),
+        lists: dict[str, tuple[Callable[[str], Awaitable[object]], str]] = {
+            "roles": (forge.roles, f"{forge.gateway.url}/rbac/users"),
+            "tokens": (forge.tokens, f"{forge.gateway.url}/v1/tokens/admin/all"),
         }
         for name, (question, origin) in lists.items():
             try:
-                found.append(_json(name, await question, origin))
+                answer = await question(principal.user)
             except SoarError as exc:
                 missing.append(f"{name}: {exc}")
+            else:
+                await add_json(sink, f"{name}.json", answer, origin)
         try:
             logs = await forge.logs(user=principal.user)
         except SoarError as exc:
             missing.append(f"logs: {exc}")
             logs = {}
         for name, entries in logs.items():
-            found.append(_json(name, entries, f"{forge.gateway.url}/api/logs, what names this user"))
+            origin = f"{forge.gateway.url}/api/logs, what names this user"
+            await add_json(sink, f"{name.replace('_', '-')}.json", entries, origin)
             if not entries:
                 missing.append(f"{name}: nothing that names this user: {_OFF}")
         missing.append("tool calls: this gateway writes none of them down; ask the servers that were called")
-        data = "".join(f"{line}\n" for line in missing).encode(errors="backslashreplace")
-        origin = "computed from the other files of this exhibit"
-        return (*found, Collected(name="missing.txt", media_type="text/plain", data=data, origin=origin))
-
-
-def _json(name: str, value: object, origin: str) -> Collected:
-    data = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
-    return Collected(name=f"{name.replace('_', '-')}.json", media_type="application/json", data=data, origin=origin)
+        text = "".join(f"{line}\n" for line in missing)
+        await add_text(sink, "missing.txt", text, "computed from the other files of this exhibit")
 
 
 _OFF = "that is off there, or nothing was ever changed or refused"

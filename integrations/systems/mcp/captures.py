@@ -1,24 +1,20 @@
 """Evidence from a server and about its definitions."""
 
-import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from integrations.catalogue import Catalogue
+from integrations.exhibits import add_json, add_text
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint, Reply, spoken
 from integrations.systems.mcp import answers
 from integrations.systems.mcp.behaviour import orders
-from playbooks.action import Capture, Collected, World
+from playbooks.action import Capture, Sink, World
 from playbooks.errors import Refused, SoarError
 from playbooks.inventory import PinKind
 from playbooks.strict import Slug
-
-
-def as_json(value: object) -> bytes:
-    """Return a value as JSON that people can read, in one order."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 class CaptureDefinitions(Capture):
@@ -40,29 +36,21 @@ class CaptureDefinitions(Capture):
     server: Slug
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         approved = world.inventory.pins.of(self.server)
-        found = [
-            Collected(
-                name="approved.json",
-                media_type="application/json",
-                data=as_json([pin.model_dump(mode="json") for pin in approved]),
-                origin="the inventory's approved pins",
-            )
-        ]
         gateway, same, gateway_error = await self._gateway(world)
         direct, direct_error = await self._direct(world)
         if gateway is None and direct is None:
             raise Refused(f"neither gateway nor server gave definitions: {gateway_error}; {direct_error}")
+        pinned = [pin.model_dump(mode="json") for pin in approved]
+        await add_json(sink, "approved.json", pinned, "the inventory's approved pins")
         views = (("gateway", gateway, gateway_error), ("direct", direct, direct_error))
         for name, view, _ in views:
             if view is None:
                 continue
             listed = [{"kind": kind.value, "name": name_, **fields} for (kind, name_), fields in sorted(view.items())]
             origin = "the gateway's administration" if name == "gateway" else f"{self.server} itself, over MCP"
-            found.append(
-                Collected(name=f"{name}.json", media_type="application/json", data=as_json(listed), origin=origin)
-            )
+            await add_json(sink, f"{name}.json", listed, origin)
         text = []
         for name, view, error in views:
             text.append(f"### {name}" + (f": unavailable: {error}" if view is None else ""))
@@ -75,15 +63,8 @@ class CaptureDefinitions(Capture):
                     text += [f"--- {pin.kind} {pin.name}", difference] if difference else []
             known = {(pin.kind, pin.name) for pin in approved}
             text += [f"--- {kind} {name_}: never approved" for kind, name_ in sorted(set(view or ()) - known)]
-        found.append(
-            Collected(
-                name="difference.diff",
-                media_type="text/x-diff",
-                data="\n".join(text).encode(),
-                origin="computed from the other files of this exhibit",
-            )
-        )
-        return tuple(found)
+        origin = "computed from the other files of this exhibit"
+        await add_text(sink, "difference.diff", "\n".join(text), origin, media_type="text/x-diff")
 
     async def _gateway(
         self, world: World
@@ -123,39 +104,34 @@ class CaptureAnswer(answers.OneObject, Capture):
         "MCP tools/call at the server: an unknown tool, and tools with safe_arguments",
         "MCP prompts/get, resources/read at the server",
     )
-    timeout: ClassVar[float] = 60.0
+    silence: ClassVar[float] = 60.0
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         endpoint = world.reach(McpEndpoint, self.server)
+        notes: list[str] = []
         heard, _ = await answers.listing(endpoint)
+        await self._keep(heard, endpoint.place, sink, notes)
         asked = self.question(world.inventory)
         if asked is not None:
-            heard += await answers.repeated(endpoint, asked)
-        found = [
-            self._file(one.name, one.reply.raw, f"{endpoint.place} {one.asked}, {_status(one.reply)}")
-            for one in heard
-            if one.reply is not None
-        ]
-        notes = [f"{one.name}: no answer: {one.error}" for one in heard if one.reply is None]
-        if self.tool and asked is None:
+            await self._keep(await answers.repeated(endpoint, asked), endpoint.place, sink, notes)
+        elif self.tool:
             notes.append(f"{self.tool} was not called: the inventory names no safe_arguments for it")
-        for one in heard:
-            told = spoken(one.reply.result) if one.reply and one.reply.result else ""
-            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(told)]
         text = "\n".join(notes or ["nothing in the answers speaks to the model"]) + "\n"
-        signals = Collected(
-            name="signals.txt",
-            media_type="text/plain",
-            data=text.encode(errors="backslashreplace"),
-            origin="computed from the other files of this exhibit",
-        )
-        return (*found, signals)
+        await add_text(sink, "signals.txt", text, "computed from the other files of this exhibit")
 
     @staticmethod
-    def _file(name: str, raw: bytes, origin: str) -> Collected:
-        media_type = "application/octet-stream"
-        return Collected(name=f"{name}.http-body", media_type=media_type, data=raw, origin=origin[:2000])
+    async def _keep(heard: Sequence[answers.Heard], place: str, sink: Sink, notes: list[str]) -> None:
+        """Write answers byte for byte, and note what of them speaks to the model and which are missing."""
+        for one in heard:
+            if one.reply is None:
+                notes.append(f"{one.name}: no answer: {one.error}")
+                continue
+            origin = f"{place} {one.asked}, {_status(one.reply)}"[:2000]
+            media_type = "application/octet-stream"
+            await sink.add(f"{one.name}.http-body", one.reply.raw, media_type=media_type, origin=origin)
+            told = spoken(one.reply.result) if one.reply.result else ""
+            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(told)]
 
 
 def _status(reply: Reply) -> str:

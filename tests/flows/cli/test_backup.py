@@ -26,13 +26,12 @@ from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.archive import header
 from integrations.vault.local import LocalVault
-from playbooks.action import Collected
 from playbooks.code import Answer
-from playbooks.evidence import Authority, Method
 from playbooks.journal import SYSTEM, Event
-from playbooks.strict import canonical, now
+from playbooks.strict import canonical
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
+from tests.lab import exhibits
 
 SECRET = "hunter2-hunter2"  # noqa: S105  # to be looked for
 
@@ -43,16 +42,7 @@ def exhibit(site: Installation, number: int = 1) -> None:
 
     async def work() -> Event:
         vault = LocalVault(config.path(config.settings.vault.path), reserve=0)
-        sealed = await vault.seal(
-            ID,
-            number,
-            "definition",
-            (Collected(name="tool.json", data=b"poison" * 1000, media_type="application/json", origin="the gateway"),),
-            collected_at=now(),
-            collected_by="responder",
-            authority=Authority(step="definition", actor="mcp-soar"),
-            how=Method(tool="mcp-soar@0.1.0", capture="mcp.definition"),
-        )
+        sealed = await exhibits.kept(vault, ID, number, "definition", {"tool.json": b"poison" * 1000})
         return Event("exhibit", {"instance": "x", "phase": "capture", "exhibit": sealed.model_dump(mode="json")})
 
     site.append(asyncio.run(work()))

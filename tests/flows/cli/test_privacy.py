@@ -19,12 +19,12 @@ from flows.engine.parts import Parts
 from flows.retention import finish
 from integrations.signing import PublicKey
 from integrations.vault import bundle
-from playbooks.action import Collected
-from playbooks.evidence import Authority, Exhibit, Manifest, Method, sealed
+from playbooks.evidence import Exhibit, Manifest, sealed
 from playbooks.journal import Event
 from playbooks.strict import now, sha256
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
+from tests.lab import exhibits
 
 PERSONAL = b"ann.lee@corp.example.com asked from 10.1.2.3"
 BUNDLE = f"{ID}-000004.tar.gz"
@@ -68,16 +68,7 @@ async def _evidence(site: Installation) -> None:
 
 
 async def _exhibit(parts: Parts, number: int, kind: str) -> Exhibit:
-    made = await parts.vault.seal(
-        ID,
-        number,
-        kind,
-        (Collected(name="data.bin", media_type="text/plain", data=PERSONAL, origin="here"),),
-        collected_at=now(),
-        collected_by="test",
-        authority=Authority(step="capture", actor="mcp-soar"),
-        how=Method(tool="test", capture="test", params={}),
-    )
+    made = await exhibits.kept(parts.vault, ID, number, kind, {"data.bin": PERSONAL})
     body = {"instance": f"c{number}", "phase": "capture", **sealed(made)}
     await parts.journal.append(f"incident/{ID}", [Event("exhibit", body)])
     return made

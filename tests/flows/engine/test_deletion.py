@@ -16,8 +16,7 @@ from flows.engine.case import PREFIX
 from flows.engine.intake import intake
 from integrations.connections import Connections
 from integrations.vault.local import LocalVault
-from playbooks.action import Collected
-from playbooks.evidence import Authority, Method, journalled, sealed
+from playbooks.evidence import journalled, sealed
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
 from playbooks.policy import DAY, Policy, Retention
@@ -26,6 +25,7 @@ from playbooks.state import Incident
 from playbooks.strict import now, parse_yaml, sha256
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
+from tests.lab import exhibits
 from tests.lab.house import ROOMY, House, alert, house
 
 ID = world.ID
@@ -54,16 +54,7 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 async def exhibit(home: House, number: int, kind: str, params: dict[str, Any]) -> None:
-    made = await home.parts.vault.seal(
-        ID,
-        number,
-        kind,
-        (Collected(name="data.bin", media_type="text/plain", data=PERSONAL, origin="here"),),
-        collected_at=now(),
-        collected_by="test",
-        authority=Authority(step="capture", actor="mcp-soar"),
-        how=Method(tool="test", capture="test", params=params),
-    )
+    made = await exhibits.kept(home.parts.vault, ID, number, kind, {"data.bin": PERSONAL}, params=params)
     await home.journal.append(
         PREFIX + ID, [Event("exhibit", {"instance": f"c{number}", "phase": "capture", **sealed(made)})]
     )

@@ -25,6 +25,7 @@ from playbooks.request import Verb
 from playbooks.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
+from tests.lab import exhibits
 from tests.lab.house import ROOMY, SOURCES, House, alert, house
 
 INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
@@ -74,7 +75,7 @@ async def test_many_that_say_the_same_are_a_few_entries_and_all_of_them_evidence
     incident = await counted(home, monkeypatch)
     assert incident.repeats["siem"].messages == 150 - alike.FEW
     (exhibit,) = [one for one in incident.exhibits if one["kind"] == "raw-alerts"]
-    data = await home.parts.vault.read(incident.id, exhibit["id"], "alerts.ndjson")
+    data = exhibits.read(home.parts.vault, incident.id, exhibit["id"], "alerts.ndjson")
     lines = [json.loads(line) for line in data.splitlines()]
     kept = {line["receipt"]: base64.b64decode(line["body"]) for line in lines}
     own = {seen.receipt for seen in incident.alerts}

@@ -11,6 +11,7 @@ from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from playbooks.incident import Status
 from tests.lab import scenes
+from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert
 
@@ -67,8 +68,8 @@ async def test_empty_logs_are_not_sealed_as_if_nothing_had_happened(lab: Lab, mo
     monkeypatch.setattr(ContextForge, "logs", logs)
     capture = CaptureLogs(server=lab.site.server_id)
     with pytest.raises(Misconfigured, match="AUDIT_TRAIL_ENABLED"):
-        await capture.collect(lab.world)
+        await gathered(capture, lab.world)
     found["security_events"] = [{"event": "refused"}]
-    files = {file.name: file.data for file in await capture.collect(lab.world)}
+    files = await gathered(capture, lab.world)
     assert set(files) == {"audit-trails.json", "security-events.json", "audit-trails-empty.txt"}
     assert b"off there" in files["audit-trails-empty.txt"]

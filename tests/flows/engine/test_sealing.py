@@ -14,14 +14,14 @@ from flows.engine.schedule import Todo
 from integrations.connections import Connections
 from integrations.journal.records import Claim
 from integrations.vault import bundle
-from playbooks.action import Collected
-from playbooks.evidence import Authority, Method, sealed
+from playbooks.evidence import sealed
 from playbooks.incident import Phase
 from playbooks.inventory import Inventory
 from playbooks.journal import Event
 from playbooks.state import Progress
 from playbooks.strict import now, parse_yaml
 from tests.flows.cli import world
+from tests.lab import exhibits
 from tests.lab.house import House, alert, house
 
 INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
@@ -41,16 +41,7 @@ async def claimed(home: House) -> Claim:
 
 
 async def exhibit(case: Case, number: int) -> None:
-    made = await case.parts.vault.seal(
-        case.id,
-        number,
-        "definitions",
-        (Collected(name="data.bin", media_type="text/plain", data=b"x" * 4096, origin="here"),),
-        collected_at=now(),
-        collected_by="test",
-        authority=Authority(step="capture", actor="mcp-soar"),
-        how=Method(tool="test", capture="test", params={}),
-    )
+    made = await exhibits.kept(case.parts.vault, case.id, number, "definitions", {"data.bin": b"x" * 4096})
     await case.record(Event("exhibit", {"instance": f"c{number}", "phase": "capture", **sealed(made)}))
 
 

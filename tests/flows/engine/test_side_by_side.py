@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from typing_extensions import override
 
-from playbooks.action import Capture, Collected, World
+from playbooks.action import Capture, Sink, World
 from tests.lab import flags
 
 
@@ -17,13 +17,13 @@ class Meeting(Capture):
     name: ClassVar[str] = "test.meeting"
     exhibit: ClassVar[str] = "meeting"
     permissions: ClassVar[tuple[str, ...]] = ()
-    timeout: ClassVar[float] = 2.0
+    silence: ClassVar[float] = 2.0
     both: ClassVar[asyncio.Barrier]
 
     @override
-    async def collect(self, world: World) -> tuple[Collected, ...]:
+    async def collect(self, world: World, sink: Sink) -> None:
         await self.both.wait()
-        return (Collected(name="here.txt", media_type="text/plain", data=b"here", origin="test"),)
+        await sink.add("here.txt", b"here", media_type="text/plain", origin="test")
 
 
 async def test_two_captures_are_under_way_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from flows.engine import evidence
 from flows.engine.case import Case
 from flows.engine.schedule import Todo
-from playbooks.evidence import Authority, Method
 from playbooks.incident import EntityKind, Phase, Status
 from playbooks.inventory import Resolved
 from playbooks.playbook import shipped
 from playbooks.state import Incident, Progress, instance_of
-from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
-from tests.lab import flags, scenes
+from tests.lab import exhibits, flags, scenes
 from tests.lab.flags import KeepFlags, WipeFlags
 from tests.lab.house import House
 
@@ -57,15 +55,10 @@ async def test_another_s_exhibit_at_its_place_is_not_taken_for_its_own(tmp_path:
     book = flags.playbook(flags.step(folder), capture=[{**keep, "why": "test"}])
     async with flags.installation(tmp_path, book) as home:
         # What an older release numbered so, and died before it could say it.
-        made = await home.parts.vault.seal(
-            "inc-2026-000001",
-            101,
-            KeepFlags.exhibit,
-            await KeepFlags(tool="other").collect(home.parts.world),
-            collected_at=now(),
-            collected_by="responder-0",
-            authority=Authority(step="keep", actor="mcp-soar"),
-            how=Method(tool="mcp-soar@0", capture=KeepFlags.name, params={"tool": "other"}),
+        files = await exhibits.gathered(KeepFlags(tool="other"), home.parts.world)
+        about = {"tool": "other"}
+        made = await exhibits.kept(
+            home.parts.vault, "inc-2026-000001", 101, KeepFlags.exhibit, files, step="keep", params=about
         )
         async with home.responding():
             await flags.respond(home)

@@ -27,15 +27,12 @@ from integrations.signing import SigningKey
 from integrations.vault import Damaged, bundle
 from integrations.vault.archive import GZIP
 from integrations.vault.local import LocalVault
-from playbooks.action import Collected
 from playbooks.errors import Misconfigured, Refused
 from playbooks.evidence import (
     SEALED,
     UNAVAILABLE,
-    Authority,
     Exhibit,
     Manifest,
-    Method,
     Tip,
     Unavailable,
     sealed,
@@ -43,6 +40,7 @@ from playbooks.evidence import (
 )
 from playbooks.journal import GENESIS, Added, Entry, Event, Head, entry, head_data, link
 from playbooks.strict import Json, canonical
+from tests.lab import exhibits
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STAMP = "2026-11-20T12:00:00.000Z"
@@ -84,17 +82,8 @@ def _heads(tips: Sequence[tuple[SigningKey, Sequence[tuple[str, int, bytes]]]]) 
 
 async def _case(root: Path) -> Case:
     vault = LocalVault(root / "vault", reserve=0)
-    exhibits = [
-        await vault.seal(
-            INCIDENT,
-            number,
-            kind,
-            tuple(Collected(name=n, media_type="text/plain", data=d, origin="api") for n, d in files.items()),
-            collected_at=AT,
-            collected_by="mcp-soar",
-            authority=Authority(step="logs", actor="sam"),
-            how=Method(tool="mcp-soar@0.1.0", capture=kind),
-        )
+    made = [
+        await exhibits.kept(vault, INCIDENT, number, kind, files, at=AT)
         for number, kind, files in (
             (0, "raw-alert", {"alert.json": b'{"rule":"x"}'}),
             (1, "pod-logs", {"a.log": b"line\n" * 300, "b.log": b""}),
@@ -102,7 +91,7 @@ async def _case(root: Path) -> Case:
     ]
     events = [
         Event("opened", {"alert": {"title": '","stream":"incident/other","v":1'}}, "falco"),
-        *(Event(SEALED, sealed(exhibit)) for exhibit in exhibits),
+        *(Event(SEALED, sealed(exhibit)) for exhibit in made),
         Event(UNAVAILABLE, {"instance": "memory", "phase": "capture", **unavailable(MISSING)}, "sam"),
         Event("sealed", {"digest": "sha256:0", "bundle": "übung", "exhibits": 2, "unavailable": 1}),
     ]
@@ -121,12 +110,12 @@ async def _case(root: Path) -> Case:
         incident=INCIDENT,
         made_at=AT,
         made_by="mcp-soar",
-        exhibits=tuple(exhibits),
+        exhibits=tuple(made),
         unavailable=(MISSING,),
         journal=bundle.tips(entries, heads),
         keys=(KEY.id, OLD.id),
     )
-    return Case(vault, tuple(exhibits), entries, heads, manifest)
+    return Case(vault, tuple(made), entries, heads, manifest)
 
 
 async def _export(case: Case, out: Path, **changes: object) -> Path:
@@ -764,16 +753,7 @@ async def test_the_lines_are_plain_json(case: Case, folder: Path) -> None:
 
 async def test_a_large_exhibit_passes_through_in_pieces(case: Case, tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(5 << 20)  # noqa: S311  # only has to be hard to compress
-    exhibit = await case.vault.seal(
-        INCIDENT,
-        2,
-        "memory",
-        (Collected(name="core", media_type="application/octet-stream", data=noise + bytes(9 << 20), origin="node"),),
-        collected_at=AT,
-        collected_by="mcp-soar",
-        authority=Authority(step="memory", actor="sam"),
-        how=Method(tool="mcp-soar@0.1.0", capture="memory"),
-    )
+    exhibit = await exhibits.kept(case.vault, INCIDENT, 2, "memory", {"core": noise + bytes(9 << 20)}, at=AT)
     entries = [*case.entries, entry(STREAM, 6, case.entries[-1].hash, STAMP, Event(SEALED, sealed(exhibit)))]
     manifest = case.manifest.model_copy(
         update={"exhibits": (*case.exhibits, exhibit), "journal": bundle.tips(entries, case.heads)}

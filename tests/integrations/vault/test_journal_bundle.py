@@ -11,9 +11,9 @@ from integrations.journal.tx import Tx
 from integrations.signing import SigningKey
 from integrations.vault import bundle
 from integrations.vault.local import LocalVault
-from playbooks.action import Collected
-from playbooks.evidence import SEALED, Authority, Manifest, Method, Tip, sealed
+from playbooks.evidence import SEALED, Manifest, Tip, sealed
 from playbooks.journal import Event
+from tests.lab import exhibits
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -39,16 +39,7 @@ async def test_a_bundle_of_the_real_journal_verifies(tmp_path: Path, before: int
         incident = stream.removeprefix("incident/")
         await journal.append(stream, [Event("opened", {}, "siem")], claim=claim)
         await journal.append(other, [Event("opened", {}, "siem")], claim=others)
-        exhibit = await vault.seal(
-            incident,
-            0,
-            "raw-alert",
-            (Collected(name="alert.bin", media_type="application/json", data=b"{}", origin="inbox 1"),),
-            collected_at=AT,
-            collected_by="r1",
-            authority=Authority(step="receiver", actor="mcp-soar"),
-            how=Method(tool="mcp-soar@0.1.0", capture="receiver"),
-        )
+        exhibit = await exhibits.kept(vault, incident, 0, "raw-alert", {"alert.bin": b"{}"}, at=AT)
         await journal.append(stream, [Event(SEALED, sealed(exhibit)), Event("closed", {})], claim=claim)
         await journal.append("system", [Event("told", {})])
         entries, heads = await journal.read(stream), await journal.heads_for([stream])

@@ -12,6 +12,7 @@ from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured, Refused
 from tests.lab import scenes
 from tests.lab.clients import joined
+from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
 
 
@@ -20,10 +21,9 @@ async def test_a_principals_account_roles_tokens_and_doings_are_kept_and_no_secr
     world = Connections(clients.inventory)
     world.reach(ContextForge, scenes.GATEWAY).patience = 20.0
     try:
-        collected = await CapturePrincipal(principal=lab.site.principal).collect(world)
+        files = await gathered(CapturePrincipal(principal=lab.site.principal), world)
     finally:
         await world.aclose()
-    files = {file.name: file.data for file in collected}
     names = {"account", "roles", "tokens", "audit-trails", "security-events"}
     assert set(files) == {*(f"{name}.json" for name in names), "missing.txt"}
     user = lab.site.inventory.principals[lab.site.principal].user
@@ -46,7 +46,7 @@ async def test_what_the_gateway_does_not_tell_is_named_and_the_rest_is_kept(
         raise Misconfigured("our account there lacks the right")
 
     monkeypatch.setattr(ContextForge, "roles", refused)
-    files = {file.name: file.data for file in await CapturePrincipal(principal=lab.site.principal).collect(lab.world)}
+    files = await gathered(CapturePrincipal(principal=lab.site.principal), lab.world)
     assert b"roles: our account there lacks the right" in files["missing.txt"]
     assert "tokens.json" in files
     assert "roles.json" not in files
@@ -59,7 +59,7 @@ async def test_without_the_account_there_is_no_exhibit(lab: Lab) -> None:
     world.reach(ContextForge, scenes.GATEWAY).patience = 20.0
     try:
         with pytest.raises(Refused, match="has no user for"):
-            await CapturePrincipal(principal=lab.site.principal).collect(world)
+            await gathered(CapturePrincipal(principal=lab.site.principal), world)
     finally:
         await world.aclose()
 

@@ -16,6 +16,7 @@ from integrations.systems.contextforge.captures import CaptureLogs, CaptureState
 from integrations.systems.contextforge.client import _FORESEEN, ContextForge, volatile
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.inventory import Canary, Gateway, PinKind, Secret
+from tests.lab.exhibits import gathered
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
@@ -115,19 +116,17 @@ async def test_a_hundred_who_wait_share_an_answer_that_was_asked_for_after_they_
 
 
 async def test_exhibits_hold_no_secret(lab: Lab) -> None:
-    files = [
-        *await CaptureState(server=lab.site.server_id).collect(lab.world),
-        *await CaptureLogs(server=lab.site.server_id).collect(lab.world),
-    ]
-    everything = b"".join(file.data for file in files)
+    state = await gathered(CaptureState(server=lab.site.server_id), lab.world)
+    logs = await gathered(CaptureLogs(server=lab.site.server_id), lab.world)
+    everything = b"".join([*state.values(), *logs.values()])
     assert lab.site.agent.id.encode() in everything
     assert b"eyJ" not in everything
     assert lab.gateway.password.encode() not in everything
-    read = {file.name: json.loads(file.data) for file in files if file.media_type == "application/json"}
+    read = {name: json.loads(data) for name, data in {**state, **logs}.items() if name.endswith(".json")}
     assert read.keys() == {"gateway-state.json", "audit-trails.json", "security-events.json"}
     # A log that is empty is said to be so beside it, for people; what else lies there is JSON.
     empty = {name.replace(".json", "-empty.txt") for name, entries in read.items() if not entries}
-    assert {file.name for file in files} - read.keys() == empty
+    assert (state.keys() | logs.keys()) - read.keys() == empty
 
 
 def test_every_volatile_field_has_its_reason() -> None:

@@ -15,6 +15,7 @@ from playbooks.inventory import Dossier, Pins
 from playbooks.plan import Answer
 from playbooks.strict import Strict
 from tests.lab import scenes
+from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
 
 
@@ -113,7 +114,7 @@ def test_ordinary_text_gives_no_orders() -> None:
 
 async def test_the_definitions_exhibit_shows_who_says_what(lab: Lab) -> None:
     lab.victim.poison()
-    files = {file.name: file.data for file in await CaptureDefinitions(server=lab.site.server_id).collect(lab.world)}
+    files = await gathered(CaptureDefinitions(server=lab.site.server_id), lab.world)
     assert set(files) == {"approved.json", "gateway.json", "direct.json", "difference.diff"}
     assert b"<IMPORTANT>" in files["direct.json"]
     assert b"<IMPORTANT>" not in files["gateway.json"]
@@ -128,7 +129,7 @@ async def test_what_the_gateway_leaves_out_of_an_approved_definition_is_no_diffe
     known = lab.world.inventory.model_copy(update={"pins": Pins(servers={lab.site.server_id: approved})})
     world = Connections(known)
     try:
-        files = {file.name: file.data for file in await CaptureDefinitions(server=lab.site.server_id).collect(world)}
+        files = await gathered(CaptureDefinitions(server=lab.site.server_id), world)
     finally:
         await world.aclose()
     assert b"<b>" in files["direct.json"]
@@ -138,10 +139,7 @@ async def test_what_the_gateway_leaves_out_of_an_approved_definition_is_no_diffe
 
 async def test_the_answer_exhibit_is_raw_and_calls_what_people_named_safe_and_nothing_else(lab: Lab) -> None:
     lab.victim.behave(Behaviour(injecting=True))
-    files = {
-        file.name: file
-        for file in await CaptureAnswer(server=lab.site.server_id, tool="get_weather").collect(lab.world)
-    }
+    files = await gathered(CaptureAnswer(server=lab.site.server_id, tool="get_weather"), lab.world)
     assert set(files) == {
         "list.http-body",
         "unknown-tool.http-body",
@@ -150,16 +148,16 @@ async def test_the_answer_exhibit_is_raw_and_calls_what_people_named_safe_and_no
         "list-after-calls.http-body",
         "signals.txt",
     }
-    assert b"get_weather" in files["list.http-body"].data
-    assert files["list.http-body"].data.startswith((b"event:", b"{")), "as it came, framing included"
-    assert b"Ignore previous instructions" in files["call-alone-1.http-body"].data
-    assert b"call-in-one-session-3: speaks to the model" in files["signals.txt"].data
+    assert b"get_weather" in files["list.http-body"]
+    assert files["list.http-body"].startswith((b"event:", b"{")), "as it came, framing included"
+    assert b"Ignore previous instructions" in files["call-alone-1.http-body"]
+    assert b"call-in-one-session-3: speaks to the model" in files["signals.txt"]
     assert lab.victim.calls() == [{"tool": "get_weather", "arguments": {"city": "Seoul", "note": ""}}] * 5
 
 
 async def test_a_tool_without_safe_arguments_is_not_called_and_the_exhibit_says_so(lab: Lab) -> None:
     capture = CaptureAnswer(server=lab.site.server_id, tool="get_forecast")
-    files = {file.name: file.data for file in await capture.collect(lab.world)}
+    files = await gathered(capture, lab.world)
     assert set(files) == {"list.http-body", "unknown-tool.http-body", "signals.txt"}
     assert b"get_forecast was not called: the inventory names no safe_arguments for it" in files["signals.txt"]
     assert lab.victim.calls() == []
@@ -196,7 +194,7 @@ async def test_what_one_object_says_is_asked_of_that_one_alone_and_no_more_than_
     assert (await added.check(lab.world)).answer is Answer.NOT_ESTABLISHED, "another tool's answers are not its own"
     for clean in (AnswersClean(server=server, prompt="greet"), AnswersClean(server=server, resource=resource)):
         assert (await clean.check(lab.world)).answer is Answer.NOT_ESTABLISHED
-    files = {one.name: one.data for one in await CaptureAnswer(server=server, resource=resource).collect(lab.world)}
+    files = await gathered(CaptureAnswer(server=server, resource=resource), lab.world)
     assert b"Ignore previous instructions" in files["read-alone-1.http-body"]
     assert b"read-in-one-session-3: speaks to the model" in files["signals.txt"]
 

@@ -20,6 +20,7 @@ from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.inventory import Dossier, Inventory, PinKind, Pins
 from playbooks.plan import Answer
 from tests.lab import python_sdk, typescript_sdk
+from tests.lab.exhibits import gathered
 from tests.lab.fixtures import unique_name
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -119,7 +120,7 @@ async def test_it_is_read_compared_and_its_answers_are_kept(place: dict[str, Any
         assert (await DefinitionDiffers(server="lab", tool="add").check(world)).answer is Answer.NOT_ESTABLISHED
         refused = await RefusedDirectly(server="lab", tool="add").check(world)
         assert refused.answer is Answer.NOT_ESTABLISHED, refused.findings
-        files = {file.name: file.data for file in await CaptureAnswer(server="lab", tool="add").collect(world)}
+        files = await gathered(CaptureAnswer(server="lab", tool="add"), world)
         assert b"Add two integers." in files["list.http-body"]
         for name in ("call-alone-2", "call-in-one-session-3"):
             assert b'"3"' in files[f"{name}.http-body"], files
@@ -135,7 +136,7 @@ async def test_it_is_read_compared_and_its_answers_are_kept(place: dict[str, Any
 async def test_poison_in_a_later_answer_of_one_session_is_kept_and_seen(place: dict[str, Any]) -> None:
     world = world_of(place)
     try:
-        files = {file.name: file.data for file in await CaptureAnswer(server="lab", tool="weather").collect(world)}
+        files = await gathered(CaptureAnswer(server="lab", tool="weather"), world)
         assert b"Ignore previous" not in files["call-alone-1.http-body"] + files["call-alone-2.http-body"]
         assert b"Ignore previous" in files["call-in-one-session-2.http-body"]
         assert b"call-in-one-session-2: speaks to the model" in files["signals.txt"]
