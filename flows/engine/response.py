@@ -120,7 +120,8 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
                 retries=case.parts.timing.verify_retries,
             )
             for todo in todos:
-                if todo.instance not in running and not (WATCH in running and todo.kind in _EFFECTS):
+                waits = WATCH in running and todo.kind in _EFFECTS
+                if todo.instance not in running and schedule.rival(todo) not in running and not waits:
                     running[todo.instance] = asyncio.create_task(_run(case, todo, run))
                     kinds[todo.instance] = todo.kind
             if not running:

@@ -226,6 +226,8 @@ def _phase(
             # The list's order binds actions on the same target.
             if step.kind == "action" and entity.key in busy:
                 continue
+            if _being_given_back(state, todo.instance):
+                continue
             if _runnable(state.steps.get(todo.instance), step.kind, state, now=now, retries=retries):
                 busy.add(entity.key)
                 yield todo
@@ -251,8 +253,14 @@ def _widenings(state: Incident, now: datetime, retries: tuple[float, ...]) -> It
         if _unneeded(state, instance):
             if step and step.progress in ASKED:
                 yield replace(todo, kind="moot", name=MOOT)
-        elif _runnable(step, "action", state, now=now, retries=retries):
+        elif not _being_given_back(state, instance) and _runnable(step, "action", state, now=now, retries=retries):
             yield todo
+
+
+def _being_given_back(state: Incident, instance: str) -> bool:
+    """Whether a release of what a step took was decided: nothing of its cut is tried again from there on."""
+    lease = state.leases.get(instance)
+    return lease is not None and lease.open and lease.releasing is not None
 
 
 def wanted(state: Incident, playbook: Playbook, todo: Todo, *, now: datetime, retries: tuple[float, ...]) -> bool:
@@ -441,6 +449,11 @@ def release_of(instance: str) -> str:
     return f"release-{instance}"
 
 
+def rival(todo: Todo) -> str:
+    """Return the step that must not run beside one: what contains a thing, and what gives it back, undo each other."""
+    return todo.name if todo.kind == "release" else release_of(todo.instance)
+
+
 def next_watch(state: Incident, *, now: datetime, every: float) -> datetime | None:
     """Return when the leases of an incident are verified again, None if none is in force.
 
@@ -479,6 +492,8 @@ def next_due(
     if stopped_wait is not None:
         due.append(now + timedelta(seconds=stopped_wait))
     for step in state.steps.values():
+        if _being_given_back(state, step.instance):
+            continue
         if step.progress in {Progress.RETRYING, Progress.UNAVAILABLE} and step.retry_at:
             due.append(step.retry_at)
         elif step.progress is Progress.PROPOSED and step.expires_at:
@@ -498,6 +513,8 @@ def cut_due(state: Incident, *, retries: tuple[float, ...]) -> datetime | None:
     """
     due: list[datetime | None] = []
     for step in (step for step in state.steps.values() if step.phase in ACTING and step.action):
+        if _being_given_back(state, step.instance):
+            continue
         if step.progress is Progress.RETRYING:
             due.append(step.retry_at)
         elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:

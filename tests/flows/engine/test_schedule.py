@@ -1,7 +1,7 @@
 """When an incident is looked at again, as its journal says."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flows.engine import schedule
 from flows.engine.parts import Timing
@@ -47,12 +47,22 @@ def test_a_first_look_that_finds_a_leak_is_no_leak_yet_however_long_the_write_to
     assert schedule.leaking(after_a_bad_start(leak, leak))
 
 
-def runs(state: Incident) -> list[str]:
-    """Return what of the cut phase can run now."""
+def runs(state: Incident, at: datetime | None = None) -> list[str]:
+    """Return what of the cut phase can run, now if no moment is named."""
     todos = schedule.ready(
-        state, shipped()[state.incident_class], until=Phase.CUT, now=now(), stopped=False, retries=RETRIES
+        state, shipped()[state.incident_class], until=Phase.CUT, now=at or now(), stopped=False, retries=RETRIES
     )
     return [todo.instance for todo in todos]
+
+
+def test_nothing_of_a_cut_is_tried_again_once_it_is_being_given_back() -> None:
+    leak = world.verified(Answer.NOT_ESTABLISHED, "it was called")
+    later = now() + timedelta(seconds=60)
+    assert world.INSTANCE in runs(after_a_bad_start(leak), later)
+    state = after_a_bad_start(leak, world.release_intended("kim"))
+    assert world.INSTANCE not in runs(state, later)
+    assert schedule.cut_due(state, retries=RETRIES) is None
+    assert schedule.next_due(state, now=later, stopped_wait=None, retries=RETRIES) is None
 
 
 def test_an_alert_in_the_very_moment_of_a_question_has_the_gate_asked_again() -> None:
