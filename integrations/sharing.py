@@ -1,6 +1,8 @@
 """One question for all who wait for its answer."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
@@ -13,10 +15,11 @@ LONGEST: Final = 20.0
 
 
 class Shared(Generic[T]):
-    """Asks once for everybody who waits, and never answers a caller with what was asked before the caller came.
+    """Asks once for everybody who waits, and answers nobody with what was asked before the moment that they name.
 
     A verification must see the world after its own effect: an answer under way when it arrives may be older, so the
-    caller waits for the next one, together with all others that arrive meanwhile.
+    caller waits for the next one, together with all others that arrive meanwhile. Whoever knows since when nothing was
+    changed may take an answer that is under way, or the last one.
 
     It ends by itself, whoever still waits: a place that answers for ever must not be asked for ever.
 
@@ -29,10 +32,18 @@ class Shared(Generic[T]):
         self._ask = ask
         self._within = within
         self._running: asyncio.Task[T] | None = None
+        self._began = -math.inf
         self._next: asyncio.Task[T] | None = None
 
-    async def __call__(self) -> T:
-        """Return an answer to a question that was put after this call began."""
+    async def __call__(self, since: float = math.inf) -> T:
+        """Return an answer to a question that was put after this call began, or after an earlier moment.
+
+        Args:
+            since: that moment, in monotonic seconds.
+        """
+        last = self._running
+        if last is not None and self._began >= since and not _failed(last):
+            return await asyncio.shield(last)
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
         # shield: one caller that gives up must not take the answer from the others.
@@ -41,9 +52,13 @@ class Shared(Generic[T]):
     async def _after(self, previous: "asyncio.Task[T] | None") -> T:
         if previous is not None:
             await asyncio.wait([previous])
-        self._running, self._next = self._next, None
+        self._running, self._next, self._began = self._next, None, time.monotonic()
         try:
             async with asyncio.timeout(self._within):
                 return await self._ask()
         except TimeoutError as exc:
             raise Transient(f"what many wait for was not answered within {self._within:g} s") from exc
+
+
+def _failed(task: "asyncio.Task[T]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from flows.engine.memory import COUNTED
@@ -38,6 +39,9 @@ UNSTAMPED = (
     "it has no stamp of a receiver of ours, so it is believed as little as an unsigned one: somebody else put it into "
     "the inbox, or a receiver has another key than keys/receiver.stamp here"
 )
+
+FORESEEN = 2
+"""Alerts of one look for whose cuts it is asked ahead; of more, the gateway tells in one list."""
 
 LINE = 2000
 """Characters that are kept of an id or a rule."""
@@ -70,13 +74,19 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
         # Reading is all processor time: whatever cuts has its turn between two.
         await asyncio.sleep(0)
 
+    said = [one for message in messages for one in message.alerts]
+    fresh = (one for one in said if one.trusted and one.alert.state is AlertState.NEW and parts.memory.is_new(one.key))
+    # What their first cuts have to know is asked for while they are being opened.
+    for one in islice(fresh, FORESEEN):
+        foresee(parts, one.incident_class, one.known)
+
     async def unit(tx: Tx) -> _Joining:
         joining = _Joining(parts, tx, aside.copy())
         await joining.take(messages)
         return joining
 
     joining = await parts.journal.submit(unit)
-    parts.memory.keep(joining.heard, joining.counted)
+    parts.memory.keep(joining.heard, joining.counted, (one.key for one in said))
     return joining.opened
 
 
@@ -203,7 +213,6 @@ class _Joining:
         if stream is not None:
             await self._add(stream, said)
             return stream
-        foresee(self.parts, said.incident_class, said.known)
         opened = opening(
             self.parts,
             incident_class=said.incident_class,

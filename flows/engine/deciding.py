@@ -1,5 +1,6 @@
 """Deciding on a plan: ask the gate and, in the same transaction, freeze the intent; or ask people, or say no."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -25,7 +26,14 @@ SAID_NO = frozenset({Progress.DENIED, Progress.EXPIRED})
 
 
 async def intend(
-    case: Case, todo: Todo, plan: Plan, *, epoch: int, purpose: Purpose, first: Sequence[Event] = ()
+    case: Case,
+    todo: Todo,
+    plan: Plan,
+    *,
+    epoch: int,
+    purpose: Purpose,
+    first: Sequence[Event] = (),
+    since: float = math.inf,
 ) -> bool:
     """Ask the gate and, in the same transaction, freeze the intent with its holds and its reservation.
 
@@ -36,6 +44,7 @@ async def intend(
         epoch: 1 for the first time, one more for each put-back.
         purpose: contain or put back.
         first: what was found out on the way and is recorded along with it.
+        since: when planning it began, in monotonic seconds: who reviewed what it rests on may have been read then.
 
     Returns:
         Whether it is to be carried out.
@@ -43,7 +52,7 @@ async def intend(
     Raises:
         Stopped: if the kill switch is on.
     """
-    unreviewed = await reviewed_by_nobody(case, plan)
+    unreviewed = await reviewed_by_nobody(case, plan, since)
 
     async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], bool]:
         row = await tx.stream(case.stream)
@@ -113,10 +122,10 @@ def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
     return schedule.wanted(state, case.playbook, todo, now=now(), retries=case.parts.timing.verify_retries)
 
 
-async def reviewed_by_nobody(case: Case, plan: Plan) -> tuple[str, ...]:
+async def reviewed_by_nobody(case: Case, plan: Plan, since: float = math.inf) -> tuple[str, ...]:
     """Return which approved definitions a plan rests on that nobody who may review has signed for, each with why."""
     parts = case.parts
-    return await parts.reviews.lacking(parts.journal, parts.world.inventory, parts.policy, plan)
+    return await parts.reviews.lacking(parts.journal, parts.world.inventory, parts.policy, plan, since=since)
 
 
 async def _judged(

@@ -5,6 +5,7 @@ may review, or is no longer what they signed for, is compared with as before, an
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 from integrations.journal.store import Journal, Tx
@@ -34,8 +35,12 @@ class ReviewBook:
         # A burst of cuts asks once: each of them asks before it is decided.
         self._shared: dict[Journal, Shared[Reviews]] = {}
 
-    async def current(self, journal: Journal) -> Reviews:
-        """Return what the journal says now.
+    async def current(self, journal: Journal, since: float = math.inf) -> Reviews:
+        """Return what the journal says.
+
+        Args:
+            journal: the journal.
+            since: the moment, in monotonic seconds, after which it has to be read; else after this call began.
 
         Raises:
             SoarError: it cannot be read.
@@ -43,7 +48,7 @@ class ReviewBook:
         shared = self._shared.get(journal)
         if shared is None:
             shared = self._shared[journal] = Shared(lambda: self._read(journal))
-        return await shared()
+        return await shared(since)
 
     async def _read(self, journal: Journal) -> Reviews:
         for entry in await journal.read(STREAM, after=self._seq):
@@ -78,7 +83,9 @@ class ReviewBook:
                 LOG.error("a review of %s in pins.yaml does not count: %s", signed.request.subject, exc)  # noqa: TRY400  # it says what to mend
             self._refused.add(signed.request.nonce)
 
-    async def lacking(self, journal: Journal, inventory: Inventory, policy: Policy, plan: Plan) -> tuple[str, ...]:
+    async def lacking(
+        self, journal: Journal, inventory: Inventory, policy: Policy, plan: Plan, *, since: float = math.inf
+    ) -> tuple[str, ...]:
         """Return which approved definitions a plan rests on that are not reviewed, each with why, for people.
 
         Args:
@@ -86,9 +93,10 @@ class ReviewBook:
             inventory: with the pins.
             policy: says what a review takes.
             plan: what is to be done.
+            since: the moment, in monotonic seconds, after which the journal has to be read; else after this call began.
         """
         try:
-            reviews = await self.current(journal)
+            reviews = await self.current(journal, since)
         except SoarError as exc:
             return (f"who reviewed its approved definitions cannot be read: {exc}"[:2000],)
         return unreviewed(reviews, inventory, policy, plan)

@@ -96,7 +96,8 @@ class _Near(aiosqlite.Connection):
     """Runs in the caller's thread what cannot take long.
 
     The driver hands each of the four calls that make a statement to a thread and back, which takes ten times as long as
-    the statement. In a transaction that has the lock, nothing but the commit waits for anything.
+    the statement. In a transaction that has the lock, nothing but the commit waits for anything; where there is none,
+    there is nothing to roll back.
     """
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -105,7 +106,8 @@ class _Near(aiosqlite.Connection):
             whole = getattr(fn, "__self__", None) is here
             name = getattr(fn, "__name__", "")
             in_lock = here.in_transaction and not (whole and name in {"commit", "close"})
-            if in_lock or (whole and name == "cursor") or (name == "close" and not whole):
+            idle = whole and (name == "cursor" or (name == "rollback" and not here.in_transaction))
+            if in_lock or idle or (name == "close" and not whole):
                 return fn(*args, **kwargs)
         return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # untyped upstream
 

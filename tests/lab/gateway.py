@@ -78,7 +78,7 @@ class Gateway:
         """Return whether clients can use a tool."""
         return self.on and any(one.name == name and one.enabled for one in self.tools)
 
-    async def catalog(self, _entry: str) -> tuple[Held, ...]:
+    async def catalog(self, _entry: str, _since: float = 0.0) -> tuple[Held, ...]:
         return self.tools
 
     recent = catalog
@@ -92,7 +92,7 @@ class Gateway:
     async def entry(self, _id: str) -> dict[str, object]:
         return {"name": "weather", "enabled": self.on}
 
-    async def names(self, _kind: PinKind) -> frozenset[str]:
+    async def names(self, _kind: PinKind, _since: float = 0.0) -> frozenset[str]:
         return frozenset(one.offered_as for one in self.tools if self.usable(one.name))
 
     async def virtual_servers(self) -> dict[str, set[str]]:
@@ -121,10 +121,16 @@ class Gateway:
     def disabled_for(self, _id: str) -> float:
         return 0.1
 
-    def looked_before(self, _id: str) -> bool:
+    def settled(self, _ids: object) -> bool:
         return False
 
-    async def control_by_list(self, _kind: PinKind) -> Finding:
+    def looked_at(self, _ids: object) -> None:
+        """Be a look that is not remembered."""
+
+    def unchanged_for(self, _seconds: float) -> float:
+        return 0.0
+
+    async def control_by_list(self, _kind: PinKind, _since: float = 0.0) -> Finding:
         return self._found("control", "lists some")
 
     async def call(self, *_asked: object, **_how: object) -> Finding:

@@ -30,7 +30,7 @@ from playbooks.contacts import Contacts
 from playbooks.incident import Status
 from playbooks.inventory import Inventory
 from playbooks.journal import SYSTEM, Parsed
-from playbooks.plan import Plan, Radius
+from playbooks.plan import Radius
 from playbooks.playbook import shipped
 from playbooks.policy import Cap, Policy, Spacing
 from playbooks.projection import project
@@ -198,7 +198,7 @@ class Reviewed(ReviewBook):
     """What a laboratory approves counts as reviewed; tests about reviews use the real book."""
 
     @override
-    async def lacking(self, journal: Journal, inventory: Inventory, policy: Policy, plan: Plan) -> tuple[str, ...]:
+    async def lacking(self, *_asked: object, since: float = 0.0) -> tuple[str, ...]:
         return ()
 
 

@@ -21,6 +21,9 @@ from playbooks.strict import Name, Slug
 ADMINISTRATOR: Final = "platform administrator"
 """What no permission makes up for."""
 
+_RECENT: Final = 0.5
+"""Seconds that a list may be old from which it is read what is already done."""
+
 _ASKS: Final = ("GET /v1/tools", "GET /v1/prompts", "GET /v1/resources")
 
 
@@ -76,7 +79,8 @@ class AtGateway(Action):
     @classmethod
     @asynccontextmanager
     async def question(cls, plan: Plan, world: World) -> AsyncIterator[None]:
-        async with forge_of(plan.changes[0].target, world).question():
+        forge = forge_of(plan.changes[0].target, world)
+        async with forge.question(watching=exposure.settled(plan, forge)):
             yield
 
 
@@ -314,7 +318,8 @@ class DisableServer(AtGateway):
         # Writing the entry has done most of them: one list finds that out, where a hundred single questions would take
         # seconds. Only what a list shows as done is taken from it; whatever is to be written is read anew.
         entry = entry_of(target.server or "", world)
-        by_id = {held.id: held for held in await forge.recent(entry.id)}
+        # Good for finding what is already done, not for more.
+        by_id = {held.id: held for held in await forge.catalog(entry.id, forge.unchanged_for(_RECENT))}
         seen = by_id.get(target.id)
         if seen is None or seen.enabled != change.after:
             by_id = {held.id: held for held in await forge.held(PinKind(target.kind), entry.id)}

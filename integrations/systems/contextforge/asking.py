@@ -8,8 +8,10 @@ a name that it had not.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from integrations.catalogue import Names
@@ -19,9 +21,6 @@ from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
 from playbooks.plan import Answer, Finding, Target
-
-_SETTLED: Final = 5.0
-"""Seconds after a cut from which every name is asked at every door."""
 
 _MOST_SERVERS: Final = 20
 """Virtual servers that are asked; more are named."""
@@ -34,6 +33,9 @@ _UNRELATED: Final = 2
 
 _MOST_LINES: Final = 8
 """Connections on which one question is put at once where several processes answer."""
+
+_LEISURE: Final = 3.0
+"""Seconds for asking one after the other."""
 
 _MARGIN: Final = 1.0
 """Seconds by which a clock of the gateway's may be late."""
@@ -63,7 +65,7 @@ class Asking:
         names: its names.
         arguments: that its schema rejects; None if it rejects nothing.
         siblings: the ids of other tools of its server.
-        again: whether it was asked about before, since the cut.
+        settled: whether this is no first look any more, so that every name is asked at every door.
     """
 
     canary: Canary
@@ -72,7 +74,7 @@ class Asking:
     names: Names
     arguments: dict[str, Any] | None
     siblings: frozenset[str] = frozenset()
-    again: bool = True
+    settled: bool = True
 
     async def everything(self) -> Asked:
         """Ask under every name and at every door; once something gets through, the rest is not asked."""
@@ -81,7 +83,7 @@ class Asking:
             # Where the cut is not in force, naming a virtual server would make the gateway remember the original name.
             return Asked([offered])
         named = servers[:_MOST_SERVERS] if isinstance(servers, tuple) else ()
-        if not self._settled:
+        if not self.settled:
             named = named[:_MOST_AT_FIRST]
         looked = [await self._remembered(await self._look_up(self.names.original))] if not named else []
         looked += await asyncio.gather(*(self._original(server) for server in named))
@@ -96,10 +98,10 @@ class Asking:
             why = f"the gateway did not say which there are ({servers})"
             asked.beside.append(self._finding("at its virtual servers", why, _DOCTOR))
         elif (left := len(servers) - len(named)) > 0:
-            why, then = ("one look asks no more of them", _TRY) if self._settled else ("it was not asked yet", _NEXT)
+            why, then = ("one look asks no more of them", _TRY) if self.settled else ("it was not asked yet", _NEXT)
             asked.beside.append(self._finding(f"at {left} more virtual servers", why, then))
         if original.answer is Answer.ESTABLISHED:
-            if self._settled:
+            if self.settled:
                 await self._elsewhere(asked, named)
             if self.arguments is None:
                 why = "its schema rejects nothing, so that a call there might run it"
@@ -128,14 +130,21 @@ class Asking:
         # One that shows other servers' tools only refuses what it does not have, whatever the gateway remembers; asked
         # there, the gateway would look up that server's own tool of the name, and remember it for everybody.
         related = [server for server in ranked if unlikely(server) < _UNRELATED]
-        if self._settled:
+        if self.settled:
             return tuple(related)
         return tuple(server for server in related if unlikely(server) == unlikely(related[0]))
 
     async def _elsewhere(self, asked: Asked, servers: Iterable[str]) -> None:
         """Ask at the other doors, now that no look-up finds it; what they refuse is added to that name's finding."""
         questions = [*self._questions(servers)]
-        answers = await asyncio.gather(*(question for _, _, question in questions))
+        answers: list[Finding] = []
+        until = time.monotonic() + _LEISURE
+        # One at a time: nobody waits for this, and what is to be cut meanwhile does not wait for all of it. What is
+        # slow or silent is asked all at once, so that the whole still ends.
+        while len(answers) < len(questions) and time.monotonic() < until:
+            await self.forge.give_way()
+            answers.append(await questions[len(answers)][2]())
+        answers += await asyncio.gather(*(question() for _, _, question in questions[len(answers) :]))
         doors: dict[str, list[str]] = {}
         for (name, door, _), finding in zip(questions, answers, strict=True):
             if finding.answer is Answer.ESTABLISHED:
@@ -147,18 +156,18 @@ class Asking:
                 observed = f"{asked.findings[position].observed}; likewise at {', '.join(found)}"
                 asked.findings[position] = asked.findings[position].model_copy(update={"observed": observed[:20_000]})
 
-    def _questions(self, servers: Iterable[str]) -> Iterator[tuple[str, str, Awaitable[Finding]]]:
+    def _questions(self, servers: Iterable[str]) -> Iterator[tuple[str, str, Callable[[], Awaitable[Finding]]]]:
         """Yield name, door and question of what is asked beside the first two."""
         offered, original, safe = self.names.offered, self.names.original, self.arguments is not None
         for server in servers:
-            yield offered, f"/rpc for server {server}", self._look_up(offered, server)
+            yield offered, f"/rpc for server {server}", partial(self._look_up, offered, server)
             if safe:
-                yield original, f"/servers/{server}/mcp", self._call(original, f"/servers/{server}/mcp")
-                yield offered, f"/servers/{server}/mcp", self._call(offered, f"/servers/{server}/mcp")
-        yield offered, "/sse", self.canary.by_events((offered, original))
+                yield original, f"/servers/{server}/mcp", partial(self._call, original, f"/servers/{server}/mcp")
+                yield offered, f"/servers/{server}/mcp", partial(self._call, offered, f"/servers/{server}/mcp")
+        yield offered, "/sse", partial(self.canary.by_events, (offered, original))
         if safe:
-            yield offered, "/rpc", self._look_up(offered)
-            yield original, "/mcp", self._original_at_the_root()
+            yield offered, "/rpc", partial(self._look_up, offered)
+            yield original, "/mcp", self._original_at_the_root
 
     async def _offered(self) -> Finding:
         return await (self._look_up(self.names.offered) if self.arguments is None else self._call(self.names.offered))
@@ -211,11 +220,6 @@ class Asking:
             and (server is None or there is None or held.id in there)
             and self.names.original in {held.offered_as, str(held.fields["originalName"])}
         }
-
-    @property
-    def _settled(self) -> bool:
-        """Whether this is no first look any more; in a burst that one may come late, and asks no more for it."""
-        return self.again and self.forge.disabled_for(self.target.id) > _SETTLED
 
     @property
     def _over(self) -> bool:

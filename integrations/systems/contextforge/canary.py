@@ -8,6 +8,7 @@ process that does it forget the offered name, and only that (`tool_service.py`, 
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Sequence
 from copy import copy
@@ -94,13 +95,17 @@ class Canary:
         other.url = self._root + door.path
         return other
 
-    async def names(self, kind: PinKind) -> frozenset[str]:
-        """Return the names that clients list now; waiting callers share an answer.
+    async def names(self, kind: PinKind, since: float = math.inf) -> frozenset[str]:
+        """Return the names that clients list; waiting callers share an answer.
+
+        Args:
+            kind: tools, prompts or resources.
+            since: the moment, in monotonic seconds, after which it has to be asked for; else after this call began.
 
         Raises:
             SoarError: there is no list to be had.
         """
-        return await self._lists[kind]()
+        return await self._lists[kind](since)
 
     async def _names(self, kind: PinKind) -> frozenset[str]:
         return frozenset(str(item.get(_NAMED[kind])) for item in await self.endpoint.listed(_LISTS[kind]))
@@ -112,10 +117,10 @@ class Canary:
     async def _control(self, tool: str, arguments: dict[str, Any]) -> Finding:
         return await self.call(PinKind.TOOL, tool, arguments, check="control", refused=False, ahead=True)
 
-    async def control_by_list(self, kind: PinKind) -> Finding:
+    async def control_by_list(self, kind: PinKind, since: float = math.inf) -> Finding:
         """Take a list as the control, where there is no tool to call: the gateway answers this principal."""
         try:
-            observed, answer = f"lists {len(await self.names(kind))}", Answer.ESTABLISHED
+            observed, answer = f"lists {len(await self.names(kind, since))}", Answer.ESTABLISHED
         except SoarError as exc:
             observed, answer = str(exc), Answer.UNKNOWN
         return Finding(

@@ -1,6 +1,7 @@
 """ContextForge's administration: one kept-alive connection pool, one login, and its errors as ours."""
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -37,10 +38,22 @@ ENTRY_TIMEOUT: Final = 18.0
 LONGEST_WAIT: Final = 30.0
 """Seconds after which a gateway that asked for patience is asked again, however long it asked for."""
 
-_RECENT: Final = 0.5
 _MOST_SINGLE: Final = 2
 _FORESEEN: Final = 0.25
 """Seconds for which what was asked ahead of a plan is the answer to it."""
+
+FRESH: Final = 1.0
+"""Seconds that a list may be old which a verification takes, if nothing of ours was changed since it was asked for."""
+
+SETTLED: Final = 5.0
+"""Seconds after a cut from which looking at it is a watch, for which a list may be as old; in a burst the first look
+itself may come late, and is none."""
+
+_GIVES_WAY: Final = 1.0
+"""Seconds for which a question of the watch waits for what is being cut or verified for the first time."""
+
+_WATCHED_AT_ONCE: Final = 2
+"""Looks of the watch under way: whatever is to be cut waits behind no more of them."""
 
 _AT_ONCE: Final = 8
 """Requests under way. The gateway is one process: more at once make each slower, and then time out together."""
@@ -210,6 +223,12 @@ class ContextForge(Catalogue):
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._changes = asyncio.Semaphore(_CHANGES_AT_ONCE)
         self._questions = asyncio.Semaphore(_VERIFIED_AT_ONCE)
+        self._watching = asyncio.Semaphore(_WATCHED_AT_ONCE)
+        self._verifying = 0
+        self._at_leisure = asyncio.Event()
+        """Set while nothing is changed or verified for the first time."""
+        self._at_leisure.set()
+        self._planned_until = 0.0
         self._changing = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -218,6 +237,8 @@ class ContextForge(Catalogue):
         self._ahead: dict[str, tuple[float, int, asyncio.Task[Held | None]]] = {}
         self._writes = 0
         """How many changes of ours were begun or ended: what was asked before one says nothing after it."""
+        self._writing_now = 0
+        self._written_at = 0.0
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._disabled: dict[str, float] = {}
         self._looked: set[str] = set()
@@ -225,7 +246,6 @@ class ContextForge(Catalogue):
         self._doors: tuple[float, dict[str, frozenset[str]]] | None = None
         self.processes = gateway.processes or 1
         """How many processes answer at its address: as many as the inventory says, and no fewer than were seen."""
-        self._recent: dict[str, tuple[float, tuple[Held, ...]]] = {}
         self._catalogs: dict[str, Shared[tuple[Held, ...]]] = {}
         self._tokens: dict[str, Shared[tuple[Fields, ...]]] = {}
         self._http = self._connecting(keep=2 * _AT_ONCE)
@@ -364,11 +384,20 @@ class ContextForge(Catalogue):
         since = self._disabled.get(id_)
         return time.monotonic() - since if since is not None else 0.0
 
-    def looked_before(self, id_: str) -> bool:
-        """Return whether a disabled object was asked about before, since it is; from now on it was."""
-        before = id_ in self._looked
-        self._looked.add(id_)
-        return before
+    def settled(self, ids: Iterable[str]) -> bool:
+        """Return whether objects were disabled some time ago and asked about since: then it is the watch that asks."""
+        every = [*ids]
+        return bool(every) and all(id_ in self._looked and self.disabled_for(id_) > SETTLED for id_ in every)
+
+    def looked_at(self, ids: Iterable[str]) -> None:
+        """Note that disabled objects were asked about."""
+        self._looked.update(id_ for id_ in ids if id_ in self._disabled)
+
+    def unchanged_for(self, seconds: float) -> float:
+        """Return since when, in monotonic seconds and at most so long, nothing was changed here by this process."""
+        if self._writing_now:
+            return math.inf
+        return max(self._written_at, time.monotonic() - seconds)
 
     def _note(self, held: Held) -> None:
         if held.enabled:
@@ -416,12 +445,14 @@ class ContextForge(Catalogue):
         return found
 
     @override
-    async def catalog(self, entry: str) -> tuple[Held, ...]:
-        """Return everything that the gateway holds from one server, asked after this call began.
+    async def catalog(self, entry: str, since: float = math.inf) -> tuple[Held, ...]:
+        """Return everything that the gateway holds from one server; calls that wait at the same time share an answer.
 
-        Calls that wait at the same time share an answer.
+        Args:
+            entry: the server's.
+            since: the moment, in monotonic seconds, after which it has to be asked for; else after this call began.
         """
-        return await self._catalogs.setdefault(entry, Shared(lambda: self._catalog(entry)))()
+        return await self._catalogs.setdefault(entry, Shared(lambda: self._catalog(entry)))(since)
 
     async def _catalog(self, entry: str) -> tuple[Held, ...]:
         kinds = await asyncio.gather(*(self.held(kind, entry) for kind in _PATHS))
@@ -456,20 +487,32 @@ class ContextForge(Catalogue):
         """
         moment = time.monotonic()
         self._ahead = {other: kept for other, kept in self._ahead.items() if moment - kept[0] < _FORESEEN}
+        self._planned_until = moment + _FORESEEN
         if self._token is None or self._single.get(entry, 0) or id_ in self._ahead:
             return
-        asked = asyncio.create_task(self._one(id_, entry))
-        # Where nobody comes to ask, nobody is told of a failure either.
-        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # Counted at once: a hundred are foreseen before the first of them is asked for.
+        self._single[entry] = self._single.get(entry, 0) + 1
+        asked = asyncio.create_task(self._shared(id_))
+
+        def answered(task: asyncio.Task[Held | None]) -> None:
+            self._single[entry] -= 1
+            # Where nobody comes to ask, nobody is told of a failure either.
+            if not task.cancelled():
+                task.exception()
+
+        asked.add_done_callback(answered)
         self._ahead[id_] = (moment, self._writes, asked)
 
     async def _one(self, id_: str, entry: str) -> Held | None:
         self._single[entry] = self._single.get(entry, 0) + 1
         try:
-            # Planning a cut and confirming its alert ask for the same tool at the same moment: one request serves both.
-            return await self._tools.setdefault(id_, Shared(lambda: self._tool(id_)))()
+            return await self._shared(id_)
         finally:
             self._single[entry] -= 1
+
+    async def _shared(self, id_: str) -> Held | None:
+        # Planning a cut and confirming its alert ask for the same tool at the same moment: one request serves both.
+        return await self._tools.setdefault(id_, Shared(lambda: self._tool(id_)))()
 
     async def _tool(self, id_: str) -> Held | None:
         found = await self.request("GET", f"/v1/tools/{id_}", missing_ok=True)
@@ -484,25 +527,53 @@ class ContextForge(Catalogue):
         return found
 
     @asynccontextmanager
-    async def question(self, within: float = 8.0) -> AsyncIterator[None]:
+    async def question(self, within: float = 8.0, *, watching: bool = False) -> AsyncIterator[None]:
         """Wait until few enough verifications are under way for another one, which asks within the block.
 
         It waits until none of our changes is under way: in a burst every cut is made before the first is verified.
 
         Args:
             within: seconds to wait for the changes at most.
+            watching: it was verified before, and waits for those that were not.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._quiet.wait()
-        async with self._questions:
-            yield
+        if watching:
+            async with self._watching:
+                await self.give_way()
+                yield
+            return
+        self._verifying += 1
+        self._leisure()
+        try:
+            async with self._questions:
+                yield
+        finally:
+            self._verifying -= 1
+            self._leisure()
+
+    async def give_way(self) -> None:
+        """Let what is being cut, or verified for the first time, ask first; not for ever: a watch is to be kept."""
+        until = time.monotonic() + _GIVES_WAY
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GIVES_WAY):
+                while not self._at_leisure.is_set() or time.monotonic() < self._planned_until:
+                    await self._at_leisure.wait()
+                    await asyncio.sleep(max(0.0, min(self._planned_until, until) - time.monotonic()))
+
+    def _leisure(self) -> None:
+        if self._changing or self._verifying:
+            self._at_leisure.clear()
+        else:
+            self._at_leisure.set()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until few enough changes are under way for another one, which is made within the block."""
         self._changing += 1
         self._quiet.clear()
+        self._leisure()
         try:
             async with self._changes:
                 yield
@@ -510,20 +581,10 @@ class ContextForge(Catalogue):
             self._changing -= 1
             if not self._changing:
                 self._quiet.set()
-
-    async def recent(self, entry: str) -> tuple[Held, ...]:
-        """Return the catalog, at most half a second old: good for finding what is already done, not for more."""
-        at, seen = self._recent.get(entry, (0.0, ()))
-        if time.monotonic() - at < _RECENT:
-            return seen
-        at = time.monotonic()
-        seen = await self.catalog(entry)
-        self._recent[entry] = (at, seen)
-        return seen
+            self._leisure()
 
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
-        self._recent.clear()
         params = {"activate": str(enabled).lower()}
         self._disabled.pop(id_, None)
         self._looked.discard(id_)
@@ -537,7 +598,6 @@ class ContextForge(Catalogue):
 
         Enabling reads the server's definitions anew and enables every tool, also those disabled one by one before.
         """
-        self._recent.clear()
         params = {"activate": str(enabled).lower()}
         async with self._writing():
             await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
@@ -545,10 +605,13 @@ class ContextForge(Catalogue):
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         self._writes += 1
+        self._writing_now += 1
         try:
             yield
         finally:
             self._writes += 1
+            self._writing_now -= 1
+            self._written_at = time.monotonic()
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""

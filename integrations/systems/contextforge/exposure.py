@@ -13,7 +13,7 @@ from integrations.protocol.pins import diff, gateway_fields
 from integrations.protocol.probe import rejected_arguments
 from integrations.systems.contextforge.asking import Asked, Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Held
+from integrations.systems.contextforge.client import FRESH, SETTLED, ContextForge, Held
 from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
@@ -64,6 +64,7 @@ class _Scene:
         }
         self.imported = self.inventory.unapproved(self.server)
         self.whole = first.kind == "entry"
+        self.settled = settled(plan, self.forge)
         self.approved = bool(self.pins.of(self.server))
         self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
 
@@ -121,15 +122,22 @@ async def control_call(canary: Canary, inventory: Inventory, server: str) -> Fin
     return None if arguments is None else await canary.control(pin.gateway_name, arguments)
 
 
+def settled(plan: Plan, forge: ContextForge) -> bool:
+    """Return whether a plan was verified some time ago, so that whoever asks again is the watch."""
+    return forge.settled(target.id for target in plan.targets if target.kind != "entry")
+
+
 async def contained(plan: Plan, world: World) -> Verdict:
     """Ask whether what a plan takes away is out of clients' reach, and nothing else came in its place."""
     scene = _Scene(plan, world)
     kinds = sorted({PinKind(target.kind) for target in scene.targets} or {PinKind.TOOL})
+    # In a burst, and in the watch, many look at one server: what was asked since our last change tells all of them.
+    since = scene.forge.unchanged_for(SETTLED if scene.settled else FRESH)
     catalog, listed, pinned, *lists = await asyncio.gather(
-        _settled(scene.forge.catalog(scene.entry)),
-        scene.canary.control_by_list(PinKind.TOOL),
+        _settled(scene.forge.catalog(scene.entry, since)),
+        scene.canary.control_by_list(PinKind.TOOL, since),
         _pinned(scene),
-        *(_settled(scene.canary.names(kind)) for kind in kinds),
+        *(_settled(scene.canary.names(kind, since)) for kind in kinds),
     )
     names = dict(zip(kinds, lists, strict=True))
     if isinstance(catalog, SoarError):
@@ -141,6 +149,7 @@ async def contained(plan: Plan, world: World) -> Verdict:
     asked = [pinned] if pinned else await _calls(scene, by_id)
     asked = [*asked, *(_unseen(scene, target, by_id[target.id]) for target in _called(scene, by_id))]
     decisive = [finding for one in asked for finding in one.findings]
+    scene.forge.looked_at(target.id for target in plan.targets)
     control = await _control(scene, listed, decisive)
     gone = {(target.kind, target.name) for target in scene.targets}
     exposure, widen = _exposure(
@@ -207,7 +216,7 @@ async def _ask(scene: _Scene, target: Target, names: Names, definition: dict[str
         return Asked([await scene.canary.call(kind, names.offered, arguments)])
     # What the schema rejects, and nothing else: arguments that people named safe would run what is under suspicion.
     rejected = rejected_arguments(definition.get("inputSchema"))
-    again = scene.forge.looked_before(target.id)
+    again = scene.forge.settled((target.id,))
     return await Asking(scene.canary, scene.forge, target, names, rejected, scene.siblings, again).everything()
 
 

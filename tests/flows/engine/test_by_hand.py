@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from flows.engine.reviews import ReviewBook
 from playbooks.incident import Status
@@ -27,7 +28,8 @@ UNSIGNED = source(
 class Nobody(ReviewBook):
     """Nobody signed for what was approved."""
 
-    async def lacking(self, *_asked: object) -> tuple[str, ...]:
+    @override
+    async def lacking(self, *_asked: object, since: float = 0.0) -> tuple[str, ...]:
         return ("nobody who may review has signed for it",)
 
 

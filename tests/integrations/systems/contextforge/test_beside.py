@@ -88,7 +88,7 @@ async def test_what_clients_cannot_have_or_is_another_thing_is_not_said_to_be_le
 
 async def test_planning_asks_for_no_list_where_nothing_unapproved_was_imported() -> None:
     class Listless(Gateway):
-        async def catalog(self, _entry: str) -> tuple[Held, ...]:
+        async def catalog(self, _entry: str, _since: float = 0.0) -> tuple[Held, ...]:
             pytest.fail("a question too many on the way to the first effect")
 
     place = Place(Listless(held("forecast")), approved=("forecast", "add"), imported=("forecast", "add"))
@@ -98,7 +98,7 @@ async def test_planning_asks_for_no_list_where_nothing_unapproved_was_imported()
 
 async def test_a_list_that_cannot_be_read_stops_no_cut_and_leaves_nothing_alone() -> None:
     class Broken(Gateway):
-        async def catalog(self, _entry: str) -> tuple[Held, ...]:
+        async def catalog(self, _entry: str, _since: float = 0.0) -> tuple[Held, ...]:
             message = "an answer of 9 GB"
             raise Transient(message)
 

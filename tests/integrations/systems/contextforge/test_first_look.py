@@ -47,7 +47,7 @@ class Behind:
 async def beside(doors: int) -> list[str]:
     names = Names(original="forecast", offered="weather-forecast")
     canary, forge = cast("Canary", Refusing()), cast("ContextForge", Behind(doors))
-    asked = await Asking(canary, forge, TARGET, names, {"x": 1}, again=False).everything()
+    asked = await Asking(canary, forge, TARGET, names, {"x": 1}, settled=False).everything()
     return [f"{finding.subject}: {finding.observed}: {finding.remedy}" for finding in asked.beside]
 
 

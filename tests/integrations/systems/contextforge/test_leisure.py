@@ -1,0 +1,156 @@
+"""What is cut, or verified for the first time, is asked before the watch asks; what many ask alike is asked once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from integrations.catalogue import Names
+from integrations.systems.contextforge import client
+from integrations.systems.contextforge.actions import DisableTool
+from integrations.systems.contextforge.asking import Asking
+from integrations.systems.contextforge.canary import Canary
+from integrations.systems.contextforge.client import ContextForge
+from playbooks.inventory import Canary as Seen
+from playbooks.inventory import Gateway, Secret
+from playbooks.plan import Answer
+from tests.integrations.systems.contextforge.test_first_look import TARGET, Refusing
+from tests.lab.fixtures import Lab
+
+MANY = 100
+
+
+@asynccontextmanager
+async def forge_of(answers: dict[str, Any]) -> AsyncIterator[tuple[ContextForge, list[str]]]:
+    """Give a client, signed in, that answers from memory, and what it was asked for."""
+    secret = Secret(env="UNUSED")
+    canary = Seen(principal="canary", url="http://127.0.0.1:9/mcp", token=secret)
+    gateway = Gateway(
+        kind="contextforge", url="http://127.0.0.1:9", user="admin@example.test", password=secret, canary=canary
+    )
+    forge, asked = ContextForge("main", gateway, ""), []
+    forge._token = "signed in"  # noqa: S105, SLF001  # as after its first request
+
+    async def request(method: str, path: str, **_how: object) -> Any:  # noqa: ANN401
+        asked.append(f"{method} {path}")
+        await asyncio.sleep(0)
+        return answers[path]
+
+    forge.request = request  # type: ignore[method-assign]  # the one thing that would leave this process
+    yield forge, asked
+    await forge.aclose()
+
+
+def tool(number: int) -> dict[str, Any]:
+    fields = {"id": f"tool-{number}", "name": f"weather-t{number}", "originalName": f"t{number}"}
+    return {**fields, "enabled": True, "gatewayId": "weather"}
+
+
+async def test_of_a_hundred_tools_that_are_foreseen_at_once_one_is_asked_for_and_a_list_tells_of_the_others() -> None:
+    everything = [tool(number) for number in range(MANY)]
+    answers: dict[str, Any] = {f"/v1/tools/{one['id']}": one for one in everything} | {"/v1/tools": everything}
+    async with forge_of(answers) as (forge, asked):
+        for one in everything:
+            forge.foresee(one["id"], "weather")
+        held = await asyncio.gather(*(forge.tool(one["id"], "weather") for one in everything))
+    assert [one.id for one in held if one] == [one["id"] for one in everything]
+    assert asked.count("GET /v1/tools") == 1
+    assert len(asked) <= 3, asked
+
+
+async def test_the_watch_asks_when_nothing_is_changed_planned_or_verified_for_the_first_time() -> None:
+    order: list[str] = []
+
+    async def watching(forge: ContextForge) -> None:
+        async with forge.question(watching=True):
+            order.append("watched")
+
+    async with forge_of({}) as (forge, _):
+        for name, first in (("changed", forge.turn()), ("verified", forge.question())):
+            async with first:
+                watch = asyncio.create_task(watching(forge))
+                await asyncio.sleep(0.05)
+                order.append(name)
+            await watch
+        forge.foresee("tool-1", "weather")
+        planned = time.monotonic()
+        await watching(forge)
+    assert order == ["changed", "watched", "verified", "watched", "watched"]
+    assert time.monotonic() - planned >= client._FORESEEN * 0.9  # noqa: SLF001  # for so long it counts as planned
+
+
+async def test_the_watch_is_kept_though_something_is_always_being_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_GIVES_WAY", 0.02)
+    async with forge_of({}) as (forge, _), forge.question(), asyncio.timeout(5), forge.question(watching=True):
+        pass
+
+
+class Giving(Refusing):
+    """A canary that notes how many questions are under way."""
+
+    def __init__(self) -> None:
+        self.under_way = self.most = 0
+
+    async def by_events(self, *_asked: object) -> Any:  # noqa: ANN401
+        return await self.call()
+
+    async def call(self, *_asked: object, **_how: object) -> Any:  # noqa: ANN401
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return self._refused()
+
+    look_up = call
+
+
+async def test_the_watch_asks_at_one_door_after_the_other() -> None:
+    gave_way = 0
+
+    async def give_way() -> None:
+        nonlocal gave_way
+        gave_way += 1
+
+    async def virtual_servers() -> dict[str, set[str]]:
+        return {f"s{n}": {"tool-1"} for n in range(3)}
+
+    forge = SimpleNamespace(
+        processes=1,
+        gateway=SimpleNamespace(remembers=60.0),
+        disabled_for=lambda _: 10.0,
+        give_way=give_way,
+        virtual_servers=virtual_servers,
+    )
+    canary, names = Giving(), Names(original="forecast", offered="weather-forecast")
+    asking = Asking(cast("Canary", canary), cast("ContextForge", forge), TARGET, names, {"x": 1}, settled=True)
+    canary.most = 0
+    asked = await asking.everything()
+    assert [finding.answer for finding in asked.findings] == [Answer.ESTABLISHED] * 2
+    doors = 3 * 3 + 3
+    assert gave_way == doors
+    # The first look-ups, one for each virtual server, are asked together; a door never beside another.
+    assert canary.most == 3
+
+
+async def test_what_was_listed_since_our_last_change_tells_whoever_verifies_within_a_second(lab: Lab) -> None:
+    forge = lab.world.reach(ContextForge, "main")
+    cut = DisableTool(server=lab.site.server_id, tool="get_weather")
+    plan = await cut.plan(lab.world)
+    (change,) = plan.changes
+
+    def lists() -> int:
+        return sum(method == "GET" and path.startswith("/v1/prompts") for method, path in lab.proxy.seen)
+
+    lab.proxy.forget()
+    await cut.write(change, lab.world, key="k")
+    verdicts = await asyncio.gather(*(cut.verify(plan, lab.world) for _ in range(5)))
+    assert {verdict.answer for verdict in verdicts} == {Answer.ESTABLISHED}
+    assert lists() == 1
+    await cut.write(change, lab.world, key="k")
+    assert (await cut.verify(plan, lab.world)).answer is Answer.ESTABLISHED
+    assert lists() == 2, "what was listed before a change of ours says nothing after it"
+    assert not forge.settled([change.target.id])
