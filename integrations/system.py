@@ -189,6 +189,8 @@ class Systems:
         found: dict[str, AnyStep] = {}
         for kind, works in self.works.items():
             for step in works.steps:
+                if not step.__doc__:
+                    raise Misconfigured(f"system {kind} has no words for {step.name}: its docstring says what it does")
                 if step.name in found:
                     raise Misconfigured(f"system {kind}: another step is called {step.name}")
                 found[step.name] = step

@@ -84,6 +84,28 @@ def lint(
         raise typer.Exit(work.lint(out, files or work.files(None if files else folder(config, out))))
 
 
+@playbooks.command()
+def steps(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[STEP]", help="One of them, with all that it asks for.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the steps of a playbook can name: actions, captures and checks, what each does and takes.
+
+    \b
+    Examples:
+      mcp-soar playbooks steps
+      mcp-soar playbooks steps gateway.disable_tool
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import steps as work
+
+        del config  # every installation has the same
+        raise typer.Exit(work.steps(out, name))
+
+
 @inventory.command()
 def check(config: Config = None, as_json: Json = False) -> None:
     """Check the inventory: form, references, secrets, and what is missing to contain and verify.

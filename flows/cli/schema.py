@@ -23,9 +23,10 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
                        "classes": [{"class", "playbook", "cuts": [{"kind", "system", "automatic", "final", "when"}],
                        "by_hand", "drill": {"automatic", "asked", "agreed"}}]}
     playbooks show     the playbook
+    playbooks steps    {"steps": [StepRow]}
     playbooks lint     {"files": [{"file", "ok", "faults": [{"line", "field", "message"}]}]}
     inventory check    {"ok", "findings": [{"level", "subject", "message"}]}
-    inventory show     {"servers", "gateways", "principals"}
+    inventory show     {"servers", "gateways", "systems", "principals"}
     pins diff          {"differences": [{"server", "kind", "name", "change", "diff"}]}
     pins approve       {"server", "approved": [{"kind", "name", "change", "diff"}],
                        "pointed": [{"kind", "name", "path", "excerpt", "means"}], "written",
@@ -461,6 +462,20 @@ Foresight = TypedDict(
         "irreversible": str | None,
     },
 )
+
+
+class StepRow(TypedDict):
+    """What a step of a playbook can name. `radius` and `irreversible` are an action's, `exhibit` is a capture's."""
+
+    step: str
+    kind: str
+    system: str
+    does: str
+    parameters: list[str]
+    radius: str | None
+    irreversible: str | None
+    exhibit: str | None
+    permissions: list[str]
 
 
 class ReportSection(TypedDict):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,7 +16,7 @@ from flows.assembly import secret_variables
 from flows.settings import read
 from integrations import registry
 from integrations.connections import Connections
-from integrations.system import System, Systems
+from integrations.system import System, Systems, Works
 from playbooks.action import Capture
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured
@@ -35,7 +35,7 @@ from tests.flows.cli.conftest import initialised, site  # noqa: F401  # fixtures
 from tests.flows.cli.world import Installation
 from tests.lab import flags
 from tests.lab.house import ROOMY, house
-from tests.lab.yard import SYSTEM, LowerFlag, Pole, Yard
+from tests.lab.yard import SYSTEM, FlagDown, LowerFlag, Pole, Yard
 
 POISONING = IncidentClass.TOOL_POISONING
 
@@ -85,7 +85,20 @@ def state(folder: Path) -> laws.State:
 
 
 def test_its_steps_are_among_those_that_a_playbook_can_name(installed: Installation, listed: Systems) -> None:
-    assert {"yard.lower_flag", "yard.picture_flag", "yard.flag_down"} <= set(listed.steps)
+    shown = {row["step"]: row for row in installed.json("playbooks", "steps")["steps"]}
+    assert set(shown) == set(listed.steps)
+    assert shown["yard.lower_flag"] == {
+        "step": "yard.lower_flag",
+        "kind": "action",
+        "system": "yard",
+        "does": "Takes a server's flag down.",
+        "parameters": ["server"],
+        "radius": "tool",
+        "irreversible": None,
+        "exhibit": None,
+        "permissions": ["read flag", "write flag"],
+    }
+    assert "Takes a server's flag down." in installed.run("playbooks", "steps", "yard.lower_flag").stdout
     for step in listed.works["yard"].steps:
         assert step.permissions
         assert (step.silence if issubclass(step, Capture) else step.timeout) > 0
@@ -147,6 +160,19 @@ def test_its_secret_is_looked_for_and_kept_from_the_parts_that_need_none(
     assert any("YARD_PASSWORD" in one["message"] for one in checks if one["check"] == "secrets")
 
 
+def test_the_inventory_shows_it_and_checks_its_secret(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = installed.json("inventory", "show")
+    assert document["systems"]["back"]["kind"] == "yard"
+    assert document["servers"]["weather"]["places"] == {"back": {"pole": "north"}}
+    assert "sesame" not in json.dumps(document)
+    assert "yard" in installed.run("inventory", "show").stdout
+    installed.json("inventory", "check")
+    monkeypatch.delenv("YARD_PASSWORD")
+    (finding,) = [one for one in installed.json("inventory", "check", code=1)["findings"] if one["level"] == "fail"]
+    assert finding["subject"] == "system back"
+    assert "systems.back.password" in finding["message"]
+
+
 def test_doctor_looks_at_it(installed: Installation) -> None:
     checks = installed.json("doctor", code=1)["checks"]
     assert [one["message"] for one in checks if one["check"] == "yard back"] == ["its gate is open"]
@@ -204,6 +230,10 @@ class Silent(SystemSettings):
     """Of which nobody says what is ours."""
 
 
+class Mute(FlagDown):
+    name: ClassVar[str] = "yard.mute"
+
+
 def speechless() -> Mapping[Language, Any]:
     return {}
 
@@ -213,13 +243,14 @@ def speechless() -> Mapping[Language, Any]:
     [
         (replace(SYSTEM, words=None), "system yard has no words"),
         (replace(SYSTEM, words=speechless), "system yard has no words in ko"),
+        (replace(SYSTEM, works=lambda: Works((Mute,), {})), "system yard has no words for yard.mute"),
         (replace(SYSTEM, settings=Silent), "system yard does not say what is ours there"),
         (replace(SYSTEM, settings=None, place=None), "system yard acts, and does not say what is ours there"),
         (replace(SYSTEM, kind="vault"), "no system can be called vault"),
         (replace(SYSTEM, kind="mcp"), "two systems are called mcp"),
         (replace(SYSTEM, kind="other"), "another step is called yard.lower_flag"),
     ],
-    ids=["no words", "no Korean", "no ours", "no settings", "our own name", "a name twice", "a step twice"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_that_says_too_little_does_not_load(listed: Systems, broken: System, says: str) -> None:
     def load() -> Iterator[object]:

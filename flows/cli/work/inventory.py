@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from flows.cli.exits import Exit
 from flows.cli.output import Out
 from flows.settings import Configuration
+from integrations import registry
 from integrations.secret import secret
 from playbooks.errors import Misconfigured
 from playbooks.inventory import PinKind, Server
@@ -48,6 +49,7 @@ def check(out: Out, config: Configuration) -> Exit:
 
 def findings(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong or missing, by looking at files only."""
+    yield from _secrets(config)
     yield from _gateways(config)
     yield from _servers(config)
     yield from _labels(config)
@@ -76,13 +78,18 @@ def _unfilled(config: Configuration) -> Iterator[Finding]:
         yield Finding("warn", subject, f"{message} in {file.name}, line {lines}, and take the remark FILL IN away")
 
 
+def _secrets(config: Configuration) -> Iterator[Finding]:
+    """Yield what a system cannot be reached without, and is not there."""
+    for what, place in registry.SYSTEMS.secrets(config.inventory):
+        where, name, *_ = what.split(".")
+        try:
+            secret(place, what=what)
+        except Misconfigured as exc:
+            yield Finding("fail", f"{where.removesuffix('s')} {name}", str(exc))
+
+
 def _gateways(config: Configuration) -> Iterator[Finding]:
     for name, gateway in config.inventory.gateways.items():
-        for field, place in (("password", gateway.password), ("canary.token", gateway.canary.token)):
-            try:
-                secret(place, what=f"gateways.{name}.{field}")
-            except Misconfigured as exc:
-                yield Finding("fail", f"gateway {name}", str(exc))
         if not gateway.credential_ids:
             message = (
                 f"credential_ids is empty, so that our own tokens could be a target: `mcp-soar inventory import {name}`"
@@ -147,6 +154,7 @@ def show(out: Out, config: Configuration) -> Exit:
             "gateway": server.gateway.name if server.gateway else None,
             "url": server.url,
             "aliases": list(server.aliases),
+            "places": {name: place.model_dump(mode="json") for name, place in server.places.items()},
             "pins": {kind.value: [pin.name for pin in inventory.pins.of(name, kind)] for kind in PinKind},
             "offers": server.offers.model_dump(mode="json"),
         }
@@ -160,7 +168,8 @@ def show(out: Out, config: Configuration) -> Exit:
         name: {"title": one.title, "gateway": one.gateway, "user": one.user, "tokens": dict(one.tokens)}
         for name, one in inventory.principals.items()
     }
-    out.document({"servers": servers, "gateways": gateways, "principals": principals})
+    systems = {name: one.model_dump(mode="json") for name, one in inventory.systems.items()}
+    out.document({"servers": servers, "gateways": gateways, "systems": systems, "principals": principals})
     out.heading("Servers")
     out.table(
         ("server", "gateway", "where", "owner", "approved"),
@@ -185,6 +194,11 @@ def show(out: Out, config: Configuration) -> Exit:
         ("gateway", "kind", "address", "we are", "canary"),
         [(name, one.kind, one.url, one.user, one.canary.principal) for name, one in inventory.gateways.items()],
     )
+    if inventory.systems:
+        out.heading("Systems")
+        there = {name: [server for server, at in inventory.servers.items() if name in at.places] for name in systems}
+        rows = [(name, one.kind, ", ".join(there[name]) or "-") for name, one in inventory.systems.items()]
+        out.table(("system", "kind", "servers with a place there"), rows)
     out.heading("Principals")
     out.table(
         ("principal", "user", "gateway", "tokens"),

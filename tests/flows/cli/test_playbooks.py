@@ -190,6 +190,7 @@ def test_the_exit_codes_stand_in_the_help(site: Installation) -> None:
         ("playbooks", "list"),
         ("playbooks", "show", "tool_poisoning"),
         ("playbooks", "lint"),
+        ("playbooks", "steps"),
         ("inventory", "check"),
         ("inventory", "show"),
         ("doctor",),

@@ -1,0 +1,63 @@
+"""`playbooks steps`: what a playbook's steps can name, as each system says it."""
+
+from inspect import cleandoc
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.output import NotFound, Out
+from integrations import registry
+from integrations.system import AnyStep
+from playbooks import naming
+from playbooks.action import Action, Capture
+
+
+def steps(out: Out, name: str | None) -> Exit:
+    """Show every step, or one.
+
+    Args:
+        out: where to.
+        name: the step's; None for all.
+    """
+    known = registry.SYSTEMS.steps
+    if name is not None and name not in known:
+        raise NotFound(f"there is no step {name}; {naming.near(name, known)}")
+    found = [(kind, step) for kind, works in registry.SYSTEMS.works.items() for step in works.steps]
+    found = [(kind, step) for kind, step in found if name in {None, step.name}]
+    out.document({"steps": [_row(kind, step) for kind, step in found]})
+    if name is None:
+        takes = [f"{_kind(step)}, takes {', '.join(step.model_fields) or 'nothing'}" for _, step in found]
+        rows = [(step.name, f"{_does(step)}\n{what}") for (_, step), what in zip(found, takes, strict=True)]
+        out.table(("step", "what it does"), rows)
+        return Exit.OK
+    ((kind, step),) = found
+    out.say(f"{step.name}, {_kind(step)} of {kind}", "head")
+    for line in cleandoc(step.__doc__ or "").splitlines():
+        out.raw(line)
+    if issubclass(step, Action):
+        final = f"never: {step.irreversible.because}" if step.irreversible else "by `mcp-soar release`"
+        out.fields([("touches", f"one {step.radius.name.lower()}"), ("given back", final)])
+    out.fields([("asks for", "\n".join(step.permissions))])
+    return Exit.OK
+
+
+def _row(kind: str, step: AnyStep) -> schema.StepRow:
+    action, capture = (step if issubclass(step, Action) else None), (step if issubclass(step, Capture) else None)
+    return {
+        "step": step.name,
+        "kind": _kind(step),
+        "system": kind,
+        "does": _does(step),
+        "parameters": list(step.model_fields),
+        "radius": action.radius.name.lower() if action else None,
+        "irreversible": action.irreversible.because if action and action.irreversible else None,
+        "exhibit": capture.exhibit if capture else None,
+        "permissions": list(step.permissions),
+    }
+
+
+def _does(step: AnyStep) -> str:
+    return cleandoc(step.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _kind(step: AnyStep) -> str:
+    return "action" if issubclass(step, Action) else "capture" if issubclass(step, Capture) else "check"
