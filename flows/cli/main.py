@@ -31,6 +31,7 @@ from flows.cli import (
     reports,
 )
 from flows.cli.exits import Exit
+from flows.cli.lean import lean
 from flows.cli.options import Config, configuration, folder
 from flows.cli.output import Usage, speaking
 
@@ -195,8 +196,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its number.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
-    # httpx brings a command line of its own, and with it rich and pygments, wherever they are installed.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None says that it is not to be had
+    lean()
     completion.prepare()
     alone(sys.argv[1:])()
 

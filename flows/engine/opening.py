@@ -141,6 +141,8 @@ def resolve(
 
 def primary(incident_class: IncidentClass, entities: Sequence[Resolved]) -> Resolved | None:
     """Return the most specific entity, in the order that the taxonomy gives the class."""
+    if len(entities) < 2:  # noqa: PLR2004  # no order is needed, and to read it takes long
+        return next(iter(entities), None)
     order = {kind: place for place, kind in enumerate(load().of(incident_class).entities)}
     ranked = sorted(entities, key=lambda entity: (order.get(entity.kind, len(order)), entity.key))
     return ranked[0] if ranked else None

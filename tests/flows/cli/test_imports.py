@@ -18,7 +18,7 @@ HEAVY = frozenset(
     {
         *("prefect", "mcp", "fastapi", "uvicorn", "starlette"),
         *("httpx", "aiosmtplib", "slack_sdk", "aiohttp", "boto3", "kubernetes", "asyncssh"),
-        *("sqlalchemy", "aiosqlite", "asyncpg", "alembic", "sqlalchemy.dialects.postgresql"),
+        *("sqlalchemy", "aiosqlite", "asyncpg", "alembic", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "h2"),
         *("jinja2", "typst", "securesystemslib", "rich", "pygments", "click"),
     }
 )
@@ -142,6 +142,23 @@ def test_nor_once_more_at_its_end() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.splitlines()[1:] == ["True True"]
+
+
+def test_what_is_left_out_is_there_for_whoever_asks_for_it() -> None:
+    program = (
+        "import sys\n"
+        "from flows.cli.lean import lean\n"
+        "lean()\n"
+        "from sqlalchemy.ext.asyncio import AsyncEngine\n"
+        "print('sqlalchemy.orm' in sys.modules)\n"
+        "from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker\n"
+        "import sqlalchemy.ext.asyncio as package\n"
+        "print('sqlalchemy.orm' in sys.modules, package.AsyncSession is AsyncSession, hasattr(package, 'nothing'))\n"
+    )
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+    assert done.stdout.splitlines() == ["False", "True True False"]
 
 
 def test_what_is_called_heavy_is_found_where_it_is_needed(imported: dict[str, Any]) -> None:
