@@ -129,7 +129,7 @@ class Vault(Strict):
 
     Args:
         path: the folder for exhibits.
-        bundles: the folder for sealed bundles.
+        bundles: the folder for signed manifests, and for what earlier releases sealed: bundles.
         reserve: bytes on the disk that evidence leaves free, for the journal.
         most: bytes of one exhibit; of what is larger that much is kept, and said to be incomplete.
     """

@@ -25,6 +25,9 @@ DELETION = "deletion_intended"
 HEADS = "heads"
 """The stream name by which a `Tip` means the chain of heads."""
 
+SIGNED = ".dsse.json"
+"""How the name of a manifest's file ends that is kept without its evidence; earlier releases sealed whole bundles."""
+
 MOST_FILES = 1000
 """The most files that one exhibit may have."""
 

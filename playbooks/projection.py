@@ -837,7 +837,7 @@ def _sealed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     if step is None:
         step = state.steps["seal"] = StepState("seal", Phase.PRESERVE, Progress.SEALED)
     step.progress, step.settled_at, step.attempt = Progress.SEALED, at, 0
-    return f"sealed the evidence bundle {body['bundle']}\n{body['digest']}"
+    return f"sealed the evidence as {body['bundle']}\n{body['digest']}"
 
 
 def _closed(state: Incident, body: Body, at: datetime, actor: str) -> str:

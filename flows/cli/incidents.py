@@ -136,8 +136,8 @@ def verify(
     """Verify that nothing was changed: the whole journal and vault, one incident, or a bundle offline.
 
     A bundle needs nothing but the public key: no network, no installation. That the journal's end is missing is found
-    by what was kept elsewhere: the bundles, and the heads that messages print. Exit code 1 if anything is not as it was
-    written.
+    by what was kept elsewhere: the manifests, and the heads that messages print. Exit code 1 if anything is not as it
+    was written.
 
     \b
     Examples:

@@ -75,9 +75,10 @@ def archive(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Write a closed incident's evidence and whole journal as one signed bundle to keep elsewhere, and verify it.
+    """Write an incident's evidence and whole journal as one signed bundle, to hand over or keep, and verify it.
 
-    What is kept elsewhere is not deleted by retention here, and verifies with nothing but the responder's public key.
+    It verifies with nothing but the responder's public key, and is not deleted by retention here. Of an open incident
+    it holds what there is so far, and says so.
 
     \b
     Example:

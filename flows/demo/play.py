@@ -118,8 +118,10 @@ def _attack(stage: Stage, screen: Screen, *, keep: bool) -> Incident:
     screen.say(f"Elastic Security sends its alert, signed (HMAC): {answer}")
     incident = asyncio.run(_watch(stage, screen, sent))
     screen.title("4  Does it hold?")
-    prove(stage, screen, incident)
-    _summary(stage, screen, incident, keep=keep)
+    archived = stage.folder / "evidence.tar.gz"
+    _run(stage, "archive", incident.id, "--out", str(archived))
+    prove(stage, screen, archived)
+    _summary(stage, screen, incident, archived, keep=keep)
     return incident
 
 
@@ -236,8 +238,13 @@ def _excerpt(observed: str) -> str:
     return printable("now reads: " + " ".join(added), 260) if added else printable(" ".join(lines), 160)
 
 
-def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
+def prove(stage: Stage, screen: Screen, archived: Path) -> None:
     """Ask as the agent, which has no part in the response, and verify the evidence with nothing but a public key.
+
+    Args:
+        stage: what is there.
+        screen: what is told.
+        archived: the bundle of the evidence.
 
     Raises:
         Failed: naming what does not hold.
@@ -258,17 +265,13 @@ def prove(stage: Stage, screen: Screen, incident: Incident) -> None:
         raise Failed(f"the agent cannot call {other} either, which nobody contained: {said.text}")
     screen.check(f"the agent calls {other}: works, nothing else was taken away")
     public = PublicKey.load(stage.config / "keys" / "responder.pub")
-    report = bundle.verify(_bundle(stage, incident), public)
+    report = bundle.verify(archived, public)
     if not report.ok:
         raise Failed("the evidence does not verify: " + "; ".join(c.sentence for c in report.checks if not c.ok))
     screen.check(f"the evidence bundle verifies offline, with the public key alone ({len(report.checks)} checks)")
 
 
-def _bundle(stage: Stage, incident: Incident) -> Path:
-    return stage.config / "state" / "bundles" / str(incident.bundle)
-
-
-def _summary(stage: Stage, screen: Screen, incident: Incident, *, keep: bool) -> None:
+def _summary(stage: Stage, screen: Screen, incident: Incident, archived: Path, *, keep: bool) -> None:
     times = incident.metrics
     accepted, wrote, verified = times["accepted_at"], times["first_effect_at"], times["verified_at"]
     if not (accepted and wrote and verified):
@@ -280,8 +283,8 @@ def _summary(stage: Stage, screen: Screen, incident: Incident, *, keep: bool) ->
         if lease.in_force:
             screen.fact("in force", lease.plan.summary)
             screen.fact("  until", f"{lease.until:%Y-%m-%d %H:%M} UTC, verified again and again until then")
-    screen.fact("evidence", f"{len(incident.exhibits)} exhibits, sealed:")
-    screen.path(_bundle(stage, incident))
+    screen.fact("evidence", f"{len(incident.exhibits)} exhibits, sealed; with the journal in one bundle:")
+    screen.path(str(archived))
     screen.fact("what those on call were told", "")
     screen.path(str(stage.config / MESSAGES))
     if not keep:
@@ -315,13 +318,8 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
     screen.say("The server's owner undid the change. A person signs the release:")
     command = ("release", incident.id, "--as", PERSON, "--yes")
     screen.path(" ".join(("mcp-soar", *command)))
-    asked, program = now(), Path(sys.executable).with_name("mcp-soar")
-    env = environment(MCP_SOAR_CONFIG=str(stage.config), MCP_SOAR_KEY="")
-    done = subprocess.run(  # noqa: S603  # of our own making
-        [program, *command], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=env
-    )
-    if done.returncode:
-        raise Failed(f"the release ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    asked = now()
+    _run(stage, *command)
     asyncio.run(_until_released(stage, screen, incident, asked))
     said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
     if not said.worked:
@@ -333,6 +331,21 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
         raise Failed(f"at the gateway not everything is as it was before: {', '.join(differing)}")
     count = sum(map(len, after.values()))
     screen.check(f"the gateway's state is what it was before: {count} objects, field by field")
+
+
+def _run(stage: Stage, *words: str) -> None:
+    """Run a command of ours, as a person does.
+
+    Raises:
+        Failed: with what it said.
+    """
+    program = Path(sys.executable).with_name("mcp-soar")
+    env = environment(MCP_SOAR_CONFIG=str(stage.config), MCP_SOAR_KEY="")
+    done = subprocess.run(  # noqa: S603  # of our own making
+        [program, *words], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=env
+    )
+    if done.returncode:
+        raise Failed(f"the {words[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
 
 
 async def _until_released(stage: Stage, screen: Screen, incident: Incident, asked: datetime) -> None:

@@ -19,7 +19,7 @@ from flows.engine.subject import answer, subject
 from integrations.journal.records import Stop
 from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused
-from playbooks.evidence import ExhibitId
+from playbooks.evidence import SIGNED, ExhibitId
 from playbooks.journal import SYSTEM, Entry, Event, Parsed
 from playbooks.projection import project
 from playbooks.request import ROLES, Request, Verb
@@ -89,18 +89,19 @@ def _intended(  # one entry's fields, most by name
 ) -> Event:
     """Return the entry that has to be in the journal before anything goes.
 
-    Every bundle goes with the first exhibit: it holds a copy, and without that would not verify.
+    Every bundle goes with the first exhibit: it holds a copy, and without that would not verify. A manifest holds
+    digests, as the journal does, and stays.
     """
     digests: dict[str, Json] = {
         str(item["id"]): [str(file["sha256"]) for file in item["files"]] for item in state.exhibits
     }
-    sealed = (entry.parsed() for entry in entries)
-    bundles = dict.fromkeys(str(entry.body["bundle"]) for entry in sealed if entry.kind == "sealed")
+    parsed = (entry.parsed() for entry in entries)
+    sealed = dict.fromkeys(str(entry.body["bundle"]) for entry in parsed if entry.kind == "sealed")
     named: list[Json] = [{"id": exhibit, "digests": digests[exhibit]} for exhibit in exhibits]
     body: dict[str, Json] = {
         "id": f"deletion-{state.seq + 1}",
         "exhibits": named,
-        "bundles": [bundle for bundle in bundles if bundle not in state.deleted_bundles],
+        "bundles": [name for name in sealed if not name.endswith(SIGNED) and name not in state.deleted_bundles],
         "why": why,
         "by": by,
         "people": list(people),

@@ -1,4 +1,4 @@
-"""Making exhibits: the alert as it came, what captures collect, and the sealed bundle of an incident."""
+"""Making exhibits: the alert as it came, those that said the same, and what captures collect."""
 
 import asyncio
 import base64
@@ -8,25 +8,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 from flows.engine.calls import build, listened, unknown, within
-from flows.engine.case import PREFIX, Case, Stopped
+from flows.engine.case import Case, Stopped
 from flows.engine.effects import failed
 from flows.engine.schedule import Todo
 from integrations.journal.records import InboxItem, Told
-from integrations.journal.store import Journal, LostClaim
-from integrations.signing import PublicKey, SigningKey
-from integrations.vault import Damaged, Draft, TooLarge, Vault, VaultFull, bundle, disk
+from integrations.journal.store import LostClaim
+from integrations.vault import Damaged, Draft, TooLarge, VaultFull
 from playbooks.action import Capture, Check
 from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.evidence import Authority, Exhibit, Manifest, Method, Unavailable, exhibit_id, sealed, unavailable
+from playbooks.evidence import Authority, Exhibit, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.incident import EntityKind
 from playbooks.inventory import Resolved
 from playbooks.journal import Event
-from playbooks.projection import project
-from playbooks.state import Incident, Progress
+from playbooks.state import Progress
 from playbooks.strict import Json, canonical, iso, now, sha256
 
 TOOL = f"mcp-soar@{version('mcp-soar')}"
@@ -47,9 +44,6 @@ _MOST_REPEATS = 1_000_000
 """More than are counted together."""
 COLLECT_AGAIN = (60.0, 120.0, 300.0, 900.0, 3600.0)
 """Seconds after which what could not be had is tried again; the last ones for as long as the incident is open."""
-SEAL_AGAIN = 2.0
-SEAL_AGAIN_MOST = 900.0
-"""Seconds until a bundle that could not be made is tried again: at first, doubled each time, and at most."""
 
 
 async def capture(case: Case, todo: Todo) -> None:
@@ -313,110 +307,3 @@ async def ask(case: Case, todo: Todo) -> None:
     if step is None or step.verdict is None or step.verdict.answer is not verdict.answer:
         body = {"instance": todo.instance, "phase": todo.phase.value, "verdict": verdict.model_dump(mode="json")}
         await case.record(Event("checked", body))
-
-
-def _clear(out: Path) -> None:
-    """Make room for a bundle: nothing vouches for a file that no journal names, planted or a dead predecessor's."""
-    if out.is_dir() and not out.is_symlink():
-        raise Misconfigured("a folder stands where a bundle belongs: move it away", file=str(out))
-    out.unlink(missing_ok=True)
-
-
-async def bundled(
-    incident: str,
-    *,
-    journal: Journal,
-    vault: Vault,
-    signer: SigningKey,
-    keys: Mapping[str, PublicKey],
-    name: str,
-    out: Path,
-    reserve: int,
-) -> Incident:
-    """Write a signed bundle of all that there is of an incident now, and return what its journal says.
-
-    Args:
-        incident: its id.
-        journal: what is read.
-        vault: where its exhibits are; those that were deleted are named by the journal alone.
-        signer: of the manifest.
-        keys: every responder's public key, by id.
-        name: who makes it.
-        out: a new file (.tar.gz) or folder.
-        reserve: bytes that stay free on its file system, for the journal.
-
-    Raises:
-        SoarError: as for `bundle.export`.
-    """
-    # Others append meanwhile: first the heads, then the entries, so that no head witnesses an entry that is not there.
-    # For entries after the last head, the manifest vouches itself.
-    stream = f"{PREFIX}{incident}"
-    heads = await journal.heads_for([stream])
-    entries = await journal.read(stream)
-    state = project(incident, entries)
-    held = [item for item in state.exhibits if item["id"] not in state.deleted_exhibits]
-    manifest = Manifest(
-        incident=incident,
-        playbook=state.playbook_digest,
-        made_at=now(),
-        made_by=name,
-        exhibits=tuple(Exhibit.model_validate(item) for item in held),
-        unavailable=tuple(Unavailable.model_validate(item) for item in state.unavailable),
-        journal=bundle.tips(entries, heads),
-        keys=tuple(sorted(keys)),
-    )
-    await bundle.export(
-        incident,
-        vault=vault,
-        journal_entries=entries,
-        heads=heads,
-        public_keys=tuple(keys.values()),
-        manifest=bundle.sign(manifest, signer.dsse()),
-        out=out,
-        reserve=reserve,
-    )
-    return state
-
-
-async def seal(case: Case, todo: Todo) -> None:
-    """Write the signed bundle of everything that is known so far, and record its digest; it replaces the one before.
-
-    What goes wrong is tried again for as long as the incident is open: people are told, and may make room.
-    """
-    parts = case.parts
-    try:
-        out = parts.bundles / f"{case.id}-{case.state.seq:06d}.tar.gz"
-        await asyncio.to_thread(_clear, out)
-        state = await bundled(
-            case.id,
-            journal=parts.journal,
-            vault=parts.vault,
-            signer=parts.signer,
-            keys=parts.keys,
-            name=parts.name,
-            out=out,
-            reserve=parts.reserve,
-        )
-        digest = await asyncio.to_thread(_digest, out)
-        counts: dict[str, Json] = {"exhibits": len(state.exhibits), "unavailable": len(state.unavailable)}
-        await case.record(Event("sealed", {"digest": digest, "bundle": out.name, **counts}))
-        for earlier in state.bundles:
-            # The new one holds all that it held. Each as large as all of the evidence, they would fill the disk.
-            await asyncio.to_thread(_outdated, parts.bundles, earlier, out.name)
-    except (LostClaim, Stopped):
-        raise
-    except SoarError as exc:
-        step = case.state.steps.get(todo.instance)
-        wait = min(SEAL_AGAIN * 2.0 ** (step.attempt if step else 0), SEAL_AGAIN_MOST)
-        await failed(case, todo, exc, again=wait)
-
-
-def _digest(path: Path) -> str:
-    with disk.translated():
-        return f"sha256:{disk.hashes(path)[1]}"
-
-
-def _outdated(folder: Path, name: str, current: str) -> None:
-    if Path(name).name == name != current:
-        with contextlib.suppress(OSError):
-            (folder / name).unlink(missing_ok=True)

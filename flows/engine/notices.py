@@ -130,7 +130,7 @@ def _unsealed(state: Incident, what: str) -> Iterator[tuple[str, str, str]]:
     """Whether the bundle could not be made, once for each that should have been."""
     step, notice = state.steps.get("seal"), f"fault:unsealed:{len(state.bundles) + 1}"
     if step and step.progress is Progress.RETRYING and step.attempt >= TOLD and notice not in state.noticed:
-        text = "Its evidence could not be sealed as a bundle, and is tried again. What was collected is kept"
+        text = "Its evidence could not be sealed, and is tried again. What was collected is kept"
         yield notice, notice, f"{what}. {text}: {step.message}"
 
 

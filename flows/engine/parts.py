@@ -64,8 +64,8 @@ class Parts:
         journal: the journal, opened with the signing key.
         world: inventory and connections.
         vault: where exhibits go.
-        bundles: the folder for sealed evidence bundles.
-        signer: the responder's key; bundles are signed with it.
+        bundles: the folder for the signed manifests of evidence.
+        signer: the responder's key; manifests are signed with it.
         keys: every responder's public key, by id.
         policy: the gate's rules.
         playbooks: by class.

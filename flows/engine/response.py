@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from flows.engine import deciding, effects, evidence, leases, notices, schedule
+from flows.engine import deciding, effects, evidence, leases, notices, schedule, sealing
 from flows.engine.case import Case, Stopped
 from flows.engine.parts import Parts, Runner, direct
 from flows.engine.schedule import Todo
@@ -23,7 +23,7 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "raw": evidence.raw,
     "repeats": evidence.repeats,
     "release": leases.release,
-    "seal": evidence.seal,
+    "seal": sealing.seal,
     "moot": deciding.moot,
 }
 LOOK = 1.0

@@ -558,7 +558,7 @@ def _evidence(state: Incident) -> Iterator[Block]:
     if state.bundle:
         yield Text(f"Sealed as {state.bundle}, {state.sealed}.")
     else:
-        yield Text("There is no sealed bundle yet.")
+        yield Text("It is not sealed yet.")
 
 
 def _took(state: Incident, playbook: Playbook | None) -> Iterator[Block]:

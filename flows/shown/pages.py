@@ -304,7 +304,8 @@ def evidence(state: Incident) -> str:
     if missing:
         parts += ["## Not available", facts(missing)]
     parts.append(
-        f"To verify: `mcp-soar verify {state.id}`, or the bundle alone, offline, with the responder's public key."
+        f"To verify: `mcp-soar verify {state.id}`. `mcp-soar archive {state.id} --out FILE.tar.gz` writes all of it as "
+        "one bundle, which verifies offline with the responder's public key alone."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -34,6 +34,17 @@ COMMANDS = (
 """What a person types who waits for the answer; `bench_cli` measures each."""
 
 
+SMALL = "evidence: a small exhibit p50 ms"
+
+PHASES = ("capture", "seal", "archive", "verify of the bundle", "verify", "backup", "restore")
+"""What a gibibyte of evidence goes through; `bench_evidence` measures each in a process of its own."""
+
+
+def peak(phase: str) -> str:
+    """Return what the most memory that a phase had is called."""
+    return f"evidence: {phase} of 1 GiB, peak MB"
+
+
 class Target(NamedTuple):
     """What one figure has to be.
 
@@ -72,6 +83,9 @@ def _targets() -> Iterator[Target]:
         yield Target(f"(e) {store} 10 x the messages, times the processor", "<=", 12)
         yield Target(f"journal {store} appends/s", ">=", 5000)
         yield Target(f"journal {store} verify s", "<=", 30)
+    for phase in PHASES:
+        yield Target(peak(phase), "<=", 150)
+    yield Target(SMALL, "<=", 10)
     yield Target("mcp-soar --help p50 ms", "<=", 500)
     for words in COMMANDS:
         yield Target(f"mcp-soar {words} p50 ms", "<=", 1000)

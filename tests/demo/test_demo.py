@@ -21,7 +21,6 @@ from integrations.signing import SigningKey
 from integrations.systems.contextforge.client import ContextForge
 from playbooks.errors import Misconfigured
 from playbooks.inventory import PinKind
-from playbooks.state import Incident
 from tests.lab.fixtures import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,17 +173,15 @@ def test_what_does_not_come_up_is_no_success(tmp_path: Path) -> None:
 async def test_it_is_no_success_while_the_tool_can_be_called_or_the_evidence_is_spoiled(
     lab: Lab, tmp_path: Path
 ) -> None:
-    keys, bundles = tmp_path / "keys", tmp_path / "state" / "bundles"
-    for folder in (keys, bundles):
-        folder.mkdir(parents=True)
+    keys, spoiled = tmp_path / "keys", tmp_path / "spoiled.tar.gz"
+    keys.mkdir()
     (keys / "responder.pub").write_bytes(SigningKey.generate(keys / "responder.key").public.pem)
-    (bundles / "spoiled.tar.gz").write_bytes(b"nothing of the kind")
-    incident = Incident(id="inc-2026-000001", bundle="spoiled.tar.gz")
+    spoiled.write_bytes(b"nothing of the kind")
     stage = Stage(folder=tmp_path, config=tmp_path, server=lab.victim, gateway=lab.gateway, site=lab.site)
 
     async def says() -> str:
         with pytest.raises(Failed) as failed:
-            await asyncio.to_thread(prove, stage, Screen(), incident)
+            await asyncio.to_thread(prove, stage, Screen(), spoiled)
         return str(failed.value)
 
     assert "can still call" in await says()

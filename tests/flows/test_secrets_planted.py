@@ -155,7 +155,7 @@ async def test_what_is_planted_stays_in_the_exhibits(
             incident = await home.incident(incident.id)
         written = await journalled(home)
         kept = exhibits(home.folder / "vault")
-        raw, other = parts_of(home.parts.bundles / str(incident.bundle))
+        raw, other = parts_of(await home.bundled(incident.id))
         said = "\n".join(file.read_text() for file in messages.glob("*.txt"))
 
         # The marks are there, so the places that are clean are those that the secrets went through.

@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from flows.engine import sealing
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts, Timing
 from flows.engine.reviews import ReviewBook
@@ -175,6 +176,21 @@ class House:
 
         await self.until(done, f"{name} is sealed")
         return await self.incident(name)
+
+    async def bundled(self, name: str) -> Path:
+        """Write all of an incident's evidence into one bundle, and return where."""
+        parts, out = self.parts, self.folder / f"{name}-{uuid.uuid4().hex[:8]}.tar.gz"
+        await sealing.bundled(
+            name,
+            journal=parts.journal,
+            vault=parts.vault,
+            signer=parts.signer,
+            keys=parts.keys,
+            name="test",
+            out=out,
+            reserve=0,
+        )
+        return out
 
     @asynccontextmanager
     async def responding(self, **more: Any) -> AsyncIterator[Responder]:  # noqa: ANN401  # a responder's other arguments

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from playbooks.evidence import Act, Authority, Custody, Exhibit, ExhibitFile, Method, exhibit_id
+from playbooks.evidence import SIGNED, Act, Authority, Custody, Exhibit, ExhibitFile, Method, exhibit_id
 from playbooks.incident import EntityKind, Phase
 from playbooks.inventory import Resolved
 from playbooks.journal import GENESIS, Entry, Event, entry
@@ -307,7 +307,7 @@ def told_of(kind: str, channel: str = "log", *, delivered: bool = True, **more: 
 
 
 def sealed() -> Event:
-    body = {"digest": "sha256:" + "4" * 64, "bundle": f"{ID}-000012.tar.gz", "exhibits": 2, "unavailable": 1}
+    body = {"digest": "sha256:" + "4" * 64, "bundle": f"{ID}-000012{SIGNED}", "exhibits": 2, "unavailable": 1}
     return Event("sealed", body)
 
 

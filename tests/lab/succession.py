@@ -137,9 +137,10 @@ class Succession:
         keys = tuple(self.home.parts.keys.values())
         assert await self.journal.verify(public_keys=keys) == []
         assert incident.bundle is not None
-        reports = [bundle.verify(self.home.parts.bundles / incident.bundle, key) for key in keys]
-        (signed,) = (report for report in reports if report.manifest)
-        assert [check.sentence for check in signed.checks if not check.ok] == []
+        sealed = bundle.signed(self.home.parts.bundles / incident.bundle, keys)
+        assert {exhibit.id for exhibit in sealed.exhibits} == {exhibit["id"] for exhibit in incident.exhibits}
+        report = bundle.verify(await self.home.bundled(incident.id), self.home.parts.signer.public)
+        assert [check.sentence for check in report.checks if not check.ok] == []
         in_turn([self.orders(name) for name in NAMES])
 
     def was_told_once(self, incident: Incident) -> None:

@@ -11,7 +11,7 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment
 from flows.cli.work import acts, questions, records
-from flows.engine.evidence import bundled
+from flows.engine.sealing import bundled
 from flows.settings import Configuration
 from integrations.journal.store import Journal
 from integrations.signing import SigningKey
@@ -125,15 +125,13 @@ def erase(out: Out, config: Configuration, who: acts.Person, *, incident: str, e
 
 
 def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit:
-    """Write a bundle of all that there is of a closed incident, verified."""
+    """Write a bundle of all that there is of an incident so far, verified."""
     signer, keys = SigningKey.load(config.path(config.settings.key)), responder_keys(config)
     vault = config.settings.vault
 
     async def work() -> Incident:
         async with records.opened(config) as journal:
             state = await records.load(journal, await records.find(journal, incident))
-            if state.closed_at is None:
-                raise Refused(f"{state.id} is open: what is archived of it now would not be all of it")
             if state.exhibits and not remaining(state):
                 gone = next(reversed(state.deletions.values()))
                 raise Refused(f"the evidence of {state.id} was deleted by {gone.by}: {gone.why}")
@@ -159,5 +157,7 @@ def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit
     digest = f"sha256:{disk.hashes(to)[1]}" if to.is_file() else None
     out.document({"incident": state.id, "file": str(to), "digest": digest})
     out.say(f"{state.id}: archived and verified, {state.seq} entries and {len(remaining(state))} exhibits", "good")
+    if state.closed_at is None:
+        out.note(f"{state.id} is open: this is what there is so far, and not all of it")
     out.raw(f"  {to}" + (f"  {digest}" if digest else ""))
     return Exit.OK

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
-from flows.cli.output import Out
+from flows.cli.output import Out, Usage
 from flows.cli.work import records
 from flows.settings import Configuration
 from integrations.journal.client import Tampered
@@ -21,8 +21,8 @@ from integrations.signing import PublicKey
 from integrations.vault import Damaged, disk
 from integrations.vault.local import LocalVault
 from playbooks.errors import SoarError
-from playbooks.evidence import HEADS, Exhibit, journalled
-from playbooks.journal import SYSTEM, Head, Parsed
+from playbooks.evidence import HEADS, SIGNED, Exhibit, journalled
+from playbooks.journal import SYSTEM, Entry, Head, Parsed
 from playbooks.projection import fold
 from playbooks.state import Incident
 from playbooks.strict import iso
@@ -42,6 +42,8 @@ def _bundles() -> ModuleType:
 
 def offline(out: Out, path: Path, key: Path) -> Exit:
     """Verify a bundle with a public key and nothing else."""
+    if path.name.endswith(SIGNED):
+        raise Usage(f"{path} is a manifest without its evidence: `mcp-soar archive` writes a bundle with both")
     with out.waiting(f"verifying {path}"):
         report = _bundles().verify(path, PublicKey.load(key))
     checks: list[schema.Check] = [{"check": c.name, "ok": c.ok, "message": c.sentence} for c in report.checks]
@@ -196,9 +198,10 @@ def _kept(config: Configuration, given: Collection[Head]) -> Kept:
     """
     keys = tuple(responder_keys(config).values())
     heads, others, bundles = dict.fromkeys(given), [], 0
-    for path in sorted(config.path(config.settings.vault.bundles).glob("*.tar.gz")):
+    folder = config.path(config.settings.vault.bundles)
+    for path in sorted((*folder.glob("*.tar.gz"), *folder.glob(f"[!.]*{SIGNED}"))):
         try:
-            tips = _bundles().witnessed(path, keys)
+            tips = _bundles().signed(path, keys).journal
         except SoarError:
             # What a broken bundle says is worth nothing; that it is broken is found where its incident is verified.
             others.append(ascii(path.name))
@@ -218,7 +221,8 @@ async def _extent(journal: Journal, kept: Kept) -> str:
 
 async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, name: str) -> list[schema.Check]:
     try:
-        parsed = [entry.parsed() for entry in await journal.read(records.PREFIX + name)]
+        entries = await journal.read(records.PREFIX + name)
+        parsed = [entry.parsed() for entry in entries]
         exhibits, _ = journalled(parsed)
         deletions = _deletions(name, parsed)
     except (Tampered, ValueError) as exc:
@@ -229,7 +233,13 @@ async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, 
         checks.append(await _deleted(vault, config, deletions))
     sealed = [entry.body for entry in parsed if entry.kind == "sealed"]
     if sealed and sealed[-1]["bundle"] not in deletions.deleted_bundles:
-        checks.append(await _bundle(config, name, sealed[-1]["bundle"], sealed[-1]["digest"]))
+        file, digest = sealed[-1]["bundle"], sealed[-1]["digest"]
+        path = config.path(config.settings.vault.bundles) / file
+        if file.endswith(SIGNED):
+            faults = await asyncio.to_thread(_manifest, config, name, path, digest, entries)
+            checks.append(_check(f"sealed-{name}", faults, f"{file} is the manifest that the journal names, and holds"))
+        else:
+            checks.append(await _bundle(config, name, path, digest))
     return checks
 
 
@@ -279,8 +289,28 @@ async def _exhibits(vault: LocalVault, name: str, exhibits: tuple[Exhibit, ...],
     )
 
 
-async def _bundle(config: Configuration, name: str, file: str, digest: str) -> schema.Check:
-    path = config.path(config.settings.vault.bundles) / file
+def _manifest(config: Configuration, name: str, path: Path, digest: str, entries: Sequence[Entry]) -> list[str]:
+    """Return where a signed manifest is not what was sealed, or says something else than the journal up to its end."""
+    try:
+        found = disk.hashes(path)
+        manifest = _bundles().signed(path, tuple(responder_keys(config).values()))
+    except OSError as exc:
+        return [f"{path}: {exc.strerror}"]
+    except SoarError as exc:
+        return [str(exc)]
+    stream = records.PREFIX + name
+    ends = {tip.stream: tip for tip in manifest.journal}
+    if manifest.incident != name or stream not in ends:
+        return [f"{path} is the manifest of {manifest.incident}"]
+    faults = [] if f"sha256:{found.sha256}" == digest else [f"{path} is not the file that the journal names"]
+    end = ends[stream]
+    if not any((entry.seq, entry.hash.hex()) == (end.seq, end.hash) for entry in entries):
+        faults.append(f"{stream}, entry {end.seq}: it is not the one that was witnessed, or it is gone")
+    known = [entry.parsed() for entry in entries if entry.seq <= end.seq]
+    return faults + list(_bundles().custody_faults(manifest, known))
+
+
+async def _bundle(config: Configuration, name: str, path: Path, digest: str) -> schema.Check:
     faults: list[str] = []
     try:
         found = await asyncio.to_thread(disk.hashes, path)
@@ -290,11 +320,15 @@ async def _bundle(config: Configuration, name: str, file: str, digest: str) -> s
     if f"sha256:{found.sha256}" != digest:
         faults.append(f"{path} is not the file that the journal names")
     # The responder that sealed it may be any of those that there are.
-    reports = [await asyncio.to_thread(_bundles().verify, path, key) for key in responder_keys(config).values()]
-    if not any(report.ok for report in reports):
+    reports = []
+    for key in responder_keys(config).values():
+        reports.append(await asyncio.to_thread(_bundles().verify, path, key))
+        if reports[-1].ok:
+            break
+    else:
         best = max(reports, key=lambda report: sum(check.ok for check in report.checks))
         faults += [check.sentence for check in best.checks if not check.ok]
-    return _check(f"bundle-{name}", faults, f"{file} is the one that the journal names, and verifies")
+    return _check(f"bundle-{name}", faults, f"{path.name} is the one that the journal names, and verifies")
 
 
 def _check(name: str, faults: list[str], good: str) -> schema.Check:

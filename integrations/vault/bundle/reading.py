@@ -2,17 +2,19 @@
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import Field
 
 from integrations.signing import PublicKey
-from integrations.vault import archive, disk, envelope
+from integrations.vault import Damaged, archive, disk, envelope
 from integrations.vault.bundle.chains import Entries, Heads, read_heads, read_journal
 from integrations.vault.bundle.contents import Contents, Limits, load, opened
 from integrations.vault.bundle.layout import HEADS_FILE, JOURNAL, MANIFEST, README, key_path
 from playbooks.errors import Misconfigured, Refused
-from playbooks.evidence import HEADS, Manifest, Tip, deleted, journalled
+from playbooks.evidence import HEADS, SIGNED, Manifest, Tip, deleted, journalled
+from playbooks.journal import Parsed
 from playbooks.strict import Prose, Slug, Strict
 
 _SHOWN = 5
@@ -117,32 +119,37 @@ def verify(
     return Report(checks=checks, manifest=manifest)
 
 
-def witnessed(bundle: Path, keys: Collection[PublicKey]) -> tuple[Tip, ...]:
-    """Return where the journal ended when a bundle was made; nothing of it but its manifest is read.
+def signed(path: Path, keys: Collection[PublicKey]) -> Manifest:
+    """Return the manifest of a bundle, or the one that is kept without its evidence; nothing else is read.
 
     Args:
-        bundle: the .tar.gz.
+        path: of the .tar.gz, or of the manifest.
         keys: of those who may have signed it.
 
     Raises:
-        Refused: if it is no bundle, or none of these keys signed its manifest.
+        Refused: if it is neither, or none of these keys signed it.
         Misconfigured: if it cannot be opened.
         Transient: if the device fails.
     """
     contents = Contents(Limits())
     try:
-        with disk.translated(), opened(bundle) as file:
-            # It is the first file of each that we made: behind others, gigabytes would have to be read.
-            name, chunks = next(archive.members(archive.Inflated(file)), ("", iter(())))
-            if name != MANIFEST:
-                raise Refused(f"{bundle.name!a} does not begin with a manifest")
-            contents.add(name, chunks)
-    except archive.UnreadableError as exc:
-        raise Refused(f"{bundle.name!a} is no bundle of ours: {exc}") from exc
+        with disk.translated():
+            if path.name.endswith(SIGNED):
+                with closing(disk.chunks(path)) as chunks:
+                    contents.add(MANIFEST, chunks)
+            else:
+                with opened(path) as file:
+                    # It is the first file of each that we made: behind others, gigabytes would have to be read.
+                    name, chunks_ = next(archive.members(archive.Inflated(file)), ("", iter(())))
+                    if name != MANIFEST:
+                        raise Refused(f"{path.name!a} does not begin with a manifest")
+                    contents.add(name, chunks_)
+    except (archive.UnreadableError, Damaged) as exc:
+        raise Refused(f"{path.name!a} is none of ours: {exc}") from exc
     for key in keys:
         with contextlib.suppress(Refused):
-            return envelope.verify(bytes(contents.documents[MANIFEST]), key).predicate.journal
-    raise Refused(f"{bundle.name!a} has a manifest that no responder signed")
+            return envelope.verify(bytes(contents.documents[MANIFEST]), key).predicate
+    raise Refused(f"{path.name!a} has a manifest that no responder signed")
 
 
 def _check(name: str, faults: Sequence[str], good: str) -> Check:
@@ -225,8 +232,21 @@ def _custody_faults(manifest: Manifest, journal: Entries) -> list[str]:
     entries = journal.streams.get(f"incident/{manifest.incident}", [])
     try:
         parsed = [entry.parsed() for entry in entries]
-        exhibits, missing = journalled(parsed)
-        gone = deleted(parsed)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        return [f"the journal cannot be read ({type(exc).__name__})"]
+    return custody_faults(manifest, parsed)
+
+
+def custody_faults(manifest: Manifest, entries: Sequence[Parsed]) -> list[str]:
+    """Return where a manifest says something else about evidence than the journal does.
+
+    Args:
+        manifest: of an incident.
+        entries: of its stream, as many as the manifest is about.
+    """
+    try:
+        exhibits, missing = journalled(entries)
+        gone = deleted(entries)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return [f"the journal cannot be read ({type(exc).__name__})"]
     said = {exhibit.id: exhibit for exhibit in exhibits}

@@ -246,8 +246,11 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
     assert after["metrics"]["released_at"]
     assert site.json("verify")["ok"]
     key = str(site.folder / "keys" / "responder.pub")
-    assert site.json("verify", after["bundle"], "--key", key)["ok"]
-    assert site.error("verify", after["bundle"], code=2)
+    assert "archive" in site.error("verify", after["bundle"], "--key", key, code=2)["message"]
+    out = str(site.folder / "evidence.tar.gz")
+    assert site.json("archive", act["incident"], "--out", out)["file"] == out
+    assert site.json("verify", out, "--key", key)["ok"]
+    assert site.error("verify", out, code=2)
     _cut_the_tail(site.folder / "state" / "journal.db")
     (found,) = [check for check in site.json("verify", code=1)["checks"] if check["check"] == "journal"]
     assert "was witnessed, and the heads end with 1" in found["message"]

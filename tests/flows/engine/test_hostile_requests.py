@@ -1,4 +1,4 @@
-"""What an attacker can put into the inbox or beside it: replays, floods, moments, and files under a bundle's name."""
+"""What an attacker can put into the inbox or beside it: replays, floods, moments, and files under a manifest's name."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from flows.engine.case import PREFIX
 from integrations.vault import bundle
 from playbooks import alike
 from playbooks.errors import Misconfigured
+from playbooks.evidence import SIGNED
 from playbooks.incident import Status
 from playbooks.request import People, Verb, draft, sign
 from playbooks.strict import now
@@ -145,12 +146,12 @@ async def test_an_incident_closed_while_its_cut_is_planned_cuts_nothing(
         assert [entry.kind for entry in await scenes.entries(home, incident.id) if entry.kind == "intended"] == []
 
 
-async def test_a_file_planted_under_a_bundles_name_gives_way_to_the_bundle(lab: Lab, tmp_path: Path) -> None:
+async def test_a_file_planted_under_a_manifests_name_gives_way_to_the_manifest(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     async with scenes.installation(lab, tmp_path) as home:
         name = f"inc-{datetime.now(UTC).year}-000001"
         for seq in range(1, 200):
-            (home.parts.bundles / f"{name}-{seq:06d}.tar.gz").write_bytes(b"nothing happened here")
+            (home.parts.bundles / f"{name}-{seq:06d}{SIGNED}").write_bytes(b"nothing happened here")
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
             incident = await home.reaches(Status.CONTAINED)
@@ -158,4 +159,4 @@ async def test_a_file_planted_under_a_bundles_name_gives_way_to_the_bundle(lab: 
             await home.settled(name)
         sealed = next(entry for entry in await scenes.entries(home, name) if entry.kind == "sealed")
         path = home.parts.bundles / str(sealed.body["bundle"])
-        assert bundle.verify(path, home.parts.signer.public).ok
+        assert bundle.signed(path, [home.parts.signer.public]).incident == name

@@ -1,4 +1,4 @@
-"""A bundle that cannot be made is tried again and somebody hears of it; one that is made replaces the one before."""
+"""Evidence that cannot be sealed is tried again and somebody hears of it; a new manifest replaces the one before."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import evidence, notices, schedule
+from flows.engine import notices, schedule, sealing
 from flows.engine.case import Case
 from flows.engine.intake import intake
 from flows.engine.parts import Parts
@@ -54,12 +54,12 @@ def files(parts: Parts) -> list[str]:
     return sorted(path.name for path in parts.bundles.iterdir())
 
 
-async def test_a_bundle_for_which_there_is_no_room_is_tried_again_and_people_hear_of_it(home: House) -> None:
+async def test_a_manifest_for_which_there_is_no_room_is_tried_again_and_people_hear_of_it(home: House) -> None:
     full = replace(home.parts, reserve=2**60)
     case = await Case.take(full, await claimed(home))
     await exhibit(case, 100)
     for attempt in (1, 2, 3):
-        await evidence.seal(case, SEAL)
+        await sealing.seal(case, SEAL)
         await notices.write(case)
         step = case.state.steps["seal"]
         assert (step.progress, step.attempt) == (Progress.RETRYING, attempt)
@@ -73,7 +73,7 @@ async def test_a_bundle_for_which_there_is_no_room_is_tried_again_and_people_hea
     (page,) = [page for page in case.state.pages.values() if page.notice == told[0]]
     assert "reserved" in page.text
     roomy = Case(replace(full, reserve=0), case.claim, case.state)
-    await evidence.seal(roomy, SEAL)
+    await sealing.seal(roomy, SEAL)
     assert roomy.state.steps["seal"].progress is Progress.SEALED
     assert files(full) == [roomy.state.bundle]
 
@@ -84,23 +84,21 @@ async def test_a_seal_that_an_earlier_release_gave_up_is_tried_again(home: House
     await case.record(Event("failed", {**body, "message": "there is no room", "retry_at": None}))
     await exhibit(case, 100)
     assert seal_runs(case)
-    await evidence.seal(case, SEAL)
+    await sealing.seal(case, SEAL)
     assert case.state.steps["seal"].progress is Progress.SEALED
 
 
-async def test_a_new_bundle_replaces_the_one_before(home: House) -> None:
+async def test_a_new_manifest_replaces_the_one_before(home: House) -> None:
     case = await Case.take(home.parts, await claimed(home))
     names = []
     for number in (100, 101, 102):
         await exhibit(case, number)
-        await evidence.seal(case, SEAL)
+        await sealing.seal(case, SEAL)
         assert files(home.parts) == [case.state.bundle]
         names.append(case.state.bundle)
     assert len(set(names)) == 3
-    report = bundle.verify(home.parts.bundles / str(case.state.bundle), home.parts.signer.public)
-    assert report.ok, report.checks
-    assert report.manifest is not None
-    assert len(report.manifest.exhibits) == 3
+    manifest = bundle.signed(home.parts.bundles / str(case.state.bundle), [home.parts.signer.public])
+    assert len(manifest.exhibits) == 3
 
 
 async def test_a_bundle_verifies_whatever_else_was_given_a_class_or_joined_meanwhile(home: House) -> None:
@@ -112,6 +110,5 @@ async def test_a_bundle_verifies_whatever_else_was_given_a_class_or_joined_meanw
     await exhibit(case, 100)
     await home.journal.submit(lambda tx: tx.hand_over(other.claim.stream, case.claim.stream))
     await case.catch_up()
-    await evidence.seal(case, SEAL)
-    report = bundle.verify(home.parts.bundles / str(case.state.bundle), home.parts.signer.public)
+    report = bundle.verify(await home.bundled(case.id), home.parts.signer.public)
     assert report.ok, report.checks
