@@ -9,7 +9,7 @@ import ssl
 import stat
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +74,7 @@ class Line(NamedTuple):
 def doctor(out: Out, folder: Path) -> Exit:
     """Look at everything and show it."""
     with out.waiting("looking at the configuration") as progress:
-        lines = list(_look(folder, progress))
+        lines = asyncio.run(_look(folder, progress))
     good = not any(line.level == "fail" for line in lines)
     out.document({"ok": good, "checks": [line._asdict() for line in lines]})
     rows = [
@@ -91,27 +91,33 @@ def _with(message: str, remedy: str) -> str:
     return f"{message}\n→ {remedy}" if remedy else message
 
 
-def _look(folder: Path, progress: Callable[[str], None]) -> Iterator[Line]:
+async def _look(folder: Path, progress: Callable[[str], None]) -> list[Line]:
     try:
         config = read(folder)
     except Misconfigured as exc:
         what = "mend that line" if exc.line else "mend that file" if exc.file else "mend what it names"
-        yield Line("configuration", "fail", str(exc), f"{what}; nothing else was looked at")
-        return
-    yield Line("configuration", "ok", f"{folder} is valid")
-    if (word := restored(folder)) is not None:
+        return [Line("configuration", "fail", str(exc), f"{what}; nothing else was looked at")]
+    # What stands in files, and what listens on this machine, is looked at while the others answer.
+    settled, asked, running = await asyncio.gather(
+        asyncio.to_thread(lambda: list(_settled(config))),
+        _ask(config, progress),
+        asyncio.to_thread(lambda: list(_running(config))),
+    )
+    return [*settled, *asked, *running, *_read_by_whom(folder)]
+
+
+def _settled(config: Configuration) -> Iterator[Line]:
+    """Yield what can be said without asking anybody."""
+    yield Line("configuration", "ok", f"{config.folder} is valid")
+    if (word := restored(config.folder)) is not None:
         message = f"{word}: what is in force here may have been released since; the next `up` verifies every lease"
-        yield Line("restored", "warn", message, f"`mcp-soar doctor --orphans`; then delete {folder / RESTORED}")
+        yield Line("restored", "warn", message, f"`mcp-soar doctor --orphans`; then delete {config.folder / RESTORED}")
     yield from _keys(config)
     yield from _secrets(config)
     yield from _people(config)
     yield from _playbooks(config)
     yield from _disk(config)
     yield from (Line(*one) for one in reachable.settled(config))
-    progress("asking journal, gateways, servers and channels")
-    yield from asyncio.run(_ask(config))
-    yield from _running(config)
-    yield from _read_by_whom(folder)
 
 
 _READ_ONCE = {
@@ -260,16 +266,27 @@ def _disk(config: Configuration) -> Iterator[Line]:
             yield Line(what, "ok", f"{path}, {free >> 30} GiB free")
 
 
-async def _ask(config: Configuration) -> list[Line]:
-    world = Connections(config.inventory)
+async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[Line]:
+    """Ask everybody at once, and say meanwhile who has not answered yet."""
+    world, unanswered = Connections(config.inventory), list[str]()
+
+    async def answered(check: str, lines: Awaitable[list[Line]]) -> list[Line]:
+        unanswered.append(check)
+        try:
+            return await lines
+        finally:
+            unanswered.remove(check)
+            progress(f"waiting for {_some(unanswered)}" if unanswered else "reading the answers")
+
+    asked = {"journal": _within("journal", _journal(config)), "pins": _within("pins", _reviewed(config))}
+    asked |= {check: _within(check, _lines(seen)) for check, seen in registry.SYSTEMS.doctor(world)}
+    asked |= {
+        f"server {name}": _within(f"server {name}", _server(config, world, name)) for name in config.inventory.servers
+    }
+    asked |= {check: _within(check, _lines(seen)) for check, seen in reachable.channels(config)}
+    progress(f"waiting for {_some(list(asked))}")
     try:
-        groups = await asyncio.gather(
-            _within("journal", _journal(config)),
-            *(_within(check, _lines(seen)) for check, seen in registry.SYSTEMS.doctor(world)),
-            *(_within(f"server {name}", _server(config, world, name)) for name in config.inventory.servers),
-            *(_within(f"pins of {name}", _reviewed(config, name)) for name in config.inventory.servers),
-            *(_within(check, _lines(seen)) for check, seen in reachable.channels(config)),
-        )
+        groups = await asyncio.gather(*(answered(check, lines) for check, lines in asked.items()))
     finally:
         await world.aclose()
     found = [line for lines in groups for line in lines]
@@ -497,10 +514,8 @@ def told_apart(inventory: Inventory, name: str) -> Iterator[Line]:
         yield Line(f"server {name}", "warn", message, remedy)
 
 
-async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:
+async def _reviewed(config: Configuration) -> AsyncIterator[Line]:
     """Yield whether people have signed for what is approved, and whether the journal says so."""
-    count, check = len(config.inventory.pins.of(name)), f"pins of {name}"
-    rules, remedy = config.policy.review, f'`mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME`'
     journalled, again = Reviews(), Reviews()
     if records.missing(config) is None:
         try:
@@ -508,22 +523,34 @@ async def _reviewed(config: Configuration, name: str) -> AsyncIterator[Line]:
                 journalled, again = await ReviewBook().current(journal), await ReviewBook().current(journal)
         except SoarError:
             return  # the journal has a line of its own
+    for name in config.inventory.servers:
+        if (line := _signed_for(config, name, journalled, again)) is not None:
+            yield line
+
+
+def _signed_for(config: Configuration, name: str, journalled: Reviews, again: Reviews) -> Line | None:
+    """Return what is to be said of the reviews of a server's pins; None if it has none.
+
+    Args:
+        config: the configuration.
+        name: the server.
+        journalled: the reviews that the journal has.
+        again: the same; those that stand in the file alone are added to it.
+    """
+    count, check, rules = len(config.inventory.pins.of(name)), f"pins of {name}", config.policy.review
     missing = journalled.lacking(config.inventory, rules, name)
     if not missing:
-        if count:
-            yield Line(check, "ok", f"{count} definitions, signed for and journalled")
-        return
+        return Line(check, "ok", f"{count} definitions, signed for and journalled") if count else None
     still = pins.lacking(config, name, again)
     if not still:
         message = f"{len(missing)} definitions are signed for, and no responder has journalled it yet"
-        yield Line(
-            check, "warn", f"{message}: nothing is automatic on them", "`mcp-soar up`; a running one takes seconds"
-        )
-        return
+        remedy = "`mcp-soar up`; a running one takes seconds"
+        return Line(check, "warn", f"{message}: nothing is automatic on them", remedy)
     named = "; ".join(f"{kind} {one} {why}" for (kind, one), why in list(still.items())[:3])
     more = f"; and {len(still) - 3} more" if len(still) > 3 else ""  # noqa: PLR2004  # as many as were named
     said = f"nothing is automatic on {len(still)} definitions, people are asked: {named}{more}"
-    yield Line(check, "warn", said, f"{remedy} (a role that reviews: {', '.join(rules.roles)})")
+    remedy = f'`mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME`'
+    return Line(check, "warn", said, f"{remedy} (a role that reviews: {', '.join(rules.roles)})")
 
 
 async def _held(config: Configuration) -> list[Hold]:
