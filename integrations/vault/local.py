@@ -130,6 +130,8 @@ class LocalVault:
     async def delete(self, incident: str, exhibit: str) -> bool:
         """Overwrite an exhibit's files, then remove it, and return whether there was anything of it.
 
+        With it goes what a process that died had begun: it may be a part of the same.
+
         The record goes last: whoever dies in between leaves a name under which the next attempt finds the rest. What a
         device or a file system keeps of overwritten blocks is beyond us: encrypt it.
 
@@ -153,8 +155,11 @@ class LocalVault:
                         return False
                     if place.is_symlink() or not place.is_dir():
                         raise Damaged(f"{exhibit} of {incident} is no folder: nothing was deleted")
-                    for path in sorted((place / sealed.FILES).glob("*")):
+                    begun = tuple(shelf.abandoned(folder))
+                    for path in sorted(path for one in (place, *begun) for path in (one / sealed.FILES).glob("*")):
                         disk.shred(path)
+                    for one in begun:
+                        shutil.rmtree(one)
                     # In one move, so that nobody who reads meanwhile finds a folder without its record.
                     dead = shelf.unread(folder)
                     place.rename(dead)

@@ -64,9 +64,8 @@ class Building:
     """
 
     def __init__(self, folder: Path) -> None:
-        for left in folder.glob(f"{TEMPORARY}*"):
-            if _abandoned(left):
-                shutil.rmtree(left)
+        for left in abandoned(folder):
+            shutil.rmtree(left)
         self.path = unread(folder)
         self.path.mkdir(mode=0o700)
         self._descriptor = _opened(self.path)
@@ -81,6 +80,13 @@ class Building:
         """Give it its name, whole; the caller makes the name durable."""
         self.path.rename(path)
         os.close(self._descriptor)
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """Yield what those who died had begun to build in an incident's folder, locked by the caller."""
+    for building in folder.glob(f"{TEMPORARY}*"):
+        if _abandoned(building):
+            yield building
 
 
 def unread(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.signing import SigningKey
+from integrations.signing import PublicKey, SigningKey
 from integrations.vault import Damaged, bundle
 from integrations.vault.archive import GZIP
 from integrations.vault.local import LocalVault
@@ -41,6 +41,9 @@ from playbooks.evidence import (
 from playbooks.journal import GENESIS, Added, Entry, Event, Head, entry, head_data, link
 from playbooks.strict import Json, canonical
 from tests.lab import exhibits
+
+EARLIER = Path(__file__).parents[2] / "fixtures" / "evidence"
+"""What the first release wrote."""
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STAMP = "2026-11-20T12:00:00.000Z"
@@ -262,6 +265,25 @@ async def test_an_export_overwrites_nothing_and_leaves_no_half(case: Case, tmp_p
     with pytest.raises(Damaged, match=r"b\.log"):
         await _export(case, tmp_path / name)
     assert _names(tmp_path) == ["vault"]
+
+
+def test_what_the_first_release_exported_verifies() -> None:
+    report = bundle.verify(EARLIER / "0.1.0.tar.gz", PublicKey.load(EARLIER / "0.1.0.pub"))
+    assert report.ok, report.checks
+    assert report.manifest is not None
+    assert [exhibit.id for exhibit in report.manifest.exhibits] == ["x-0000-raw-alert", "x-0001-pod-logs"]
+    assert bundle.signed(EARLIER / "0.1.0.tar.gz", [PublicKey.load(EARLIER / "0.1.0.pub")]) == report.manifest
+
+
+async def test_what_the_first_release_kept_is_exported_as_it_exported_it(tmp_path: Path) -> None:
+    kept = await _case(tmp_path)
+    held = bundle.signed(EARLIER / "0.1.0.tar.gz", [KEY.public])
+    assert [exhibit.content for exhibit in held.exhibits] == [exhibit.content for exhibit in kept.exhibits]
+    with (
+        tarfile.open(EARLIER / "0.1.0.tar.gz") as earlier,
+        tarfile.open(await _export(kept, tmp_path / "now.tar.gz")) as now,
+    ):
+        assert earlier.getnames() == now.getnames()
 
 
 # As it should not be

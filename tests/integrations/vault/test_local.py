@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -79,6 +80,18 @@ async def test_what_is_sealed_can_be_read_and_belongs_to_its_owner_alone(tmp_pat
     for path in (tmp_path / "vault").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o400)
     assert stat.S_IMODE((tmp_path / "vault").stat().st_mode) == 0o700
+
+
+async def test_what_the_first_release_kept_is_read_verified_and_known_again(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "fixtures" / "evidence" / "vault", tmp_path / "vault")
+    for path in (tmp_path / "vault", *(tmp_path / "vault").rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o400)
+    vault = _vault(tmp_path)
+    found = await vault.list(INCIDENT)
+    assert [exhibit.id for exhibit in found] == ["x-0000-raw-alert", "x-0001-pod-logs"]
+    assert await vault.verify(INCIDENT, found) == ()
+    assert read(vault, INCIDENT, "x-0001-pod-logs", "a.log") == b"line\n" * 300
+    assert await _seal(vault, {"a.log": b"line\n" * 300, "b.log": b""}) == found[1]
 
 
 async def test_exhibits_are_listed_by_number(tmp_path: Path) -> None:
@@ -619,6 +632,25 @@ async def test_whoever_reads_while_an_exhibit_is_deleted_finds_it_or_nothing(tmp
     looking = asyncio.create_task(looks())
     await vault.delete(INCIDENT, record.id)
     await looking
+
+
+async def test_a_deletion_takes_along_what_a_dead_one_had_begun_and_nothing_of_the_living(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    await _seal(vault)
+    left = tmp_path / "vault" / INCIDENT / ".tmp-0123456789abcdef" / "files"
+    left.mkdir(parents=True)
+    (left / "a.log").write_bytes(b"personal")
+    second_name = tmp_path / "a link to the same blocks"
+    second_name.hardlink_to(left / "a.log")
+    async with vault.draft(INCIDENT, 2, "pod-logs") as draft:
+        (tmp_path / "kept").mkdir()
+        left.parent.rename(tmp_path / "kept" / "left")
+        await draft.add("a.log", LOGS["a.log"], media_type="text/plain", origin="o")
+        (tmp_path / "kept" / "left").rename(left.parent)
+        assert await vault.delete(INCIDENT, "x-0001-pod-logs")
+        assert not left.exists()
+        assert second_name.read_bytes() == bytes(len(b"personal"))
+        assert _held(tmp_path) > 1 << 20
 
 
 async def test_a_deletion_that_broke_off_is_finished(tmp_path: Path) -> None:
