@@ -1,5 +1,6 @@
 """The connections that the inventory names, each made when it is first used."""
 
+import asyncio
 from typing import Any, Self, TypeVar
 
 from integrations import registry
@@ -41,10 +42,15 @@ class Connections:
         return connection
 
     async def warm(self) -> None:
-        """Do what each system has done ahead of need, so that the first containment does not wait for it."""
-        for works in registry.SYSTEMS.works.values():
-            if works.warm is not None:
-                await works.warm(self)
+        """Do what each place of each system has done ahead of need, so that the first containment does not wait for it.
+
+        Raises:
+            SoarError: one of them does not answer; all others are done.
+        """
+        waiting = [one for works in registry.SYSTEMS.works.values() for one in works.warm(self)]
+        for failure in await asyncio.gather(*waiting, return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     def with_inventory(self, inventory: Inventory) -> Self:
         """Return connections over another reading of the inventory, which share what is open with these."""

@@ -108,7 +108,7 @@ class Works:
     Args:
         steps: its actions, captures and checks.
         connections: how to connect to it, by the class of what is returned.
-        warm: what is done ahead of need, so that the first containment does not wait for it.
+        warm: what is done ahead of need, place by place, so that the first containment does not wait for it.
         doctor: what `doctor` looks at, in groups: what each is about, and what is found, asked one after the other.
         present: how to look at what is really there, by the place as a plan's target names it.
         imports: what `inventory import` asks, of a gateway.
@@ -116,7 +116,7 @@ class Works:
 
     steps: tuple[AnyStep, ...]
     connections: Mapping[type, Connection]
-    warm: Callable[[World], Awaitable[None]] | None = None
+    warm: Callable[[World], Iterable[Awaitable[None]]] = lambda _: ()
     doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
     present: Callable[[World, str], Present] | None = None
     imports: Callable[[Asking], Coroutine[Any, Any, Imported]] | None = None

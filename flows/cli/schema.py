@@ -395,12 +395,13 @@ class WatchLine(TypedDict):
 
 
 class Orphan(TypedDict):
-    """An object at a gateway that is not as inventory, pins and holds say together.
+    """An object of a system that is not as inventory, pins and holds say together.
 
     `finding`: `orphan` (out of use, and no incident holds that), `undone` (in use, though one does), `gone`.
-    `incidents`: those that hold it, or once did.
+    `incidents`: those that hold it, or once did. `system` is as a plan's target names it, `gateway` its name alone.
     """
 
+    system: str
     gateway: str
     kind: str
     id: str
@@ -413,8 +414,9 @@ class Orphan(TypedDict):
 
 
 class Unasked(TypedDict):
-    """A gateway that could not be looked at."""
+    """A system that could not be looked at."""
 
+    system: str
     gateway: str
     message: str
 

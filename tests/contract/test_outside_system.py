@@ -19,7 +19,7 @@ from integrations.connections import Connections
 from integrations.system import System, Systems, Works
 from playbooks.action import Capture
 from playbooks.contacts import Language
-from playbooks.errors import Misconfigured
+from playbooks.errors import Misconfigured, SoarError
 from playbooks.incident import Confidence, Severity, Status
 from playbooks.inventory import Inventory
 from playbooks.plan import Change, Plan, Radius, Target
@@ -125,10 +125,11 @@ async def test_its_action_is_held_to_the_laws(inventory: Inventory, yard: Path, 
 
 
 async def test_it_is_connected_warmed_and_closed(inventory: Inventory) -> None:
-    reached = Connections(inventory.model_copy(update={"gateways": {}}))
-    await reached.warm()
+    reached = Connections(inventory)
+    with pytest.raises(SoarError, match="main"):
+        await reached.warm()
     there = reached.reach(Yard, "back")
-    assert there.warm
+    assert there.warm, "that a gateway does not answer is nothing to it"
     assert reached.with_inventory(inventory).reach(Yard, "back") is there
     await reached.aclose()
     assert there.closed
@@ -191,6 +192,16 @@ def test_what_is_down_there_and_nobody_holds_is_an_orphan(installed: Installatio
     assert found() == [("orphan", "flag of weather")]
     (yard / "north").unlink()
     assert found() == [("gone", "flag of weather")]
+
+
+def test_a_yard_that_cannot_be_asked_is_not_called_clean(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed.append(world.opened())
+    monkeypatch.delenv("YARD_PASSWORD")
+    document = installed.json("doctor", "--orphans", code=5)
+    assert {one["system"] for one in document["unasked"]} == {"gateway/main", "yard/back"}
+    assert "yard back could not be asked" in installed.run("doctor", "--orphans").stdout
 
 
 def lowering(pole: str, system: str = "yard/back") -> Plan:

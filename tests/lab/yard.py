@@ -1,6 +1,6 @@
 """A system from outside the package: a yard of flagpoles, a file each, on each of which a server has its flag."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -230,9 +230,12 @@ def _doctor(world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
         yield f"yard {name}", _looked(world, name)
 
 
-async def _warm(world: World) -> None:
-    for place in _places(world.inventory):
-        world.reach(Yard, place.removeprefix("yard/")).warm = True
+def _warm(world: World) -> Iterator[Awaitable[None]]:
+    yield from (_warmed(world, place.removeprefix("yard/")) for place in _places(world.inventory))
+
+
+async def _warmed(world: World, name: str) -> None:
+    world.reach(Yard, name).warm = True
 
 
 def _places(inventory: Inventory) -> Iterator[str]:

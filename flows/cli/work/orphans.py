@@ -24,17 +24,17 @@ _YOUNG = 60.0
 
 def orphans(out: Out, config: Configuration) -> Exit:
     """Compare what is really there with inventory, pins and holds, and show what does not fit."""
-    with out.waiting("asking the gateways"):
+    with out.waiting("asking every system"):
         found, unasked = asyncio.run(_compare(config))
     out.document({"ok": not found and not unasked, "orphans": found, "unasked": unasked})
     for one in unasked:
-        out.say(f"gateway {one['gateway']} could not be asked: {one['message']}", "bad")
+        out.say(f"{_called(one['system'])} could not be asked: {one['message']}", "bad")
     out.table(
         ("", "object", "found"),
         [
             (
                 one["finding"].upper(),
-                f"{one['kind']} {one['name']}\n{one['gateway']}",
+                f"{one['kind']} {one['name']}\n{_called(one['system'])}",
                 f"{one['message']}\n→ {one['remedy']}",
             )
             for one in found
@@ -59,20 +59,24 @@ async def _compare(config: Configuration) -> tuple[list[schema.Orphan], list[sch
                 except Tampered:
                     raise
                 except SoarError as exc:
-                    unasked.append({"gateway": _name(system), "message": str(exc)})
+                    unasked.append({"system": system, "gateway": _name(system), "message": str(exc)})
             holds = await journal.holds()
             strange = {_parsed(hold.grip)[0] for hold in holds} - set(places)
-            unasked += [
-                {"gateway": system, "message": "an incident holds something there, and inventory.yaml does not have it"}
-                for system in sorted(strange)
-            ]
+            unasked += [{"system": system, "gateway": system, "message": _STRANGE} for system in sorted(strange)]
     finally:
         await world.aclose()
     return found, unasked
 
 
+_STRANGE = "an incident holds something there, and inventory.yaml does not have it"
+
+
 def _name(system: str) -> str:
     return system.partition("/")[2]
+
+
+def _called(system: str) -> str:
+    return system.replace("/", " ")
 
 
 async def _one(present: Present, journal: Journal, system: str) -> list[schema.Orphan]:
@@ -125,11 +129,12 @@ async def _history(journal: Journal, grips: set[str]) -> dict[str, list[str]]:
 def _lost(system: str, one: Expected, is_now: JsonValue, incidents: list[str]) -> schema.Orphan:
     past = f"; {', '.join(incidents)} had a lease on it once" if incidents else ""
     if is_now is None:
-        message = f"{system.replace('/', ' ')} no longer has it, and {one.file} says that it is offered{past}"
+        message = f"{_called(system)} no longer has it, and {one.file} says that it is offered{past}"
         finding, remedy = "gone", one.gone
     else:
         finding, message, remedy = "orphan", f"{one.otherwise}, and no incident holds that{past}", one.again
     return {
+        "system": system,
         "gateway": _name(system),
         "kind": one.kind,
         "id": one.id,
@@ -145,12 +150,13 @@ def _lost(system: str, one: Expected, is_now: JsonValue, incidents: list[str]) -
 def _vain(parsed: tuple[str, str, str], hold: Hold, is_now: JsonValue) -> schema.Orphan:
     system, kind, id_ = parsed
     if is_now is None:
-        finding, message = "gone", f"{hold.incident} holds it, and {system.replace('/', ' ')} no longer has it"
+        finding, message = "gone", f"{hold.incident} holds it, and {_called(system)} no longer has it"
         remedy = f"see what came in its place; then `mcp-soar release {hold.incident} --lease {hold.lease}`"
     else:
         finding, message = "undone", f"in use again, although {hold.incident} holds it"
         remedy = f"the watch puts it back while a responder runs: `mcp-soar incident {hold.incident}`"
     return {
+        "system": system,
         "gateway": _name(system),
         "kind": kind,
         "id": id_,

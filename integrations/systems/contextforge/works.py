@@ -1,5 +1,6 @@
 """How a ContextForge gateway is reached, and what can be done there."""
 
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
 from integrations.protocol.client import McpEndpoint
@@ -57,9 +58,12 @@ def _of_principal(inventory: Inventory, name: str) -> object:
     return principal and (principal, inventory.gateways.get(principal.gateway))
 
 
-async def _warm(world: World) -> None:
-    for name in world.inventory.gateways:
-        await world.reach(ContextForge, name).warm()
+def _warm(world: World) -> Iterator[Awaitable[None]]:
+    yield from (_sign_in(world, name) for name in world.inventory.gateways)
+
+
+async def _sign_in(world: World, name: str) -> None:
+    await world.reach(ContextForge, name).warm()
 
 
 WORKS: Final = Works(
