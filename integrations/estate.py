@@ -115,7 +115,7 @@ class Audited(NamedTuple):
     on: bool | None
 
 
-class Asking(NamedTuple):
+class Survey(NamedTuple):
     """What an import asks for.
 
     Args:
@@ -140,7 +140,7 @@ class Asking(NamedTuple):
 
 
 @dataclass
-class Imported:
+class Surveyed:
     """What a gateway said.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
-from integrations.estate import Asking, Imported
+from integrations.estate import Survey, Surveyed
 from playbooks.action import Action, Capture, Check, World
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured
@@ -119,7 +119,7 @@ class Works:
     warm: Callable[[World], Iterable[Awaitable[None]]] = lambda _: ()
     doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
     present: Callable[[World, str], Present] | None = None
-    imports: Callable[[Asking], Coroutine[Any, Any, Imported]] | None = None
+    imports: Callable[[Survey], Coroutine[Any, Any, Surveyed]] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class Systems:
         }
 
     @cached_property
-    def importers(self) -> Mapping[str, Callable[[Asking], Coroutine[Any, Any, Imported]]]:
+    def importers(self) -> Mapping[str, Callable[[Survey], Coroutine[Any, Any, Surveyed]]]:
         """What `inventory import` asks, by the kind of gateway."""
         return {kind: works.imports for kind, works in self.works.items() if works.imports is not None}
 

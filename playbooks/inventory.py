@@ -420,7 +420,7 @@ class Inventory(Strict):
     watch_every: Seconds = 60.0
     pins: Pins = Pins()
 
-    @field_validator("servers", "principals", mode="before")
+    @field_validator("servers", mode="before")
     @classmethod
     def _places(cls, value: object, info: ValidationInfo) -> object:
         return placed(value, info.data.get("systems", {}), info)

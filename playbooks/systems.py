@@ -39,7 +39,7 @@ class SystemSettings(Strict, ABC):
 
 
 class Place(Strict):
-    """Where a server, or a principal, stands on a system. Every kind has its own fields."""
+    """Where a server stands on a system. Every kind has its own fields."""
 
 
 class Kind(NamedTuple):
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
     Args:
         settings: of the system itself.
-        place: of a server's or a principal's place on it.
+        place: of a server's place on it.
     """
 
     settings: type[SystemSettings]
@@ -75,26 +75,26 @@ AnySettings = Annotated[SerializeAsAny[SystemSettings], BeforeValidator(_setting
 AnyPlace = SerializeAsAny[Place]
 
 
-def placed(things: Any, systems: Mapping[str, SystemSettings], info: ValidationInfo) -> Any:  # noqa: ANN401  # whatever stands there
-    """Return servers or principals as they are written, with the places of each read by the models of their systems.
+def placed(servers: Any, systems: Mapping[str, SystemSettings], info: ValidationInfo) -> Any:  # noqa: ANN401  # whatever stands there
+    """Return servers as they are written, with the places of each read by the models of their systems.
 
     Args:
-        things: by name.
+        servers: by name.
         systems: those of the inventory.
         info: of the reading.
 
     Raises:
         ValueError: it begins with the field that is wrong.
     """
-    if not isinstance(things, Mapping):
-        return things
-    return {name: _placed(name, thing, systems, info) for name, thing in things.items()}
+    if not isinstance(servers, Mapping):
+        return servers
+    return {name: _placed(name, one, systems, info) for name, one in servers.items()}
 
 
-def _placed(name: object, thing: Any, systems: Mapping[str, SystemSettings], info: ValidationInfo) -> Any:  # noqa: ANN401  # likewise
-    places = thing.get("places") if isinstance(thing, Mapping) else None
+def _placed(name: object, server: Any, systems: Mapping[str, SystemSettings], info: ValidationInfo) -> Any:  # noqa: ANN401  # likewise
+    places = server.get("places") if isinstance(server, Mapping) else None
     if not isinstance(places, Mapping):
-        return thing
+        return server
     read: dict[Any, Place] = {}
     for system, place in places.items():
         where = f"{name}.places.{system}"
@@ -109,4 +109,4 @@ def _placed(name: object, thing: Any, systems: Mapping[str, SystemSettings], inf
             known = ", ".join(model.model_fields) or "nothing"
             message = f"{where}: {wrong}; a place on a {systems[system].kind} has {known}"
             raise ValueError(message) from exc
-    return {**thing, "places": read}
+    return {**server, "places": read}

@@ -21,7 +21,7 @@ from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
 from flows.settings import read_inventory
 from integrations import registry
-from integrations.estate import Asking, Imported, IssuedToken
+from integrations.estate import IssuedToken, Survey, Surveyed
 from integrations.hostile import printable
 from integrations.secret import secret
 from playbooks.errors import Refused
@@ -64,7 +64,7 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
     place = _Place(folder, inventory, wanted)
     gateway, password = place.gateway(), place.password(out)
     with out.waiting(f"reading gateway {wanted.name}"):
-        seen = asyncio.run(registry.SYSTEMS.importers[gateway.kind](place.asking(gateway, password)))
+        seen = asyncio.run(registry.SYSTEMS.importers[gateway.kind](place.survey(gateway, password)))
     found = compare(inventory, wanted.name, gateway, seen.estate, own=seen.made)
     more = added(text, found.additions, file=str(file))
     if more != text:
@@ -169,9 +169,9 @@ class _Place:
             raise Usage(f"{written}, one of {', '.join(kinds)}")
         return kinds[0]
 
-    def asking(self, gateway: Gateway, password: str) -> Asking:
+    def survey(self, gateway: Gateway, password: str) -> Survey:
         """Return what is asked of a gateway."""
-        return Asking(
+        return Survey(
             name=self.wanted.name,
             gateway=gateway,
             password=password,
@@ -244,7 +244,7 @@ def _secret(path: Path, value: str) -> None:
     write(path, value.strip() + "\n", mode=0o600)
 
 
-def _document(out: Out, wanted: Wanted, found: Found, seen: Imported, lines: Sequence[str], *, written: bool) -> None:
+def _document(out: Out, wanted: Wanted, found: Found, seen: Surveyed, lines: Sequence[str], *, written: bool) -> None:
     audits: list[schema.AuditRow] = [
         {"what": one.what, "setting": one.setting, "said": one.said, "on": one.on} for one in seen.audits
     ]
@@ -266,7 +266,7 @@ def _document(out: Out, wanted: Wanted, found: Found, seen: Imported, lines: Seq
     out.document(document)
 
 
-def _tell(out: Out, found: Found, seen: Imported, place: _Place, *, lines: Sequence[str], written: bool) -> None:
+def _tell(out: Out, found: Found, seen: Surveyed, place: _Place, *, lines: Sequence[str], written: bool) -> None:
     wanted = place.wanted
     out.say()
     verb = "written" if written else "new"
@@ -293,7 +293,7 @@ def _tell(out: Out, found: Found, seen: Imported, place: _Place, *, lines: Seque
         out.raw("mcp-soar doctor")
 
 
-def _remarks(found: Found, seen: Imported) -> Iterator[tuple[str, str]]:
+def _remarks(found: Found, seen: Surveyed) -> Iterator[tuple[str, str]]:
     """Yield what people have to know of an import, each with its style."""
     yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
     yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)

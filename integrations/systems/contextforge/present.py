@@ -13,7 +13,7 @@ from playbooks.inventory import Inventory, PinKind
 _KINDS: Final = (PinKind.TOOL, PinKind.PROMPT, PinKind.RESOURCE)
 
 
-class AtGateway(Present):
+class GatewayPresent(Present):
     """What a gateway says of its objects, each asked for once.
 
     Args:

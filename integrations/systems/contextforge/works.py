@@ -13,7 +13,7 @@ from integrations.systems.contextforge.captures import CAPTURES
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.doctor import doctor
 from integrations.systems.contextforge.importing import look_through
-from integrations.systems.contextforge.present import AtGateway
+from integrations.systems.contextforge.present import GatewayPresent
 from playbooks.action import World
 from playbooks.errors import Misconfigured
 from playbooks.inventory import Gateway, Inventory
@@ -75,6 +75,6 @@ WORKS: Final = Works(
     },
     warm=_warm,
     doctor=doctor,
-    present=AtGateway,
+    present=GatewayPresent,
     imports=look_through,
 )
