@@ -200,8 +200,8 @@ def respond(
       mcp-soar respond 1 --about tool:weather/new_tool --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import responding
         from flows.cli.work.wish import Wish, choose
 
         server = named.server or []
@@ -218,7 +218,7 @@ def respond(
             named=() if about else named.entities(),
             chosen=choose(about or (), server[0] if server else None),
         )
-        here, there = acts.respond, elsewhere.respond
+        here, there = responding.respond, elsewhere.respond
         if about:
             # What it asks a gateway with takes long to import.
             from flows.cli.work import contain
@@ -271,13 +271,13 @@ def _decide(
     verb: str, given: str, plan: str | None, digest: str | None, reason: str, asked: Asked
 ) -> None:  # in the order of the two commands
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import deciding
         from playbooks.request import Verb
 
         asked.act(
             out,
-            here=lambda who: acts.decide(
+            here=lambda who: deciding.decide(
                 out, who.config, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
             ),
             there=lambda who: elsewhere.decide(
@@ -309,12 +309,12 @@ def release(
       mcp-soar release 1 --as kim --reason "the server is clean again"
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import releasing
 
         asked.act(
             out,
-            here=lambda who: acts.release(
+            here=lambda who: releasing.release(
                 out, who.config, who, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
             ),
             there=lambda who: elsewhere.release(
@@ -345,14 +345,14 @@ def close(
       mcp-soar close 2 --outcome duplicate --of 1 --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import closing
         from playbooks.request import Verb
 
-        params = acts.ending(asked.who, how, of)
+        params = closing.ending(asked.who, how, of)
         asked.act(
             out,
-            here=lambda who: acts.close(out, who.config, who, incident=given, params=params, reason=reason),
+            here=lambda who: closing.close(out, who.config, who, incident=given, params=params, reason=reason),
             there=lambda who: elsewhere.sort(out, who, verb=Verb.CLOSE, incident=given, params=params, reason=reason),
         )
 
@@ -374,13 +374,13 @@ def stop(
       mcp-soar stop server:weather --reason "wrong server" --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import stopping
         from playbooks.request import Verb
 
         asked.act(
             out,
-            here=lambda who: acts.stop(out, who.config, who, scope=scope, reason=reason),
+            here=lambda who: stopping.stop(out, who.config, who, scope=scope, reason=reason),
             there=lambda who: elsewhere.switch(out, who, verb=Verb.STOP, scope=scope, reason=reason),
         )
 
@@ -400,13 +400,13 @@ def resume(
       mcp-soar resume server:weather --as kim
     """
     with speaking(as_json=asked.as_json) as out:
-        from flows.cli.work import acts
         from flows.cli.work import away as elsewhere
+        from flows.cli.work import stopping
         from playbooks.request import Verb
 
         asked.act(
             out,
-            here=lambda who: acts.resume(out, who.config, who, scope=scope, reason=reason),
+            here=lambda who: stopping.resume(out, who.config, who, scope=scope, reason=reason),
             there=lambda who: elsewhere.switch(out, who, verb=Verb.RESUME, scope=scope, reason=reason),
         )
 

@@ -16,7 +16,7 @@ from flows.cli.output import Out, Usage
 
 if TYPE_CHECKING:
     from flows.cli.exits import Exit
-    from flows.cli.work.acts import Person
+    from flows.cli.work.asking import Person
     from flows.cli.work.away import Signer
     from flows.settings import Configuration
 
@@ -112,10 +112,10 @@ class Asked:
             Misconfigured: with file, line, field and what to write.
             Usage: nobody was named.
         """
-        from flows.cli.work import acts  # noqa: PLC0415  # only when a command runs
+        from flows.cli.work import asking  # noqa: PLC0415  # only when a command runs
 
         settings = configuration(self.config, out)
-        return acts.person(
+        return asking.person(
             settings, self.who, self.key, wait=self.wait, no_wait=self.no_wait, yes=self.yes, prints=self.prints
         )
 

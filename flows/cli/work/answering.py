@@ -11,7 +11,7 @@ from flows import codes
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, records
+from flows.cli.work import asking, deciding, records
 from flows.settings import Configuration
 from playbooks.code import Answer
 from playbooks.journal import ITSELF
@@ -19,21 +19,23 @@ from playbooks.request import Verb
 from playbooks.strict import Json, Seconds, iso, now
 
 
-def ack(out: Out, config: Configuration, who: acts.Person, *, subject: str, reason: str) -> Exit:
+def ack(out: Out, config: Configuration, who: asking.Person, *, subject: str, reason: str) -> Exit:
     """Take up the pages of an incident."""
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             name = subject if subject == ITSELF else await records.find(journal, subject)
-            act = await acts.carry(out, journal, who, verb=Verb.ACK, subject=name, reason=reason)
+            act = await asking.carry(out, journal, who, verb=Verb.ACK, subject=name, reason=reason)
             if act["state"] == "done":
                 act["message"] = "acknowledged: nobody else is paged for it"
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
-def delegate(out: Out, config: Configuration, who: acts.Person, *, name: str, length: str | None, reason: str) -> Exit:
+def delegate(
+    out: Out, config: Configuration, who: asking.Person, *, name: str, length: str | None, reason: str
+) -> Exit:
     """Lend a voice for a time, or take it back."""
     try:
         seconds = TypeAdapter(Seconds).validate_python(length) if length else 0.0
@@ -44,14 +46,14 @@ def delegate(out: Out, config: Configuration, who: acts.Person, *, name: str, le
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             params: dict[str, Json] = {"until": iso(until)}
-            act = await acts.carry(out, journal, who, verb=Verb.DELEGATE, subject=name, reason=reason, params=params)
+            act = await asking.carry(out, journal, who, verb=Verb.DELEGATE, subject=name, reason=reason, params=params)
             act["incident"] = None
             if act["state"] == "done":
                 until_when = f"until {iso(until)}" if length else "no longer"
                 act["message"] = f"{name} may approve with {who.name}'s voice {until_when}"
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: str | None, wait: float) -> Exit:
@@ -61,7 +63,7 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
             state = await records.load(journal, name)
-            step = acts.asked(state, plan)
+            step = deciding.asked(state, plan)
             out.say(records.ask_of(config, state, step)["summary"], "head")
             digest = step.plan.digest if step.plan else ""
             try:
@@ -86,7 +88,7 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
                 act["state"], act["message"] = "done", f"{verb} counts for plan {digest[7:19]}"
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def _typed(out: Out) -> str:

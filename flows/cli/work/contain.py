@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, meaning, plan, questions, records
+from flows.cli.work import asking, meaning, plan, questions, records, responding
 from flows.cli.work.spelled import Spelling
 from flows.cli.work.wish import Wish
 from flows.engine import choosing
@@ -29,7 +29,7 @@ from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
 
-def contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> Exit:
+def contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> Exit:
     """Show what containing something would change, and have it done once the person says yes."""
     out.aside = who.prints
     try:
@@ -40,13 +40,13 @@ def contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> Ex
     except KeyError as exc:
         levels = ", ".join(level.label for level in Severity)
         raise Usage(f"{wish.severity} is no severity; write {levels}") from exc
-    return acts.finish(out, config, asyncio.run(_contain(out, config, who, wish)))
+    return asking.finish(out, config, asyncio.run(_contain(out, config, who, wish)))
 
 
-async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish) -> schema.Act | None:
+async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> schema.Act | None:
     subject, state, word = "new", None, wish.incident_class or IncidentClass.UNCLASSIFIED
     async with records.opened(config) as journal:
-        await acts.allowed(journal, who, Verb.RESPOND)
+        await asking.allowed(journal, who, Verb.RESPOND)
         if wish.incident is not None:
             subject = await records.find(journal, wish.incident)
             state = await records.load(journal, subject)
@@ -73,7 +73,7 @@ async def _contain(out: Out, config: Configuration, who: acts.Person, wish: Wish
         if state is None:
             title = wish.title or f"{who.name} contains {listed}"[:2000]
             params |= {"class": str(word), "severity": wish.severity, "exact": True, "title": title}
-        return await acts.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
+        return await responding.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
 
 
 async def _gave_back(journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved]) -> Incident | None:

@@ -7,10 +7,15 @@ from pathlib import Path
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, records
+from flows.cli.work import asking, records
+from flows.cli.work.asking import Look
+from flows.cli.work.deciding import decided
+from flows.cli.work.releasing import given_back
+from flows.cli.work.responding import contained
 from flows.settings import Configuration
 from playbooks.errors import SoarError
-from playbooks.request import SignedRequest
+from playbooks.request import SignedRequest, Verb
+from playbooks.state import Incident
 
 _LARGEST = 20_000
 """Bytes of a signed request; the longest that there can be is far shorter."""
@@ -34,14 +39,14 @@ def hand_in(out: Out, config: Configuration, *, file: str, wait: float) -> Exit:
             look = None
             if asked.subject.startswith("inc-"):
                 try:
-                    look = acts.seen_of(signed, await records.load(journal, asked.subject))
+                    look = seen_of(signed, await records.load(journal, asked.subject))
                 except SoarError:
                     look = None  # the responder says what is wrong with it
             elif asked.subject == "new":
-                look = acts.contained
-            return await acts.hand_in(out, journal, signed, wait=wait, look=look)
+                look = contained
+            return await asking.hand_in(out, journal, signed, wait=wait, look=look)
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def _read(file: str) -> SignedRequest:
@@ -60,3 +65,16 @@ def _read(file: str) -> SignedRequest:
     except ValueError as exc:
         what = "standard input" if file == "-" else file
         raise Usage(f"{what} is not what a command prints with --print: hand in all of it, braces included") from exc
+
+
+def seen_of(signed: SignedRequest, state: Incident) -> Look | None:
+    """Return what shows a request's effect on its incident, if more than its acceptance does."""
+    asked = signed.request
+    if asked.verb in {Verb.APPROVE, Verb.DENY} and asked.digest:
+        steps = [step.instance for step in state.proposals if step.plan and step.plan.digest == asked.digest]
+        return decided(steps[0], asked.digest, asked.verb) if steps else None
+    if asked.verb is Verb.RELEASE:
+        held = [key for key, lease in state.leases.items() if lease.open]
+        given = asked.params.get("lease")
+        return given_back((given,) if isinstance(given, str) and given in held else tuple(held))
+    return contained if asked.verb is Verb.RESPOND else None

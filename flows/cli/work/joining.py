@@ -5,7 +5,7 @@ import asyncio
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import acts, questions, records
+from flows.cli.work import asking, questions, records
 from flows.settings import Configuration
 from playbooks.incident import Status
 from playbooks.request import Verb
@@ -27,42 +27,42 @@ def class_of(word: str | None) -> str:
     raise Usage(f"{said}; write one of {', '.join(records.CLASSES)}")
 
 
-def classify(out: Out, config: Configuration, who: acts.Person, *, incident: str, word: str, reason: str) -> Exit:
+def classify(out: Out, config: Configuration, who: asking.Person, *, incident: str, word: str, reason: str) -> Exit:
     """Give an incident its class."""
     out.aside = who.prints
 
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
-            await acts.allowed(journal, who, Verb.CLASSIFY)
+            await asking.allowed(journal, who, Verb.CLASSIFY)
             name = await records.find(journal, incident)
             state = await records.load(journal, name)
             out.say(f"{name} is {state.incident_class}; from now on it is {word}")
             if not questions.agreed(out, f"Classify it so as {who.name}?", does="classifies", yes=who.yes):
                 return None
             params = {"class": word}
-            return await acts.carry(
+            return await asking.carry(
                 out, journal, who, verb=Verb.CLASSIFY, subject=name, reason=reason, params={**params}, look=_classified
             )
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
-def _classified(state: Incident) -> acts.Seen:
+def _classified(state: Incident) -> asking.Seen:
     if state.triage:
-        return acts.Seen("waiting", f"it is {state.incident_class} now, and waits for a person: {state.triage}")
+        return asking.Seen("waiting", f"it is {state.incident_class} now, and waits for a person: {state.triage}")
     by = f"goes by the playbook {state.playbook}" if state.playbook else "has no playbook"
     if state.status is Status.AWAITING_APPROVAL:
-        return acts.Seen("waiting", f"it is {state.incident_class} now, {by}, and waits for a decision:")
-    return acts.Seen("done", f"it is {state.incident_class} now and {by}")
+        return asking.Seen("waiting", f"it is {state.incident_class} now, {by}, and waits for a decision:")
+    return asking.Seen("done", f"it is {state.incident_class} now and {by}")
 
 
-def join(out: Out, config: Configuration, who: acts.Person, *, first: str, second: str, reason: str) -> Exit:
+def join(out: Out, config: Configuration, who: asking.Person, *, first: str, second: str, reason: str) -> Exit:
     """Have one incident go on in another."""
     out.aside = who.prints
 
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
-            await acts.allowed(journal, who, Verb.JOIN)
+            await asking.allowed(journal, who, Verb.JOIN)
             one, other = await records.find(journal, first), await records.find(journal, second)
             if one == other:
                 raise Usage(f"{first} and {second} are the same incident, {one}: name two")
@@ -76,12 +76,12 @@ def join(out: Out, config: Configuration, who: acts.Person, *, first: str, secon
             if not questions.agreed(out, f"Join them as {who.name}?", does="joins", yes=who.yes):
                 return None
             params = {"incident": other}
-            return await acts.carry(
+            return await asking.carry(
                 out, journal, who, verb=Verb.JOIN, subject=one, reason=reason, params={**params}, look=_joined
             )
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
-def _joined(state: Incident) -> acts.Seen:
-    return acts.Seen("done", f"{', '.join(state.parts)} goes on here; alerts about it come here from now on")
+def _joined(state: Incident) -> asking.Seen:
+    return asking.Seen("done", f"{', '.join(state.parts)} goes on here; alerts about it come here from now on")

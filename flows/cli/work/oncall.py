@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage, moment
-from flows.cli.work import acts, questions, records
+from flows.cli.work import asking, questions, records
 from flows.settings import Configuration
 from integrations.journal.store import Journal
 from playbooks.errors import Refused
@@ -18,7 +18,7 @@ from playbooks.strict import Json, Seconds, iso
 from playbooks.suppression import scope_of
 
 
-def note(out: Out, config: Configuration, who: acts.Person, *, incident: str, text: str, fulfils: str | None) -> Exit:
+def note(out: Out, config: Configuration, who: asking.Person, *, incident: str, text: str, fulfils: str | None) -> Exit:
     """Write something into an incident's timeline."""
     if not text.strip():
         raise Usage("a note says something")
@@ -28,7 +28,7 @@ def note(out: Out, config: Configuration, who: acts.Person, *, incident: str, te
     return _about(out, config, who, verb=Verb.NOTE, incident=incident, params=params)
 
 
-def assign(out: Out, config: Configuration, who: acts.Person, *, incident: str, name: str, reason: str) -> Exit:
+def assign(out: Out, config: Configuration, who: asking.Person, *, incident: str, name: str, reason: str) -> Exit:
     """Say who looks after an incident."""
     return _about(out, config, who, verb=Verb.ASSIGN, incident=incident, params={"to": name}, reason=reason)
 
@@ -36,7 +36,7 @@ def assign(out: Out, config: Configuration, who: acts.Person, *, incident: str, 
 def extend(
     out: Out,
     config: Configuration,
-    who: acts.Person,
+    who: asking.Person,
     *,
     incident: str,
     length: str,
@@ -48,36 +48,36 @@ def extend(
     if lease is not None:
         params["lease"] = lease
 
-    def look(state: Incident) -> acts.Seen:
+    def look(state: Incident) -> asking.Seen:
         held = [one for key, one in state.leases.items() if one.in_force and lease in {None, key}]
-        return acts.Seen("done", "; ".join(f"{one.instance} lasts until {iso(one.until)}" for one in held))
+        return asking.Seen("done", "; ".join(f"{one.instance} lasts until {iso(one.until)}" for one in held))
 
     return _about(out, config, who, verb=Verb.EXTEND, incident=incident, params=params, reason=reason, look=look)
 
 
-def hold(out: Out, config: Configuration, who: acts.Person, *, incident: str, reason: str) -> Exit:
+def hold(out: Out, config: Configuration, who: asking.Person, *, incident: str, reason: str) -> Exit:
     """Put an incident under legal hold."""
 
-    def look(state: Incident) -> acts.Seen:
-        return acts.Seen("done", f"under legal hold, nothing of it is deleted: {state.legal_hold}")
+    def look(state: Incident) -> asking.Seen:
+        return asking.Seen("done", f"under legal hold, nothing of it is deleted: {state.legal_hold}")
 
     return _about(out, config, who, verb=Verb.HOLD, incident=incident, reason=reason, look=look)
 
 
-def unhold(out: Out, config: Configuration, who: acts.Person, *, incident: str, reason: str) -> Exit:
+def unhold(out: Out, config: Configuration, who: asking.Person, *, incident: str, reason: str) -> Exit:
     """Ask for a legal hold to be ended; two people have to."""
 
-    def look(state: Incident) -> acts.Seen:
+    def look(state: Incident) -> asking.Seen:
         if state.legal_hold is None:
-            return acts.Seen("done", "the legal hold is over; what retention says counts again")
-        return acts.Seen("waiting", "a second person is needed: it stays on hold until another approver runs")
+            return asking.Seen("done", "the legal hold is over; what retention says counts again")
+        return asking.Seen("waiting", "a second person is needed: it stays on hold until another approver runs")
 
     return _about(out, config, who, verb=Verb.UNHOLD, incident=incident, reason=reason, look=look)
 
 
-async def _over(out: Out, journal: Journal, who: acts.Person, name: str) -> bool:
+async def _over(out: Out, journal: Journal, who: asking.Person, name: str) -> bool:
     """Show what a legal hold says and ask whether it is to end: evidence may be deleted then."""
-    await acts.allowed(journal, who, Verb.UNHOLD)
+    await asking.allowed(journal, who, Verb.UNHOLD)
     held = (await records.load(journal, name)).legal_hold
     out.say(f"{name} is under legal hold: {held}" if held else f"{name} is under no legal hold", "head")
     out.say("Once it is over, and two approvers end it, its evidence is deleted when retention says so.")
@@ -87,25 +87,27 @@ async def _over(out: Out, journal: Journal, who: acts.Person, name: str) -> bool
 def _about(
     out: Out,
     config: Configuration,
-    who: acts.Person,
+    who: asking.Person,
     *,
     verb: Verb,
     incident: str,
     params: dict[str, Json] | None = None,
     reason: str = "",
-    look: acts.Look | None = None,
+    look: asking.Look | None = None,
 ) -> Exit:
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
             if verb is Verb.UNHOLD and not await _over(out, journal, who, name):
                 return None
-            act = await acts.carry(out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look)
+            act = await asking.carry(
+                out, journal, who, verb=verb, subject=name, reason=reason, params=params, look=look
+            )
             if verb is Verb.UNHOLD and act["state"] == "waiting":
                 act["answer"] = records.command(config, "unhold", name, "--reason", "TEXT", "--as", "NAME")
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def _seconds(length: str) -> float:
@@ -118,7 +120,7 @@ def _seconds(length: str) -> float:
 # Suppressions
 
 
-def suppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, length: str, reason: str) -> Exit:
+def suppress(out: Out, config: Configuration, who: asking.Person, *, scope: str, length: str, reason: str) -> Exit:
     """Keep a source's or a rule's alerts from opening incidents for a while."""
     try:
         named = scope_of(scope, config.sources.sources)
@@ -130,7 +132,7 @@ def suppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, l
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             params: dict[str, Json] = {"seconds": _seconds(length)}
-            act = await acts.carry(out, journal, who, verb=Verb.SUPPRESS, subject=scope, reason=reason, params=params)
+            act = await asking.carry(out, journal, who, verb=Verb.SUPPRESS, subject=scope, reason=reason, params=params)
             if act["state"] == "done":
                 until = next((one.until for one in await journal.suppressions() if one.scope == scope), None)
                 act["message"] = (
@@ -138,17 +140,17 @@ def suppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, l
                 )
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
-def unsuppress(out: Out, config: Configuration, who: acts.Person, *, scope: str, reason: str) -> Exit:
+def unsuppress(out: Out, config: Configuration, who: asking.Person, *, scope: str, reason: str) -> Exit:
     """End a suppression."""
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
-            return await acts.carry(out, journal, who, verb=Verb.UNSUPPRESS, subject=scope, reason=reason)
+            return await asking.carry(out, journal, who, verb=Verb.UNSUPPRESS, subject=scope, reason=reason)
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def suppressions(out: Out, config: Configuration) -> None:

@@ -10,7 +10,7 @@ from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment
-from flows.cli.work import acts, questions, records
+from flows.cli.work import asking, questions, records
 from flows.engine.sealing import bundled
 from flows.settings import Configuration
 from integrations.journal.store import Journal
@@ -78,12 +78,12 @@ def _show(out: Out, rows: Sequence[schema.KeptRow], *, empty: str) -> None:
     )
 
 
-def purge(out: Out, config: Configuration, who: acts.Person, *, reason: str) -> Exit:
+def purge(out: Out, config: Configuration, who: asking.Person, *, reason: str) -> Exit:
     """Show what retention lets go, and have it deleted now once the person says yes."""
 
     async def work() -> schema.Act | None:
         async with records.opened(config) as journal:
-            await acts.allowed(journal, who, Verb.PURGE)
+            await asking.allowed(journal, who, Verb.PURGE)
             going = [row for row in await _kept(journal, config) if row["due"]]
             _show(out, going, empty="no incident's evidence is due")
             count = sum(row["exhibits"] for row in going)
@@ -93,35 +93,35 @@ def purge(out: Out, config: Configuration, who: acts.Person, *, reason: str) -> 
             )
             if not questions.agreed(out, f"Delete it as {who.name}?", does="deletes", yes=who.yes):
                 return None
-            act = await acts.carry(out, journal, who, verb=Verb.PURGE, subject="retention", reason=reason)
+            act = await asking.carry(out, journal, who, verb=Verb.PURGE, subject="retention", reason=reason)
             act["incident"] = None
             if act["state"] == "done":
                 act["message"] = "a responder deletes what is due within seconds; `mcp-soar verify` says what it was"
             return act
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
-def erase(out: Out, config: Configuration, who: acts.Person, *, incident: str, exhibit: str, reason: str) -> Exit:
+def erase(out: Out, config: Configuration, who: asking.Person, *, incident: str, exhibit: str, reason: str) -> Exit:
     """Ask that one exhibit be deleted, or agree to it."""
 
-    def look(state: Incident) -> acts.Seen:
+    def look(state: Incident) -> asking.Seen:
         deletion = state.deleted_exhibits.get(exhibit)
         if deletion is None:
-            return acts.Seen("waiting", f"an approver other than {who.name} has to ask for the same")
+            return asking.Seen("waiting", f"an approver other than {who.name} has to ask for the same")
         if deletion.done_at is None:
-            return acts.Seen("pending", f"{exhibit} is being deleted")
-        return acts.Seen("done", f"{exhibit} is deleted, and {len(deletion.bundles)} bundles that held a copy of it")
+            return asking.Seen("pending", f"{exhibit} is being deleted")
+        return asking.Seen("done", f"{exhibit} is deleted, and {len(deletion.bundles)} bundles that held a copy of it")
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
             name = await records.find(journal, incident)
             params = {"exhibit": exhibit}
-            return await acts.carry(
+            return await asking.carry(
                 out, journal, who, verb=Verb.ERASE, subject=name, reason=reason, params=dict(params), look=look
             )
 
-    return acts.finish(out, config, asyncio.run(work()))
+    return asking.finish(out, config, asyncio.run(work()))
 
 
 def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit:

@@ -1,0 +1,307 @@
+"""What people ask for: signed with their key, put into the inbox, and waited for until a responder has answered.
+
+Nothing is decided here. This process can only put a request into the inbox; whether it counts is the responder's say.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.cli import schema
+from flows.cli.exits import Exit
+from flows.cli.options import key_file
+from flows.cli.output import Out, Usage, moment
+from flows.cli.work import records, signing
+from flows.cli.work.fitness import fit
+from flows.settings import Configuration
+from integrations.journal.records import InboxItem
+from integrations.journal.store import Journal
+from playbooks.errors import Refused, Transient
+from playbooks.incident import Status
+from playbooks.journal import SYSTEM
+from playbooks.request import Request, SignedRequest, Verb, draft
+from playbooks.state import Incident
+from playbooks.strict import Json, canonical, now
+
+_FIRST_LOOK = 0.05
+
+_LAST_LOOK = 0.5
+
+_INBOX = 10_000
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks, and for how long they wait.
+
+    Args:
+        config: the installation that is asked.
+        name: as enrolled.
+        key: their private key's file, or `AGENT`; None for the usual places.
+        wait: seconds to wait for an answer and its effect; 0 waits for nothing.
+        yes: do not ask for a confirmation.
+        prints: print the signed request instead of handing it in.
+    """
+
+    config: Configuration
+    name: str
+    key: Path | None
+    wait: float
+    yes: bool = False
+    prints: bool = False
+
+
+def person(
+    config: Configuration,
+    name: str | None,
+    key: Path | None,
+    *,
+    wait: float,
+    no_wait: bool,
+    yes: bool = False,
+    prints: bool = False,
+) -> Person:
+    """Return who asks.
+
+    Raises:
+        Usage: nobody was named.
+    """
+    if not name:
+        raise Usage("say who you are: --as NAME, or set MCP_SOAR_PERSON; `mcp-soar enroll NAME` enrolls you")
+    if key is None:
+        key_file(name)  # a name that no file can have is refused before anything else
+    return Person(config=config, name=name, key=key, wait=0.0 if no_wait else wait, yes=yes, prints=prints)
+
+
+class Seen(NamedTuple):
+    """What a look at the incident says about a request's effect.
+
+    Args:
+        state: done, waiting or pending.
+        message: for people.
+        reasons: why it waits, one by one.
+    """
+
+    state: str
+    message: str
+    reasons: tuple[str, ...] = ()
+
+
+Look = Callable[[Incident], Seen]
+
+
+async def carry(  # a request's fields, all by name
+    out: Out,
+    journal: Journal,
+    who: Person,
+    *,
+    verb: Verb,
+    subject: str,
+    digest: str | None = None,
+    reason: str = "",
+    params: dict[str, Json] | None = None,
+    look: Look | None = None,
+) -> schema.Act:
+    """Hand a request in and wait for what becomes of it.
+
+    Args:
+        out: for progress.
+        journal: opened without a signing key.
+        who: the person.
+        verb: what for.
+        subject: of what.
+        digest: of the plan.
+        reason: why.
+        params: what else.
+        look: says from the incident how far the effect is; None if the acceptance is the effect.
+
+    Raises:
+        Refused: by the responder, with its reason.
+        Transient: no responder answered in time; the request is kept.
+    """
+    request = _drafted(who, verb=verb, subject=subject, digest=digest, reason=reason, params=params)
+    signed = await signing.signed(who.config, request, who.key)
+    body = canonical(signed)
+    if who.prints:
+        return {
+            "verb": verb.value,
+            "subject": subject,
+            "incident": None,
+            "receipt": "",
+            "state": "printed",
+            "status": None,
+            "message": body.decode(),
+            "reasons": [],
+            "answer": None,
+        }
+    return await hand_in(out, journal, signed, wait=who.wait, look=look)
+
+
+async def hand_in(
+    out: Out, journal: Journal, signed: SignedRequest, *, wait: float, look: Look | None = None
+) -> schema.Act:
+    """Hand in what somebody signed, and wait for what becomes of it.
+
+    Args:
+        out: for progress.
+        journal: opened without a signing key.
+        signed: the request; whether it counts is for a responder to judge.
+        wait: seconds to wait for an answer and its effect; 0 waits for nothing.
+        look: says from the incident how far the effect is; None if the acceptance is the effect.
+
+    Raises:
+        Refused: by the responder, with its reason.
+        Transient: no responder answered in time; the request is kept.
+    """
+    verb, subject, body = signed.request.verb, signed.request.subject, canonical(signed)
+    after = await _end(journal, SYSTEM)
+    receipt = await journal.put(
+        kind="request",
+        source="person",
+        nonce=signed.request.nonce,
+        body=body,
+        headers={"content-type": "application/json"},
+    )
+    act: schema.Act = {
+        "verb": verb.value,
+        "subject": subject,
+        "incident": None,
+        "receipt": receipt.id,
+        "state": "handed_in",
+        "status": None,
+        "message": "handed in; it is carried out when a responder runs",
+        "reasons": [],
+        "answer": None,
+    }
+    if wait <= 0:
+        return act
+    deadline = time.monotonic() + wait
+    with out.waiting(f"waiting for a responder to answer {verb}") as progress:
+        stream = await _answer(journal, signed.request, receipt.id, body, after, deadline)
+        if stream is None:
+            until = moment(signed.request.expires_at)
+            raise Transient(
+                f"no responder answered within {wait:g} s. The request is kept and will be carried out when one "
+                f"runs before {until}; start one with `mcp-soar up`, do not ask again"
+            )
+        if not stream.startswith(records.PREFIX):
+            return {**act, "state": "done", "message": "done"}
+        incident = stream.removeprefix(records.PREFIX)
+        seen, state = Seen("done", "done"), await records.load(journal, incident)
+        if look is not None:
+            seen, state = await _effect(journal, incident, look, deadline, progress)
+    act |= {"incident": incident, "state": seen.state, "status": state.status.value}
+    act |= {"message": seen.message, "reasons": list(seen.reasons)}
+    return act
+
+
+def _drafted(
+    who: Person, *, verb: Verb, subject: str, digest: str | None, reason: str, params: dict[str, Json] | None
+) -> Request:
+    try:
+        return draft(actor=who.name, verb=verb, subject=subject, at=now(), digest=digest, reason=reason, params=params)
+    except ValueError as exc:
+        raise Usage(f"this cannot be asked for: {_first(exc)}") from exc
+
+
+def _first(exc: ValueError) -> str:
+    errors = getattr(exc, "errors", None)
+    if errors is None:
+        return str(exc)
+    fault = errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
+async def _end(journal: Journal, stream: str) -> int:
+    row = await journal.stream(stream)
+    return row.seq if row else 0
+
+
+async def _answer(  # noqa: PLR0917  # where to look, for what, until when
+    journal: Journal, request: Request, receipt: str, body: bytes, after: int, deadline: float
+) -> str | None:
+    """Return the stream that took the request in, None if none did in time.
+
+    Raises:
+        Refused: a responder refused it.
+    """
+    pause = _FIRST_LOOK
+    while True:
+        # Looked at first, read afterwards: what is no longer waiting has been answered in the same transaction.
+        waiting = await journal.waiting(_INBOX, kinds=["request"])
+        if not any(_is(item, receipt) for item in waiting):
+            for entry in (item.parsed() for item in await journal.read(SYSTEM, after=after)):
+                if entry.kind == "set_aside" and entry.body.get("receipt") == receipt:
+                    raise Refused(str(entry.body.get("reason", "")).removeprefix("refused: "))
+            # The same entry again changes nothing, and says where it went.
+            again = await journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
+            if again.incident is not None:
+                return again.incident
+        if time.monotonic() >= deadline:
+            return None
+        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(_LAST_LOOK, pause * 1.5)
+
+
+def _is(item: InboxItem, receipt: str) -> bool:
+    return item.id == receipt
+
+
+async def _effect(
+    journal: Journal, incident: str, look: Look, deadline: float, progress: Callable[[str], None]
+) -> tuple[Seen, Incident]:
+    pause = _FIRST_LOOK
+    while True:
+        state = await records.load(journal, incident)
+        seen = look(state)
+        if seen.state != "pending" or time.monotonic() >= deadline:
+            return seen, state
+        progress(f"{incident}: {seen.message}")
+        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(_LAST_LOOK, pause * 1.5)
+
+
+def finish(out: Out, config: Configuration, act: schema.Act | None) -> Exit:
+    """Say what became of a request and return the exit code.
+
+    Args:
+        out: where to say it.
+        config: the installation that was asked.
+        act: what became of it; None if the person said no.
+    """
+    if act is None:
+        out.note("nothing was done")
+        return Exit.NO
+    if act["state"] == "printed":
+        out.verbatim(act["message"])
+        return Exit.OK
+    if act["incident"] and not act["answer"] and act["state"] in {"waiting", "pending"}:
+        act["answer"] = records.command(config, "incident", act["incident"])
+    out.document(act)
+    about = act["incident"] or act["subject"]
+    status = f" ({act['status']})" if act["status"] else ""
+    word = {"done": "done", "waiting": "accepted", "pending": "accepted, not in effect yet", "handed_in": "handed in"}
+    out.say(f"{about}{status}: {word[act['state']]}", "warn" if act["state"] == "pending" else "good")
+    if act["message"] != "done":
+        out.say(act["message"])
+    for reason in act["reasons"]:
+        out.say(f"- {reason}", indent=2)
+    if act["answer"]:
+        out.raw(f"  {act['answer']}")
+    # What was asked for as a response and waits for somebody to look at it does nothing yet.
+    idle = act["verb"] == Verb.RESPOND and act["status"] == Status.TRIAGE
+    return Exit.NO if idle or act["state"] == "pending" else Exit.OK
+
+
+async def allowed(journal: Journal, who: Person, verb: Verb) -> None:
+    """Refuse whoever cannot ask for it anyhow, before they are shown anything.
+
+    Raises:
+        Misconfigured: there is no key of theirs.
+        Refused: with what the responder would say.
+    """
+    signing.at_hand(who.config, who.name, who.key)
+    await fit(journal, who.config, who.name, verb)
