@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flows.cli.work import doctor
-from flows.cli.work.doctor import Line
+from flows.cli.work import doctor, doctor_journal, doctor_servers
 from integrations import registry
+from integrations.system import Looked
 from tests.flows.cli.world import Installation
 
 
@@ -16,12 +16,12 @@ async def test_everybody_is_asked_at_once_and_whoever_has_not_answered_is_named(
 ) -> None:
     everybody = asyncio.Barrier(3)
 
-    async def answers(*_: object) -> AsyncIterator[Line]:
+    async def answers(*_: object) -> AsyncIterator[Looked]:
         await everybody.wait()
-        yield Line("it", "ok", "answers")
+        yield Looked("it", "ok", "answers")
 
-    for name in ("_journal", "_reviewed", "_server"):
-        monkeypatch.setattr(doctor, name, answers)
+    for module, name in ((doctor_journal, "look"), (doctor_servers, "reviewed"), (doctor_servers, "look")):
+        monkeypatch.setattr(module, name, answers)
     monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda _: ())
     said: list[str] = []
     async with asyncio.timeout(5):

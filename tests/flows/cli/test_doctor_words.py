@@ -2,7 +2,7 @@
 
 import json
 
-from flows.cli.work.doctor import differing
+from flows.cli.work.doctor_servers import differing
 from flows.cli.work.reviewing import Difference
 from integrations.journal.records import Hold
 from tests.flows.cli.world import Installation

@@ -11,7 +11,7 @@ import pytest
 
 from flows import running
 from flows.assembly import assembled, reloading
-from flows.cli.work.doctor import _read_by_whom
+from flows.cli.work.doctor_running import read_by_whom
 from flows.engine import schedule
 from flows.engine.parts import Parts
 from integrations import registry
@@ -86,11 +86,11 @@ async def test_a_file_that_became_invalid_holds_up_no_other_and_is_said_once(
         assert parts.sources.sources == {}
         said = [record.message for record in caplog.records if "policy.yaml" in record.message]
         assert len([text for text in said if "what was read before is what counts" in text]) == 1
-        (line,) = [line for line in _read_by_whom(site.folder) if line.level == "warn"]
+        (line,) = [line for line in read_by_whom(site.folder) if line.level == "warn"]
         assert "policy.yaml" in line.message
         write(site, "policy.yaml", "version: 1\n")
         now_uses(changed)
-        assert {line.level for line in _read_by_whom(site.folder)} == {"ok"}
+        assert {line.level for line in read_by_whom(site.folder)} == {"ok"}
 
 
 async def test_a_change_while_the_responder_starts_is_not_missed(site: Installation) -> None:
@@ -111,12 +111,12 @@ async def test_a_playbook_with_a_step_that_nobody_has_is_not_used(site: Installa
 async def test_what_is_read_at_the_start_only_is_named_by_doctor(site: Installation) -> None:
     async with reload(site) as changed:
         running.note(site.folder, "receiver", running.digests(site.folder))
-        assert {line.level for line in _read_by_whom(site.folder)} == {"ok"}
+        assert {line.level for line in read_by_whom(site.folder)} == {"ok"}
         settings = site.folder / "mcp-soar.yaml"
         write(site, "mcp-soar.yaml", settings.read_text() + "\n# another word\n")
         write(site, "sources.yaml", "version: 1\nsources: {}\n")
         now_uses(changed)
-        said = {line.check.split()[0]: line for line in _read_by_whom(site.folder)}
+        said = {line.check.split()[0]: line for line in read_by_whom(site.folder)}
         assert "mcp-soar.yaml" in said["responder"].message
         assert "sources.yaml" not in said["responder"].message
         assert "mcp-soar.yaml and sources.yaml" in said["receiver"].message

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.cli.work.doctor import told_apart
+from flows.cli.work.doctor_servers import told_apart
 from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
 from playbooks.strict import digest
 
