@@ -11,9 +11,10 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -284,6 +285,40 @@ async def test_what_the_first_release_kept_is_exported_as_it_exported_it(tmp_pat
         tarfile.open(await _export(kept, tmp_path / "now.tar.gz")) as now,
     ):
         assert earlier.getnames() == now.getnames()
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.tar.gz"])
+async def test_evidence_that_is_not_what_the_manifest_names_is_not_exported(
+    case: Case, tmp_path: Path, name: str
+) -> None:
+    await case.vault.delete(INCIDENT, "x-0001-pod-logs")
+    await exhibits.kept(case.vault, INCIDENT, 1, "pod-logs", {"a.log": b"LINE\n" * 300, "b.log": b""}, at=AT)
+    with pytest.raises(Refused, match="what the manifest names"):
+        await _export(case, tmp_path / name)
+    assert _names(tmp_path) == ["vault"]
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.tar.gz"])
+async def test_an_export_that_is_cancelled_leaves_nothing(
+    case: Case, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    read = LocalVault.read
+
+    def slow(self: LocalVault, incident: str, exhibit: str, file: str) -> Iterator[bytes]:
+        begun.set()
+        assert go_on.wait(10)
+        return read(self, incident, exhibit, file)
+
+    monkeypatch.setattr(LocalVault, "read", slow)
+    task = asyncio.create_task(_export(case, tmp_path / name))
+    assert await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert _names(tmp_path) == ["vault"]
 
 
 # As it should not be
