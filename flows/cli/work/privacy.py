@@ -111,7 +111,8 @@ def erase(out: Out, config: Configuration, who: asking.Person, *, incident: str,
             return asking.Seen("waiting", f"an approver other than {who.name} has to ask for the same")
         if deletion.done_at is None:
             return asking.Seen("pending", f"{exhibit} is being deleted")
-        return asking.Seen("done", f"{exhibit} is deleted, and {len(deletion.bundles)} bundles that held a copy of it")
+        copies = f", and {len(deletion.bundles)} bundles that held a copy of it" if deletion.bundles else ""
+        return asking.Seen("done", f"{exhibit} is deleted{copies}")
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
