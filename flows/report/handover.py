@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
-from flows.report.incident import Switch, about, asker, duties_table, holding, needed, switches_table, tasks
+from flows.report.open_ends import duties_table, tasks
 from flows.report.own import as_they_are, names
+from flows.report.standing import about, asker, holding, needed
+from flows.report.switches import Switch, switches_table
 from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.duties import Clock
 from playbooks.escalation import over, urgent

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from flows.report.document import Block, Document, Picture, Section, Table, Text, Warn
-from flows.report.incident import about
 from flows.report.picture import Contained, trend
+from flows.report.standing import about
 from flows.report.words import clock, excerpt, length
 from playbooks.incident import IncidentClass, Severity, Status
 from playbooks.playbook import Playbook

@@ -14,8 +14,9 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 
 from flows.engine.case import PREFIX
-from flows.report.incident import report, switches_of
+from flows.report.incident import report
 from flows.report.picture import Contained, timeline
+from flows.report.switches import switches_of
 from flows.report.written import markdown
 from flows.shown import trend
 from flows.shown.pages import EVIDENCE, PLAN, REPORT, Page, banner, concerned, overview, pages

@@ -36,8 +36,9 @@ from flows.report.document import (
 )
 from flows.report.handover import Quiet, Shift
 from flows.report.handover import handover as handover_of
-from flows.report.incident import Switch, Witness, report, switches_of
+from flows.report.incident import Witness, report
 from flows.report.pdf import pdf
+from flows.report.switches import Switch, switches_of
 from flows.report.week import week as week_of
 from flows.report.written import html, markdown
 from flows.settings import Configuration

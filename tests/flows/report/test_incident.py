@@ -9,7 +9,8 @@ import pytest
 from flows.report.course import course
 from flows.report.document import Block, Document, Facts, Form, Picture, Table, Text, Warn
 from flows.report.handover import Shift, handover
-from flows.report.incident import Switch, Witness, report, switches_of
+from flows.report.incident import Witness, report
+from flows.report.switches import Switch, switches_of
 from flows.report.words import clock, length
 from flows.shown.pages import overview
 from playbooks.incident import Phase

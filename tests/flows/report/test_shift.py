@@ -7,7 +7,7 @@ import pytest
 
 from flows.report.document import Document, Picture, Table, Warn
 from flows.report.handover import Quiet, Shift, handover
-from flows.report.incident import Switch
+from flows.report.switches import Switch
 from flows.report.week import points, week
 from flows.report.words import clock, length
 from playbooks.journal import Event
