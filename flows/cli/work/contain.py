@@ -62,7 +62,7 @@ async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wi
                 out.say(f"{subject} is open about that, and gave it back: it is contained again there")
             await _refuse_taken(journal, state, IncidentClass(word), things)
             playbook = state.goes_by(config.playbooks) if state else None
-            await _foresee(out, config, world, things, IncidentClass(word), wish.severity, playbook)
+            await _foresee(out, config, world, journal, things, IncidentClass(word), wish.severity, playbook)
         finally:
             await world.aclose()
         listed = ", ".join(map(str, things))
@@ -114,6 +114,7 @@ async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
     out: Out,
     config: Configuration,
     world: Connections,
+    journal: Journal,
     things: Sequence[Resolved],
     incident_class: IncidentClass,
     severity: str,
@@ -136,7 +137,7 @@ async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
         playbook=playbook,
     )
     with out.waiting("planning"):
-        found, notes = await plan.all_of(config, [case], world)
+        found, notes = await plan.all_of(config, [case], world, journal)
     for fault in case.faults:
         if not isinstance(fault, Transient):
             raise Refused(f"it cannot be contained, and nothing was handed in: {fault}")

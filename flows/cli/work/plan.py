@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from flows.engine.schedule import asked_of, runs_for
 from flows.settings import Configuration
 from integrations import registry
 from integrations.connections import Connections
+from integrations.journal.store import Journal
 from integrations.siem.source import parse
 from playbooks.action import Action, Check
 from playbooks.chosen import extended
@@ -146,7 +148,7 @@ def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | 
 
 
 async def all_of(
-    config: Configuration, cases: Sequence[Case], world: Connections | None = None
+    config: Configuration, cases: Sequence[Case], world: Connections | None = None, journal: Journal | None = None
 ) -> tuple[list[schema.Foresight], list[str]]:
     """Return what would be done for some cases, and what there is to say about it; writes nothing.
 
@@ -154,19 +156,20 @@ async def all_of(
         config: the configuration.
         cases: what would be responded to.
         world: connections to use; made for it and closed afterwards if None.
+        journal: one that is open; opened for it and closed afterwards if None.
     """
     notes: list[str] = []
     reserved: list[Reservation] = []
     stopped: list[str] = []
     reviews = Reviews()
     try:
-        async with records.opened(config) as journal:
+        async with records.opened(config) if journal is None else nullcontext(journal) as read:
             reserved = [
                 Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=item.age)
-                for item in await journal.reserved()
+                for item in await read.reserved()
             ]
-            reviews = await ReviewBook().current(journal)
-            stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await journal.stops()]
+            reviews = await ReviewBook().current(read)
+            stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await read.stops()]
     except Transient as exc:
         notes.append(f"as if nothing were contained: {exc}")
     if not cases:
