@@ -100,9 +100,10 @@ async def undone(home: House, lab: Lab) -> Incident:
     lab.proxy.mode = Mode.BROKEN
 
     async def quoted() -> bool:
-        return any("answered 500" in json.dumps(e.body) for e in (await scenes.entries(home, name))[before:])
+        # In its words: a look that had the gateway's lists before it broke meets only an answer without any.
+        return any("no such key" in json.dumps(e.body) for e in (await scenes.entries(home, name))[before:])
 
-    await home.until(quoted, "the broken gateway is on record")
+    await home.until(quoted, "what the broken gateway says is on record")
     lab.proxy.mode = Mode.PASS
     return await home.reaches(Status.CONTAINED, name)
 
