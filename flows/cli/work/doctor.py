@@ -68,12 +68,12 @@ async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[L
         "journal": _within("journal", doctor_journal.look(config)),
         "pins": _within("pins", doctor_servers.reviewed(config)),
     }
-    asked |= {check: _within(check, _lines(seen)) for check, seen in registry.SYSTEMS.doctor(world)}
+    asked |= {check: _within(check, seen) for check, seen in registry.SYSTEMS.doctor(world)}
     asked |= {
         f"server {name}": _within(f"server {name}", doctor_servers.look(config, world, name))
         for name in config.inventory.servers
     }
-    asked |= {check: _within(check, _lines(seen)) for check, seen in reachable.channels(config)}
+    asked |= {check: _within(check, seen) for check, seen in reachable.channels(config)}
     progress(f"waiting for {doctor_servers.some(list(asked))}")
     try:
         groups = await asyncio.gather(*(answered(check, lines) for check, lines in asked.items()))
@@ -82,11 +82,6 @@ async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[L
     found = [line for lines in groups for line in lines]
     found += [Looked("inventory", one.level, f"{one.subject}: {one.message}") for one in inventory.findings(config)]
     return found
-
-
-async def _lines(seen: AsyncIterator[reachable.Seen | Looked]) -> AsyncIterator[Looked]:
-    async for one in seen:
-        yield Looked(*one)
 
 
 async def _within(check: str, lines: AsyncIterator[Looked]) -> list[Looked]:

@@ -35,7 +35,7 @@ def look(config: Configuration) -> Iterator[Looked]:
     yield from _people(config)
     yield from _playbooks(config)
     yield from _disk(config)
-    yield from (Looked(*one) for one in reachable.settled(config))
+    yield from reachable.settled(config)
 
 
 def _keys(config: Configuration) -> Iterator[Looked]:

@@ -76,7 +76,7 @@ def look(config: Configuration) -> Iterator[Looked]:
         yield Looked("prefect", "warn", "does not run; it takes a free port when it starts", up)
     elif _says(f"{api.rstrip('/')}/health"):
         yield Looked("prefect", "ok", f"answers at {api}")
-        yield from (Looked(*one) for one in workers.seen(config, api))
+        yield from workers.seen(config, api)
     else:
         yield Looked("prefect", "warn", f"does not answer at {api}", f"containment does not wait for it; {up}")
 

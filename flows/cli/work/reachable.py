@@ -3,12 +3,12 @@
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from flows.settings import LOOPBACK, Configuration
 from integrations.channels import Channels
 from integrations.secret import secret
+from integrations.system import Looked
 from playbooks.contacts import Way
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.rendering import faults
@@ -16,23 +16,14 @@ from playbooks.samples import briefings
 from playbooks.strict import line_of
 
 
-class Seen(NamedTuple):
-    """One thing that was looked at; as `doctor` shows it."""
-
-    check: str
-    level: str
-    message: str
-    remedy: str = ""
-
-
-def settled(config: Configuration) -> Iterator[Seen]:
+def settled(config: Configuration) -> Iterator[Looked]:
     """Yield what can be said without asking anybody: people, laws, templates."""
     found = [*_people(config), *_shared(config), *_laws(config), *_folders(config), *_templates(config)]
     yield from found
     contacts = config.contacts
     if contacts.contacts and not any(one.level == "fail" for one in found):
         message = f"{len(contacts.contacts)} contacts, {len(contacts.on_call)} on call"
-        yield Seen("contacts", "ok", message)
+        yield Looked("contacts", "ok", message)
 
 
 def _at(config: Configuration, name: str, *path: str | int) -> str:
@@ -45,7 +36,7 @@ def _at(config: Configuration, name: str, *path: str | int) -> str:
     return f"{file}:{line}: {'.'.join(map(str, path))}" if line else str(file)
 
 
-def _people(config: Configuration) -> Iterator[Seen]:
+def _people(config: Configuration) -> Iterator[Looked]:
     contacts = config.contacts
     try:
         people = config.people().people
@@ -54,32 +45,32 @@ def _people(config: Configuration) -> Iterator[Seen]:
     if not contacts.on_call:
         where = "the room" if contacts.room else "the log"
         remedy = f"write on_call in {config.folder / 'contacts.yaml'}"
-        yield Seen("contacts", "warn", f"nobody is on call: pages go to {where}, and nobody is asked again", remedy)
+        yield Looked("contacts", "warn", f"nobody is on call: pages go to {where}, and nobody is asked again", remedy)
     for number, step in enumerate(contacts.on_call):
         if step.contact not in people:
             message = f"{_at(config, 'contacts.yaml', 'on_call', number)}: nobody is enrolled as {step.contact}"
             remedy = f"`mcp-soar enroll {step.contact}`, or whoever answers acknowledges under a name of their own"
-            yield Seen("contacts", "warn", message, remedy)
+            yield Looked("contacts", "warn", message, remedy)
         if not contacts.contacts[step.contact].order:
             message = f"{_at(config, 'contacts.yaml', 'contacts', step.contact)}: is on call and cannot be reached"
-            yield Seen("contacts", "fail", message, "give slack, email, webhook or file")
+            yield Looked("contacts", "fail", message, "give slack, email, webhook or file")
     roles = set(config.policy.approval.roles)
     silent = [name for name, one in people.items() if set(one.roles) & roles and name not in contacts.contacts]
     if silent and contacts.contacts:
         message = f"{', '.join(sorted(silent))} may approve and has no contact, so is not told when it is needed"
-        yield Seen("contacts", "warn", message, f"add them in {config.folder / 'contacts.yaml'}: contacts")
+        yield Looked("contacts", "warn", message, f"add them in {config.folder / 'contacts.yaml'}: contacts")
     unreachable = [name for name, one in contacts.contacts.items() if not one.order]
     for name in sorted(set(unreachable) - {step.contact for step in contacts.on_call}):
         message = f"{_at(config, 'contacts.yaml', 'contacts', name)}: has no way to be reached"
-        yield Seen("contacts", "fail", message, "give slack, email, webhook or file")
+        yield Looked("contacts", "fail", message, "give slack, email, webhook or file")
     for name, webhook in contacts.channels.webhooks.items():
         address = urlsplit(webhook.url)
         if address.scheme == "http" and address.hostname not in LOOPBACK:
             message = f"{_at(config, 'contacts.yaml', 'channels', 'webhooks', name, 'url')}: goes in the clear"
-            yield Seen("contacts", "warn", message, "write https://")
+            yield Looked("contacts", "warn", message, "write https://")
 
 
-def _shared(config: Configuration) -> Iterator[Seen]:
+def _shared(config: Configuration) -> Iterator[Looked]:
     """Yield the addresses that would bring one approver's codes to another one as well."""
     contacts, roles = config.contacts.contacts, set(config.policy.approval.roles)
     try:
@@ -93,46 +84,46 @@ def _shared(config: Configuration) -> Iterator[Seen]:
             if also:
                 where = _at(config, "contacts.yaml", "contacts", name, way.value)
                 message = f"{where}: {', '.join(also)} may approve and reads it too, so no one-time codes go there"
-                yield Seen("contacts", "warn", message, "give each approver an address of their own")
+                yield Looked("contacts", "warn", message, "give each approver an address of their own")
 
 
-def _laws(config: Configuration) -> Iterator[Seen]:
+def _laws(config: Configuration) -> Iterator[Looked]:
     for name, server in config.inventory.servers.items():
         if not server.regimes:
             continue
         where = _at(config, "inventory.yaml", "servers", name, "regimes")
         if not server.data and set(server.regimes) - {"nis2"}:
             message = f"{where}: laws on personal data, but no `data`, so their clocks never run"
-            yield Seen("duties", "warn", message, f"write servers.{name}.data: personal, health, payment, secret")
+            yield Looked("duties", "warn", message, f"write servers.{name}.data: personal, health, payment, secret")
         told = {**config.contacts.stakeholders, **server.stakeholders}
         if not {"privacy", "legal"} & set(told):
             message = f"{where}: clocks run, and neither privacy nor legal has a contact to be told"
-            yield Seen("duties", "warn", message, "write stakeholders.privacy or .legal in contacts.yaml")
+            yield Looked("duties", "warn", message, "write stakeholders.privacy or .legal in contacts.yaml")
 
 
-def _folders(config: Configuration) -> Iterator[Seen]:
+def _folders(config: Configuration) -> Iterator[Looked]:
     for name, contact in config.contacts.contacts.items():
         folder = Path(contact.file) if contact.file else None
         if folder and folder.exists():
             where = _at(config, "contacts.yaml", "contacts", name, "file")
             if not folder.is_dir():
-                yield Seen("contacts", "fail", f"{where}: {folder} is no folder", "name another one")
+                yield Looked("contacts", "fail", f"{where}: {folder} is no folder", "name another one")
             elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
                 message = f"{where}: others can look into {folder}, and one-time codes are written there"
-                yield Seen("contacts", "warn", message, f"chmod 700 {folder}")
+                yield Looked("contacts", "warn", message, f"chmod 700 {folder}")
 
 
-def _templates(config: Configuration) -> Iterator[Seen]:
+def _templates(config: Configuration) -> Iterator[Looked]:
     if not config.templates:
         return
     found = faults(config.templates, briefings())
     for fault in found:
-        yield Seen("messages", "fail", f"{config.folder}/{fault}", "mend it; until then the shipped one speaks")
+        yield Looked("messages", "fail", f"{config.folder}/{fault}", "mend it; until then the shipped one speaks")
     if not found:
-        yield Seen("messages", "ok", f"{len(config.templates)} templates of your own, all right")
+        yield Looked("messages", "ok", f"{len(config.templates)} templates of your own, all right")
 
 
-def channels(config: Configuration) -> Iterator[tuple[str, AsyncIterator[Seen]]]:
+def channels(config: Configuration) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
     """Yield what asks each channel whether it would take a message, by the name of the check; nothing is sent."""
     found = config.contacts.channels
     if found.email:
@@ -143,61 +134,61 @@ def channels(config: Configuration) -> Iterator[tuple[str, AsyncIterator[Seen]]]
         yield f"webhook {name}", _webhook(config, name)
 
 
-async def _email(config: Configuration) -> AsyncIterator[Seen]:
+async def _email(config: Configuration) -> AsyncIterator[Looked]:
     channel = Channels(config.contacts).email()
     try:
-        yield Seen("e-mail", "ok", await channel.server.check())
+        yield Looked("e-mail", "ok", await channel.server.check())
     except SoarError as exc:
         remedy = "see whether it runs and lets us in; `mcp-soar message test CONTACT` sends one"
-        yield Seen("e-mail", "fail", f"{_at(config, 'contacts.yaml', 'channels', 'email')}: {exc}", remedy)
+        yield Looked("e-mail", "fail", f"{_at(config, 'contacts.yaml', 'channels', 'email')}: {exc}", remedy)
 
 
-async def _webhook(config: Configuration, name: str) -> AsyncIterator[Seen]:
+async def _webhook(config: Configuration, name: str) -> AsyncIterator[Looked]:
     channel = Channels(config.contacts).webhook(name)
     try:
-        yield Seen(f"webhook {name}", "ok", await channel.check())
+        yield Looked(f"webhook {name}", "ok", await channel.check())
     except SoarError as exc:
         where = _at(config, "contacts.yaml", "channels", "webhooks", name)
-        yield Seen(f"webhook {name}", "fail", f"{where}: {exc}", "see whether it runs and can be reached")
+        yield Looked(f"webhook {name}", "fail", f"{where}: {exc}", "see whether it runs and can be reached")
     finally:
         await channel.aclose()
 
 
-async def _slack(config: Configuration) -> AsyncIterator[Seen]:
+async def _slack(config: Configuration) -> AsyncIterator[Looked]:
     settings = config.contacts.channels.slack
     if settings is None:
         return
     channel = Channels(config.contacts).slack()
     try:
         try:
-            yield Seen("slack", "ok", f"signed in as {await channel.check()}")
+            yield Looked("slack", "ok", f"signed in as {await channel.check()}")
         except SoarError as exc:
             where = _at(config, "contacts.yaml", "channels", "slack")
-            yield Seen("slack", "fail", f"{where}: {exc}", "mend what it names; messages go by the next way")
+            yield Looked("slack", "fail", f"{where}: {exc}", "mend what it names; messages go by the next way")
             return
         for name, contact in config.contacts.contacts.items():
             if Way.SLACK in contact.order:
                 try:
-                    yield Seen("slack", "ok", f"{name} is {await channel.look(contact)}")
+                    yield Looked("slack", "ok", f"{name} is {await channel.look(contact)}")
                 except SoarError as exc:
                     where = _at(config, "contacts.yaml", "contacts", name, "slack")
-                    yield Seen("slack", "fail", f"{where}: {exc}", "mend what it names; messages go by the next way")
+                    yield Looked("slack", "fail", f"{where}: {exc}", "mend what it names; messages go by the next way")
         if settings.app_token:
             yield await _buttons(config)
     finally:
         await channel.aclose()
 
 
-async def _buttons(config: Configuration) -> Seen:
+async def _buttons(config: Configuration) -> Looked:
     """Return whether what people press can reach us."""
     from integrations.slack import desk  # noqa: PLC0415  # aiohttp takes long to import
 
     settings = config.contacts.channels.slack
     if settings is None or settings.app_token is None:
-        return Seen("slack", "warn", "no app token: messages have no buttons", "add channels.slack.app_token")
+        return Looked("slack", "warn", "no app token: messages have no buttons", "add channels.slack.app_token")
     try:
         await desk.check(secret(settings.app_token, what="channels.slack.app_token"), settings.url)
     except SoarError as exc:
         where = _at(config, "contacts.yaml", "channels", "slack", "app_token")
-        return Seen("slack", "fail", f"{where}: {exc}", "mend what it names; until then nobody can press a button")
-    return Seen("slack", "ok", "buttons can be pressed")
+        return Looked("slack", "fail", f"{where}: {exc}", "mend what it names; until then nobody can press a button")
+    return Looked("slack", "ok", "buttons can be pressed")

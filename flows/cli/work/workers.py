@@ -6,13 +6,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows import workers
 from flows.cli.output import moment, span
 from flows.settings import Configuration
 from integrations.hostile import printable
 from integrations.secret import secret
+from integrations.system import Looked
 from playbooks.errors import SoarError
 
 _WITHIN = 3.0
@@ -21,23 +22,7 @@ _FINISHED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 CHECK = "prefect.workers"
 
 
-class Seen(NamedTuple):
-    """One line of `doctor`.
-
-    Args:
-        check: what was looked at.
-        level: ok, warn or fail.
-        message: what was found.
-        remedy: what to do about it.
-    """
-
-    check: str
-    level: str
-    message: str
-    remedy: str = ""
-
-
-def seen(config: Configuration, api: str) -> Iterator[Seen]:
+def seen(config: Configuration, api: str) -> Iterator[Looked]:
     """Yield what is to be said of the pools, their workers, and the schedules' last runs.
 
     Args:
@@ -53,28 +38,28 @@ def seen(config: Configuration, api: str) -> Iterator[Seen]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SoarError) as exc:
         # What Prefect says is not trusted: at worst these lines are missing, and it says so.
         message = f"Prefect does not say how it stands ({printable(str(exc), 200)})"
-        yield Seen(CHECK, "warn", message, "see whether prefect.auth is right, and its log")
+        yield Looked(CHECK, "warn", message, "see whether prefect.auth is right, and its log")
 
 
-def _pool(config: Configuration, ask: "_Prefect", pool: str, *, here: bool, there: bool) -> Iterator[Seen]:
+def _pool(config: Configuration, ask: "_Prefect", pool: str, *, here: bool, there: bool) -> Iterator[Looked]:
     check = f"{CHECK} {pool}"
     work = "forms are" if pool == workers.REQUESTS else "schedules are"
     if here and (why := workers.lacking(config, pool)):
-        yield Seen(check, "warn", f"nobody does its work, so no {work} carried out: {why}", "as it says")
+        yield Looked(check, "warn", f"nobody does its work, so no {work} carried out: {why}", "as it says")
         return
     alive = _alive(ask, pool) if there else None
     if alive is None:
         if here:
             remedy = "`mcp-soar up` starts one; it says why not, and state/logs/ has its log"
-            yield Seen(check, "warn", f"no worker is alive, so no {work} carried out", remedy)
+            yield Looked(check, "warn", f"no worker is alive, so no {work} carried out", remedy)
         else:
             message = f"`up` runs none here (prefect.pools), and none is known elsewhere: no {work} carried out"
-            yield Seen(check, "ok" if not config.settings.prefect.api else "warn", message)
+            yield Looked(check, "ok" if not config.settings.prefect.api else "warn", message)
         return
     name, heard = alive
     deployed = [one for one in ask("/deployments/filter") if one.get("work_pool_name") == pool]
     names = ", ".join(sorted(printable(one["name"], 40) for one in deployed)) or "nothing is deployed"
-    yield Seen(check, "ok", f"{printable(name, 60)} was heard of {span(heard)} ago; {names}")
+    yield Looked(check, "ok", f"{printable(name, 60)} was heard of {span(heard)} ago; {names}")
     for one in deployed:
         if one.get("schedules"):
             yield _schedule(ask, one)
@@ -90,10 +75,10 @@ def _alive(ask: "_Prefect", pool: str) -> tuple[str, float] | None:
     return name, max(0.0, (datetime.now(UTC) - last).total_seconds())
 
 
-def _schedule(ask: "_Prefect", one: dict[str, Any]) -> Seen:
+def _schedule(ask: "_Prefect", one: dict[str, Any]) -> Looked:
     check = f"schedule {printable(one['name'], 40)}"
     if one.get("paused") or not any(schedule["active"] for schedule in one["schedules"]):
-        return Seen(check, "warn", "somebody paused it in Prefect", "resume it there")
+        return Looked(check, "warn", "somebody paused it in Prefect", "resume it there")
     runs = ask(
         "/flow_runs/filter",
         {
@@ -103,13 +88,13 @@ def _schedule(ask: "_Prefect", one: dict[str, Any]) -> Seen:
         },
     )
     if not runs:
-        return Seen(check, "ok", "it has not run yet")
+        return Looked(check, "ok", "it has not run yet")
     run = runs[0]
     when = moment(_at(run["end_time"])) if run.get("end_time") else "-"
     if run["state_type"] == "COMPLETED":
-        return Seen(check, "ok", f"its last run ended well at {when}")
+        return Looked(check, "ok", f"its last run ended well at {when}")
     said = printable(str((run.get("state") or {}).get("message") or run["state_type"]), 300)
-    return Seen(check, "warn", f"its last run ended {str(run['state_type']).lower()} at {when}: {said}", "as it says")
+    return Looked(check, "warn", f"its last run ended {str(run['state_type']).lower()} at {when}: {said}", "as it says")
 
 
 def _at(text: str) -> datetime:
