@@ -101,10 +101,10 @@ class Gateway(SystemSettings):
 
     @override
     def ours(self, name: str, inventory: "Inventory") -> Mapping[str, frozenset[str]]:
-        users = {fold(self.user), fold(self.canary.principal)}
+        users = {self.user, self.canary.principal}
         # Who is ours may stand among the principals too, under any name: so do their tokens.
-        mine = (p for p in inventory.principals.values() if p.gateway == name and fold(p.user) in users)
-        tokens = {fold(token) for token in self.credential_ids} | {fold(t) for p in mine for t in p.tokens.values()}
+        mine = [p for p in inventory.principals.values() if p.gateway == name and fold(p.user) in map(fold, users)]
+        tokens = {*self.credential_ids, *(token for p in mine for token in p.tokens.values())}
         return {"user": frozenset(users), "token": frozenset(tokens)}
 
 
@@ -468,7 +468,8 @@ class Inventory(Strict):
         found = self.gateways.get(name) if kind == "gateway" else self.systems.get(name)
         if found is None or kind not in {"gateway", found.kind}:
             return None
-        return found.ours(name, self)
+        # No system is trusted to have thought of case: an id that is ours in any spelling is.
+        return {kind: frozenset(map(fold, ids)) for kind, ids in found.ours(name, self).items()}
 
     def unapproved(self, server: str) -> frozenset[tuple[PinKind, str, str]]:
         """Return kind, name and id of what a server's gateway held when it was imported, and nobody approved.

@@ -30,7 +30,7 @@ class SystemSettings(Strict, ABC):
 
     @abstractmethod
     def ours(self, name: str, inventory: "Inventory") -> Mapping[str, frozenset[str]]:
-        """Return what there is mcp-soar's own and therefore never a target, by kind of object: ids in `fold`'s form.
+        """Return what there is mcp-soar's own and therefore never a target, by kind of object: ids.
 
         Args:
             name: what the inventory calls the system.

@@ -52,7 +52,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Systems:
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "yard"
     folder.mkdir()
-    for pole in ("north", "ours"):
+    for pole in ("north", "OUR-OWN"):
         (folder / pole).write_text("up")
     monkeypatch.setenv("YARD_PASSWORD", "sesame")
     return folder
@@ -60,7 +60,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def text(folder: Path, *, kind: str = "yard", place: str = "{pole: north}") -> str:
     """Return an inventory of yesterday, with a yard in it."""
-    settings = f"kind: {kind}, folder: {folder}, password: {{env: YARD_PASSWORD}}, our_pole: ours"
+    settings = f"kind: {kind}, folder: {folder}, password: {{env: YARD_PASSWORD}}, our_pole: OUR-OWN"
     placed = world.INVENTORY.replace("    owner:", f"    places:\n      back: {place}\n    owner:")
     return f"{placed}systems:\n  back: {{{settings}}}\n"
 
@@ -214,7 +214,7 @@ def lowering(pole: str, system: str = "yard/back") -> Plan:
     ("plan", "outcome"),
     [
         (lowering("north"), Outcome.ALLOW),
-        (lowering("ours"), Outcome.DENY),
+        (lowering("OUR-OWN"), Outcome.DENY),
         (lowering("north", "yard/other"), Outcome.DENY),
         (lowering("north", "shed/back"), Outcome.DENY),
     ],
