@@ -70,6 +70,12 @@ class Change(Strict):
         """Whether there is something to write."""
         return canonical(self.before) != canonical(self.after)
 
+    def within(self, shown: "Change") -> bool:
+        """Whether it does no more than another one of its field says: the same, or nothing, for it is so already."""
+        if (self.target, canonical(self.after)) != (shown.target, canonical(shown.after)):
+            return False
+        return not self.pending or canonical(self.before) == canonical(shown.before)
+
     def inverse(self) -> "Change":
         """Return the change that takes this one back."""
         return self.model_copy(update={"before": self.after, "after": self.before})
@@ -172,6 +178,23 @@ class Plan(Strict):
         """
         one, other = (plan.model_copy(update={"beside": (), "breaks": ""}) for plan in (self, anew))
         return self.beside != anew.beside and one.digest == other.digest
+
+    def covers(self, anew: "Plan") -> bool:
+        """Whether all that a plan made anew would do is what this one says, so that a yes to this one is one to that.
+
+        Meanwhile some of it may have been done by others, or be there no longer; nothing may be more, or otherwise.
+        """
+        shown = {change.grip: change for change in self.changes}
+        left = {change.grip for change in anew.changes}
+        in_order = [change.grip for change in self.changes if change.grip in left]
+        alike = ("action", "params", "radius", "irreversible")
+        return (
+            all(getattr(self, name) == getattr(anew, name) for name in alike)
+            and set(anew.destroys) <= set(self.destroys)
+            and (self.beside != anew.beside or self.breaks == anew.breaks)
+            and in_order == [change.grip for change in anew.changes]
+            and all(change.within(shown[change.grip]) for change in anew.changes)
+        )
 
     def inverse(self) -> "Plan":
         """Return the plan that restores what was there, last change first; that breaks nothing for anybody."""

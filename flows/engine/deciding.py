@@ -65,23 +65,28 @@ async def intend(
         if not _wanted(case, state, todo, purpose):
             # Somebody said no, or what it was for is over.
             return first, False
-        decision, facts = await _judged(
-            tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unreviewed
-        )
         step = state.steps.get(todo.instance)
+        left = await _is_left(tx, step, plan)
+        decision, facts = await _judged(
+            tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unreviewed, left=left
+        )
         no = state.refused(plan) if purpose is Purpose.CONTAIN and decision.outcome is not Outcome.DENY else None
         if no is not None:
             return [*first, _held_back(todo, plan, no)], False
         if decision.outcome is not Outcome.ALLOW:
             # After a no, whoever asks again is who asks for it now.
             requester = facts.requested_by or state.asked_for_by(todo.entity) or state.requested_by
-            question = asked(case, state, todo, plan, decision, epoch=epoch, purpose=purpose, requested_by=requester)
+            waits = left and step is not None and step.progress is Progress.PROPOSED
+            put = step.plan if waits and step and step.plan else plan
+            question = asked(case, state, todo, put, decision, epoch=epoch, purpose=purpose, requested_by=requester)
             return [*first, question], False
         originals = await _taken(tx, case, todo, plan, decision)
-        if not decision.automatic and facts.approved_by:
-            await tx.use_once(
-                "approval", f"{case.id}/{todo.instance}/{epoch}/{plan.digest}/{step.asked_seq if step else 0}"
-            )
+        if not decision.automatic and facts.approved_by and step and step.plan:
+            # Whatever is left of it to do: what was said yes to is done once.
+            await tx.use_once("approval", f"{case.id}/{todo.instance}/{epoch}/{step.plan.digest}/{step.asked_seq}")
+            if step.plan.digest != plan.digest:
+                part = f"it is what is left to do of the plan {step.plan.digest[7:19]}, which they approved"
+                decision = decision.model_copy(update={"reasons": (*decision.reasons, part)})
         body = {
             "instance": todo.instance,
             "phase": todo.phase.value,
@@ -99,6 +104,29 @@ async def intend(
         return [*first, Event("intended", body)], True
 
     return await case.decide(work)
+
+
+async def _is_left(tx: Tx, step: StepState | None, plan: Plan) -> bool:
+    """Whether a plan is the one that a step asks about, or what is left to do of that: we hold the rest already.
+
+    What is given back one day is then what was shown, too. What an operator took away meanwhile would not come back.
+
+    Args:
+        tx: the transaction that it is decided in.
+        step: the step as it stands.
+        plan: what would be done now.
+    """
+    if step is None or step.plan is None or not step.plan.covers(plan):
+        return False
+    shown = {change.grip: change.before for change in step.plan.changes}
+    for change in plan.changes:
+        was = canonical(shown[change.grip])
+        if canonical(change.before) != was and not any(
+            canonical(hold.after) == canonical(change.after) and canonical(hold.original) == was
+            for hold in await tx.holds(grip=change.grip)
+        ):
+            return False
+    return True
 
 
 def _held_back(todo: Todo, plan: Plan, no: No) -> Event:
@@ -138,6 +166,7 @@ async def _judged(
     purpose: Purpose,
     first: Sequence[Event],
     unreviewed: tuple[str, ...],
+    left: bool,
 ) -> tuple[Decision, Facts]:
     """Ask the gate, with all that is known in this transaction."""
     parts, step, lease = case.parts, state.steps.get(todo.instance), state.leases.get(todo.instance)
@@ -161,7 +190,7 @@ async def _judged(
         purpose=purpose,
         put_backs=lease.put_backs if lease and lease.open else 0,
         requested_by=asker,
-        approved_by=approved_by(case, step, plan),
+        approved_by=approved_by(case, step, plan, left=left),
         chosen=state.asked_for_by(todo.entity) is not None,
     )
     clock = await tx.clock()
@@ -269,10 +298,17 @@ def verdict_of(event: Event) -> Verdict:
     return Verdict.model_validate(event.body["verdict"])
 
 
-def approved_by(case: Case, step: StepState | None, plan: Plan) -> tuple[str, ...]:
-    """Return whose approvals of a plan count now."""
+def approved_by(case: Case, step: StepState | None, plan: Plan, *, left: bool = False) -> tuple[str, ...]:
+    """Return whose approvals of a plan count now.
+
+    Args:
+        case: the incident.
+        step: whose approvals they are.
+        plan: what would be done.
+        left: it is what is left to do of what they approved.
+    """
     # An approval is bound to the digest: if the world changed and the plan with it, nobody has approved this one.
-    if step is None or step.plan is None or step.plan.digest != plan.digest:
+    if step is None or step.plan is None or (step.plan.digest != plan.digest and not left):
         return ()
     return approvals.counting(case.parts, step)
 

@@ -106,7 +106,7 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
     if step and step.plan and step.progress is Progress.APPROVED:
         # People have decided on it: what would confirm the alert is no question any more, unless it is another plan.
         plan = _asked(step, await planning)
-        same = plan.digest == step.plan.digest
+        same = step.plan.covers(plan)
         events, again = (list[Event](), list[Event]()) if same else await confirm(case, todo)
     else:
         anew, (events, again), _ = await asyncio.gather(planning, confirm(case, todo), _read_reviews(case))
@@ -126,9 +126,16 @@ async def _read_reviews(case: Case) -> None:
 
 
 def _asked(step: StepState | None, anew: Plan) -> Plan:
-    """Return the plan that people were asked about if it still stands: what came beside it since, came later."""
+    """Return the plan that people were asked about if it still stands: what came beside it since, came later.
+
+    Of what others have done of it meanwhile there is nothing left to do: then it is what is left.
+    """
     decided = step.plan if step and step.progress in {Progress.PROPOSED, Progress.APPROVED, Progress.DENIED} else None
-    return decided if decided and decided.stands(anew) else anew
+    if decided is None or decided.stands(anew):
+        return decided or anew
+    if decided.covers(anew):
+        return anew.model_copy(update={"beside": decided.beside, "breaks": decided.breaks})
+    return anew
 
 
 def _doubt(event: Event) -> str:
