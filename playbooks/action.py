@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, TypeVar
 from pydantic import JsonValue
 
 from playbooks.inventory import Inventory
-from playbooks.plan import Beside, Change, Irreversible, Plan, Radius, Verdict
+from playbooks.plan import Change, Irreversible, Plan, Radius, Unapproved, Verdict
 from playbooks.strict import Slug, Strict, canonical
 
 S = TypeVar("S")
@@ -121,7 +121,7 @@ class Action(Strict, ABC):
         return plan.inverse()
 
     @classmethod
-    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+    async def unapproved(cls, release: Plan, world: World) -> Unapproved:
         """Return what a release gives back that is not what people approved, as it is now; by default nothing.
 
         Args:
@@ -132,7 +132,7 @@ class Action(Strict, ABC):
             SoarError: if the system does not say.
         """
         del release, world
-        return ()
+        return Unapproved()
 
     @classmethod
     @abstractmethod

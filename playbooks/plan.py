@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 from typing_extensions import override
@@ -115,6 +115,18 @@ class Beside(Strict):
     def thing(self) -> tuple[str, str, str, str]:
         """What it is: under its name may come another thing, or another definition."""
         return self.kind, self.name, self.id, self.digest
+
+
+class Unapproved(NamedTuple):
+    """What of a server is not what people approved, when something of it is given back.
+
+    Args:
+        back: what comes back.
+        beside: what else clients have of it that nobody ever approved, and that was not there when it was cut.
+    """
+
+    back: tuple[Beside, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
 
 class Plan(Strict):

@@ -11,8 +11,8 @@ from playbooks.action import Check
 from playbooks.difference import parted
 from playbooks.errors import SoarError
 from playbooks.incident import Phase
-from playbooks.inventory import Resolved
-from playbooks.plan import Answer
+from playbooks.inventory import Inventory, PinKind, Resolved
+from playbooks.plan import Answer, Plan, Unapproved
 from playbooks.playbook import Step
 from playbooks.redaction import redacted
 from playbooks.strict import Json, canonical, sha256
@@ -62,6 +62,33 @@ async def differences(case: Case) -> tuple[Difference, ...]:
             found += await _asks(case, step, entity, wanted)
     # Two checks that saw the very same in one place say it once.
     return tuple({one.said.partition(": ")[2] if one.known else one.said: one for one in found}.values())
+
+
+def with_released(
+    differs: Sequence[Difference], found: Unapproved | None, release: Plan, inventory: Inventory
+) -> tuple[Difference, ...]:
+    """Return the differences together with those of what comes back, or came beside it, of which no check speaks.
+
+    Args:
+        differs: what the checks say.
+        found: what of it is not as approved, by who gives it back; None if nobody can say.
+        release: the plan.
+        inventory: with the pins.
+    """
+    server = next((target.server for target in release.targets if target.server), "")
+    told = list(differs)
+    found = found or Unapproved()
+    for thing in (*found.back, *found.beside):
+        what = f"{thing.kind} {thing.name} at"
+        if any(one.about.startswith(what) for one in differs):
+            continue
+        pinned = inventory.pins.find(server, PinKind(thing.kind), thing.name) is not None
+        said = "differs from what was approved" if pinned else "was never approved"
+        if thing in found.beside:
+            said += ", stays beside it, and is not what was there when this was cut"
+        about = f"{what} the gateway, of {server}"
+        told.append(Difference(f"{about}: {said}", f"{about}\n{said}", about=about))
+    return tuple(told)
 
 
 async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> list[Difference]:

@@ -17,7 +17,7 @@ from playbooks.action import Action
 from playbooks.errors import Drifted, Gone, NotEstablished, SoarError
 from playbooks.incident import Phase
 from playbooks.journal import Event
-from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Change, Plan, Verdict
+from playbooks.plan import EXPOSURE, LET_BE, Answer, Change, Plan, Unapproved, Verdict
 from playbooks.policy import CHANGED, RAN_OUT, Decision, Facts, Outcome, Purpose, decide
 from playbooks.state import Incident, LeaseState, Progress, ReleaseRequest, StepState
 from playbooks.strict import canonical, iso, now
@@ -121,7 +121,7 @@ def _unasked(verdict: Verdict) -> set[str]:
 
 async def _expire(case: Case, instance: str, lease: LeaseState) -> None:
     body = {**_wish(instance, lease), "accepted": True, "reason": RAN_OUT, "params": {"lease": instance}}
-    ends = _ends(case, case.state, instance) and not await case.is_stopped() and await definitions_match(case)
+    ends = _ends(case, case.state, instance) and not await case.is_stopped() and await _as_approved(case, lease)
 
     async def work(_: Tx, state: Incident) -> tuple[list[Event], None]:
         lease = state.leases[instance]
@@ -151,9 +151,28 @@ def _ends(case: Case, state: Incident, instance: str) -> bool:
     return at_expiry and clean and state.release_wanted(instance) is None
 
 
-async def definitions_match(case: Case) -> bool:
-    """Ask whether what will come back is what was approved; `differences` says how it is not."""
-    return not await comparing.differences(case)
+async def _as_approved(case: Case, lease: LeaseState) -> bool:
+    """Ask whether what will come back is what was approved; `_differences` says how it is not."""
+    action = action_of(case, lease.plan)
+    differs, _ = await _differences(case, action, restoring(lease, action), taken_on=False)
+    return not differs
+
+
+async def _differences(
+    case: Case, action: type[Action], release: Plan, *, taken_on: bool
+) -> tuple[tuple[comparing.Difference, ...], Unapproved | None]:
+    """Return how what will come back differs from what was approved, and what of it does; None if nobody can say.
+
+    Args:
+        case: the incident.
+        action: who gives it back.
+        release: the plan.
+        taken_on: a person accepts it however it differs, so that nothing asks how.
+    """
+    if taken_on:
+        return (), await _unapproved(case, action, release)
+    found, differs = await asyncio.gather(_unapproved(case, action, release), comparing.differences(case))
+    return comparing.with_released(differs, found, release, case.parts.world.inventory), found
 
 
 # Release
@@ -260,8 +279,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     action = action_of(case, lease.plan)
     whole = restoring(lease, action)
     ended = case.state.given_back_as(instance) is not None and await _all_gone(case, action, whole)
-    differs = () if ended or case.state.change_accepted(instance) else await comparing.differences(case)
-    unapproved = () if ended else await _unapproved(case, action, whole)
+    taken_on = case.state.change_accepted(instance)
+    differs, unapproved = ((), Unapproved()) if ended else await _differences(case, action, whole, taken_on=taken_on)
     if looking and (unapproved is None or not all(one.known for one in differs)):
         # What could not be found out is no news: what people are being asked stays as it is.
         return False
@@ -285,7 +304,7 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
         accepted = state.change_accepted(instance)
         plan, kept = await _as_before(tx, case, instance, whole)
         put = step.plan if step and step.progress in schedule.ASKED else None
-        plan = given_back.with_unapproved(plan, unapproved, put)
+        plan = given_back.with_unapproved(plan, unapproved and unapproved.back, put)
         if differs and not accepted:
             plan = plan.model_copy(update={"params": {**plan.params, ACCEPTS: comparing.mark(differs)}})
         facts = Facts(
@@ -331,10 +350,11 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     return await case.decide(work)
 
 
-async def _unapproved(case: Case, action: type[Action], release: Plan) -> tuple[Beside, ...] | None:
-    """Return what comes back by a release and is not what was approved, as it is now; None if nobody can say."""
+async def _unapproved(case: Case, action: type[Action], release: Plan) -> Unapproved | None:
+    """Return what of a server is not what was approved when something of it comes back; None if nobody can say."""
+    known = await case.parts.given_back.current(case.parts.journal)
     try:
-        asked = action.unapproved(release, case.parts.world)
+        asked = action.unapproved(known.beside(release), case.parts.world)
         return await within(action.timeout, asked, f"reading what {release.action} gives back")
     except LostClaim:
         raise

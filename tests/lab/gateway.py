@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+from integrations.protocol.client import McpEndpoint
+from integrations.protocol.pins import definition
 from integrations.systems.contextforge.actions import DisableServer, DisableTool
 from integrations.systems.contextforge.client import Held
 from playbooks.action import World
 from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins
 from playbooks.plan import Answer, Finding
-from playbooks.strict import digest, parse_yaml
+from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab import flags, scenes
 from tests.lab.house import House, house
@@ -43,12 +45,12 @@ def held(name: str, *, enabled: bool = True, **more: str) -> Held:
 def pin(name: str) -> Pin:
     """Return the approved definition of a tool, as `held` has it."""
     one = held(name)
-    definition: dict[str, Any] = {"name": name, "inputSchema": {"type": "object", "required": ["x"]}}
+    offered = definition(PinKind.TOOL, {"name": name, "inputSchema": {"type": "object", "required": ["x"]}})
     return Pin(
         kind=PinKind.TOOL,
         name=name,
-        digest=digest(definition),
-        definition=definition,
+        digest=offered.digest,
+        definition=dict(offered.fields),
         gateway_id=one.id,
         gateway_name=one.offered_as,
         gateway_digest=one.digest,
@@ -144,8 +146,25 @@ class Gateway:
         return Finding(**fields, observed=observed, answer=Answer.ESTABLISHED)
 
 
+class Server:
+    """The server behind it, as it describes itself."""
+
+    name, principal, instructions = "weather", "nobody", None
+    capabilities: ClassVar[dict[str, Any]] = {"tools": {}}
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["Server"]:
+        yield self
+
+    async def listed(self, _what: str) -> list[dict[str, Any]]:
+        return [pin(name).definition for name in self.names]
+
+
 class Place:
-    """A world with one gateway."""
+    """A world with one gateway, and one server behind it."""
 
     def __init__(
         self, gateway: Gateway, *, approved: tuple[str, ...], imported: tuple[str, ...], watch_every: float = 0.1
@@ -156,9 +175,10 @@ class Place:
         changes = {"servers": {"weather": weather}, "pins": pins, "watch_every": watch_every}
         self.inventory = READ.model_copy(update=changes)
         self.gateway = gateway
+        self.server = Server(*(one.name for one in gateway.tools))
 
-    def reach(self, _kind: type[object], _name: str) -> Gateway:
-        return self.gateway
+    def reach(self, kind: type[object], _name: str) -> Any:  # noqa: ANN401  # whichever of both is meant
+        return self.server if kind is McpEndpoint else self.gateway
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from integrations.systems.contextforge.client import ENTRY_TIMEOUT, ContextForge
 from playbooks.action import Action, World
 from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError
 from playbooks.inventory import GatewayEntry, PinKind, Principal
-from playbooks.plan import Answer, Beside, Change, Finding, Irreversible, Plan, Radius, Target, Verdict, undoing
+from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Unapproved, Verdict, undoing
 from playbooks.strict import Name, Slug
 
 ADMINISTRATOR: Final = "platform administrator"
@@ -178,7 +178,7 @@ class _OneObject(AtGateway):
 
     @override
     @classmethod
-    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+    async def unapproved(cls, release: Plan, world: World) -> Unapproved:
         return await exposure.unapproved(release, world)
 
 
@@ -379,7 +379,7 @@ class DisableServer(AtGateway):
 
     @override
     @classmethod
-    async def unapproved(cls, release: Plan, world: World) -> tuple[Beside, ...]:
+    async def unapproved(cls, release: Plan, world: World) -> Unapproved:
         return await exposure.unapproved(release, world)
 
 

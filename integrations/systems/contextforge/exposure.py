@@ -18,7 +18,7 @@ from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
-from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Finding, Plan, Target, Verdict, Widening
+from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Finding, Plan, Target, Unapproved, Verdict, Widening
 
 _MOST_CALLED: Final = 3
 """Of a whole server's tools this many are called; all are looked for in the list."""
@@ -351,19 +351,23 @@ def _beside(held: Held) -> Beside:
     return Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest)
 
 
-async def unapproved(release: Plan, world: World) -> tuple[Beside, ...]:
-    """Return what clients get back by a release that is not what people approved, as the gateway holds it now.
+async def unapproved(release: Plan, world: World) -> Unapproved:
+    """Return what is not what people approved of what clients get back by a release, and of what they have beside it.
 
     Args:
         release: the plan that restores what was there.
         world: the connections.
     """
     scene = _Scene(release, world)
+    ours = {target.id for target in scene.targets}
     back = {change.target.id for change in release.changes if change.after is True}
-    return tuple(
-        _beside(held)
-        for held in await scene.forge.catalog(scene.entry)
-        if held.id in back and not scene.is_approved(held)
+    imported = {(kind, name) for kind, name, _ in scene.imported}
+    other = [held for held in await scene.forge.catalog(scene.entry) if not scene.is_approved(held)]
+    # What came, and was imported by nobody, its server's own comparison names.
+    came = [held for held in other if held.enabled and held.id not in ours and (held.kind, held.name) in imported]
+    return Unapproved(
+        back=tuple(_beside(held) for held in other if held.id in back),
+        beside=tuple(_beside(held) for held in came if _unapproved(scene, held, set())),
     )
 
 

@@ -207,7 +207,9 @@ async def _at_server(pin: Pin | None, tool: str, endpoint: McpEndpoint) -> _Read
 class DefinitionsMatch(Check):
     """Whether everything that a server itself offers is what was approved.
 
-    `established`: every definition equals its pin, and none is there without one.
+    `established`: every definition equals its pin, and none is there without one, but what the inventory named and
+    nobody approved: that came by nothing that happened, and is named beside the answer. What of it is given back, or is
+    not what it was when something was cut, whoever gives it back asks about.
 
     Args:
         server: the server, as the inventory names it.
@@ -243,7 +245,9 @@ class DefinitionsMatch(Check):
             finding(f"{kind} {name} at {self.server} itself", "is offered more than once", Answer.NOT_ESTABLISHED)
             for kind, name in sorted(twice)
         ]
-        for kind, name in sorted(approved.keys() | offered.keys()):
+        imported = {(kind, name) for kind, name, _ in world.inventory.unapproved(self.server)}
+        left = sorted(imported & offered.keys() - twice)
+        for kind, name in sorted((approved.keys() | offered.keys()) - {*left}):
             pin, now = approved.get((kind, name)), offered.get((kind, name))
             if pin is None:
                 findings.append(
@@ -253,5 +257,8 @@ class DefinitionsMatch(Check):
                 difference = pins.diff(pin, now.fields if now else None)
                 findings.append(finding(f"{kind} {name} at {self.server} itself", difference, Answer.NOT_ESTABLISHED))
         if not findings:
-            findings = [finding(f"server {self.server}", f"all {len(offered)} as approved", Answer.ESTABLISHED)]
-        return Verdict.of(tuple(findings))
+            as_it_was = f"all {len(offered) - len(left)} as approved"
+            findings = [finding(f"server {self.server}", as_it_was, Answer.ESTABLISHED)]
+        verdict, known = Verdict.of(tuple(findings)), "was never approved, and the inventory knew it before"
+        beside = [finding(f"{kind} {name} at {self.server} itself", known, Answer.UNKNOWN) for kind, name in left]
+        return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})
