@@ -115,7 +115,10 @@ class Gateway:
     async def turn(self) -> AsyncIterator[None]:
         yield
 
-    question = turn
+    @asynccontextmanager
+    async def question(self, *, watching: bool = False) -> AsyncIterator[None]:
+        del watching
+        yield
 
     def foresee(self, _id: str, _entry: str) -> None:
         return None

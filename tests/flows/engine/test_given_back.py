@@ -173,13 +173,13 @@ async def test_a_look_that_began_before_it_was_given_back_asks_again(tmp_path: P
     listing, told = site.gateway.catalog, list[str]()
     async with gateway.installation(tmp_path, site) as home:
 
-        async def meanwhile(entry: str) -> tuple[Held, ...]:
+        async def meanwhile(entry: str, since: float = 0.0) -> tuple[Held, ...]:
             spare = Beside(kind="tool", name="spare", id="id-spare", digest=held("spare").digest)
             said = body("inc-2026-000009", WIDENED, ["ann"], "weather", [spare])
             if not told:
                 told.append(entry)
                 await home.journal.append(STREAM, [Event(KIND, said)])
-            return await listing(entry)
+            return await listing(entry, since)
 
         site.gateway.catalog = meanwhile  # type: ignore[method-assign,assignment]  # its list takes its time
         plan = await DisableTool(server="weather", tool="forecast").plan(cast("World", site))
