@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.part import BEAT, GRACE
+from flows.part import BEAT, DIED, GRACE
 from playbooks.errors import Misconfigured
 
 Say = Callable[[str], None]
@@ -82,6 +82,8 @@ class Part:
                 say(f"{self.name} died {RESTARTS + 1} times within {WITHIN:.0f} s, I give up on it; see {self.log}")
                 return
             deaths.append(moment)
+            # Its successor need not wait for what it had in hand.
+            self.environment = {**self.environment, DIED: "1"}
             why, self.misconfigured = self.misconfigured or ended, None
             say(f"{self.name} {why}; starting it again (log: {self.log})")
             await asyncio.sleep(min(0.2 * 2 ** len(deaths), 5.0))

@@ -29,6 +29,9 @@ GRACE = 6.0
 BEAT = 5.0
 """Seconds between two signs of life."""
 
+DIED = "MCP_SOAR_DIED"
+"""Set by `up` for a part that takes the place of one which it saw die."""
+
 BEHIND = 5
 """How far what people watch stands behind what contains, as `nice` counts."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,10 @@ from typing import Any, NamedTuple
 from flows import retention, running
 from flows.assembly import assembled, reloading
 from flows.desk import Desk
+from flows.engine import left_behind
 from flows.engine.case import Case
 from flows.engine.parts import Parts
+from flows.part import DIED
 from flows.responder import FlowStarter, Responder, direct_flow
 from flows.settings import Configuration, read
 from integrations.connections import Connections
@@ -102,6 +105,8 @@ async def _opened(folder: Path, part: str = RESPONDER) -> AsyncIterator[_Opened]
     config = read(folder)
     name = config.settings.responder + ("" if part == RESPONDER else f"-{part}")
     async with assembled(config, name=name) as parts, contextlib.AsyncExitStack() as stack:
+        if os.environ.get(DIED):
+            await left_behind.take_up(parts)
         yield _Opened(config, parts, reloading(parts, config, uses, part=part), stack)
 
 

@@ -814,6 +814,13 @@ class Incident:
         return any(w.accept_changed for w in self.releases if opened < w.seq and w.lease in {None, instance})
 
     @property
+    def at_rest(self) -> bool:
+        """Whether no effect is under way: whoever dies now leaves nothing that may still reach a system."""
+        begun = {Progress.INTENDED, Progress.WROTE, Progress.RETRYING}
+        open_ones = [(lease, self.steps[name].progress) for name, lease in self.leases.items() if lease.open]
+        return all(one.has_held and one.releasing is None and progress not in begun for one, progress in open_ones)
+
+    @property
     def given_back(self) -> bool:
         """Whether something was given back, nothing is left to give back, and nothing is to be contained again."""
         leases = self.leases.values()

@@ -692,6 +692,25 @@ class Tx:
         self._batch.forget(claim.stream)
         return bool(released.rowcount)
 
+    async def give_up(self, owner: str, streams: Collection[str]) -> int:
+        """Give back the claims of one who is known to be dead, so that what they had in hand runs at once.
+
+        Args:
+            owner: who is dead.
+            streams: those whose claims nothing of theirs can outlive.
+
+        Returns:
+            How many were still theirs.
+        """
+        given = 0
+        for name in streams:
+            theirs = update(schema.stream).where(_stream.name == name, _stream.owner == owner)
+            sooner = or_(_stream.runnable_at.is_(None), _stream.runnable_at > clock())
+            at = case((sooner, clock()), else_=_stream.runnable_at)
+            given += (await self._run(theirs.values(owner=null(), claimed_until=null(), runnable_at=at))).rowcount
+            self._batch.forget(name)
+        return given
+
     # Inbox
 
     async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:

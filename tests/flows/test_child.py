@@ -8,6 +8,7 @@ import pytest
 
 from flows import child
 from flows.child import Part
+from flows.part import DIED
 
 
 async def test_what_cannot_be_started_is_tried_again_and_ends_nothing(tmp_path: Path) -> None:
@@ -38,3 +39,25 @@ async def test_what_gives_no_sign_of_life_any_more_is_ended(tmp_path: Path, monk
     part._heard = time.monotonic()  # noqa: SLF001  # it said once that it is alive
     await part._watch(process)  # noqa: SLF001  # and then no more
     assert await process.wait() == -9
+
+
+async def test_what_takes_the_place_of_one_that_died_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str | None] = []
+    twice = asyncio.Event()
+
+    async def once(part: Part) -> str:
+        told.append(part.environment.get(DIED))
+        if len(told) == 1:
+            return "ended with status -9"
+        twice.set()
+        return await asyncio.Future[str]()
+
+    monkeypatch.setattr(Part, "_once", once)
+    part = Part("flows", (), tmp_path / "flows.log", {"PATH": "/bin"}, needed=False, lasting=True)
+    running = asyncio.create_task(part.run(lambda _line: None))
+    await twice.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert told == [None, "1"], "whoever starts first may have a namesake elsewhere"
