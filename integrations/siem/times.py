@@ -35,7 +35,9 @@ def written(value: object) -> datetime:
         ValueError: it is none, or without its zone; says how to write it.
     """
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        raise ValueError(f"is a number ({_unit(float(value))} since 1970?); write the time {_FORM}")
+        # An integer may be larger than any float.
+        unit = _unit(float(value) if isinstance(value, str) else value)
+        raise ValueError(f"is a number ({unit} since 1970?); write the time {_FORM}")
     found = _WRITTEN.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"must be a time {_FORM}")

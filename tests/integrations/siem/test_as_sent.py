@@ -187,6 +187,15 @@ def test_14_a_time_in_another_unit_is_refused_by_its_name(time: object, unit: st
     )
 
 
+def test_no_number_is_too_large_to_be_refused_as_a_time() -> None:
+    assert refused({**FINDING, "time": 10**400}, "ocsf") == (
+        ("time", "looks like nanoseconds since 1970; write it in milliseconds"),
+    )
+    ((field, message),) = refused({**FALCO, "time": 10**400}, "falco")
+    assert field == "time"
+    assert "is a number (nanoseconds since 1970?)" in message
+
+
 def test_14_and_18_seconds_are_no_1970() -> None:
     ((field, message),) = refused(sent("14"), "ocsf")
     assert field == "0.time"
