@@ -3,6 +3,7 @@
 The contract test of the playbooks runs each on real systems, so a playbook without a drill does not ship.
 """
 
+from collections.abc import Iterator
 from importlib import resources
 from typing import Annotated, Literal, Self
 
@@ -188,6 +189,28 @@ def drills_of(playbook: Playbook) -> dict[str, Drill]:
             text = file.read_text(encoding="utf-8")
             found[file.name] = parse_yaml(Drill, text, file=f"playbooks/catalog/{file.name}")
     return found
+
+
+def amiss(drill: Drill, playbook: Playbook) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield where a drill is about something else than its playbook, each with what to write.
+
+    Args:
+        drill: which was read as one.
+        playbook: that it lies beside.
+    """
+    if drill.playbook != playbook.id:
+        yield ("playbook",), f"is {drill.playbook}, and it lies beside {playbook.id}: write that"
+    phases = {step.id: phase for phase, step in playbook.steps()}
+    known = ", ".join(phases)
+    for number, ends in enumerate(drill.expected.steps):
+        place = ("expected", "steps", number)
+        if ends.id not in phases:
+            yield (*place, "id"), f"{playbook.id} has no step {ends.id}; it has {known}"
+        elif phases[ends.id] is not ends.phase:
+            yield (*place, "phase"), f"{ends.id} is a step of {phases[ends.id]}: write that"
+    for number, asked in enumerate(drill.expected.asked):
+        if asked.step not in phases:
+            yield ("expected", "asked", number, "step"), f"{playbook.id} has no step {asked.step}; it has {known}"
 
 
 def belongs(file: str, playbook: str) -> bool:

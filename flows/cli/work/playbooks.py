@@ -17,7 +17,7 @@ from flows.settings import Configuration
 from integrations import registry
 from playbooks import measured
 from playbooks.action import Action, Capture, Check
-from playbooks.drill import Drill, belongs
+from playbooks.drill import Drill, amiss, belongs
 from playbooks.errors import Misconfigured
 from playbooks.incident import Phase
 from playbooks.playbook import Bound, Playbook, Step, When, parse, shipped
@@ -248,14 +248,18 @@ def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
     drilled: set[str] = set()
     for drill in sorted(one for one in path.parent.iterdir() if belongs(one.name, path.stem)):
         try:
-            expected = parse_yaml(Drill, drill.read_text(encoding="utf-8"), file=str(drill)).expected
+            written = drill.read_text(encoding="utf-8")
+            exercise = parse_yaml(Drill, written, file=str(drill))
         except (OSError, UnicodeDecodeError) as exc:
             yield Fault(0, "drill", f"{drill.name} cannot be read as UTF-8 text: {exc}")
             return
         except Misconfigured as exc:
             yield from (Fault(0, "drill", f"{drill.name}:{line}: {at}: {what}") for line, at, what in _read(exc))
             return
-        drilled |= {step.id for step in expected.steps}
+        for place, what in amiss(exercise, book):
+            field = ".".join(map(str, place))
+            yield Fault(0, "drill", f"{drill.name}:{_line(written, place)}: {field}: {what}")
+        drilled |= {step.id for step in exercise.expected.steps}
     for number, step in cuts:
         if step.id not in drilled:
             line = _line(text, ("phases", "cut", number, "id"))

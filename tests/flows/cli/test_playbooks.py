@@ -77,6 +77,10 @@ def test_a_cut_without_a_drill_is_a_fault(site: Installation, tmp_path: Path, dr
         ("version: 1", "version: 1, 2", "version"),
         ("attack:", "atack:", "atack: is not a field here"),
         ("ends: established", "ends: estabished", "expected.steps.0.ends: Input should be"),
+        ("playbook: tool_poisoning", "playbook: tool_misuse", "playbook: is tool_misuse, and it lies beside tool_poi"),
+        ("id: capture-answer", "id: capture-answr", "expected.steps.2.id: tool_poisoning has no step capture-answr"),
+        ("answer, phase: capture", "answer, phase: preserve", "expected.steps.2.phase: capture-answer is a step of c"),
+        ("  status:", "  asked: [{step: cut-tol, because: x}]\n  status:", "expected.asked.0.step: tool_pois"),
     ],
 )
 def test_a_drill_that_cannot_be_run_is_a_fault_at_its_line(
@@ -86,7 +90,7 @@ def test_a_drill_that_cannot_be_run_is_a_fault_at_its_line(
     path = playbook(tmp_path / "p", drill=DRILL.replace(old, new, 1))
     (row,) = site.json("playbooks", "lint", path, code=1)["files"]
     assert any(says in fault["message"] for fault in row["faults"]), row
-    line = line_of(path.replace(".yaml", ".drill.yaml"), new)
+    line = line_of(path.replace(".yaml", ".drill.yaml"), new.partition("\n")[0])
     assert any(fault["message"].startswith(f"tool_poisoning.drill.yaml:{line}: ") for fault in row["faults"]), row
     assert not any("has no drill" in fault["message"] for fault in row["faults"])
 
