@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+from integrations.precedence import Precedence
 from integrations.protocol.client import McpEndpoint
 from integrations.protocol.pins import definition
 from integrations.systems.contextforge.actions import DisableServer, DisableTool
@@ -68,6 +69,7 @@ class Gateway:
         self.tools = tools
         self.on = True
         self.writes: list[str] = []
+        self.precedence = Precedence(changes=2, verifications=16, looks=2)
 
     def change(self, name: str, **fields: object) -> None:
         """Have a tool be otherwise; one that is not there is made."""
@@ -82,8 +84,6 @@ class Gateway:
 
     async def catalog(self, _entry: str, _since: float = 0.0) -> tuple[Held, ...]:
         return self.tools
-
-    recent = catalog
 
     async def tool(self, id_: str, _entry: str) -> Held | None:
         return next((one for one in self.tools if one.id == id_), None)
@@ -111,15 +111,6 @@ class Gateway:
         for one in self.tools:
             self.change(one.name, enabled=enabled)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        yield
-
-    @asynccontextmanager
-    async def question(self, *, watching: bool = False) -> AsyncIterator[None]:
-        del watching
-        yield
-
     def foresee(self, _id: str, _entry: str) -> None:
         return None
 
@@ -131,9 +122,6 @@ class Gateway:
 
     def looked_at(self, _ids: object) -> None:
         """Be a look that is not remembered."""
-
-    def unchanged_for(self, _seconds: float) -> float:
-        return 0.0
 
     async def control_by_list(self, _kind: PinKind, _since: float = 0.0) -> Finding:
         return self._found("control", "lists some")

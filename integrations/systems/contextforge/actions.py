@@ -80,7 +80,7 @@ class AtGateway(Action):
     @asynccontextmanager
     async def question(cls, plan: Plan, world: World) -> AsyncIterator[None]:
         forge = forge_of(plan.changes[0].target, world)
-        async with forge.question(watching=exposure.settled(plan, forge)):
+        async with forge.precedence.question(watching=exposure.settled(plan, forge)):
             yield
 
 
@@ -157,7 +157,7 @@ class _OneObject(AtGateway):
     @classmethod
     @asynccontextmanager
     async def turn(cls, change: Change, world: World) -> AsyncIterator[None]:
-        async with forge_of(change.target, world).turn():
+        async with forge_of(change.target, world).precedence.turn():
             yield
 
     @override
@@ -319,7 +319,7 @@ class DisableServer(AtGateway):
         # seconds. Only what a list shows as done is taken from it; whatever is to be written is read anew.
         entry = entry_of(target.server or "", world)
         # Good for finding what is already done, not for more.
-        by_id = {held.id: held for held in await forge.catalog(entry.id, forge.unchanged_for(_RECENT))}
+        by_id = {held.id: held for held in await forge.catalog(entry.id, forge.precedence.unchanged_for(_RECENT))}
         seen = by_id.get(target.id)
         if seen is None or seen.enabled != change.after:
             by_id = {held.id: held for held in await forge.held(PinKind(target.kind), entry.id)}
@@ -334,7 +334,7 @@ class DisableServer(AtGateway):
             # The gateway asks the server itself meanwhile, which may be slow on purpose: no cut queues behind that.
             yield
             return
-        async with forge_of(change.target, world).turn():
+        async with forge_of(change.target, world).precedence.turn():
             yield
 
     @override

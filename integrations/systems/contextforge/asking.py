@@ -142,7 +142,7 @@ class Asking:
         # One at a time: nobody waits for this, and what is to be cut meanwhile does not wait for all of it. What is
         # slow or silent is asked all at once, so that the whole still ends.
         while len(answers) < len(questions) and time.monotonic() < until:
-            await self.forge.give_way()
+            await self.forge.precedence.give_way()
             answers.append(await questions[len(answers)][2]())
         answers += await asyncio.gather(*(question() for _, _, question in questions[len(answers) :]))
         doors: dict[str, list[str]] = {}

@@ -4,8 +4,8 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files
@@ -17,6 +17,7 @@ from typing_extensions import override
 from integrations import bounded
 from integrations.catalogue import Catalogue, Names
 from integrations.hostile import own_name, printable
+from integrations.precedence import Precedence
 from integrations.sharing import Shared
 from integrations.tls import trusted
 from integrations.waiting import wait_of
@@ -48,9 +49,6 @@ FRESH: Final = 1.0
 SETTLED: Final = 5.0
 """Seconds after a cut from which looking at it is a watch, for which a list may be as old; in a burst the first look
 itself may come late, and is none."""
-
-_GIVES_WAY: Final = 1.0
-"""Seconds for which a question of the watch waits for what is being cut or verified for the first time."""
 
 _WATCHED_AT_ONCE: Final = 2
 """Looks of the watch under way: whatever is to be cut waits behind no more of them."""
@@ -221,24 +219,10 @@ class ContextForge(Catalogue):
         self._token: str | None = None
         self._signing_in = asyncio.Lock()
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._changes = asyncio.Semaphore(_CHANGES_AT_ONCE)
-        self._questions = asyncio.Semaphore(_VERIFIED_AT_ONCE)
-        self._watching = asyncio.Semaphore(_WATCHED_AT_ONCE)
-        self._verifying = 0
-        self._at_leisure = asyncio.Event()
-        """Set while nothing is changed or verified for the first time."""
-        self._at_leisure.set()
-        self._planned_until = 0.0
-        self._changing = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self.precedence = Precedence(changes=_CHANGES_AT_ONCE, verifications=_VERIFIED_AT_ONCE, looks=_WATCHED_AT_ONCE)
         self._single: dict[str, int] = {}
         self._tools: dict[str, Shared[Held | None]] = {}
         self._ahead: dict[str, tuple[float, int, asyncio.Task[Held | None]]] = {}
-        self._writes = 0
-        """How many changes of ours were begun or ended: what was asked before one says nothing after it."""
-        self._writing_now = 0
-        self._written_at = 0.0
         self._lists: dict[str, Shared[tuple[Held, ...]]] = {}
         self._disabled: dict[str, float] = {}
         self._looked: set[str] = set()
@@ -393,12 +377,6 @@ class ContextForge(Catalogue):
         """Note that disabled objects were asked about."""
         self._looked.update(id_ for id_ in ids if id_ in self._disabled)
 
-    def unchanged_for(self, seconds: float) -> float:
-        """Return since when, in monotonic seconds and at most so long, nothing was changed here by this process."""
-        if self._writing_now:
-            return math.inf
-        return max(self._written_at, time.monotonic() - seconds)
-
     def _note(self, held: Held) -> None:
         if held.enabled:
             self._disabled.pop(held.id, None)
@@ -469,7 +447,7 @@ class ContextForge(Catalogue):
         """
         if (ahead := self._ahead.get(id_)) is not None:
             at, writes, asked = ahead
-            if time.monotonic() - at < _FORESEEN and writes == self._writes:
+            if time.monotonic() - at < _FORESEEN and writes == self.precedence.writes:
                 return await asyncio.shield(asked)
         if self._single.get(entry, 0) >= _MOST_SINGLE:
             tools = self._lists.setdefault(entry, Shared(lambda: self.held(PinKind.TOOL, entry)))
@@ -487,7 +465,7 @@ class ContextForge(Catalogue):
         """
         moment = time.monotonic()
         self._ahead = {other: kept for other, kept in self._ahead.items() if moment - kept[0] < _FORESEEN}
-        self._planned_until = moment + _FORESEEN
+        self.precedence.plans_for(_FORESEEN)
         if self._token is None or self._single.get(entry, 0) or id_ in self._ahead:
             return
         # Counted at once: a hundred are foreseen before the first of them is asked for.
@@ -501,7 +479,7 @@ class ContextForge(Catalogue):
                 task.exception()
 
         asked.add_done_callback(answered)
-        self._ahead[id_] = (moment, self._writes, asked)
+        self._ahead[id_] = (moment, self.precedence.writes, asked)
 
     async def _one(self, id_: str, entry: str) -> Held | None:
         self._single[entry] = self._single.get(entry, 0) + 1
@@ -526,69 +504,12 @@ class ContextForge(Catalogue):
         found: Fields | None = await self.request("GET", f"/v1/gateways/{id_}", missing_ok=True)
         return found
 
-    @asynccontextmanager
-    async def question(self, within: float = 8.0, *, watching: bool = False) -> AsyncIterator[None]:
-        """Wait until few enough verifications are under way for another one, which asks within the block.
-
-        It waits until none of our changes is under way: in a burst every cut is made before the first is verified.
-
-        Args:
-            within: seconds to wait for the changes at most.
-            watching: it was verified before, and waits for those that were not.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._quiet.wait()
-        if watching:
-            async with self._watching:
-                await self.give_way()
-                yield
-            return
-        self._verifying += 1
-        self._leisure()
-        try:
-            async with self._questions:
-                yield
-        finally:
-            self._verifying -= 1
-            self._leisure()
-
-    async def give_way(self) -> None:
-        """Let what is being cut, or verified for the first time, ask first; not for ever: a watch is to be kept."""
-        until = time.monotonic() + _GIVES_WAY
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GIVES_WAY):
-                while not self._at_leisure.is_set() or time.monotonic() < self._planned_until:
-                    await self._at_leisure.wait()
-                    await asyncio.sleep(max(0.0, min(self._planned_until, until) - time.monotonic()))
-
-    def _leisure(self) -> None:
-        if self._changing or self._verifying:
-            self._at_leisure.clear()
-        else:
-            self._at_leisure.set()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until few enough changes are under way for another one, which is made within the block."""
-        self._changing += 1
-        self._quiet.clear()
-        self._leisure()
-        try:
-            async with self._changes:
-                yield
-        finally:
-            self._changing -= 1
-            if not self._changing:
-                self._quiet.set()
-            self._leisure()
-
     async def set_enabled(self, kind: PinKind, id_: str, *, enabled: bool) -> None:
         """Let clients use an object, or keep them from it."""
         params = {"activate": str(enabled).lower()}
         self._disabled.pop(id_, None)
         self._looked.discard(id_)
-        async with self._writing():
+        async with self.precedence.writing():
             await self.request("POST", f"/v1/{_PATHS[kind]}/{id_}/state", params=params)
         if not enabled:
             self._disabled[id_] = time.monotonic()
@@ -599,19 +520,8 @@ class ContextForge(Catalogue):
         Enabling reads the server's definitions anew and enables every tool, also those disabled one by one before.
         """
         params = {"activate": str(enabled).lower()}
-        async with self._writing():
+        async with self.precedence.writing():
             await self.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[None]:
-        self._writes += 1
-        self._writing_now += 1
-        try:
-            yield
-        finally:
-            self._writes += 1
-            self._writing_now -= 1
-            self._written_at = time.monotonic()
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""

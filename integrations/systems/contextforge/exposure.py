@@ -132,7 +132,7 @@ async def contained(plan: Plan, world: World) -> Verdict:
     scene = _Scene(plan, world)
     kinds = sorted({PinKind(target.kind) for target in scene.targets} or {PinKind.TOOL})
     # In a burst, and in the watch, many look at one server: what was asked since our last change tells all of them.
-    since = scene.forge.unchanged_for(SETTLED if scene.settled else FRESH)
+    since = scene.forge.precedence.unchanged_for(SETTLED if scene.settled else FRESH)
     catalog, listed, pinned, *lists = await asyncio.gather(
         _settled(scene.forge.catalog(scene.entry, since)),
         scene.canary.control_by_list(PinKind.TOOL, since),

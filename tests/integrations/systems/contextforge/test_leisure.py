@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from integrations import precedence
 from integrations.catalogue import Names
 from integrations.systems.contextforge import client
 from integrations.systems.contextforge.actions import DisableTool
@@ -66,11 +67,11 @@ async def test_the_watch_asks_when_nothing_is_changed_planned_or_verified_for_th
     order: list[str] = []
 
     async def watching(forge: ContextForge) -> None:
-        async with forge.question(watching=True):
+        async with forge.precedence.question(watching=True):
             order.append("watched")
 
     async with forge_of({}) as (forge, _):
-        for name, first in (("changed", forge.turn()), ("verified", forge.question())):
+        for name, first in (("changed", forge.precedence.turn()), ("verified", forge.precedence.question())):
             async with first:
                 watch = asyncio.create_task(watching(forge))
                 await asyncio.sleep(0.05)
@@ -84,8 +85,13 @@ async def test_the_watch_asks_when_nothing_is_changed_planned_or_verified_for_th
 
 
 async def test_the_watch_is_kept_though_something_is_always_being_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_GIVES_WAY", 0.02)
-    async with forge_of({}) as (forge, _), forge.question(), asyncio.timeout(5), forge.question(watching=True):
+    monkeypatch.setattr(precedence, "GIVES_WAY", 0.02)
+    async with (
+        forge_of({}) as (forge, _),
+        forge.precedence.question(),
+        asyncio.timeout(5),
+        forge.precedence.question(watching=True),
+    ):
         pass
 
 
@@ -122,7 +128,7 @@ async def test_the_watch_asks_at_one_door_after_the_other() -> None:
         processes=1,
         gateway=SimpleNamespace(remembers=60.0),
         disabled_for=lambda _: 10.0,
-        give_way=give_way,
+        precedence=SimpleNamespace(give_way=give_way),
         virtual_servers=virtual_servers,
     )
     canary, names = Giving(), Names(original="forecast", offered="weather-forecast")
