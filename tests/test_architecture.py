@@ -1,0 +1,76 @@
+"""docs/architecture.md names functions, events and rooms that there are, and leaves no room out."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from playbooks.projection import KINDS
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", TEXT)))
+ROOMS = ("flows", "integrations", "playbooks")
+LEAST = 40
+
+
+@cache
+def defined(path: str) -> frozenset[str]:
+    """Return what a module defines: functions, classes, constants, and what classes have, as `Class.method`."""
+    return frozenset(_names(ast.parse((ROOT / path).read_text(encoding="utf-8")).body))
+
+
+def _names(body: list[ast.stmt], within: str = "") -> list[str]:
+    found: list[str] = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.append(within + node.name)
+        if isinstance(node, ast.ClassDef):
+            found += _names(node.body, f"{within}{node.name}.")
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [within + target.id for target in targets if isinstance(target, ast.Name)]
+    return found
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED, ids=[f"{path}:{name}" for path, name in NAMED])
+def test_what_the_map_names_is_there(path: str, name: str) -> None:
+    assert (ROOT / path).is_file(), path
+    assert name in defined(path), f"{path} has no {name} any more: say in docs/architecture.md what stands there now"
+
+
+def test_the_map_names_enough_to_find_the_way() -> None:
+    assert len(NAMED) >= LEAST
+
+
+def test_what_is_not_there_is_found() -> None:
+    assert "intend" in defined("flows/engine/deciding.py")
+    assert "Responder.sweep" in defined("flows/responder.py")
+    assert "STEPS" in defined("flows/engine/response.py")
+    assert "sweep" not in defined("flows/responder.py")
+
+
+def test_the_entries_that_the_map_shows_are_entries() -> None:
+    shown = {word for said in re.findall(r"→\s+(`\w+`(?:, `\w+`)*)", TEXT) for word in re.findall(r"\w+", said)}
+    assert {"opened", "intended", "released"} <= shown
+    assert shown <= KINDS
+
+
+def test_every_room_has_its_line() -> None:
+    table = TEXT.partition("## The rooms")[2].partition("\n## ")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    named: set[str] = set()
+    for cell in first:
+        above = ""
+        for place in re.findall(r"`([\w/]+)/`", cell):
+            # `integrations/journal/` · `vault/` stand side by side.
+            whole = place if place.split("/")[0] in ROOMS else f"{above}/{place}"
+            above = whole.rpartition("/")[0]
+            named.add(whole)
+    there = set(ROOMS) | {
+        f"{room}/{one.name}" for room in ROOMS for one in (ROOT / room).iterdir() if one.is_dir() and any(one.iterdir())
+    }
+    there = {room for room in there if not room.endswith("__pycache__")}
+    assert named == there
