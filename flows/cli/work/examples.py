@@ -27,7 +27,7 @@ _PLAYBOOK = """\
 #   mcp-soar playbooks lint                                          # each fault with its line
 #   mcp-soar plan --class server_spoofing --server weather           # what it would do now; changes nothing
 #
-# docs/write-a-playbook.md says which actions, captures and checks there are.
+# `mcp-soar playbooks steps` says which actions, captures and checks there are; docs/write-a-playbook.md the rest.
 version: 1
 # The file's name, without .yaml.
 id: server_spoofing

@@ -36,6 +36,8 @@ def steps(out: Out, name: str | None) -> Exit:
     if issubclass(step, Action):
         final = f"never: {step.irreversible.because}" if step.irreversible else "by `mcp-soar release`"
         out.fields([("touches", f"one {step.radius.name.lower()}"), ("given back", final)])
+    if issubclass(step, Capture):
+        out.fields([("exhibit", step.exhibit)])
     out.fields([("asks for", "\n".join(step.permissions))])
     return Exit.OK
 

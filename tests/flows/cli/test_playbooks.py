@@ -8,7 +8,9 @@ import pytest
 import typer
 
 from flows.cli.main import app
+from playbooks.drill import Drill
 from playbooks.playbook import shipped
+from playbooks.strict import parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
@@ -93,6 +95,17 @@ def test_a_drill_that_cannot_be_run_is_a_fault_at_its_line(
     line = line_of(path.replace(".yaml", ".drill.yaml"), new.partition("\n")[0])
     assert any(fault["message"].startswith(f"tool_poisoning.drill.yaml:{line}: ") for fault in row["faults"]), row
     assert not any("has no drill" in fault["message"] for fault in row["faults"])
+
+
+def test_the_drill_of_the_guide_is_one() -> None:
+    guide = (SHIPPED.parents[2] / "docs" / "write-a-playbook.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(version: 1\nplaybook: .*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    drill = parse_yaml(Drill, text, file="docs/write-a-playbook.md")
+    assert {one.step for one in drill.expected.asked} <= {one.id for one in drill.expected.steps}
+
+
+def test_a_captures_step_says_which_exhibit_it_makes(site: Installation) -> None:
+    assert "gateway_logs" in site.run("playbooks", "steps", "gateway.capture_logs").stdout
 
 
 def test_lint_of_what_is_no_playbook(site: Installation, tmp_path: Path) -> None:
