@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,13 +12,14 @@ import pytest
 
 from integrations.catalogue import Names
 from integrations.connections import Connections
+from integrations.precedence import Precedence
 from integrations.protocol.client import McpEndpoint, Session
 from integrations.protocol.reply import Reply
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import canary
 from integrations.systems.contextforge.asking import Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.client import SETTLED, ContextForge
 from integrations.systems.mcp.behaviour import RefusedDirectly
 from playbooks.briefing import brief
 from playbooks.contacts import Language
@@ -153,6 +154,7 @@ class Behind:
     doors: int = 0
     silent: bool = False
     since: float = 0.1
+    precedence: Precedence = field(default_factory=lambda: Precedence(changes=1, verifications=1, looks=1))
 
     @property
     def gateway(self) -> Gateway:
@@ -195,7 +197,8 @@ async def test_a_door_that_was_left_out_says_why_and_what_to_do(which: str) -> N
     forge, arguments, why, then = LEFT[which]
     target = stories.plan().targets[0]
     names = Names(original="forecast", offered="weather-forecast")
-    asking = Asking(cast("Canary", Refusing()), cast("ContextForge", forge), target, names, arguments)
+    settled = forge.since > SETTLED
+    asking = Asking(cast("Canary", Refusing()), cast("ContextForge", forge), target, names, arguments, settled=settled)
     asked = await asking.everything()
     (found,) = [one for one in (*asked.findings, *asked.beside) if one.answer is Answer.UNKNOWN]
     body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}
