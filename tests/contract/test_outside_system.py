@@ -115,6 +115,20 @@ def test_its_steps_are_among_those_that_a_playbook_can_name(installed: Installat
     assert "yard" not in json.dumps(installed.json("playbooks", "lint", str(own), code=1)), "only its drill is missing"
 
 
+def test_a_server_that_stands_there_alone_can_be_cut(installed: Installation, yard: Path) -> None:
+    at, stands = "    gateway: {name: main, id: g-1}\n", installed.folder / "inventory.yaml"
+
+    def told() -> bool:
+        found = installed.json("inventory", "check")["findings"]
+        return any("nothing of it can be cut" in one["message"] for one in found)
+
+    without = text(yard).replace(at, "")
+    stands.write_text(without, encoding="utf-8")
+    assert not told()
+    stands.write_text(without.replace("    places:\n      back: {pole: north}\n", ""), encoding="utf-8")
+    assert told()
+
+
 async def test_its_action_is_held_to_the_laws(inventory: Inventory, yard: Path, listed: Systems) -> None:
     reached, intent = Connections(inventory), LowerFlag(server="weather")
     await laws.plan_only_reads(intent, reached, state(yard))

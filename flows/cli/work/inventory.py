@@ -103,12 +103,14 @@ def _servers(config: Configuration) -> Iterator[Finding]:
         yield Finding("warn", "servers", "there is none: every alert waits for a person. Describe your servers")
     for name, server in inventory.servers.items():
         about = f"server {name}"
-        if server.gateway is None:
+        if server.gateway is None and not server.places:
             yield Finding(
                 "warn", about, "has no gateway: nothing of it can be cut. Add `gateway: {name: ..., id: ...}`"
             )
-        if server.url is None:
-            yield Finding("warn", about, "has no url: its own definitions cannot be read. Add its MCP address")
+        if not server.direct:
+            yield Finding(
+                "warn", about, "has no url: its own definitions cannot be read. Add its MCP address, or its `command`"
+            )
         tools = inventory.pins.of(name, PinKind.TOOL)
         if not inventory.pins.of(name):
             yield Finding("warn", about, f"nothing of it is approved: `mcp-soar pins approve {name} --reviewed ...`")

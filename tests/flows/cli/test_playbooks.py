@@ -148,6 +148,21 @@ def test_inventory_check_says_what_is_missing(site: Installation) -> None:
     assert site.error("inventory", "check", code=3)["line"] == 2
 
 
+def test_a_server_that_speaks_over_stdio_can_be_asked_itself(site: Installation) -> None:
+    file = site.folder / "inventory.yaml"
+    before = file.read_text(encoding="utf-8")
+
+    def told() -> bool:
+        return any("cannot be read" in one["message"] for one in site.json("inventory", "check")["findings"])
+
+    file.write_text(
+        before.replace("    url: http://127.0.0.1:9/mcp\n", "    command: [weather-mcp]\n"), encoding="utf-8"
+    )
+    assert not told()
+    file.write_text(before.replace("    url: http://127.0.0.1:9/mcp\n", ""), encoding="utf-8")
+    assert told()
+
+
 def test_inventory_check_names_a_token_that_is_labelled_with_another_ones_id(site: Installation) -> None:
     file = site.folder / "inventory.yaml"
     text = file.read_text(encoding="utf-8")
