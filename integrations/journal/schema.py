@@ -313,6 +313,11 @@ READER_READS = (entry, stream, head, chain, stop, suppression)
 """What whoever verifies and reports reads: not the inbox, where one-time codes pass through."""
 
 
+def quoted_role(role: str) -> str:
+    """Return a role's name as it stands in SQL."""
+    return '"' + role.replace('"', '""') + '"'
+
+
 def grants(role: str, part: Literal["receiver", "worker", "reader"]) -> list[str]:
     """Return the SQL that lets a PostgreSQL role do its part, and nothing else.
 
@@ -321,7 +326,7 @@ def grants(role: str, part: Literal["receiver", "worker", "reader"]) -> list[str
         part: a receiver puts alerts into the inbox; a worker requests and codes, and those under its own source; a
             reader reads what is written, and puts nothing.
     """
-    quoted = '"' + role.replace('"', '""') + '"'
+    quoted = quoted_role(role)
     if part == "reader":
         return [
             "REVOKE CREATE ON SCHEMA public FROM PUBLIC",

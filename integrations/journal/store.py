@@ -14,7 +14,7 @@ from sqlalchemy import URL, Executable, false, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integrations.journal import also, client, dump, queries, schema
+from integrations.journal import also, client, dump, queries, rights, schema
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
 from integrations.journal.dump import Part
 from integrations.journal.lane import Done, Failed, Lane
@@ -215,6 +215,12 @@ class Journal:
         by_column = func.has_any_column_privilege(role, schema.entry.name, "INSERT, UPDATE")
         by_table = func.has_table_privilege(role, schema.entry.name, "DELETE, TRUNCATE")
         return any((await self._rows(select(by_column, by_table)))[0])
+
+    async def excess(self, roles: Sequence[str]) -> list[rights.Excess]:
+        """Return what PostgreSQL roles may do beyond their part, besides writing entries; nothing is changed."""
+        (place,) = await self._rows(select(func.current_database(), text("current_user")))
+        held = {role: (await self._rows(rights.asked(role)))[0]._asdict() for role in roles}
+        return rights.excess(held, *place)
 
     async def ready(self) -> bool:
         """Return whether something could be put into the inbox now; it waits as long as a put would."""

@@ -1,5 +1,6 @@
 """The accounts of docs/production.md at a real PostgreSQL: each does its part, and what everybody may is not theirs."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from flows.engine.intake import intake
 from flows.settings import Configuration, read
 from integrations.journal import Journal
 from integrations.journal.client import address
+from tests.flows.cli.world import Installation
 from tests.flows.test_part_receiver import proof, serving
 from tests.flows.test_up import configuration
 from tests.lab.house import alert
@@ -148,3 +150,43 @@ async def test_under_the_documented_accounts_all_works_and_none_takes_locks_or_f
             with pytest.raises(ProgrammingError, match="permission denied"):
                 await run(site.url(part), statement)
     assert await run(site.superuser, LEFT) == []
+
+
+def said(site: Site) -> list[dict[str, str]]:
+    """Return what `doctor` says of what the accounts may do beyond their part."""
+    checks = Installation(site.folder, site.folder.parent / "home").json("doctor", code=1)["checks"]
+    assert [check["level"] for check in checks if "cannot write the journal" in check["message"]] == ["ok"] * 3
+    return [check for check in checks if check["check"] == "accounts"]
+
+
+@pytest.mark.parametrize("first", [(), BEFORE_15], ids=["from 15 on", "before 15"])
+async def test_doctor_names_what_accounts_may_beyond_their_part_and_its_own_lines_mend_it(
+    cleared: str, tmp_path: Path, first: tuple[str, ...]
+) -> None:
+    until = [each for each in documented() if each.startswith("CREATE")]
+    site = await made(cleared, tmp_path, until, first)
+    if first:
+        await run(site.superuser, f"GRANT CREATE ON SCHEMA public TO {site.name}")
+    await works(site)
+    warned = await asyncio.to_thread(said, site)
+    words = ["temporary tables", *(["schema public"] if first else []), "advisory locks", "large objects"]
+    assert len(warned) == len(words)
+    for check, word in zip(warned, words, strict=True):
+        assert word in check["message"]
+        assert check["message"].startswith(", ".join(f"{site.name}_{part}" for part in PARTS))
+        lines = check["remedy"].partition("database: ")[2]
+        await run(site.superuser, *(line for line in lines.split(";") if line.strip()))
+    assert await asyncio.to_thread(said, site) == []
+    await works(site)
+
+
+async def test_doctor_says_nothing_of_accounts_made_as_documented_and_names_the_one_that_was_given_more(
+    cleared: str, tmp_path: Path
+) -> None:
+    site = await made(cleared, tmp_path, documented())
+    await works(site)
+    assert await asyncio.to_thread(said, site) == []
+    await run(site.superuser, f"GRANT EXECUTE ON FUNCTION lo_create(oid) TO {site.name}_worker")
+    (warned,) = await asyncio.to_thread(said, site)
+    assert warned["message"].startswith(f"{site.name}_worker may make large objects")
+    assert f'REVOKE EXECUTE ON FUNCTION lo_create(oid) FROM PUBLIC, "{site.name}_worker";' in warned["remedy"]

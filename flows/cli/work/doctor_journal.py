@@ -101,7 +101,10 @@ async def _accounts(journal: Journal, config: Configuration) -> AsyncIterator[Lo
     """Look at what whoever takes the receiver over, or commands a Prefect worker, could do in the database."""
     if journal.dialect != "postgresql":
         return
-    yield await _account(journal, config)
+    receiver, least = await _account(journal, config), []
+    yield receiver
+    if receiver.level == "ok" and config.settings.receiver.account:
+        least.append(config.settings.receiver.account.user)
     prefect = config.settings.prefect
     for field, account in (("prefect.workers", prefect.workers), ("prefect.readers", prefect.readers)):
         if account is None:
@@ -112,6 +115,11 @@ async def _accounts(journal: Journal, config: Configuration) -> AsyncIterator[Lo
             yield Looked(field, "warn", message, remedy)
         else:
             yield Looked(field, "ok", f"{account.user} cannot write the journal")
+            least.append(account.user)
+    # Once for all of them: most of it PostgreSQL gives to everybody, and one line takes it from everybody.
+    for one in await journal.excess(list(dict.fromkeys(least))):
+        remedy = f"as superuser, in the journal's database: {' '.join(one.lines)}"
+        yield Looked("accounts", "warn", f"{', '.join(one.roles)} may {one.what}", remedy)
 
 
 def _standing(standing: schema.Standing) -> Iterator[Looked]:
