@@ -216,8 +216,7 @@ def read(folder: Path) -> Configuration:
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    if not folder.is_dir():
-        raise Misconfigured("there is no such folder; `mcp-soar init` makes one", file=str(folder))
+    present(folder)
     settings = _read(folder, "mcp-soar.yaml", Settings, optional=True) or Settings()
     receiver = settings.receiver
     if receiver.host not in LOOPBACK and not receiver.tls:
@@ -238,6 +237,24 @@ def read(folder: Path) -> Configuration:
         playbooks=read_playbooks(folder),
         templates=read_templates(folder),
     )
+
+
+def present(folder: Path) -> None:
+    """Refuse a folder that is no installation's: one that holds people's keys alone, say.
+
+    Args:
+        folder: made by `mcp-soar init`, if it is one.
+
+    Raises:
+        Misconfigured: it has no inventory.
+    """
+    if not folder.is_dir():
+        raise Misconfigured("there is no such folder; `mcp-soar init` makes one", file=str(folder))
+    if not (file := folder / "inventory.yaml").exists():
+        raise Misconfigured(
+            "is missing, so this is no installation's folder: name one with --config; `mcp-soar init DIR` makes one",
+            file=str(file),
+        )
 
 
 def _accounts(folder: Path, settings: Settings) -> None:
@@ -389,7 +406,7 @@ def _read(
     if not file.exists():
         if optional:
             return None
-        raise Misconfigured("is missing; `mcp-soar init` writes one to start from", file=str(file))
+        raise Misconfigured("is missing; what `mcp-soar init DIR` writes has one to start from", file=str(file))
     return _rooted(parse_yaml(model, _text(file), file=str(file), context=context), folder)
 
 

@@ -423,12 +423,13 @@ def hand_in(
 ) -> None:
     """Hand in what somebody signed on their own machine with --print. Waits as the command itself would.
 
-    Whoever hands it in decides nothing: it counts by its signature, once, within ten minutes.
+    Whoever hands it in decides nothing: it counts by its signature, once, within ten minutes. Over ssh, write both
+    paths whole: what it runs starts in the account's home, and no virtual environment is on its PATH.
 
     \b
     Examples:
       mcp-soar hand-in approval.json
-      mcp-soar approve 7 --plan 7.json --print | ssh soar mcp-soar hand-in
+      … --print | ssh soar /opt/mcp-soar/.venv/bin/mcp-soar hand-in --config /home/soar/my-soar
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import handing

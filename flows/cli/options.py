@@ -13,6 +13,7 @@ import typer
 
 from flows.cli import completion
 from flows.cli.output import Out, Usage
+from playbooks.errors import Misconfigured
 
 if TYPE_CHECKING:
     from flows.cli.exits import Exit
@@ -224,7 +225,16 @@ def folder(given: Path | None, out: Out) -> Path:
     Args:
         given: with `--config` or MCP_SOAR_CONFIG.
         out: where to say it.
+
+    Raises:
+        Misconfigured: none was named, and there is none where one is looked for.
     """
+    if away(given):
+        # A person's keys are in that folder too: that it is there says nothing.
+        raise Misconfigured(
+            f"no configuration is here: neither this folder, ./mcp-soar nor {home()} has an inventory.yaml. Name the "
+            "installation's folder with --config DIR, or MCP_SOAR_CONFIG; `mcp-soar init DIR` begins a new installation"
+        )
     path, why = place(given)
     out.note(f"configuration: {path} ({why})")
     return path

@@ -15,7 +15,7 @@ from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment, precise
 from flows.cli.work import records
 from flows.cli.work.files import write
-from flows.settings import Configuration
+from flows.settings import Configuration, present
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
@@ -183,8 +183,7 @@ async def lent(journal: Journal, people: People) -> dict[tuple[str, str], dateti
 
 
 def _read(folder: Path) -> tuple[Path, People]:
-    if not folder.is_dir():
-        raise Misconfigured("there is no such folder; `mcp-soar init` makes one", file=str(folder))
+    present(folder)
     file = folder / "people.yaml"
     return file, parse_yaml(People, file.read_text(encoding="utf-8"), file=str(file)) if file.exists() else People()
 

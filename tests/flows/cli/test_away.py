@@ -229,3 +229,34 @@ def test_a_key_is_made_there_and_enrolled_here(site: Installation, laptop: Lapto
     printed = laptop.run("stop", "everything", "--reason", "x", "--as", "mia", "--print")
     signed = SignedRequest.model_validate_json(printed.stdout)
     assert genuine(signed, site.config.people(), verify=fits) == signed.request
+
+
+KEYS = "mcp-soar"
+"""The folder that holds people's keys on a laptop, under its home."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("hand-in", "-"), ("incidents",), ("doctor",), ("up",), ("approve", "7", "--as", "lee"), ("unenroll", "kim")],
+)
+def test_a_folder_with_keys_alone_is_no_configuration_and_nobody_is_led_to_a_second_one(
+    laptop: Laptop, words: tuple[str, ...]
+) -> None:
+    result = laptop.run(*words)
+    said = " ".join(result.stderr.split())
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "Name the installation's folder with --config DIR" in said
+    assert "is missing" not in said
+    assert sorted(path.name for path in (laptop.home / KEYS).iterdir()) == ["people"]
+
+
+@pytest.mark.parametrize(
+    "words", [("hand-in", "-"), ("enroll", "mia", "--role", "approver"), ("unenroll", "kim"), ("incidents",)]
+)
+def test_a_folder_with_keys_alone_is_none_when_it_is_named_either(laptop: Laptop, words: tuple[str, ...]) -> None:
+    folder = laptop.home / KEYS
+    result = laptop.run(*words, "--config", str(folder))
+    said = " ".join(result.stderr.split())
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"{folder / 'inventory.yaml'}: is missing, so this is no installation's folder" in said
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["lee.key"]

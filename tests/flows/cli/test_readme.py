@@ -20,13 +20,17 @@ PROGRAM = "mcp-soar"
 COMMAND: Any = typer.main.get_command(app)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+_AFAR = re.compile(rf"^ssh \S+ '?/\S*/{PROGRAM} ([^'>]*[^'> ])'?(?: > \S+)?$")
+
 
 def lines(text: str) -> list[str]:
     """Return the command lines of a Markdown text: in its fences, and between backticks.
 
     The program's name may be left out of what follows another command: in a table's cell, and before arguments.
     """
-    found = [line for language, block in _FENCE.findall(text) if not language for line in block.splitlines()]
+    fenced = [line for language, block in _FENCE.findall(text) if not language for line in block.splitlines()]
+    # Whatever is piped into another command, and what ssh runs elsewhere, under its whole path.
+    found = [_AFAR.sub(rf"{PROGRAM} \1", part) for line in fenced for part in line.split(" | ")]
     for part in re.split(r"\n\n|\|", _FENCE.sub("", text)):
         listed = part.lstrip().startswith(f"`{PROGRAM} ")
         for span in (" ".join(code.split()) for code in re.findall(r"`([^`]+)`", part)):
