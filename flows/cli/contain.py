@@ -41,8 +41,8 @@ def contain(
 
     Whether anybody approved a tool before makes no difference, no playbook is needed, and nothing is automatic on your
     word, whatever the class: only what alerts alone carry waits for nobody. What is contained is
-    verified, watched and given back (`release`) like everything else; a revoked token stays revoked. In an incident
-    that is open: `respond ID --about KIND:NAME`. What an open incident gave back is contained again there.
+    verified, watched and given back (`release`) like everything else; a revoked token stays revoked. Where an incident
+    of that class is open about just what you name, it is contained there; in any other: `respond ID --about KIND:NAME`.
 
     \b
     Examples:

@@ -1,11 +1,12 @@
 """What a person may have contained, beside what is open already: said before they sign, and judged when it comes in."""
 
+import shlex
 from collections.abc import Sequence
 
 from flows.engine.opening import primary
 from playbooks.errors import Refused
-from playbooks.incident import Phase
-from playbooks.inventory import Resolved
+from playbooks.incident import EntityKind, Phase
+from playbooks.inventory import ON_SERVER, Resolved
 from playbooks.playbook import Playbook
 from playbooks.state import Incident
 from playbooks.taxonomy import IncidentClass
@@ -23,16 +24,34 @@ def key_of(incident_class: IncidentClass, meant: Sequence[Resolved]) -> str:
 
 
 def is_open(state: Incident, things: Sequence[Resolved]) -> Refused:
-    """Return why what a person names opens no other incident, and what they can do instead.
+    """Return why what a person names opens no other incident, and the whole line that does what they want instead.
 
     Args:
         state: the one that is open about it.
         things: what they named.
     """
     said = f"{state.id} is open about that already"
-    if gave_back(state, things):
-        return Refused(f"{said}, and gave it back: `mcp-soar respond {state.id} --about KIND:NAME` contains it again")
-    return Refused(f"{said}: `mcp-soar respond {state.id}` has it tried again, and with --about it contains more")
+    if not (new := yet_to_do(state, things)):
+        return Refused(f"{said}: `mcp-soar respond {state.id}` has it tried again")
+    line = " ".join(f"--about {shlex.quote(written(thing))}" for thing in new)
+    return Refused(f"{said}: `mcp-soar respond {state.id} {line}` contains it there")
+
+
+def written(thing: Resolved) -> str:
+    """Return how a person names a thing so that it means nothing else, as `tool:weather/forecast`."""
+    home = thing.principal if thing.kind is EntityKind.TOKEN else thing.server if thing.kind in ON_SERVER else None
+    return f"{thing.kind}:{f'{home}/' if home else ''}{thing.id}"
+
+
+def yet_to_do(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
+    """Return which of some things an open incident neither holds nor was asked to contain, or gave back or up.
+
+    Args:
+        state: the incident.
+        things: what a person named.
+    """
+    held = {key for name, lease in state.leases.items() if lease.open for key in state.steps[name].about}
+    return tuple(thing for thing in _not_chosen(state, things) if thing.key not in held)
 
 
 def new_in(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
@@ -47,15 +66,19 @@ def new_in(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
     """
     if state.part_of:
         raise Refused(f"{state.id} was joined to {state.part_of}: respond to that one")
-    found = tuple(
+    found = _not_chosen(state, things)
+    if things and not found:
+        said = f"{', '.join(map(str, things))} was chosen in {state.id} already"
+        raise Refused(f"{said}: `mcp-soar respond {state.id}` has it tried again")
+    return found
+
+
+def _not_chosen(state: Incident, things: Sequence[Resolved]) -> tuple[Resolved, ...]:
+    return tuple(
         thing
         for thing in things
         if thing.key not in state.chosen or thing.key in state.given_up or state.is_back(thing.key)
     )
-    if things and not found:
-        said = f"{', '.join(map(str, things))} was chosen in {state.id} already"
-        raise Refused(f"{said}: without --about it is tried again")
-    return found
 
 
 def gave_back(state: Incident, things: Sequence[Resolved]) -> bool:

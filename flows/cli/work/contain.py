@@ -57,10 +57,13 @@ async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wi
             with out.waiting("looking at the gateway"):
                 found = [await meaning.of(world, one) for one in wish.chosen]
                 things = list({thing.key: thing for thing in found}.values())
-            if state is None and (state := await _gave_back(journal, IncidentClass(word), things)):
+            if state is not None:
+                choosing.new_in(state, things)
+            elif (state := await _open_about(journal, IncidentClass(word), things)) is not None:
                 subject = state.id
-                out.say(f"{subject} is open about that, and gave it back: it is contained again there")
-            await _refuse_taken(journal, state, IncidentClass(word), things)
+                gave = choosing.gave_back(state, things)
+                said = ", and gave it back: it is contained again there" if gave else ": it is contained there"
+                out.say(f"{subject}, {state.title}, is open about {', '.join(map(str, things))} as {word}{said}")
             playbook = state.goes_by(config.playbooks) if state else None
             await _foresee(out, config, world, journal, things, IncidentClass(word), wish.severity, playbook)
         finally:
@@ -76,31 +79,20 @@ async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wi
         return await responding.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
 
 
-async def _gave_back(journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved]) -> Incident | None:
-    """Return the open incident that had just these things contained and gave them back, if there is one."""
-    stream = await journal.find_open(choosing.key_of(incident_class, things))
-    state = await records.load(journal, stream.removeprefix(records.PREFIX)) if stream else None
-    return state if state is not None and choosing.gave_back(state, things) else None
-
-
-async def _refuse_taken(
-    journal: Journal, state: Incident | None, incident_class: IncidentClass, things: Sequence[Resolved]
-) -> None:
-    """Refuse what the responder would refuse once it is signed, before anybody reads a plan of it.
-
-    Args:
-        journal: says what is open.
-        state: the incident that it is to be contained in; None for a new one.
-        incident_class: of that one.
-        things: what is meant.
+async def _open_about(journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved]) -> Incident | None:
+    """Return the open incident about just what is meant, in which it is contained then; None if there is none.
 
     Raises:
-        Refused: with what would be right.
+        Refused: it is held there already, or was chosen; with what would be right.
     """
-    if state is not None:
-        choosing.new_in(state, things)
-    elif stream := await journal.find_open(choosing.key_of(incident_class, things)):
-        raise choosing.is_open(await records.load(journal, stream.removeprefix(records.PREFIX)), things)
+    stream = await journal.find_open(choosing.key_of(incident_class, things))
+    if stream is None:
+        return None
+    state = await records.load(journal, stream.removeprefix(records.PREFIX))
+    if not choosing.yet_to_do(state, things):
+        raise choosing.is_open(state, things)
+    choosing.new_in(state, things)
+    return state
 
 
 def _written(thing: Resolved) -> dict[str, Json]:

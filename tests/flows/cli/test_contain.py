@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,7 +14,7 @@ from flows.cli.work import meaning
 from integrations.connections import Connections
 from integrations.systems.contextforge.client import Held
 from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Dossier, Pin, PinKind, Pins
+from playbooks.inventory import Dossier, Pin, PinKind, Pins, Resolved
 from playbooks.journal import Event
 from playbooks.naming import Unclear
 from tests.flows.cli import world
@@ -220,6 +222,63 @@ def test_what_was_given_back_in_an_incident_that_is_open_is_contained_again_ther
     it = site.json("incident", "1")
     assert any("kim chose to contain tool forecast of weather" in line["what"] for line in it["timeline"])
     assert len(site.json("incidents")["incidents"]) == 1, "no second one is opened"
+
+
+WAITS = "no rule of the source's configuration gives it a class"
+
+
+def waiting(site: Installation, thing: Resolved) -> None:
+    """Have an alert's incident open about a thing: it has no class, so that it waits."""
+    key = f"unclassified|{thing.key}"
+    entities = [thing.model_dump(mode="json")]
+    opened = world.opened(**{"class": "unclassified"}, key=key, entities=entities, playbook=None, triage=WAITS)
+    site.append(opened, correlation=key)
+
+
+@pytest.mark.parametrize(
+    ("words", "thing"),
+    [
+        (("server", "weather"), Resolved(kind=EntityKind.SERVER, id="weather", server="weather")),
+        (("tool", "weather/forecast"), world.TOOL),
+        (("principal", "agent"), Resolved(kind=EntityKind.PRINCIPAL, id="agent", principal="agent", gateway="main")),
+    ],
+)
+def test_what_an_alerts_incident_waits_about_is_contained_in_it(
+    site: Installation, words: tuple[str, ...], thing: Resolved
+) -> None:
+    waiting(site, thing)
+    with site.responder():
+        result = site.run("contain", *words, "--as", "kim", "--yes", "--wait", "1", "--reason", "it does it again")
+    shown = " ".join(result.output.split())
+    assert f"{ID}, The description asks for files, is open about {thing} as unclassified: it is contained" in shown
+    it = site.json("incident", "1")
+    assert (it["chosen"], it["playbook"], it["triage"]) == ([f"{thing} (kim)"], "chosen", None)
+    assert len(site.json("incidents")["incidents"]) == 1, "no second one is opened"
+
+
+def test_what_was_signed_elsewhere_is_refused_with_the_whole_line_that_does_it(
+    site: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop = tmp_path / "laptop"
+    key = laptop / "mcp-soar" / "people" / "kim.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(next(site.home.rglob("kim.key")).read_bytes())
+    key.chmod(0o600)
+    monkeypatch.chdir(laptop)
+    odd = Resolved(kind=EntityKind.TOOL, id="new tool", server="weather")
+    waiting(site, odd)
+    signed = site.run(
+        *("contain", "tool", "weather/new tool", "--as", "kim", "--yes", "--print"),
+        env={"MCP_SOAR_CONFIG": None, "XDG_CONFIG_HOME": str(laptop)},
+    )
+    assert signed.exit_code == 0, signed.output
+    with site.responder():
+        (tmp_path / "signed.json").write_text(signed.stdout)
+        refused = site.error("hand-in", str(tmp_path / "signed.json"), code=4)
+        line = re.search(r"`mcp-soar (respond [^`]*)`", refused["message"])
+        assert line is not None, refused
+        site.run(*shlex.split(line[1]), "--as", "kim", "--yes", "--wait", "1")
+    assert site.json("incident", "1")["chosen"] == ["tool new tool of weather (kim)"]
 
 
 def test_what_is_held_already_is_refused_before_a_plan_is_shown(site: Installation) -> None:
