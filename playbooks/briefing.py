@@ -16,7 +16,7 @@ from playbooks.inventory import Criticality, Environment, Inventory
 from playbooks.own import FILES, of_incident, of_inventory
 from playbooks.plan import Answer, Plan
 from playbooks.policy import Purpose
-from playbooks.proof import Fact, proof
+from playbooks.proof import Fact, checks, proof
 from playbooks.redaction import redacted
 from playbooks.state import Incident, LeaseState, Page, StepState
 from playbooks.strict import Moment, Strict, iso
@@ -195,6 +195,9 @@ class Briefing(Strict):
         status: where it stands.
         part_of: the incident that it goes on in.
         title: the first alert's; hostile.
+        claimed: the class is what alerts say; a person said nothing else since.
+        confirmed: whether our own checks confirm that; None if none has answered.
+        checks: what they found.
         entities: what it is about, in words.
         unresolved: what alerts named and the inventory does not know.
         servers: where.
@@ -235,6 +238,9 @@ class Briefing(Strict):
     status: Status = Status.TRIAGE
     part_of: str | None = None
     title: str = ""
+    claimed: bool = False
+    confirmed: Answer | None = None
+    checks: tuple[Fact, ...] = ()
     entities: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
     servers: tuple[Where, ...] = ()
@@ -320,6 +326,7 @@ def brief(
     kind = kind or _kind(state, page)
     subject = _subject(state, page)
     proven = proof(state)
+    found = checks(state)
     asks = _asks(state, page, line)
     itself = state.opened_at is None
     return Briefing(
@@ -335,6 +342,9 @@ def brief(
         status=state.status,
         part_of=state.part_of,
         title=_fit(state.title, 300),
+        claimed=state.claimed,
+        confirmed=found.answer,
+        checks=found.facts[:MOST],
         entities=_some(map(str, state.entities.values())),
         unresolved=_some(map(str, state.unresolved)),
         servers=tuple(_where(name, inventory) for name in state.servers[:MOST] if name in inventory.servers),
@@ -381,8 +391,16 @@ def asking(state: Incident, step: StepState, *, at: datetime, inventory: Invento
         inventory: for the names of ours.
     """
     asks = (_ask(state, step, step.plan, "", typed),) if step.plan else ()
-    own = _own(state, inventory)
-    return Briefing(at=at, incident=state.id, kind=Kind.AWAITING_APPROVAL, asks=asks, own=own)
+    found = checks(state)
+    return Briefing(
+        at=at,
+        incident=state.id,
+        kind=Kind.AWAITING_APPROVAL,
+        confirmed=found.answer,
+        checks=found.facts[:MOST],
+        asks=asks,
+        own=_own(state, inventory),
+    )
 
 
 def _fit(text: str, limit: int = LONGEST) -> str:

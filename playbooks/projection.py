@@ -330,6 +330,9 @@ def _counted(state: Incident, body: Body, at: datetime, actor: str) -> str:
 
 def _confirmed(state: Incident, body: Body, at: datetime, actor: str) -> str:
     verdict = Verdict.model_validate(body["verdict"])
+    if verdict.answer is not Answer.UNKNOWN or body["by"] not in state.checked:
+        # That it could not be asked again takes nothing from what it found before.
+        state.checked[body["by"]] = verdict
     if verdict.answer is not Answer.UNKNOWN:
         # What was not so then may be by now: whoever reports it afterwards has it asked anew.
         state.confirm_asked[body["by"]] = state.seq

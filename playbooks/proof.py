@@ -62,6 +62,39 @@ def differences(facts: Iterable[Fact]) -> dict[str, str]:
     return found
 
 
+class Checks(NamedTuple):
+    """What our own checks found of what an alert claims.
+
+    Args:
+        answer: whether they confirm it: one that does is enough; None if none was asked, or none has answered yet.
+        facts: what they found; of each the answer is whether that speaks for what was reported.
+    """
+
+    answer: Answer | None
+    facts: tuple[Fact, ...]
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Each of the facts in a sentence."""
+        return tuple(f"{fact.subject}: {fact.observed} ({_SPEAKS[fact.answer]})" for fact in self.facts)
+
+
+_SPEAKS = {
+    Answer.ESTABLISHED: "speaks for what was reported",
+    Answer.NOT_ESTABLISHED: "does not confirm what was reported",
+    Answer.UNKNOWN: "could not be found out",
+}
+
+
+def checks(state: Incident) -> Checks:
+    """Return what our own checks found of what was reported: an alert is a claim, and this stands beside it."""
+    verdicts = state.checked.values()
+    answers = [verdict.answer for verdict in verdicts]
+    order = (Answer.ESTABLISHED, Answer.NOT_ESTABLISHED, Answer.UNKNOWN)
+    answer = min(answers, key=order.index, default=None)
+    return Checks(answer, tuple(_fact(finding) for verdict in verdicts for finding in verdict.findings))
+
+
 class Proof(NamedTuple):
     """How well founded it is that an incident is contained.
 

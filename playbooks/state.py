@@ -573,6 +573,8 @@ class Incident:
     """What of each confirmation says yes, by the findings' checks."""
     confirm_asked: dict[str, int] = field(default_factory=dict)
     """Confirming checks that were answered: name → place of the last answer in the stream."""
+    checked: dict[str, Verdict] = field(default_factory=dict)
+    """What each confirming check of ours found when it was asked last, whatever that was."""
     confirmed_about: dict[str, str] = field(default_factory=dict)
     """What was confirmed → the whole key of what it was asked about."""
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -614,6 +616,12 @@ class Incident:
     frozen: str | None = None
     seq: int = 0
     timeline: list[Line] = field(default_factory=list)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether its class is what alerts say, and no person has said what it is."""
+        known = self.incident_class is not IncidentClass.UNCLASSIFIED
+        return known and bool(self.alerts) and not self.requested_by and not self.former_classes
 
     @property
     def servers(self) -> tuple[str, ...]:

@@ -297,6 +297,7 @@ Incident = TypedDict(
         "clocks": list[ClockRow],
         "not_proven": list[str],
         "differences": list[Difference],
+        "checks": list[str],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,

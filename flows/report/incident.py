@@ -32,7 +32,7 @@ from playbooks.duties import Clock
 from playbooks.incident import Status
 from playbooks.journal import Parsed
 from playbooks.playbook import Goals, Playbook
-from playbooks.proof import proof
+from playbooks.proof import checks, proof
 from playbooks.state import Incident
 from playbooks.taxonomy import Framework
 
@@ -133,6 +133,7 @@ def _lead(state: Incident, switches: Sequence[Switch]) -> Iterator[Block]:
         ("Status", state.stands),
         ("Left to do", _left(state)),
         ("Class", f"{entry.title} ({state.incident_class.value})"),
+        ("Our own check", "; ".join(excerpt(one, 160) for one in checks(state).said) or _UNCHECKED * state.claimed),
         ("Severity", state.severity.label),
         ("Title", excerpt(state.title)),
         ("About", about(state)),
@@ -155,6 +156,8 @@ def _left(state: Incident) -> str:
         return f"it goes on in {state.part_of}: what there is to decide is decided there"
     return "find the cause, then close it" if state.status is Status.RELEASED else ""
 
+
+_UNCHECKED = "the class is what the alert says: nothing of our own has confirmed it"
 
 _SEEN = 3
 """Undelivered messages that stand at the top."""

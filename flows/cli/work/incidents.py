@@ -106,6 +106,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
     out.fields(
         [
             ("title", it["title"]),
+            ("our own check", "; ".join(it["checks"])),
             ("about", ", ".join(it["entities"]) or "nothing that the inventory knows"),
             ("not known", ", ".join(it["unresolved"])),
             ("needs triage", it["triage"]),

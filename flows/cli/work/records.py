@@ -26,7 +26,7 @@ from playbooks.plan import Plan
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.projection import fold, project
-from playbooks.proof import differences, proof
+from playbooks.proof import checks, differences, proof
 from playbooks.state import Incident, LeaseState, StepState
 from playbooks.strict import iso, now
 from playbooks.taxonomy import IncidentClass
@@ -442,6 +442,7 @@ def incident_of(
         "differences": [
             {"reason": "", "about": subject, "diff": diff} for diff, subject in differences(lacking).items()
         ],
+        "checks": list(checks(state).said),
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,
