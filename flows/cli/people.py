@@ -58,7 +58,8 @@ def enroll(
 
     Without --key the key is ~/.config/mcp-soar/people/NAME.key, where the other commands look for it. A key that lives
     in ssh-agent is enrolled by its public half; hardware keys (sk-ssh-ed25519) sign other bytes, and are refused.
-    On a person's own machine, without a configuration and without --role, it makes the key and says who enrolls it.
+    On a person's own machine, without a configuration, it makes the key and prints the line that enrolls it, to be run
+    where the installation is.
 
     \b
     Examples:
@@ -68,10 +69,10 @@ def enroll(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import people
 
-        if not role and public is None and away(config):
+        if public is None and away(config):
             from flows.cli.work import away as elsewhere
 
-            raise typer.Exit(elsewhere.key(out, name, key))
+            raise typer.Exit(elsewhere.key(out, name, key, roles=role or [], replace=replace))
         where = folder(config, out)
         raise typer.Exit(people.enroll(out, where, name, roles=role or [], key=key, public=public, replace=replace))
 

@@ -71,13 +71,15 @@ def signer(name: str | None, key: Path | None, *, yes: bool = False) -> Signer:
     return Signer(name, key, yes)
 
 
-def key(out: Out, name: str, file: Path | None) -> Exit:
+def key(out: Out, name: str, file: Path | None, *, roles: list[str], replace: bool) -> Exit:
     """Make a person's key on their own machine, and say what is to be done with its public half.
 
     Args:
         out: where to say it.
         name: of the person.
         file: for the key; None for the usual place.
+        roles: what they are to be enrolled as; whoever names some wants more than the key, and that is not done here.
+        replace: whether an earlier key of theirs is to be taken away.
     """
     path = file or key_file(name)
     made = not path.exists()
@@ -88,9 +90,12 @@ def key(out: Out, name: str, file: Path | None) -> Exit:
     half.write_bytes(public.pem)
     out.document({"name": name, "key": str(path), "made": made, "public": str(half)})
     out.say(f"{'A new key was made' if made else 'The key'}: {path}. It signs for {name}: keep it to yourself.")
-    out.say(f"Nobody is enrolled yet: there is no installation on this machine. Where it is, with {half}:")
-    out.raw(f"  mcp-soar enroll {shlex.quote(name)} --role ROLE --public {half.name}")
-    return Exit.OK
+    where = f"Where it is (--config DIR, if on this machine), with {half}:"
+    out.say(f"{name} is not enrolled yet: no installation is here. {where}", "warn" if roles else "")
+    wanted = [word for role in roles or ["ROLE"] for word in ("--role", role)]
+    words = ["mcp-soar", "enroll", name, *wanted, "--public", half.name, *(["--replace"] if replace else [])]
+    out.raw("  " + shlex.join(words))
+    return Exit.NO if roles else Exit.OK
 
 
 def decide(

@@ -260,3 +260,20 @@ def test_a_folder_with_keys_alone_is_none_when_it_is_named_either(laptop: Laptop
     assert (result.exit_code, result.stdout) == (3, "")
     assert f"{folder / 'inventory.yaml'}: is missing, so this is no installation's folder" in said
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["lee.key"]
+
+
+def test_a_key_is_made_there_with_the_roles_that_are_wanted_and_nobody_counts_as_enrolled(
+    site: Installation, laptop: Laptop
+) -> None:
+    result = laptop.run("enroll", "mia", "--role", "approver", "--role", "reviewer")
+    assert result.exit_code == 1, "a script that goes on would go on with nobody enrolled"
+    said = " ".join(result.output.split())
+    assert "mia is not enrolled yet: no installation is here" in said
+    assert "--config DIR" in said
+    line = "mcp-soar enroll mia --role approver --role reviewer --public mia.pub"
+    assert line in result.stdout
+    half = laptop.home / KEYS / "people" / "mia.pub"
+    words = [str(half) if word == "mia.pub" else word for word in line.split()[1:]]
+    assert site.run(*words).exit_code == 0
+    assert site.config.people().people["mia"].roles == ("approver", "reviewer")
+    assert "init" not in laptop.run("enroll", "lou", "--role", "approver").output
