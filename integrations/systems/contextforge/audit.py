@@ -2,7 +2,7 @@
 
 ContextForge 1.0.7 has no address that says so (`config.py`: `audit_trail_enabled`, `security_logging_enabled`, both off
 by default), so it is found out by something that is written down where that is on. Reading a virtual server is
-(`server_service.py`, `view_server`). Of refusals only that of a revoked token or a deactivated user is, not that of an
+(`server_service.py`, `view_server`); where there is none, making one is, which takes a right to. Of refusals only that of a revoked token or a deactivated user is, not that of an
 unknown token or a wrong password (`auth_middleware.py`, `_HARD_DENY_DETAILS`): so that takes a token to revoke.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from integrations.estate import Audited
 from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.contextforge.enrol import issue
+from integrations.systems.contextforge.enrol import issue, publish
 from integrations.systems.contextforge.estate import moment_of
 
 TRAIL: Final = "AUDIT_TRAIL_ENABLED"
@@ -20,6 +20,16 @@ TRAIL: Final = "AUDIT_TRAIL_ENABLED"
 
 EVENTS: Final = "SECURITY_LOGGING_ENABLED"
 """The gateway's setting for whom it refused."""
+
+NEVER: Final = (
+    "Never in an audit trail: tool calls, users, tokens and roles; where the gateway's database is SQLite, nor that a"
+    " server without resources was switched off or on"
+)
+"""What happens at a ContextForge without a trace, however it is set: 1.0.7, tried out one by one.
+
+The last: `set_gateway_state` holds SQLite's one lock over an `UPDATE` of no row, the entry waits five seconds for it
+and is lost (`gateway.log`: "Failed to log audit trail: … database is locked").
+"""
 
 _LOOKS: Final = 5
 _BETWEEN: Final = 0.2
@@ -67,6 +77,27 @@ async def _events(forge: ContextForge) -> Audited:
     return Audited(what, EVENTS, said, on=None)
 
 
+async def changed(forge: ContextForge, name: str) -> Audited:
+    """Find out whether changes are written down: make a virtual server that offers nothing, and delete it.
+
+    Args:
+        forge: the gateway.
+        name: of the virtual server, which nobody but its owner sees; there is no other of that name.
+
+    Raises:
+        SoarError: we may not.
+    """
+    before = await _newest(forge, "audit-trails")
+    door = await publish(forge, name, (), visibility="private")
+    try:
+        comes = await _comes(forge, "audit-trails", before)
+    finally:
+        await forge.request("DELETE", f"/v1/servers/{door}", missing_ok=True)
+    if comes:
+        return Audited("audit trail", TRAIL, "a change is written down", on=True)
+    return Audited("audit trail", TRAIL, "a virtual server was made, and no entry says so", on=False)
+
+
 async def tried(forge: ContextForge, email: str, name: str) -> Audited:
     """Find out whether refusals are written down: issue a token, revoke it, and use it.
 
@@ -87,7 +118,7 @@ async def tried(forge: ContextForge, email: str, name: str) -> Audited:
     return Audited("security events", EVENTS, "a revoked token was used, and no event says so", on=False)
 
 
-_EMPTY: Final = "it is empty: that is off, or nothing was changed since it is on"
+_EMPTY: Final = "it is empty: that is off, or nothing that it writes down happened since it is on"
 
 
 async def _comes(forge: ContextForge, log: str, before: dict[str, Any] | None) -> bool:

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from integrations.exhibits import add_json, add_text
 from integrations.systems.contextforge.actions import ADMINISTRATOR, entry_of, principal_of
+from integrations.systems.contextforge.audit import EVENTS, NEVER, TRAIL
 from integrations.systems.contextforge.client import ContextForge
 from playbooks.action import Capture, Sink, World
 from playbooks.errors import Misconfigured, Refused, SoarError
@@ -73,14 +74,15 @@ class CaptureLogs(OfGateway):
         origin = f"{forge.gateway.url}/api/logs"
         if not any(logs.values()):
             raise Misconfigured(
-                f"gateway {forge.name} holds no audit trail and no security event: {_OFF}. Turn AUDIT_TRAIL_ENABLED and"
-                " SECURITY_LOGGING_ENABLED on there; until then nothing says who changed what"
+                f"gateway {forge.name} holds no audit trail and no security event: {_OFF}. `mcp-soar doctor` says"
+                f" whether {TRAIL} and {EVENTS} are on there. {NEVER}"
             )
         for name, entries in logs.items():
             file = name.replace("_", "-")
             await add_json(sink, f"{file}.json", entries, origin)
             if not entries:
-                await add_text(sink, f"{file}-empty.txt", f"{name} is empty: {_OFF}.\n", origin)
+                never = f" {NEVER}." if name == "audit_trails" else ""
+                await add_text(sink, f"{file}-empty.txt", f"{name} is empty: {_OFF}.{never}\n", origin)
 
 
 class CapturePrincipal(OfGateway):
@@ -143,7 +145,7 @@ class CapturePrincipal(OfGateway):
         await add_text(sink, "missing.txt", text, "computed from the other files of this exhibit")
 
 
-_OFF = "that is off there, or nothing was ever changed or refused"
+_OFF = "that is off there, or nothing that it writes down happened since it is on"
 
 
 CAPTURES: Final[tuple[type[OfGateway], ...]] = (CaptureState, CaptureLogs, CapturePrincipal)

@@ -8,7 +8,7 @@ from typing import Final
 
 from integrations.secret import secret
 from integrations.system import Looked
-from integrations.systems.contextforge.audit import EVENTS, audited
+from integrations.systems.contextforge.audit import audited
 from integrations.systems.contextforge.canary import Canary
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.enrol import ends_at
@@ -91,8 +91,8 @@ async def _audit(forge: ContextForge) -> AsyncIterator[Looked]:
         return  # what our account may not do has a line of its own
     for one in found:
         remedy = f"{one.setting}=true where the gateway is started: {_WHY}"
-        if one.on is None and one.setting == EVENTS:
-            remedy += f"; then `mcp-soar inventory import {forge.name} --make-canary` tries it out"
+        if one.on is None:
+            remedy += f". Where it is set, `mcp-soar inventory import {forge.name} --make-canary` tries it out"
         check, said = f"logs of {forge.name}", f"{one.what}: {one.said}"
         yield Looked(check, "ok", said) if one.on else Looked(check, "warn", said, remedy)
 

@@ -41,10 +41,10 @@ async def register(gateway: ContextForge, name: str, url: str) -> str:
     return str((await gateway.request("POST", "/v1/gateways", json=body))["id"])
 
 
-async def publish(gateway: ContextForge, name: str, tools: tuple[str, ...]) -> str:
+async def publish(gateway: ContextForge, name: str, tools: tuple[str, ...], *, visibility: str = "public") -> str:
     """Offer tools as a virtual server and return its id; clients reach it at /servers/<id>/mcp."""
-    server = {"name": name, "associated_tools": list(tools), "visibility": "public"}
-    answer = await gateway.request("POST", "/v1/servers", json={"server": server, "visibility": "public"})
+    server = {"name": name, "associated_tools": list(tools), "visibility": visibility}
+    answer = await gateway.request("POST", "/v1/servers", json={"server": server, "visibility": visibility})
     return str(answer["id"])
 
 

@@ -66,10 +66,12 @@ async def _canary(forge: ContextForge, wanted: Survey, seen: Surveyed) -> None:
 
 
 async def _tried(forge: ContextForge, wanted: Survey, seen: Surveyed) -> None:
-    """Find out by a token of the canary's, which is revoked at once, what reading alone does not tell."""
+    """Find out what reading alone does not tell: by a token of the canary's and a virtual server, both gone at once."""
     if not wanted.make_canary or not seen.audits:
         return
     try:
+        if seen.audits[0].on is None:
+            seen.audits = (await audit.changed(forge, f"{_token_name()}-tried"), *seen.audits[1:])
         found = await audit.tried(forge, forge.gateway.canary.principal, f"{_token_name()}-revoked")
     except SoarError as exc:
         seen.estate.partial.append(f"audit settings: {exc}")

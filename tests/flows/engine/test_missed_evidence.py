@@ -73,3 +73,4 @@ async def test_empty_logs_are_not_sealed_as_if_nothing_had_happened(lab: Lab, mo
     files = await gathered(capture, lab.world)
     assert set(files) == {"audit-trails.json", "security-events.json", "audit-trails-empty.txt"}
     assert b"off there" in files["audit-trails-empty.txt"]
+    assert b"Never in an audit trail: tool calls" in files["audit-trails-empty.txt"], "an empty one need not be off"

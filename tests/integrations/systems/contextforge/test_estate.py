@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from flows.cli.work.novelties import Found, compare
+from integrations.systems.contextforge import doctor
 from integrations.systems.contextforge import estate as reading
-from integrations.systems.contextforge.audit import EVENTS, TRAIL, audited, tried
+from integrations.systems.contextforge.audit import EVENTS, TRAIL, audited, changed, tried
 from integrations.systems.contextforge.client import ContextForge
 from integrations.systems.contextforge.estate import survey
 from playbooks.errors import SoarError
@@ -341,7 +342,32 @@ async def test_where_nothing_can_be_read_that_is_written_down_an_empty_trail_say
     async with saying(logs.page) as (forge, _):
         trail, _events = await audited(forge)
     assert trail.on is None
-    assert "off, or nothing was changed" in trail.said
+    assert "off, or nothing that it writes down happened" in trail.said
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_an_empty_trail_is_tried_out_by_a_change_that_is_taken_back(*, on: bool) -> None:
+    entries: list[dict[str, str]] = []
+
+    def page(path: str, _: dict[str, str]) -> Any:  # noqa: ANN401  # JSON
+        if path == "/api/logs/audit-trails":
+            return answer(json.dumps(entries[:1]).encode())
+        if path.startswith("/v1/servers") and on:
+            entries.insert(0, {"id": str(len(entries)), "timestamp": "2026-01-31T12:00:00Z"})
+        return answer(b'{"id": "v9"}')
+
+    async with saying(page) as (forge, place):
+        found = await changed(forge, "x")
+    assert (found.setting, found.on) == (TRAIL, on)
+    assert [asked for asked in place.seen if "/v1/servers" in asked] == ["POST /v1/servers", "DELETE /v1/servers/v9"]
+
+
+async def test_doctor_says_how_the_line_of_an_empty_log_goes_where_the_setting_is_on() -> None:
+    async with saying(Logs(server=False).page) as (forge, _):
+        lines = [line async for line in doctor._audit(forge)]  # noqa: SLF001  # the rest asks a whole gateway
+    assert [line.level for line in lines] == ["warn", "warn"]
+    for line in lines:
+        assert "Where it is set, `mcp-soar inventory import main --make-canary` tries it out" in line.remedy
 
 
 @pytest.mark.parametrize(("added_at", "on"), [("2026-01-31T11:00:00", True), ("2026-01-31T12:30:00Z", False)])
