@@ -2,13 +2,15 @@
 
 What it names is read from output fields `mcp.server`, `mcp.tool`, `mcp.principal` … (a rule's output can be given
 them), else from the rule's tags `mcp_server:…` and `mcp_tool:…`. Without an MCP server, the deployment, container and
-pod stand as claims for one: they count only where the inventory has them as aliases.
+pod stand as claims for one: they count only where the inventory has them as aliases. A Deployment's pods change their
+names with each start, so its name, which such a pod's begins with, is a claim too.
 
 https://falco.org/docs/concepts/outputs/formatting/ and falcosidekick's `types.FalcoPayload`.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -45,7 +47,13 @@ _SEVERITY = {
     "debug": Severity.INFORMATIONAL,
 }
 
-_WORKLOAD = ("k8s.deployment.name", "container.name", "k8s.pod.name")
+_DEPLOYMENT = ("k8s.deployment.name", "k8smeta.deployment.name")
+_POD = ("k8s.pod.name", "k8smeta.pod.name")
+_WORKLOAD = (*_DEPLOYMENT, "container.name", *_POD)
+
+# DEPLOYMENT-HASH-SUFFIX: a hash is decimal digits, a suffix is random, both in Kubernetes' letters without vowels
+# (`k8s.io/apimachinery/pkg/util/rand`: `SafeEncodeString`, `String`), so no name of ordinary words ends like this.
+_OF_DEPLOYMENT = re.compile(r"(?P<deployment>.+)-[bcdf4-9]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}")
 _ADDRESSES = ("fd.rip", "fd.cip", "fd.sip")
 _HINT = "send one event per message, as Falco's http_output and falcosidekick do"
 
@@ -113,12 +121,20 @@ def _entities(fields: Mapping[str, object], labels: Iterable[str], path: str) ->
     yield from found
     if not any(one.kind is EntityKind.SERVER for one in found):
         yield from beside(EntityKind.SERVER, (fields.get(key) for key in _WORKLOAD))
+        if all(absent(fields.get(key)) for key in _DEPLOYMENT):
+            yield from beside(EntityKind.SERVER, (_deployment(fields.get(key)) for key in _POD))
     yield from beside(EntityKind.ADDRESS, (fields.get(key) for key in _ADDRESSES))
     yield from beside(EntityKind.PRINCIPAL, [fields.get("ka.user.name")])
     repository, digest = fields.get("container.image.repository"), fields.get("container.image.digest")
     if not absent(repository) and (image := scalar(repository)):
         pinned = f"{image}@{digest}" if isinstance(digest, str) and not absent(digest) else image
         yield from beside(EntityKind.IMAGE, [pinned])
+
+
+def _deployment(pod: object) -> str | None:
+    """Return the Deployment that made a pod, by the pod's name; None if none did."""
+    found = _OF_DEPLOYMENT.fullmatch(pod) if isinstance(pod, str) else None
+    return found["deployment"] if found else None
 
 
 def _from_tags(labels: Iterable[str]) -> dict[str, object]:

@@ -66,6 +66,27 @@ def test_falco_without_an_mcp_server_claims_the_workload() -> None:
     assert names == ["weather", "server", "weather-6c9d8-x2x1z"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "claimed"),
+    [
+        ({"k8s.pod.name": "weather-mcp-7d4b9c6f5-x2k4z"}, ["weather-mcp-7d4b9c6f5-x2k4z", "weather-mcp"]),
+        ({"k8smeta.pod.name": "weather-mcp-7d4b9c6f5-x2k4z"}, ["weather-mcp-7d4b9c6f5-x2k4z", "weather-mcp"]),
+        (
+            {"k8smeta.deployment.name": "weather-mcp", "k8s.pod.name": "other-7d4b9c6f5-x2k4z"},
+            ["weather-mcp", "other-7d4b9c6f5-x2k4z"],
+        ),
+        ({"k8s.pod.name": "weather-mcp-0"}, ["weather-mcp-0"]),
+        ({"k8s.pod.name": "weather-mcp-staging-cache"}, ["weather-mcp-staging-cache"]),
+        ({"k8s.pod.name": "<NA>"}, []),
+    ],
+)
+def test_falco_names_the_deployment_of_a_pod_whose_name_changes_with_each_start(
+    fields: dict[str, str], claimed: list[str]
+) -> None:
+    (alert,) = parse(changed("falco-workload", output_fields=fields), "siem", source("falco"))
+    assert [entity.name for entity in alert.entities if entity.kind is EntityKind.SERVER] == claimed
+
+
 def test_falco_without_uuid_gets_an_id_from_rule_time_and_fields() -> None:
     (alert,) = fixture("falco-workload")
     (again,) = fixture("falco-workload")
