@@ -2,8 +2,9 @@
 
 ContextForge 1.0.7 has no address that says so (`config.py`: `audit_trail_enabled`, `security_logging_enabled`, both off
 by default), so it is found out by something that is written down where that is on. Reading a virtual server is
-(`server_service.py`, `view_server`); where there is none, making one is, which takes a right to. Of refusals only that of a revoked token or a deactivated user is, not that of an
-unknown token or a wrong password (`auth_middleware.py`, `_HARD_DENY_DETAILS`): so that takes a token to revoke.
+(`server_service.py`, `view_server`); where there is none, making one is, which takes a right to. Of refusals only that
+of a revoked token or a deactivated user is, not that of an unknown token or a wrong password (`auth_middleware.py`,
+`_HARD_DENY_DETAILS`): so that takes a token to revoke.
 """
 
 import asyncio

@@ -1,18 +1,21 @@
 """Evidence that could not be had is collected when it can be had; an empty log is not sealed without a word."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from flows.engine import evidence
 from integrations.systems.contextforge.captures import CaptureLogs
 from integrations.systems.contextforge.client import ContextForge
+from playbooks.action import World
 from playbooks.errors import Misconfigured
 from playbooks.incident import Status
 from tests.lab import scenes
 from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
+from tests.lab.gateway import READ
 from tests.lab.house import alert
 
 LOGS = {"audit_trails": [{"action": "update"}], "security_events": []}
@@ -58,19 +61,19 @@ async def test_what_our_account_had_no_right_to_read_is_collected_once_it_has(
         assert len(incident.unavailable) == 1, "that it was not to be had at first stays on record, once"
 
 
-async def test_empty_logs_are_not_sealed_as_if_nothing_had_happened(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_empty_logs_are_not_sealed_as_if_nothing_had_happened() -> None:
     found: dict[str, list[Any]] = {"audit_trails": [], "security_events": []}
 
-    async def logs(_self: ContextForge, limit: int = 1000) -> dict[str, Any]:
-        del limit
+    async def logs() -> dict[str, Any]:
         return found
 
-    monkeypatch.setattr(ContextForge, "logs", logs)
-    capture = CaptureLogs(server=lab.site.server_id)
+    forge = SimpleNamespace(name="main", gateway=SimpleNamespace(url="https://gateway.example.com"), logs=logs)
+    world = cast("World", SimpleNamespace(inventory=READ, reach=lambda *_: forge))
+    capture = CaptureLogs(server="weather")
     with pytest.raises(Misconfigured, match="AUDIT_TRAIL_ENABLED"):
-        await gathered(capture, lab.world)
+        await gathered(capture, world)
     found["security_events"] = [{"event": "refused"}]
-    files = await gathered(capture, lab.world)
+    files = await gathered(capture, world)
     assert set(files) == {"audit-trails.json", "security-events.json", "audit-trails-empty.txt"}
     assert b"off there" in files["audit-trails-empty.txt"]
     assert b"Never in an audit trail: tool calls" in files["audit-trails-empty.txt"], "an empty one need not be off"
