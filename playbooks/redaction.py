@@ -151,7 +151,8 @@ def _spans(text: str) -> list[tuple[int, int, str]]:
         for match in _matches(form, plain, lowered):
             group: str | int = "it" if "it" in match.re.groupindex else 0
             if form.check(match[group]):
-                found.append((match.start(group), match.end(group), form.name))
+                start, end = match.span(group)
+                found.append((start, _before_colon(plain, start, end), form.name))
     if not found:
         return found
     # sorted() is stable: of two that start together, the one listed first in FORMS names both.
@@ -162,6 +163,12 @@ def _spans(text: str) -> list[tuple[int, int, str]]:
         else:
             merged.append((start, end, name))
     return merged if places is None else [(places[start], places[end - 1] + 1, name) for start, end, name in merged]
+
+
+def _before_colon(text: str, start: int, end: int) -> int:
+    """Return where something masked ends: the colon after it, before a space or nothing, is the sentence's."""
+    ends = text[end - 1] == ":" and (end == len(text) or text[end].isspace())
+    return end - 1 if ends and end - start > 1 else end
 
 
 def _matches(form: Form, plain: str, lowered: str) -> Iterator[re.Match[str]]:
@@ -313,10 +320,16 @@ def _any(*words: str) -> str:
     return "(?:" + "|".join(map(re.escape, words)) + ")"
 
 
-def _assigned(name: str, words: tuple[str, ...], bare: str, more: str = "") -> Form:
+# What we call a step for one token at a gateway, as revoke-token@token:agent/ID: its id there (RFC 9562) opens nothing.
+_NAME_OF_A_STEP = (
+    r"(?!(?<=[a-z0-9]@)token:(?:[\w.@-]{1,200}+/)?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}(?![\w.+/=@-]))"
+)
+
+
+def _assigned(name: str, words: tuple[str, ...], bare: str, more: str = "", unless: str = "") -> Form:
     """Return the form of a name with its value, masking the value: quoted to the quote's end, bare by `bare`."""
     value = rf"{_QUOTED}|(?<![\"'`])(?:\[redacted:[^\]\n]{{0,99}}+\]?|{bare})"
-    pattern = rf"{_any(*words)}{more}[\w.-]{{0,24}}+{_IS}\\{{0,3}}+[\"'`]?+{_MASKED}(?P<it>{value})"
+    pattern = rf"{unless}{_any(*words)}{more}[\w.-]{{0,24}}+{_IS}\\{{0,3}}+[\"'`]?+{_MASKED}(?P<it>{value})"
     return Form(name, words, Later(pattern, _I))
 
 
@@ -427,7 +440,7 @@ FORMS: Final[tuple[Form, ...]] = (
     ),
     _assigned("password", _PASSWORDS, rf"{_PROSE}[^\s\"'`&<>]++"),
     _assigned("password", ("pass",), r"(?<==)[^\s\"'`&<>]++"),
-    _assigned("secret", _SECRETS, _SECRET),
+    _assigned("secret", _SECRETS, _SECRET, unless=_NAME_OF_A_STEP),
     _assigned("secret", _KEYS, _SECRET, more=r"[_. -]?key"),
     # Any other key: only of something long, and never a digest of ours.
     _assigned("secret", ("key",), r"(?!sha256:)(?=[^\s\d]{0,64}\d)[A-Za-z0-9+/_.~=-]{16,4096}+"),

@@ -92,6 +92,8 @@ HARMLESS = (
     "018f4111-1111-7111-8111-411111111111 at 2026-01-31T12:00:00.123Z, 1769860800123 ms",
     "key: sha256:4111111111111111411111111111111141111111111111114111111111111111",
     "idempotency key=inc-2026-000001, session 4",
+    "verified chosen-token@token:dana-kim/3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb: established",
+    "Lease revoke_token@token:3f2b8c1de0a94c7d8e1f00112233aabb of 한국",
     "left-pad@1.3.0 and registry.example/img@sha256",
     "contacts.yaml:5: password: is missing; add it",
     "a bearer over TLS, or a basic one; token: read the docs, key: value",
@@ -124,6 +126,31 @@ def test_what_is_a_secret_by_its_context_is_masked(text: str, secret: str, name:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redacted(text) == text
+
+
+UUID = "3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        # No name of a step: a value of a thing called token.
+        (f"token:{UUID}", "token:[redacted: secret]"),
+        (f"x @token: {UUID}", "x @token: [redacted: secret]"),
+        (f"a@token={UUID}", "a@token=[redacted: secret]"),
+        # No id of a token: whatever it is, it may be one.
+        (f"a@token:{UUID}0", "a@token:[redacted: secret]"),
+        (f"a@token:{UUID}.x-y", "a@token:[redacted: secret]"),
+        ("a@token:0123456789abcdefghij", "a@token:[redacted: secret]"),
+        # What follows is the sentence's.
+        ("the password=hunter2: wrong", "the password=[redacted: password]: wrong"),
+        ("api_key: 0123456789abcdef: it leaked", "api_key: [redacted: secret]: it leaked"),
+        ("password=hunter2:x y", "password=[redacted: password] y"),
+        ("password=:", "password=[redacted: password]"),
+    ],
+)
+def test_a_name_of_ours_is_told_from_a_secret_and_a_secret_from_the_sentence(text: str, shown: str) -> None:
+    assert redacted(text) == shown
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\U000e0041", "\x00", "\ufe0f", "\u0336", "\u3164"])
