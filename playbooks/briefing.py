@@ -201,6 +201,7 @@ class Briefing(Strict):
         entities: what it is about, in words.
         unresolved: what alerts named and the inventory does not know.
         servers: where.
+        refused: what people said no to, with who did.
         triage: why a person has to look first.
         frozen: why nothing more is done.
         requested_by: who started it by hand.
@@ -244,6 +245,7 @@ class Briefing(Strict):
     entities: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
     servers: tuple[Where, ...] = ()
+    refused: tuple[str, ...] = ()
     triage: str | None = None
     frozen: str | None = None
     requested_by: str | None = None
@@ -348,6 +350,7 @@ def brief(
         entities=_some(map(str, state.entities.values())),
         unresolved=_some(map(str, state.unresolved)),
         servers=tuple(_where(name, inventory) for name in state.servers[:MOST] if name in inventory.servers),
+        refused=_some(state.refusals),
         triage=_clause(state.triage) if state.triage else None,
         frozen=_clause(state.frozen) if state.frozen else None,
         requested_by=state.requested_by,

@@ -54,6 +54,12 @@ class When(StrEnum):
     NAMED = "named"
     CHOSEN = "chosen"
     UNATTRIBUTED = "unattributed"
+    CONTAINED = "contained"
+    UNREFUTED = "unrefuted"
+
+
+_OF_TASKS = frozenset({When.CONTAINED, When.UNREFUTED})
+"""When a task is there; nothing that mcp-soar does waits for these."""
 
 
 class Step(Strict):
@@ -70,7 +76,9 @@ class Step(Strict):
         with_: its parameters.
         when: `leaking` runs it only while a cut of this incident does not hold; `named` only for a server that was
             named itself, and not for the server of a tool that was; `chosen` only for what a person chose;
-            `unattributed` only for what was named itself, while no principal and no token is named who does it.
+            `unattributed` only for what was named itself, while no principal and no token is named who does it. Of a
+            task: `contained` only once something of the kind that `for` says was contained; `unrefuted` only while our
+            own checks have not found what was reported to be untrue.
         lease: how long an action stays in force before it is extended and paged.
         why: one sentence for the people who review it.
     """
@@ -95,6 +103,9 @@ class Step(Strict):
             raise ValueError(message)
         if (self.task is None) != (self.until is None):
             message = f"step {self.id}: a task, and only a task, says `until: released` or `until: closed`"
+            raise ValueError(message)
+        if self.when in _OF_TASKS and self.task is None:
+            message = f"step {self.id}: only a task says `when: {self.when}`"
             raise ValueError(message)
         if self.when is When.NAMED and self.for_each is not EntityKind.SERVER:
             message = f"step {self.id}: only a server can be there without being named: leave `when: named` out"

@@ -70,6 +70,7 @@ def full(kind: Kind = Kind.AWAITING_APPROVAL) -> Briefing:
         entities=("tool forecast of weather", "server weather"),
         unresolved=("server shadow",),
         servers=tuple(_where(environment) for environment in Environment),
+        refused=("carol said no to: Disable tool forecast of weather at gateway main",),
         triage="there is no playbook for ide_layer: say what to contain, with "
         "`mcp-soar respond inc-2026-000007 --about`",
         frozen="an entry is missing",

@@ -936,6 +936,23 @@ class Incident:
         return [item for item in self.unavailable if item["recorded_by"] not in had]
 
     @property
+    def refusals(self) -> tuple[str, ...]:
+        """What people said no to, or nothing, which is no, as far as nothing of it is in force or asked again."""
+        no = [
+            step
+            for step in self.steps.values()
+            if step.progress in REFUSED and step.plan and step.purpose is Purpose.CONTAIN
+        ]
+        no = [step for step in no if step.instance not in self.leases or not self.leases[step.instance].holds]
+        return tuple(
+            f"{step.denied_by} said no to: {step.plan.summary.rstrip('.')}"
+            if step.denied_by
+            else f"nobody answered in time, which is no: {step.plan.summary.rstrip('.')}"
+            for step in no
+            if step.plan
+        )
+
+    @property
     def proposals(self) -> list[StepState]:
         """What waits for a person."""
         return [step for step in self.steps.values() if step.progress is Progress.PROPOSED]

@@ -298,6 +298,7 @@ Incident = TypedDict(
         "not_proven": list[str],
         "differences": list[Difference],
         "checks": list[str],
+        "refused": list[str],
         "triage": str | None,
         "frozen": str | None,
         "requested_by": str | None,

@@ -12,6 +12,7 @@ from flows.report.standing import asker, holding, needed
 from flows.report.words import clock, excerpt
 from playbooks.contacts import Language
 from playbooks.duties import Clock
+from playbooks.left import left
 from playbooks.playbook import Playbook
 from playbooks.state import Incident
 
@@ -61,17 +62,14 @@ def open_ends(state: Incident, playbook: Playbook | None, clocks: Sequence[Clock
         yield Commands([f"mcp-soar incident {state.id}", f"mcp-soar report {state.id} --out {state.id}.html"])
 
 
+_TASK = 1200
+"""Characters of one task: it may quote a plan's summary, which others chose."""
+
+
 def tasks(state: Incident, playbook: Playbook | None) -> list[tuple[str, str, str]]:
     """Return what the playbook leaves to people and nobody has ended: step, task, until."""
     if state.closed_at or state.part_of:
         return []
     if state.triage and not state.leases:
         return [("triage", excerpt(f"Nothing was done, because: {state.triage}"), "closed")]
-    if playbook is None:
-        return []
-    released = state.given_back
-    return [
-        (step.id, step.task, step.until or "closed")
-        for _, step in playbook.steps()
-        if step.task and not (step.until == "released" and released)
-    ]
+    return [(one.step, excerpt(one.task, _TASK), one.until) for one in left(state, playbook)]

@@ -109,6 +109,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
             ("our own check", "; ".join(it["checks"])),
             ("about", ", ".join(it["entities"]) or "nothing that the inventory knows"),
             ("not known", ", ".join(it["unresolved"])),
+            ("refused", "; ".join(it["refused"])),
             ("needs triage", it["triage"]),
             ("frozen", it["frozen"]),
             ("started by", it["requested_by"]),

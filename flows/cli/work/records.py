@@ -20,8 +20,9 @@ from playbooks import duties, naming
 from playbooks.contacts import Language
 from playbooks.errors import Misconfigured, SoarError, Transient
 from playbooks.evidence import Exhibit
-from playbooks.incident import Phase, Status
+from playbooks.incident import Status
 from playbooks.journal import ITSELF, TELLING, Entry
+from playbooks.left import left
 from playbooks.plan import Plan
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
@@ -443,6 +444,7 @@ def incident_of(
             {"reason": "", "about": subject, "diff": diff} for diff, subject in differences(lacking).items()
         ],
         "checks": list(checks(state).said),
+        "refused": list(state.refusals),
         "triage": state.triage,
         "frozen": state.frozen,
         "requested_by": state.requested_by,
@@ -495,7 +497,7 @@ def _step_of(step: StepState) -> schema.Step:
 
 
 def _tasks(config: Configuration, playbook: Playbook | None, state: Incident) -> list[schema.Task]:
-    """Return what is left to people; what the release ends is left out once everything is released."""
+    """Return what is left to people."""
     if state.closed_at or state.part_of:
         return []
     if state.triage and not state.leases:
@@ -512,15 +514,7 @@ def _tasks(config: Configuration, playbook: Playbook | None, state: Incident) ->
         sort = "" if state.former_classes else f"give it another class, {classes}, or "
         act += f"Or {sort}close it."
         return [{"step": "triage", "task": task, "until": "closed"} for task in (look, act)]
-    if playbook is None:
-        return []
-    released = state.given_back
-    return [
-        {"step": step.id, "task": step.task, "until": step.until or "closed"}
-        for phase in Phase
-        for step in playbook.phases[phase]
-        if step.task and not (step.until == "released" and released)
-    ]
+    return [{"step": one.step, "task": one.task, "until": one.until} for one in left(state, playbook)]
 
 
 def stands(status: str, part_of: str | None) -> str:
