@@ -168,6 +168,21 @@ def diff(pin: Pin, now: Mapping[str, Any] | None) -> str:
     return _compared(pin.kind, pin.definition, now)
 
 
+def held_otherwise(held: Held, now: Definition) -> str:
+    """Return how a gateway holds what a server offers now otherwise, empty if it does not; hostile text, as of `diff`.
+
+    Only what is empty is what clients get: a gateway that strips markup holds another text than its server's.
+
+    Args:
+        held: the gateway's.
+        now: the server's own.
+    """
+    ours = gateway_fields(held)
+    if not now.fingerprint.fault and fingerprint(ours).digest == now.digest:
+        return ""
+    return _compared(now.kind, ours, now.fields, was="gateway's") or "in nothing that can be shown"
+
+
 def introduced(new: Definition) -> str:
     """Return a definition that nobody approved as a diff from nothing; hostile text, as of `diff`."""
     return _compared(new.kind, {}, new.fields)
@@ -180,14 +195,14 @@ def text(pin: Pin) -> str:
     return "\n".join(line for part in parts for line in part)
 
 
-def _compared(kind: PinKind, before: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+def _compared(kind: PinKind, before: Mapping[str, Any], now: Mapping[str, Any] | None, *, was: str = "approved") -> str:
     fault = fingerprint(dict(now or {})).fault
     parts = [f"no canonical form, so it equals no approved definition: {fault}"] if fault else []
     for field in _FIELDS[kind]:
         old, new = before.get(field), (now or {}).get(field)
         if _differ(old, new):
             parts += difflib.unified_diff(
-                _lines(old), _lines(new), f"approved {field}", f"present {field}" if now else "gone", lineterm="", n=2
+                _lines(old), _lines(new), f"{was} {field}", f"present {field}" if now else "gone", lineterm="", n=2
             )
     return "\n".join(parts)
 

@@ -37,16 +37,20 @@ CUT_SERVER: dict[str, Any] = {
 }
 
 
+SCHEMA: dict[str, Any] = {"type": "object", "required": ["x"]}
+"""Of each tool."""
+
+
 def held(name: str, *, enabled: bool = True, **more: str) -> Held:
     """Return a tool as the gateway holds it."""
     fields = {"id": f"id-{name}", "name": f"weather-{name}", "originalName": name, "enabled": enabled}
-    return Held(PinKind.TOOL, {**fields, "gatewayId": "g-1", **more})
+    return Held(PinKind.TOOL, {**fields, "gatewayId": "g-1", "inputSchema": SCHEMA, **more})
 
 
 def pin(name: str) -> Pin:
     """Return the approved definition of a tool, as `held` has it."""
     one = held(name)
-    offered = definition(PinKind.TOOL, {"name": name, "inputSchema": {"type": "object", "required": ["x"]}})
+    offered = definition(PinKind.TOOL, {"name": name, "inputSchema": SCHEMA})
     return Pin(
         kind=PinKind.TOOL,
         name=name,
@@ -145,13 +149,15 @@ class Server:
 
     def __init__(self, *names: str) -> None:
         self.names = names
+        self.described: dict[str, str] = {}
+        """Tools that describe themselves, though the gateway may not have read it yet."""
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator["Server"]:
         yield self
 
     async def listed(self, _what: str) -> list[dict[str, Any]]:
-        return [pin(name).definition for name in self.names]
+        return [{**pin(name).definition, "description": self.described.get(name)} for name in self.names]
 
 
 class Place:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from typing_extensions import override
 
-from integrations.catalogue import Catalogue
+from integrations.catalogue import Catalogue, Held
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
 from playbooks.action import Check, World
@@ -208,15 +208,21 @@ class DefinitionsMatch(Check):
     """Whether everything that a server itself offers is what was approved.
 
     `established`: every definition equals its pin, and none is there without one, but what the inventory named and
-    nobody approved: that came by nothing that happened, and is named beside the answer. What of it is given back, or is
-    not what it was when something was cut, whoever gives it back asks about.
+    nobody approved, as long as the server offers it as its gateway holds it: that came by nothing that happened, and is
+    named beside the answer. What of it is given back, or is not what it was when something was cut, whoever gives it
+    back asks about. What the gateway holds otherwise, or has not read yet, is one that nobody approved.
 
     Args:
         server: the server, as the inventory names it.
     """
 
     name: ClassVar[str] = "mcp.definitions_match"
-    permissions: ClassVar[tuple[str, ...]] = ("MCP initialize, */list at the server",)
+    permissions: ClassVar[tuple[str, ...]] = (
+        "MCP initialize, */list at the server",
+        "GET /v1/tools",
+        "GET /v1/prompts",
+        "GET /v1/resources",
+    )
 
     server: Slug
 
@@ -246,8 +252,12 @@ class DefinitionsMatch(Check):
             for kind, name in sorted(twice)
         ]
         imported = {(kind, name) for kind, name, _ in world.inventory.unapproved(self.server)}
-        left = sorted(imported & offered.keys() - twice)
-        for kind, name in sorted((approved.keys() | offered.keys()) - {*left}):
+        known = imported & offered.keys() - twice
+        otherwise = await self._otherwise(world, [offered[key] for key in sorted(known)])
+        left = sorted(known - otherwise.keys())
+        for (kind, name), (how, answer) in otherwise.items():
+            findings.append(finding(f"{kind} {name} at {self.server} itself", f"was never approved, and {how}", answer))
+        for kind, name in sorted((approved.keys() | offered.keys()) - known):
             pin, now = approved.get((kind, name)), offered.get((kind, name))
             if pin is None:
                 findings.append(
@@ -259,6 +269,36 @@ class DefinitionsMatch(Check):
         if not findings:
             as_it_was = f"all {len(offered) - len(left)} as approved"
             findings = [finding(f"server {self.server}", as_it_was, Answer.ESTABLISHED)]
-        verdict, known = Verdict.of(tuple(findings)), "was never approved, and the inventory knew it before"
-        beside = [finding(f"{kind} {name} at {self.server} itself", known, Answer.UNKNOWN) for kind, name in left]
+        verdict, before = Verdict.of(tuple(findings)), "was never approved, and the inventory knew it before"
+        beside = [finding(f"{kind} {name} at {self.server} itself", before, Answer.UNKNOWN) for kind, name in left]
         return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})
+
+    async def _otherwise(
+        self, world: World, known: Sequence[pins.Definition]
+    ) -> dict[tuple[PinKind, str], tuple[str, Answer]]:
+        """Return of what was imported how the gateway holds it otherwise than the server offers it now, if it does."""
+        entry = world.inventory.servers[self.server].gateway
+        if not known or entry is None:
+            return {(one.kind, one.name): ("no gateway says what it was", Answer.UNKNOWN) for one in known}
+        try:
+            catalog = await world.reach(Catalogue, entry.name).catalog(entry.id)
+        except SoarError as exc:
+            why = f"its gateway does not say what it was: {exc}", Answer.UNKNOWN
+            return {(one.kind, one.name): why for one in known}
+        # Under its name may stand another object by now: a name alone is anybody's.
+        imported = world.inventory.unapproved(self.server)
+        held = {(one.kind, one.name): one for one in catalog if (one.kind, one.name, one.id) in imported}
+
+        def work() -> dict[tuple[PinKind, str], tuple[str, Answer]]:
+            compared = {(one.kind, one.name): _compared(held.get((one.kind, one.name)), one) for one in known}
+            return {thing: (how, Answer.NOT_ESTABLISHED) for thing, how in compared.items() if how}
+
+        # A server chooses how long its texts are; whoever else waits does not wait for that.
+        return await asyncio.to_thread(work)
+
+
+def _compared(there: Held | None, now: pins.Definition) -> str:
+    if there is None:
+        return "its gateway does not hold what the inventory named"
+    difference = pins.held_otherwise(there, now)
+    return difference and f"its gateway holds another definition than it offers now:\n{difference}"
