@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from integrations.catalogue import Names
-from integrations.protocol.pins import diff, gateway_fields
+from integrations.hostile import own_name
+from integrations.protocol.pins import NAMELESS, diff, gateway_fields
 from integrations.protocol.probe import rejected_arguments
 from integrations.systems.contextforge.asking import Asked, Asking
 from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import FRESH, SETTLED, ContextForge, Held
+from integrations.systems.contextforge.client import FRESH, ID, SETTLED, ContextForge, Held
 from playbooks.action import World
 from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
@@ -74,14 +75,14 @@ class _Scene:
 
     def was_beside(self, held: Held) -> bool:
         """Whether it is what the plan leaves alone, and nothing that came later under the same name."""
-        if _beside(held).thing in self.beside:
+        if _thing(held) in self.beside:
             return True
         # A plan of before says neither id nor definition; the inventory has at least the id.
         return (held.kind, held.name) in self.beside and (held.kind, held.name, held.id) in self.imported
 
     def back(self, held: Held) -> str:
         """Return who gave it back as it is, and where; empty if nobody did, or it is another thing by now."""
-        return self.given_back.get(_beside(held).thing, "")
+        return self.given_back.get(_thing(held), "")
 
     def is_approved(self, held: Held) -> bool:
         """Whether it is what people approved."""
@@ -285,9 +286,11 @@ def _exposure(
     subject, expected = f"server {scene.server}", "nothing but approved definitions, less what is contained"
     if not leaks:
         return _finding(scene, EXPOSURE, subject, expected, "nothing else", Answer.ESTABLISHED), ()
-    observed = "; ".join(f"{held.kind} {held.name} {why}" for held, why in leaks[:20])
+    observed = "; ".join(f"{held.kind} {held.name or NAMELESS} {why}" for held, why in leaks[:20])
     finding = _finding(scene, EXPOSURE, subject, expected, observed, Answer.NOT_ESTABLISHED)
-    if len(leaks) > _MOST_SINGLE or scene.whole:
+    # What has no name or id that a step could give goes with the server's entry, or not at all.
+    named = all(held.name and ID.fullmatch(held.id) for held, _ in leaks)
+    if len(leaks) > _MOST_SINGLE or scene.whole or not named:
         because = f"{len(leaks)} leaks: {observed}"[:2000]
         return finding, (Widening(action="gateway.disable_server", params={"server": scene.server}, because=because),)
     return finding, tuple(
@@ -347,8 +350,14 @@ async def beside(
     return tuple(map(_beside, left))
 
 
+def _thing(held: Held) -> tuple[str, str, str, str]:
+    """Return what it is, as `Beside.thing`, of whatever a server or its gateway calls things."""
+    return held.kind.value, held.name, own_name(held.id), held.digest
+
+
 def _beside(held: Held) -> Beside:
-    return Beside(kind=held.kind.value, name=held.name, id=held.id, digest=held.digest)
+    kind, name, id_, digest = _thing(held)
+    return Beside(kind=kind, name=name, id=id_, digest=digest)
 
 
 async def unapproved(release: Plan, world: World) -> Unapproved:

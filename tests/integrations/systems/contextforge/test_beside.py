@@ -158,3 +158,39 @@ def test_plans_with_nothing_beside_keep_the_digests_that_people_signed() -> None
     known = Beside(kind="tool", name="send_report", id="t-7", digest="sha256:" + "1" * 64)
     beside = world.plan(beside=(known,))
     assert Plan.model_validate(beside.model_dump(mode="json")).digest == beside.digest != world.plan().digest
+
+
+@pytest.mark.parametrize("imported", [(), ("spare",)], ids=["came later", "beside what was imported"])
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        (held("x", originalName=""), "tool (nameless) was never approved"),
+        (held("x", id="x" * 201), "tool x was never approved"),
+        (held("x", id="../x?\u202e"), "tool x was never approved"),
+        (held("x\u202ey" * 80), "was never approved"),
+        (held("spare", id="x" * 201), "tool spare was never approved"),
+    ],
+    ids=["nameless", "id too long", "id that is none", "hidden in its name", "an imported name"],
+)
+async def test_what_no_step_can_name_is_a_leak_and_blinds_no_look(
+    odd: Held, what: str, imported: tuple[str, ...]
+) -> None:
+    plan = await planned(("forecast", "add"), imported)
+    # What else leaks is said beside it.
+    for back in (False, True):
+        verdict = await looked(plan, odd, held("evil"), imported=imported, back=back)
+        assert verdict.answer is Answer.NOT_ESTABLISHED
+        (exposure,) = [one for one in verdict.findings if one.check == EXPOSURE and one.answer is not Answer.UNKNOWN]
+        assert what in exposure.observed
+        assert "tool evil was never approved" in exposure.observed
+        named = bool(odd.name) and len(odd.id) <= 200 and "?" not in odd.id
+        actions = {one.action for one in verdict.widen}
+        assert actions == ({"gateway.disable_tool"} if named else {"gateway.disable_server"})
+
+
+async def test_what_an_imported_name_is_given_to_is_asked_about_by_a_release_whatever_its_id() -> None:
+    plan = await planned(("forecast", "add"), ("spare",))
+    gateway = Gateway(held("forecast", enabled=False), held("add"), held("spare", id="x" * 201))
+    place = cast("World", Place(gateway, approved=("forecast", "add"), imported=("spare",)))
+    found = await DisableTool.unapproved(plan, place)
+    assert [one.name for one in found.beside] == ["spare"]
