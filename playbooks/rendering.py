@@ -79,11 +79,13 @@ class OneTimeCode:
         answer: `approve` or `deny`.
         summary: of the plan that it answers.
         code: itself.
+        line: the command that asks for it, whole.
     """
 
     answer: str
     summary: str
     code: str
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ def faults(own: Mapping[str, str], samples: Iterable[Briefing]) -> list[Template
         if fault := _static_fault(name, own[name]):
             found[name] = fault
     usable = {name: text for name, text in own.items() if name not in found}
-    code = OneTimeCode("approve", "A plan", "0")
+    code = OneTimeCode("approve", "A plan", "0", "mcp-soar answer")
     for briefing, language, form in product(samples, Language, Form):
         page = _Page(briefing, _Speech(language, usable, NONE, (code,)), form)
         for template in ("message.j2", "subject.j2", *(["ask.j2"] if briefing.asks else [])):
@@ -284,7 +286,12 @@ class _Page:
         self._briefing = _shown(briefing, self._text, self._escapes.command)
         codes = speech.codes if form in {Form.TEXT, Form.HTML} else ()
         self._briefing.codes = [
-            SimpleNamespace(answer=code.answer, summary=self._text(code.summary), code=self._escapes.command(code.code))
+            SimpleNamespace(
+                answer=code.answer,
+                summary=self._text(code.summary),
+                code=self._escapes.command(code.code),
+                line=self._escapes.command(code.line),
+            )
             for code in codes
         ]
 

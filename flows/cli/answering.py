@@ -42,7 +42,8 @@ def ack(
 def answer(
     given: Incident,
     plan: Annotated[
-        str | None, typer.Option("--plan", metavar="DIGEST", help="The plan, if more than one waits.")
+        str | None,
+        typer.Option("--digest", "--plan", metavar="DIGEST", help="The plan by its digest, if more than one waits."),
     ] = None,
     who: As = None,
     wait: Wait = WAIT,
@@ -63,7 +64,7 @@ def answer(
         from flows.cli.work import answering
 
         if not who:
-            raise Usage("say whose code it is: --as NAME, or set MCP_SOAR_PERSON")
+            raise Usage(f"say whose code it is: `mcp-soar answer {given} --as NAME`, or set MCP_SOAR_PERSON")
         waiting = 0.0 if no_wait else wait
         raise typer.Exit(
             answering.answer(out, configuration(config, out), who, incident=given, plan=plan, wait=waiting)

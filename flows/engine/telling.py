@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -349,7 +350,8 @@ async def _codes(
     step = _asked(state, about)
     if step is None or step.plan is None or delivery.contact in {None, step.requested_by}:
         return ()
-    codes: list[OneTimeCode] = []
+    short, codes = step.plan.digest[7:19], list[OneTimeCode]()
+    line = shlex.join(["mcp-soar", "answer", state.id, "--digest", short, "--as", str(delivery.contact)])
     issued: list[Event] = []
     for answer in ("approve", "deny"):
         text, salt = code.new(), secrets.token_bytes(16)
@@ -362,7 +364,7 @@ async def _codes(
             "expires_at": iso(step.expires_at or now()),
         }
         issued.append(Event("code_issued", body))
-        codes.append(OneTimeCode(answer, step.plan.summary, text))
+        codes.append(OneTimeCode(answer, step.plan.summary, text, line))
     await _record(parts, claim, state.id, *issued)
     return tuple(codes)
 

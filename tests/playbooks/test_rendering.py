@@ -72,7 +72,7 @@ def test_what_is_asked_is_whole(language: Language) -> None:
 
 
 def test_codes_are_in_text_and_html_and_never_in_slack() -> None:
-    shown = render(full(), codes=(OneTimeCode("approve", "Disable it", "7K3M2-QX9AB"),))
+    shown = render(full(), codes=(OneTimeCode("approve", "Disable it", "7K3M2-QX9AB", "mcp-soar answer 7"),))
     assert "7K3M2-QX9AB" in shown.text
     assert "7K3M2-QX9AB" in shown.html
     assert "7K3M2-QX9AB" not in str(shown.blocks)
@@ -80,9 +80,10 @@ def test_codes_are_in_text_and_html_and_never_in_slack() -> None:
 
 @BOTH
 def test_a_code_says_where_it_is_typed(language: Language) -> None:
-    shown = render(full(), language, codes=(OneTimeCode("approve", "Disable it", "7K3M2-QX9AB"),))
-    assert "mcp-soar answer" in shown.text
-    assert "mcp-soar answer" in shown.html
+    line = "mcp-soar answer inc-2026-000007 --digest 0123456789ab --as kim"
+    shown = render(full(), language, codes=(OneTimeCode("approve", "Disable it", "7K3M2-QX9AB", line),))
+    assert shown.text.count(line) == 1
+    assert shown.html.count(line) == 1
 
 
 @BOTH

@@ -84,7 +84,9 @@ def test_a_code_from_standard_input_decides(site: Installation, meant: str) -> N
     site.append(world.opened(), world.alert(), world.proposed(quorum=2))
     typed = issued(site, "lee", meant)
     with site.responder():
-        result = site.run("answer", "1", "--as", "lee", text=f"{typed}\n")
+        # As the message with the codes writes it.
+        line = ("answer", ID, "--digest", world.plan().digest[7:19], "--as", "lee")
+        result = site.run(*line, text=f"{typed}\n")
     said = " ".join(result.stdout.split())
     assert result.exit_code == 0, result.output
     assert world.plan().summary in said

@@ -488,6 +488,8 @@ async def test_codes_are_sent_to_each_approver_alone_and_work(home: House, tmp_p
         (file,) = (path for path in (tmp_path / "to-ann").iterdir() if _CODE.search(path.read_text()))
         anns = list(dict.fromkeys(_CODE.findall(file.read_text())))
         assert (len(bobs), len(anns)) == (2, 2)
+        line = f"mcp-soar answer {ID} --digest {digest_of(step)[7:19]} --as ann"
+        assert file.read_text().count(line) == 1, "it can be copied"
         assert file.stat().st_mode & 0o777 == 0o600
         assert not {*bobs} & {*anns}, "each has their own"
         assert "does not fit" in await answered(there, "ann", bobs[0], step)
