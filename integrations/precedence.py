@@ -8,7 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 GIVES_WAY: Final = 1.0
-"""Seconds for which a question of the watch waits for what is being cut or verified for the first time."""
+"""Seconds for which a look of the watch waits for what is being cut or verified for the first time: once when its turn
+comes, and once more among all of its doors."""
+
+BEHIND: Final = 10.0
+"""Seconds that a look waits for its turn, after which the watch gives way no more until it has caught up: where
+something is always under way, what many leases have to be asked would otherwise be asked by nobody."""
 
 
 class Precedence:
@@ -28,6 +33,7 @@ class Precedence:
         self._verifying = 0
         self._quiet = asyncio.Event()
         self._leisure = asyncio.Event()
+        self._waiting: dict[object, float] = {}
         self._planned_until = 0.0
         self._writing = 0
         self._written_at = 0.0
@@ -64,14 +70,11 @@ class Precedence:
             within: seconds to wait for the changes at most.
             watching: it was verified before, and waits for those that were not.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._quiet.wait()
         if watching:
-            async with self._looks:
-                await self.give_way()
+            async with self._look(within):
                 yield
             return
+        await self._until_quiet(within)
         self._verifying += 1
         self._note()
         try:
@@ -81,18 +84,52 @@ class Precedence:
             self._verifying -= 1
             self._note()
 
+    async def _until_quiet(self, within: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._quiet.wait()
+
+    @asynccontextmanager
+    async def _look(self, within: float) -> AsyncIterator[None]:
+        mine = object()
+        self._waiting[mine] = time.monotonic()
+        try:
+            await self._until_quiet(within)
+            await self._looks.acquire()
+        finally:
+            del self._waiting[mine]
+        try:
+            await self.give_way()
+            yield
+        finally:
+            self._looks.release()
+
     def plans_for(self, seconds: float) -> None:
         """Note that a change is being planned, which will be made in so many seconds if it is made at all."""
         self._planned_until = max(self._planned_until, time.monotonic() + seconds)
 
-    async def give_way(self) -> None:
-        """Let what is being cut, or verified for the first time, ask first; not for ever: a watch is to be kept."""
-        until = time.monotonic() + GIVES_WAY
+    async def give_way(self, most: float | None = None) -> float:
+        """Let what is being cut, or verified for the first time, ask first; not for ever: a watch is to be kept.
+
+        Args:
+            most: seconds to wait at most; by default `GIVES_WAY`.
+
+        Returns:
+            Seconds that it waited: a look has so many less to wait later.
+        """
+        began = time.monotonic()
+        most = GIVES_WAY if most is None else most
+        # In order of when they came: the first has waited longest.
+        longest = next(iter(self._waiting.values()), began)
+        if most <= 0 or began - longest > BEHIND:
+            return 0.0
+        until = began + most
         with suppress(TimeoutError):
-            async with asyncio.timeout(GIVES_WAY):
+            async with asyncio.timeout(most):
                 while not self._leisure.is_set() or time.monotonic() < self._planned_until:
                     await self._leisure.wait()
                     await asyncio.sleep(max(0.0, min(self._planned_until, until) - time.monotonic()))
+        return time.monotonic() - began
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:

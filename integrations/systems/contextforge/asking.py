@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from integrations import precedence
 from integrations.catalogue import Names
 from integrations.hostile import printable
 from integrations.systems.contextforge.canary import MAIN, Canary, Door
@@ -138,11 +139,11 @@ class Asking:
         """Ask at the other doors, now that no look-up finds it; what they refuse is added to that name's finding."""
         questions = [*self._questions(servers)]
         answers: list[Finding] = []
-        until = time.monotonic() + _LEISURE
+        until, patience = time.monotonic() + _LEISURE, precedence.GIVES_WAY
         # One at a time: nobody waits for this, and what is to be cut meanwhile does not wait for all of it. What is
         # slow or silent is asked all at once, so that the whole still ends.
         while len(answers) < len(questions) and time.monotonic() < until:
-            await self.forge.precedence.give_way()
+            patience -= await self.forge.precedence.give_way(patience)
             answers.append(await questions[len(answers)][2]())
         answers += await asyncio.gather(*(question() for _, _, question in questions[len(answers) :]))
         doors: dict[str, list[str]] = {}

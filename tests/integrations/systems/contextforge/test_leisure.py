@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -95,6 +95,30 @@ async def test_the_watch_is_kept_though_something_is_always_being_cut(monkeypatc
         pass
 
 
+async def test_the_watch_catches_up_with_many_leases_though_something_is_always_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "GIVES_WAY", 0.2)
+    monkeypatch.setattr(precedence, "BEHIND", 0.3)
+    async with forge_of({}) as (forge, _), asyncio.timeout(60):
+        forge.precedence.plans_for(60.0)
+
+        async def look() -> None:
+            async with forge.precedence.question(watching=True):
+                await asyncio.sleep(0)
+
+        began = time.monotonic()
+        await asyncio.gather(*(look() for _ in range(40)))
+        # Each giving way in its turn, two at a time, they would take four seconds.
+        assert 0.2 * 0.9 <= time.monotonic() - began < 2.0
+        again = time.monotonic()
+        await look()
+        assert time.monotonic() - again >= 0.2 * 0.9, "having caught up, it gives way again"
+
+
+DOORS = 3 * 3 + 3
+
+
 class Giving(Refusing):
     """A canary that notes how many questions are under way."""
 
@@ -114,12 +138,8 @@ class Giving(Refusing):
     look_up = call
 
 
-async def test_the_watch_asks_at_one_door_after_the_other() -> None:
-    gave_way = 0
-
-    async def give_way() -> None:
-        nonlocal gave_way
-        gave_way += 1
+async def asked_at_each_door(canary: Giving, give_way: Callable[[float], Awaitable[float]]) -> list[Answer]:
+    """Ask about one tool at every door, as a look of the watch does, and return what decides."""
 
     async def virtual_servers() -> dict[str, set[str]]:
         return {f"s{n}": {"tool-1"} for n in range(3)}
@@ -131,15 +151,39 @@ async def test_the_watch_asks_at_one_door_after_the_other() -> None:
         precedence=SimpleNamespace(give_way=give_way),
         virtual_servers=virtual_servers,
     )
-    canary, names = Giving(), Names(original="forecast", offered="weather-forecast")
+    names = Names(original="forecast", offered="weather-forecast")
     asking = Asking(cast("Canary", canary), cast("ContextForge", forge), TARGET, names, {"x": 1}, settled=True)
-    canary.most = 0
-    asked = await asking.everything()
-    assert [finding.answer for finding in asked.findings] == [Answer.ESTABLISHED] * 2
-    doors = 3 * 3 + 3
-    assert gave_way == doors
+    return [finding.answer for finding in (await asking.everything()).findings]
+
+
+async def test_the_watch_asks_at_one_door_after_the_other() -> None:
+    gave_way = 0
+
+    async def give_way(_most: float) -> float:
+        nonlocal gave_way
+        gave_way += 1
+        return 0.0
+
+    canary = Giving()
+    assert await asked_at_each_door(canary, give_way) == [Answer.ESTABLISHED] * 2
+    assert gave_way == DOORS
     # The first look-ups, one for each virtual server, are asked together; a door never beside another.
     assert canary.most == 3
+
+
+async def test_a_look_gives_way_once_among_all_of_its_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "GIVES_WAY", 0.1)
+    busy = precedence.Precedence(changes=1, verifications=1, looks=1)
+    busy.plans_for(60.0)
+    waited: list[float] = []
+
+    async def give_way(most: float) -> float:
+        waited.append(await busy.give_way(most))
+        return waited[-1]
+
+    assert await asked_at_each_door(Giving(), give_way) == [Answer.ESTABLISHED] * 2
+    assert len(waited) == DOORS
+    assert 0.1 * 0.9 <= sum(waited) < 0.3, waited
 
 
 async def test_what_was_listed_since_our_last_change_tells_whoever_verifies_within_a_second(lab: Lab) -> None:
