@@ -714,7 +714,7 @@ def _released(state: Incident, body: Body, at: datetime, actor: str) -> str:
     lease = state.leases[body["instance"]]
     lease.released_at, lease.releasing = at, None
     lease.back = Verdict.model_validate(body["verdict"]) if body["verdict"] else None
-    lease.verdict = lease.back or lease.verdict
+    lease.was, lease.verdict = lease.verdict, lease.back or lease.verdict
     # The first releases did not record what had gone.
     lease.gone = tuple(body.get("gone", ()))
     state.steps[body["instance"]].progress = Progress.RELEASED

@@ -34,6 +34,7 @@ class Fact(Strict):
         answer: what that means.
         remedy: what a person can do about it, as a clause; empty if nothing is said of that.
         diff: the unified diff that came back; empty if none did; hostile.
+        earlier: it is of the last look at what was contained, and that was given back since.
     """
 
     check: str
@@ -43,8 +44,12 @@ class Fact(Strict):
     answer: Answer
     remedy: str = ""
     diff: str = ""
+    earlier: bool = False
 
     def __str__(self) -> str:
+        return ("while it was contained: " if self.earlier else "") + self._said()
+
+    def _said(self) -> str:
         if self.remedy:
             doubts = self.answer is Answer.UNKNOWN
             what = f"it is not proven that {self.subject} is refused" if doubts else f"{self.subject} is NOT refused"
@@ -114,7 +119,10 @@ def proof(state: Incident) -> Proof:
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
     # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
     verdicts += [step.verdict for step in state.steps.values() if step.phase in _ASKED and step.verdict]
-    found = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
+    # Giving it back neither proves nor unproves what was so before: that comes first.
+    given_back = [lease.was for lease in leases.values() if lease.released_at and not lease.plan.irreversible]
+    found = [_fact(one, earlier=True) for verdict in given_back if verdict for one in verdict.findings]
+    found += [_fact(finding) for verdict in verdicts for finding in verdict.findings]
     lacking = [fact for fact in found if fact.answer is not Answer.ESTABLISHED]
     good = [fact for fact in found if fact.answer is Answer.ESTABLISHED]
     return Proof(tuple(good), (*_unfinished(state), *lacking))
@@ -144,7 +152,7 @@ def _of_step(step: StepState, observed: str) -> Fact:
     return Fact(check="step", subject=_fit(step.instance, 200), asked_as="mcp-soar", observed=said, answer=answer)
 
 
-def _fact(finding: Finding) -> Fact:
+def _fact(finding: Finding, *, earlier: bool = False) -> Fact:
     found = parted(finding.observed)
     return Fact(
         check=finding.check,
@@ -154,6 +162,7 @@ def _fact(finding: Finding) -> Fact:
         answer=finding.answer,
         remedy=_fit(finding.remedy, 300) if finding.answer is not Answer.ESTABLISHED else "",
         diff=_fit(found.diff, _WHOLE),
+        earlier=earlier,
     )
 
 

@@ -240,6 +240,8 @@ class LeaseState:
     """When a probe confirmed what cannot be taken back: there is nothing to watch over or to give back."""
     gone: tuple[str, ...] = ()
     """Targets that the system no longer had when they were to be given back."""
+    was: Verdict | None = None
+    """What the last look at it found before it was given back."""
     back: Verdict | None = None
     """Whether what was given back is back; None if nobody asked."""
 
