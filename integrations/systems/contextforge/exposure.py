@@ -502,7 +502,8 @@ async def administrator_says(
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:
-        observed = "it does" if held else "it does not"
+        # What was read there, in whole words: nobody tried the credential itself, and this must not sound like it.
+        observed = expected if held else f"it is not so that {expected}"
         answer = Answer.ESTABLISHED if held else Answer.NOT_ESTABLISHED
     return Finding(
         check=check,
