@@ -234,6 +234,9 @@ class Answer(StrEnum):
 EXPOSURE = "exposure"
 """The check of whatever else clients can have of a server."""
 
+NOT_RUN = "the gateway finds it, and it was not run: that it works is not proven"
+"""How a finding begins that shows that a thing is offered again, and nothing of whether it works."""
+
 LET_BE = "not touched, for "
 """Begins what that check says of what a person gave back as it is."""
 

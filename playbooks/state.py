@@ -13,7 +13,7 @@ from playbooks.corroboration import confirming, corroborated
 from playbooks.difference import Diff
 from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity, Status
 from playbooks.inventory import Resolved
-from playbooks.plan import EXPOSURE, Answer, Plan, Verdict, Widening
+from playbooks.plan import EXPOSURE, NOT_RUN, Answer, Plan, Verdict, Widening
 from playbooks.playbook import Playbook
 from playbooks.policy import Purpose
 from playbooks.strict import iso
@@ -278,6 +278,9 @@ class LeaseState:
         beside = f"; {', '.join(missing)} no longer exists there" if missing else ""
         if self.back is None:
             return f"no probe asked whether it is back{beside}"
+        if self.back.answer is Answer.ESTABLISHED and any(f.observed.startswith(NOT_RUN) for f in self.back.findings):
+            offered = "a probe confirmed that the gateway offers it again; it was not run"
+            return f"{offered}, so that it works is not proven{beside}"
         if self.back.answer is Answer.ESTABLISHED:
             return f"a probe confirmed that it is back{beside}"
         doubts = [f for f in self.back.findings if f.answer is not Answer.ESTABLISHED]

@@ -22,7 +22,7 @@ from integrations.protocol.probe import ask
 from integrations.sharing import Shared
 from playbooks.errors import SoarError
 from playbooks.inventory import PinKind
-from playbooks.plan import Answer, Finding
+from playbooks.plan import NOT_RUN, Answer, Finding
 
 _LISTS = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
 _NAMED = {PinKind.TOOL: "name", PinKind.PROMPT: "name", PinKind.RESOURCE: "uri"}
@@ -202,7 +202,11 @@ class Canary:
         if finding.answer is Answer.NOT_ESTABLISHED and not await self._absent():
             # It says the same of a name that nobody has: there is no telling.
             return finding.model_copy(update={"answer": Answer.UNKNOWN})
-        return finding if refused else finding.model_copy(update={"answer": _OPPOSITE[finding.answer]})
+        if refused:
+            return finding
+        answer = _OPPOSITE[finding.answer]
+        observed = f"{NOT_RUN} ({finding.observed})" if answer is Answer.ESTABLISHED else finding.observed
+        return finding.model_copy(update={"answer": answer, "observed": observed[:20_000]})
 
     async def by_events(self, names: Sequence[str]) -> Finding:
         """Ask likewise over `/sse` and its message endpoint, in one conversation.
