@@ -485,7 +485,7 @@ def _ask(state: Incident, step: StepState, plan: Plan, mark: str, line: Line) ->
         reason=_fit(state.reason_of(step)),
         expires_at=step.expires_at,
         commands=tuple(
-            Command(does=verb, line=line(verb, state.id, "--plan", short, "--as", "NAME"))
+            Command(does=verb, line=line(verb, state.id, "--digest", short, "--as", "NAME"))
             for verb in ("approve", "deny")
         ),
         about=short == mark,

@@ -154,7 +154,7 @@ def _ask(state: Incident, step: StepState, plan: Plan) -> str:
         sets = f", which sets {escaped(_changes(plan.undone))}" if plan.undone else ""
         undo = f"`mcp-soar {verb} {state.id}`{sets}"
     people = f"{missing} approver{'s' if missing != 1 else ''}"
-    by_key = f"`mcp-soar approve {state.id} --plan {short}`, or `deny` likewise; from your own machine, see the plan"
+    by_key = f"`mcp-soar approve {state.id} --digest {short}`, or `deny` likewise; from your own machine, see the plan"
     said = facts(
         [
             ("Changes", escaped(_changes(plan.pending)) or "nothing: all of it is so already"),

@@ -151,7 +151,7 @@ def test_an_ask_says_what_why_what_breaks_how_it_is_undone_and_how_to_answer() -
     assert (ask.quorum, ask.approved_by, ask.missing) == (2, ("kim", "lee"), 1)
     assert ask.short == wanted.digest[7:19]
     assert [command.line for command in ask.commands] == [
-        f"mcp-soar {verb} {ID} --plan {ask.short} --as NAME --config /here" for verb in ("approve", "deny")
+        f"mcp-soar {verb} {ID} --digest {ask.short} --as NAME --config /here" for verb in ("approve", "deny")
     ]
 
 

@@ -132,7 +132,7 @@ def _show(out: Out, config: Configuration, it: schema.Incident, parts: Sequence[
     )
     _warnings(out, config, it)
     for ask in it["asks"]:
-        _ask(out, ask)
+        _ask(out, config, it["id"], ask)
     _clocks(out, [clock for clock in it["clocks"] if not clock["fulfilled"]])
     if it["leases"]:
         out.heading("Leases")
@@ -173,7 +173,7 @@ def _parts(out: Out, config: Configuration, it: schema.Incident, parts: Sequence
         out.heading(f"{part['id']}, which goes on here{status}")
         _leases(out, part["leases"], whose=False)
         for ask in part["asks"]:
-            _ask(out, ask)
+            _ask(out, config, part["id"], ask)
     if any(lease["in_force"] for part in parts for lease in part["leases"]):
         out.say("Give all of it back, that of both:")
         out.raw("  " + records.command(config, "release", it["id"], "--as", "NAME"))
@@ -202,7 +202,7 @@ def _warnings(out: Out, config: Configuration, it: schema.Incident) -> None:
         out.say(f"NOT DELIVERED to anybody: {text}", "bad")
 
 
-def _ask(out: Out, ask: schema.Ask) -> None:
+def _ask(out: Out, config: Configuration, incident: str, ask: schema.Ask) -> None:
     out.heading("Waits for a decision")
     out.say(ask["summary"])
     missing = ask["quorum"] - len(set(ask["approved_by"]) - {ask["requested_by"]})
@@ -217,6 +217,9 @@ def _ask(out: Out, ask: schema.Ask) -> None:
     )
     out.raw("  " + ask["approve"])
     out.raw("  " + ask["deny"])
+    out.say("From an approver's own machine, where their key is (HOST: this one, as ssh reaches it):")
+    for line in records.elsewhere(config, incident, ask["digest"]):
+        out.raw("  " + line)
 
 
 def _clocks(out: Out, running: list[schema.ClockRow]) -> None:

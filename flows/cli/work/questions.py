@@ -17,7 +17,9 @@ _FEWEST = 8
 """Digits that tell a plan: fewer, and whoever names something in another plan has it begin with the same."""
 
 
-def meant(incident: str, plans: Mapping[str, str], *given: str | None, option: str = "--plan", there: str = "") -> str:
+def meant(
+    incident: str, plans: Mapping[str, str], *given: str | None, option: str = "--digest", there: str = ""
+) -> str:
     """Return the digest of the plan that is meant, of those that wait.
 
     Args:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -268,6 +269,26 @@ def command(config: Configuration, *words: str) -> str:
     return shlex.join(["mcp-soar", *words]) + suffix(config)
 
 
+def elsewhere(config: Configuration, incident: str, digest: str) -> tuple[str, str]:
+    """Return what an approver types on their own machine: what fetches a plan, and what signs and hands in.
+
+    Both paths are whole: what ssh runs starts in an account's home, and knows no virtual environment.
+
+    Args:
+        config: this installation.
+        incident: that asks.
+        digest: of the plan.
+    """
+
+    def afar(*words: str) -> str:
+        program = Path(sys.executable).with_name("mcp-soar")
+        return f"ssh HOST {shlex.quote(shlex.join([str(program), *words, '--config', str(config.folder.resolve())]))}"
+
+    file = f"{incident}.json"
+    signs = ["mcp-soar", "approve", incident, "--plan", file, "--digest", digest[7:19], "--print", "--as", "NAME"]
+    return f"{afar('incident', incident, '--json')} > {file}", f"{shlex.join(signs)} | {afar('hand-in')}"
+
+
 def ask_of(config: Configuration, state: Incident, step: StepState) -> schema.Ask:
     """Return what is asked, and how it is answered."""
     plan = step.plan
@@ -286,8 +307,8 @@ def ask_of(config: Configuration, state: Incident, step: StepState) -> schema.As
         "requested_by": step.requested_by,
         "reason": state.reason_of(step),
         "expires_at": precise(step.expires_at),
-        "approve": command(config, "approve", state.id, "--plan", short, "--as", "NAME"),
-        "deny": command(config, "deny", state.id, "--plan", short, "--as", "NAME"),
+        "approve": command(config, "approve", state.id, "--digest", short, "--as", "NAME"),
+        "deny": command(config, "deny", state.id, "--digest", short, "--as", "NAME"),
     }
     return asked
 

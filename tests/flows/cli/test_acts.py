@@ -266,7 +266,7 @@ def test_several_questions_are_a_list(site: Installation) -> None:
     message = site.error("approve", "1", "--as", "lee", "--yes", code=2)["message"]
     first, *plans = message.split("\n")
     assert first.endswith("asks for more than one thing; say which:")
-    assert [line.split()[0] for line in plans] == ["--plan", "--plan"]
+    assert [line.split()[0] for line in plans] == ["--digest", "--digest"]
     assert plans[1].endswith("Disable server weather")
 
 

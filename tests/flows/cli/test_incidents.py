@@ -1,6 +1,7 @@
 """`incidents`, `incident`, `leases`, `verify`: what they say about a real journal."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,9 +71,15 @@ def test_what_is_asked_comes_with_the_command_that_answers_it(site: Installation
 
     assert it["status"] == "awaiting_approval"
     assert ask["digest"] == world.plan().digest
-    assert ask["approve"].startswith(f"mcp-soar approve {ID} --plan {ask['digest'][7:19]}")
+    assert ask["approve"].startswith(f"mcp-soar approve {ID} --digest {ask['digest'][7:19]}")
     assert ask["approve"] in shown
     assert ask["deny"] in shown
+    # An approver elsewhere copies two: what they read, and what they sign and hand in.
+    (read,) = [line.strip() for line in shown.splitlines() if line.strip().startswith("ssh HOST ")]
+    (hand,) = [line.strip() for line in shown.splitlines() if "| ssh HOST " in line]
+    assert re.fullmatch(rf"ssh HOST '/\S+/mcp-soar incident {ID} --json --config {site.folder}' > {ID}.json", read)
+    signs = f"mcp-soar approve {ID} --plan {ID}.json --digest {ask['digest'][7:19]} --print --as NAME"
+    assert re.fullmatch(rf"{signs} \| ssh HOST '/\S+/mcp-soar hand-in --config {site.folder}'", hand)
     assert "no alert of it came from an authenticated source" in " ".join(shown.split())
 
 
