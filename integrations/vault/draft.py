@@ -54,7 +54,7 @@ class LocalDraft(Draft):
         self._building: shelf.Building | None = None
         self._turn = asyncio.Lock()
         self._working = threading.Lock()
-        self._gone = False
+        self._gone = self._lost = False
 
     @property
     @override
@@ -64,6 +64,8 @@ class LocalDraft(Draft):
     @override
     @asynccontextmanager
     async def file(self, name: str, *, media_type: str, origin: str) -> AsyncIterator[Written]:
+        if self._lost:
+            raise Refused(f"{self._name} lost what it had: nothing can be added")
         if self._open:
             raise Refused(f"{name[:120]!a} cannot begin before the file before it has ended")
         if len(self._files) >= MOST_FILES:
@@ -74,7 +76,7 @@ class LocalDraft(Draft):
         self._open = True
         try:
             yield file
-            file.whole = True
+            file.whole = not file.failed
         finally:
             file.ended = True
             self._open = False
@@ -82,6 +84,9 @@ class LocalDraft(Draft):
     async def take(self, file: "_File", chunk: bytes) -> None:
         """Take the next bytes of a file; see `Written.write`."""
         async with self._turn:
+            if file.ended or self._lost:
+                why = "has ended" if file.ended else "was lost"
+                raise Refused(f"{file.name} of {self._name} {why}: nothing can be added")
             fits = min(len(chunk), self._most - self._size)
             for start in range(0, fits, HELD):
                 piece = memoryview(chunk)[start : min(start + HELD, fits)]
@@ -146,6 +151,8 @@ class LocalDraft(Draft):
                 try:
                     return work()
                 except BaseException:
+                    # What is added after that, by whoever takes no notice, would pass for the whole of it.
+                    self._lost = True
                     self._clear()
                     raise
 
@@ -235,13 +242,18 @@ class _File(Written):
         self.name, self._media_type, self._origin = name, media_type, origin
         self.held = bytearray()
         self.size = 0
-        self.whole = self.ended = False
+        self.whole = self.ended = self.failed = False
         self.stored: disk.Stored | None = None
         self._writer: disk.Writer | None = None
 
     @override
     async def write(self, chunk: bytes) -> None:
-        await self._draft.take(self, chunk)
+        try:
+            await self._draft.take(self, chunk)
+        except BaseException:
+            # Whoever catches it: something is missing from here on.
+            self.failed = True
+            raise
 
     def put_down(self, folder: Path) -> None:
         """Write what is held; if that was all of it, make it durable and read it again.

@@ -107,12 +107,13 @@ class LocalVault:
         folder = self._folder(incident)
         return sealed.chunks(folder, incident, shelf.checked(_EXHIBIT_ID, exhibit), shelf.checked(_SLUG, name))
 
-    async def verify(self, incident: str, expected: Collection[Exhibit] = ()) -> tuple[Flaw, ...]:
+    async def verify(self, incident: str, expected: Collection[Exhibit] | None = None) -> tuple[Flaw, ...]:
         """Hash everything of an incident anew and return what is not as it was sealed; nothing is a clean bill.
 
         Args:
             incident: whose exhibits.
-            expected: those that the journal names: what is gone, or was replaced with its record, is found by these.
+            expected: those that the journal names: what is gone, was replaced with its record, or was never collected
+                is found by these. None if nobody asked it; where it names none, nothing may be there.
 
         Raises:
             Misconfigured: if the folder is not ours alone, or cannot be read.
@@ -123,7 +124,8 @@ class LocalVault:
         def work() -> tuple[Flaw, ...]:
             with disk.translated():
                 shelf.check(self._root)
-                return tuple(sealed.flaws(folder, incident, {exhibit.id: exhibit for exhibit in expected}))
+                named = None if expected is None else {exhibit.id: exhibit for exhibit in expected}
+                return tuple(sealed.flaws(folder, incident, named))
 
         return await asyncio.to_thread(work)
 

@@ -136,16 +136,17 @@ def chunks(folder: Path, incident: str, name: str, file: str) -> Iterator[bytes]
             raise wrong
 
 
-def flaws(folder: Path, incident: str, expected: Mapping[str, Exhibit]) -> Iterator[Flaw]:
+def flaws(folder: Path, incident: str, expected: Mapping[str, Exhibit] | None) -> Iterator[Flaw]:
     """Hash everything of an incident anew and yield what is not as it was sealed.
 
     Args:
         folder: the incident's.
         incident: whose exhibits.
-        expected: those that the journal names, by id.
+        expected: those that the journal names, by id; None if nobody asked it.
     """
+    named = expected or {}
     there = [name for name in names(folder) if not name.startswith(TEMPORARY)]
-    for name in sorted(expected.keys() - set(there)):
+    for name in sorted(named.keys() - set(there)):
         yield Flaw(exhibit=name, message="the exhibit is gone")
     for name in there:
         if (folder / name).is_symlink():
@@ -156,8 +157,8 @@ def flaws(folder: Path, incident: str, expected: Mapping[str, Exhibit]) -> Itera
         except (Damaged, OSError) as exc:
             yield Flaw(exhibit=ascii(name), message=str(exc))
             continue
-        wanted = expected.get(name)
-        if expected and wanted is None:
+        wanted = named.get(name)
+        if expected is not None and wanted is None:
             yield Flaw(exhibit=name, message="the journal knows nothing of this exhibit")
         elif wanted is not None and not wanted.continues(record):
             yield Flaw(exhibit=name, message="its record is not the one that the journal has")

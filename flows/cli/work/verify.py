@@ -228,7 +228,9 @@ async def _evidence(journal: Journal, vault: LocalVault, config: Configuration, 
     except (Tampered, ValueError) as exc:
         return [_check(f"exhibits-{name}", [str(exc)], "")]
     kept = tuple(exhibit for exhibit in exhibits if exhibit.id not in deletions.deleted_exhibits)
-    checks = [await _exhibits(vault, name, kept, deletions)] if kept else []
+    there = await _exhibits(vault, name, kept, deletions)
+    # Where the journal names none, what lies there all the same was put there by somebody else.
+    checks = [there] if kept or not there["ok"] else []
     if deletions.deletions:
         checks.append(await _deleted(vault, config, deletions))
     sealed = [entry.body for entry in parsed if entry.kind == "sealed"]

@@ -16,6 +16,7 @@ from playbooks.strict import sha256
 from tests.flows.cli import test_privacy as privacy
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
+from tests.lab import exhibits
 
 NAME = f"{ID}-000004{SIGNED}"
 
@@ -63,6 +64,18 @@ def test_it_holds_and_is_a_witness_of_the_journals_end(sealed: Installation) -> 
     assert found[f"sealed-{ID}"] == f"{NAME} is the manifest that the journal names, and holds"
     assert "kept in 1 bundles" in found["journal"]
     assert found[f"exhibits-{ID}"].startswith("2 exhibits")
+
+
+def test_an_exhibit_of_which_the_journal_names_none_is_found(site: Installation) -> None:
+    site.append(world.opened(), world.alert())
+    assert f"exhibits-{ID}" not in privacy.checks(site)
+
+    async def plant() -> None:
+        async with assembled(site.config) as parts:
+            await exhibits.kept(parts.vault, ID, 1, "definitions", {"data.bin": b"planted"})
+
+    asyncio.run(plant())
+    assert "the journal knows nothing of this exhibit" in privacy.checks(site, 1)[f"exhibits-{ID}"]
 
 
 def test_no_byte_of_it_can_change(sealed: Installation) -> None:

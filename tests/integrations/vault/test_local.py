@@ -1,6 +1,7 @@
 """The local vault keeps what it is given, once, and notices when it no longer has it."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -267,6 +268,72 @@ async def test_an_exhibit_has_a_cap_and_what_fits_can_be_sealed_as_incomplete(tm
     assert [line.act for line in exhibit.custody] == ["collected", "interrupted", "sealed"]
     assert read(vault, INCIDENT, exhibit.id, "a.log") == b"x" * (3 << 20)
     assert await vault.verify(INCIDENT, [exhibit]) == ()
+
+
+SEALING: dict[str, Any] = {
+    "collected_at": AT,
+    "collected_by": "mcp-soar",
+    "authority": Authority(step="logs", actor="sam"),
+    "how": Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
+}
+
+
+async def test_a_capture_that_takes_no_notice_of_the_cap_is_incomplete_all_the_same(tmp_path: Path) -> None:
+    vault = LocalVault(tmp_path / "vault", reserve=0, most=3 << 20)
+    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
+        async with draft.file("a.log", media_type="text/plain", origin="o") as file:
+            with contextlib.suppress(TooLarge):
+                await file.write(b"x" * (3 << 20) + b"y")
+        exhibit = await draft.seal(**SEALING)
+    assert exhibit.incomplete == "INCOMPLETE: it breaks off in a.log after 3145728 bytes"
+
+
+async def test_what_a_full_disk_took_is_not_sealed_in_part_by_a_capture_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = _vault(tmp_path)
+    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
+        async with draft.file("a.log", media_type="text/plain", origin="o") as file:
+            with monkeypatch.context() as full:
+                full.setattr(disk, "check_room", _full)
+                with pytest.raises(VaultFull):
+                    await file.write(b"x" * (2 << 20))
+            with pytest.raises(Refused, match="was lost"):
+                await file.write(b"y")
+        with pytest.raises(Refused, match="nothing can be added"):
+            await draft.add("b.log", b"y", media_type="text/plain", origin="o")
+        with pytest.raises(Refused):
+            await draft.seal(**SEALING)
+    assert await vault.list(INCIDENT) == ()
+
+
+def _full(*_asked: object) -> None:
+    raise VaultFull("no room")
+
+
+@pytest.mark.parametrize("size", [1, (1 << 20) + 5], ids=["held", "on disk"])
+async def test_nothing_is_added_to_a_file_that_has_ended(tmp_path: Path, size: int) -> None:
+    vault = _vault(tmp_path)
+    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
+        async with draft.file("a.log", media_type="text/plain", origin="o") as file:
+            await file.write(b"x" * size)
+        await draft.add("b.log", b"y" * size, media_type="text/plain", origin="o")
+        with pytest.raises(Refused, match="has ended"):
+            await file.write(b"late")
+        exhibit = await draft.seal(**SEALING)
+        with pytest.raises(Refused, match="has ended"):
+            await file.write(b"later")
+    assert [one.size for one in exhibit.files] == [size, size]
+    assert read(vault, INCIDENT, exhibit.id, "a.log") == b"x" * size
+    assert not exhibit.incomplete
+
+
+async def test_what_lies_where_the_journal_names_nothing_is_found(tmp_path: Path) -> None:
+    vault = _vault(tmp_path)
+    assert await vault.verify(INCIDENT, ()) == ()
+    exhibit = await _seal(vault)
+    (flaw,) = await vault.verify(INCIDENT, ())
+    assert (flaw.exhibit, flaw.message) == (exhibit.id, "the journal knows nothing of this exhibit")
 
 
 async def test_the_reserve_is_asked_for_while_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
