@@ -103,6 +103,7 @@ class Beside(Strict):
         id: its immutable id, there and in the inventory.
         digest: of its definition, as it was held then.
         given_back: who gave it back as it is, and where; empty for what was there when a cut was planned.
+        approved: the digest of the pin of its name at that moment; empty if there was none.
     """
 
     kind: Slug
@@ -110,6 +111,7 @@ class Beside(Strict):
     id: Name
     digest: Digest
     given_back: Line = Field(default="", exclude_if=lambda who: not who)
+    approved: Line = Field(default="", exclude_if=lambda pin: not pin)
 
     @property
     def thing(self) -> tuple[str, str, str, str]:

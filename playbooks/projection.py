@@ -772,6 +772,15 @@ _TOLD_ELSEWHERE = frozenset({"note", "assign", "extend", "hold", "unhold", "clas
 """Verbs whose own entry, which comes right after, says all that there is to say."""
 
 
+def _shown(params: Body) -> frozenset[tuple[str, str, str]] | None:
+    """Return what whoever signed a release was shown of what nobody approved; None if the request does not say."""
+    listed = params.get("shown")
+    if not isinstance(listed, list):
+        return None
+    words = [tuple(str(one.get(name)) for name in ("kind", "id", "digest")) for one in listed if isinstance(one, dict)]
+    return frozenset((kind, id_, digest) for kind, id_, digest in words)
+
+
 def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | None:
     if body["accepted"]:
         state.accepted[body["nonce"]] = body["verb"]
@@ -779,7 +788,9 @@ def _request(state: Incident, body: Body, at: datetime, actor: str) -> str | Non
             params = body["params"]
             accepts = bool(params.get("accept_changed"))
             state.releases.append(
-                ReleaseRequest(body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq)
+                ReleaseRequest(
+                    body["actor"], at, body["reason"], params.get("lease"), accepts, state.seq, _shown(params)
+                )
             )
             # Asked again by a person: what had been given up of it is tried once more. A no to another lease stays.
             one = params.get("lease")

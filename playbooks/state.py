@@ -357,6 +357,7 @@ class ReleaseRequest:
         lease: only this one; None means all.
         accept_changed: they saw that a definition differs from its pin, and accept it.
         seq: its place in the stream; leases opened later are not meant.
+        shown: kind, id and digest of what they saw that nobody approved so, and signed for; None if they saw nothing.
     """
 
     actor: str
@@ -365,6 +366,7 @@ class ReleaseRequest:
     lease: str | None
     accept_changed: bool
     seq: int
+    shown: frozenset[tuple[str, str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -825,6 +827,13 @@ class Incident:
         """
         opened = self.leases[instance].opened_seq
         return any(w.accept_changed for w in self.releases if opened < w.seq and w.lease in {None, instance})
+
+    def shown(self, instance: str) -> frozenset[tuple[str, str, str]] | None:
+        """Return kind, id and digest of what those saw who accept what is not approved; None if they saw nothing."""
+        opened = self.leases[instance].opened_seq
+        meant = [w for w in self.releases if w.accept_changed and opened < w.seq and w.lease in {None, instance}]
+        said = [wish.shown for wish in meant if wish.shown is not None]
+        return frozenset().union(*said) if said else None
 
     @property
     def at_rest(self) -> bool:

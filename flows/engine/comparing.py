@@ -76,11 +76,15 @@ def with_released(
         inventory: with the pins.
     """
     server = next((target.server for target in release.targets if target.server), "")
+    entry = inventory.servers[server].gateway if server in inventory.servers else None
+    # As the checks name where they look.
+    places = {f"{server} itself", server, *([f"gateway {entry.name}"] if entry else [])}
     told = list(differs)
     found = found or Unapproved()
     for thing in (*found.back, *found.beside):
         what = f"{thing.kind} {thing.name} at"
-        if any(one.about.startswith(what) for one in differs):
+        # The whole of it: what is called *spare at night* is another thing than *spare*.
+        if any(one.about in {f"{what} {place}" for place in places} for one in differs):
             continue
         pinned = inventory.pins.find(server, PinKind(thing.kind), thing.name) is not None
         said = "differs from what was approved" if pinned else "was never approved"

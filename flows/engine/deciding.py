@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from flows.engine import approvals, calls, joining, schedule
+from flows.engine import approvals, calls, given_back, joining, schedule
 from flows.engine.case import PREFIX, Case, Stopped
 from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
@@ -232,6 +232,7 @@ async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision)
             before=change.before,
             after=change.after,
         )
+    await given_back.over(tx, case.id, todo.instance, plan)
     for target in plan.targets if decision.automatic else ():
         await tx.reserve(
             incident=case.id,

@@ -1,14 +1,15 @@
 """What people give back though nobody approved it as it is: journalled with the release, asked for at every look."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from integrations.journal.store import Journal, Tx
+from integrations.journal.store import Journal, Tampered, Tx
 from integrations.sharing import Shared
 from playbooks.errors import SoarError
-from playbooks.given_back import KIND, STREAM, GivenBack, body
-from playbooks.journal import Event
+from playbooks.given_back import KIND, OVER, STREAM, GivenBack, body, named
+from playbooks.journal import INCIDENT, Event
 from playbooks.plan import Beside, Plan
+from playbooks.redaction import redacted
 from playbooks.strict import Json
 
 LOG = logging.getLogger("mcp_soar.engine")
@@ -39,11 +40,18 @@ class GivenBackBook:
             return GivenBack()
 
     async def _read(self, journal: Journal) -> GivenBack:
+        row = await journal.stream(STREAM)
+        if row is None or row.frozen:
+            # Nothing more can be said there, not even that something of it is over.
+            return GivenBack()
         for entry in await journal.read(STREAM, after=self._seq):
             parsed = entry.parsed()
             self._seq = parsed.seq
-            if parsed.kind == KIND:
-                self._known.take(parsed.body)
+            self._known.take(parsed.kind, parsed.body)
+        for incident in self._known.incidents:
+            where = await journal.stream(f"{INCIDENT}{incident}")
+            if where is None or where.frozen or where.closed_at is not None:
+                self._known.closed(incident)
         return self._known
 
 
@@ -62,8 +70,85 @@ def with_unapproved(release: Plan, things: Collection[Beside] | None, asked: Pla
     return release.model_copy(update={"params": {**release.params, UNAPPROVED: said}}) if said else release
 
 
-async def record(
-    tx: Tx, incident: str, lease: str, release: Plan, *, kept: Collection[str], by: Collection[str]
+def unapproved(release: Plan) -> tuple[Beside, ...]:
+    """Return what a release says comes back by it unapproved."""
+    said = release.params.get(UNAPPROVED)
+    return tuple(Beside.model_validate(one) for one in said) if isinstance(said, list) else ()
+
+
+def unseen(things: Collection[Beside], shown: Collection[tuple[str, str, str]] | None) -> tuple[Beside, ...]:
+    """Return what is not as it was shown to those who accept it as it is; nothing if nothing was shown to them.
+
+    Args:
+        things: what is not as approved, as it is now.
+        shown: kind, id and digest of each thing that they signed for; None if they signed for none by name.
+    """
+    return () if shown is None else tuple(one for one in things if (one.kind, one.id, one.digest) not in shown)
+
+
+def reasons(release: Plan) -> tuple[str, ...]:
+    """Return what of a release comes back unapproved as a question says it, a line for each."""
+    things = unapproved(release)
+    lines = tuple(redacted(line, _LINE) for line in named(things))
+    more = len(things) - len(lines)
+    return (*lines, *([f"and {more} more that nobody approved: beside a cut they stay leaks"] if more > 0 else []))
+
+
+_LINE = 1000
+
+
+def signed_for(
+    release: Plan, shown: Collection[tuple[str, str, str]] | None, *, asked: Sequence[str], agreed: Collection[str]
+) -> tuple[Beside, ...]:
+    """Return what of a release people signed for as it is; of the rest they knew nothing, and it stays a leak.
+
+    Args:
+        release: the plan.
+        shown: kind, id and digest of what was shown to whoever asks for it.
+        asked: what the question about this very plan said.
+        agreed: who said yes to that question.
+    """
+    things = unapproved(release)
+    told = [one for line, one in named(things).items() if agreed and redacted(line, _LINE) in asked]
+    return tuple(one for one in things if one in told or (one.kind, one.id, one.digest) in (shown or ()))
+
+
+async def over(tx: Tx, incident: str, lease: str, plan: Plan) -> None:
+    """Journal, with the holds of a cut, that what it takes is given back no longer: it was contained again.
+
+    Args:
+        tx: the transaction that takes the holds.
+        incident: whose cut it is.
+        lease: the cut.
+        plan: what it takes.
+    """
+    row = await tx.stream(STREAM)
+    if row is None or row.frozen:
+        return
+    known = GivenBack()
+    try:
+        for entry in await tx.read(STREAM):
+            parsed = entry.parsed()
+            known.take(parsed.kind, parsed.body)
+    except Tampered as exc:
+        # Then nothing of it counts for anybody, and no cut waits for that.
+        LOG.error("what people gave back unapproved cannot be read: %s", exc)  # noqa: TRY400  # it says what to mend
+        return
+    for server, keys in known.taken(plan).items():
+        things: Json = [{"kind": kind, "id": id_} for kind, id_ in keys]
+        said: dict[str, Json] = {"incident": incident, "lease": lease, "server": server, "things": things}
+        await tx.append(STREAM, [Event(OVER, said)])
+
+
+async def record(  # what an entry says
+    tx: Tx,
+    incident: str,
+    lease: str,
+    release: Plan,
+    things: Collection[Beside],
+    *,
+    kept: Collection[str],
+    by: Collection[str],
 ) -> None:
     """Journal what comes back unapproved, before it does: no look must find it there and not know of it.
 
@@ -72,11 +157,10 @@ async def record(
         incident: whose lease it is.
         lease: what is given back.
         release: the plan.
+        things: what of it people signed for as it is.
         kept: grips that others hold; what they are of stays off.
         by: the people who gave it back; what nobody did stays a leak.
     """
-    said = release.params.get(UNAPPROVED)
-    things = [Beside.model_validate(one) for one in said] if isinstance(said, list) else []
     if not by or not things:
         return
     of = {(c.target.kind, c.target.id): c.target.server for c in release.changes if c.grip not in kept}

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -159,7 +159,12 @@ async def _as_approved(case: Case, lease: LeaseState) -> bool:
 
 
 async def _differences(
-    case: Case, action: type[Action], release: Plan, *, taken_on: bool
+    case: Case,
+    action: type[Action],
+    release: Plan,
+    *,
+    taken_on: bool,
+    shown: Collection[tuple[str, str, str]] | None = None,
 ) -> tuple[tuple[comparing.Difference, ...], Unapproved | None]:
     """Return how what will come back differs from what was approved, and what of it does; None if nobody can say.
 
@@ -168,9 +173,12 @@ async def _differences(
         action: who gives it back.
         release: the plan.
         taken_on: a person accepts it however it differs, so that nothing asks how.
+        shown: what they saw of it, if anything: no other definition that takes its place meanwhile is accepted.
     """
     if taken_on:
-        return (), await _unapproved(case, action, release)
+        read = await _unapproved(case, action, release)
+        otherwise = Unapproved(given_back.unseen(read.back if read else (), shown))
+        return comparing.with_released((), otherwise, release, case.parts.world.inventory), read
     found, differs = await asyncio.gather(_unapproved(case, action, release), comparing.differences(case))
     return comparing.with_released(differs, found, release, case.parts.world.inventory), found
 
@@ -280,7 +288,12 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
     whole = restoring(lease, action)
     ended = case.state.given_back_as(instance) is not None and await _all_gone(case, action, whole)
     taken_on = case.state.change_accepted(instance)
-    differs, unapproved = ((), Unapproved()) if ended else await _differences(case, action, whole, taken_on=taken_on)
+    differs, unapproved = (
+        ((), Unapproved())
+        if ended
+        else await _differences(case, action, whole, taken_on=taken_on, shown=case.state.shown(instance))
+    )
+    back = unapproved.back if unapproved else ()
     if looking and (unapproved is None or not all(one.known for one in differs)):
         # What could not be found out is no news: what people are being asked stays as it is.
         return False
@@ -295,16 +308,17 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
         if wish is None or not (due or asking):
             # Somebody said no meanwhile.
             return [], False
-        if set(state.entities) != asked_about:
-            # What joined meanwhile was not asked about: it comes back to this at once.
+        unseen = given_back.unseen(back, state.shown(instance))
+        if set(state.entities) != asked_about or (unseen and not differs):
+            # What joined meanwhile, or what people accept by now, was not asked about: it comes back to this at once.
             return [], False
         # After a no, whoever asks again is who asks for it now; a person takes over what only a lease's end asked for.
         asker = step.requested_by if step else None
         requester = wish.actor if asker in {None, OURSELVES} else asker
-        accepted = state.change_accepted(instance)
+        accepted = state.change_accepted(instance) and not unseen
         plan, kept = await _as_before(tx, case, instance, whole)
         put = step.plan if step and step.progress in schedule.ASKED else None
-        plan = given_back.with_unapproved(plan, unapproved and unapproved.back, put)
+        plan = given_back.with_unapproved(plan, None if unapproved is None else back, put)
         if differs and not accepted:
             plan = plan.model_copy(update={"params": {**plan.params, ACCEPTS: comparing.mark(differs)}})
         facts = Facts(
@@ -329,7 +343,8 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
         if decision.outcome is not Outcome.ALLOW:
             if asking and step and step.plan and step.plan.digest == plan.digest:
                 return [], False
-            decision = decision.model_copy(update={"reasons": (*decision.reasons, *_stays(case, plan, kept))})
+            said = (*given_back.reasons(plan), *_stays(case, plan, kept))
+            decision = decision.model_copy(update={"reasons": (*decision.reasons, *said)})
             question = deciding.asked(
                 case,
                 state,
@@ -343,11 +358,31 @@ async def _intend_release(case: Case, todo: Todo, lease: LeaseState, *, looking:
             )
             return [_otherwise(question, step, plan)], False
         await _wanted_back(tx, case, instance, plan)
-        by = _people(requester, *facts.approved_by)
-        await given_back.record(tx, case.id, instance, plan, kept=kept, by=by)
+        await _record(tx, case, state, todo, plan, kept=kept, by=_people(requester, *facts.approved_by))
         return [_frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=requester)], True
 
     return await case.decide(work)
+
+
+async def _record(
+    tx: Tx, case: Case, state: Incident, todo: Todo, plan: Plan, *, kept: Collection[str], by: set[str]
+) -> None:
+    """Journal what people signed for that comes back as nobody approved it: whoever asked, and whoever agreed.
+
+    Args:
+        tx: the transaction that freezes the release.
+        case: the incident.
+        state: as it is in that transaction.
+        todo: the release.
+        plan: what comes back.
+        kept: grips that others hold.
+        by: who asked for it, and who agreed to this very plan.
+    """
+    step = state.steps.get(todo.instance)
+    agreed = by & set(step.approved_by) - {step.requested_by} if step else set()
+    reasons = step.reasons if step else ()
+    things = given_back.signed_for(plan, state.shown(todo.name), asked=reasons, agreed=agreed)
+    await given_back.record(tx, case.id, todo.name, plan, things, kept=kept, by=by)
 
 
 async def _unapproved(case: Case, action: type[Action], release: Plan) -> Unapproved | None:
@@ -537,7 +572,7 @@ async def _again(tx: Tx, case: Case, state: Incident, todo: Todo, reason: str) -
     await _wanted_back(tx, case, todo.name, plan)
     step = state.steps.get(todo.instance)
     by = _people(lease.released_by, *(step.approved_by if step else ()))
-    await given_back.record(tx, case.id, todo.name, plan, kept=kept, by=by)
+    await _record(tx, case, state, todo, plan, kept=kept, by=by)
     decision = Decision(outcome=Outcome.ALLOW, reasons=(reason,), digest=plan.digest)
     return _frozen(case, todo, lease, plan, decision=decision, kept=kept, asker=lease.released_by)
 

@@ -20,6 +20,7 @@ from playbooks.change import introduced
 from playbooks.errors import SoarError, Unforeseen
 from playbooks.inventory import Inventory, PinKind, Server
 from playbooks.plan import EXPOSURE, LET_BE, Answer, Beside, Finding, Plan, Target, Unapproved, Verdict, Widening
+from playbooks.strict import digest
 
 _MOST_CALLED: Final = 3
 """Of a whole server's tools this many are called; all are looked for in the list."""
@@ -61,13 +62,26 @@ class _Scene:
         self.targets = [target for target in plan.targets if target.kind != "entry"]
         self.beside = frozenset(one.thing if isinstance(one, Beside) else one for one in plan.beside)
         self.given_back = {
-            one.thing: one.given_back for one in plan.beside if isinstance(one, Beside) and one.given_back
+            one.thing: one.given_back
+            for one in plan.beside
+            # What was approved of its name since then is what people decided last.
+            if isinstance(one, Beside) and one.given_back and one.approved == self._approved(one.kind, one.name)
         }
         self.imported = self.inventory.unapproved(self.server)
         self.whole = first.kind == "entry"
         self.settled = settled(plan, self.forge)
         self.approved = bool(self.pins.of(self.server))
         self.siblings = frozenset(pin.gateway_id for pin in self.pins.of(self.server) if pin.gateway_id)
+
+    def _approved(self, kind: str, name: str) -> str:
+        """Return the digest of what is approved of a name now, pin and all; empty if nothing is."""
+        pin = self.pins.find(self.server, PinKind(kind), name)
+        return digest(pin) if pin else ""
+
+    def as_given_back(self, held: Held) -> Beside:
+        """Return a thing as it is now, with what is approved of its name."""
+        one = _beside(held)
+        return one.model_copy(update={"approved": self._approved(one.kind, one.name)})
 
     def arguments(self, kind: PinKind, name: str, definition: dict[str, Any]) -> dict[str, Any] | None:
         """Return what a probe may send."""
@@ -375,7 +389,7 @@ async def unapproved(release: Plan, world: World) -> Unapproved:
     # What came, and was imported by nobody, its server's own comparison names.
     came = [held for held in other if held.enabled and held.id not in ours and (held.kind, held.name) in imported]
     return Unapproved(
-        back=tuple(_beside(held) for held in other if held.id in back),
+        back=tuple(scene.as_given_back(held) for held in other if held.id in back),
         beside=tuple(_beside(held) for held in came if _unapproved(scene, held, set())),
     )
 

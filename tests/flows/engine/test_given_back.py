@@ -5,18 +5,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from flows.engine import given_back as engine_given_back
 from flows.engine import writing
+from integrations.journal.store import Tx
 from integrations.systems.contextforge.actions import DisableTool
 from integrations.systems.contextforge.client import Held
 from playbooks.action import World
-from playbooks.given_back import KIND, STREAM, body
+from playbooks.given_back import KIND, NAMED, OVER, STREAM, body
 from playbooks.incident import Status
+from playbooks.inventory import Pins
 from playbooks.journal import Event
-from playbooks.plan import Answer, Beside
+from playbooks.plan import Answer, Beside, Plan, Radius
 from playbooks.request import Verb
-from playbooks.state import Incident
+from playbooks.state import Incident, Progress
+from playbooks.taxonomy import IncidentClass
 from tests.lab import flags, gateway, scenes
-from tests.lab.gateway import Gateway, Place, held
+from tests.lab.gateway import Gateway, Place, held, pin
 from tests.lab.house import House, alert
 
 CUT = "cut-tool@weather/forecast"
@@ -38,8 +42,9 @@ async def contained(home: House) -> str:
 
 
 async def given_back(home: House, name: str, lease: str = WIDENED) -> Incident:
-    """Have ann give one lease back, and wait for it."""
-    params = {"lease": lease, "accept_changed": True}
+    """Have ann give one lease back as she saw it, and wait for it."""
+    tools = cast("Any", home.parts.world).gateway.tools
+    params = {"lease": lease, "accept_changed": True, "shown": shown(*tools)}
     await home.ask("ann", Verb.RELEASE, name, reason="it is needed", params=params)
 
     async def back() -> bool:
@@ -47,6 +52,11 @@ async def given_back(home: House, name: str, lease: str = WIDENED) -> Incident:
 
     await home.until(back, f"{lease} is given back")
     return await home.incident(name)
+
+
+def shown(*tools: Held) -> list[dict[str, str]]:
+    """Return tools as whoever accepts them as they are signs for them."""
+    return [{"kind": "tool", "id": one.id, "digest": one.digest} for one in tools]
 
 
 async def another(home: House, *known: str) -> str:
@@ -178,6 +188,7 @@ async def test_a_look_that_began_before_it_was_given_back_asks_again(tmp_path: P
             said = body("inc-2026-000009", WIDENED, ["ann"], "weather", [spare])
             if not told:
                 told.append(entry)
+                await home.journal.append("incident/inc-2026-000009", [Event("noted", {"text": "open"})])
                 await home.journal.append(STREAM, [Event(KIND, said)])
             return await listing(entry, since)
 
@@ -187,3 +198,153 @@ async def test_a_look_that_began_before_it_was_given_back_asks_again(tmp_path: P
         found = await writing.verify(case, DisableTool, plan)
         assert told
         assert (found.answer, found.widen) == (Answer.ESTABLISHED, ())
+
+
+SPARE = Beside(kind="tool", name="spare", id="id-spare", digest=held("spare").digest)
+
+
+async def noted(home: House, thing: Beside = SPARE, incident: str = "inc-2026-000009") -> None:
+    """Journal that ann gave something back as it is, in an incident that is open."""
+    await home.journal.append(f"incident/{incident}", [Event("noted", {"text": "open"})])
+    await home.journal.append(STREAM, [Event(KIND, body(incident, WIDENED, ["ann"], "weather", [thing]))])
+
+
+async def judged(home: House, site: Place) -> tuple[Answer, int]:
+    """Return what a look at another cut says: its answer, and how much it would widen to."""
+    plan = await DisableTool(server="weather", tool="forecast").plan(cast("World", site))
+    case: Any = SimpleNamespace(parts=home.parts)
+    found = await writing.verify(case, DisableTool, plan)
+    return found.answer, len(found.widen)
+
+
+async def test_it_ends_with_its_incident(tmp_path: Path) -> None:
+    site = place()
+    site.gateway.change("forecast", enabled=False)
+    async with gateway.installation(tmp_path, site) as home:
+        await noted(home)
+        assert await judged(home, site) == (Answer.ESTABLISHED, 0)
+
+        async def close(tx: Tx) -> None:
+            await tx.close_stream("incident/inc-2026-000009")
+
+        await home.journal.submit(close)
+        assert await judged(home, site) == (Answer.NOT_ESTABLISHED, 1)
+
+
+async def test_it_ends_when_something_is_approved_of_its_name(tmp_path: Path) -> None:
+    site = place()
+    site.gateway.change("forecast", enabled=False)
+    async with gateway.installation(tmp_path, site) as home:
+        await noted(home)
+        assert await judged(home, site) == (Answer.ESTABLISHED, 0)
+        otherwise = pin("spare").model_copy(update={"gateway_digest": held("spare", description="clean").digest})
+        pins = Pins(servers={"weather": (*site.inventory.pins.of("weather"), otherwise)})
+        site.inventory = site.inventory.model_copy(update={"pins": pins})
+        assert await judged(home, site) == (Answer.NOT_ESTABLISHED, 1)
+
+
+async def test_it_ends_when_it_is_contained_again_whatever_becomes_of_that(tmp_path: Path) -> None:
+    site = place()
+    site.gateway.change("forecast", enabled=False)
+    async with gateway.installation(tmp_path, site) as home:
+        await noted(home)
+        again = await DisableTool(server="weather", tool="spare").plan(cast("World", site))
+        other = await DisableTool(server="weather", tool="add").plan(cast("World", site))
+
+        async def contain(plan: Plan) -> None:
+            async def work(tx: Tx) -> None:
+                await engine_given_back.over(tx, "inc-2026-000010", "cut", plan)
+
+            await home.journal.submit(work)
+
+        await contain(other)
+        assert await judged(home, site) == (Answer.ESTABLISHED, 0)
+        await contain(again)
+        assert await judged(home, site) == (Answer.NOT_ESTABLISHED, 1)
+
+
+async def test_what_people_contain_again_is_a_leak_again_if_somebody_undoes_that(tmp_path: Path) -> None:
+    site = place()
+    async with gateway.installation(tmp_path, site) as home, home.responding():
+        name = await contained(home)
+        await given_back(home, name)
+        entities = [{"kind": "tool", "name": "spare", "server": "weather"}]
+        await home.ask("ann", Verb.RESPOND, name, reason="it is poison", params={"entities": entities})
+
+        async def asked() -> bool:
+            steps = (await home.incident(name)).steps.values()
+            return any(one.progress is Progress.PROPOSED and "spare" in one.instance for one in steps)
+
+        await home.until(asked, "it is asked about")
+        steps = (await home.incident(name)).steps.values()
+        (step,) = [one for one in steps if one.progress is Progress.PROPOSED]
+        await scenes.approve(home, "bob", name, step)
+        await scenes.established(home, name, step.instance)
+        said = [entry.parsed() for entry in await home.journal.read(STREAM)]
+        assert [one.kind for one in said] == [KIND, OVER]
+        assert said[1].body["things"] == [{"kind": "tool", "id": "id-spare"}]
+
+
+async def test_another_definition_than_ann_saw_is_asked_about_and_is_not_given_back_by_her(tmp_path: Path) -> None:
+    site = place()
+    async with gateway.installation(tmp_path, site) as home:
+        async with home.responding():
+            name = await contained(home)
+        params = {"lease": WIDENED, "accept_changed": True, "shown": shown(held("spare"))}
+        await home.ask("ann", Verb.RELEASE, name, reason="harmless", params=params)
+        site.gateway.change("spare", description="now it reads ~/.ssh/id_rsa")
+        async with home.responding():
+            step = await scenes.proposed(home, name, f"release-{WIDENED}")
+            assert any("never approved" in reason for reason in step.reasons)
+            assert not site.gateway.usable("spare")
+            assert await home.journal.read(STREAM) == []
+
+
+async def test_who_accepts_whatever_comes_back_gives_nothing_back_as_it_is(tmp_path: Path) -> None:
+    site = place()
+    async with gateway.installation(tmp_path, site) as home, home.responding():
+        name = await contained(home)
+        params = {"lease": WIDENED, "accept_changed": True}
+        await home.ask("ann", Verb.RELEASE, name, reason="harmless", params=params)
+        await home.until(lambda: back(home, name), "it is given back")
+        assert await home.journal.read(STREAM) == []
+
+
+def release(*things: Beside) -> Plan:
+    said: Any = [thing.model_dump(mode="json") for thing in things]
+    changes: Any = ()
+    return Plan(action="x", params={"unapproved": said}, summary="s", changes=changes, radius=Radius.SERVER)
+
+
+def test_a_question_names_all_that_those_who_answer_it_give_back_as_it_is() -> None:
+    many = [SPARE.model_copy(update={"name": f"t{n}", "id": f"id-{n}"}) for n in range(NAMED + 2)]
+    plan = release(*many)
+    lines = engine_given_back.reasons(plan)
+    assert len(lines) == NAMED + 1
+    assert "tool t0 comes back as it is now" in lines[0]
+    assert lines[-1].startswith("and 2 more")
+    signed = engine_given_back.signed_for(plan, None, asked=lines, agreed={"bob"})
+    assert [one.name for one in signed] == [one.name for one in many[:NAMED]]
+    assert engine_given_back.signed_for(plan, None, asked=lines, agreed=set()) == ()
+    assert engine_given_back.signed_for(plan, None, asked=["it needs two"], agreed={"bob"}) == ()
+    mine = {("tool", "id-1", SPARE.digest)}
+    assert [one.name for one in engine_given_back.signed_for(plan, mine, asked=[], agreed=set())] == ["t1"]
+    changed = {("tool", "id-1", held("other").digest)}
+    assert engine_given_back.signed_for(plan, changed, asked=[], agreed=set()) == ()
+
+
+async def test_who_approves_what_was_accepted_beforehand_reads_what_comes_back_unapproved(tmp_path: Path) -> None:
+    site = place("evil")
+    cut = flags.playbook(gateway.CUT_SERVER)[IncidentClass.TOOL_POISONING]
+    book = {IncidentClass.SERVER_COMPROMISE: cut.model_copy(update={"class_": IncidentClass.SERVER_COMPROMISE})}
+    async with gateway.installation(tmp_path, site, playbooks=book) as home, home.responding():
+        entities = [{"kind": "server", "name": "weather"}]
+        params = {"title": "t", "class": "server_compromise", "exact": True, "entities": entities}
+        await home.ask("ann", Verb.RESPOND, "new", reason="odd", params=params)
+        name = (await home.reaches(Status.AWAITING_APPROVAL)).id
+        await scenes.approve(home, "bob", name, await scenes.proposed(home, name, "cut-server@weather"))
+        await home.reaches(Status.CONTAINED, name)
+        await home.ask("ann", Verb.RELEASE, name, reason="over", params={"accept_changed": True})
+        step = await scenes.proposed(home, name, "release-cut-server@weather")
+        for tool in ("spare", "evil"):
+            assert any(f"tool {tool} comes back as it is now" in reason for reason in step.reasons)
