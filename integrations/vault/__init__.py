@@ -79,6 +79,6 @@ class Vault(Protocol):
         """Delete an exhibit for good, and return whether there was anything of it; the journal has said so before."""
         ...
 
-    async def verify(self, incident: str, expected: Collection[Exhibit] = ()) -> tuple[Flaw, ...]:
+    async def verify(self, incident: str, expected: Collection[Exhibit] | None = None) -> tuple[Flaw, ...]:
         """Hash everything anew and return what is not as it was sealed."""
         ...

@@ -69,15 +69,16 @@ def verify(
     """
     try:
         with disk.translated():
-            contents = load(bundle, limits or Limits())
+            contents = load(bundle, limits or Limits(), lambda manifest: envelope.verify(manifest, public_key))
+    except Refused as exc:
+        return Report(checks=(_untrusted(exc),))
     except archive.UnreadableError as exc:
         return Report(checks=(Check(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
     whole = Check(name="bundle", ok=True, sentence=f"The bundle holds {len(contents.files)} files and nothing else.")
     try:
         signed = envelope.verify(bytes(contents.documents.get(MANIFEST, b"")), public_key)
     except Refused as exc:
-        sentence = f"The manifest cannot be trusted, and without it nothing here can: {exc}."
-        return Report(checks=(whole, Check(name="signature", ok=False, sentence=sentence)))
+        return Report(checks=(whole, _untrusted(exc)))
     manifest = signed.predicate
     keys = _keys(contents, manifest)
     try:
@@ -117,6 +118,11 @@ def verify(
         ),
     )
     return Report(checks=checks, manifest=manifest)
+
+
+def _untrusted(why: Refused) -> Check:
+    sentence = f"The manifest cannot be trusted, and without it nothing here can: {why}."
+    return Check(name="signature", ok=False, sentence=sentence)
 
 
 def signed(path: Path, keys: Collection[PublicKey]) -> Manifest:

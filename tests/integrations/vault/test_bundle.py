@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import tarfile
 import threading
@@ -25,8 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.signing import PublicKey, SigningKey
-from integrations.vault import Damaged, bundle
+from integrations.vault import Damaged, archive, bundle
 from integrations.vault.archive import GZIP
+from integrations.vault.bundle.layout import MANIFEST
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured, Refused
 from playbooks.evidence import (
@@ -463,6 +465,43 @@ async def test_another_key_opens_nothing_and_a_swapped_one_is_found(folder: Path
     assert _failed(folder) == {"keys"}
 
 
+def _packed(out: Path, *files: tuple[str, bytes]) -> Path:
+    with out.open("wb") as file:
+        made = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        tar = b"".join(archive.header(name, len(data)) + data + bytes(-len(data) % 512) for name, data in files)
+        tar += bytes(1024)
+        file.write(GZIP + made.compress(tar) + made.flush())
+        file.write(struct.pack("<II", zlib.crc32(tar), len(tar)))
+    return out
+
+
+async def test_nothing_is_unpacked_behind_a_manifest_that_nobody_we_know_signed(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    def take(self: archive.Inflated, size: int) -> bytes:
+        nonlocal taken
+        taken += size
+        return real(self, size)
+
+    real = archive.Inflated.take
+    monkeypatch.setattr(archive.Inflated, "take", take)
+    large = ("exhibits/x-0001-raw/a", bytes(8 << 20))
+    stranger = (MANIFEST, bundle.sign(case.manifest, STRANGER.dsse()))
+    ours = (MANIFEST, bundle.sign(case.manifest, KEY.dsse()))
+    for number, (files, failed) in enumerate(
+        (((large,), "bundle"), ((large, ours), "bundle"), ((stranger, large), "signature"))
+    ):
+        taken = 0
+        report = bundle.verify(_packed(tmp_path / f"{number}.tar.gz", *files), KEY.public)
+        assert [(check.name, check.ok) for check in report.checks] == [(failed, False)]
+        assert taken < 1 << 20
+    report = bundle.verify(_packed(tmp_path / "ours.tar.gz", ours, large), KEY.public)
+    assert {"bundle", "signature"} <= {check.name for check in report.checks if check.ok}, "it is read as ever"
+    assert taken > 8 << 20
+
+
 async def test_a_bundle_signed_anew_by_a_stranger_is_refused(case: Case, tmp_path: Path) -> None:
     manifest = case.manifest.model_copy(update={"keys": (STRANGER.id, KEY.id, OLD.id)})
     out = await _export(
@@ -563,6 +602,12 @@ def _info(name: str, kind: bytes = tarfile.REGTYPE, **more: object) -> tarfile.T
     return info
 
 
+def _first(case: Case) -> tuple[tarfile.TarInfo, bytes]:
+    """Return what an archive of ours begins with."""
+    manifest = bundle.sign(case.manifest, KEY.dsse())
+    return _info(MANIFEST, size=len(manifest)), manifest
+
+
 @pytest.mark.parametrize(
     "info",
     [
@@ -592,19 +637,21 @@ def _info(name: str, kind: bytes = tarfile.REGTYPE, **more: object) -> tarfile.T
     ],
     ids=lambda info: f"{info.name!a}-{ord(info.type):c}-{info.mode:o}",
 )
-def test_an_archive_holds_plain_files_of_ours_alone(tmp_path: Path, info: tarfile.TarInfo) -> None:
-    report = bundle.verify(_tar([(info, b"")], tmp_path / "b.tar.gz"), KEY.public)
+def test_an_archive_holds_plain_files_of_ours_alone(case: Case, tmp_path: Path, info: tarfile.TarInfo) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    report = bundle.verify(_tar([_first(case), (info, b"")], place / "b.tar.gz"), KEY.public)
     assert [check.ok for check in report.checks] == [False]
     assert re.search(r"not one that mcp-soar writes|not a name|damaged header", report.checks[0].sentence)
-    assert [path.name for path in tmp_path.iterdir()] == ["b.tar.gz"]
+    assert [path.name for path in place.iterdir()] == ["b.tar.gz"]
 
 
-def test_an_archive_has_one_end_and_each_file_once(tmp_path: Path) -> None:
-    twice = [(_info("README.txt"), b""), (_info("README.txt"), b"")]
+def test_an_archive_has_one_end_and_each_file_once(case: Case, tmp_path: Path) -> None:
+    twice = [_first(case), (_info("README.txt"), b""), (_info("README.txt"), b"")]
     assert _failed(_tar(twice, tmp_path / "a.tar.gz")) == {"bundle"}
-    assert _failed(_tar(twice[:1], tmp_path / "b.tar.gz", b"hidden")) == {"bundle"}
+    assert _failed(_tar(twice[:2], tmp_path / "b.tar.gz", b"hidden")) == {"bundle"}
     for tail in (b"x", _zipped(b"more"), bytes(512)):
-        path = _tar([], tmp_path / "c.tar.gz")
+        path = _tar(twice[:2], tmp_path / "c.tar.gz")
         path.write_bytes(path.read_bytes() + tail)
         assert _failed(path) == {"bundle"}
 
@@ -620,24 +667,26 @@ async def test_an_archive_with_something_appended_is_refused(case: Case, tmp_pat
     assert _failed(path) == {"bundle"}
 
 
-def test_a_bomb_goes_off_nowhere(tmp_path: Path) -> None:
+def test_a_bomb_goes_off_nowhere(case: Case, tmp_path: Path) -> None:
     info = _info("exhibits/x-0001-a/zeros", size=64 << 20)
-    path = _tar([(info, bytes(64 << 20))], tmp_path / "b.tar.gz")
+    path = _tar([_first(case), (info, bytes(64 << 20))], tmp_path / "b.tar.gz")
     assert path.stat().st_size < 100_000
     report = bundle.verify(path, KEY.public, limits=bundle.Limits(total=1 << 20))
     assert "more than 1048576 bytes" in report.checks[0].sentence
     big = _info("README.txt", size=2 << 20)
-    report = bundle.verify(_tar([(big, bytes(2 << 20))], tmp_path / "c.tar.gz"), KEY.public, limits=bundle.Limits())
+    report = bundle.verify(
+        _tar([_first(case), (big, bytes(2 << 20))], tmp_path / "c.tar.gz"), KEY.public, limits=bundle.Limits()
+    )
     assert "README.txt has more than" in report.checks[0].sentence
-    many = [(_info(f"exhibits/x-0001-a/{n}"), b"") for n in range(12)]
+    many = [_first(case), *((_info(f"exhibits/x-0001-a/{n}"), b"") for n in range(12))]
     report = bundle.verify(_tar(many, tmp_path / "d.tar.gz"), KEY.public, limits=bundle.Limits(files=10))
     assert "more than 10 files" in report.checks[0].sentence
 
 
-def test_what_is_kept_has_one_budget(tmp_path: Path) -> None:
+def test_what_is_kept_has_one_budget(case: Case, tmp_path: Path) -> None:
     names = [f"keys/{number:064x}.pub" for number in range(40)]
     many = [(_info(name, size=15 << 10), bytes(15 << 10)) for name in names]
-    path = _tar(many, tmp_path / "b.tar.gz")
+    path = _tar([_first(case), *many], tmp_path / "b.tar.gz")
     tracemalloc.start()
     try:
         report = bundle.verify(path, KEY.public, limits=bundle.Limits(memory=100 << 10))
