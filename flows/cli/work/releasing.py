@@ -8,8 +8,16 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out
 from flows.cli.work import questions, records, spelled
 from flows.cli.work.asking import Look, Person, Seen, allowed, carry, finish
+from flows.engine.calls import within
+from flows.engine.leases import restoring
 from flows.settings import Configuration
+from integrations import registry
+from integrations.connections import Connections
 from integrations.journal.store import Journal
+from playbooks.action import Action
+from playbooks.errors import SoarError
+from playbooks.given_back import named
+from playbooks.plan import Beside
 from playbooks.projection import SAME
 from playbooks.request import Verb
 from playbooks.state import Incident, LeaseState, Progress, StepState
@@ -42,13 +50,17 @@ def release(
             await _show_release(out, config, journal, state, meant)
             wanted = [key for one, key in meant if one is state]
             elsewhere = tuple(dict.fromkeys(one.id for one, _ in meant if one is not state))
+            seen: list[Json] | None = None
             if accept_changed:
                 out.say("even if a definition is not the approved one any more", "warn")
+                seen = await _show_unapproved(out, config, meant)
             if not questions.agreed(out, f"Give it back as {who.name}?", does="gives back", yes=who.yes):
                 return None
             params: dict[str, Json] = {"accept_changed": accept_changed}
             if lease is not None:
                 params["lease"] = lease
+            if seen is not None:
+                params["shown"] = seen
             return await carry(
                 out,
                 journal,
@@ -93,6 +105,35 @@ async def _show_release(
         stays = stays or bool(others)
     if stays:
         out.say("what another one holds comes back when that is released as well", "dim")
+
+
+async def _show_unapproved(out: Out, config: Configuration, meant: Sequence[tuple[Incident, str]]) -> list[Json] | None:
+    """Show what would come back as nobody approved it, and return it as it is signed for; None if nobody can say.
+
+    Args:
+        out: where to.
+        config: the configuration.
+        meant: each lease, with its incident.
+    """
+    world = Connections(config.inventory)
+    found: list[Beside] = []
+    try:
+        for one, key in meant:
+            action = registry.SYSTEMS.steps.get(one.leases[key].plan.action)
+            if isinstance(action, type) and issubclass(action, Action):
+                plan = restoring(one.leases[key], action)
+                found += (await within(action.timeout, action.unapproved(plan, world), f"reading {key}")).back
+    except SoarError as exc:
+        out.say(f"what comes back cannot be read here: {exc}; what nobody approved of it stays a leak", "warn")
+        return None
+    finally:
+        await world.aclose()
+    lines = named(found)
+    for line in lines:
+        out.say(line, "warn", indent=2)
+    if len(found) > len(lines):
+        out.say(f"and {len(found) - len(lines)} more, which another person is asked about", "warn", indent=2)
+    return [{"kind": one.kind, "id": one.id, "digest": one.digest} for one in lines.values()]
 
 
 async def _held_by_others(journal: Journal, lease: LeaseState, meant: Collection[tuple[str, str]]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What people ask for, from the command line through the real intake to the answer."""
 
 import asyncio
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from flows.engine.opening import CUT
 from flows.engine.parts import Parts
 from integrations.journal.store import Tx
 from integrations.signing import SigningKey
+from integrations.systems.contextforge.actions import DisableTool
 from playbooks.journal import Event
-from playbooks.plan import Irreversible
+from playbooks.plan import Beside, Irreversible, Unapproved
 from playbooks.request import SignedRequest
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
@@ -416,3 +418,27 @@ def test_what_is_not_understood_exits_2(site: Installation, words: tuple[str, ..
     plain = site.run(*words)
     assert plain.exit_code == 2
     assert plain.stderr
+
+
+def test_who_accepts_what_comes_back_signs_for_the_definition_that_is_shown(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contained(site)
+    digest = "sha256:" + "0a" * 32
+
+    async def read(*_: object) -> Unapproved:
+        return Unapproved((Beside(kind="tool", name="forecast", id="id-1", digest=digest),))
+
+    monkeypatch.setattr(DisableTool, "unapproved", read)
+    result = site.run("release", "1", "--as", "sam", "--yes", "--print", "--accept-changed")
+    assert "tool forecast comes back as it is now" in " ".join(result.stderr.split()), result.output
+    signed = json.loads(result.stdout)
+    params = json.loads(signed["payload"])["params"] if "payload" in signed else signed["request"]["params"]
+    assert params["shown"] == [{"kind": "tool", "id": "id-1", "digest": digest}]
+
+
+def test_who_cannot_be_shown_what_comes_back_signs_for_none_of_it(site: Installation) -> None:
+    contained(site)
+    result = site.run("release", "1", "--as", "sam", "--yes", "--print", "--accept-changed")
+    assert "cannot be read here" in " ".join(result.stderr.split()), result.output
+    assert "shown" not in result.stdout
