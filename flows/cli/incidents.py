@@ -429,7 +429,7 @@ def hand_in(
     \b
     Examples:
       mcp-soar hand-in approval.json
-      … --print | ssh soar /opt/mcp-soar/.venv/bin/mcp-soar hand-in --config /home/soar/my-soar
+      … --print | ssh soar /opt/soar/bin/mcp-soar hand-in --config /home/soar/soar
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import handing
