@@ -1,7 +1,8 @@
 """Text laid out for a terminal: broken between words, but never inside what somebody copies.
 
 A digest, a path, an incident's id and a command between backticks stay whole whatever the terminal's width: what is
-longer than a line stands on a line of its own and sticks out, and a terminal that wraps it copies it as it is. Pure.
+longer than a line stands on a line of its own and sticks out, and a terminal that wraps it copies it as it is. In a
+table it sticks out of its own column, on a line of its own, and makes no other line longer. Pure.
 """
 
 import re
@@ -14,8 +15,8 @@ GAP = 2
 """Spaces between columns."""
 
 _PARTS = re.compile(r"\s+|(?:[^\s`]*`[^`]*`[^\s`]*)+|\S+")
-# Two hex words are no digest: 16 signs are what a head of the journal shows of one.
-_COPIED = re.compile(r"`|/|[0-9a-f]{12}|inc-\d|^--\w")
+# Two hex words are no digest: 16 signs are what a head of the journal shows of one. SHA256: is a key's, in base64.
+_COPIED = re.compile(r"`|/|[0-9a-f]{12}|inc-\d|^--\w|SHA256:|\d{4}-\d\d-\d\dT\d")
 _NARROWEST = 12
 """Columns that prose keeps beside others."""
 
@@ -87,10 +88,21 @@ def _columns(text: str, room: int) -> int:
     return len(text)
 
 
-def _least(text: str) -> int:
-    """Return how narrow a column with a text may be."""
+def _least(text: str, below: int | None = None) -> int:
+    """Return how narrow a column with a text may be.
+
+    Args:
+        text: all of it.
+        below: what takes as many columns, or more, may stick out.
+    """
     words = [part for part in _PARTS.findall(text) if not part.isspace()]
-    return max((width(word) if _COPIED.search(word) else min(width(word), _NARROWEST) for word in words), default=1)
+    needed = (width(word) if _COPIED.search(word) else min(width(word), _NARROWEST) for word in words)
+    return max((need for need in needed if below is None or need < below), default=1)
+
+
+def _without(line: str, most: int) -> str:
+    """Return a line without what takes more than so many columns."""
+    return "".join(part for part in _PARTS.findall(line) if part.isspace() or width(part) <= most).strip()
 
 
 def widths(rows: Sequence[Sequence[Cell]], whole: Sequence[bool], room: int) -> list[int]:
@@ -107,7 +119,17 @@ def widths(rows: Sequence[Sequence[Cell]], whole: Sequence[bool], room: int) -> 
         want if fixed else min(want, max(_least(cell.text) for cell in column))
         for want, fixed, column in zip(wanted, whole, columns, strict=True)
     ]
-    over = sum(wanted) + GAP * (len(wanted) - 1) - room
+    spare = room - GAP * (len(wanted) - 1)
+    while sum(least) > spare and (can := [number for number, fixed in enumerate(whole) if not fixed]):
+        # The longest that is copied has no room: it sticks out of its column, see `beside`.
+        widest = max(can, key=lambda number: least[number])
+        if least[widest] <= _NARROWEST:
+            break
+        texts = [cell.text for cell in columns[widest]]
+        least[widest] = max(_least(text, least[widest]) for text in texts)
+        lines = (line for text in texts for line in text.split("\n"))
+        wanted[widest] = max(least[widest], *(width(_without(line, max(least[widest], _NARROWEST))) for line in lines))
+    over = sum(wanted) - spare
     while over > 0:
         can = [number for number, want in enumerate(wanted) if want > least[number]]
         if not can:
@@ -122,14 +144,29 @@ def widths(rows: Sequence[Sequence[Cell]], whole: Sequence[bool], room: int) -> 
 
 
 def beside(row: Sequence[Cell], columns: Sequence[int]) -> Iterator[list[Cell]]:
-    """Yield a row's lines, each as its cells, padded to their columns.
+    """Yield a row's lines, each as its cells, padded to their columns; what sticks out of its column stands alone.
 
     Args:
         row: the cells.
         columns: how wide each is.
     """
     parts = [wrapped(cell.text, room) for cell, room in zip(row, columns, strict=True)]
-    for number in range(max(map(len, parts))):
+    whole = sum(columns) + GAP * (len(columns) - 1)
+    number = -1
+    while (number := number + 1) < max(map(len, parts)):
+        wide = [place for place, part in enumerate(parts) if width("".join(part[number : number + 1])) > columns[place]]
+        if wide and (number > 0 or wide[0] == 0):
+            for place, part in enumerate(parts):
+                if place != wide[0] and number < len(part):
+                    part.insert(number, "")
+            text = parts[wide[0]][number]
+            before = sum(columns[: wide[0]]) + GAP * wide[0]
+            # Moved to the left as far as it needs to end where the table does.
+            indent = max(GAP if wide[0] else 0, min(before, whole - width(text)))
+            yield [Cell(" " * indent), Cell(text, row[wide[0]].style)]
+            continue
+        for place in wide:
+            parts[place].insert(0, "")
         texts = [part[number] if number < len(part) else "" for part in parts]
         last = max((place for place, text in enumerate(texts) if text), default=0)
         yield [

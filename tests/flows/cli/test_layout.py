@@ -40,7 +40,55 @@ def test_so_does_a_table_and_its_columns_stay_under_each_other(rows: list[tuple[
         lines = ["".join(cell.text for cell in line) for line in beside(row, places)]
         for one in COPIED:
             assert sum(line.count(one) for line in lines) == sum(cell.text.count(one) for cell in row)
-        assert all(width(line) <= sum(places) + 2 * GAP for line in lines)
+        for line in lines:
+            assert width(line) <= max(room, sum(places) + 2 * GAP) or line.strip() in COPIED, "nothing stands beside it"
+
+
+KEY = "SHA256:" + "aB3xYz9kLm" * 4 + "abc"
+AT = "2026-11-30T04:12:04Z"
+LEASE = "chosen-token@token:dana-kim/3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb"
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole", "copied"),
+    [
+        (
+            [
+                ["at", "who", "what"],
+                [AT, "mcp-soar", f"sealed {DIGEST} and {'signed by all ' * 9}"],
+                [AT, "mcp-soar", DIGEST],
+                [AT, "mcp-soar", "contained " * 30],
+            ],
+            [True, False, False],
+            [DIGEST, AT],
+        ),
+        (
+            [
+                ["lease", "until", "last verified"],
+                [f"{LEASE}\ninc-2026-000001", "-", f"done for good {AT}, it cannot be taken back"],
+            ],
+            [False, True, False],
+            [LEASE, AT, "inc-2026-000001"],
+        ),
+        (
+            [["who", "roles", "since", "key"], ["ann", f"approver, responder\nspeaks for bob until {AT}", AT, KEY]],
+            [False, False, True, False],
+            [KEY, AT],
+        ),
+    ],
+    ids=["a timeline", "leases", "people"],
+)
+def test_what_fits_into_80_columns_alone_makes_no_line_of_a_table_longer(
+    rows: list[list[str]], whole: list[bool], copied: list[str]
+) -> None:
+    cells = [[Cell(text) for text in row] for row in rows]
+    places = widths(cells, whole, 80)
+    lines = ["".join(cell.text for cell in line) for row in cells for line in beside(row, places)]
+    assert max(map(width, lines)) <= 80, "\n".join(lines)
+    for text in copied:
+        assert sum(line.count(text) for line in lines) == sum(cell.count(text) for row in rows for cell in row), lines
+    words = sorted(word for row in rows for cell in row for word in cell.split())
+    assert sorted(word for line in lines for word in line.split()) == words, "and nothing is lost"
 
 
 def test_a_word_that_nobody_copies_is_broken_where_it_would_push_a_table_apart() -> None:
