@@ -58,7 +58,7 @@ class When(StrEnum):
     UNREFUTED = "unrefuted"
 
 
-_OF_TASKS = frozenset({When.CONTAINED, When.UNREFUTED})
+OF_TASKS = frozenset({When.CONTAINED, When.UNREFUTED})
 """When a task is there; nothing that mcp-soar does waits for these."""
 
 
@@ -104,7 +104,7 @@ class Step(Strict):
         if (self.task is None) != (self.until is None):
             message = f"step {self.id}: a task, and only a task, says `until: released` or `until: closed`"
             raise ValueError(message)
-        if self.when in _OF_TASKS and self.task is None:
+        if self.when in OF_TASKS and self.task is None:
             message = f"step {self.id}: only a task says `when: {self.when}`"
             raise ValueError(message)
         if self.when is When.NAMED and self.for_each is not EntityKind.SERVER:

@@ -8,11 +8,7 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out
 from flows.cli.work import questions, records, spelled
 from flows.cli.work.asking import Look, Person, Seen, allowed, carry, finish
-from flows.engine.calls import within
-from flows.engine.leases import restoring
 from flows.settings import Configuration
-from integrations import registry
-from integrations.connections import Connections
 from integrations.journal.store import Journal
 from playbooks.action import Action
 from playbooks.errors import SoarError
@@ -115,6 +111,12 @@ async def _show_unapproved(out: Out, config: Configuration, meant: Sequence[tupl
         config: the configuration.
         meant: each lease, with its incident.
     """
+    # Only who accepts what is not approved waits for what asks a gateway to be imported.
+    from flows.engine.calls import within  # noqa: PLC0415
+    from flows.engine.leases import restoring  # noqa: PLC0415
+    from integrations import registry  # noqa: PLC0415
+    from integrations.connections import Connections  # noqa: PLC0415
+
     world = Connections(config.inventory)
     found: list[Beside] = []
     try:

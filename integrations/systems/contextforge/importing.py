@@ -1,5 +1,6 @@
 """What `inventory import` asks of a gateway: everything there is, and a canary that can ask as a client."""
 
+import secrets
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ async def _canary(forge: ContextForge, wanted: Survey, seen: Surveyed) -> None:
         seen.canary = f"{canary.principal} is there, with a token that is good"
         return
     if wanted.make_canary and path is not None:
-        # A name of its own each time: no user has two tokens of one name.
+        # A name of its own each time, twice in a second too: no user has two tokens of one name.
         await enrol.ordinary(forge, canary.principal)
         seen.made = await enrol.issue(forge, canary.principal, _token_name(), days=enrol.CANARY_DAYS)
         # At once: it is told only this time.
@@ -80,7 +81,7 @@ async def _tried(forge: ContextForge, wanted: Survey, seen: Surveyed) -> None:
 
 
 def _token_name() -> str:
-    return f"mcp-soar-{now():%Y%m%d-%H%M%S}"
+    return f"mcp-soar-{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 async def _lacking(forge: ContextForge, email: str) -> tuple[str, ...]:
