@@ -111,11 +111,11 @@ async def _show_unapproved(out: Out, config: Configuration, meant: Sequence[tupl
         config: the configuration.
         meant: each lease, with its incident.
     """
-    # Only who accepts what is not approved waits for what asks a gateway to be imported.
-    from flows.engine.calls import within  # noqa: PLC0415
-    from flows.engine.leases import restoring  # noqa: PLC0415
-    from integrations import registry  # noqa: PLC0415
-    from integrations.connections import Connections  # noqa: PLC0415
+    # What asks a gateway takes long to import.
+    from flows.engine.calls import within  # noqa: PLC0415  # only who accepts what is not approved waits for it
+    from flows.engine.leases import restoring  # noqa: PLC0415  # likewise
+    from integrations import registry  # noqa: PLC0415  # likewise
+    from integrations.connections import Connections  # noqa: PLC0415  # likewise
 
     world = Connections(config.inventory)
     found: list[Beside] = []
