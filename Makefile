@@ -1,17 +1,21 @@
 # Everything runs from two virtual environments, made and refilled when their lock changes:
 #   .venv          the project with its tools          requirements/dev.txt
 #   .venv-gateway  the real MCP gateway under test     requirements/gateway.txt
-# Two, because the gateway needs another major version of mcp than the project.
+# Two, because the gateway needs another major version of mcp than the project. The gateway's lies in the cache folder,
+# under the digest of its lock, so that another checkout finds it there; the project's own installs this checkout.
+# A second gateway, which needs another Python, lies there too: tests/lab/manager.py.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 # Arguments for the command behind a target: make test ARGS="-k gate"
 ARGS ?=
-# Two: the tests mostly wait for other processes, and each worker may start its own servers.
-WORKERS ?= 2
+# More than there are cores to run on: the tests mostly wait for other processes, and each worker starts its own servers.
+WORKERS ?= 3
+# Containers' images often switch it off; then each process that the tests start compiles all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 
-LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK := .venv/bin/uv pip compile --quiet --universal --generate-hashes \
 	--custom-compile-command "make lock"
 
 .PHONY: help
@@ -24,13 +28,14 @@ demo: .venv/installed .venv-gateway/installed ## Break into a small MCP estate a
 
 .PHONY: test
 test: .venv/installed .venv-gateway/installed programs ## Run the test suite (ARGS="-k gate" for a part of it)
-	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
+	@.venv/bin/pytest -m "not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
+# What mypy knows of a file is found by its digest: another checkout finds it in the cache folder, too.
 .PHONY: check
 check: .venv/installed ## Lint, formatting, types, import layers
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
-	@.venv/bin/mypy
+	@.venv/bin/mypy --cache-dir $(CACHE)/mypy
 	@.venv/bin/lint-imports --no-logo
 
 # One after another: a benchmark shares the machine with nothing else.
@@ -53,15 +58,22 @@ classes: .venv/installed .venv-gateway/installed ## Run every playbook's drill; 
 	@MCP_SOAR_MEASURED=playbooks/measured.yaml .venv/bin/pytest -n 0 tests/contract/test_playbooks.py
 	@.venv/bin/python -m tests.contract.measuring
 
+# FOLDER: where the playbooks lie, each with its drills beside it.
+.PHONY: drill
+drill: .venv/installed .venv-gateway/installed ## Play the drills of your own playbooks (FOLDER=~/my-soar/playbooks)
+	@MCP_SOAR_PLAYBOOKS="$$(realpath $(or $(FOLDER),$(error write FOLDER=DIR, where your playbooks lie)))" .venv/bin/pytest -n 0 tests/contract/test_playbooks.py $(ARGS)
+
 .PHONY: pictures
 pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through the demonstration's estate: docs/
 	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser
 
 .PHONY: lock
 lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--upgrade for newer versions)
-	@echo "Locking requirements/dev.txt and requirements/gateway.txt"
-	@$(LOCK) --group dev pyproject.toml --output-file requirements/dev.txt $(ARGS)
-	@$(LOCK) requirements/gateway.in --output-file requirements/gateway.txt $(ARGS)
+	@echo "Locking requirements/*.txt"
+	@$(LOCK) --python-version 3.11 --group dev pyproject.toml --output-file requirements/dev.txt $(ARGS)
+	@$(LOCK) --python-version 3.11 requirements/gateway.in --output-file requirements/gateway.txt $(ARGS)
+	@$(LOCK) --python-version 3.12 requirements/manager-gateway.in --output-file requirements/manager-gateway.txt $(ARGS)
+	@$(LOCK) --python-version 3.11 requirements/litellm.in --output-file requirements/litellm.txt $(ARGS)
 
 # The project is installed without build isolation, so that nothing outside the lock is ever fetched.
 .venv/installed: .venv/filled pyproject.toml
@@ -74,14 +86,29 @@ lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--
 	@touch $@
 
 .venv-gateway/installed: requirements/gateway.txt
-	@$(call fill,.venv-gateway,$<)
-	@touch $@
+	@$(call cached,.venv-gateway,$<)
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mcp-soar
+define digest
+import hashlib, pathlib, sys
+print(hashlib.sha256(pathlib.Path("$<").read_bytes()).hexdigest()[:16], "py%d%d" % sys.version_info[:2], sep="-")
+endef
+export digest
+
+# $(call cached,LINK,LOCK): the same in the cache folder, under the digest of LOCK, the rule's first prerequisite, with
+# LINK to it. Two checkouts that fill it at once wait for each other, where there is a flock.
+define cached
+	python=$$($(find-python)) && folder=$(CACHE)/$(basename $(notdir $(2)))-$$($$python -c "$$digest") \
+		&& mkdir -p $$folder && exec 9>$$folder.lock && { flock 9 2>/dev/null || true; } \
+		&& { test -e $$folder/installed || { $(call fill,$$folder,$(2)); }; } && touch $$folder/installed \
+		&& { test -L $(1) || rm -rf $(1); } && ln -sfn $$folder $(1)
+endef
 
 # $(call fill,FOLDER,LOCK): make the virtual environment FOLDER unless it is there, and install LOCK into it. The lock
 # is complete, so pip resolves nothing: left to resolve, older ones take the newest release of what somebody requires
 # with an extra, and refuse it for having no hash.
 define fill
-	echo "Installing $(2) into $(1) (about a minute when new)"; \
+	echo "Installing $(2) into $(1) (one minute to several when new)"; \
 	test -x $(1)/bin/pip || { python=$$($(find-python)) && $$python -m venv $(1); } || exit 1; \
 	$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2) \
 		&& $(1)/bin/pip check
@@ -101,7 +128,7 @@ endef
 
 # Programs that tests need beside Python, each as PROGRAM:DEBIAN-PACKAGE. Without one its tests are skipped, so a failed
 # installation is reported and does not end the run.
-PROGRAMS := ssh-agent:openssh-client chromium:chromium node:nodejs npm:npm prometheus-alertmanager:prometheus-alertmanager
+PROGRAMS := busybox:busybox-static iptables:iptables ssh-agent:openssh-client chromium:chromium node:nodejs npm:npm java:default-jre-headless mvn:maven prometheus-alertmanager:prometheus-alertmanager
 .PHONY: programs
 programs: postgres
 	@for pair in $(PROGRAMS); do \
@@ -110,6 +137,11 @@ programs: postgres
 	done
 	@.venv/bin/python -m tests.lab.hangul || { echo "no font with Hangul found" >&2; $(call install,fonts-nanum); }
 	@.venv/bin/python -m tests.lab.typescript_sdk || true
+	@.venv/bin/python -m tests.lab.oidc || true
+	@.venv/bin/python -m tests.lab.keycloak || true
+	@test ! -e /etc/debian_version || dpkg -s libseccomp-dev >/dev/null 2>&1 || { $(call install,libseccomp-dev pkg-config); }
+	@.venv/bin/python -m tests.cluster.build || true
+	@.venv/bin/python -m tests.lab.manager || true
 
 # PostgreSQL's programs are not on PATH. The drop-in keeps Debian from starting a server of its own on the standard port.
 CREATECLUSTER := /etc/postgresql-common/createcluster.d

@@ -8,24 +8,27 @@ import asyncio
 import hashlib
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import reading, workers
-from flows.cli.work.alerts import deliver
-from flows.settings import Configuration
-from flows.shown.pages import banner
-from flows.shown.text import escaped, facts, table
+from flows.pages import scheduled
+from flows.pages.pages import banner
+from flows.pages.text import escaped, facts, table
+from flows.service import workers
+from flows.service.settings import Configuration
 from integrations.connections import Connections
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
+from integrations.siem.sending import deliver
 from integrations.siem.source import Source, read_keys
-from playbooks.corroboration import OWN_COMPARISON
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
+from playbooks.gate import change as changes
+from playbooks.gate.corroboration import OWN_COMPARISON
+from playbooks.record.incident import MarkKind
 from playbooks.strict import canonical, iso, now
 
 KEY = "pin-drift"
@@ -36,6 +39,12 @@ RECEIVER = workers.RECEIVER
 _KNOWN = frozenset({200, 202, 409})
 """Accepted, or reported before: the id is that of the difference, and the time in the message is not."""
 
+
+_BROUGHT = 4
+"""Places, and as many sentences, that one difference names of what it brings in."""
+
+_LONG = 2000
+"""Characters of one sentence."""
 
 _NAMED = 20
 """Things that one message names; what is beyond is counted in its title, and looked for by the cut's verification."""
@@ -51,6 +60,7 @@ class Drift(NamedTuple):
         change: new, changed or gone.
         digest: of what is offered now.
         diff: a unified diff; hostile.
+        brings: what it brings in that other servers may offer too, as an alert has it: kind and value; hostile.
     """
 
     server: str
@@ -59,6 +69,7 @@ class Drift(NamedTuple):
     change: str
     digest: str
     diff: str
+    brings: tuple[tuple[MarkKind, str], ...] = ()
 
 
 @flow(
@@ -70,7 +81,7 @@ async def pin_drift() -> State[Any]:
     Red means that something differs, or that a server could not be asked. With a source `drift` in sources.yaml, what
     differs is also reported to the receiver, signed, and becomes an incident.
     """
-    config = reading.configuration()
+    config = scheduled.configuration()
     found, unasked = await drifts(config)
     told = await asyncio.to_thread(_report, config, found)
     rows = [(escaped(one.server), escaped(one.kind), escaped(one.name, 100), one.change) for one in found]
@@ -98,14 +109,14 @@ async def pin_drift() -> State[Any]:
             "approved with `mcp-soar pins approve SERVER`; for what is not, start a response with `mcp-soar respond`."
         )
     said = f"{len(found)} definitions differ, {len(unasked)} servers could not be asked"
-    await reading.show(KEY, said, await _switch(config) + "\n\n".join(part for part in parts if part) + "\n")
+    await scheduled.show(KEY, said, await _switch(config) + "\n\n".join(part for part in parts if part) + "\n")
     if not found and not unasked:
         beside = f"; left out: {_left(left)}" if left else ""
-        return reading.ended(f"{asked} servers offer exactly what was approved{beside}", good=True)
+        return scheduled.ended(f"{asked} servers offer exactly what was approved{beside}", good=True)
     names = ", ".join([*(f"{one.kind} {one.name} of {one.server} is {one.change}" for one in found[:10])])
     gone = ", ".join(f"{server} does not answer" for server, _ in unasked[:10])
     detail = "; ".join(part for part in (names, gone) if part)
-    return reading.ended(f"{said}: {detail}. {told} See the artifact {KEY}, and `mcp-soar pins diff`", good=False)
+    return scheduled.ended(f"{said}: {detail}. {told} See the artifact {KEY}, and `mcp-soar pins diff`", good=False)
 
 
 def left_out(config: Configuration) -> list[str]:
@@ -123,7 +134,7 @@ def _left(names: Sequence[str]) -> str:
 async def _switch(config: Configuration) -> str:
     """Return the kill switch's banner."""
     try:
-        async with reading.journal(config) as journal:
+        async with scheduled.journal(config) as journal:
             return banner(await journal.stops())
     except SoarError as exc:
         return f"> Whether a kill switch is on cannot be read: {escaped(exc)}\n\n"
@@ -131,7 +142,7 @@ async def _switch(config: Configuration) -> str:
 
 async def drifts(config: Configuration) -> tuple[list[Drift], list[tuple[str, str]]]:
     """Return what differs, and which servers could not be asked, with the reason."""
-    world = Connections(config.inventory)
+    world = Connections(config.inventory, config.systems)
     try:
         names = sorted(config.inventory.servers.keys() - set(left_out(config)))
         answers = await asyncio.gather(*(_of(world, name) for name in names), return_exceptions=True)
@@ -159,13 +170,22 @@ async def _of(world: Connections, server: str) -> list[Drift]:
     for key in sorted({*offered, *approved}):
         pin, one = approved.get(key), offered.get(key)
         if pin is None and one is not None:
-            found.append(Drift(server, *key, "new", one.digest, pins.introduced(one)))
+            found.append(Drift(server, *key, "new", one.digest, pins.introduced(one), _brings(None, one.fields)))
         elif pin is not None and not pins.same(pin, one):
-            change = "gone" if one is None else "changed"
-            found.append(
-                Drift(server, *key, change, one.digest if one else "", pins.diff(pin, one.fields if one else None))
-            )
+            diff = pins.diff(pin, one.fields if one else None)
+            if one is None:
+                found.append(Drift(server, *key, "gone", "", diff))
+            else:
+                found.append(Drift(server, *key, "changed", one.digest, diff, _brings(pin.definition, one.fields)))
     return found
+
+
+def _brings(before: Mapping[str, object] | None, after: Mapping[str, object]) -> tuple[tuple[MarkKind, str], ...]:
+    """Return the places that a definition brings in, and then the longest sentences."""
+    new = changes.introduced(before, after)
+    places = [(MarkKind.INDICATOR, one.what) for one in new if one.kind == changes.Brought.DESTINATION]
+    texts = sorted(changes.sentences(before, after), key=len, reverse=True)
+    return (*places[:_BROUGHT], *((MarkKind.TEXT, text[:_LONG]) for text in texts[:_BROUGHT]))
 
 
 def _report(config: Configuration, found: Sequence[Drift]) -> str:
@@ -212,11 +232,14 @@ def _entity(one: Drift) -> dict[str, str]:
 
 def _send(config: Configuration, source: Source, some: Sequence[Drift]) -> tuple[int, dict[str, Any]]:
     one, more = some[0], len(some) - 1
+    about = "\n\n".join(f"{each.server}\n{each.kind}\n{each.name}\n{each.digest}" for each in some).encode()
+    difference = hashlib.sha256(about).hexdigest()[:32]
     what = f"{one.kind} {one.name} of {one.server}" + (f" and {more} more" if more else "")
     at = now()
     alert = {
         "version": 1,
-        "id": f"{one.server}/{one.kind}/{one.name}"[:2000],
+        # With what differs: to people who gave one difference back as it was, another one is news.
+        "id": f"{f'{one.server}/{one.kind}/{one.name}'[:1900]} {difference}",
         "rule": "Definition differs from its approved pin",
         "title": f"{what} {'are' if more else 'is'} {one.change}: nobody approved it so",
         "severity": "high",
@@ -224,10 +247,10 @@ def _send(config: Configuration, source: Source, some: Sequence[Drift]) -> tuple
         "tags": ["definition-differs", one.change],
         "entities": [_entity(each) for each in some[:_NAMED]],
         "excerpt": "\n".join(each.diff for each in some)[:2000],
+        "marks": [{"kind": kind.value, "value": text} for each in some for kind, text in each.brings][:_NAMED],
     }
     # The same difference is reported once a day: as long as it lasts somebody hears of it, and no more than that.
-    about = "\n\n".join(f"{each.server}\n{each.kind}\n{each.name}\n{each.digest}" for each in some).encode()
-    number = f"drift-{at:%Y%m%d}-{hashlib.sha256(about).hexdigest()[:32]}"
+    number = f"drift-{at:%Y%m%d}-{difference}"
     base, context = _address(config)
     return deliver(f"{base}/v1/alerts/{SOURCE}", source, read_keys(SOURCE, source), number, canonical(alert), context)
 

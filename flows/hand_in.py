@@ -21,14 +21,14 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, WithJsonSchema
 
-from flows import workers
-from flows.shown.pages import LONG, PLAN, WAITING
+from flows.pages.pages import LONG, PLAN, WAITING
+from flows.service import workers
 from integrations.hostile import printable
 from integrations.journal.schema import WORKERS
 from integrations.journal.store import Journal
-from playbooks.code import Answer
 from playbooks.errors import Misconfigured, Refused
-from playbooks.request import SignedRequest, Verb
+from playbooks.people.code import CodeAnswer
+from playbooks.people.request import SignedRequest, Verb
 from playbooks.strict import Strict, canonical, now
 
 INBOX = workers.INBOX
@@ -228,7 +228,7 @@ async def _hand_in(signed: SignedRequest, verbs: set[Verb]) -> State[Any]:
 
 async def _hand_code_in(given: WithCode) -> State[Any]:
     try:
-        entry = Answer(
+        entry = CodeAnswer(
             incident=given.incident, digest=given.plan.lower(), actor=given.person, code=given.code.get_secret_value()
         )
     except ValidationError as exc:
@@ -285,12 +285,14 @@ async def _put(kind: str, nonce: str, body: bytes, said: str, other: str) -> Sta
         raise Misconfigured(f"the environment variable {INBOX} is not set: the journal's address, insert-only")
     # Without a signing key a journal can be read and put into, not written.
     async with await Journal.open(url, signer=None, name=f"worker-{os.getpid()}") as journal:
-        deadline, pause = time.monotonic() + TAKEN_WITHIN, 0.2
+        deadline, pause, before = time.monotonic() + TAKEN_WITHIN, 0.2, None
         while True:
             # The same entry again changes nothing, and says where it went: that is all that this role may read.
             receipt = await journal.put(kind=kind, source=_SOURCE, nonce=nonce, body=body, headers={})
             if receipt.conflict:
                 raise Refused("another request was handed in under this nonce")
+            # What was judged when it came is handed in a second time.
+            before = receipt.incident is not None if before is None else before
             if receipt.incident is not None or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(pause)
@@ -304,7 +306,8 @@ async def _put(kind: str, nonce: str, body: bytes, said: str, other: str) -> Sta
         )
     where = printable(receipt.incident.removeprefix("incident/"), 60)
     about = f"mcp-soar incident {where}" if receipt.incident.startswith("incident/") else "mcp-soar incidents"
-    return _said(f"{said} was handed in and judged. What became of it: {about}")
+    how = "had been handed in before, and counts once" if before else "was handed in and judged"
+    return _said(f"{said} {how}. What became of it: {about}")
 
 
 def _said(message: str, *, good: bool = True) -> State[Any]:

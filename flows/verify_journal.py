@@ -6,12 +6,12 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import reading
-from flows.cli import schema
-from flows.cli.work import verify
-from flows.settings import Configuration
-from flows.shown.pages import banner
-from flows.shown.text import escaped, facts
+from flows.pages import scheduled
+from flows.pages.pages import banner
+from flows.pages.text import escaped, facts
+from flows.reading import verification
+from flows.reading.verification import CheckRow
+from flows.service.settings import Configuration
 
 KEY = "journal-verification"
 
@@ -23,11 +23,11 @@ async def verify_journal() -> State[Any]:
     Every entry's place in its chain, every signed head, the kill switch against what people signed for; and where this
     worker can read them, exhibits and bundles. Red means that something is not as it was written.
     """
-    config = reading.configuration()
-    async with reading.journal(config) as journal:
-        checks = await verify.chain(journal, config, None, lambda *_: None)
+    config = scheduled.configuration()
+    async with scheduled.journal(config) as journal:
+        checks = await verification.chain(journal, config, None, lambda *_: None)
         if await asyncio.to_thread(_readable, config):
-            checks += await verify.evidence(journal, config, None, lambda *_: None)
+            checks += await verification.evidence(journal, config, None, lambda *_: None)
             beside = ""
         else:
             beside = "Exhibits and bundles cannot be read from here, so they were not verified."
@@ -45,12 +45,12 @@ async def verify_journal() -> State[Any]:
             "responder's machine, and compare with the newest backup and the heads in the bundles. Whoever could write "
             "the database since the last green run comes into question."
         )
-    await reading.show(KEY, said, "\n\n".join(part for part in parts if part) + "\n")
+    await scheduled.show(KEY, said, "\n\n".join(part for part in parts if part) + "\n")
     faults = "; ".join(f"{check['check']}: {check['message']}" for check in bad)
-    return reading.ended(f"{said}. {faults}. See the artifact {KEY}" if bad else said, good=not bad)
+    return scheduled.ended(f"{said}. {faults}. See the artifact {KEY}" if bad else said, good=not bad)
 
 
-def _rows(checks: list[schema.Check]) -> str:
+def _rows(checks: list[CheckRow]) -> str:
     # The bad ones first; of the good ones, an installation may have thousands.
     ordered = sorted(checks, key=lambda check: check["ok"])
     rows = [
@@ -62,6 +62,9 @@ def _rows(checks: list[schema.Check]) -> str:
 
 def _readable(config: Configuration) -> bool:
     vault = config.settings.vault
+    if vault.s3 is not None:
+        # Its credentials are the responder's.
+        return False
     try:
         return all(list(config.path(path).iterdir()) is not None for path in (vault.path, vault.bundles))
     except OSError:

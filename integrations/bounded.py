@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from playbooks.errors import Refused, Transient
+from playbooks.errors import Refused, SoarError, Transient
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of one answer, as sent and as decoded."""
@@ -62,26 +62,35 @@ async def body(response: httpx.Response, what: str, *, largest: int = LARGEST) -
     return b"".join(parts)
 
 
-def parsed(raw: bytes, what: str) -> Any:  # noqa: ANN401  # whatever JSON it is
+def parsed(raw: bytes, what: str, *, most: int = MOST_VALUES) -> Any:  # noqa: ANN401  # whatever JSON it is
     """Return the JSON in an answer's body.
 
     Args:
         raw: the body.
         what: whose answer to what, for messages.
+        most: values that it may hold.
 
     Raises:
         Refused: it holds more values than anybody reads, or nests deeper.
         Transient: it is no JSON.
     """
     # Counted in the bytes: each value but the first follows one of these.
-    if sum(raw.count(mark) for mark in (b",", b"[", b"{", b":")) > MOST_VALUES:
-        raise Refused(f"{what}: the answer holds more than {MOST_VALUES} values")
+    if sum(raw.count(mark) for mark in (b",", b"[", b"{", b":")) > most:
+        raise Refused(f"{what}: the answer holds more than {most} values")
     if deep(raw):
         raise Refused(f"{what}: the answer nests deeper than {DEEPEST}")
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as exc:
         raise Transient(f"{what}: the answer is no JSON") from exc
+
+
+def readable(raw: bytes) -> Any:  # noqa: ANN401  # likewise
+    """Return the JSON in a text, None if it is none that `parsed` reads: what goes on without it takes this."""
+    try:
+        return parsed(raw, "")
+    except SoarError:
+        return None
 
 
 def deep(raw: bytes) -> bool:

@@ -1,10 +1,11 @@
 """What a gateway holds of the servers behind it, whichever product it is: how others than its own folder read it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 
 
 class Names(NamedTuple):
@@ -89,8 +90,13 @@ class Catalogue(ABC):
         """Return what it holds of one kind from one server or all, the disabled included, in order of id."""
 
     @abstractmethod
-    async def catalog(self, entry: str) -> Sequence[Held]:
-        """Return everything that it holds of one server, the disabled included."""
+    async def catalog(self, entry: str, since: float = math.inf) -> Sequence[Held]:
+        """Return everything that it holds of one server, the disabled included.
+
+        Args:
+            entry: the server's.
+            since: the moment, in monotonic seconds, after which it has to be asked for; else after this call began.
+        """
 
     @abstractmethod
     async def tool(self, id_: str, entry: str) -> Held | None:

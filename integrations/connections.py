@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any, Self, TypeVar
 
-from integrations import registry
-from playbooks.inventory import Inventory
+from integrations.system import Systems
+from playbooks.estate.inventory import Inventory
 
 S = TypeVar("S")
 
@@ -17,10 +17,12 @@ class Connections:
 
     Args:
         inventory: what exists.
+        systems: what there is to act on.
     """
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, systems: Systems) -> None:
         self._inventory = inventory
+        self._systems = systems
         self._open: dict[tuple[type, str, str], Any] = {}
 
     @property
@@ -34,7 +36,7 @@ class Connections:
         Raises:
             Misconfigured: if the inventory has none, or its secret is not to be found.
         """
-        found, how = registry.SYSTEMS.connection(kind, self._inventory, name)
+        found, how = self._systems.connection(kind, self._inventory, name)
         key = (found, name, repr(how.place(self._inventory, name)))
         if key not in self._open:
             self._open[key] = how.make(self._inventory, name)
@@ -47,14 +49,14 @@ class Connections:
         Raises:
             SoarError: one of them does not answer; all others are done.
         """
-        waiting = [one for works in registry.SYSTEMS.works.values() for one in works.warm(self)]
+        waiting = [one for works in self._systems.works.values() for one in works.warm(self)]
         for failure in await asyncio.gather(*waiting, return_exceptions=True):
             if failure is not None:
                 raise failure
 
     def with_inventory(self, inventory: Inventory) -> Self:
         """Return connections over another reading of the inventory, which share what is open with these."""
-        fresh = type(self)(inventory)
+        fresh = type(self)(inventory, self._systems)
         fresh._open = self._open  # noqa: SLF001  # of the same class
         return fresh
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from integrations.catalogue import Held
-from playbooks.inventory import Gateway
+from playbooks.estate.gateway import Gateway
 
 
 @dataclass(frozen=True)

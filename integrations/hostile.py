@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from playbooks.escaping import hidden, own_name, printable
+from playbooks.text.escaping import hidden, own_name, printable
 
 __all__ = ["disguises", "hidden", "own_name", "printable"]
 

@@ -3,6 +3,16 @@
 from typing import Final
 
 from integrations.system import Systems
-from integrations.systems import contextforge, mcp
+from integrations.systems import contextforge, keycloak, kubernetes, litellm, mcp, mcp_manager_gateway, oidc
 
-SYSTEMS: Final = Systems((contextforge.SYSTEM, mcp.SYSTEM))
+SYSTEMS: Final = Systems(
+    (
+        contextforge.SYSTEM,
+        mcp_manager_gateway.SYSTEM,
+        litellm.SYSTEM,
+        kubernetes.SYSTEM,
+        oidc.SYSTEM,
+        keycloak.SYSTEM,
+        mcp.SYSTEM,
+    )
+)

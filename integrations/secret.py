@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Secret
+from playbooks.estate.systems import Secret
 
 
 def secret(place: Secret, *, what: str) -> str:

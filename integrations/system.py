@@ -3,25 +3,31 @@
 A description is cheap to import: how the system works, its clients among it, is imported when it is first needed.
 """
 
+import asyncio
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.resources import files
+from itertools import product
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
 from integrations.estate import Survey, Surveyed
 from playbooks.action import Action, Capture, Check, World
-from playbooks.contacts import Language
-from playbooks.errors import Misconfigured
-from playbooks.inventory import Inventory, Secret
-from playbooks.policy import OURSELVES
-from playbooks.sentences import Pairs, Sentences, read
-from playbooks.systems import KINDS, Kind, Place, SystemSettings
+from playbooks.errors import Misconfigured, SoarError
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.places import GATEWAY
+from playbooks.estate.systems import KINDS, KindModels, Place, Secret, SystemSettings
+from playbooks.gate.policy import OURSELVES
+from playbooks.people.contacts import Language
+from playbooks.text.sentences import Pairs, Sentences, alike, house, read, say
+
+if TYPE_CHECKING:
+    from integrations.journal.records import Hold
 
 S = TypeVar("S")
 
@@ -42,6 +48,48 @@ class Looked(NamedTuple):
     level: str
     message: str
     remedy: str = ""
+
+
+class Holders:
+    """Which incidents hold what, for `doctor`: asked of the journal once, by whoever wants to know first.
+
+    Args:
+        ask: returns every hold; raises `SoarError` where the journal does not say.
+    """
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, "Sequence[Hold]"]]) -> None:
+        self._ask = ask
+        self._asked: asyncio.Task[Sequence[Hold]] | None = None
+
+    async def all(self) -> "Sequence[Hold] | None":
+        """Return every hold; None if the journal does not say, of which it has a line of its own."""
+        if self._asked is None:
+            self._asked = asyncio.create_task(self._ask())
+        try:
+            # Whoever gives up waiting leaves the answer to the others.
+            return await asyncio.shield(self._asked)
+        except SoarError:
+            return None
+
+    async def explain(self, check: str, message: str, *grips: str, value: JsonValue, otherwise: str) -> Looked:
+        """Return that something is out of use: nothing is wrong where incidents hold it so, and they are named.
+
+        Args:
+            check: what was looked at.
+            message: what is out of use.
+            grips: what a hold that explains it is called, as a plan's change calls it; one of them does.
+            value: what it holds the field at.
+            otherwise: what to do if no incident holds it.
+        """
+        holds = await self.all()
+        if holds is None:
+            return Looked(check, "warn", message, f"see whether an incident holds it; if none does, {otherwise}")
+        incidents = sorted({hold.incident for hold in holds if hold.grip in grips and hold.after == value})
+        if incidents:
+            return Looked(
+                check, "ok", f"{message}: {' and '.join(incidents)} {'holds' if len(incidents) == 1 else 'hold'} it so"
+            )
+        return Looked(check, "warn", f"{message}, and no incident holds it", otherwise)
 
 
 class Expected(NamedTuple):
@@ -84,8 +132,8 @@ class Present(ABC):
         """Ask for everything there, and return what should be in use."""
 
     @abstractmethod
-    async def value(self, kind: str, id_: str) -> JsonValue:
-        """Return the field of an object that says whether it is in use; None if there is no such object."""
+    async def value(self, kind: str, id_: str, field: str) -> JsonValue:
+        """Return a field of an object, as a plan's change calls it; None if there is no such object."""
 
 
 class Connection(NamedTuple):
@@ -107,19 +155,26 @@ class Works:
 
     Args:
         steps: its actions, captures and checks.
+        permissions: what its steps ask for there, by their names, where a step is of several systems and knows none.
         connections: how to connect to it, by the class of what is returned.
         warm: what is done ahead of need, place by place, so that the first containment does not wait for it.
         doctor: what `doctor` looks at, in groups: what each is about, and what is found, asked one after the other.
+            What is out of use there may be so because an incident holds it.
         present: how to look at what is really there, by the place as a plan's target names it.
         imports: what `inventory import` asks, of a gateway.
     """
 
     steps: tuple[AnyStep, ...]
     connections: Mapping[type, Connection]
+    permissions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warm: Callable[[World], Iterable[Awaitable[None]]] = lambda _: ()
-    doctor: Callable[[World], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda _: ()
+    doctor: Callable[[World, Holders], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda *_: ()
     present: Callable[[World, str], Present] | None = None
     imports: Callable[[Survey], Coroutine[Any, Any, Surveyed]] | None = None
+
+    def asks(self, step: AnyStep) -> tuple[str, ...]:
+        """Return what one of its steps asks for there."""
+        return step.permissions or self.permissions.get(step.name, ())
 
 
 @dataclass(frozen=True)
@@ -127,10 +182,12 @@ class System:
     """What a system says of itself.
 
     Args:
-        kind: what it is called.
+        kind: what it is called, in files.
+        title: what people call it, where a sentence names it.
         works: imports how it works.
         settings: the model of how it is reached, which also knows what there is ours; None if nothing acts there.
-        place: the model of where a server stands on it, if inventory.yaml has it among `systems`.
+        place: the model of where a server stands on it, if one does.
+        account: the model of where a principal stands on it, if one does.
         words: what it says in other languages than English: in its plans, and of what it found.
         places: where an inventory has it, as a plan's target names it: `gateway/main`.
         secrets: the secrets that it is reached with, each with the field of inventory.yaml that says where it is.
@@ -141,11 +198,13 @@ class System:
     words: Callable[[], Mapping[Language, Pairs]] | None = None
     settings: type[SystemSettings] | None = None
     place: type[Place] | None = None
+    account: type[Place] | None = None
     places: Callable[[Inventory], Iterable[str]] = lambda _: ()
     secrets: Callable[[Inventory], Iterable[tuple[str, Secret]]] = lambda _: ()
+    title: str = ""
 
 
-_TAKEN = OURSELVES | {"gateway"}
+_TAKEN = OURSELVES | {GATEWAY}
 
 
 class Systems:
@@ -163,9 +222,9 @@ class Systems:
         for system in self.all:
             if system.words is None:
                 raise Misconfigured(f"system {system.kind} has no words but English: nobody else knows what it says")
-            if system.settings and getattr(system.settings.ours, "__isabstractmethod__", False):
-                raise Misconfigured(f"system {system.kind} does not say what is ours there: {system.settings.__name__}")
-            if system.place and system.kind in _TAKEN:
+            if system.settings and (unsaid := next(_unsaid(system.settings), None)):
+                raise Misconfigured(f"system {system.kind} does not say {unsaid}: {system.settings.__name__}")
+            if system.settings and system.kind in _TAKEN:
                 raise Misconfigured(f"no system can be called {system.kind}: that is what is mcp-soar's, or a gateway")
             if sum(other.kind == system.kind for other in self.all) > 1:
                 raise Misconfigured(f"two systems are called {system.kind}")
@@ -191,7 +250,10 @@ class Systems:
             for step in works.steps:
                 if not step.__doc__:
                     raise Misconfigured(f"system {kind} has no words for {step.name}: its docstring says what it does")
-                if step.name in found:
+                if not works.asks(step):
+                    raise Misconfigured(f"system {kind} does not say what {step.name} asks for there")
+                # What several of a sort share is one step, and each says what it asks for.
+                if step.name in found and (found[step.name] is not step or step.permissions):
                     raise Misconfigured(f"system {kind}: another step is called {step.name}")
                 found[step.name] = step
         return MappingProxyType(found)
@@ -229,27 +291,35 @@ class Systems:
         """What the systems say, in other languages than English.
 
         Raises:
-            Misconfigured: one has no words in one of them.
+            Misconfigured: one has no words in one of them, or says otherwise what another, or the house, says too.
         """
         spoken: dict[Language, list[tuple[str, str]]] = {lang: [] for lang in Language if lang is not Language.EN}
+        known: dict[tuple[Language, str], tuple[str, str]] = {}
+        for language in spoken:
+            _told(known, "mcp-soar", language, house().by_id(language).items())
         for system in self.all:
             words = system.words() if system.words else {}
             for language, already in spoken.items():
                 if not words.get(language):
                     raise Misconfigured(f"system {system.kind} has no words in {language}")
+                _told(known, system.kind, language, words[language])
                 already.extend(words[language])
         return Sentences(spoken)
 
     @property
-    def context(self) -> dict[str, Mapping[str, Kind]]:
-        """What an inventory is read with: the models of each kind of system that it lists."""
-        models = ((system.kind, system.settings, system.place) for system in self.all)
-        return {KINDS: {kind: Kind(settings, place) for kind, settings, place in models if settings and place}}
+    def titles(self) -> dict[str, str]:
+        """What people call each, by its kind; and what has its place at any gateway."""
+        return {GATEWAY: say("a gateway"), **{system.kind: system.title or system.kind for system in self.all}}
 
-    def doctor(self, world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
+    @property
+    def context(self) -> dict[str, Mapping[str, KindModels]]:
+        """What an inventory is read with: the models of each kind of system that it lists."""
+        return {KINDS: {one.kind: KindModels(one.settings, one.place, one.account) for one in self.all if one.settings}}
+
+    def doctor(self, world: World, holders: Holders) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
         """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""
         for works in self.works.values():
-            yield from works.doctor(world)
+            yield from works.doctor(world, holders)
 
     def present(self, inventory: Inventory) -> dict[str, Callable[[World], Present]]:
         """Return how to look at what is really there, for every place that can be looked at."""
@@ -271,17 +341,41 @@ class Systems:
             yield from system.secrets(inventory)
 
 
-def written(package: str) -> Callable[[], Mapping[Language, Pairs]]:
+def _told(
+    known: dict[tuple[Language, str], tuple[str, str]], whose: str, language: Language, pairs: Iterable[tuple[str, str]]
+) -> None:
+    """Take note of what is said in a language, and refuse what one says otherwise than another."""
+    for english, other in pairs:
+        sentence, means = alike(english, other)
+        first, before = known.setdefault((language, sentence), (whose, means))
+        if before != means:
+            raise Misconfigured(f"{first} and {whose} say {english!r} differently in {language}: {before!r}, {means!r}")
+
+
+def _unsaid(settings: type[SystemSettings]) -> Iterator[str]:
+    """Yield what only a system's own settings can say, and these do not."""
+    for method, what in (("ours", "what is ours there"), ("address", "where it is")):
+        if getattr(getattr(settings, method), "__isabstractmethod__", False):
+            yield what
+    if not settings.kinds:
+        yield "which kinds of object it has"
+
+
+def written(*packages: str) -> Callable[[], Mapping[Language, Pairs]]:
     """Return what reads a system's words, from the files `words.LANGUAGE.yaml` beside it.
 
     Args:
-        package: where they are.
+        packages: where they are: its own, and what it shares with others of its sort.
     """
 
     def words() -> dict[Language, Pairs]:
-        beside = {language: files(package) / f"words.{language}.yaml" for language in Language}
-        found = {language: file for language, file in beside.items() if file.is_file()}
-        return {lang: read(file.read_text("utf-8"), file=f"{package}/{file.name}") for lang, file in found.items()}
+        found: dict[Language, Pairs] = {}
+        for package, language in product(packages, Language):
+            file = files(package) / f"words.{language}.yaml"
+            if file.is_file():
+                text = file.read_text("utf-8")
+                found[language] = (*found.get(language, ()), *read(text, file=f"{package}/{file.name}"))
+        return found
 
     return words
 

@@ -6,13 +6,14 @@ Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every regist
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import JsonValue
 
-from playbooks.inventory import Inventory
-from playbooks.plan import Change, Irreversible, Plan, Radius, Unapproved, Verdict
-from playbooks.strict import Slug, Strict, canonical
+from playbooks.errors import Gone
+from playbooks.estate.inventory import Inventory
+from playbooks.gate.plan import Change, Irreversible, Plan, Radius, Unapproved, Verdict
+from playbooks.strict import Strict, canonical, fingerprint
 
 S = TypeVar("S")
 
@@ -34,6 +35,18 @@ class World(Protocol):
         ...
 
 
+class Glimpse(NamedTuple):
+    """What is seen of a plan without asking as a client. It can say that something is amiss, never that all is well.
+
+    Args:
+        holds: whether all that was seen is as the plan left it.
+        mark: of what was seen: another mark is news.
+    """
+
+    holds: bool
+    mark: str
+
+
 class Action(Strict, ABC):
     """A typed intent. `plan` only reads; `write` makes one change; `verify` asks the world, not the API just called."""
 
@@ -42,6 +55,8 @@ class Action(Strict, ABC):
     permissions: ClassVar[tuple[str, ...]]
     irreversible: ClassVar[Irreversible | None] = None
     destroys: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[str] = ""
+    """What of a thing it takes away, in a word or two, as its `network`; nothing if it is the thing itself."""
     timeout: ClassVar[float] = 5.0
     """Seconds that one `read` or `write` may take; the engine holds it to that, and to less than its claim."""
     levels: ClassVar[Mapping[str, tuple[JsonValue, ...]]] = {}
@@ -140,6 +155,28 @@ class Action(Strict, ABC):
         """Ask the world whether the plan is in force, as the affected principal or a canary with equal grants."""
 
     @classmethod
+    async def glance(cls, plan: Plan, world: World) -> Glimpse:
+        """See whether a plan's fields are as it left them, by what many plans share where the system has such a thing.
+
+        Args:
+            plan: what is in force.
+            world: the connections.
+
+        Raises:
+            SoarError: if the system does not say.
+        """
+        holds, values = True, list[list[JsonValue]]()
+        for change in plan.changes:
+            try:
+                value = await cls.read(change, world)
+            except Gone:
+                values.append([])
+                continue
+            holds = holds and cls.holds(change, value)
+            values.append([value])
+        return Glimpse(holds, fingerprint(values).digest)
+
+    @classmethod
     @abstractmethod
     async def verify_released(cls, plan: Plan, world: World) -> Verdict:
         """Ask the world whether what the plan took away is back; `established` means that it is."""
@@ -159,6 +196,17 @@ class Written(Protocol):
 
 class Sink(ABC):
     """Where a capture writes what it reads, as it reads it: nobody holds an exhibit whole."""
+
+    lacking: tuple[str, ...] = ()
+    """What the source has not, or does not tell, of what was asked of it."""
+
+    def lacks(self, what: str) -> None:
+        """Have people hear, beside the exhibit, what of it the source has not: an empty file alone says nothing.
+
+        Args:
+            what: a clause; may carry an outside system's words.
+        """
+        self.lacking = (*self.lacking, what)
 
     @abstractmethod
     def file(self, name: str, *, media_type: str, origin: str) -> AbstractAsyncContextManager[Written]:
@@ -216,7 +264,3 @@ class Check(Strict, ABC):
     @abstractmethod
     async def check(self, world: World) -> Verdict:
         """Return what the world says."""
-
-
-Step = Action | Capture | Check
-StepName = Slug

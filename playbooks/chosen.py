@@ -5,8 +5,9 @@ from functools import cache
 from importlib import resources
 
 from playbooks.errors import Refused
-from playbooks.incident import EntityKind, Phase
+from playbooks.estate.places import GATEWAY
 from playbooks.playbook import Playbook, Step, When, parse
+from playbooks.record.incident import EntityKind, Phase
 from playbooks.taxonomy import IncidentClass
 
 _FILE = "chosen.yaml"
@@ -15,14 +16,14 @@ _OF_SERVERS = frozenset({EntityKind.TOOL, EntityKind.PROMPT, EntityKind.RESOURCE
 
 @cache
 def shipped() -> Playbook:
-    """Return the steps for what a person chooses, one cut for each kind that can be contained."""
+    """Return the steps for what a person chooses, one cut for each kind that can be contained at a kind of system."""
     text = resources.files("playbooks").joinpath(_FILE).read_text(encoding="utf-8")
     return parse(text, file=f"playbooks/{_FILE}")
 
 
 def containable() -> tuple[EntityKind, ...]:
     """Return the kinds of things that a person can have contained."""
-    return tuple(step.for_each for step in shipped().phases[Phase.CUT])
+    return tuple(dict.fromkeys(step.for_each for step in shipped().phases[Phase.CUT]))
 
 
 def extended(playbook: Playbook | None, incident_class: IncidentClass, kinds: Collection[EntityKind]) -> Playbook:
@@ -41,8 +42,9 @@ def extended(playbook: Playbook | None, incident_class: IncidentClass, kinds: Co
     if strange := sorted(set(kinds) - set(containable())):
         known = ", ".join(containable())
         raise Refused(f"nothing here contains a {' or a '.join(strange)}; what can be contained: {known}")
-    lacking = set(kinds) - (set(_cut(playbook)) if playbook else set())
     ours = shipped()
+    does = {_does(step) for step in cuts(playbook)} if playbook else set[Does]()
+    lacking = {_where(step) for step in cuts(ours) if step.for_each in kinds and _does(step) not in does}
     if playbook is not None and not lacking:
         return playbook
     base = playbook or ours.model_copy(update={"class_": incident_class, "phases": dict.fromkeys(Phase, ())})
@@ -54,20 +56,35 @@ def extended(playbook: Playbook | None, incident_class: IncidentClass, kinds: Co
     return Playbook.model_validate({**base.model_dump(by_alias=True), "phases": phases})
 
 
-def _cut(playbook: Playbook) -> Iterator[EntityKind]:
-    """Yield the kinds of things that a playbook cuts whenever a person chose one."""
-    for step in playbook.phases[Phase.CUT]:
-        if step.action and step.when is not When.LEAKING:
-            yield step.for_each
+Where = tuple[EntityKind, str]
+"""A kind of thing, and the kind of system that it is contained at; `gateway` where a step says nothing of that."""
+
+
+def _where(step: Step) -> Where:
+    return step.for_each, step.at or GATEWAY
+
+
+Does = tuple[EntityKind, str | None]
+"""A kind of thing, and what cuts it; at gateways, where a thing has one cut, that it is cut there."""
+
+
+def _does(step: Step) -> Does:
+    return step.for_each, GATEWAY if step.at in {None, GATEWAY} else step.action
+
+
+def cuts(playbook: Playbook) -> Iterator[Step]:
+    """Yield the steps of a playbook that contain something whenever a person chose it."""
+    for phase in (Phase.CUT, Phase.ISOLATE):
+        yield from (step for step in playbook.phases[phase] if step.action and step.when is not When.LEAKING)
 
 
 def _more(
-    ours: Iterable[Step], theirs: Collection[Step], phase: Phase, lacking: set[EntityKind], taken: set[str]
+    ours: Iterable[Step], theirs: Collection[Step], phase: Phase, lacking: set[Where], taken: set[str]
 ) -> Iterator[Step]:
-    """Yield what a phase lacks for kinds that its playbook does not cut."""
-    does = {(step.names, step.for_each) for step in theirs if step.names}
+    """Yield what a phase lacks for what its playbook does not cut."""
+    does = {_alike(step) for step in theirs if step.names}
     for step in ours:
-        if not _fits(step, phase, lacking) or (phase is not Phase.CUT and (step.names, step.for_each) in does):
+        if not _fits(step, lacking) or (phase is not Phase.CUT and _alike(step) in does):
             continue
         name, number = step.id, 1
         while name in taken:
@@ -77,13 +94,19 @@ def _more(
         yield step.model_copy(update={"id": name})
 
 
-def _fits(step: Step, phase: Phase, lacking: set[EntityKind]) -> bool:
+def _alike(step: Step) -> tuple[str | None, EntityKind, bool]:
+    return step.names, step.for_each, step.when is When.LEAKING
+
+
+def _fits(step: Step, lacking: set[Where]) -> bool:
+    # What is of servers is at gateways, but for whom they talk to.
+    kinds = {kind for kind, at in lacking if at == GATEWAY or kind is EntityKind.ADDRESS}
     if step.kind == "task":
         # A token that was revoked comes back by nobody's decision.
-        return step.until != "released" or bool(lacking - {EntityKind.TOKEN})
-    if phase is Phase.ISOLATE:
+        return bool(kinds) and (step.until != "released" or bool(kinds - {EntityKind.TOKEN}))
+    if step.when is When.LEAKING:
         # What leaks of a whole server is not stopped by the same once more.
-        return bool(lacking & _OF_SERVERS) and EntityKind.SERVER not in lacking
-    if step.for_each is EntityKind.SERVER and phase is not Phase.CUT:
-        return bool(lacking & _OF_SERVERS)
-    return step.for_each in lacking
+        return bool(kinds & _OF_SERVERS) and EntityKind.SERVER not in kinds
+    if step.for_each is EntityKind.SERVER and step.at is None:
+        return bool(kinds & _OF_SERVERS)
+    return _where(step) in lacking

@@ -5,14 +5,15 @@ The contract test of the playbooks runs each on real systems, so a playbook with
 
 from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from playbooks.incident import EntityKind, Phase, Severity, Status
+from playbooks.gate.policy import SeverityName
 from playbooks.playbook import Playbook
-from playbooks.policy import SeverityName
-from playbooks.state import Progress
+from playbooks.record.incident import EntityKind, Phase, Severity, Status
+from playbooks.record.step import Progress
 from playbooks.strict import Line, Name, Slug, Strict, parse_yaml
 
 Client = Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
@@ -37,14 +38,21 @@ class Attack(Strict):
     documents: bool = False
 
 
-class World(Strict):
+class Users(Strict):
     """Who uses the lab's gateway beside its agent, which always has the token `agent`.
 
     Args:
         principals: each with the names of its tokens, all of which are held.
+        cluster: the lab's server runs on a Kubernetes cluster too, as two pods.
+        enforces: the cluster's network enforces NetworkPolicies.
+        signed_in: principals that are signed in at an identity provider, each with an access token, `WHO-session`, and
+            a refresh token, `WHO-laptop`, which are held.
     """
 
     principals: dict[Slug, tuple[Slug, ...]] = Field(default_factory=dict)
+    cluster: bool = False
+    enforces: bool = False
+    signed_in: tuple[Slug, ...] = ()
 
 
 class About(Strict):
@@ -98,11 +106,13 @@ class Asked(Strict):
         step: of the playbook.
         because: part of the reasons that they read.
         says: their answer.
+        by: who says it, one after the other.
     """
 
     step: Slug
     because: Line
     says: Literal["approve", "deny"] = "approve"
+    by: tuple[Literal["ann", "bob"], ...] = Field(default=("bob",), min_length=1)
 
 
 class Expected(Strict):
@@ -117,6 +127,8 @@ class Expected(Strict):
         usable: what it still can.
         locked_out: clients that the gateway turns away then.
         let_in: clients that it still answers.
+        pods: how many there are on the cluster, in such a world.
+        worthless: tokens that the identity provider takes for nothing then, and after a release; the others it takes.
         notices: what people are told of, by the first word.
     """
 
@@ -128,6 +140,8 @@ class Expected(Strict):
     usable: tuple[Name, ...] = ()
     locked_out: tuple[Client, ...] = ()
     let_in: tuple[Client, ...] = ()
+    pods: int | None = None
+    worthless: tuple[Slug, ...] = ()
     notices: tuple[Slug, ...]
 
 
@@ -141,6 +155,7 @@ class Recovered(Strict):
         usable: what an agent can use again.
         let_in: clients that the gateway answers again.
         lost: clients that it turns away for good; beside them the gateway is byte for byte what it was before.
+        pods: how many there are on the cluster again, in such a world.
     """
 
     refused_while_attacked: bool = True
@@ -149,6 +164,7 @@ class Recovered(Strict):
     usable: tuple[Name, ...] = ()
     let_in: tuple[Client, ...] = ()
     lost: tuple[Client, ...] = ()
+    pods: int | None = None
 
 
 class Drill(Strict):
@@ -168,27 +184,41 @@ class Drill(Strict):
     version: Literal[1]
     playbook: Slug
     title: Line
-    world: World = World()
+    world: Users = Users()
     attack: Attack = Attack()
     alert: Given
     expected: Expected
     release: Recovered | None = None
 
+    @property
+    def tries(self) -> frozenset[str]:
+        """The steps that it really runs: not those that people say no to, or that have no place in its world."""
+        return frozenset(one.id for one in self.expected.steps if one.ends not in {Progress.SKIPPED, Progress.DENIED})
 
-def drills_of(playbook: Playbook) -> dict[str, Drill]:
-    """Return the drills that ship beside a playbook, by their files' names; none if it has none.
+    @model_validator(mode="after")
+    def _pods_are_of_a_cluster(self) -> Self:
+        counted = [self.expected.pods, *([self.release.pods] if self.release else [])]
+        if any((pods is None) is self.world.cluster for pods in counted):
+            message = "pods: with `world: {cluster: true}`, and only there, say how many are left, and are back"
+            raise ValueError(message)
+        return self
+
+
+def drills_of(playbook: Playbook, folder: Traversable | None = None) -> dict[str, Drill]:
+    """Return the drills that lie beside a playbook, by their files' names; none if it has none.
 
     `NAME.drill.yaml` is the first; one playbook may have more, as `NAME.tool.drill.yaml`.
+
+    Args:
+        playbook: whose.
+        folder: where it lies; with those that ship if None.
 
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    found: dict[str, Drill] = {}
-    for file in sorted(resources.files("playbooks").joinpath("catalog").iterdir(), key=lambda one: one.name):
-        if belongs(file.name, playbook.id):
-            text = file.read_text(encoding="utf-8")
-            found[file.name] = parse_yaml(Drill, text, file=f"playbooks/catalog/{file.name}")
-    return found
+    beside = folder or resources.files("playbooks").joinpath("catalog")
+    files = sorted((one for one in beside.iterdir() if belongs(one.name, playbook.id)), key=lambda one: one.name)
+    return {file.name: parse_yaml(Drill, file.read_text(encoding="utf-8"), file=str(file)) for file in files}
 
 
 def amiss(drill: Drill, playbook: Playbook) -> Iterator[tuple[tuple[str | int, ...], str]]:

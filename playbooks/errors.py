@@ -1,4 +1,4 @@
-"""Every way an effect can go wrong, as types. Flows decide by type, never by string.
+"""Every way an effect, or a question, can go wrong, as types. Flows decide by type, never by string.
 
 SoarError
 ├── Transient           the remote may answer later: retry with backoff
@@ -8,6 +8,8 @@ SoarError
 │   └── Gone            the object is no longer there: there is nothing to undo, and nothing to give back
 ├── NotEstablished      applied, but the probe still gets through
 ├── PartiallyApplied    some changes are in force, some are not
+├── NoSuch              nothing is called what was asked for
+├── Ambiguous           several things are called that
 └── Misconfigured       a file, a setting or a permission of ours is wrong: names what to mend
 
 Each integration maps its vendor's errors once, in its `client.py`, with `raise … from exc`.
@@ -15,7 +17,9 @@ Each integration maps its vendor's errors once, in its `client.py`, with `raise 
 
 from collections.abc import Sequence
 
-from playbooks.redaction import redacted
+from playbooks.text.redaction import mark, redacted
+
+_ADDRESS, _MASKED = mark("e-mail"), mark("").partition(" ")[0]
 
 
 class SoarError(Exception):
@@ -23,10 +27,15 @@ class SoarError(Exception):
 
     Args:
         message: what happened. It may quote an outside system, and ends in journals and messages: masked here, once.
+        ours: nothing in it is from outside but what a person typed: names of theirs and of the inventory, addresses
+            among them, which they are told as they are at their own terminal.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(redacted(message))
+    def __init__(self, message: str = "", *, ours: bool = False) -> None:
+        masked = redacted(message)
+        super().__init__(masked)
+        secret = masked.replace(_ADDRESS, "").count(_MASKED) > message.replace(_ADDRESS, "").count(_MASKED)
+        self.plain = message if ours and not secret else masked
 
 
 class Transient(SoarError):
@@ -78,6 +87,14 @@ class PartiallyApplied(SoarError):
         super().__init__(message)
         self.done = tuple(map(redacted, done))
         self.remaining = tuple(map(redacted, remaining))
+
+
+class NoSuch(SoarError):
+    """Nothing is called what was asked for."""
+
+
+class Ambiguous(SoarError):
+    """Several things are called what was asked for; the message lists them."""
 
 
 class Misconfigured(SoarError):

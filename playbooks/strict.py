@@ -4,9 +4,10 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 import rfc8785
 import yaml
@@ -20,9 +21,10 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from playbooks.errors import Misconfigured
-from playbooks.redaction import redacted
+from playbooks.text.redaction import redacted
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 """A JSON value. Pydantic sees `Any` through `JsonField` where a model carries one."""
@@ -39,6 +41,32 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; what was worked out from the fields is worked out anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in _worked_out(type(self)):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @classmethod
+    def as_now(cls, node: yaml.Node) -> yaml.Node:
+        """Return a document of an earlier release as it is written now; one that is written so already, as it is.
+
+        Args:
+            node: the document. Parts that stay as they are keep their nodes, so that what is wrong is found there.
+
+        Raises:
+            yaml.MarkedYAMLError: it cannot be understood, and where.
+        """
+        return node
+
+
+@cache
+def _worked_out(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the cached properties of a model."""
+    return tuple(name for one in model.__mro__ for name, made in vars(one).items() if isinstance(made, cached_property))
 
 
 def build(*roots: type[BaseModel]) -> None:
@@ -303,15 +331,22 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    yield path, node.start_mark.line + 1
+_Path = tuple[str | int, ...]
+
+
+def _parts(node: yaml.Node, path: _Path = (), line: int | None = None) -> Iterator[tuple[_Path, yaml.Node, int]]:
+    """Yield each part of a document: keys and indexes from the top, the part, and the line that it begins on."""
+    yield path, node, node.start_mark.line + 1 if line is None else line
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield (*path, key.value), key.start_mark.line + 1
-            yield from ((p, n) for p, n in _lines(value, (*path, key.value)) if p != (*path, key.value))
+            yield from _parts(value, (*path, key.value), key.start_mark.line + 1)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _lines(value, (*path, index))
+            yield from _parts(value, (*path, index))
+
+
+def _lines(node: yaml.Node) -> Iterator[tuple[_Path, int]]:
+    yield from ((path, line) for path, _, line in _parts(node))
 
 
 def parse_yaml(model: type[M], text: str, *, file: str, context: Mapping[str, Any] | None = None) -> M:
@@ -326,23 +361,32 @@ def parse_yaml(model: type[M], text: str, *, file: str, context: Mapping[str, An
     Raises:
         Misconfigured: with file, line, field and what to write; all faults of the document in one message.
     """
-    node, data = _composed(text, file)
+    written, node, data = _composed(text, file, model.as_now if issubclass(model, Strict) else None)
     try:
         return model.model_validate(data, context=context)
     except ValidationError as exc:
-        lines = dict(_lines(node)) if node is not None else {}
-        faults = [_fault(error, lines) for error in exc.errors(include_url=False)]
+        lines, places = {}, {}
+        if node is not None and written is not None:
+            # People are told a field as they wrote it.
+            names = {id(value): path for path, value, _ in _parts(written)}
+            lines = {path: line for path, _, line in _parts(node)}
+            places = {path: names.get(id(value), path) for path, value, _ in _parts(node)}
+        faults = [_fault(error, lines, places) for error in exc.errors(include_url=False)]
         line, field, message = faults[0]
         more = "".join(f"\n  {file}:{n}: {f}: {m}" for n, f, m in faults[1:])
         raise Misconfigured(message + more, file=file, line=line, field=field) from exc
 
 
-def _composed(text: str, file: str) -> tuple[yaml.Node | None, Any]:
+def _composed(
+    text: str, file: str, as_now: Callable[[yaml.Node], yaml.Node] | None = None
+) -> tuple[yaml.Node | None, yaml.Node | None, Any]:
+    """Return a document's node as it is written and as it is now, and what that says."""
     try:
         _refuse_surprises(text)
         loader = _Loader(text)
         try:
-            node = loader.get_single_node()
+            written = loader.get_single_node()
+            node = as_now(written) if as_now and written is not None else written
             data = loader.construct_document(node) if node is not None else {}
         finally:
             loader.dispose()
@@ -351,7 +395,21 @@ def _composed(text: str, file: str) -> tuple[yaml.Node | None, Any]:
         raise Misconfigured(exc.problem or "is not YAML", file=file, line=mark.line + 1 if mark else None) from exc
     except yaml.YAMLError as exc:
         raise Misconfigured(f"is not YAML: {exc}", file=file) from exc
-    return node, data
+    return written, node, data
+
+
+def as_read(model: type[Strict], text: str, *, file: str) -> Any:  # noqa: ANN401  # whatever it says
+    """Return what a YAML document says to a model, in the form of today, before it is one.
+
+    Args:
+        model: what it is read into later.
+        text: the document.
+        file: its name, for the error.
+
+    Raises:
+        Misconfigured: it is not YAML, gives a key twice, has aliases, or cannot be understood.
+    """
+    return _composed(text, file, model.as_now)[2]
 
 
 def yaml_data(text: str, *, file: str) -> Any:  # noqa: ANN401  # whatever it says
@@ -364,7 +422,7 @@ def yaml_data(text: str, *, file: str) -> Any:  # noqa: ANN401  # whatever it sa
     Raises:
         Misconfigured: it is not YAML, or gives a key twice, or has aliases.
     """
-    return _composed(text, file)[1]
+    return _composed(text, file)[2]
 
 
 def _refuse_surprises(text: str) -> None:
@@ -410,7 +468,7 @@ def _dotted(path: tuple[str | int, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
-def _fault(error: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str, str]:  # noqa: ANN401  # pydantic's ErrorDetails holds Any
+def _fault(error: Any, lines: Mapping[_Path, int], places: Mapping[_Path, _Path]) -> tuple[int, str, str]:  # noqa: ANN401  # pydantic's ErrorDetails holds Any
     path = tuple(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     # What a whole document's validator finds begins with the field, as `on_call[0].contact: …`.
@@ -427,4 +485,6 @@ def _fault(error: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, st
         # Somebody may have written the password itself where a reference to it belongs.
         given = f"{path[-1] if path else ''}={error.get('input')!r}"
         message += f" (it is {error.get('input')!r})" if redacted(given) == given else " (what it is, is not shown)"
+    near = next((n for n in range(len(path), -1, -1) if path[:n] in places), 0)
+    path = (*places.get(path[:near], ()), *path[near:])
     return line, ".".join(str(part) for part in path) or "document", message

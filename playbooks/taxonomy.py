@@ -55,8 +55,19 @@ class EntityKind(StrEnum):
     PRINCIPAL = "principal"
     SERVER = "server"
     IMAGE = "image"
+    WORKLOAD = "workload"
+    HOST = "host"
+    CLOUD_RESOURCE = "cloud_resource"
     ADDRESS = "address"
     WORKSPACE = "workspace"
+
+
+class MarkKind(StrEnum):
+    """What alerts about different things can have in common, and no inventory knows."""
+
+    INDICATOR = "indicator"
+    DIGEST = "digest"
+    TEXT = "text"
 
 
 class Severity(IntEnum):
@@ -157,13 +168,28 @@ class Variant(Strict):
 
 
 class ClassEntry(Strict):
-    """One class of incident. `entities` lists what it is about, the most specific first."""
+    """One class of incident.
+
+    Args:
+        id: the class.
+        title: in few words.
+        summary: what happens.
+        severity: how bad it usually is.
+        entities: what it is about, the most specific first.
+        meets: at what its alerts meet, so that they are one incident: the first of these that an alert names. A tool's
+            server counts as named, and so does a token's principal. What no inventory knows (an indicator, a digest, an
+            injected text) is what alerts meet at that name nothing known; its sender chooses it.
+        impact: what is at stake.
+        mappings: what frameworks call it.
+        variants: named ways in which it happens.
+    """
 
     id: IncidentClass
     title: Name
     summary: _Text
     severity: Annotated[Severity, BeforeValidator(_severity)]
     entities: Annotated[tuple[EntityKind, ...], Field(min_length=1)]
+    meets: Annotated[tuple[EntityKind | MarkKind, ...], Field(min_length=1)]
     impact: CiaImpact
     mappings: Mappings
     variants: tuple[Variant, ...]
@@ -200,6 +226,7 @@ class Taxonomy(Strict):
         for entry in self.classes:
             field = f"classes.{entry.id}"
             _refuse_repeats(entry.entities, field=f"{field}.entities")
+            _refuse_repeats(entry.meets, field=f"{field}.meets")
             self._refuse_undeclared(entry.mappings, field=f"{field}.mappings")
             for variant in entry.variants:
                 self._refuse_undeclared(variant.mappings, field=f"{field}.variants.{variant.id}.mappings")

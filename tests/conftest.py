@@ -9,15 +9,17 @@ import pytest
 
 from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
-pytest_plugins = ["tests.lab.fixtures"]
+pytest_plugins = ["tests.lab.fixtures", "tests.cluster.fixtures"]
 # Its assertions are tests' own.
 pytest.register_assert_rewrite("tests.lab.succession", "tests.contract.laws")
 
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
-# The suite shares few cores with its own servers: how long one example takes says nothing about the code.
+# The suite shares few cores with its own servers: how long one example takes says nothing about the code. On CI as many
+# are tried as Hypothesis tries by itself; in between, other ones each time.
 hypothesis.settings.register_profile("shared machine", deadline=None)
-hypothesis.settings.load_profile("shared machine")
+hypothesis.settings.register_profile("in between", deadline=None, max_examples=25)
+hypothesis.settings.load_profile("shared machine" if _ON_CI else "in between")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +29,75 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="mcp-soar-prefect-")
     config.add_cleanup(home.cleanup)
     os.environ |= {"PREFECT_HOME": home.name, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+
+
+_SYSTEMS = "tests/integrations/systems/"
+_CONTRACT = "tests/contract/"
+_PLATFORM = {"the_prefect", "postgres"}
+_SLOW = {"cluster", "the_keycloak"}
+"""What a machine of two cores is busy with for as long as it runs."""
+
+
+_OF_CONTRACT = "gateway of contract"
+_STARTED = ("the_prefect", _OF_CONTRACT, "gateway", "cluster", "postgres")
+"""What takes a session longest to start. In this order, so that nobody waits for the last of it at the end.
+
+Half of what a real gateway does is for the contract tests: they may have one of their own beside the others'.
+"""
+
+
+# Before pytest itself chooses by `-m`.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by where they are and by what they start, unless they say it themselves."""
+    for item in items:
+        # A test may lie anywhere.
+        root = item.config.rootpath
+        where = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        if where.startswith(_SYSTEMS):
+            item.add_marker(pytest.mark.system(where.removeprefix(_SYSTEMS).partition("/")[0]))
+        elif where.startswith("tests/flows/engine/") and not item.get_closest_marker("system"):
+            item.add_marker(pytest.mark.engine)
+        if _PLATFORM & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.platform)
+        if _SLOW & set(getattr(item, "fixturenames", ())) or _as_well_pretended(item):
+            item.add_marker(pytest.mark.slow)
+    if hasattr(config, "workerinput"):
+        _share_out(items)
+
+
+def _as_well_pretended(item: pytest.Item) -> bool:
+    """Whether it is a law or a drill on the real gateway: tests/contract/test_pretended.py tries it on the other."""
+    return _started(item) == _OF_CONTRACT and "lab" in getattr(item, "fixturenames", ())
+
+
+def _share_out(items: list[pytest.Item]) -> None:
+    """Have one process of several start each thing that takes long to start, and each file's own; the longest first."""
+    slow = {_file(item) for item in items if item.get_closest_marker("slow")}
+
+    def rank(group: str) -> int:
+        ranks = (*_STARTED, *sorted(slow))
+        return ranks.index(group) if group in ranks else len(ranks) + ("/flows/" not in group)
+
+    groups = {item: _started(item) or _file(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: rank(groups[item]))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _started(item: pytest.Item) -> str | None:
+    if any("contextforge" in mark.args for mark in item.iter_markers("system")) and _file(item).startswith(_CONTRACT):
+        return _OF_CONTRACT
+    return next((name for name in _STARTED if name in _starts(item)), None)
+
+
+def _starts(item: pytest.Item) -> set[str]:
+    real = any("contextforge" in mark.args for mark in item.iter_markers("system"))
+    return {*getattr(item, "fixturenames", ())} - {"gateway"} | ({"gateway"} if real else set())
 
 
 # Outermost, since pytest itself marks the reports of expected failures in a wrapper.

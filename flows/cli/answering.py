@@ -34,8 +34,7 @@ def ack(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import answering
 
-        person = asked.person(out)
-        raise typer.Exit(answering.ack(out, person.config, person, subject=given, reason=reason))
+        raise typer.Exit(answering.ack(out, asked.person(out), subject=given, reason=reason))
 
 
 @app.command()

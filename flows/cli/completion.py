@@ -48,7 +48,7 @@ def _incidents(given: Path | str | None) -> list[tuple[str, bool]]:
 
     folder, _ = place(Path(given) if given else None)
     file = folder / "mcp-soar.yaml"
-    # Not `flows.settings`: checking all of it takes longer than somebody waits for a Tab.
+    # Not `flows.service.settings`: checking all of it takes longer than somebody waits for a Tab.
     settings = (yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None) or {}
     journal = settings.get("journal") or {}
     url = str(journal.get("url", "sqlite:///state/journal.db"))

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import CLASSES, Asked, Class, Incident, Reason, Severity, Title, options
+from flows.cli.options import CLASSES, Asked, Class, Incident, Only, Reason, Severity, Title, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
 
 Kind = Annotated[
-    str, typer.Argument(metavar="KIND", help="tool, prompt, resource, server, token or principal.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="KIND", help="tool, prompt, resource, server, token, principal or address.", show_default=False
+    ),
 ]
 
 
@@ -24,12 +27,14 @@ def contain(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="As the inventory or the gateway calls it; a tool also as SERVER/NAME, a token as PRINCIPAL/NAME.",
+            help="As the inventory or the gateway calls it; a tool also as SERVER/NAME, a token as PRINCIPAL/NAME; "
+            "an address, or a network, as SERVER/ADDRESS: where that server runs on Kubernetes.",
         ),
     ],
     server: Annotated[
         str | None, typer.Option("--server", metavar="NAME", help="Whose tools, prompts or resources they are.")
     ] = None,
+    only: Only = None,
     incident_class: Class = None,
     severity: Severity = "high",
     title: Title = None,
@@ -41,14 +46,20 @@ def contain(
 
     Whether anybody approved a tool before makes no difference, no playbook is needed, and nothing is automatic on your
     word, whatever the class: only what alerts alone carry waits for nobody. What is contained is
-    verified, watched and given back (`release`) like everything else; a revoked token stays revoked. Where an incident
+    verified, watched and given back (`release`) like everything else; a revoked token stays revoked.
+
+    It is contained at every system where inventory.yaml gives it a place, each step decided by itself: a server at its
+    gateway, and on Kubernetes shut off from the network; a token or a principal at the gateway, and at the identity
+    provider that issues for it. With --only SYSTEM it is contained there alone. Where an incident
     of that class is open about just what you name, it is contained there; in any other: `respond ID --about KIND:NAME`.
 
     \b
     Examples:
       mcp-soar contain tool weather/forecast --reason "sends mail" --as kim
       mcp-soar contain server weather --as kim
+      mcp-soar contain server weather --only main --as kim
       mcp-soar contain token agent/laptop --reason "found in a log" --as kim
+      mcp-soar contain address weather/203.0.113.7 --as kim
     """
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
@@ -63,10 +74,11 @@ def contain(
             severity=severity,
             reason=reason,
             chosen=tuple(entity(kind, name, home) for name in names),
+            only=tuple(only or ()),
         )
         asked.act(
             out,
-            here=lambda who: work.contain(out, who.config, who, wish),
+            here=lambda who: work.contain(out, who, wish),
             there=lambda who: elsewhere.contain(out, who, wish),
         )
 
@@ -91,12 +103,12 @@ def classify(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import joining
-        from playbooks.request import Verb
+        from playbooks.people.request import Verb
 
         word = joining.class_of(named)
         asked.act(
             out,
-            here=lambda who: joining.classify(out, who.config, who, incident=given, word=word, reason=reason),
+            here=lambda who: joining.classify(out, who, incident=given, word=word, reason=reason),
             there=lambda who: elsewhere.sort(
                 out, who, verb=Verb.CLASSIFY, incident=given, params={"class": word}, reason=reason
             ),
@@ -124,11 +136,11 @@ def join(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import joining
-        from playbooks.request import Verb
+        from playbooks.people.request import Verb
 
         asked.act(
             out,
-            here=lambda who: joining.join(out, who.config, who, first=given, second=other, reason=reason),
+            here=lambda who: joining.join(out, who, first=given, second=other, reason=reason),
             there=lambda who: elsewhere.sort(
                 out, who, verb=Verb.JOIN, incident=given, params={"incident": other}, reason=reason
             ),

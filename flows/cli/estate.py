@@ -11,7 +11,7 @@ from flows.cli.options import As, Config, Json, Key, Yes, configuration, folder
 from flows.cli.output import Usage, speaking
 
 if TYPE_CHECKING:
-    from flows.cli.work.reviewing import Wanted
+    from flows.cli.work.reviewing import Chosen
 
 app = typer.Typer()
 playbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own.")
@@ -143,6 +143,10 @@ def import_(
     user: Annotated[
         str | None, typer.Option("--user", metavar="EMAIL", help="The administrator to sign in as, likewise.")
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Its product, likewise; by default contextforge."),
+    ] = None,
     password: Annotated[
         str | None,
         typer.Option(
@@ -181,8 +185,30 @@ def import_(
     with speaking(as_json=as_json) as out:
         from flows.cli.work import importing as work
 
-        wanted = work.Wanted(name, url, user, password, canary, make_canary, dry_run, yes)
+        wanted = work.Wanted(name, kind, url, user, password, canary, make_canary, dry_run, yes)
         raise typer.Exit(work.import_(out, folder(config, out), wanted))
+
+
+@inventory.command()
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be rewritten; change nothing.")] = False,
+    yes: Yes = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Rewrite an inventory.yaml of an earlier release as it is written now: gateways among systems, places.
+
+    It is shown as a diff before it is written, and says what it said: nothing has to be approved or signed again.
+    Remarks, quotes and order stay.
+
+    \b
+    Example:
+      mcp-soar inventory upgrade --dry-run
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import upgrade as work
+
+        raise typer.Exit(work.upgrade(out, folder(config, out), dry_run=dry_run, yes=yes))
 
 
 Tools = Annotated[
@@ -197,12 +223,12 @@ Changes = Annotated[
 Flagged = Annotated[bool, typer.Option("--flagged", help="Only that in which something is pointed at.")]
 
 
-def _wanted(names: list[str] | None, changes: list[str] | None, *, flagged: bool) -> "Wanted":
-    from flows.cli.work.reviewing import CHANGES, Wanted
+def _wanted(names: list[str] | None, changes: list[str] | None, *, flagged: bool) -> "Chosen":
+    from flows.cli.work.reviewing import CHANGES, Chosen
 
     if strange := sorted(set(changes or ()) - set(CHANGES)):
         raise Usage(f"{', '.join(strange)} is no change; write {', '.join(CHANGES)}")
-    return Wanted(names or (), changes or (), flagged)
+    return Chosen(names or (), changes or (), flagged)
 
 
 @pins.command()

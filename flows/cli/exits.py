@@ -20,6 +20,8 @@ class Exit(IntEnum):
     """Something did not answer, or no responder runs; trying again later may help."""
     NOT_FOUND = 6
     """There is no such incident, lease, server, playbook or file."""
+    ALREADY = 7
+    """What was handed in had been handed in before: it counted then, and nothing was done again."""
     FAULT = 70
     """A fault of mcp-soar itself."""
     INTERRUPTED = 130
@@ -35,6 +37,7 @@ Exit codes:
   4   refused, with the reason
   5   unreachable, or no responder runs: try again later
   6   not found
+  7   already: it was handed in before, and counted then
   70  a fault of mcp-soar itself
   130 ended by Ctrl-C"""
 """The table as help shows it."""

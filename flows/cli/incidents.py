@@ -3,7 +3,7 @@
 # a command needs is imported when it runs, so that help is fast.
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from flows.cli.options import (
     Json,
     Named,
     NoWait,
+    Only,
     Reason,
     Severity,
     Title,
@@ -25,6 +26,11 @@ from flows.cli.options import (
     options,
 )
 from flows.cli.output import Usage, speaking
+
+if TYPE_CHECKING:
+    from flows.cli.exits import Exit
+    from flows.cli.work.asking import Person
+    from flows.cli.work.away import Signer
 
 app = typer.Typer()
 
@@ -46,6 +52,9 @@ Digest = Annotated[
         "plans wait in that file.",
     ),
 ]
+CAM = "cam-"
+"""Begins what names a campaign and no incident."""
+
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="everything, class:NAME, server:NAME or incident:ID.")]
 
 
@@ -80,7 +89,8 @@ def incident(given: Incident, config: Config = None, as_json: Json = False) -> N
     With --json: id, class, severity, status, servers, entities, asks, leases,
     steps, exhibits, unavailable, tasks, stops, timeline, bundle, and metrics:
     detected_at, accepted_at, first_effect_at, verified_at, released_at, and
-    first_effect_seconds, verified_seconds, released_seconds after accepted_at.
+    first_effect_seconds, verified_seconds, released_seconds after accepted_at;
+    of these, people took first_effect_waited and verified_waited to answer.
     Times are ISO 8601 UTC or null. All keys: flows/cli/schema.py.
 
     \b
@@ -91,6 +101,32 @@ def incident(given: Incident, config: Config = None, as_json: Json = False) -> N
         from flows.cli.work import incidents as work
 
         work.show(out, configuration(config, out), given)
+
+
+@app.command()
+def campaign(
+    given: Annotated[
+        str | None, typer.Argument(metavar="[CAMPAIGN]", help="Its name or number, as cam-1; all are listed without.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was found at several servers: the incidents that share it, and all that they ask and hold.
+
+    A campaign joins nothing: each incident is decided by its own plans. `approve`, `deny`, `release` and `suppress`
+    take it in place of an incident, show each thing that they are about, and answer all that was shown at once.
+
+    \b
+    Example:
+      mcp-soar campaign cam-1
+    """
+    with speaking(as_json=as_json) as out:
+        from flows.cli.work import campaigns
+
+        if given is None:
+            campaigns.listing(out, configuration(config, out))
+        else:
+            campaigns.show(out, configuration(config, out), given)
 
 
 @app.command()
@@ -145,10 +181,11 @@ def verify(
       mcp-soar verify inc-2026-000001-000042.tar.gz --key responder.pub
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import verify
+        from flows.cli.work import verifying
+        from flows.reading.verification import head_of
 
         try:
-            seen = [verify.head_of(text) for text in heads or ()]
+            seen = [head_of(text) for text in heads or ()]
         except ValueError as exc:
             raise Usage(str(exc)) from exc
         if what is not None and (key is not None or Path(what).exists()):
@@ -158,10 +195,10 @@ def verify(
                 raise Usage(
                     f"{what} is a file; a bundle needs --key PUBLIC.pem, had from elsewhere than with the bundle"
                 )
-            raise typer.Exit(verify.offline(out, Path(what), key))
+            raise typer.Exit(verifying.offline(out, Path(what), key))
         if key is not None:
             raise Usage("--key is for a bundle; the installation's own keys stand in mcp-soar.yaml")
-        raise typer.Exit(verify.installed(out, configuration(config, out), what, heads=seen))
+        raise typer.Exit(verifying.installed(out, configuration(config, out), what, heads=seen))
 
 
 @app.command()
@@ -180,6 +217,7 @@ def respond(
             "--about", metavar="KIND:NAME", help="What is to be contained itself, as server:weather; repeat it."
         ),
     ] = None,
+    only: Only = None,
     title: Title = None,
     severity: Severity = "high",
     reason: Reason = "",
@@ -209,6 +247,8 @@ def respond(
             raise Usage("write all of it as --about KIND:NAME; beside that only one --server, whose they are")
         if about and given and incident_class:
             raise Usage(f"{given} has its class: `mcp-soar classify {given} --as-class` gives it another")
+        if only and not about:
+            raise Usage("--only is for what --about names: a class's playbook says itself where it acts")
         wish = Wish(
             incident=given,
             incident_class=incident_class,
@@ -217,6 +257,7 @@ def respond(
             reason=reason,
             named=() if about else named.entities(),
             chosen=choose(about or (), server[0] if server else None),
+            only=tuple(only or ()),
         )
         here, there = responding.respond, elsewhere.respond
         if about:
@@ -224,7 +265,7 @@ def respond(
             from flows.cli.work import contain
 
             here, there = contain.contain, elsewhere.contain
-        asked.act(out, here=lambda who: here(out, who.config, who, wish), there=lambda who: there(out, who, wish))
+        asked.act(out, here=lambda who: here(out, who, wish), there=lambda who: there(out, who, wish))
 
 
 @app.command()
@@ -272,18 +313,28 @@ def _decide(
 ) -> None:  # in the order of the two commands
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
-        from flows.cli.work import deciding
-        from playbooks.request import Verb
+        from flows.cli.work import campaigns, deciding
+        from playbooks.people.request import Verb
 
-        asked.act(
-            out,
-            here=lambda who: deciding.decide(
-                out, who.config, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
-            ),
-            there=lambda who: elsewhere.decide(
-                out, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason
-            ),
-        )
+        def here(who: "Person") -> "Exit":
+            if given.startswith(CAM):
+                _whole(plan, digest)
+                return campaigns.decide(out, who, verb=Verb(verb), campaign=given, reason=reason)
+            return deciding.decide(out, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
+
+        def there(who: "Signer") -> "Exit":
+            if given.startswith(CAM):
+                _whole(digest)
+                return elsewhere.decide_all(out, who, verb=Verb(verb), campaign=given, plan=plan, reason=reason)
+            return elsewhere.decide(out, who, verb=Verb(verb), incident=given, plan=plan, digest=digest, reason=reason)
+
+        asked.act(out, here=here, there=there)
+
+
+def _whole(*given: object) -> None:
+    """Refuse to choose among what a campaign asks: it is answered as a whole, and single things by their incident."""
+    if any(one is not None for one in given):
+        raise Usage("a campaign is answered as a whole; what is meant alone is answered by its incident's id")
 
 
 @app.command()
@@ -296,13 +347,24 @@ def release(
     accept_changed: Annotated[
         bool, typer.Option("--accept-changed", help="Although a definition is not the approved one.")
     ] = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="With --print on a machine without the installation: what people are asked about it, in a file that "
+            "`incident ID --json` wrote. --accept-changed accepts what it shows.",
+        ),
+    ] = None,
+    digest: Digest = None,
     reason: Reason = "",
     *,
     asked: Asked,
 ) -> None:
     """Give back what was contained, exactly as it was. Waits until a probe confirms it.
 
-    It shows what comes back, and asks; --print makes it a signed request to hand in elsewhere.
+    It shows what comes back, and asks; --print makes it a signed request to hand in elsewhere. What nobody approved is
+    accepted as it was shown, and as nothing else: of the rest another person is asked.
 
     \b
     Example:
@@ -310,17 +372,36 @@ def release(
     """
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
-        from flows.cli.work import releasing
+        from flows.cli.work import campaigns, releasing
 
-        asked.act(
-            out,
-            here=lambda who: releasing.release(
-                out, who.config, who, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
-            ),
-            there=lambda who: elsewhere.release(
+        def here(who: "Person") -> "Exit":
+            if plan is not None or digest is not None:
+                raise Usage("what comes back is read here, and shown: leave --plan and --digest away")
+            if given.startswith(CAM):
+                _whole(lease)
+                return campaigns.release(out, who, campaign=given, accept_changed=accept_changed, reason=reason)
+            return releasing.release(
                 out, who, incident=given, lease=lease, accept_changed=accept_changed, reason=reason
-            ),
-        )
+            )
+
+        def there(who: "Signer") -> "Exit":
+            if given.startswith(CAM):
+                _whole(lease, digest)
+                return elsewhere.release_all(
+                    out, who, campaign=given, accept_changed=accept_changed, reason=reason, plan=plan
+                )
+            return elsewhere.release(
+                out,
+                who,
+                incident=given,
+                lease=lease,
+                accept_changed=accept_changed,
+                reason=reason,
+                plan=plan,
+                digest=digest,
+            )
+
+        asked.act(out, here=here, there=there)
 
 
 @app.command()
@@ -347,12 +428,12 @@ def close(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import closing
-        from playbooks.request import Verb
+        from playbooks.people.request import Verb
 
         params = closing.ending(asked.who, how, of)
         asked.act(
             out,
-            here=lambda who: closing.close(out, who.config, who, incident=given, params=params, reason=reason),
+            here=lambda who: closing.close(out, who, incident=given, params=params, reason=reason),
             there=lambda who: elsewhere.sort(out, who, verb=Verb.CLOSE, incident=given, params=params, reason=reason),
         )
 
@@ -376,11 +457,11 @@ def stop(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import stopping
-        from playbooks.request import Verb
+        from playbooks.people.request import Verb
 
         asked.act(
             out,
-            here=lambda who: stopping.stop(out, who.config, who, scope=scope, reason=reason),
+            here=lambda who: stopping.stop(out, who, scope=scope, reason=reason),
             there=lambda who: elsewhere.switch(out, who, verb=Verb.STOP, scope=scope, reason=reason),
         )
 
@@ -402,11 +483,11 @@ def resume(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import away as elsewhere
         from flows.cli.work import stopping
-        from playbooks.request import Verb
+        from playbooks.people.request import Verb
 
         asked.act(
             out,
-            here=lambda who: stopping.resume(out, who.config, who, scope=scope, reason=reason),
+            here=lambda who: stopping.resume(out, who, scope=scope, reason=reason),
             there=lambda who: elsewhere.switch(out, who, verb=Verb.RESUME, scope=scope, reason=reason),
         )
 

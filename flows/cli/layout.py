@@ -16,7 +16,7 @@ GAP = 2
 
 _PARTS = re.compile(r"\s+|(?:[^\s`]*`[^`]*`[^\s`]*)+|\S+")
 # Two hex words are no digest: 16 signs are what a head of the journal shows of one. SHA256: is a key's, in base64.
-_COPIED = re.compile(r"`|/|[0-9a-f]{12}|inc-\d|^--\w|SHA256:|\d{4}-\d\d-\d\dT\d")
+_COPIED = re.compile(r"`|/|[0-9a-f]{12}|inc-\d|^--\w|SHA256:|\d\d:\d\d:\d\d")
 _NARROWEST = 12
 """Columns that prose keeps beside others."""
 

@@ -1,6 +1,6 @@
 """`mcp-soar`: the entry point, and the list of commands. Only declarations are imported here; see `flows.cli`."""
-# ruff: noqa: D301, FBT002, PLC0415  # a parameter is an option, \b keeps an example as it is written, and what
-# a command needs is imported when it runs, so that help is fast.
+# ruff: noqa: D301, FBT002, PLC0415, PLR0917  # a parameter is an option, \b keeps an example as it is written, and
+# what a command needs is imported when it runs, so that help is fast.
 
 import atexit
 import copy
@@ -47,7 +47,7 @@ Whatever asks before it does something takes --yes; without it, and without a te
 
 
 SECTIONS = {
-    "What happened": "incidents incident watch leases handover report",
+    "What happened": "incidents incident campaign watch leases handover report",
     "What you decide": "contain respond classify join approve deny answer release close stop resume hand-in",
     "On call": "ack note assign delegate extend suppress unsuppress suppressions message",
     "Before it happens": "init doctor plan inventory pins playbooks alert",
@@ -138,6 +138,13 @@ def up(
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     release: Annotated[bool, typer.Option("--release", help="Go on until everything is as it was before.")] = False,
+    kubernetes: Annotated[
+        bool,
+        typer.Option("--kubernetes", help="A server's compromise on a cluster: the tests', or that of KUBECONFIG."),
+    ] = False,
+    image: Annotated[
+        str, typer.Option("--image", metavar="IMAGE@DIGEST", help="With KUBECONFIG: BusyBox, by its digest.")
+    ] = "",
     heal: Annotated[
         bool, typer.Option("--heal", help="Instead: have the server of one that was kept behave again.")
     ] = False,
@@ -151,13 +158,14 @@ def demo(
     Examples:
       mcp-soar demo --release
       mcp-soar demo --keep
+      mcp-soar demo --kubernetes
     """
     with speaking(as_json=False) as out:
         from flows.cli import demo as work
 
         if not heal:
-            raise typer.Exit(work.run(keep=keep, release=release))
-        if keep or release:
+            raise typer.Exit(work.run(keep=keep, release=release, kubernetes=kubernetes, image=image))
+        if keep or release or kubernetes:
             raise Usage("--heal is for a demonstration that runs; write it alone")
         work.heal(configuration(config, out))
 

@@ -37,8 +37,7 @@ def note(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.note(out, person.config, person, incident=given, text=text, fulfils=fulfils))
+        raise typer.Exit(oncall.note(out, asked.person(out), incident=given, text=text, fulfils=fulfils))
 
 
 @app.command()
@@ -59,8 +58,7 @@ def assign(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.assign(out, person.config, person, incident=given, name=name, reason=reason))
+        raise typer.Exit(oncall.assign(out, asked.person(out), incident=given, name=name, reason=reason))
 
 
 @app.command()
@@ -84,14 +82,13 @@ def extend(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
         raise typer.Exit(
-            oncall.extend(out, person.config, person, incident=given, length=length, lease=lease, reason=reason)
+            oncall.extend(out, asked.person(out), incident=given, length=length, lease=lease, reason=reason)
         )
 
 
 @app.command()
-@options()
+@options("yes")
 def suppress(
     scope: Scope,
     length: For,
@@ -103,18 +100,18 @@ def suppress(
 
     They are kept and counted, and `incidents`, `doctor` and the handover say so while it lasts (at most 7d, see
     policy.yaml). What a source that proves who it is calls critical opens an incident all the same: suppressing is no
-    way to blind anybody.
+    way to blind anybody. Of a campaign it is the rules that told of its incidents, each shown first.
 
     \b
     Examples:
       mcp-soar suppress source:falco --for 2h --reason "node upgrade" --as kim
       mcp-soar suppress "rule:falco/Shell" --for 1d --reason "tuning it" --as kim
+      mcp-soar suppress cam-1 --for 2h --reason "the scanner" --as kim
     """
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.suppress(out, person.config, person, scope=scope, length=length, reason=reason))
+        raise typer.Exit(oncall.suppress(out, asked.person(out), scope=scope, length=length, reason=reason))
 
 
 @app.command()
@@ -134,8 +131,7 @@ def unsuppress(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.unsuppress(out, person.config, person, scope=scope, reason=reason))
+        raise typer.Exit(oncall.unsuppress(out, asked.person(out), scope=scope, reason=reason))
 
 
 @app.command()
@@ -171,8 +167,7 @@ def hold(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.hold(out, person.config, person, incident=given, reason=reason))
+        raise typer.Exit(oncall.hold(out, asked.person(out), incident=given, reason=reason))
 
 
 @app.command()
@@ -194,5 +189,4 @@ def unhold(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import oncall
 
-        person = asked.person(out)
-        raise typer.Exit(oncall.unhold(out, person.config, person, incident=given, reason=reason))
+        raise typer.Exit(oncall.unhold(out, asked.person(out), incident=given, reason=reason))

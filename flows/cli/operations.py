@@ -77,7 +77,7 @@ def restore(
       mcp-soar restore /backups/monday.tar --into ./mcp-soar --key responder.pub
     """
     with speaking(as_json=as_json) as out:
-        from flows.cli.work import backup as work
+        from flows.cli.work import restore as work
 
         raise typer.Exit(work.restore(out, file, into, journal=journal, key=key, unsigned=unsigned))
 

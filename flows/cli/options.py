@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flows.cli.exits import Exit
     from flows.cli.work.asking import Person
     from flows.cli.work.away import Signer
-    from flows.settings import Configuration
+    from flows.service.settings import Configuration
 
 WAIT = 30.0
 """Seconds that a command waits for a responder unless something else is said."""
@@ -78,6 +78,14 @@ Class = Annotated[
 ]
 Severity = Annotated[
     str, typer.Option("--severity", metavar="LEVEL", help="informational, low, medium, high or critical.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="SYSTEM",
+        help="Contain it at this system of inventory.yaml alone; repeat it. By default wherever it has a place.",
+    ),
 ]
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="One line on what it is about.")]
 
@@ -220,7 +228,7 @@ def options(*also: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def folder(given: Path | None, out: Out) -> Path:
-    """Return the configuration folder that is used, and say which.
+    """Return the configuration folder that is used, and say which if nobody named it and it is another than this one.
 
     Args:
         given: with `--config` or MCP_SOAR_CONFIG.
@@ -236,7 +244,8 @@ def folder(given: Path | None, out: Out) -> Path:
             "installation's folder with --config DIR, or MCP_SOAR_CONFIG; `mcp-soar init DIR` begins a new installation"
         )
     path, why = place(given)
-    out.note(f"configuration: {path} ({why})")
+    if given is None and path != Path():
+        out.note(f"configuration: {path} ({why})")
     return path
 
 
@@ -269,12 +278,12 @@ def _is_configuration(path: Path) -> bool:
 
 
 def configuration(given: Path | None, out: Out) -> "Configuration":
-    """Return the configuration, read and checked; says which folder it is from.
+    """Return the configuration, read and checked.
 
     Raises:
         Misconfigured: with file, line, field and what to write.
     """
-    from flows.settings import read  # noqa: PLC0415  # only when a command runs
+    from flows.service.settings import read  # noqa: PLC0415  # only when a command runs
 
     return read(folder(given, out))
 

@@ -23,7 +23,7 @@ from flows.cli.layout import GAP, Cell, beside, under, width, widths, wrapped
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.cli.schema import Standing
+    from flows.reading.standing import Standing
 
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _LONGEST = 20_000
@@ -151,15 +151,16 @@ class Out:
             # What a command says of its own under the same name is about that name alone, as an incident's stops.
             whole = {**value, **{name: said for name, said in (self.standing or {}).items() if name not in value}}
             # ASCII: no character of it can do anything to a terminal.
-            sys.stdout.write(json.dumps(whole, indent=2) + "\n")
+            sys.stdout.write(json.dumps(whole, indent=2, default=lambda one: one.dump()) + "\n")
 
     def say(self, text: object = "", style: str = "", *, indent: int = 0) -> None:
-        """Write a paragraph for people."""
+        """Write a paragraph for people; the lines of one that begins with a dash hang under its first word."""
         if self.as_json:
             return
-        stream = self._stream
-        for line in wrapped(safe(text), columns(stream) - indent):
-            self._write(stream, [Cell(" " * indent), Cell(line, style)])
+        stream, shown = self._stream, safe(text)
+        mark = "- " if shown.startswith("- ") else ""
+        for number, line in enumerate(wrapped(shown.removeprefix(mark), columns(stream) - indent - len(mark))):
+            self._write(stream, [Cell(" " * indent + (" " * len(mark) if number else mark)), Cell(line, style)])
 
     def raw(self, text: str) -> None:
         """Write a line that people copy: it is not broken at the terminal's edge."""
@@ -294,13 +295,20 @@ class Out:
         """Whether there is a person at a terminal to ask."""
         return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def fail(self, code: Exit, message: str, **more: object) -> NoReturn:
-        """Say what went wrong on stderr, and end."""
+    def fail(self, code: Exit, message: str, *, plain: str = "", **more: object) -> NoReturn:
+        """Say what went wrong on stderr, and end.
+
+        Args:
+            code: of the process.
+            message: what; masked, as everything that may be kept.
+            plain: the same with the names as the person typed them, for their own terminal.
+            more: beside it, in JSON.
+        """
         if self.as_json:
             error = {"code": int(code), "kind": code.name.lower(), "message": message, **more}
             sys.stderr.write(json.dumps({"error": error}) + "\n")
         else:
-            for line in wrapped(safe(f"{_SAID[code]}: {message}", lines=True), columns(sys.stderr)):
+            for line in wrapped(safe(f"{_SAID[code]}: {plain or message}", lines=True), columns(sys.stderr)):
                 self._write(sys.stderr, [Cell(line, "bad")])
         raise typer.Exit(code)
 
@@ -358,6 +366,7 @@ _SAID = {
     Exit.REFUSED: "refused",
     Exit.UNREACHABLE: "unreachable",
     Exit.NOT_FOUND: "not found",
+    Exit.ALREADY: "already",
     Exit.FAULT: "a fault of mcp-soar",
     Exit.INTERRUPTED: "interrupted",
 }
@@ -378,6 +387,11 @@ def _console(*, stderr: bool) -> "Console":
     )
 
 
+def _plain(exc: Exception) -> str:
+    said = getattr(exc, "plain", "")
+    return said if isinstance(said, str) else ""
+
+
 @contextmanager
 def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for each way to go wrong
     """Yield where to say things; every known way to go wrong becomes a message and an exit code.
@@ -385,20 +399,20 @@ def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for
     Args:
         as_json: from `--json`.
     """
-    from playbooks.errors import Misconfigured, Refused, SoarError, Transient  # noqa: PLC0415  # only when a command runs
+    from playbooks.errors import Ambiguous, Misconfigured, NoSuch, Refused, SoarError, Transient  # noqa: PLC0415  # only when a command runs
 
     out = Out(as_json=as_json)
     token = SPEAKING.set(out)
     try:
         yield out
-    except Usage as exc:
-        out.fail(Exit.USAGE, str(exc))
-    except NotFound as exc:
-        out.fail(Exit.NOT_FOUND, str(exc))
+    except (Usage, Ambiguous) as exc:
+        out.fail(Exit.USAGE, str(exc), plain=_plain(exc))
+    except (NotFound, NoSuch) as exc:
+        out.fail(Exit.NOT_FOUND, str(exc), plain=_plain(exc))
     except Misconfigured as exc:
         out.fail(Exit.MISCONFIGURED, str(exc), file=exc.file, line=exc.line, field=exc.field)
     except Refused as exc:
-        out.fail(Exit.REFUSED, str(exc))
+        out.fail(Exit.REFUSED, str(exc), plain=_plain(exc))
     except Transient as exc:
         out.fail(Exit.UNREACHABLE, str(exc))
     except SoarError as exc:

@@ -36,8 +36,7 @@ def purge(
 
         if dry_run:
             raise typer.Exit(privacy.foresee(out, configuration(asked.config, out)))
-        person = asked.person(out)
-        raise typer.Exit(privacy.purge(out, person.config, person, reason=reason))
+        raise typer.Exit(privacy.purge(out, asked.person(out), reason=reason))
 
 
 @app.command()
@@ -64,8 +63,7 @@ def erase(
     with speaking(as_json=asked.as_json) as out:
         from flows.cli.work import privacy
 
-        person = asked.person(out)
-        raise typer.Exit(privacy.erase(out, person.config, person, incident=given, exhibit=exhibit, reason=reason))
+        raise typer.Exit(privacy.erase(out, asked.person(out), incident=given, exhibit=exhibit, reason=reason))
 
 
 @app.command()

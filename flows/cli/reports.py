@@ -14,16 +14,22 @@ from flows.cli.output import Usage, speaking
 app = typer.Typer()
 
 
-class Form(StrEnum):
+class ReportForm(StrEnum):
     """What a report is written as."""
 
+    TEXT = "text"
     MD = "md"
     HTML = "html"
     PDF = "pdf"
 
 
 AsForm = Annotated[
-    Form | None, typer.Option("--form", metavar="FORM", help="md, html or pdf; by default what --out ends in, else md.")
+    ReportForm | None,
+    typer.Option(
+        "--form",
+        metavar="FORM",
+        help="text, md, html or pdf; by default what --out ends in, else text; in a pipe a report is md.",
+    ),
 ]
 File = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write it there (mode 0600) and not to stdout.")
@@ -48,9 +54,10 @@ def report(
 ) -> None:
     """Write the report of an incident, from its journal alone: for the review, and for an auditor a year later.
 
-    It says up to which entry and head of the journal it was made; its own digest is written to stderr. The HTML file
-    needs nothing outside itself. What has to be known comes first, in a PDF on one page; Markdown has no
-    pictures, their tables are there.
+    It says up to which entry and head of the journal it was made. On a terminal it is plain text, as wide as that; in a
+    pipe it is Markdown, whose own digest is written to stderr, as that of a file is. The HTML file needs nothing
+    outside itself. What has to be known comes first, in a PDF on one page; Markdown and text have no pictures, their
+    tables are there.
 
     \b
     Examples:

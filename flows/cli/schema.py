@@ -4,10 +4,14 @@ Times are ISO 8601 in UTC with milliseconds, as 2026-01-31T12:00:00.000Z, or nul
 A document of lists is an object with one key, so that it can grow. Every command that reads the journal adds the keys
 of `Standing`, except for those that its document has for itself. Errors are {"error": {"code", "kind", "message",
 "file", "line", "field"}} on stderr, `code` being the exit code; only a misconfiguration has the last three.
+`Row`, `View` and `Held` are dumps of those of `playbooks.record.view`; `Standing`, `CheckRow`, `SuppressionRow` and
+`CampaignRow` are in `flows.reading`.
 
-    incidents          {"incidents": [IncidentRow]}
-    incident           Incident
-    leases             {"leases": [Lease]}
+    incidents          {"incidents": [Row]}
+    incident           View
+    campaign           {"campaigns": [CampaignRow]}; of one CampaignRow and {"rows": [Row],
+                       "asks": [Ask and "incident"], "leases": [{"incident", "lease"}], "notes": [text]}
+    leases             {"leases": [Held]}
     suppressions       {"suppressions": [SuppressionRow]}
     respond, approve, deny, answer, ack, delegate, release, close, stop, resume,
     purge, erase, note, assign, extend, suppress, unsuppress, hold, unhold
@@ -20,20 +24,21 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     people             {"people": [PersonRow]}
     init               {"folder", "files"}
     playbooks list     {"playbooks": [{"id", "class", "title", "origin", "digest", "steps"}],
-                       "classes": [{"class", "playbook", "cuts": [{"kind", "system", "automatic", "final", "when"}],
-                       "by_hand", "drill": {"automatic", "asked", "agreed"}}]}
+                       "classes": [{"class", "playbook", "cuts": [{"kind", "takes", "system", "automatic", "rules",
+                       "final", "when"}], "by_hand", "drill": {"automatic", "asked", "agreed"}}]}
     playbooks show     the playbook
     playbooks steps    {"steps": [StepRow]}
     playbooks lint     {"files": [{"file", "ok", "faults": [{"line", "field", "message"}]}]}
     inventory check    {"ok", "findings": [{"level", "subject", "message"}]}
     inventory show     {"servers", "gateways", "systems", "principals"}
+    inventory upgrade  {"written", "done", "lost", "diff"}
     pins diff          {"differences": [{"server", "kind", "name", "change", "diff"}]}
     pins approve       {"server", "approved": [{"kind", "name", "change", "diff"}],
                        "pointed": [{"kind", "name", "path", "excerpt", "means"}], "written",
                        "left": [{"kind", "name", "change"}]}
     backup             {"file", "made_at", "journal", "rows", "incidents", "last_incident", "in_force", "head", "keys",
                        "missing", "signed_by", "bytes", "left_out"}; --check: "ok" instead of the last two
-    restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [Check]}
+    restore            the same up to "signed_by", and {"folder", "restored_into", "ok", "checks": [CheckRow]}
     purge --dry-run    {"incidents": [KeptRow]}
     archive            {"incident", "file", "digest"}
     report, handover   Report
@@ -44,286 +49,10 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
-
-class Metrics(TypedDict):
-    """When what happened, and how long it took; the lengths count from `accepted_at`.
-
-    `first_effect_at` and `verified_at` are those of the cuts. A null is a thing that has not happened.
-    """
-
-    detected_at: str | None
-    accepted_at: str | None
-    first_effect_at: str | None
-    verified_at: str | None
-    released_at: str | None
-    first_effect_seconds: float | None
-    verified_seconds: float | None
-    released_seconds: float | None
-
-
-class Difference(TypedDict):
-    """A unified diff. `reason`: the same on one line, if it is one of the reasons of an approval; else empty."""
-
-    reason: str
-    about: str
-    diff: str
-
-
-class Ask(TypedDict):
-    """An approval that is waited for. `approve` and `deny` are the exact commands that answer it.
-
-    `undone` is what taking it back would set; it is empty if `irreversible` says why that cannot be done.
-    `reason` is why whoever asked for it wants it, in their own words.
-    `digest` is that of `plan`: an approver's own machine computes it anew (`mcp-soar approve --plan FILE --print`).
-    """
-
-    instance: str
-    digest: str
-    plan: dict[str, Any]
-    summary: str
-    changes: list[str]
-    reasons: list[str]
-    diffs: list[Difference]
-    breaks: str
-    undone: list[str]
-    irreversible: str | None
-    differs: str
-    purpose: str
-    quorum: int
-    approved_by: list[str]
-    requested_by: str | None
-    reason: str
-    expires_at: str | None
-    approve: str
-    deny: str
-
-
-class Lease(TypedDict):
-    """A containment in force, or one that was. `verdict` is that of the last verification, `age` seconds ago.
-
-    Without `began_at` nothing of it was ever written; with `done_at` it cannot be taken back and needs no watch.
-    `put_backs`: how often somebody undid it and mcp-soar did it again.
-
-    While it is `releasing`, it may be given back already, and nobody verifies that it holds.
-    """
-
-    incident: str
-    lease: str
-    summary: str
-    changes: list[str]
-    in_force: bool
-    began_at: str | None
-    done_at: str | None
-    opened_at: str | None
-    until: str | None
-    requested_by: str | None
-    verdict: str | None
-    checked_at: str | None
-    age: float | None
-    put_backs: int
-    releasing: bool
-    released_at: str | None
-    released_by: str | None
-    release: str
-
-
-class Step(TypedDict):
-    """One step for one entity, and where it stands."""
-
-    instance: str
-    phase: str
-    action: str | None
-    progress: str
-    attempt: int
-    verdict: str | None
-    message: str
-
-
-class Exhibit(TypedDict):
-    """One piece of evidence in the vault."""
-
-    id: str
-    kind: str
-    files: list[str]
-    bytes: int
-    collected_at: str
-    incomplete: str
-
-
-class Missing(TypedDict):
-    """An exhibit that could not be had."""
-
-    kind: str
-    reason: str
-    at: str
-
-
-class TimelineLine(TypedDict):
-    """One thing that happened."""
-
-    at: str
-    actor: str
-    what: str
-    detail: str
-
-
-class Task(TypedDict):
-    """What the playbook leaves to a person."""
-
-    step: str
-    task: str
-    until: str
-
-
-class StopRow(TypedDict):
-    """A kill switch that is on. `resume_asked_by`: who asked already that it end; it takes two."""
-
-    scope: str
-    reason: str
-    by: str
-    at: str | None
-    resume_asked_by: list[str]
-
-
-class Undelivered(TypedDict):
-    """Pages that somebody could not be told of: every way was tried and failed, or they wait for over a minute.
-
-    They are of an open incident, or, where they reached nobody and nobody took them up, of one that was closed in the
-    last days, or of mcp-soar itself: then `incident` is `system`.
-    """
-
-    incident: str
-    pages: int
-    texts: list[str]
-
-
-class SuppressionRow(TypedDict):
-    """Alerts that open nothing until a time. A null `source` is every source, a null `rule` every rule."""
-
-    scope: str
-    source: str | None
-    rule: str | None
-    until: str | None
-    by: str
-    at: str | None
-    reason: str
-    set_aside: int
-
-
-class Standing(TypedDict):
-    """What every answer says beside what was asked for."""
-
-    stops: list[StopRow]
-    undelivered: list[Undelivered]
-    suppressions: list[SuppressionRow]
-
-
-class RepeatsRow(TypedDict):
-    """How many messages of a source said what the incident had already, and between which times they came."""
-
-    source: str
-    messages: int
-    since: str
-    until: str
-
-
-class ClockRow(TypedDict):
-    """A duty to report that a law brings with an incident. `until` is null where the law names no number.
-
-    `fulfil` is the exact command that says that it is done.
-    """
-
-    id: str
-    law: str
-    article: str
-    to: str
-    duty: str
-    unless: str
-    since: str | None
-    until: str | None
-    fulfilled: str | None
-    overdue: bool
-    fulfil: str
-
-
-class NoteRow(TypedDict):
-    """What a person wrote into an incident."""
-
-    at: str | None
-    by: str
-    text: str
-
-
-# `class` is a keyword, hence the other form.
-IncidentRow = TypedDict(
-    "IncidentRow",
-    {
-        "id": str,
-        "class": str,
-        "severity": str,
-        "status": str,
-        "part_of": str | None,
-        "title": str,
-        "servers": list[str],
-        "where": list[str],
-        "opened_at": str | None,
-        "asks": int,
-        "leases": int,
-        "assigned_to": str | None,
-    },
-)
-Incident = TypedDict(
-    "Incident",
-    {
-        "id": str,
-        "class": str,
-        "severity": str,
-        "status": str,
-        "title": str,
-        "servers": list[str],
-        "entities": list[str],
-        "unresolved": list[str],
-        "repeats": list[RepeatsRow],
-        "opened_at": str | None,
-        "closed_at": str | None,
-        "closed_as": str | None,
-        "duplicate_of": str | None,
-        "assigned_to": str | None,
-        "legal_hold": str | None,
-        "notes": list[NoteRow],
-        "fulfilled": dict[str, str | None],
-        "clocks": list[ClockRow],
-        "not_proven": list[str],
-        "differences": list[Difference],
-        "checks": list[str],
-        "refused": list[str],
-        "triage": str | None,
-        "frozen": str | None,
-        "requested_by": str | None,
-        "wishes": list[NoteRow],
-        "chosen": list[str],
-        "linked": list[str],
-        "continued_in": str | None,
-        "parts": list[str],
-        "part_of": str | None,
-        "playbook": str | None,
-        "goals": dict[str, float] | None,
-        "metrics": Metrics,
-        "asks": list[Ask],
-        "leases": list[Lease],
-        "steps": list[Step],
-        "exhibits": list[Exhibit],
-        "unavailable": list[Missing],
-        "tasks": list[Task],
-        "stops": list[StopRow],
-        "untold": list[str],
-        "timeline": list[TimelineLine],
-        "bundle": str | None,
-        "bundle_digest": str | None,
-    },
-)
+from flows.reading.verification import CheckRow
+from playbooks.record.view import Owed, Row, Stopped, When
 
 
 class Voice(TypedDict):
@@ -348,7 +77,8 @@ class Act(TypedDict):
     """What became of a person's request.
 
     `state`: `handed_in` (--no-wait), `done` (and its effect is visible), `waiting` (for another person, see `message`),
-    `pending` (accepted, its effect not visible in time; exit 1). `reasons`: why it waits, one by one.
+    `pending` (accepted, its effect not visible in time; exit 1), `already` (handed in before; exit 7). `reasons`: why
+    it waits, one by one.
     """
 
     verb: str
@@ -363,27 +93,30 @@ class Act(TypedDict):
 
 
 class KeptRow(TypedDict):
-    """An incident with evidence. `until`: when retention lets it go, null while it is open; `due`: at the next look."""
+    """An incident with evidence. `until`: when retention lets it go, null while it is open; `due`: at the next look.
+
+    `locked_until`: before then the vault's lock lets nobody delete it, null if it has none or that is over.
+    """
 
     incident: str
     exhibits: int
     until: str | None
     due: bool
     why: str
+    locked_until: str | None
 
 
-class Watched(IncidentRow):
+class Watched(Row):
     """An open incident as `watch` shows it. `waits_for` is in words; `last` is what happened last.
 
     `clocks` are those that run, the one that is due first first.
     """
 
-    about: str
-    waits_for: list[str]
-    clocks: list[ClockRow]
+    waits_for: tuple[str, ...]
+    clocks: tuple[Owed, ...]
     undelivered: int
     last: str
-    last_at: str | None
+    last_at: When | None
 
 
 class WatchLine(TypedDict):
@@ -393,7 +126,7 @@ class WatchLine(TypedDict):
     change: str
     id: str
     incident: Watched | None
-    stops: list[StopRow]
+    stops: list[Stopped]
 
 
 class Orphan(TypedDict):
@@ -423,20 +156,12 @@ class Unasked(TypedDict):
     message: str
 
 
-class Check(TypedDict):
-    """One thing that was verified."""
-
-    check: str
-    ok: bool
-    message: str
-
-
 class Verified(TypedDict):
     """What a verification found; `ok` only if every check is."""
 
     subject: str
     ok: bool
-    checks: list[Check]
+    checks: list[CheckRow]
 
 
 class ChangeRow(TypedDict):
@@ -460,6 +185,7 @@ Foresight = TypedDict(
         "digest": str | None,
         "changes": list[ChangeRow],
         "decision": str,
+        "rules": list[str],
         "reasons": list[str],
         "breaks": str,
         "undone_by": str,
@@ -469,7 +195,7 @@ Foresight = TypedDict(
 
 
 class StepRow(TypedDict):
-    """What a step of a playbook can name. `radius` and `irreversible` are an action's, `exhibit` is a capture's."""
+    """A step of a playbook at one system. `radius` and `irreversible` are an action's, `exhibit` is a capture's."""
 
     step: str
     kind: str

@@ -4,10 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from flows import workers
 from flows.cli.work import playbooks
-from flows.settings import read
-from flows.up import up
+from flows.service import workers
+from flows.service.settings import read
+from flows.service.up import up
 from playbooks.errors import Misconfigured
 
 

@@ -5,14 +5,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from flows.cli.work import records
 from flows.demo.mcp_server import heal as made_to_behave
 from flows.demo.screen import Screen
 from flows.demo.stage import PERSON, REVIEWER, SERVER, Stage, administer
-from flows.settings import Configuration
-from integrations.systems.contextforge.client import ContextForge
+from flows.service import running
+from flows.service.settings import Configuration
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Misconfigured
-from playbooks.state import Incident
+from playbooks.record.state import Incident
 
 OTHER = "get_forecast"
 """A tool that nobody reported."""
@@ -56,7 +56,7 @@ def heal(config: Configuration, screen: Screen) -> None:
     Raises:
         Misconfigured: no demonstration runs with that configuration.
     """
-    if not records.running(config) or not made_to_behave(config.folder.resolve().parent / SERVER):
+    if not running.served(config.folder) or not made_to_behave(config.folder.resolve().parent / SERVER):
         message = (
             "no demonstration runs with this configuration; `mcp-soar demo --keep` starts one and says what to type"
         )

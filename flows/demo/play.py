@@ -8,15 +8,14 @@ import asyncio
 import http.client
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,13 @@ from flows.demo.screen import Screen
 from flows.demo.stage import MESSAGES, PERSON, RULE, TOOL, Failed, Stage, administer, reading, set_up
 from integrations.hostile import printable
 from integrations.journal.store import Journal
-from integrations.siem.source import read_keys, read_sources, signed
+from integrations.siem.source import read_keys, read_sources
 from integrations.signing import PublicKey
 from integrations.vault import bundle
-from playbooks.errors import SoarError
-from playbooks.journal import Parsed
-from playbooks.projection import fold
-from playbooks.state import Incident
+from playbooks.errors import SoarError, Transient
+from playbooks.record.journal import Parsed
+from playbooks.record.projection import fold
+from playbooks.record.state import Incident
 from playbooks.strict import now
 
 State = dict[str, list[dict[str, Any]]]
@@ -41,9 +40,9 @@ State = dict[str, list[dict[str, Any]]]
 ASKED = "Busan"
 """The city that nobody but the contained agent asks for."""
 
-CONTAINED_WITHIN = 60.0
-RELEASED_WITHIN = 60.0
-UI_WITHIN = 45.0
+CONTAINED_WITHIN = 300.0
+RELEASED_WITHIN = 300.0
+UI_WITHIN = 300.0
 
 
 def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
@@ -54,18 +53,34 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
         keep: leave everything running until Ctrl-C.
         release: go on until everything is as it was before.
     """
+
+    def work(stack: ExitStack, folder: Path) -> Callable[[], None]:
+        stage = set_up(stack, screen, folder, forms=keep)
+        before = gateway_state(stage)
+        incident = _attack(stage, screen, keep=keep)
+        if release:
+            _release(stage, screen, incident, before)
+        return lambda: offer(stage, screen, incident, released=release)
+
+    return shown(screen, work, keep=keep)
+
+
+def shown(screen: Screen, work: Callable[[ExitStack, Path], Callable[[], None]], *, keep: bool = False) -> int:
+    """Have something shown in a folder of its own, and end all that it started; return the exit status.
+
+    Args:
+        screen: where to.
+        work: shows it; what it starts ends with the stack. It returns what says what to try.
+        keep: leave everything running until Ctrl-C.
+    """
     # Explicitly: started in a shell's background, a process inherits that SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mcp-soar-demo-"))
     try:
-        with ExitStack() as stack:
-            stage = set_up(stack, screen, folder, forms=keep)
-            before = _gateway_state(stage)
-            incident = _attack(stage, screen, keep=keep)
-            if release:
-                _release(stage, screen, incident, before)
+        with ExitStack() as stack, _ending(screen):
+            tries = work(stack, folder)
             screen.say("")
             screen.say(f"It all held, in {time.monotonic() - began:.0f} s.", style="good")
             if not keep:
@@ -74,7 +89,7 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
                 )
             screen.say(f"What was written, demo keys included, stays in {folder}; delete it when you have looked.")
             if keep:
-                offer(stage, screen, incident, released=release)
+                tries()
                 _keep(screen)
     except KeyboardInterrupt:
         screen.say("")
@@ -82,10 +97,22 @@ def play(screen: Screen, *, keep: bool = False, release: bool = False) -> int:
         return 0 if keep else 130
     except (SoarError, Failed) as exc:
         screen.say("")
-        screen.say(f"It did not hold: {exc}", style="bad")
+        screen.say(f"{'It did not hold' if isinstance(exc, Failed) else 'It could not be tried'}: {exc}", style="bad")
         screen.say(f"The logs are in {folder} (and in config/state/logs there).")
         return 1
     return 0
+
+
+@contextmanager
+def _ending(screen: Screen) -> Iterator[None]:
+    """Say that everything is ended now, once somebody wants that; asked twice, it ends no sooner."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        screen.say("")
+        screen.say("Ending every process of it, which takes some seconds.", style="dim")
+        raise
 
 
 def _refresh(stage: Stage) -> None:
@@ -93,7 +120,8 @@ def _refresh(stage: Stage) -> None:
     asyncio.run(administer(stage.site.inventory, stage.site.server_id, lambda forge, entry: forge.refresh(entry)))
 
 
-def _gateway_state(stage: Stage) -> State:
+def gateway_state(stage: Stage) -> State:
+    """Return all that the gateway has, as its administrator reads it."""
     return asyncio.run(administer(stage.site.inventory, stage.site.server_id, lambda forge, _: forge.export_state()))
 
 
@@ -112,43 +140,51 @@ def _attack(stage: Stage, screen: Screen, *, keep: bool) -> Incident:
     screen.quote(printable(seen, 400))
     screen.say("A model that reads this may do as it says, without anybody calling the tool.")
     screen.title("3  The SIEM notices, mcp-soar responds")
-    body = _alert(stage)
+    body = alert(stage, RULE, mcp_tool=TOOL)
     sent = now()
-    answer = _send(stage, body)
-    screen.say(f"Elastic Security sends its alert, signed (HMAC): {answer}")
+    answer = send(stage, body)
+    screen.say(f"Elastic Security sends its alert, with its bearer token: {answer}")
     incident = asyncio.run(_watch(stage, screen, sent))
     screen.title("4  Does it hold?")
     archived = stage.folder / "evidence.tar.gz"
-    _run(stage, "archive", incident.id, "--out", str(archived))
+    run_command(stage, "archive", incident.id, "--out", str(archived))
     prove(stage, screen, archived)
     _summary(stage, screen, incident, archived, keep=keep)
     return incident
 
 
-def _alert(stage: Stage) -> bytes:
-    alert = {
+def alert(stage: Stage, rule: str, **labels: str) -> bytes:
+    """Return what Elastic Security sends where a rule of its own fires.
+
+    Args:
+        stage: whose server it is about.
+        rule: that fires.
+        labels: what it names beside the server.
+    """
+    found = {
         "@timestamp": now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "kibana.alert.uuid": uuid.uuid4().hex * 2,
-        "kibana.alert.rule.name": RULE,
+        "kibana.alert.rule.name": rule,
         "kibana.alert.rule.uuid": str(uuid.uuid4()),
-        "kibana.alert.rule.tags": ["MCP", "Tool Poisoning"],
+        "kibana.alert.rule.tags": ["MCP"],
         "kibana.alert.severity": "high",
         "kibana.alert.risk_score": 73,
-        "kibana.alert.reason": f"configuration event on {stage.site.server_id} created high alert {RULE}.",
+        "kibana.alert.reason": f"configuration event on {stage.site.server_id} created high alert {rule}.",
         "kibana.alert.status": "active",
         "kibana.alert.workflow_status": "open",
-        "labels": {"mcp_server": stage.site.server_id, "mcp_tool": TOOL},
+        "labels": {"mcp_server": stage.site.server_id, **labels},
     }
-    return json.dumps({"rule": {"id": "d1d1", "name": RULE}, "alerts": [alert]}).encode()
+    return json.dumps({"rule": {"id": "d1d1", "name": rule}, "alerts": [found]}).encode()
 
 
-def _send(stage: Stage, body: bytes) -> str:
+def send(stage: Stage, body: bytes) -> str:
+    """Send an alert as Elastic Security does, and return how it was answered."""
     sources = read_sources((stage.config / "sources.yaml").read_text())
     key = read_keys("elastic", sources.sources["elastic"])[0]
     host = stage.status()["receiver"].removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=10)
     try:
-        headers = {"Content-Type": "application/json", **signed(key, secrets.token_hex(12), now(), body)}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key.decode()}"}
         connection.request("POST", "/v1/alerts/elastic", body, headers)
         response = connection.getresponse()
         text = response.read().decode()
@@ -166,19 +202,21 @@ async def _watch(stage: Stage, screen: Screen, sent: datetime) -> Incident:
         stream = ""
         while not stream:
             if time.monotonic() > deadline:
-                raise Failed(f"no incident was opened within {CONTAINED_WITHIN:.0f} s")
+                raise Transient(f"no incident was opened within {CONTAINED_WITHIN:.0f} s")
             stream = next((found.name for found in await journal.streams("incident/")), "")
             await asyncio.sleep(0 if stream else 0.05)
         state = Incident(id=stream.removeprefix("incident/"))
         while not (state.sealed and state.sealed_of == (len(state.exhibits), len(state.unavailable))):
             if time.monotonic() > deadline:
-                raise Failed(f"{state.id} is {state.status} after {CONTAINED_WITHIN:.0f} s, without sealed evidence")
-            await _show_news(journal, stream, state, screen, sent)
+                late = f"its evidence was not sealed within {CONTAINED_WITHIN:.0f} s"
+                raise Transient(f"{state.id} reads {state.status.value.replace('_', ' ')}, but {late}")
+            await show_news(journal, stream, state, screen, sent)
             await asyncio.sleep(0.05)
         return state
 
 
-async def _show_news(journal: Journal, stream: str, state: Incident, screen: Screen, since: datetime) -> None:
+async def show_news(journal: Journal, stream: str, state: Incident, screen: Screen, since: datetime) -> None:
+    """Print what an incident's journal has more than what is known of it, and know that."""
     for entry in await journal.read(stream, after=state.seq):
         parsed = entry.parsed()
         fold(state, parsed)
@@ -204,7 +242,7 @@ _PHASES = {
 
 def _lines(entry: Parsed, state: Incident) -> Iterator[tuple[str, str]]:  # a line for each kind
     body, line = entry.body, state.timeline[-1] if state.timeline else None
-    if line is None or entry.kind in {"told", "page"}:
+    if line is None or entry.kind in {"told", "page", "code_issued"}:
         return
     step = state.steps.get(str(body.get("instance", "")))
     phase = _PHASES.get(entry.kind) or str(body.get("phase") or (step.phase.value if step else entry.kind))
@@ -319,13 +357,13 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
     command = ("release", incident.id, "--as", PERSON, "--yes")
     screen.path(" ".join(("mcp-soar", *command)))
     asked = now()
-    _run(stage, *command)
-    asyncio.run(_until_released(stage, screen, incident, asked))
+    run_command(stage, *command)
+    asyncio.run(until_released(stage, screen, incident, asked))
     said = asyncio.run(stage.agent.call(stage.offered, {"city": "Seoul"}))
     if not said.worked:
         raise Failed(f"the agent cannot call {stage.offered} after the release: {said.text}")
     screen.check(f"the agent calls {stage.offered}: {said.text}")
-    after = _gateway_state(stage)
+    after = gateway_state(stage)
     differing = [name for name in before if before[name] != after.get(name)]
     if differing:
         raise Failed(f"at the gateway not everything is as it was before: {', '.join(differing)}")
@@ -333,29 +371,40 @@ def _release(stage: Stage, screen: Screen, incident: Incident, before: State) ->
     screen.check(f"the gateway's state is what it was before: {count} objects, field by field")
 
 
-def _run(stage: Stage, *words: str) -> None:
+def run_command(stage: Stage, *words: str, within: float = RELEASED_WITHIN) -> None:
     """Run a command of ours, as a person does.
+
+    Args:
+        stage: with its configuration.
+        words: the command's.
+        within: seconds that it has.
 
     Raises:
         Failed: with what it said.
     """
     program = Path(sys.executable).with_name("mcp-soar")
     env = environment(MCP_SOAR_CONFIG=str(stage.config), MCP_SOAR_KEY="")
-    done = subprocess.run(  # noqa: S603  # of our own making
-        [program, *words], capture_output=True, text=True, check=False, timeout=RELEASED_WITHIN, env=env
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  # of our own making
+            [program, *words], capture_output=True, text=True, check=False, timeout=within, env=env
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise Failed(f"the {words[0]} did not end within {within:.0f} s") from exc
     if done.returncode:
         raise Failed(f"the {words[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
 
 
-async def _until_released(stage: Stage, screen: Screen, incident: Incident, asked: datetime) -> None:
-    deadline = time.monotonic() + RELEASED_WITHIN
+async def until_released(
+    stage: Stage, screen: Screen, incident: Incident, asked: datetime, *, within: float = RELEASED_WITHIN
+) -> None:
+    """Show an incident's journal as it grows, until nothing of it is in force."""
+    deadline = time.monotonic() + within
     stream = f"incident/{incident.id}"
     async with reading(stage) as journal:
         while any(lease.in_force for lease in incident.leases.values()):
             if time.monotonic() > deadline:
-                raise Failed(f"{incident.id} was not released within {RELEASED_WITHIN:.0f} s")
-            await _show_news(journal, stream, incident, screen, asked)
+                raise Failed(f"{incident.id} was not released within {within:.0f} s")
+            await show_news(journal, stream, incident, screen, asked)
             await asyncio.sleep(0.05)
 
 

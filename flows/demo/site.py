@@ -8,28 +8,18 @@ import yaml
 
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
+from flows.service.settings import systems
 from integrations.connections import Connections
 from integrations.estate import IssuedToken
 from integrations.protocol.pins import read_pins
 from integrations.systems.contextforge import enrol
-from integrations.systems.contextforge.client import ContextForge
-from playbooks import review
-from playbooks.inventory import (
-    Canary,
-    Dossier,
-    Environment,
-    Gateway,
-    GatewayEntry,
-    Inventory,
-    Pin,
-    PinKind,
-    Pins,
-    Principal,
-    Secret,
-    Server,
-    ToolNotes,
-)
-from playbooks.request import Verb, draft, sign
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.gateway import Canary, Entry, Gateway, GatewayAccount
+from playbooks.estate.inventory import Environment, Inventory, Principal, Server, ToolNotes
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.estate.systems import Secret
+from playbooks.people import review
+from playbooks.people.request import Verb, draft, sign
 from playbooks.strict import now
 
 GATEWAY = "main"
@@ -92,7 +82,9 @@ class Site:
         gateway = self.inventory.gateways[GATEWAY]
         canary = gateway.canary.model_copy(update={"url": gateway.canary.url.replace(gateway.url, url)})
         moved = gateway.model_copy(update={"url": url, "canary": canary})
-        return replace(self, inventory=self.inventory.model_copy(update={"gateways": {GATEWAY: moved}}))
+        return replace(
+            self, inventory=self.inventory.model_copy(update={"systems": {**self.inventory.systems, GATEWAY: moved}})
+        )
 
 
 async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, name: str = "weather") -> Site:
@@ -127,16 +119,16 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
     principal = f"agent-{name}"
     inventory = Inventory(
         version=1,
-        gateways={GATEWAY: place.model_copy(update={"credential_ids": (canary_token.id,)})},
+        systems={GATEWAY: place.model_copy(update={"credential_ids": (canary_token.id,)})},
         servers={
             name: Server(
                 title="Weather",
                 aliases=(f"{name}-mcp",),
                 url=server.url,
-                gateway=GatewayEntry(name=GATEWAY, id=entry),
                 owner="weather-team",
                 environment=Environment.PROD,
                 control_tool="add",
+                places={GATEWAY: Entry(id=entry)},
                 tools={
                     "add": ToolNotes(risk="low", safe_arguments={"a": 1, "b": 2}),
                     "get_weather": ToolNotes(safe_arguments={"city": "Seoul"}),
@@ -146,10 +138,11 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
         principals={
             principal: Principal(
                 title="Weather agent",
-                gateway=GATEWAY,
-                user=agent_user,
-                tokens={"agent": agent_token.id},
-                held={"agent": agent_place},
+                places={
+                    GATEWAY: GatewayAccount(
+                        user=agent_user, tokens={"agent": agent_token.id}, held={"agent": agent_place}
+                    )
+                },
             )
         },
     )
@@ -177,7 +170,7 @@ def together(sites: Iterable[Site]) -> Inventory:
 
 
 async def _approve(inventory: Inventory, server: str) -> tuple[Pin, ...]:
-    connections = Connections(inventory)
+    connections = Connections(inventory, systems())
     connections.reach(ContextForge, GATEWAY).patience = _PATIENCE
     try:
         return await read_pins(connections, server, Dossier(reviewed="the demonstration's own server"))

@@ -17,14 +17,16 @@ from flows.demo.mcp_server import McpServer, mcp_server
 from flows.demo.processes import child, environment
 from flows.demo.screen import Screen
 from flows.demo.site import GATEWAY, Site, build
+from flows.service.settings import systems
 from integrations.connections import Connections
 from integrations.journal.store import Journal
 from integrations.protocol.agent import Agent
 from integrations.siem.source import new_secret
 from integrations.signing import PublicKey, SigningKey
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import Inventory, PinKind
-from playbooks.request import People, Person
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import PinKind
+from playbooks.people.request import People, Person
 from playbooks.strict import now
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ SERVER = "server"
 
 TOOL = "get_weather"
 RULE = "MCP tool definition changed"
+SHELL = "Shell started in the container of an MCP server"
 
 
 class Failed(Exception):
@@ -84,7 +87,14 @@ class Stage:
         return found
 
 
-def set_up(stack: ExitStack, screen: Screen, folder: Path, *, forms: bool = False) -> Stage:
+def set_up(
+    stack: ExitStack,
+    screen: Screen,
+    folder: Path,
+    *,
+    forms: bool = False,
+    placed: Callable[[Site], Site] = lambda site: site,
+) -> Stage:
     """Start everything, and see that the agent can use the tool.
 
     Args:
@@ -92,6 +102,7 @@ def set_up(stack: ExitStack, screen: Screen, folder: Path, *, forms: bool = Fals
         screen: where to say so.
         folder: an empty one.
         forms: do the work of Prefect's forms and schedules too, for whoever stays to try them.
+        placed: says where else the server stands.
 
     Raises:
         Failed: the agent cannot.
@@ -103,7 +114,7 @@ def set_up(stack: ExitStack, screen: Screen, folder: Path, *, forms: bool = Fals
         gateway = stack.enter_context(contextforge(folder / "gateway"))
     config = folder / "config"
     with screen.step("an agent and a canary as its clients; what the server offers is approved and pinned"):
-        site = asyncio.run(build(gateway, server, folder / "secrets"))
+        site = placed(asyncio.run(build(gateway, server, folder / "secrets")))
         configure(site, config)
     stage = Stage(folder=folder, config=config, server=server, gateway=gateway, site=site)
     with screen.step("mcp-soar up: responder, receiver, Prefect"):
@@ -138,9 +149,9 @@ def configure(site: Site, config: Path) -> None:
     webhook.write_text(new_secret())
     source = {
         "format": "elastic",
-        "authentication": {"hmac": {"secrets": [{"file": str(webhook)}]}},
+        "authentication": {"bearer": {"secrets": [{"file": str(webhook)}]}},
         "confidence": "high",
-        "classify": [{"rule": RULE, "class": "tool_poisoning"}],
+        "classify": [{"rule": RULE, "class": "tool_poisoning"}, {"rule": SHELL, "class": "server_compromise"}],
     }
     _write(config / "sources.yaml", {"version": 1, "sources": {"elastic": source}})
     contacts = {name: {"file": f"{MESSAGES}/{name}"} for name in PEOPLE}
@@ -159,7 +170,8 @@ def _up(stage: Stage, *, forms: bool) -> Iterator[None]:
     command = [sys.executable, "-m", "flows.cli.up", str(stage.config), *([] if forms else ["--no-workers"])]
     log = stage.folder / "up.log"
     env = environment(PYTHONPATH=str(root))
-    with child(command, log=log, ready=lambda: bool(stage.status()), within=90, env=env):
+    # It ends its parts one after the other, each of which may take seconds.
+    with child(command, log=log, ready=lambda: bool(stage.status()), within=300, env=env, grace=60):
         yield
 
 
@@ -186,7 +198,7 @@ async def administer(inventory: Inventory, server: str, work: Callable[[ContextF
         server: whose entry it is about.
         work: gets the gateway and the entry's id.
     """
-    world = Connections(inventory)
+    world = Connections(inventory, systems())
     try:
         place = inventory.servers[server].gateway
         return await work(world.reach(ContextForge, GATEWAY), place.id if place else "")

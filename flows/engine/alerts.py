@@ -1,8 +1,8 @@
 """Alerts from the inbox into incidents: correlate, join or open.
 
 Many messages are one unit of work, and joining is a look-up by key: an open incident is found by its correlation key,
-and whether an alert is news to it by what the incident was told before (`playbooks.alike`). What is no news is counted:
-its message is moved to the incident, where the raw bytes stay, and costs nothing more.
+and whether an alert is news to it by what the incident was told before (`playbooks.record.alike`). What is no news is
+counted: its message is moved to the incident, where the raw bytes stay, and costs nothing more.
 """
 
 import asyncio
@@ -15,22 +15,36 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+from flows.engine import campaigns
 from flows.engine.memory import COUNTED
-from flows.engine.opening import CUT, Opened, SetAside, foresee, open_incident, opening, primary, resolve, shown
+from flows.engine.opening import (
+    CUT,
+    Opened,
+    SetAside,
+    about,
+    after,
+    foresee,
+    meeting,
+    open_incident,
+    opening,
+    resolve,
+    shown,
+)
 from flows.engine.parts import Parts
-from flows.engine.suppression import Quiet
+from flows.engine.people.suppression import Quiet
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from integrations.siem.source import Malformed, Source, parse
-from playbooks.alike import Heard
-from playbooks.corroboration import OWN_COMPARISON
 from playbooks.errors import SoarError
-from playbooks.incident import Alert, AlertState, Confidence, Entity
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.redaction import redacted
+from playbooks.estate.inventory import Resolved, named_servers
+from playbooks.gate.corroboration import OWN_COMPARISON
+from playbooks.record.alike import KINDS, Heard
+from playbooks.record.campaign import marks
+from playbooks.record.incident import Alert, AlertState, Confidence, Entity, EntityKind
+from playbooks.record.journal import Event
 from playbooks.strict import Json, digest, iso
-from playbooks.taxonomy import IncidentClass
+from playbooks.taxonomy import IncidentClass, MarkKind, load
+from playbooks.text.redaction import redacted
 
 LONG = 64 * 1024
 """Bytes from which on a message is read beside the loop."""
@@ -90,14 +104,37 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
     return joining.opened
 
 
-def correlation(alert: Alert, incident_class: IncidentClass, known: Sequence[Resolved], *, trusted: bool) -> str:
-    """Return the key under which alerts about one thing meet."""
-    about = primary(incident_class, known)
-    if about:
-        return f"{incident_class}|{about.key}"
+def correlation(
+    alert: Alert, incident_class: IncidentClass, known: Sequence[Resolved], *, trusted: bool
+) -> tuple[str, ...]:
+    """Return the keys under which alerts about one thing meet, the one that they open under first."""
+    if keys := meeting(incident_class, known):
+        return keys
     # What is unknown is told apart by what it claims to be; an unsigned sender gets one incident for all its unknowns.
-    claims: Any = [[entity.kind.value, entity.name.casefold()] for entity in alert.entities] if trusted else []
-    return f"{_unknown(incident_class, alert.source)}{hashlib.sha256(digest(claims).encode()).hexdigest()[:16]}"
+    # As the releases before told them apart: what is open may have been opened so.
+    former: Any = [[entity.kind.value, entity.name.casefold()] for entity in alert.entities] if trusted else []
+    now = _claimed(alert, incident_class) if trusted else None
+    hashes = (hashlib.sha256(digest(one).encode()).hexdigest()[:16] for one in (now, former) if one is not None)
+    return tuple(dict.fromkeys(f"{_unknown(incident_class, alert.source)}{key}" for key in hashes))
+
+
+def _claimed(alert: Alert, incident_class: IncidentClass) -> Any:  # noqa: ANN401  # what has a digest
+    """Return at what alerts about things that nobody knows meet: the first that the taxonomy names; None if none is."""
+    servers = {one.name.casefold() for one in alert.entities if one.kind is EntityKind.SERVER}
+    home = next(iter(servers)) if len(servers) == 1 else ""
+    homes = servers | {one.server.casefold() for one in alert.entities if one.server}
+    shared = marks((), alert.entities, alert.entities, alert.marks)
+    for kind in load().of(incident_class).meets:
+        if kind is EntityKind.SERVER:
+            found = [[kind.value, name] for name in homes]
+        elif isinstance(kind, MarkKind):
+            found = [[kind.value, mark.value] for mark in shared if mark.kind.value == kind.value]
+        else:
+            named = (one for one in alert.entities if one.kind is kind)
+            found = [[kind.value, (one.server or home).casefold(), one.name.casefold()] for one in named]
+        if found:
+            return min(found)
+    return None
 
 
 def _unknown(incident_class: IncidentClass, source: str) -> str:
@@ -115,7 +152,19 @@ class _Said(NamedTuple):
     unknown: Sequence[Entity]
     event: Event
     masked: bool
-    key: str
+    keys: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What an incident about it is opened under."""
+        return self.keys[0]
+
+    @property
+    def places(self) -> frozenset[str]:
+        """At which servers it is, as the inventory or else the alert itself calls them."""
+        known = {thing.server for thing in self.known if thing.server}
+        claimed = {one.server or one.name for one in self.unknown if one.server or one.kind is EntityKind.SERVER}
+        return frozenset(known or {redacted(name.casefold(), LINE) for name in claimed} or {""})
 
 
 class _Message(NamedTuple):
@@ -128,6 +177,8 @@ def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert, *, truste
     # What slips in beside what was approved is contained by the same path, once our own comparison has seen it.
     ours = trusted and item.source == OWN_COMPARISON
     known, unknown = resolve(parts.world.inventory, alert.entities, unapproved=ours)
+    keys = correlation(alert, incident_class, known, trusted=trusted)
+    known = about(parts.world.inventory, incident_class, known)
     external_id = redacted(alert.external_id, LINE)
     body: dict[str, Json] = {
         "receipt": item.id,
@@ -145,6 +196,9 @@ def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert, *, truste
         "entities": [entity.model_dump(mode="json") for entity in known],
         "unresolved": [shown(entity).model_dump(mode="json") for entity in unknown],
     }
+    # What somebody says who does not prove who they are joins nothing.
+    if trusted and (shared := marks(known, alert.entities, unknown, alert.marks)):
+        body["marks"] = [mark.body() for mark in shared]
     return _Said(
         item=item,
         alert=alert,
@@ -154,7 +208,7 @@ def _read(parts: Parts, item: InboxItem, source: Source, alert: Alert, *, truste
         unknown=unknown,
         event=Event("alert", body, item.source),
         masked=external_id != alert.external_id,
-        key=correlation(alert, incident_class, known, trusted=trusted),
+        keys=keys,
     )
 
 
@@ -175,7 +229,9 @@ class _Joining:
         """Take in messages in their order, and move each to where its first alert went."""
         tx = self.tx
         quiet = await Quiet.now(self.parts, tx)
-        self._open = await tx.find_all_open({said.key for message in messages for said in message.alerts})
+        self._open = await tx.find_all_open(
+            {key for message in messages for said in message.alerts for key in said.keys}
+        )
         moved: dict[str | None, list[str]] = {}
         for message in messages:
             streams = [await self._join(said, quiet) for said in message.alerts]
@@ -201,13 +257,18 @@ class _Joining:
         alert = said.alert
         if await quiet.hides(self.tx, said.item, alert, trusted=said.trusted):
             return None
-        stream, key = self._open.get(said.key), said.key
+        stream, key = next((self._open[key] for key in said.keys if key in self._open), None), said.key
+        earlier = None
+        if stream is not None:
+            stream, earlier = await self._onward(stream, said)
         if stream is None and alert.state is not AlertState.NEW:
             # The end or the change of something that is not open here starts nothing.
             # Not what it is about: a message may name a hundred things, and what is alike is one entry.
             self.aside.add(said.item, f"{alert.state} alert, and no incident of that is open")
             return None
-        if stream is None and not said.known:
+        if earlier is not None:
+            key = after(earlier)
+        elif stream is None and not said.known:
             key = await self._meeting(said)
             stream = self._open.get(key)
         if stream is not None:
@@ -223,10 +284,36 @@ class _Joining:
             unknown=said.unknown,
             requested_by=None,
         )
-        fresh = await open_incident(self.parts, self.tx, key, opened, said.event)
+        fresh = await open_incident(self.parts, self.tx, key, opened, said.event, after=earlier)
+        await campaigns.take(self.tx, fresh.claim.stream, Heard().new_marks(said.event.body), said.places)
         self._open[key] = fresh.claim.stream
         self.opened.append(fresh)
         return fresh.claim.stream
+
+    async def _onward(self, stream: str, said: _Said) -> tuple[str | None, str | None]:
+        """Follow from an open incident that gave back what an alert is about to the one that goes on with that.
+
+        When the alert says that it happened decides nothing: a sender's clock may be wrong, and nobody who gave it back
+        had read it. It is checked anew, and what is healed by then is cut on nobody's word alone.
+
+        Returns:
+            Where it belongs, None if another one has to be opened; and the incident that this one goes on after.
+        """
+        body, masked = said.event.body, said.masked
+        named = named_servers(said.known, said.unknown)
+        while True:
+            heard = await self._heard(stream)
+            if not heard.holding.gave_back(said.known, said.unknown, named):
+                return stream, None
+            # Our own comparison says the same of a difference at each look; to those who gave it back so it is no news.
+            whenever = said.item.source == OWN_COMPARISON and heard.holding.as_found
+            if heard.was_told(body, masked=masked, whenever=whenever):
+                return stream, None
+            if (key := after(stream)) not in self._open:
+                self._open |= await self.tx.find_all_open([key])
+            if key not in self._open:
+                return (None, stream) if said.alert.state is AlertState.NEW else (stream, None)
+            stream = self._open[key]
 
     async def _meeting(self, said: _Said) -> str:
         """Return where an alert about things that nobody knows belongs: with its like, if there are many such."""
@@ -242,18 +329,24 @@ class _Joining:
         if (frozen := await self.tx.frozen(stream)) is not None:
             self.aside.add(said.item, f"frozen: {frozen}", incident=stream)
             return
+        heard = await self._heard(stream)
+        if heard.is_news(said.event.body, masked=said.masked):
+            await self.tx.append(stream, [said.event])
+            await campaigns.take(self.tx, stream, heard.new_marks(said.event.body), said.places)
+            heard.take(said.event.body)
+            heard.seq = await self.tx.tip(stream)
+            self._news.add(stream)
+
+    async def _heard(self, stream: str) -> Heard:
+        """Return what an incident was told and holds, with what others wrote since."""
         heard = self.heard.get(stream)
         if heard is None:
             heard = self.heard[stream] = self.parts.memory.heard(stream)
         if (seq := await self.tx.tip(stream)) > heard.seq:
-            for entry in await self.tx.of_kinds(stream, "alert", after=heard.seq):
-                heard.take(entry.body)
+            for entry in await self.tx.of_kinds(stream, *KINDS, after=heard.seq):
+                heard.read(entry.kind, entry.body)
             heard.seq = seq
-        if heard.is_news(said.event.body, masked=said.masked):
-            await self.tx.append(stream, [said.event])
-            heard.take(said.event.body)
-            heard.seq = seq + 1
-            self._news.add(stream)
+        return heard
 
     async def _have_counted(self, streams: set[str]) -> None:
         """See to it that an incident which was told more of the same says so before long."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from flows.engine.case import Case
-from playbooks.action import Capture, Sink, World, Written
+from playbooks.action import Action, Capture, Sink, World, Written
 from playbooks.errors import Misconfigured, SoarError, Transient, Unforeseen
-from playbooks.plan import Answer, Finding, Verdict
+from playbooks.gate.plan import Answer, Finding, Plan, Verdict
+from playbooks.playbook import Parameters
 
 T = TypeVar("T")
 LOG = logging.getLogger("mcp_soar.engine")
@@ -77,6 +78,10 @@ class _Heard(Sink):
         self._sink, self._clock, self._silence = sink, clock, silence
 
     @override
+    def lacks(self, what: str) -> None:
+        self._sink.lacks(what)
+
+    @override
     @asynccontextmanager
     async def file(self, name: str, *, media_type: str, origin: str) -> AsyncIterator[Written]:
         async with self._sink.file(name, media_type=media_type, origin=origin) as file:
@@ -107,7 +112,15 @@ class _HeardFile(Written):
                 await self._file.write(chunk)
 
 
-def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name
+def action_of(case: Case, plan: Plan) -> type[Action]:
+    """Return the class that writes and verifies a plan: a step may have planned what another, wider action does."""
+    found = case.parts.steps[plan.action]
+    if not issubclass(found, Action):
+        raise TypeError(f"{plan.action} is no action")
+    return found
+
+
+def build(case: Case, name: str, params: Parameters) -> Any:  # noqa: ANN401  # an Action, a Capture or a Check, by name
     """Return the step that a name and its parameters mean.
 
     Raises:
@@ -117,7 +130,7 @@ def build(case: Case, name: str, params: Sequence[tuple[str, Any]]) -> Any:  # n
     if kind is None:
         raise Misconfigured(f"no action, capture or check is called {name!r}")
     try:
-        return kind.model_validate(dict(params))
+        return kind.model_validate(params.of(kind))
     except ValidationError as exc:
         raise Misconfigured(f"{name} does not take these parameters: {exc.errors(include_url=False)}") from exc
 

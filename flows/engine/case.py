@@ -11,11 +11,11 @@ from typing import TypeVar
 from flows.engine.parts import Parts
 from integrations.journal.store import Claim, Tx
 from playbooks.errors import Refused, SoarError
-from playbooks.inventory import Resolved
-from playbooks.journal import Entry, Event
+from playbooks.estate.inventory import Resolved
 from playbooks.playbook import Playbook
-from playbooks.projection import fold, project
-from playbooks.state import Incident
+from playbooks.record.journal import Entry, Event
+from playbooks.record.projection import fold, project
+from playbooks.record.state import Incident
 
 T = TypeVar("T")
 
@@ -57,6 +57,8 @@ class Case:
         self._renewing = asyncio.Lock()
         self._folding = asyncio.Lock()
         self.confirming: dict[str, asyncio.Task[None]] = {}
+        self.asks_at: float | None = None
+        """When the watch comes back to it before its time, by the monotonic clock."""
 
     @classmethod
     async def take(cls, parts: Parts, claim: Claim) -> "Case":
@@ -88,6 +90,11 @@ class Case:
     def entities(self) -> Sequence[Resolved]:
         """Return what it is about, the most specific first."""
         return tuple(self.state.entities.values())
+
+    def asks_in(self, seconds: float) -> None:
+        """Have the watch come back in so many seconds, if not sooner."""
+        at = time.monotonic() + seconds
+        self.asks_at = at if self.asks_at is None else min(self.asks_at, at)
 
     async def record(self, *events: Event) -> None:
         """Append to the stream, durably, and take it into the state."""

@@ -3,17 +3,17 @@
 from pydantic import Field
 
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, primary, recorded, resolve, shown, triage
+from flows.engine.opening import CUT, meeting, recorded, resolve, shown, triage
 from flows.engine.parts import Parts
+from flows.engine.people.telling import queue
 from flows.engine.subject import answer, said, subject
-from flows.engine.telling import queue
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
-from playbooks.journal import Event
-from playbooks.redaction import redacted
-from playbooks.request import Request
+from playbooks.people.request import Request
+from playbooks.record.journal import Event
 from playbooks.strict import Json, Strict
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.redaction import redacted
 
 
 class Class(Strict):
@@ -49,17 +49,17 @@ async def classify(parts: Parts, tx: Tx, request: Request) -> str:
         raise Refused(f"{state.id} is {wanted} already")
     fresh, left = resolve(parts.world.inventory, state.unresolved)
     entities = {**state.entities, **{thing.key: thing for thing in fresh}}
-    about = primary(wanted, tuple(entities.values()))
-    key = f"{wanted}|{about.key if about else state.key.partition('|')[2]}"
-    other = await tx.find_open(key)
-    if other not in {None, stream}:
-        name = str(other).removeprefix(PREFIX)
+    keys = meeting(wanted, tuple(entities.values())) or (f"{wanted}|{state.key.partition('|')[2]}",)
+    key = keys[0]
+    others = (name for name in (await tx.find_all_open(keys)).values() if name != stream)
+    if (other := next(others, None)) is not None:
+        name = other.removeprefix(PREFIX)
         raise Refused(
             f"{name} is open about that as {wanted} already: `mcp-soar join {name} {state.id}` makes one of the two"
         )
     begun = state.triage is None
     playbook = None if begun else parts.playbooks.get(wanted)
-    waits = None if begun else triage(playbook, parts.world.inventory, wanted, list(entities.values()), left)
+    waits = None if begun else triage(playbook, parts.places, wanted, list(entities.values()), left)
     body: dict[str, Json] = {
         "class": wanted.value,
         "was": state.incident_class.value,

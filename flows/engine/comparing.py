@@ -1,21 +1,26 @@
 """How what would come back differs from what people approved: which, where and how, for whoever decides on it."""
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from flows.engine import calls, schedule
+from flows.engine import calls, given_back, schedule
 from flows.engine.calls import within
 from flows.engine.case import Case
 from integrations.journal.store import LostClaim
-from playbooks.action import Check
-from playbooks.difference import parted
+from playbooks.action import Action, Check
 from playbooks.errors import SoarError
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory, PinKind, Resolved
-from playbooks.plan import Answer, Plan, Unapproved
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer, Plan, Unapproved
 from playbooks.playbook import Step
-from playbooks.redaction import redacted
 from playbooks.strict import Json, canonical, sha256
+from playbooks.text.difference import parted
+from playbooks.text.redaction import redacted
+from playbooks.text.sentences import say
+
+LOG = logging.getLogger("mcp_soar.engine")
 
 _SHOWN = 600
 """Characters of a difference that stand in a question; all of it is what `mcp-soar pins diff` shows."""
@@ -45,20 +50,55 @@ class Difference(NamedTuple):
     diff: str = ""
 
 
+async def of_release(
+    case: Case,
+    action: type[Action],
+    release: Plan,
+    *,
+    taken_on: bool,
+    shown: Collection[tuple[str, str, str]] = (),
+) -> tuple[tuple[Difference, ...], Unapproved | None]:
+    """Return how what will come back differs from what was approved, and what of it does; None if nobody can say.
+
+    Args:
+        case: the incident.
+        action: who gives it back.
+        release: the plan.
+        taken_on: a person accepts that it differs, as it was shown to them, so that nothing else asks how.
+        shown: what they saw of it: nothing else that nobody approved is accepted.
+    """
+    if taken_on and (read := await _unapproved(case, action, release)) is not None:
+        otherwise = Unapproved(given_back.unseen(read.back, shown))
+        return with_released((), otherwise, release, case.parts.world.inventory), read
+    found, differs = await asyncio.gather(_unapproved(case, action, release), differences(case))
+    return with_released(differs, found, release, case.parts.world.inventory), found
+
+
+async def _unapproved(case: Case, action: type[Action], release: Plan) -> Unapproved | None:
+    """Return what of a server is not what was approved when something of it comes back; None if nobody can say."""
+    known = await case.parts.given_back.current(case.parts.journal)
+    try:
+        asked = action.unapproved(known.beside(release), case.parts.world)
+        return await within(action.timeout, asked, f"reading what {release.action} gives back")
+    except LostClaim:
+        raise
+    except SoarError as exc:
+        LOG.warning("%s: what comes back cannot be read: %s", case.id, exc)
+        return None
+
+
 async def differences(case: Case) -> tuple[Difference, ...]:
     """Ask how what will come back differs from what was approved; nothing if it does not.
 
-    The playbook's eradication checks have to agree, and nothing that confirmed the alert may still be so: a gateway can
-    go on handing out a poisoned definition when its server is healed already.
+    The playbook says which checks have to answer what: that of one that confirmed the alert too, for a gateway can go
+    on handing out a poisoned definition when its server is healed already.
     """
     playbook = case.playbook
     if playbook is None:
         return ()
     found: list[Difference] = []
-    steps = [(step, Answer.ESTABLISHED) for step in playbook.phases[Phase.ERADICATE] if step.check]
-    steps += [(step, Answer.NOT_ESTABLISHED) for step in playbook.confirm]
-    for step, wanted in steps:
-        for entity in schedule.runs_for(case.state, step):
+    for step, wanted in playbook.awaited:
+        for entity in schedule.runs_for(case.state, step, case.parts.places):
             found += await _asks(case, step, entity, wanted)
     # Two checks that saw the very same in one place say it once.
     return tuple({one.said.partition(": ")[2] if one.known else one.said: one for one in found}.values())
@@ -80,7 +120,10 @@ def with_released(
     # As the checks name where they look.
     places = {f"{server} itself", server, *([f"gateway {entry.name}"] if entry else [])}
     told = list(differs)
-    found = found or Unapproved()
+    if found is None:
+        # Whoever can keep us from reading it has not got it approved by that.
+        unread = say("what comes back: nobody could find out whether it is what was approved")
+        return (*told, Difference(unread, "what comes back", known=False))
     for thing in (*found.back, *found.beside):
         what = f"{thing.kind} {thing.name} at"
         # The whole of it: what is called *spare at night* is another thing than *spare*.
@@ -98,7 +141,7 @@ def with_released(
 async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> list[Difference]:
     """Ask one check, and return what of its answer is not as wanted."""
     try:
-        check: Check = calls.build(case, step.check or "", tuple(step.parameters(entity).items()))
+        check: Check = calls.build(case, step.check or "", step.parameters(entity))
         if not check.askable(case.parts.world.inventory):
             # By its nature there is nothing to ask: that holds up nothing.
             return []

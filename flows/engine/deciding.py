@@ -5,21 +5,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from flows.engine import approvals, calls, given_back, joining, schedule
+from flows.engine import calls, given_back, joining, schedule
 from flows.engine.case import PREFIX, Case, Stopped
+from flows.engine.people import approvals
 from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
 from integrations.journal.store import Tampered, Tx
 from playbooks.action import Action
-from playbooks.corroboration import DESCRIBES
 from playbooks.errors import Refused, Transient
-from playbooks.incident import Confidence
-from playbooks.journal import Event
-from playbooks.plan import Change, Plan, Radius, Verdict
-from playbooks.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
-from playbooks.projection import project
-from playbooks.state import Incident, No, Progress, StepState
+from playbooks.gate.corroboration import DESCRIBES
+from playbooks.gate.plan import Change, Plan, Radius, Verdict
+from playbooks.gate.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
+from playbooks.record.incident import Confidence
+from playbooks.record.journal import Event
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.record.step import No, Progress, StepState
 from playbooks.strict import Json, canonical, digest, iso, now
+from playbooks.text.sentences import say
 
 SAID_NO = frozenset({Progress.DENIED, Progress.EXPIRED})
 """Where a question ended with a no, or with none, which is no."""
@@ -145,9 +148,16 @@ def _wanted(case: Case, state: Incident, todo: Todo, purpose: Purpose) -> bool:
         return False
     if purpose is Purpose.PUT_BACK and (step is None or step.progress is not Progress.APPROVED):
         return step is None or step.progress not in {*SAID_NO, Progress.PROPOSED}
-    if case.playbook is None:
-        return False
-    return schedule.wanted(state, case.playbook, todo, now=now(), retries=case.parts.timing.verify_retries)
+    return _still(case, state, todo)
+
+
+def _still(case: Case, state: Incident, todo: Todo) -> bool:
+    """Whether the playbook still wants a step, as things stand."""
+    playbook, parts = case.playbook, case.parts
+    waits = parts.timing.verify_retries
+    return playbook is not None and schedule.wanted(
+        state, playbook, todo, places=parts.places, now=now(), retries=waits
+    )
 
 
 async def reviewed_by_nobody(case: Case, plan: Plan, since: float = math.inf) -> tuple[str, ...]:
@@ -179,6 +189,8 @@ async def _judged(
     confirmed = standing.confirmed if widening is None else not widening.describes
     again = state.asked_again.get(plan.digest) if purpose is Purpose.CONTAIN else None
     asker = again.by if again else step.requested_by if step else None
+    put_backs = lease.put_backs if lease and lease.open else 0
+    spent = put_backs >= parts.policy.lease.put_backs and _spent(step, purpose)
     facts = Facts(
         incident_class=state.incident_class,
         severity=standing.severity,
@@ -188,9 +200,9 @@ async def _judged(
         missing=DESCRIBES if widening else standing.missing,
         unreviewed=() if started else unreviewed,
         purpose=purpose,
-        put_backs=lease.put_backs if lease and lease.open else 0,
+        put_backs=put_backs,
         requested_by=asker,
-        approved_by=approved_by(case, step, plan, left=left),
+        approved_by=() if spent else approved_by(case, step, plan, left=left),
         chosen=state.asked_for_by(todo.entity) is not None,
     )
     clock = await tx.clock()
@@ -233,13 +245,13 @@ async def _taken(tx: Tx, case: Case, todo: Todo, plan: Plan, decision: Decision)
             after=change.after,
         )
     await given_back.over(tx, case.id, todo.instance, plan)
-    for target in plan.targets if decision.automatic else ():
+    for target in plan.things if decision.automatic else ():
         await tx.reserve(
             incident=case.id,
             step=todo.instance,
             target=target.thing,
             server=target.server or "",
-            radius=int(plan.radius),
+            radius=plan.radius.written,
         )
     return originals
 
@@ -314,6 +326,11 @@ def approved_by(case: Case, step: StepState | None, plan: Plan, *, left: bool = 
     return approvals.counting(case.parts, step)
 
 
+def _spent(step: StepState | None, purpose: Purpose) -> bool:
+    """Whether all that people ever agreed to of a step is done: putting it back once more is a question of its own."""
+    return purpose is Purpose.PUT_BACK and not (step and step.progress in {Progress.PROPOSED, Progress.APPROVED})
+
+
 def _unsealed(case: Case, state: Incident, todo: Todo, plan: Plan) -> dict[str, str]:
     """Return the evidence about its targets that a plan would destroy and that is not kept.
 
@@ -333,7 +350,7 @@ def _unsealed(case: Case, state: Incident, todo: Todo, plan: Plan) -> dict[str, 
         makes = {
             state.instance_of(step.id, entity): kind
             for step in makers
-            for entity in schedule.runs_for(state, step)
+            for entity in schedule.runs_for(state, step, case.parts.places)
             if schedule.concerns(entity, todo.entity, servers)
         }
         found |= makes or {f"{kind}@{todo.entity}": kind}
@@ -400,9 +417,10 @@ def asked(
     if step and step.progress is Progress.PROPOSED and step.plan and step.plan.digest == plan.digest:
         # Asked again for the sake of some news, it is the same question: its time runs on.
         expires = step.expires_at or expires
-    counted = approved_by(case, step, plan)
+    spent = _spent(step, purpose)
+    counted = () if spent else approved_by(case, step, plan)
     same = step is not None and step.plan is not None and step.plan.digest == plan.digest
-    lost = [name for name in step.approved_by if name not in counted] if step and same else []
+    lost = [name for name in step.approved_by if name not in counted] if step and same and not spent else []
     reasons = [*decision.reasons, *(f"{name} approved it, and is no approver any more" for name in lost)]
     if (no := state.noes.get(plan.digest)) is not None and (new := sorted(state.since(no))):
         found = "; ".join(f"{check} of {subject}" + (f": {what}" if what else "") for check, subject, what in new)
@@ -431,7 +449,9 @@ def _differs(before: Plan | None, after: Plan) -> str:
     if before is None or before.digest == after.digest:
         return ""
     old, new = ({str(change) for change in plan.changes} for plan in (before, after))
-    return "; ".join([*(f"no longer: {c}" for c in sorted(old - new)), *(f"now: {c}" for c in sorted(new - old))])
+    return "; ".join(
+        [*(say("no longer: {a}", a=c) for c in sorted(old - new)), *(say("now: {a}", a=c) for c in sorted(new - old))]
+    )
 
 
 async def lapse(case: Case, instance: str, kept: str = "") -> None:
@@ -459,9 +479,14 @@ async def moot(case: Case, todo: Todo) -> None:
     """Take back a question that is answered otherwise by now; a no that was said to it stays."""
 
     async def work(_: Tx, state: Incident) -> tuple[Sequence[Event], None]:
-        playbook, waits = case.playbook, case.parts.timing.verify_retries
-        if playbook is None or not schedule.wanted(state, playbook, todo, now=now(), retries=waits):
+        if not _still(case, state, todo):
             return [], None
         return [Event("skipped", {"instance": todo.instance, "phase": todo.phase.value, "reason": todo.name})], None
 
     await case.decide(work)
+
+
+async def nowhere(case: Case, todo: Todo) -> None:
+    """Record that a step is not done for something, because that has no place where it acts."""
+    body = {"instance": todo.instance, "phase": todo.phase.value, "reason": todo.name, "nowhere": True}
+    await case.record(Event("skipped", body))

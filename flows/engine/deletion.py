@@ -1,31 +1,33 @@
 """Deleting evidence: by the policy's retention, or because two people erase one exhibit. Said before, and said after.
 
     deletion_intended  ──▶  the bytes go  ──▶  deleted
-                 └── died here: whoever comes next finishes it
+             │   └── died here: whoever comes next finishes it
+             └── the vault's lock lets nobody: deletion_locked, and again when it ends
 
 Only bytes go. Digests, custody records and everything that was done stay in the chain, which nothing rewrites.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows.engine.case import PREFIX
-from flows.engine.oncall import read
 from flows.engine.parts import Parts
+from flows.engine.people.oncall import read
 from flows.engine.subject import answer, subject
 from integrations.journal.records import Stop
 from integrations.journal.store import Tampered, Tx
+from integrations.vault import Locked
 from playbooks.errors import Refused
-from playbooks.evidence import SIGNED, ExhibitId
-from playbooks.journal import SYSTEM, Entry, Event, Parsed
-from playbooks.projection import project
-from playbooks.request import ROLES, Request, Verb
-from playbooks.retention import due, protected, remaining
-from playbooks.state import Deletion, Incident
-from playbooks.strict import Json, Strict, iso
+from playbooks.people.request import ROLES, Request, Verb
+from playbooks.record.evidence import SIGNED, Deletion, ExhibitId
+from playbooks.record.journal import SYSTEM, Entry, Event, Parsed
+from playbooks.record.projection import project
+from playbooks.record.retention import due, protected, remaining
+from playbooks.record.state import Incident
+from playbooks.strict import Json, Strict, iso, now
 
 LOG = logging.getLogger("mcp_soar.deletion")
 
@@ -175,12 +177,35 @@ async def finish(parts: Parts, incident: str) -> int:
         return 0
     done = 0
     for deletion in [one for one in state.deletions.values() if one.done_at is None]:
+        if deletion.locked_until is not None and deletion.locked_until > now():
+            continue
         for bundle in deletion.bundles:
             await asyncio.to_thread(_unlink, parts.bundles, bundle)
+        locked: dict[str, Locked] = {}
         for exhibit in deletion.exhibits:
-            await parts.vault.delete(incident, exhibit)
-        done += await _say(parts, stream, deletion)
+            try:
+                await parts.vault.delete(incident, exhibit)
+            except Locked as exc:
+                locked[exhibit] = exc
+        if locked:
+            await _say_locked(parts, stream, deletion, locked)
+        else:
+            done += await _say(parts, stream, deletion)
     return done
+
+
+async def _say_locked(parts: Parts, stream: str, deletion: Deletion, locked: Mapping[str, Locked]) -> None:
+    """Journal what cannot be deleted yet, by what lock, and until when, unless it is said already."""
+    until = min(exc.until for exc in locked.values())
+    why = "; ".join(str(exc) for exc in locked.values())[:2000]
+
+    async def unit(tx: Tx) -> None:
+        state = project(stream.removeprefix(PREFIX), await tx.read(stream))
+        if state.deletions[deletion.id].locked_until != until:
+            body: dict[str, Json] = {"id": deletion.id, "exhibits": [*locked], "until": iso(until), "why": why}
+            await tx.append(stream, [Event("deletion_locked", body)])
+
+    await parts.journal.submit(unit)
 
 
 def _unlink(folder: Path, bundle: str) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from flows.engine import calls, schedule
+from flows.engine import calls, schedule, turns
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
 from flows.engine.deciding import SAID_NO, intend, lapse, verdict_of
@@ -20,10 +20,11 @@ from flows.engine.writing import Look, apply, carry_out, settled, verified, veri
 from integrations.journal.store import LostClaim
 from playbooks.action import Action, Check
 from playbooks.errors import Drifted, NotEstablished, PartiallyApplied, SoarError, Transient
-from playbooks.journal import Event
-from playbooks.plan import Answer, Plan
-from playbooks.policy import Purpose
-from playbooks.state import Incident, Progress, StepState
+from playbooks.gate.plan import Answer, Plan
+from playbooks.gate.policy import Purpose
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress, StepState
 from playbooks.strict import iso, now
 
 LOG = logging.getLogger("mcp_soar.engine")
@@ -41,7 +42,7 @@ async def act(case: Case, todo: Todo) -> None:
             await lapse(case, todo.instance)
         elif step and step.plan and step.intended_at and step.progress not in {Progress.APPROVED, Progress.PROPOSED}:
             # An intent is on record. Whoever wrote it may have died at any point after: finish that same plan.
-            await _finish(case, action, step)
+            await _finish(case, step)
         else:
             await _begin(case, todo, action, step)
     except (Stopped, LostClaim):
@@ -116,7 +117,7 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
         raise Transient(f"our own confirmation of the alert came to no answer: {_doubt(again[0])}")
     await case.outlast(action.timeout)
     if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events, since=began):
-        await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+        await carry_out(case, calls.action_of(case, plan), case.state.steps[todo.instance], plan, read_at=read_at)
 
 
 async def _read_reviews(case: Case) -> None:
@@ -167,7 +168,7 @@ async def put_back(case: Case, todo: Todo) -> None:
     if not allowed:
         return
     try:
-        await carry_out(case, type(action), case.state.steps[todo.instance], plan, read_at=read_at)
+        await carry_out(case, calls.action_of(case, plan), case.state.steps[todo.instance], plan, read_at=read_at)
     except Stopped:
         return
     except LostClaim:
@@ -179,7 +180,7 @@ async def put_back(case: Case, todo: Todo) -> None:
 async def persist(case: Case, todo: Todo) -> None:
     """Try once more to bring into force what was decided and never held; say so when that makes a difference."""
     step, lease = case.state.steps[todo.instance], case.state.leases[todo.instance]
-    action: type[Action] = type(calls.build(case, todo.name, todo.params))
+    action = calls.action_of(case, lease.plan)
     look = Look.begins(case)
     try:
         written = await apply(case, action, lease.plan, instance=todo.instance, key=step.key, read_at=None)
@@ -194,22 +195,22 @@ async def persist(case: Case, todo: Todo) -> None:
         await settled(case, lease.plan, verdict, Event("wrote", body), verified(step, verdict, step.attempt, look))
     if not lease.open:
         return
-    watch = {"lease": f"{case.id}/{todo.instance}", "incident": case.id}
-    await case.parts.journal.set_watch(**watch, verdict=verdict.answer.value)
+    await turns.asked(case, todo.instance, verdict, None)
 
 
-async def _finish(case: Case, action: Action, step: StepState) -> None:
+async def _finish(case: Case, step: StepState) -> None:
     plan, lease = step.plan, case.state.leases.get(step.instance)
     if plan is None:  # `act` asked; for the type checker
         return
+    action = calls.action_of(case, plan)
     await case.outlast(action.timeout)
     if lease is not None and lease.has_held:
         # What held once and does not now was undone: only the watch, through the gate, writes it again.
         look = Look.begins(case)
-        verdict = await verify(case, type(action), plan)
+        verdict = await verify(case, action, plan)
         await settled(case, plan, verdict, verified(step, verdict, step.attempt + 1, look))
         return
-    await carry_out(case, type(action), step, plan, read_at=None)
+    await carry_out(case, action, step, plan, read_at=None)
 
 
 async def confirm(case: Case, todo: Todo) -> tuple[list[Event], list[Event]]:
@@ -234,7 +235,7 @@ async def confirm(case: Case, todo: Todo) -> tuple[list[Event], list[Event]]:
         by = case.state.instance_of(step.id, about)
         if case.state.confirm_asked.get(by, -1) > (case.state.alerted_seq or 0):
             continue
-        check: Check = calls.build(case, step.check or "", tuple(step.parameters(about).items()))
+        check: Check = calls.build(case, step.check or "", step.parameters(about))
         if not check.askable(case.parts.world.inventory):
             # There is no such question: nothing of our own confirms it, and nobody waits for that.
             continue

@@ -4,9 +4,9 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -14,21 +14,22 @@ from flows.engine.calls import build, listened, unknown, within
 from flows.engine.case import Case, Stopped
 from flows.engine.effects import failed
 from flows.engine.schedule import Todo
+from integrations.hostile import printable
 from integrations.journal.records import InboxItem, Told
 from integrations.journal.store import LostClaim
-from integrations.vault import Damaged, Draft, TooLarge, VaultFull
+from integrations.vault import Damaged, Draft, Taken, TooLarge, VaultFull
 from playbooks.action import Capture, Check
-from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.evidence import Authority, Exhibit, Method, Unavailable, exhibit_id, sealed, unavailable
-from playbooks.incident import EntityKind
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.state import Progress
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
+from playbooks.estate.inventory import Resolved
+from playbooks.record.evidence import Authority, Exhibit, Method, Unavailable, exhibit_id, sealed, unavailable
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
+from playbooks.record.step import RAW_ALERT, RAW_ALERTS, Progress
 from playbooks.strict import Json, canonical, iso, now, sha256
 
+LOG = logging.getLogger("mcp_soar.engine")
+
 TOOL = f"mcp-soar@{version('mcp-soar')}"
-RAW = "raw-alert"
-REPEATS = "raw-alerts"
 ALERTS = 100
 MANY = 5000
 COUNTS = 8000
@@ -40,8 +41,12 @@ _PORTION = 1 << 20
 """Bytes of messages that are read at once."""
 _AT_ONCE = 200
 """Messages that are read at once."""
+_MOST_TAKEN = 50
+"""Places that are looked at for one exhibit."""
 _MOST_REPEATS = 1_000_000
 """More than are counted together."""
+_SEALING = 10.0
+"""Seconds that a claim has to last when an exhibit is sealed under it."""
 COLLECT_AGAIN = (60.0, 120.0, 300.0, 900.0, 3600.0)
 """Seconds after which what could not be had is tried again; the last ones for as long as the incident is open."""
 
@@ -50,7 +55,7 @@ async def capture(case: Case, todo: Todo) -> None:
     """Collect one exhibit, or record that it cannot be had and why."""
     try:
         maker: Capture = build(case, todo.name, todo.params)
-        params: dict[str, Json] = dict(todo.params)
+        params: dict[str, Json] = todo.params.of(type(maker))
         if (place := await _place(case, todo, maker.exhibit, params)) is None:
             return
         broke: SoarError | None = None
@@ -81,10 +86,29 @@ async def capture(case: Case, todo: Todo) -> None:
             await _missing(case, todo, getattr(kind, "exhibit", "unknown"), exc, again=COLLECT_AGAIN[0])
 
 
+@contextlib.asynccontextmanager
+async def _had(case: Case, todo: Todo, kind: str) -> AsyncIterator[None]:
+    """Have what could not be had tried again, or recorded as unavailable with its reason.
+
+    Args:
+        case: the incident.
+        todo: the step that collects it.
+        kind: of the exhibit.
+    """
+    try:
+        yield
+    except (LostClaim, Stopped):
+        raise
+    except Transient as exc:
+        await failed(case, todo, exc)
+    except SoarError as exc:
+        await _missing(case, todo, kind, exc)
+
+
 async def raw(case: Case, todo: Todo) -> None:
     """Keep one alert as it came: exhibit 0 and those of its kind."""
-    try:
-        if (place := await _place(case, todo, RAW, {"receipt": todo.name})) is None:
+    async with _had(case, todo, RAW_ALERT):
+        if (place := await _place(case, todo, RAW_ALERT, {"receipt": todo.name})) is None:
             return
         item = await case.parts.journal.message(todo.name)
         if item is None:
@@ -94,34 +118,27 @@ async def raw(case: Case, todo: Todo) -> None:
         params: dict[str, Json] = {"receipt": todo.name, "source": item.source}
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(item.headers.items())).encode()
         origin = f"inbox {item.id}"
-        async with _draft(case, todo, place, RAW, capture="receiver", params=params) as making:
+        async with _draft(case, todo, place, RAW_ALERT, capture="receiver", params=params) as making:
             await making.draft.add("alert.bin", item.body, media_type="application/octet-stream", origin=origin)
             origin += ", without those that authenticate"
             await making.draft.add("headers.txt", headers, media_type="text/plain", origin=origin)
             exhibit = await making.seal()
         await _sealed(case, todo, exhibit)
-    except (LostClaim, Stopped):
-        raise
-    except SoarError as exc:
-        if isinstance(exc, Transient):
-            await failed(case, todo, exc)
-            return
-        await _missing(case, todo, RAW, exc)
 
 
 async def repeats(case: Case, todo: Todo) -> None:
     """Keep the messages of one count as they came, together: those that said what the incident had already."""
-    try:
+    async with _had(case, todo, RAW_ALERTS):
         counted = next(one for one in case.state.counted if str(one.number) == todo.name)
         about: dict[str, Json] = {"after": counted.after, "until": counted.until}
-        if (place := await _place(case, todo, REPEATS, about)) is None:
+        if (place := await _place(case, todo, RAW_ALERTS, about)) is None:
             return
         own = {alert.receipt for alert in case.state.alerts}
         told = await case.parts.journal.told(case.stream, counted.after, counted.until, limit=_MOST_REPEATS)
         wanted = [one for one in told if one.receipt not in own]
         params: dict[str, Json] = {**about, "messages": len(wanted)}
         origin = f"{len(wanted)} entries of the inbox, each with its body as base64 and without what authenticates"
-        async with _draft(case, todo, place, REPEATS, capture="receiver", params=params) as making:
+        async with _draft(case, todo, place, RAW_ALERTS, capture="receiver", params=params) as making:
             kind = "application/x-ndjson"
             async with making.draft.file("alerts.ndjson", media_type=kind, origin=origin) as file:
                 for some in _portions(wanted):
@@ -129,13 +146,6 @@ async def repeats(case: Case, todo: Todo) -> None:
                     await file.write(await asyncio.to_thread(_lines, items))
             exhibit = await making.seal()
         await _sealed(case, todo, exhibit)
-    except (LostClaim, Stopped):
-        raise
-    except SoarError as exc:
-        if isinstance(exc, Transient):
-            await failed(case, todo, exc)
-            return
-        await _missing(case, todo, REPEATS, exc)
 
 
 def _portions(wanted: Sequence[Told]) -> Iterator[list[Told]]:
@@ -187,7 +197,10 @@ def number_of(case: Case, todo: Todo) -> int:
         # By whole keys, and only ever added to: a server that joins moves nobody's number.
         server = [Resolved(kind=EntityKind.SERVER, id=entity.server, server=entity.server)] if entity.server else []
         places += [item.key for item in (*server, entity) if item.key not in places]
-    return ALERTS + places.index(todo.entity) * len(steps) + steps.index(todo.instance.partition("@")[0])
+    # Of several places of one thing each has a number of its own.
+    systems = sorted(case.parts.world.inventory.systems) if todo.system else []
+    beside = ANOTHER * systems.index(todo.system) if todo.system in systems else 0
+    return beside + ALERTS + places.index(todo.entity) * len(steps) + steps.index(todo.instance.partition("@")[0])
 
 
 class _Place(NamedTuple):
@@ -206,6 +219,7 @@ async def _place(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) -
     """Return where a step's exhibit goes; record one that a process sealed and died before it said so.
 
     What is sealed there counts only if it is this step's, about this very thing: an older release numbered otherwise.
+    And only if it is whole: a record is what somebody says who may write there. What is not is passed over and said.
 
     Args:
         case: the incident.
@@ -218,14 +232,26 @@ async def _place(case: Case, todo: Todo, kind: str, about: Mapping[str, Json]) -
     """
     number, broken = number_of(case, todo), False
     known = {item["id"] for item in case.state.exhibits}
-    while (found := await case.parts.vault.find(case.id, exhibit_id(number, kind))) is not None:
-        own = _made_by(found, todo, about)
-        if own and not (found.incomplete and found.id in known):
-            await _sealed(case, todo, found)
-            return None
-        broken = broken or own
+    for _ in range(_MOST_TAKEN):
+        name = exhibit_id(number, kind)
+        try:
+            found = await case.parts.vault.find(case.id, name)
+            if found is None:
+                return _Place(number, broken)
+            own = _made_by(found, todo, about)
+            if own and not (found.incomplete and found.id in known):
+                found = await case.parts.vault.whole(case.id, name) or found
+                await _sealed(case, todo, found)
+                return None
+            broken = broken or own
+        except Damaged as exc:
+            LOG.warning(
+                "%s of %s is not taken for evidence, which goes elsewhere: %s", name, case.id, printable(str(exc))
+            )
         number += ANOTHER
-    return _Place(number, broken)
+    raise Refused(
+        f"{_MOST_TAKEN} places for {kind} in {case.id} are taken by what is none of ours: look into the vault"
+    )
 
 
 def _made_by(found: Exhibit, todo: Todo, about: Mapping[str, Json]) -> bool:
@@ -250,18 +276,34 @@ class _Making(NamedTuple):
 async def _draft(
     case: Case, todo: Todo, place: _Place, kind: str, *, capture: str, params: dict[str, Json]
 ) -> AsyncIterator[_Making]:
-    begun = now()
+    begun, name = now(), exhibit_id(place.number, kind)
     async with case.parts.vault.draft(case.id, place.number, kind) as draft:
-        yield _Making(
-            draft,
-            partial(
-                draft.seal,
-                collected_at=begun,
-                collected_by=case.parts.name,
-                authority=Authority(step=todo.instance.partition("@")[0], actor=case.state.requested_by or "mcp-soar"),
-                how=Method(tool=TOOL, capture=capture, params=params),
-            ),
-        )
+
+        async def seal(*, interrupted: bool = False) -> Exhibit:
+            # Whoever lost the claim seals nothing: his successor is at work on the same exhibit.
+            await case.outlast(_SEALING)
+            try:
+                return await draft.seal(
+                    collected_at=begun,
+                    collected_by=case.parts.name,
+                    authority=Authority(
+                        step=todo.instance.partition("@")[0], actor=case.state.requested_by or "mcp-soar"
+                    ),
+                    how=Method(tool=TOOL, capture=capture, params=params),
+                    interrupted=interrupted,
+                )
+            except Taken:
+                # By one that lost it while he sealed: it is evidence of the same, from the same moment, and stays.
+                try:
+                    found = await case.parts.vault.whole(case.id, name)
+                except Damaged as exc:
+                    # The next attempt goes elsewhere.
+                    raise Transient(f"what is sealed as {name} of {case.id} is no evidence: {exc}") from exc
+                if found is None or not _made_by(found, todo, params):
+                    raise
+                return found
+
+        yield _Making(draft, seal)
 
 
 async def _sealed(case: Case, todo: Todo, exhibit: Exhibit, broke: SoarError | None = None) -> None:

@@ -12,7 +12,7 @@ from flows.engine.case import Case
 from flows.engine.memory import COUNTED
 from integrations.journal.records import Told
 from integrations.journal.store import Tx
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 from playbooks.strict import Json, iso
 
 QUIET = 10.0

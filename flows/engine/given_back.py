@@ -6,17 +6,13 @@ from collections.abc import Collection, Sequence
 from integrations.journal.store import Journal, Tampered, Tx
 from integrations.sharing import Shared
 from playbooks.errors import SoarError
-from playbooks.given_back import KIND, OVER, STREAM, GivenBack, body, named
-from playbooks.journal import INCIDENT, Event
-from playbooks.plan import Beside, Plan
-from playbooks.redaction import redacted
+from playbooks.gate.plan import Beside, Plan
+from playbooks.record.given_back import KIND, OVER, STREAM, UNAPPROVED, GivenBack, body, named, unapproved
+from playbooks.record.journal import INCIDENT, Event
 from playbooks.strict import Json
+from playbooks.text.redaction import redacted
 
 LOG = logging.getLogger("mcp_soar.engine")
-
-UNAPPROVED = "unapproved"
-"""The parameter of a release that says what comes back by it and is not what was approved: as it is, so that whoever
-approves the release approves this and nothing that takes its place."""
 
 
 class GivenBackBook:
@@ -70,25 +66,30 @@ def with_unapproved(release: Plan, things: Collection[Beside] | None, asked: Pla
     return release.model_copy(update={"params": {**release.params, UNAPPROVED: said}}) if said else release
 
 
-def unapproved(release: Plan) -> tuple[Beside, ...]:
-    """Return what a release says comes back by it unapproved."""
-    said = release.params.get(UNAPPROVED)
-    return tuple(Beside.model_validate(one) for one in said) if isinstance(said, list) else ()
-
-
-def unseen(things: Collection[Beside], shown: Collection[tuple[str, str, str]] | None) -> tuple[Beside, ...]:
-    """Return what is not as it was shown to those who accept it as it is; nothing if nothing was shown to them.
+def unseen(things: Collection[Beside], shown: Collection[tuple[str, str, str]]) -> tuple[Beside, ...]:
+    """Return what is not as it was shown to those who accept it as it is: nobody accepts what they did not see.
 
     Args:
         things: what is not as approved, as it is now.
-        shown: kind, id and digest of each thing that they signed for; None if they signed for none by name.
+        shown: kind, id and digest of each thing that they signed for.
     """
-    return () if shown is None else tuple(one for one in things if (one.kind, one.id, one.digest) not in shown)
+    return tuple(one for one in things if (one.kind, one.id, one.digest) not in shown)
 
 
-def reasons(release: Plan) -> tuple[str, ...]:
-    """Return what of a release comes back unapproved as a question says it, a line for each."""
-    things = unapproved(release)
+def _coming(release: Plan, kept: Collection[str]) -> tuple[Beside, ...]:
+    """Return what of a release comes back unapproved, without what stays off because others hold it."""
+    off = {(c.target.kind, c.target.id) for c in release.changes if c.grip in kept}
+    return tuple(thing for thing in unapproved(release) if (thing.kind, thing.id) not in off)
+
+
+def reasons(release: Plan, kept: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what of a release comes back unapproved as a question says it, a line for each.
+
+    Args:
+        release: the plan.
+        kept: grips that others hold; what they are of stays off.
+    """
+    things = _coming(release, kept)
     lines = tuple(redacted(line, _LINE) for line in named(things))
     more = len(things) - len(lines)
     return (*lines, *([f"and {more} more that nobody approved: beside a cut they stay leaks"] if more > 0 else []))
@@ -98,7 +99,12 @@ _LINE = 1000
 
 
 def signed_for(
-    release: Plan, shown: Collection[tuple[str, str, str]] | None, *, asked: Sequence[str], agreed: Collection[str]
+    release: Plan,
+    shown: Collection[tuple[str, str, str]],
+    *,
+    asked: Sequence[str],
+    agreed: Collection[str],
+    kept: Collection[str] = (),
 ) -> tuple[Beside, ...]:
     """Return what of a release people signed for as it is; of the rest they knew nothing, and it stays a leak.
 
@@ -107,10 +113,11 @@ def signed_for(
         shown: kind, id and digest of what was shown to whoever asks for it.
         asked: what the question about this very plan said.
         agreed: who said yes to that question.
+        kept: grips that others hold.
     """
-    things = unapproved(release)
+    things = _coming(release, kept)
     told = [one for line, one in named(things).items() if agreed and redacted(line, _LINE) in asked]
-    return tuple(one for one in things if one in told or (one.kind, one.id, one.digest) in (shown or ()))
+    return tuple(one for one in things if one in told or (one.kind, one.id, one.digest) in shown)
 
 
 async def over(tx: Tx, incident: str, lease: str, plan: Plan) -> None:

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from flows.engine.alerts import take_alerts
-from flows.engine.approvals import take_code
 from flows.engine.case import PREFIX
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
+from flows.engine.people.approvals import take_code
+from flows.engine.people.telling import freeze
 from flows.engine.refused import take_refused
 from flows.engine.requests import take_request
-from flows.engine.telling import freeze
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused, Transient
-from playbooks.refusal import KIND
+from playbooks.record.refusal import KIND
 
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 100

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT, recorded
 from flows.engine.parts import Parts
+from flows.engine.people.telling import queue
 from flows.engine.subject import answer, open_incident_of, said, subject
-from flows.engine.telling import queue
 from integrations.journal.store import Tx
 from playbooks.chosen import extended
 from playbooks.errors import Refused
-from playbooks.journal import Event
-from playbooks.plan import Plan
-from playbooks.redaction import redacted
-from playbooks.request import Request
-from playbooks.state import Incident
+from playbooks.gate.plan import Plan
+from playbooks.gate.policy import Purpose
+from playbooks.people.request import Request
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
 from playbooks.strict import Json, Line, Strict, canonical
+from playbooks.text.redaction import redacted
 
 
 class Second(Strict):
@@ -67,6 +68,7 @@ async def join(parts: Parts, tx: Tx, request: Request) -> str:
         "unresolved": [entity.model_dump(mode="json") for entity in second.unresolved],
         "chosen": dict(chosen),
         "by_hand": [key for key in chosen if key in second.by_hand],
+        "only": {key: list[Json](sorted(second.only[key])) for key in chosen if key in second.only},
         "playbook": recorded(playbook),
         "reason": reason,
         # What people said no to there is not asked about here by another step, nor agreed to by whoever asks for it.
@@ -147,3 +149,18 @@ async def parts_of(tx: Tx, state: Incident) -> list[tuple[str, Incident]]:
 def held(states: Sequence[Incident]) -> list[str]:
     """Return what some incidents hold, or try to: the leases' names."""
     return [instance for state in states for instance, lease in state.leases.items() if lease.open]
+
+
+def in_force(states: Sequence[Incident]) -> Refused | None:
+    """Return why an incident cannot be closed yet, and what ends that; None if nothing of it is in force.
+
+    Args:
+        states: the incident, and after it those that go on in it.
+    """
+    if not (named := ", ".join(dict.fromkeys(held(states)))):
+        return None
+    said = f"{named} is still in force, or tried for, and nobody would watch it any more"
+    asking = [one.id for one in states if any(step.purpose is Purpose.RELEASE for step in one.proposals)]
+    if asking:
+        return Refused(f"{said}. Giving it back waits for another person: `mcp-soar approve {asking[0]} --as NAME`")
+    return Refused(f"{said}: `mcp-soar release {states[0].id} --as NAME` gives it back")

@@ -5,7 +5,7 @@ import logging
 from flows.engine.case import PREFIX
 from flows.engine.parts import Parts
 from playbooks.errors import SoarError
-from playbooks.projection import project
+from playbooks.record.projection import project
 
 LOG = logging.getLogger("mcp_soar.engine")
 

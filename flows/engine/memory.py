@@ -1,17 +1,20 @@
 """What a responder remembers of the incidents that alerts join, so that one more message reads nothing again."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from playbooks.alike import Heard
+from playbooks.record.alike import Heard
 
 COUNTED = 15.0
 """Seconds after which an incident that was told more of the same says so; see `flows.engine.flood`."""
 
 REMEMBERED = 1000
 """Incidents whose news is told from memory; those of others are read again."""
+
+WATCHED = 10_000
+"""Leases of which it is remembered what was seen; others are asked about once more."""
 
 
 class Memory:
@@ -27,6 +30,41 @@ class Memory:
         self._open: OrderedDict[str, None] = OrderedDict()
         self.responses = 0
         """Incidents whose response runs at this moment."""
+        self.marks: OrderedDict[str, str] = OrderedDict()
+        """What a look saw of each lease when it was last asked about."""
+        self.asking: Counter[str] = Counter()
+        """Leases that are asked about at this moment, by system."""
+        self._times: OrderedDict[str, float] = OrderedDict()
+        """When checks of each incident were asked again, by the monotonic clock."""
+        self.silent: dict[str, float] = {}
+        """Systems that did not answer a look, until when nobody looks there again, by the monotonic clock."""
+
+    @contextmanager
+    def asks(self, system: str) -> Iterator[None]:
+        """Count one more lease of a system that is asked about, for as long as the block runs."""
+        self.asking[system] += 1
+        try:
+            yield
+        finally:
+            self.asking[system] -= 1
+
+    def is_time(self, incident: str, seconds: float) -> bool:
+        """Whether an incident's checks are to be asked again, which they then are: none was within so many seconds."""
+        moment = time.monotonic()
+        if moment - self._times.get(incident, -seconds) < seconds:
+            return False
+        self._times[incident] = moment
+        self._times.move_to_end(incident)
+        while len(self._times) > WATCHED:
+            self._times.popitem(last=False)
+        return True
+
+    def mark(self, lease: str, mark: str) -> None:
+        """Remember what was seen of a lease that is asked about now; those that were asked about last the longest."""
+        self.marks[lease] = mark
+        self.marks.move_to_end(lease)
+        while len(self.marks) > WATCHED:
+            self.marks.popitem(last=False)
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:

@@ -1,35 +1,28 @@
 """What the engine works with, handed to it from outside: journal, connections, vault, and the rules people wrote."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from flows.engine.given_back import GivenBackBook
 from flows.engine.memory import Memory
-from flows.engine.reviews import ReviewBook
+from flows.engine.people.reviews import ReviewBook
 from integrations.journal.store import Journal
 from integrations.siem.source import Sources
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import Vault
 from playbooks.action import Action, Capture, Check, World
-from playbooks.contacts import Contact, Contacts, Way
-from playbooks.message import Channel
+from playbooks.estate.places import Places
+from playbooks.gate.policy import Policy
+from playbooks.people.contacts import Contact, Contacts, Way
+from playbooks.people.message import Channel
+from playbooks.people.request import People
 from playbooks.playbook import Playbook
-from playbooks.policy import Policy
-from playbooks.request import People
-from playbooks.sentences import NONE, Sentences
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.sentences import NONE, Sentences
 
 T = TypeVar("T")
-
-Runner = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
-"""Runs one step under a title: directly, or as a Prefect task run."""
-
-
-async def direct(_title: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Run a step with nothing around it."""
-    await step()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,7 @@ class Parts:
         policy: the gate's rules.
         playbooks: by class.
         steps: every action, capture and check, by name.
+        titles: what each kind of system calls itself.
         sources: the configured senders of alerts.
         people: who may ask for what; read anew for each request.
         contacts: whom there is to tell.
@@ -98,8 +92,14 @@ class Parts:
     channels: Callable[[Contact, Way], Channel]
     templates: Mapping[str, str] = field(default_factory=dict)
     words: Sentences = NONE
+    titles: Mapping[str, str] = field(default_factory=dict)
     reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)
     reviews: ReviewBook = field(default_factory=ReviewBook)
     given_back: GivenBackBook = field(default_factory=GivenBackBook)
+
+    @property
+    def places(self) -> Places:
+        """Where what incidents are about stands, as the inventory has it now."""
+        return Places(self.world.inventory, self.titles)

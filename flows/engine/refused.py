@@ -4,12 +4,12 @@ from pydantic import ValidationError
 
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
-from flows.engine.telling import page
+from flows.engine.people.telling import page
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
-from playbooks.journal import ITSELF, SYSTEM, Event
-from playbooks.refusal import Refusal
+from playbooks.record.journal import ITSELF, SYSTEM, Event
+from playbooks.record.refusal import Refusal
 from playbooks.strict import iso, now
 
 _LARGEST = 16 * 1024

@@ -6,26 +6,30 @@ from datetime import datetime
 
 from pydantic import Field
 
-from flows.engine import approvals, choosing, classifying, deletion, joining, oncall, suppression, voices
+from flows.engine import campaigns, choosing, classifying, deletion, joining
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, Opened, open_incident, opening, recorded, set_aside
+from flows.engine.opening import CUT, Opened, after, open_incident, opening, recorded, set_aside
 from flows.engine.parts import Parts
-from flows.engine.subject import answer, said, subject
-from flows.engine.telling import page, queue
+from flows.engine.people import approvals, oncall, suppression, together, voices
+from flows.engine.people.telling import page, queue
+from flows.engine.subject import answer, open_incident_of, said, subject
 from integrations.journal.records import InboxItem, Stop
 from integrations.journal.store import Tx
 from integrations.signing import fits
-from playbooks import naming
 from playbooks.chosen import extended
 from playbooks.errors import Misconfigured, Refused
-from playbooks.incident import Entity, Severity
-from playbooks.journal import ITSELF, SYSTEM, Event, stream_of
-from playbooks.policy import SeverityName
-from playbooks.projection import project
-from playbooks.redaction import redacted
-from playbooks.request import ROLES, Request, SignedRequest, Verb, check
-from playbooks.strict import Json, Prose, Strict, now
+from playbooks.estate import naming
+from playbooks.gate.policy import SeverityName
+from playbooks.people.request import ROLES, Request, SignedRequest, Verb, check
+from playbooks.record.campaign import marks
+from playbooks.record.incident import Entity, Severity
+from playbooks.record.journal import CAM, ITSELF, SYSTEM, Event, stream_of
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.strict import Json, Prose, Slug, Strict, now
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.redaction import redacted
+from playbooks.text.sentences import say
 
 LOG = logging.getLogger("mcp_soar.engine")
 
@@ -42,6 +46,7 @@ class Manual(Strict):
         entities: what to respond to, in the inventory's names.
         exact: every one of these is meant itself. Otherwise a server beside something that it offers is only said to
             be the home of that.
+        only: the systems that it is to be contained at; wherever it has a place if none is said.
     """
 
     incident_class: IncidentClass = Field(default=IncidentClass.UNCLASSIFIED, alias="class")
@@ -49,6 +54,7 @@ class Manual(Strict):
     title: Prose
     entities: tuple[Entity, ...] = Field(min_length=1, max_length=50)
     exact: bool = False
+    only: tuple[Slug, ...] = Field(default=(), max_length=50)
 
 
 class About(Strict):
@@ -56,9 +62,11 @@ class About(Strict):
 
     Args:
         entities: what is to be contained in it; nothing more if there are none.
+        only: the systems that it is to be contained at; wherever it has a place if none is said.
     """
 
     entities: tuple[Entity, ...] = Field(default=(), max_length=50)
+    only: tuple[Slug, ...] = Field(default=(), max_length=50)
 
 
 async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
@@ -82,7 +90,7 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
 
     async def unit(tx: Tx) -> list[Opened]:
         # A row says that it was used; what was done because of it is signed, and no row's loss undoes that.
-        if await tx.said("request", request.nonce, SYSTEM, f"{PREFIX}{request.subject}"):
+        if await tx.said("request", request.nonce, SYSTEM, stream_of(request.subject)):
             raise Refused(f"the request {request.nonce} was used before")
         await tx.use_once("request", request.nonce)
         if request.verb in _SIGNED:
@@ -91,6 +99,8 @@ async def take_request(parts: Parts, item: InboxItem) -> list[Opened]:
             if signed.request.reason != request.reason:
                 raise Refused(f"its reason is kept word for word: write it without what is masked: {request.reason}")
             found: str | Opened = await _SIGNED[request.verb](parts, tx, signed)
+        elif request.subject.startswith(CAM):
+            found = await together.judged(parts, tx, request, _VERBS[request.verb])
         else:
             found = await _VERBS[request.verb](parts, tx, request)
         await tx.move(item.id, found.claim.stream if isinstance(found, Opened) else found)
@@ -122,21 +132,32 @@ async def _respond(parts: Parts, tx: Tx, request: Request) -> str | Opened:
     manual = said(Manual, request)
     known = naming.chosen(parts.world.inventory, manual.entities)
     meant = naming.meant(known, exact=manual.exact)
-    key = choosing.key_of(manual.incident_class, meant)
-    if open_one := await tx.find_open(key):
-        raise choosing.is_open(project(open_one.removeprefix(PREFIX), await tx.read(open_one)), meant)
+    choosing.placed_at(parts.places, meant, manual.only)
+    keys = choosing.keys_of(manual.incident_class, meant)
+    found = await tx.find_all_open(keys)
+    if open_one := next((found[key] for key in keys if key in found), None):
+
+        async def load(name: str) -> Incident:
+            return (await open_incident_of(tx, name))[1]
+
+        first = await load(open_one.removeprefix(PREFIX))
+        raise choosing.is_open(await choosing.going_on(first, meant, tx.find_open, load), meant, manual.only)
     opened = opening(
         parts,
         incident_class=manual.incident_class,
         severity=manual.severity,
         title=manual.title,
-        key=key,
+        key=keys[0],
         known=known,
         unknown=(),
         requested_by=request.actor,
         chosen=meant,
+        only=manual.only,
     )
-    return await open_incident(parts, tx, key, opened, answer(request, accepted=True, reason=request.reason))
+    begun = await open_incident(parts, tx, keys[0], opened, answer(request, accepted=True, reason=request.reason))
+    servers = {thing.server or "" for thing in known}
+    await campaigns.take(tx, begun.claim.stream, marks(known, (), (), ()), servers)
+    return begun
 
 
 async def _again(parts: Parts, tx: Tx, request: Request) -> str:
@@ -144,7 +165,10 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
     about = said(About, request)
     stream, state = await subject(tx, request)
     things = naming.chosen(parts.world.inventory, about.entities)
-    new = choosing.new_in(state, things)
+    choosing.placed_at(parts.places, things, about.only)
+    new = choosing.new_in(state, things, about.only)
+    if not things and (over := choosing.is_over(state)):
+        raise over
     events = [answer(request, accepted=True, reason=request.reason)]
     if new:
         present = state.goes_by(parts.playbooks)
@@ -154,8 +178,9 @@ async def _again(parts: Parts, tx: Tx, request: Request) -> str:
             "entities": [thing.model_dump(mode="json") for thing in new],
             "playbook": recorded(playbook),
             "reason": redacted(request.reason, 2000),
-            "again": list(choosing.again_by(state, playbook, new)),
+            "again": list(choosing.again_by(state, playbook, new, parts.places, about.only)),
         }
+        body |= {"only": list(about.only)} if about.only else {}
         events.append(Event("chosen", body, request.actor))
     await tx.append(stream, events)
     await tx.make_runnable(stream, lane=CUT)
@@ -230,10 +255,8 @@ async def _original(tx: Tx, request: Request, how: str) -> str | None:
 async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
     stream, state = await subject(tx, request)
     parts = await joining.parts_of(tx, state)
-    held = joining.held([state, *(one for _, one in parts)])
-    if held:
-        named = ", ".join(dict.fromkeys(held))
-        raise Refused(f"{named} is still in force, or tried for: release it first, or nobody will watch it")
+    if why := joining.in_force([state, *(one for _, one in parts)]):
+        raise why
     how = str(request.params.get("as", "resolved"))
     if how not in {"resolved", "false-positive", "duplicate"}:
         raise Refused(f"cannot be closed as {how!r}; write resolved, false-positive or duplicate")
@@ -246,11 +269,18 @@ async def _close(_parts: Parts, tx: Tx, request: Request) -> str:
         await tx.append(where, [Event("closed", ended, request.actor)])
         await _end(tx, where, one.id)
     await _end(tx, stream, state.id)
+    over = (state, *(one for _, one in parts))
+    # What a person named has no alert that says whose it is.
+    shared = {mark for one in over for mark in (*one.marks, *marks(one.entities.values(), (), (), ()))}
+    await campaigns.leave(tx, shared)
     return stream
 
 
 async def _end(tx: Tx, stream: str, incident: str) -> None:
     await tx.unreserve(incident)
+    if (later := await tx.find_open(after(stream))) is not None:
+        # What it gave back and went on meets there from now on, and opens no third one.
+        await tx.hand_over(stream, later)
     await tx.close_stream(stream)
     # Once more, for what is told to people; it cannot be claimed for anything else.
     await tx.make_runnable(stream, lane=CUT)
@@ -280,7 +310,9 @@ async def _stop(parts: Parts, tx: Tx, request: Request) -> str:
     await tx.append(
         SYSTEM, [Event("stopped", body, request.actor), answer(request, accepted=True, reason=request.reason)]
     )
-    await page(tx, ITSELF, _switched("stopped", stop, f"STOPPED {stop.scope}, by {stop.by}: {stop.reason}"))
+    await page(
+        tx, ITSELF, _switched("stopped", stop, say("STOPPED {a}, by {b}: {c}", a=stop.scope, b=stop.by, c=stop.reason))
+    )
     return SYSTEM
 
 

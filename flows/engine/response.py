@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from flows.engine import deciding, effects, evidence, leases, notices, schedule, sealing
+from flows.engine import deciding, effects, evidence, leases, releasing, schedule, sealing
 from flows.engine.case import Case, Stopped
-from flows.engine.parts import Parts, Runner, direct
+from flows.engine.parts import Parts
+from flows.engine.people import notices
 from flows.engine.schedule import Todo
 from integrations.journal.store import Claim
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.incident import Phase
+from playbooks.record.incident import Phase
 from playbooks.strict import now
 
 STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
@@ -22,9 +23,10 @@ STEPS: dict[str, Callable[[Case, Todo], Awaitable[None]]] = {
     "check": evidence.ask,
     "raw": evidence.raw,
     "repeats": evidence.repeats,
-    "release": leases.release,
+    "release": releasing.release,
     "seal": sealing.seal,
     "moot": deciding.moot,
+    "nowhere": deciding.nowhere,
 }
 LOOK = 1.0
 """Seconds after which a running response looks whether others appended to its stream."""
@@ -47,7 +49,6 @@ async def respond(
     claim: Claim,
     *,
     until: Phase,
-    run: Runner = direct,
     case: Case | None = None,
     watching: bool = False,
     halted: bool | None = None,
@@ -58,7 +59,6 @@ async def respond(
         parts: what the engine works with.
         claim: the incident's claim; it is kept alive, and stays the caller's to release.
         until: the last phase that is wanted: `Phase.CUT` before any flow, `Phase.REVIEW` for all of it.
-        run: how a step is run.
         case: the incident, if the caller has just read or opened it.
         watching: verify the leases in force first, whether or not their time has come.
         halted: whether the kill switch is on for it, if the caller has just looked; each effect asks again.
@@ -76,10 +76,12 @@ async def respond(
         if watching:
             # Looking goes on while the kill switch is on; putting back asks it, like every effect.
             await leases.watch(case)
-            await leases.look_again(case)
-            await _ask_again(case)
+            await releasing.look_again(case)
+            # A look may come as often as some lease's turn does; what is asked of servers is asked no oftener for that.
+            if parts.memory.is_time(case.id, parts.world.inventory.watch_every * schedule.LOOKS):
+                await _ask_again(case)
         with parts.memory.in_hand():
-            await _loop(case, until, run, halted=halted)
+            await _loop(case, until, halted=halted)
         await notices.write(case)
     return case
 
@@ -102,27 +104,20 @@ async def _keep(case: Case) -> None:
         await case.renew()
 
 
-async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -> None:
+async def _loop(case: Case, until: Phase, *, halted: bool | None) -> None:
     running: dict[str, asyncio.Task[None]] = {}
     # Evidence may take long, and whoever is under suspicion decides how long: what is in force is verified meanwhile.
-    every = case.parts.world.inventory.watch_every
+    every = case.parts.world.inventory.watch_every * schedule.LOOKS
     watch_at, kinds = time.monotonic() + every, dict[str, str]()
     try:
         while True:
             if halted is None:
                 halted = await stopped(case)
-            todos = schedule.ready(
-                case.state,
-                case.playbook,
-                until=until,
-                now=now(),
-                stopped=halted,
-                retries=case.parts.timing.verify_retries,
-            )
+            todos = _ready(case, until, halted=halted)
             for todo in todos:
                 waits = WATCH in running and todo.kind in _EFFECTS
                 if todo.instance not in running and schedule.rival(todo) not in running and not waits:
-                    running[todo.instance] = asyncio.create_task(_run(case, todo, run))
+                    running[todo.instance] = asyncio.create_task(_run(case, todo))
                     kinds[todo.instance] = todo.kind
             if not running:
                 return
@@ -135,6 +130,8 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
                 task = running.pop(instance)
                 with contextlib.suppress(Stopped):
                     task.result()
+                if instance == WATCH and case.asks_at is not None:
+                    watch_at = min(watch_at, case.asks_at)
             await case.catch_up()
             halted = None
     finally:
@@ -143,8 +140,8 @@ async def _loop(case: Case, until: Phase, run: Runner, *, halted: bool | None) -
         await asyncio.gather(*running.values(), return_exceptions=True)
 
 
-async def _run(case: Case, todo: Todo, run: Runner) -> None:
-    await run(todo.title, lambda: STEPS[todo.kind](case, todo))
+async def _run(case: Case, todo: Todo) -> None:
+    await STEPS[todo.kind](case, todo)
 
 
 async def stopped(case: Case) -> bool:
@@ -156,7 +153,7 @@ async def _ask_again(case: Case) -> None:
     """Ask the eradication checks that were not satisfied once more."""
     if case.playbook is None:
         return
-    for todo in schedule.unsatisfied(case.state, case.playbook):
+    for todo in schedule.unsatisfied(case.state, case.playbook, case.parts.places):
         await evidence.ask(case, todo)
 
 
@@ -173,9 +170,14 @@ def due(case: Case, *, halted: bool) -> datetime | None:
 
 def more(case: Case, until: Phase, *, halted: bool) -> bool:
     """Whether there is something to run now in phases up to `until`."""
+    return next(iter(_ready(case, until, halted=halted)), None) is not None
+
+
+def _ready(case: Case, until: Phase, *, halted: bool) -> Iterator[Todo]:
     retries = case.parts.timing.verify_retries
-    todos = schedule.ready(case.state, case.playbook, until=until, now=now(), stopped=halted, retries=retries)
-    return next(iter(todos), None) is not None
+    return schedule.ready(
+        case.state, case.playbook, places=case.parts.places, until=until, now=now(), stopped=halted, retries=retries
+    )
 
 
 def check_steps(parts: Parts) -> None:
@@ -187,7 +189,7 @@ def check_steps(parts: Parts) -> None:
     for playbook in parts.playbooks.values():
         steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
         for step in steps:
-            if step.names and step.names not in parts.steps:
-                raise Misconfigured(
-                    f"step {step.id}: no {step.kind} is called {step.names!r}", file=f"{playbook.id}.yaml"
-                )
+            wanted = ((step.kind, step.names, parts.steps), ("kind of system", step.at, parts.titles))
+            for what, name, known in wanted:
+                if name and name not in known:
+                    raise Misconfigured(f"step {step.id}: no {what} is called {name!r}", file=f"{playbook.id}.yaml")

@@ -3,16 +3,17 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Resolved
-from playbooks.playbook import Playbook, Step, When
-from playbooks.state import HELD, Incident, Progress, StepState
+from playbooks.estate.inventory import Resolved
+from playbooks.estate.places import Places
+from playbooks.playbook import NOTHING, Parameters, Playbook, Step, When
+from playbooks.record.incident import EntityKind, Phase
+from playbooks.record.state import Incident
+from playbooks.record.step import HELD, RAW_ALERT, RAW_ALERTS, Progress, StepState
 
 WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
-READING = {"capture", "raw", "repeats", "check"}
+READING = {"capture", "raw", "repeats", "check", "nowhere"}
 """What goes on while the kill switch is on."""
 
 ASKED = frozenset({Progress.PROPOSED, Progress.APPROVED})
@@ -30,6 +31,10 @@ ATTRIBUTED = "no longer asked: by now it is known who does it, and that is where
 OURSELVES = "mcp-soar"
 """Who asks for what no person asked for."""
 
+LOOKS = 0.75
+"""Share of `watch_every` after which a lease is looked at again: by a list that is as old as the rest of it at most, so
+that what somebody undid is seen within that time."""
+
 ACTING = (Phase.FREEZE, Phase.CUT)
 """The phases that run before any flow."""
 
@@ -42,13 +47,14 @@ class Todo:
         instance: the step for one entity, its name in the journal.
         phase: where it belongs.
         kind: what to do: action, capture, check, raw (the alert itself as an exhibit), repeats (those that said the
-            same, together), release, seal, moot (nothing, any more).
+            same, together), release, seal, moot (nothing, any more), nowhere (nothing: there is no place for it).
         title: what it does to what, for people.
-        name: the registered action, capture or check; of what is moot, why.
+        name: the registered action, capture or check; of what is moot, or nowhere, why.
         params: its parameters.
         lease: seconds that an action stays in force.
         entity: key of the entity that it is about.
         named: it is about a server that was named itself, and goes by what names that.
+        system: of its place, where it is done at one of several.
     """
 
     instance: str
@@ -56,10 +62,11 @@ class Todo:
     kind: str
     title: str
     name: str = ""
-    params: tuple[tuple[str, Any], ...] = ()
+    params: Parameters = NOTHING
     lease: float = 24 * 3600.0
     entity: str = ""
     named: bool = False
+    system: str = ""
 
 
 def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
@@ -69,8 +76,37 @@ def entities_for(state: Incident, kind: EntityKind) -> list[Resolved]:
     return [entity for entity in state.entities.values() if entity.kind is kind]
 
 
-def runs_for(state: Incident, step: Step) -> list[Resolved]:
-    """Return what a step runs for, once each; whether a cut leaks is another question."""
+def runs_for(state: Incident, step: Step, places: Places) -> list[Resolved]:
+    """Return what a step runs for, once each, at each place of it; whether a cut leaks is another question."""
+    found = _placed(step, _named_for(state, step), places)
+    return [at for at in found if not (only := _narrowed(state, step, at)) or places.system(at) in only]
+
+
+def _placed(step: Step, things: Iterable[Resolved], places: Places) -> list[Resolved]:
+    return [at for thing in things for at in (places.of(thing, step.at) if step.at else [thing])]
+
+
+def nowhere(state: Incident, step: Step, places: Places) -> list[Resolved]:
+    """Return what a step would run for if it had a place there; none where the installation has no such system."""
+    missing = unplaced(state, step, places) if places.exists(step.at or "") else []
+    return [item for item in missing if not _narrowed(state, step, item)]
+
+
+def unplaced(state: Incident, step: Step, places: Places) -> list[Resolved]:
+    """Return what a step would run for if it had a place there, whether or not there is any such system."""
+    return [item for item in _named_for(state, step) if step.at and not places.of(item, step.at)]
+
+
+def _narrowed(state: Incident, step: Step, entity: Resolved) -> frozenset[str]:
+    """Return the only systems that whoever chose a thing wants it contained at; empty where nobody said so.
+
+    What an alert is answered with by its class's playbook, no person who chose the same narrows.
+    """
+    theirs = step.kind == "action" and (step.when is When.CHOSEN or not state.alerts)
+    return state.only.get(entity.key, frozenset()) if theirs else frozenset()
+
+
+def _named_for(state: Incident, step: Step) -> list[Resolved]:
     found = entities_for(state, step.for_each)
     if step.when is When.NAMED:
         return [entity for entity in found if entity.key in state.named]
@@ -125,6 +161,7 @@ def ready(
     state: Incident,
     playbook: Playbook | None,
     *,
+    places: Places,
     until: Phase,
     now: datetime,
     stopped: bool,
@@ -135,6 +172,7 @@ def ready(
     Args:
         state: the incident.
         playbook: its class's; None if there is none, and then nothing is done to anything.
+        places: where what it is about stands.
         until: the last phase that is wanted.
         now: the present moment.
         stopped: the kill switch is on: captures and what people release go on, effects do not.
@@ -147,7 +185,7 @@ def ready(
         yield from _raw(state, until, now)
         return
     for phase in PHASES[: PHASES.index(until) + 1]:
-        todos = list(_phase(state, playbook, phase, now=now, retries=retries))
+        todos = list(_phase(state, playbook, phase, places=places, now=now, retries=retries))
         if phase is Phase.CAPTURE:
             todos += _raw(state, until, now)
         if stopped:
@@ -195,12 +233,12 @@ def _raw(state: Incident, until: Phase, now: datetime) -> Iterator[Todo]:
     if PHASES.index(until) < PHASES.index(Phase.CAPTURE):
         return
     for number, alert in enumerate(state.alerts):
-        instance = f"raw-alert@{alert.receipt}"
+        instance = f"{RAW_ALERT}@{alert.receipt}"
         if _runnable(state.steps.get(instance), "raw", state, now=now, retries=()):
             title = f"Keep alert {number + 1} from {alert.source} as it came"
             yield Todo(instance, Phase.CAPTURE, "raw", title, name=alert.receipt)
     for counted in state.counted:
-        instance = f"raw-alerts@{counted.number}"
+        instance = f"{RAW_ALERTS}@{counted.number}"
         if _runnable(state.steps.get(instance), "repeats", state, now=now, retries=()):
             many = sum(one.messages for one in counted.sources.values())
             title = f"Keep {many} more alerts as they came"
@@ -208,36 +246,47 @@ def _raw(state: Incident, until: Phase, now: datetime) -> Iterator[Todo]:
 
 
 def _phase(
-    state: Incident, playbook: Playbook, phase: Phase, *, now: datetime, retries: tuple[float, ...]
+    state: Incident, playbook: Playbook, phase: Phase, *, places: Places, now: datetime, retries: tuple[float, ...]
 ) -> Iterator[Todo]:
-    busy: set[str] = set()
+    busy: dict[str, str] = {}
     for step in playbook.phases[phase]:
         if step.kind == "task":
             continue
-        runs, otherwise = _running(state, step)
+        runs, otherwise = _running(state, step, places)
         if otherwise:
-            spared = [entity for entity in entities_for(state, step.for_each) if entity not in runs]
-            yield from _moot(state, step, phase, spared, otherwise)
+            known = _placed(step, entities_for(state, step.for_each), places)
+            yield from _moot(state, step, phase, [entity for entity in known if entity not in runs], otherwise)
+        yield from _nowhere(state, step, phase, places)
         for entity in runs:
             todo = _todo(state, step, phase, entity)
             if state.part_of and step.kind == "action" and todo.instance not in state.leases:
                 # It goes on elsewhere; only what was decided here is carried through here.
                 continue
-            # The list's order binds actions on the same target.
-            if step.kind == "action" and entity.key in busy:
+            # The list's order binds actions on the same target; its places do not wait for each other.
+            if step.kind == "action" and busy.get(entity.key, step.id) != step.id:
                 continue
             if _being_given_back(state, todo.instance):
                 continue
             if _runnable(state.steps.get(todo.instance), step.kind, state, now=now, retries=retries):
-                busy.add(entity.key)
+                busy[entity.key] = step.id
                 yield todo
     if phase is Phase.CUT:
         yield from _widenings(state, now, retries)
 
 
-def _running(state: Incident, step: Step) -> tuple[list[Resolved], str]:
+def _nowhere(state: Incident, step: Step, phase: Phase, places: Places) -> Iterator[Todo]:
+    """Yield what a step cannot run for, to be said once."""
+    if state.part_of or not step.at or (step.when is When.LEAKING and not _leaking_at(state)):
+        return
+    for entity in nowhere(state, step, places):
+        todo = _todo(state, step, phase, entity)
+        if todo.instance not in state.steps:
+            yield replace(todo, kind="nowhere", name=places.nowhere(entity, step.at))
+
+
+def _running(state: Incident, step: Step, places: Places) -> tuple[list[Resolved], str]:
     """Return what a step runs for as things stand, and why it is needed for nothing else, where that can change."""
-    runs = runs_for(state, step)
+    runs = runs_for(state, step, places)
     if step.when is When.LEAKING:
         homes = _leaking_at(state)
         return [entity for entity in runs if entity.server in homes], MOOT
@@ -248,7 +297,7 @@ def _widenings(state: Incident, now: datetime, retries: tuple[float, ...]) -> It
     for instance, widening in state.widenings.items():
         step, server = state.steps.get(instance), widening.params.get("server")
         home = Resolved(kind=EntityKind.SERVER, id=server, server=server).key if isinstance(server, str) else ""
-        title, params = f"Widen: {widening.because}", tuple(sorted(widening.params.items()))
+        title, params = f"Widen: {widening.because}", Parameters(tuple(sorted(widening.params.items())))
         todo = Todo(instance, Phase.CUT, "action", title, widening.action, params, entity=home)
         if _unneeded(state, instance):
             if step and step.progress in ASKED:
@@ -263,17 +312,20 @@ def _being_given_back(state: Incident, instance: str) -> bool:
     return lease is not None and lease.open and lease.releasing is not None
 
 
-def wanted(state: Incident, playbook: Playbook, todo: Todo, *, now: datetime, retries: tuple[float, ...]) -> bool:
+def wanted(
+    state: Incident, playbook: Playbook, todo: Todo, *, places: Places, now: datetime, retries: tuple[float, ...]
+) -> bool:
     """Whether a step of a phase that was begun is still one that can run now.
 
     Args:
         state: the incident as it stands now.
         playbook: its playbook.
         todo: what was begun, some time ago.
+        places: where what it is about stands.
         now: the present moment.
         retries: waits between verifications.
     """
-    again = _phase(state, playbook, todo.phase, now=now, retries=retries)
+    again = _phase(state, playbook, todo.phase, places=places, now=now, retries=retries)
     return any((one.instance, one.kind) == (todo.instance, todo.kind) for one in again)
 
 
@@ -293,11 +345,12 @@ def _moot(state: Incident, step: Step, phase: Phase, spared: Iterable[Resolved],
 
 
 def _todo(state: Incident, step: Step, phase: Phase, entity: Resolved) -> Todo:
-    params = tuple(sorted(step.parameters(entity).items()))
+    params = step.parameters(entity)
     instance = state.instance_of(step.id, entity)
     title = f"{step.id}: {entity}"
     named = step.when is When.NAMED or (step.when is When.UNATTRIBUTED and entity.kind is EntityKind.SERVER)
-    return Todo(instance, phase, step.kind, title, step.names or "", params, step.lease, entity.key, named)
+    at = entity.system or ""
+    return Todo(instance, phase, step.kind, title, step.names or "", params, step.lease, entity.key, named, at)
 
 
 def _runnable(step: StepState | None, kind: str, state: Incident, *, now: datetime, retries: tuple[float, ...]) -> bool:
@@ -539,19 +592,19 @@ def step_of(state: Incident, instance: str) -> Todo:
     home = Resolved(kind=EntityKind.SERVER, id=server, server=server).key if server else ""
     name = instance.partition("@")[0]
     about = (item.key for item in state.entities.values() if instance == state.instance_of(name, item))
-    params = tuple(sorted(lease.plan.params.items()))
+    params = Parameters(tuple(sorted(lease.plan.params.items())))
     title = f"Put back {instance}"
     return Todo(
         instance, step.phase, "action", title, lease.plan.action, params, entity=step.entity or next(about, home)
     )
 
 
-def unsatisfied(state: Incident, playbook: Playbook) -> Iterator[Todo]:
+def unsatisfied(state: Incident, playbook: Playbook, places: Places) -> Iterator[Todo]:
     """Yield the checks that were asked and not answered `established`; the watch asks them again."""
     for phase, step in playbook.steps():
         if step.check is None:
             continue
-        for entity in runs_for(state, step):
+        for entity in runs_for(state, step, places):
             todo = _todo(state, step, phase, entity)
             asked = state.steps.get(todo.instance)
             if asked and asked.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:

@@ -17,10 +17,10 @@ from integrations.journal.store import Journal, LostClaim
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import Vault, bundle, disk
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.evidence import SIGNED, Exhibit, Manifest, Unavailable
-from playbooks.journal import Entry, Event, Head
-from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.record.evidence import SIGNED, Exhibit, Manifest, Unavailable
+from playbooks.record.journal import Entry, Event, Head
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import Json, now, sha256
 
 SEAL_AGAIN = 2.0

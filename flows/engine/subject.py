@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from flows.engine.case import PREFIX
 from integrations.journal.store import Tx
 from playbooks.errors import Refused
-from playbooks.journal import Event
-from playbooks.projection import project
-from playbooks.redaction import masked, redacted
-from playbooks.request import Request
-from playbooks.state import Incident
+from playbooks.people.request import Request
+from playbooks.record.journal import Event
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import Json, Strict
+from playbooks.text.redaction import masked, redacted
 
 M = TypeVar("M", bound=Strict)
 
@@ -74,7 +74,10 @@ def still_open(state: Incident) -> None:
     if state.frozen:
         raise _frozen(state.id, state.frozen)
     if state.closed_at:
-        raise Refused(f"{state.id} is closed; a closed incident never reopens")
+        raise Refused(
+            f"{state.id} is closed; a closed incident never reopens: `mcp-soar contain`, or `respond` with"
+            " --class, begins another about the same, linked to it"
+        )
 
 
 def _frozen(name: str, why: str) -> Refused:

@@ -5,19 +5,22 @@ Nothing counts as done because an API said so.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
+from flows.engine.schedule import OURSELVES
 from integrations.journal.store import LostClaim, Tx
 from playbooks.action import Action
-from playbooks.errors import Drifted, PartiallyApplied, SoarError, Transient
-from playbooks.journal import Event
-from playbooks.plan import Answer, Change, Plan, Verdict
-from playbooks.state import Progress, StepState
+from playbooks.errors import Drifted, Gone, NotEstablished, PartiallyApplied, SoarError, Transient
+from playbooks.gate.plan import Answer, Change, Plan, Verdict
+from playbooks.record.journal import Event
+from playbooks.record.step import LeaseState, Progress, StepState
 from playbooks.strict import Json, canonical, iso, now
 
 
@@ -113,7 +116,23 @@ async def _nothing() -> None:
     return None
 
 
-async def verify(case: Case, action: type[Action], plan: Plan) -> Verdict:
+class Took:
+    """Counts the seconds that a system takes to answer, our own queue aside."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what the block takes."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+
+
+async def verify(case: Case, action: type[Action], plan: Plan, took: Took | None = None) -> Verdict:
     """Ask the world; a question that cannot be put is answered `unknown`.
 
     A queue of our own is no silence of the system's, whose time begins when it is asked. What people gave back while it
@@ -124,6 +143,7 @@ async def verify(case: Case, action: type[Action], plan: Plan) -> Verdict:
         async with AsyncExitStack() as stack:
             mine = stack.enter_async_context(action.question(plan, world))
             await within(case.parts.timing.question, mine, f"the queue before verifying {plan.action}")
+            stack.enter_context((took or Took()).counting())
             while True:
                 told = known.entries
                 asked = action.verify(known.beside(plan), world)
@@ -231,3 +251,72 @@ async def _already(case: Case, action: type[Action], change: Change) -> bool:
             f"{change.target}: {change.field} is {shown}, which is neither before nor after of the plan ({change})"
         )
     return False
+
+
+async def give_back(
+    case: Case, action: type[Action], lease: LeaseState, plan: Plan
+) -> tuple[list[dict[str, str]], set[str]]:
+    """Write what is not yet as it was; everything is compared before the first write.
+
+    Args:
+        case: the incident.
+        action: who reads and writes.
+        lease: what is given back.
+        plan: the release.
+
+    Returns:
+        What was written, and the keys of the targets that no longer exist: they need nothing back.
+    """
+    gone: set[str] = set()
+    for change in plan.changes:
+        try:
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
+        current = canonical(value)
+        if current != canonical(change.before) and not _is_back(action, change, value, lease.kept):
+            raise Drifted(f"{change.target}: {change.field} is {current.decode()}; the release knows only {change}")
+    writes: list[dict[str, str]] = []
+    for change in plan.changes:
+        try:
+            # Read again: giving back one object (a gateway's entry) may have changed others (its tools), or ended them.
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
+        loosens = change.pending and canonical(value) == canonical(change.before)
+        if loosens or not _is_back(action, change, value, lease.kept):
+            async with turn(case, action, change, case.parts.timing.turn):
+                await case.outlast(action.timeout)
+                if lease.released_by == OURSELVES:
+                    # No person asked for it, so the kill switch stops it.
+                    await case.check_stop()
+                key, world = lease.release_key, case.parts.world
+                await within(action.timeout, action.write(change, world, key=key), f"writing {change}")
+            writes.append({"change": str(change), "at": iso(now())})
+    await _stands(case, action, lease, plan, gone)
+    return writes, gone
+
+
+def _is_back(action: type[Action], change: Change, value: JsonValue, kept: Sequence[str]) -> bool:
+    """Whether a field is as it is to be after a release; what others hold may be stricter than that."""
+    return action.holds(change, value) if change.grip in kept else canonical(value) == canonical(change.after)
+
+
+async def _stands(case: Case, action: type[Action], lease: LeaseState, plan: Plan, gone: set[str]) -> None:
+    """Read back what was given back: a later write may have undone an earlier one, and an answer is no proof.
+
+    Raises:
+        NotEstablished: if something is not as it was; writing it again is tried.
+    """
+    for change in plan.changes:
+        if change.target.key in gone:
+            continue
+        try:
+            value = await within(action.timeout, action.read(change, case.parts.world), f"reading {change.target}")
+        except Gone:
+            gone.add(change.target.key)
+            continue
+        if not _is_back(action, change, value, lease.kept):
+            raise NotEstablished(f"{change.target}: {change.field} is {canonical(value).decode()} after {change}")

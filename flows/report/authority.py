@@ -8,8 +8,8 @@ from flows.report.document import (
     listed,
 )
 from flows.report.words import clock, excerpt
-from playbooks.journal import Parsed
-from playbooks.plan import Plan
+from playbooks.gate.plan import Plan
+from playbooks.record.journal import Parsed
 
 
 def authority(entries: Sequence[Parsed]) -> Table:

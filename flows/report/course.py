@@ -6,12 +6,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from flows.report.words import clock, excerpt, length, since
-from playbooks.incident import Phase
-from playbooks.plan import Answer
-from playbooks.state import Incident, LeaseState, Progress, StepState
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import Phase
+from playbooks.record.step import Progress
+from playbooks.record.view import Begun, Held, View
 
 
-class Mark(StrEnum):
+class Sign(StrEnum):
     """How something turned out. Each has its own shape, and stands beside its word."""
 
     GOOD = "good"
@@ -21,7 +22,7 @@ class Mark(StrEnum):
     PLAIN = "plain"
 
 
-class Row(NamedTuple):
+class Stretch(NamedTuple):
     """One thing that took or takes time, or happened at a moment.
 
     Args:
@@ -41,7 +42,7 @@ class Row(NamedTuple):
     begin: datetime
     end: datetime
     word: str
-    mark: Mark
+    mark: Sign
     solid: datetime
 
 
@@ -66,26 +67,26 @@ class Course(NamedTuple):
     zero: datetime
     at: datetime
     milestones: tuple[Milestone, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Stretch, ...]
     left_out: int
 
 
-MARKS: dict[Progress, Mark] = {
-    Progress.ESTABLISHED: Mark.GOOD,
-    Progress.SEALED: Mark.GOOD,
-    Progress.RELEASED: Mark.GOOD,
-    Progress.APPROVED: Mark.WAITS,
-    Progress.PROPOSED: Mark.WAITS,
-    Progress.INTENDED: Mark.WAITS,
-    Progress.WROTE: Mark.WAITS,
-    Progress.NOT_ESTABLISHED: Mark.BAD,
-    Progress.FAILED: Mark.BAD,
-    Progress.UNAVAILABLE: Mark.BAD,
-    Progress.UNKNOWN: Mark.DOUBT,
-    Progress.RETRYING: Mark.DOUBT,
-    Progress.DENIED: Mark.PLAIN,
-    Progress.EXPIRED: Mark.PLAIN,
-    Progress.SKIPPED: Mark.PLAIN,
+MARKS: dict[Progress, Sign] = {
+    Progress.ESTABLISHED: Sign.GOOD,
+    Progress.SEALED: Sign.GOOD,
+    Progress.RELEASED: Sign.GOOD,
+    Progress.APPROVED: Sign.WAITS,
+    Progress.PROPOSED: Sign.WAITS,
+    Progress.INTENDED: Sign.WAITS,
+    Progress.WROTE: Sign.WAITS,
+    Progress.NOT_ESTABLISHED: Sign.BAD,
+    Progress.FAILED: Sign.BAD,
+    Progress.UNAVAILABLE: Sign.BAD,
+    Progress.UNKNOWN: Sign.DOUBT,
+    Progress.RETRYING: Sign.DOUBT,
+    Progress.DENIED: Sign.PLAIN,
+    Progress.EXPIRED: Sign.PLAIN,
+    Progress.SKIPPED: Sign.PLAIN,
 }
 
 WORDS: dict[Progress, str] = {
@@ -107,13 +108,13 @@ WORDS: dict[Progress, str] = {
 }
 """What a step's progress is called for people."""
 
-PEOPLE: dict[str, tuple[str, Mark]] = {
-    "request": ("request", Mark.PLAIN),
-    "proposed": ("question", Mark.WAITS),
-    "decided": ("decision", Mark.PLAIN),
-    "lapsed": ("no decision in time", Mark.PLAIN),
-    "acknowledged": ("acknowledged", Mark.PLAIN),
-    "lease_extended": ("extended", Mark.PLAIN),
+PEOPLE: dict[str, tuple[str, Sign]] = {
+    "request": ("request", Sign.PLAIN),
+    "proposed": ("question", Sign.WAITS),
+    "decided": ("decision", Sign.PLAIN),
+    "lapsed": ("no decision in time", Sign.PLAIN),
+    "acknowledged": ("acknowledged", Sign.PLAIN),
+    "lease_extended": ("extended", Sign.PLAIN),
 }
 """The kinds of entry that people did, and what each is called."""
 
@@ -121,27 +122,26 @@ MESSAGE = "message"
 """The word for one that reached somebody."""
 
 
-def course(state: Incident, *, at: datetime | None = None) -> Course | None:
+def course(it: View, *, at: datetime | None = None) -> Course | None:
     """Return the course of an incident; None if nothing has happened yet.
 
     Args:
-        state: the incident.
+        it: the incident.
         at: the moment that counts as now; by default that of its last entry.
     """
-    if not state.timeline:
+    if not it.timeline:
         return None
-    last = state.timeline[-1].at
-    moment = max(at, last) if at and not state.closed_at else last
-    zero = state.metrics["accepted_at"] or state.opened_at or state.timeline[0].at
-    steps = [step for step in state.steps.values() if _begin(state, step) and step.progress is not Progress.SKIPPED]
+    last = it.timeline[-1].at
+    moment = max(at, last) if at and not it.closed_at else last
+    zero = it.metrics.accepted_at or it.opened_at or it.timeline[0].at
     order = {phase: number for number, phase in enumerate(Phase)}
-    steps.sort(key=lambda step: (order[step.phase], _begin(state, step) or moment))
-    rows = [_step(state, step, moment) for step in steps]
-    leases = state.leases.values()
+    steps = [(begin, step) for step in it.steps if step.progress is not Progress.SKIPPED and (begin := _begin(step))]
+    steps.sort(key=lambda one: (order[one[1].phase], one[0]))
+    rows = [_step(step, begin, moment) for begin, step in steps]
     # What was never written was never in force, and what cannot be taken back has no end.
-    rows += [_lease(lease, lease.began_at, moment) for lease in leases if lease.began_at and lease.done_at is None]
-    rows += _people(state)
-    return Course(zero, moment, _milestones(state, moment), tuple(rows), len(state.steps) - len(steps))
+    rows += [_lease(lease, lease.began_at, moment) for lease in it.leases if lease.began_at and lease.done_at is None]
+    rows += _people(it)
+    return Course(zero, moment, _milestones(it, moment), tuple(rows), len(it.steps) - len(steps))
 
 
 HEADS = ("Part", "What", "When", "After the acceptance", "Took", "Outcome")
@@ -157,74 +157,63 @@ def table(shown: Course) -> list[tuple[str, str, str, str, str, str]]:
     return lines
 
 
-def _begin(state: Incident, step: StepState) -> datetime | None:
-    times = [step.asked_at, step.intended_at, step.settled_at, _collected(state, step)]
+def _begin(step: Begun) -> datetime | None:
+    times = [step.asked_at, step.intended_at, step.settled_at, step.collected_at]
     return min((moment for moment in times if moment), default=None)
 
 
-def _collected(state: Incident, step: StepState) -> datetime | None:
-    """When the capture of that step read its source, if it is plain which exhibit is its own."""
-    name = step.instance.partition("@")[0]
-    own = [item for item in state.exhibits if item["authority"]["step"] == name]
-    same = [other for other in state.steps if other.partition("@")[0] == name]
-    if step.progress is not Progress.SEALED or len(own) != 1 or len(same) != 1:
-        return None
-    return datetime.fromisoformat(own[0]["collected_at"])
-
-
-def _step(state: Incident, step: StepState, moment: datetime) -> Row:
-    begin = _begin(state, step) or moment
-    end = step.settled_at or (moment if MARKS[step.progress] in {Mark.WAITS, Mark.DOUBT} else step.wrote_at or begin)
+def _step(step: Begun, begin: datetime, moment: datetime) -> Stretch:
+    end = step.settled_at or (moment if MARKS[step.progress] in {Sign.WAITS, Sign.DOUBT} else step.wrote_at or begin)
     end = max(begin, end)
-    what = step.plan.summary if step.plan else step.instance
     label = step.instance.replace("@", " · ", 1)
-    return Row(step.phase.value, label, what, begin, end, WORDS[step.progress], MARKS[step.progress], end)
+    return Stretch(step.phase.value, label, step.summary, begin, end, WORDS[step.progress], MARKS[step.progress], end)
 
 
-def _lease(lease: LeaseState, begin: datetime, moment: datetime) -> Row:
-    label, what = lease.instance.replace("@", " · ", 1), f"in force: {lease.plan.summary}"
+def _lease(lease: Held, begin: datetime, moment: datetime) -> Stretch:
+    label, what = lease.instance.replace("@", " · ", 1), f"in force: {lease.summary}"
     if lease.released_at is not None:
         word = f"given back by {lease.released_by or 'mcp-soar'}"
         end = max(begin, lease.released_at)
-        return Row("in force", label, what, begin, end, excerpt(word, 60), Mark.GOOD, end)
-    answer = lease.verdict.answer if lease.verdict else None
-    mark = {Answer.ESTABLISHED: Mark.GOOD, Answer.NOT_ESTABLISHED: Mark.BAD}.get(answer) if answer else Mark.WAITS
+        return Stretch("in force", label, what, begin, end, excerpt(word, 60), Sign.GOOD, end)
+    answer = lease.answer
+    mark = {Answer.ESTABLISHED: Sign.GOOD, Answer.NOT_ESTABLISHED: Sign.BAD}.get(answer) if answer else Sign.WAITS
     word = answer.value.replace("not_", "NOT ") if answer else "not asked yet"
     end = max(lease.until, begin)
     word = f"{word}, until {end:%d %b %H:%M}"
-    return Row("in force", label, what, begin, end, word, mark or Mark.DOUBT, min(end, moment))
+    return Stretch("in force", label, what, begin, end, word, mark or Sign.DOUBT, min(end, moment))
 
 
-def _people(state: Incident) -> list[Row]:
+def _people(it: View) -> list[Stretch]:
     rows = []
-    for line in state.timeline:
+    lost = {page.page: page.tried for page in it.untold}
+    for line in it.timeline:
         # What a request to approve or to deny came to stands in the decision's own row.
         if line.kind in PEOPLE and not (line.kind == "request" and line.what.endswith((" to approve", " to deny"))):
             # The word beside it says what it is.
             said = line.what.removeprefix("asks for approval: ")
-            rows.append(Row("people", said, said, line.at, line.at, *PEOPLE[line.kind], line.at))
-    for page in state.pages.values():
+            rows.append(Stretch("people", said, said, line.at, line.at, *PEOPLE[line.kind], line.at))
+    for page in it.pages:
         # They all begin alike, so the picture shows what they are about.
-        label, word, mark = page.kind.replace("_", " "), MESSAGE, Mark.PLAIN
-        if page.id in state.untold:
-            tried = any(told.page == page.id for told in state.told)
-            word, mark = ("message, reached NOBODY", Mark.BAD) if tried else ("message, not sent yet", Mark.WAITS)
-        rows.append(Row("people", label, page.text, page.at, page.at, word, mark, page.at))
+        label, word, mark = page.kind.replace("_", " "), MESSAGE, Sign.PLAIN
+        if page.page in lost:
+            tried = lost[page.page]
+            word, mark = ("message, reached NOBODY", Sign.BAD) if tried else ("message, not sent yet", Sign.WAITS)
+        rows.append(Stretch("people", label, page.text, page.at, page.at, word, mark, page.at))
     return sorted(rows, key=lambda row: row.begin)
 
 
-def _milestones(state: Incident, moment: datetime) -> tuple[Milestone, ...]:
-    times = state.metrics
+def _milestones(it: View, moment: datetime) -> tuple[Milestone, ...]:
+    times = it.metrics
     named: Sequence[tuple[str, datetime | None]] = (
-        ("detected", times["detected_at"]),
-        ("accepted", times["accepted_at"] or state.opened_at),
-        ("first effect", times["first_effect_at"]),
-        ("verified", times["verified_at"]),
-        ("released", times["released_at"]),
-        ("closed", state.closed_at),
-        ("now" if state.closed_at is None else "last entry", moment),
+        ("detected", times.detected_at),
+        ("accepted", times.accepted_at or it.opened_at),
+        ("first effect", times.first_effect_at),
+        ("verified", times.verified_at),
+        ("released", times.released_at),
+        ("closed", it.closed_at),
+        ("now" if it.closed_at is None else "last entry", moment),
     )
     found = [Milestone(name, at) for name, at in named if at is not None]
-    if state.closed_at is not None and found[-1].at == state.closed_at:
+    if it.closed_at is not None and found[-1].at == it.closed_at:
         found.pop()
     return tuple(sorted(found, key=lambda one: one.at))

@@ -87,7 +87,7 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Questions:
     """Questions with room for an answer."""
 
     kind: ClassVar[str] = "form"
@@ -95,7 +95,7 @@ class Form:
     questions: Sequence[str]
 
 
-Block = Text | Warn | Listing | Table | Facts | Picture | Commands | Diff | Form
+Block = Text | Warn | Listing | Table | Facts | Picture | Commands | Diff | Questions
 
 
 class Section(NamedTuple):

@@ -1,18 +1,14 @@
 """Our own names in a report: what is ours stands as it is, though whatever looks like an address is broken up. Pure."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from flows.report.document import Block, Document, Facts, Listing, Section, Table, Text, Warn
-from playbooks.escaping import bare, plain
-from playbooks.incident import IncidentClass
-from playbooks.own import FILES, kept, of_incident
 from playbooks.playbook import Playbook
-from playbooks.state import Incident
-
-_FILE = re.compile(r"[A-Za-z0-9_-]{1,100}\.(json|jsonl|txt|log|diff|bin|gz)")
-"""An exhibit's file whose name holds nothing that somebody else could have made look like a host's."""
+from playbooks.record.incident import IncidentClass
+from playbooks.record.state import Incident
+from playbooks.text.escaping import bare, plain
+from playbooks.text.own import FILES, kept, of_incident
 
 
 def names(
@@ -23,16 +19,14 @@ def names(
     Args:
         states: the incidents that are told of.
         playbooks: those that they may go by.
-        ours: what the inventory calls so, from `playbooks.own`.
+        ours: what the inventory calls so, from `playbooks.text.own`.
     """
     found = {*FILES, *ours}
     for playbook in playbooks.values():
         steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
         found |= {step.names for step in steps if step.names}
     for state in states:
-        found |= {*of_incident(state), *(step.action for step in state.steps.values() if step.action)}
-        files = (file["name"] for item in state.exhibits for file in item["files"])
-        found |= {name for name in files if _FILE.fullmatch(name)}
+        found |= of_incident(state)
     return found
 
 

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from flows.report.course import MESSAGE, Course, Mark, Milestone, Row, course
-from flows.report.words import clock, excerpt, length, since
-from playbooks.state import Incident
+from flows.report.course import MESSAGE, Course, Milestone, Sign, Stretch, course
+from flows.report.words import against, clock, excerpt, length, since
+from playbooks.record.view import View
 
 WIDTH = 800
 """Pixels, and so the size at which the text is 12 pixels high."""
@@ -29,64 +29,51 @@ _CROWDED = 24
 """Rows above which messages that were delivered are left to the table."""
 
 _INK, _MUTED, _FAINT, _RULE, _PAPER = "#1f2933", "#4b5865", "#eef1f4", "#c5cdd5", "#ffffff"
-_COLOURS = {Mark.GOOD: "#17683a", Mark.BAD: "#b42318", Mark.DOUBT: "#8a5200", Mark.WAITS: "#1d4ed8", Mark.PLAIN: _MUTED}
+_COLOURS = {Sign.GOOD: "#17683a", Sign.BAD: "#b42318", Sign.DOUBT: "#8a5200", Sign.WAITS: "#1d4ed8", Sign.PLAIN: _MUTED}
 
 _LABELS = 250
 _EDGE = 14
 _ROW = 34
 _HEAD = 20
-_BREAK = 58
-_POINT = 16
 _FLAG = 30.0
 _LAST = 74
-_PANELS = 5
-_BROKEN = 0.4
+_UNIT = 0.01
+"""Seconds around zero within which the scale is even."""
+
+_TICKS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0, 31536000.0)
 _LETTER = 6.6
 _SMALL = 5.9
 _NARROWEST = 480
 
 
-class Panel(NamedTuple):
-    """A stretch of time that is drawn to scale.
+class Axis(NamedTuple):
+    """Time from left to right on one scale, of which nothing is left out: logarithmic on either side of zero.
+
+    What a response takes in milliseconds and a lease that lasts for days are legible on no other.
 
     Args:
-        begin: its first moment.
-        end: its last.
-        left: where that is, in pixels.
-        right: likewise.
+        zero: from which times are counted.
+        begin: the first moment.
+        end: the last.
+        left: where the first is, in pixels.
+        right: where the last is.
     """
 
+    zero: datetime
     begin: datetime
     end: datetime
     left: float
     right: float
 
-
-class Axis(NamedTuple):
-    """Time from left to right: linear in each panel, and broken between them."""
-
-    panels: tuple[Panel, ...]
-
     def x(self, moment: datetime) -> float:
-        """Return where a moment is; in a break it is by its share of it."""
-        first, last = self.panels[0], self.panels[-1]
-        if moment <= first.begin:
-            return first.left
-        for panel in self.panels:
-            if panel.begin <= moment <= panel.end:
-                return panel.left + (panel.right - panel.left) * _share(panel.begin, moment, panel.end)
-        for one, other in itertools.pairwise(self.panels):
-            if one.end < moment < other.begin:
-                return one.right + (other.left - one.right) * _share(one.end, moment, other.begin)
-        return last.right
+        """Return where a moment is; what lies outside stands at the edge."""
+        first, last = self._place(self.begin), self._place(self.end)
+        share = (self._place(moment) - first) / (last - first) if last > first else 0.0
+        return self.left + (self.right - self.left) * min(max(share, 0.0), 1.0)
 
-    @property
-    def breaks(self) -> list[tuple[float, float, float]]:
-        """Where it is broken: left, right, and the seconds that are left out."""
-        return [
-            (one.right, other.left, (other.begin - one.end).total_seconds())
-            for one, other in itertools.pairwise(self.panels)
-        ]
+    def _place(self, moment: datetime) -> float:
+        seconds = (moment - self.zero).total_seconds()
+        return math.copysign(math.log1p(abs(seconds) / _UNIT), seconds)
 
 
 class Contained(NamedTuple):
@@ -97,12 +84,24 @@ class Contained(NamedTuple):
         at: when it was accepted.
         seconds: from then to verified containment; None if that has not been.
         goal: what the playbook asks for, in seconds; None if there is none.
+        waited: how many of the seconds it waited for people.
     """
 
     incident: str
     at: datetime
     seconds: float | None
     goal: float | None
+    waited: float = 0.0
+
+    @classmethod
+    def of(cls, it: View) -> "Contained | None":
+        """Return an incident's place in the trend; None if it never needed to be contained."""
+        start, held = it.metrics.accepted_at, it.metrics.verified_at
+        if start is None or not it.cuts:
+            return None
+        seconds = (held - start).total_seconds() if held else None
+        waited = it.metrics.verified_waited if held else 0.0
+        return cls(it.id, start, seconds, it.goals.verified if it.goals else None, waited)
 
     @property
     def word(self) -> str:
@@ -111,16 +110,16 @@ class Contained(NamedTuple):
             return "not contained"
         if self.goal is None:
             return "no goal"
-        return "goal met" if self.seconds <= self.goal else "goal MISSED"
+        return f"goal {against(self.seconds, self.goal, self.waited)}"
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> Sign:
         """What kind of outcome that is."""
         if self.seconds is None:
-            return Mark.BAD
+            return Sign.BAD
         if self.goal is None:
-            return Mark.PLAIN
-        return Mark.GOOD if self.seconds <= self.goal else Mark.DOUBT
+            return Sign.PLAIN
+        return Sign.GOOD if self.seconds - self.waited <= self.goal else Sign.DOUBT
 
 
 def data_image(svg: str) -> str:
@@ -128,16 +127,16 @@ def data_image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 
 
-def timeline(state: Incident, *, width: int = WIDTH, at: datetime | None = None) -> str:
+def timeline(it: View, *, width: int = WIDTH, at: datetime | None = None) -> str:
     """Return the timeline of an incident as SVG.
 
     Args:
-        state: the incident.
+        it: the incident.
         width: in pixels, 480 or more; the height follows from what there is to show.
         at: the moment that counts as now; by default that of the last entry.
     """
-    shown = course(state, at=at)
-    title = f"Timeline of {excerpt(state.id, 60)}"
+    shown = course(it, at=at)
+    title = f"Timeline of {excerpt(it.id, 60)}"
     width = max(width, _NARROWEST)
     if shown is None:
         return _nothing(width, title, "Nothing is on record yet.")
@@ -146,48 +145,17 @@ def timeline(state: Incident, *, width: int = WIDTH, at: datetime | None = None)
 
 
 def axis_of(shown: Course, left: float, right: float) -> Axis:
-    """Return the axis that shows every moment of a course: broken where nothing happened for most of the time.
+    """Return the axis that shows every moment of a course.
 
     Args:
         shown: the course.
         left: pixels.
         right: pixels.
     """
-    moments = {one.at for one in shown.milestones}
+    moments = {shown.zero, *(one.at for one in shown.milestones)}
     for row in shown.rows:
         moments |= {row.begin, row.end, row.solid}
-    groups = [sorted(moments)]
-    while len(groups) < _PANELS and (found := _widest(groups)) is not None:
-        number, cut = found
-        groups[number : number + 1] = [groups[number][:cut], groups[number][cut:]]
-    room = right - left - _LAST - _BREAK * (len(groups) - 1)
-    weights = [math.log2(len(group)) for group in groups]
-    room -= _POINT * sum(weight == 0 for weight in weights)
-    panels, x = [], left
-    for group, weight in zip(groups, weights, strict=True):
-        wide = room * weight / sum(weights) if weight else _POINT
-        # A lone moment stands in the middle of its panel.
-        middle = 0 if weight else wide / 2
-        panels.append(Panel(group[0], group[-1], x + middle, x + wide - middle))
-        x += wide + _BREAK
-    return Axis(tuple(panels))
-
-
-def _widest(groups: Sequence[list[datetime]]) -> tuple[int, int] | None:
-    """Return the gap most worth a break: the group, and the place in it; None if all is legible without one."""
-    best: tuple[float, int, int] | None = None
-    for number, group in enumerate(groups):
-        whole = (group[-1] - group[0]).total_seconds()
-        for place, (one, other) in enumerate(itertools.pairwise(group), start=1):
-            gap = (other - one).total_seconds()
-            if len(group) > 2 and gap > _BROKEN * whole and (best is None or gap > best[0]):  # noqa: PLR2004  # two moments are legible
-                best = (gap, number, place)
-    return best[1:] if best else None
-
-
-def _share(begin: datetime, moment: datetime, end: datetime) -> float:
-    whole = (end - begin) / timedelta(seconds=1)
-    return (moment - begin) / timedelta(seconds=1) / whole if whole else 0.0
+    return Axis(shown.zero, min(moments), max(moments), left, right - _LAST)
 
 
 def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
@@ -210,23 +178,22 @@ def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
         _milestone(one, axis.x(one.at), top + _FLAG * (highest - level), bottom, shown.zero)
         for one, level in zip(shown.milestones, levels, strict=True)
     ]
-    height = bottom + 62
-    notes = [f"0 is the acceptance, {clock(shown.zero)}. Each stretch is to scale; // marks time that is left out."]
+    height = bottom + 50
+    notes = [f"0 is the acceptance, {clock(shown.zero)}. The scale is logarithmic, and nothing is left out."]
     if hidden > 0:
         notes.append(f"The table has {hidden} more rows.")
     parts = [
         _text(_EDGE, 22, title, size=15, weight=700),
         _text(_EDGE, 40, "Times after the acceptance, in UTC. The table below says the same.", size=11, fill=_MUTED),
-        *_breaks(axis, top + flags, bottom),
         *lines,
         *body,
-        *_scale(axis, bottom, shown.zero),
+        *_scale(axis, bottom),
         _text(_EDGE, height - 10, " ".join(notes), size=11, fill=_MUTED),
     ]
     return _svg(width, height, title, _said(shown), parts)
 
 
-def _chosen(rows: Sequence[Row]) -> list[Row]:
+def _chosen(rows: Sequence[Stretch]) -> list[Stretch]:
     if len(rows) > _CROWDED:
         rows = [row for row in rows if row.word != MESSAGE]
     return list(rows[:MOST_ROWS])
@@ -258,10 +225,10 @@ def _relative(zero: datetime, moment: datetime) -> str:
     return "0" if moment == zero else since(zero, moment)
 
 
-def _row(row: Row, axis: Axis, y: float) -> list[str]:
+def _row(row: Stretch, axis: Axis, y: float) -> list[str]:
     left, right, solid = axis.x(row.begin), axis.x(row.end), axis.x(row.solid)
     colour = _COLOURS[row.mark]
-    room = axis.panels[0].left - _EDGE - 18
+    room = axis.left - _EDGE - 18
     took = (row.end - row.begin).total_seconds()
     word = row.word if row.lane in {"people", "in force"} else f"{row.word}{f', {length(took)}' if took else ''}"
     parts = [
@@ -280,68 +247,38 @@ def _row(row: Row, axis: Axis, y: float) -> list[str]:
                 f'<rect x="{solid:.1f}" y="{y + 11.5:.1f}" width="{right - solid:.1f}" height="11" fill="{_PAPER}"'
                 f' stroke="{colour}" stroke-dasharray="3 2"/>'
             )
-    parts += ["</g>", f'<path d="M1 {y + _ROW:.1f}H{axis.panels[-1].right + _LAST:.1f}" stroke="{_FAINT}"/>']
+    parts += ["</g>", f'<path d="M1 {y + _ROW:.1f}H{axis.right + _LAST:.1f}" stroke="{_FAINT}"/>']
     return parts
 
 
-def _shape(mark: Mark, x: float, y: float) -> str:
+def _shape(mark: Sign, x: float, y: float) -> str:
     """Return the sign of an outcome: a disc, a cross, a diamond, a ring, or a square."""
     colour = _COLOURS[mark]
-    if mark is Mark.GOOD:
+    if mark is Sign.GOOD:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
-    if mark is Mark.BAD:
+    if mark is Sign.BAD:
         d = f"M{x - 4.5:.1f} {y - 4.5:.1f}l9 9m0 -9l-9 9"
         return f'<path d="{d}" stroke="{colour}" stroke-width="3" fill="none"/>'
-    if mark is Mark.DOUBT:
+    if mark is Sign.DOUBT:
         return f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z" fill="{colour}"/>'
-    if mark is Mark.WAITS:
+    if mark is Sign.WAITS:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_PAPER}" stroke="{colour}" stroke-width="2"/>'
     return f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="{colour}"/>'
 
 
-def _breaks(axis: Axis, top: float, bottom: float) -> Iterator[str]:
-    for left, right, seconds in axis.breaks:
-        yield _rect(left + 10, top, right - left - 20, bottom - top, _FAINT)
-        middle = (left + right) / 2
-        yield (
-            f'<path d="M{middle - 5:.1f} {bottom + 6:.1f}l4 -12m4 12l4 -12" stroke="{_INK}" stroke-width="1.5"'
-            ' fill="none"/>'
-        )
-        yield _text(middle, bottom + 36, length(seconds), size=10, fill=_MUTED, anchor="middle")
-
-
-def _scale(axis: Axis, y: float, zero: datetime) -> Iterator[str]:
+def _scale(axis: Axis, y: float) -> Iterator[str]:
+    yield f'<path d="M{axis.left - 6:.1f} {y:.1f}H{axis.right + 6:.1f}" stroke="{_INK}" stroke-width="1.5"/>'
     taken = -math.inf
-    for panel in axis.panels:
-        yield f'<path d="M{panel.left - 6:.1f} {y:.1f}H{panel.right + 6:.1f}" stroke="{_INK}" stroke-width="1.5"/>'
-        for moment in _ticks(panel, zero):
-            x = panel.left + (panel.right - panel.left) * _share(panel.begin, moment, panel.end)
-            label = _relative(zero, moment)
-            half = len(label) * _SMALL / 2
-            yield f'<path d="M{x:.1f} {y:.1f}v5" stroke="{_INK}"/>'
-            if x - half > taken:
-                yield _text(x, y + 20, label, size=11, anchor="middle")
-                taken = x + half + 6
-
-
-def _ticks(panel: Panel, zero: datetime) -> list[datetime]:
-    """Return round moments of a panel, counted from the acceptance; at least its begin."""
-    begin, end = (panel.begin - zero).total_seconds(), (panel.end - zero).total_seconds()
-    wanted = max(1, int((panel.right - panel.left) / 60))
-    if end <= begin:
-        return [panel.begin]
-    step = _round_step((end - begin) / wanted)
-    first = math.ceil(begin / step - 1e-9)
-    found = [zero + timedelta(seconds=step * n) for n in range(first, math.floor(end / step + 1e-9) + 1)]
-    return found or [panel.begin]
-
-
-_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-_LARGE = (7200, 14400, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
-
-
-def _round_step(least: float) -> float:
-    return next((step for step in (*_STEPS, *_LARGE) if step >= least), 31536000.0 * math.ceil(least / 31536000))
+    for seconds in (*(-tick for tick in reversed(_TICKS)), 0.0, *_TICKS):
+        moment = axis.zero + timedelta(seconds=seconds)
+        if not axis.begin <= moment <= axis.end:
+            continue
+        x, label = axis.x(moment), _relative(axis.zero, moment)
+        half = len(label) * _SMALL / 2
+        yield f'<path d="M{x:.1f} {y:.1f}v5" stroke="{_INK}"/>'
+        if x - half > taken:
+            yield _text(x, y + 20, label, size=11, anchor="middle")
+            taken = x + half + 6
 
 
 def _said(shown: Course) -> str:
@@ -417,10 +354,10 @@ def _goals(
 
 def _legend(width: int) -> Iterator[str]:
     words = (
-        (Mark.GOOD, "goal met"),
-        (Mark.DOUBT, "goal missed"),
-        (Mark.BAD, "not contained"),
-        (Mark.PLAIN, "no goal"),
+        (Sign.GOOD, "goal met"),
+        (Sign.DOUBT, "goal missed"),
+        (Sign.BAD, "not contained"),
+        (Sign.PLAIN, "no goal"),
     )
     x = float(_EDGE + 6)
     for mark, word in words:

@@ -13,36 +13,31 @@ from flows.report.document import (
 )
 from flows.report.standing import answer_word
 from flows.report.words import clock, difference, excerpt
-from playbooks.difference import parted
-from playbooks.escaping import printable
-from playbooks.incident import Phase
-from playbooks.journal import Parsed
-from playbooks.plan import Verdict
-from playbooks.policy import Purpose
-from playbooks.proof import proof
-from playbooks.state import Incident
+from playbooks.gate.plan import Verdict
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Parsed
+from playbooks.record.view import View
+from playbooks.text.difference import parted
+from playbooks.text.escaping import printable
 
 
-def done(state: Incident) -> Iterator[Block]:
+def done(it: View) -> Iterator[Block]:
     """Yield every change that was made or planned, before and after."""
     order = {phase: number for number, phase in enumerate(Phase)}
-    steps = sorted(state.steps.values(), key=lambda step: order[step.phase])
+    steps = sorted(it.steps, key=lambda step: order[step.phase])
     rows = [
         (
             step.phase.value,
             excerpt(step.instance),
-            excerpt(step.plan.summary) if step.plan else excerpt(step.message),
-            # The plan of a release is the cut's, turned round: it ends what that one broke.
-            excerpt(step.plan.breaks) if step.plan and step.purpose is not Purpose.RELEASE else "",
+            excerpt(step.summary if step.plan else step.message),
+            excerpt(step.breaks),
             WORDS[step.progress] + (f": {excerpt(step.message)}" if step.message and step.plan else ""),
             clock(step.wrote_at or step.settled_at),
         )
         for step in steps
     ]
     yield listed("Steps", ("Phase", "Step", "Plan", "What it breaks", "Outcome", "When"), rows)
-    changes = [
-        (excerpt(step.instance), excerpt(str(change))) for step in steps if step.plan for change in step.plan.pending
-    ]
+    changes = [(excerpt(step.instance), excerpt(change)) for step in steps for change in step.changes]
     yield listed("Changes of these plans, before → after", ("Step", "Change"), changes, "No plan changes anything.")
 
 
@@ -50,7 +45,7 @@ _DIFFS = 20
 """Differences of one report; the evidence has them all."""
 
 
-def differences(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
+def differences(it: View, entries: Sequence[Parsed]) -> Iterator[Block]:
     """Yield each difference that was seen, once, as the diff that it is."""
     found: dict[str, str] = {}
     for entry in entries:
@@ -58,8 +53,8 @@ def differences(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
             for finding in Verdict.model_validate(entry.body["verdict"]).findings:
                 if diff := parted(finding.observed).diff:
                     found.setdefault(diff, f"{finding.subject}, {clock(entry.at)}")
-    for step in state.proposals:
-        for one in step.diffs:
+    for ask in it.asks:
+        for one in ask.diffs:
             found.setdefault(one.diff, one.about)
     for diff, subject in list(found.items())[:_DIFFS]:
         yield Diff(excerpt(subject, 160), difference(diff))
@@ -72,12 +67,11 @@ def differences(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
 _VERDICTS = {"verified": "after the change", "checked": "check", "lease_checked": "watch", "released": "after release"}
 
 
-def proven(state: Incident, entries: Sequence[Parsed]) -> Iterator[Block]:
+def proven(it: View, entries: Sequence[Parsed]) -> Iterator[Block]:
     """Yield what each look found, and what is not proven."""
-    lacking = proof(state).lacking
-    if lacking:
+    if it.not_proven:
         yield Warn("NOT proven as of the last entry:")
-        yield Listing([excerpt(fact) for fact in lacking])
+        yield Listing([excerpt(fact) for fact in it.not_proven])
     else:
         yield Text("Nothing that was done is without proof as of the last entry.")
     heads = ("When", "Occasion", "Step", "Answer", "Asked", "Asked as", "Expected", "Observed", "Means")

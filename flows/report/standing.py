@@ -1,37 +1,45 @@
-"""How an incident, what it holds and what was asked stand, in a few words."""
+"""How what an incident holds and asks stands, in a few words: the same at a terminal, in Prefect and in reports."""
 
-from flows.report.words import clock, excerpt
-from playbooks.plan import Answer
-from playbooks.state import Incident, LeaseState, StepState
+from collections.abc import Callable
+from datetime import datetime
+
+from flows.report import words
+from flows.report.words import excerpt
+from playbooks.gate.plan import Answer
+from playbooks.record.view import Ask, Held
 
 
-def holding(lease: LeaseState) -> str:
-    """Return how far a containment holds, in words."""
+def holding(lease: Held, *, clock: Callable[[datetime | None], str] = words.clock, age: str = "") -> str:
+    """Return how far a containment holds.
+
+    Args:
+        lease: the containment.
+        clock: how a moment is written.
+        age: how long ago it was looked at, in words.
+    """
     if lease.done_at:
         return f"done for good {clock(lease.done_at)}, it cannot be taken back"
-    return answer_word(lease.verdict.answer if lease.verdict else None)
-
-
-def about(state: Incident) -> str:
-    """Return what an incident is about, in words."""
-    return excerpt("; ".join(map(str, state.entities.values()))) or "nothing that the inventory knows"
+    if lease.released_at:
+        return f"released {clock(lease.released_at)} by {excerpt(lease.released_by or 'mcp-soar')}"
+    if not lease.in_force:
+        return "NOT in force: nothing of it was written"
+    again = f", put back {lease.put_backs}x" if lease.put_backs else ""
+    doubt = "; BEING GIVEN BACK: it may no longer hold" if lease.releasing else ""
+    return answer_word(lease.answer) + age + again + doubt
 
 
 def answer_word(answer: Answer | None) -> str:
     """Return an answer so that no colour is needed to tell a bad one."""
     if answer is None:
-        return "not asked yet"
+        return "not verified yet"
     return {Answer.ESTABLISHED: "established", Answer.NOT_ESTABLISHED: "NOT established"}.get(answer, "unknown")
 
 
-def asker(state: Incident, step: StepState) -> str:
-    """Return who asked for a step and why, in their own words; a dash if nobody did."""
-    reason = state.reason_of(step)
-    return excerpt(f"{step.requested_by or '-'}" + (f": {reason}" if reason else ""))
+def asker(ask: Ask) -> str:
+    """Return who asked for something and why, in their own words; a dash if nobody did."""
+    return excerpt(f"{ask.requested_by or '-'}" + (f": {ask.reason}" if ask.reason else ""))
 
 
-def needed(step: StepState) -> str:
+def needed(ask: Ask) -> str:
     """Return how many people still have to say yes, and who has."""
-    missing = max(0, step.quorum - len(set(step.approved_by) - {step.requested_by}))
-    approved = f", approved by {excerpt(', '.join(step.approved_by))}" if step.approved_by else ""
-    return f"{missing} of {step.quorum}{approved}"
+    return ask.needed + (f", approved by {excerpt(', '.join(ask.approved_by))}" if ask.approved_by else "")

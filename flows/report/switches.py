@@ -8,8 +8,8 @@ from flows.report.document import (
     Table,
 )
 from flows.report.words import clock, excerpt
-from playbooks.journal import Parsed
-from playbooks.state import Incident
+from playbooks.record.journal import Parsed
+from playbooks.record.state import Incident
 
 
 class Switch(NamedTuple):

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from playbooks.escaping import defanged, plain, printable
-from playbooks.redaction import redacted
 from playbooks.strict import iso
+from playbooks.text.escaping import defanged, plain, printable
+from playbooks.text.redaction import redacted
 
 EXCERPT = 300
 """Characters of outside text that are shown in one place; the journal and the exhibits have all of it."""
@@ -12,6 +12,8 @@ EXCERPT = 300
 EXPLAINED = (
     "A lease is a containment in force: watched, and at its end extended and paged, until somebody gives it back. "
     "Established: a probe asked as a client would, and it holds; what could not be asked is not established. "
+    "Whoever asked is named: that others are answered likewise is not proven by it. "
+    "Of a token or an account that nobody here can use there is its gateway's word only. "
     "Put back: somebody undid it, and mcp-soar did it again."
 )
 """Our own words, for whoever reads them for the first time; once in an output."""
@@ -83,3 +85,16 @@ def since(start: datetime | None, moment: datetime | None) -> str:
         return ""
     seconds = (moment - start).total_seconds()
     return length(seconds) if seconds < 0 else f"+{length(seconds)}"
+
+
+def against(seconds: float, goal: float, waited: float) -> str:
+    """Return what to say of how long something took: nobody is faster than the person who is asked.
+
+    Args:
+        seconds: how long it took.
+        goal: how long it ought to take at most.
+        waited: how many of the seconds it waited for people.
+    """
+    if seconds <= goal:
+        return "met"
+    return f"met but for {length(waited)} that people took" if seconds - waited <= goal else "MISSED"

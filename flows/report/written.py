@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from flows.report.document import Document
 from flows.report.picture import data_image
-from playbooks.escaping import printable
+from playbooks.text.escaping import printable
 
 _LONGEST = 4000
 

@@ -1,6 +1,8 @@
 """Connections to the journal's database, tuned, and its drivers' errors as ours."""
 
 import asyncio
+import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +20,7 @@ from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 
 READERS = 5
 LOCK_SECONDS = 10
+_BEGIN = "BEGIN IMMEDIATE"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
 # SQLSTATE classes: what a person must mend, and what the statement itself got wrong. Everything else passes.
@@ -97,7 +100,7 @@ class _Near(aiosqlite.Connection):
 
     The driver hands each of the four calls that make a statement to a thread and back, which takes ten times as long as
     the statement. In a transaction that has the lock, nothing but the commit waits for anything; where there is none,
-    there is nothing to roll back.
+    there is nothing to roll back. The lock itself is mostly free: only who does not get it at once waits for it.
     """
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -109,7 +112,21 @@ class _Near(aiosqlite.Connection):
             idle = whole and (name == "cursor" or (name == "rollback" and not here.in_transaction))
             if in_lock or idle or (name == "close" and not whole):
                 return fn(*args, **kwargs)
+            if args[:1] == (_BEGIN,) and _free(here):
+                return None
         return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # untyped upstream
+
+
+def _free(here: sqlite3.Connection) -> bool:
+    """Take the lock if nobody has it, and return whether it was had."""
+    here.execute("PRAGMA busy_timeout=0")
+    try:
+        here.execute(_BEGIN)
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        here.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
+    return True
 
 
 def _near(*args: Any, **kwargs: Any) -> _Near:  # noqa: ANN401
@@ -118,28 +135,46 @@ def _near(*args: Any, **kwargs: Any) -> _Near:  # noqa: ANN401
     return connection
 
 
-def engines(url: URL, name: str) -> tuple[AsyncEngine, AsyncEngine]:
+def engines(url: URL, name: str, *, durable: bool = True) -> tuple[AsyncEngine, AsyncEngine]:
     """Return the engine that writes and the one that reads.
 
     Args:
         url: from `address`.
         name: of this process, for the database's list of connections.
+        durable: what is committed is on disk. Otherwise, in SQLite, it is once something durable was committed after.
     """
-    return (_sqlite if url.get_backend_name() == "sqlite" else _postgres)(url, name)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, durable=durable)
+    return _postgres(url, name)
 
 
-def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
-    # The journal names people and systems: nobody else on this machine reads it. Its -wal file gets the same mode.
-    path = Path(url.database or "")
+def private(path: Path) -> None:
+    """Make a SQLite file that nobody else on this machine reads, if there is none; its -wal file gets the same mode.
+
+    Raises:
+        Misconfigured: if it cannot be opened.
+    """
     try:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except PermissionError:
-            # Whoever may only read it can do that; what they write fails.
-            os.close(os.open(path, os.O_RDONLY))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            return
     except OSError as exc:
         raise Misconfigured(f"cannot open {path}: {exc.strerror}", field="journal.url") from exc
-    arguments: dict[str, Any] = {"timeout": LOCK_SECONDS, "check_same_thread": False, "async_creator_fn": _near}
+    # One that is there is not opened: whoever closes a file again ends all locks that their process has on it, SQLite's
+    # own with them, and another process then tidies up what this one still writes
+    # (https://sqlite.org/howtocorrupt.html, 2.2). Who may only read it can do that; what they write fails.
+    if not os.access(path, os.R_OK):
+        raise Misconfigured(f"cannot open {path}: {os.strerror(errno.EACCES)}", field="journal.url")
+
+
+def _sqlite(url: URL, *, durable: bool) -> tuple[AsyncEngine, AsyncEngine]:
+    # As a URI: the one name that can be attached to be read alone.
+    arguments: dict[str, Any] = {
+        "timeout": LOCK_SECONDS,
+        "check_same_thread": False,
+        "uri": True,
+        "async_creator_fn": _near,
+    }
     writing = create_async_engine(url, poolclass=NullPool, connect_args=arguments)
     reading = create_async_engine(url, pool_size=READERS, connect_args=arguments)
 
@@ -161,7 +196,7 @@ def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
     @event.listens_for(writing.sync_engine, "connect")
     def _writer(connection: Any, _record: object) -> None:  # noqa: ANN401
         # FULL: with WAL, NORMAL may lose the last commits in a power cut.
-        tuned(connection, ("journal_mode=WAL", "synchronous=FULL"))
+        tuned(connection, ("journal_mode=WAL", f"synchronous={'FULL' if durable else 'NORMAL'}"))
 
     @event.listens_for(reading.sync_engine, "connect")
     def _reader(connection: Any, _record: object) -> None:  # noqa: ANN401
@@ -170,7 +205,7 @@ def _sqlite(url: URL, _name: str) -> tuple[AsyncEngine, AsyncEngine]:
     @event.listens_for(writing.sync_engine, "begin")
     def _begin(connection: Any) -> None:  # noqa: ANN401
         # IMMEDIATE: the one lock is taken before anything is read.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(_BEGIN)
 
     return writing, reading
 

@@ -48,7 +48,7 @@ _PART = 4 << 20  # bytes
 _BIGGEST = 2**63
 
 
-class Part(NamedTuple):
+class Rows(NamedTuple):
     """Some rows of one table.
 
     Args:
@@ -62,11 +62,12 @@ class Part(NamedTuple):
     data: bytes
 
 
-async def parts(connection: AsyncConnection) -> AsyncIterator[Part]:
+async def parts(connection: AsyncConnection, arrived: AsyncIterator[Any]) -> AsyncIterator[Rows]:
     """Yield all rows of all tables.
 
     Args:
         connection: in a transaction that sees one moment.
+        arrived: the rows that the inbox's own file has beyond the table.
 
     Raises:
         Refused: if a column holds what the journal never writes there.
@@ -83,10 +84,18 @@ async def parts(connection: AsyncConnection) -> AsyncIterator[Part]:
             if rows:
                 place = {key.name: getattr(rows[-1], key.name) for key in keys}
             if lines and (len(rows) < _ROWS or sum(map(len, lines)) > _PART):
-                yield Part(table.name, len(lines), b"".join(lines))
+                yield Rows(table.name, len(lines), b"".join(lines))
                 lines = []
             if len(rows) < _ROWS:
                 break
+    lines = []
+    async for row in arrived:
+        lines.append(_line(schema.inbox, row))
+        if len(lines) >= _ROWS or sum(map(len, lines)) > _PART:
+            yield Rows(schema.inbox.name, len(lines), b"".join(lines))
+            lines = []
+    if lines:
+        yield Rows(schema.inbox.name, len(lines), b"".join(lines))
 
 
 async def size(connection: AsyncConnection) -> int:
@@ -101,7 +110,7 @@ async def release(connection: AsyncConnection) -> str:
     return str(found.scalar_one())
 
 
-async def fill(connection: AsyncConnection, made_by: str, rows: AsyncIterator[Part]) -> int:
+async def fill(connection: AsyncConnection, made_by: str, rows: AsyncIterator[Rows]) -> int:
     """Take a copy into an empty journal and return how many rows it had; claims in it count no more.
 
     Args:
@@ -132,7 +141,7 @@ async def _empty(connection: AsyncConnection) -> bool:
     return True
 
 
-async def _take(connection: AsyncConnection, part: Part) -> int:
+async def _take(connection: AsyncConnection, part: Rows) -> int:
     table = TABLES.get(part.table)
     if table is None:
         raise Refused(f"this release's journal has no table {part.table[:50]!a}")

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
@@ -77,9 +77,16 @@ class Poker:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 self._socket.settimeout(0)
-            for place in await self._listening():
-                # A dead one refuses, a full one blocks: neither matters.
-                with contextlib.suppress(OSError):
+            # Those that listened a moment ago do not wait until it is looked up who listens now.
+            poked = list(self._known)
+            self._send(poked)
+            self._send([place for place in await self._listening() if place not in poked])
+
+    def _send(self, places: Sequence[tuple[str, int]]) -> None:
+        for place in places:
+            # A dead one refuses, a full one blocks: neither matters.
+            with contextlib.suppress(OSError):
+                if self._socket is not None:
                     self._socket.sendto(b"poke", place)
 
     async def _listening(self) -> list[tuple[str, int]]:

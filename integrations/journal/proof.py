@@ -14,7 +14,7 @@ from integrations.journal.client import Tampered, UnknownSigner
 from integrations.journal.schema import holds
 from integrations.signing import PublicKey
 from playbooks.errors import SoarError
-from playbooks.journal import GENESIS, UNSIGNED, Added, head_content, link
+from playbooks.record.journal import GENESIS, UNSIGNED, Added, head_content, link
 from playbooks.strict import canonical
 
 Run = Callable[[Select[Any], Mapping[str, Any]], Awaitable[Sequence[Any]]]

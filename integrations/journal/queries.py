@@ -11,9 +11,8 @@ from integrations.journal.client import Tampered
 from integrations.journal.proof import Proof, Run
 from integrations.journal.records import Hold, InboxItem, Stop, StreamInfo
 from integrations.journal.schema import clock, well_typed
-from playbooks import journal
-from playbooks.journal import GENESIS, Entry
-from playbooks.strict import Json
+from playbooks.record import journal
+from playbooks.record.journal import GENESIS, Entry, fits
 
 MOST_AT_ONCE = 4096
 """Entries of one stream that a commit writes, at most; their places are what is looked at to prove one of them."""
@@ -31,7 +30,6 @@ INFO = (
     _stream.frozen,
     _stream.opened_at,
     _stream.closed_at,
-    _stream.summary,
 )
 STREAM = select(*INFO).where(_stream.name == bindparam("stream"))
 FIND_OPEN = select(_stream.name).where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_(None))
@@ -186,7 +184,7 @@ async def prove(stream: str, seq: int, proof: Proof, run: Run) -> None:
     elif seq > 1:
         raise Tampered(stream, seq - 1, "this entry is missing")
     for row in rows:
-        if row.seq != expected or not isinstance(previous, bytes) or not fits(previous, row.data, row.hash):
+        if row.seq != expected or not fits(previous, row.data, row.hash):
             raise Tampered(stream, row.seq, "its bytes do not have the hash that the chain gives it")
         previous, expected = row.hash, expected + 1
     if expected == seq:
@@ -227,11 +225,6 @@ def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:
     if previous != tip:
         raise Tampered(stream, expected, "it is not the entry that the stream's tip names")
     return entries
-
-
-def fits(previous: bytes, data: Any, digest: Any) -> bool:  # noqa: ANN401  # SQLite holds anything in any column
-    """Return whether stored bytes have the hash that the chain gives them."""
-    return isinstance(data, bytes) and journal.link(previous, data) == digest
 
 
 def claimable(
@@ -303,14 +296,15 @@ _NOTHING = literal(b"", LargeBinary)
 _LATEST_TIME = 1e11
 """Seconds since 1970; later is no time that we write."""
 
-_OURS = and_(
+OURS = and_(
     well_typed(_inbox.id, _inbox.kind, _inbox.source, _inbox.nonce, _inbox.digest, _inbox.body, _inbox.headers),
     *(func.length(_inbox[name]) <= schema.LONGEST[name] for name in ("id", "nonce", "digest")),
     _inbox.received_at.between(0, _LATEST_TIME),
 )
+"""Of a type and a size that we write."""
 
 
-_HANDED = (
+HANDED = (
     _inbox.id,
     func.substr(_inbox.kind, 1, _NAME),
     func.substr(_inbox.source, 1, _NAME),
@@ -321,8 +315,8 @@ _HANDED = (
     _inbox.received_at,
     case((func.length(_inbox.stamp) <= _STAMP, _inbox.stamp), else_=None),
 )
-MESSAGES = select(*_HANDED).where(_inbox.id.in_(bindparam("names", expanding=True)), _inbox.moved_at.is_(None), _OURS)
-_WAITING = (_inbox.moved_at.is_(None), _OURS)
+MESSAGES = select(*HANDED).where(_inbox.id.in_(bindparam("names", expanding=True)), _inbox.moved_at.is_(None), OURS)
+_WAITING = (_inbox.moved_at.is_(None), OURS)
 
 
 def waiting(
@@ -340,7 +334,7 @@ def waiting(
         others: kinds that are left out.
     """
     order = [_inbox.source.in_(last)] if last else []
-    found = select(*_HANDED).where(*_WAITING).order_by(*order, _inbox.received_at, _inbox.id)
+    found = select(*HANDED).where(*_WAITING).order_by(*order, _inbox.received_at, _inbox.id)
     found = found.limit(limit) if kinds is None else found.where(_inbox.kind.in_(kinds)).limit(limit)
     return found.where(_inbox.kind.not_in(others)) if others else found
 
@@ -385,7 +379,7 @@ def messages(receipts: Collection[str]) -> Select[Any]:
 
 def strays(kind: str, sources: Sequence[str], limit: int) -> Select[Any]:
     """Return the statement that finds the oldest entries of a kind that none of some sources sent."""
-    found = select(*_HANDED).where(_inbox.kind == kind, _inbox.source.not_in(sources), *_WAITING)
+    found = select(*HANDED).where(_inbox.kind == kind, _inbox.source.not_in(sources), *_WAITING)
     return found.order_by(_inbox.received_at, _inbox.id).limit(limit)
 
 
@@ -424,6 +418,4 @@ def a_hold(row: Any) -> Hold:  # noqa: ANN401  # a row
 
 def info(row: Any) -> StreamInfo:  # noqa: ANN401  # a row
     """Return a row of `INFO` as a value."""
-    values = row._asdict()
-    summary: Json = json.loads(values.pop("summary") or b"null")
-    return StreamInfo(**values, summary=summary)
+    return StreamInfo(**row._asdict())

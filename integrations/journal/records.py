@@ -125,7 +125,6 @@ class StreamInfo(NamedTuple):
         frozen: why nothing may be appended, None if it may.
         opened_at: when.
         closed_at: when, None while it is open.
-        summary: what its writer wanted in a list.
     """
 
     name: str
@@ -138,7 +137,6 @@ class StreamInfo(NamedTuple):
     frozen: str | None
     opened_at: float
     closed_at: float | None
-    summary: Json
 
 
 class Hold(NamedTuple):
@@ -239,11 +237,21 @@ class Watch(NamedTuple):
     Args:
         lease: which.
         incident: whose.
-        checked_at: when.
+        checked_at: when whether it holds was last asked.
         verdict: `established`, `not established` or `unknown`.
+        system: where it is in force, as a plan's targets name it.
+        severity: how grave what it contains is.
+        took: seconds that asking took; None if that is not known.
+        seen_at: when a look, which asks no client's question, last found it as it was; None if none was since.
+        age: seconds since it was asked, by the database's clock.
     """
 
     lease: str
     incident: str
     checked_at: float
     verdict: str
+    system: str = ""
+    severity: int = 0
+    took: float | None = None
+    seen_at: float | None = None
+    age: float = 0.0

@@ -136,6 +136,7 @@ stream = Table(
     Column("frozen", Text),
     Column("opened_at", Float, nullable=False),
     Column("closed_at", Float),
+    # Of earlier releases' journals: nothing writes it, or reads it.
     Column("summary", LargeBinary),
 )
 Index(
@@ -280,6 +281,13 @@ watch = Table(
     Column("incident", Text, nullable=False),
     Column("checked_at", Float, nullable=False),
     Column("verdict", Text, nullable=False),
+    # Where it is in force, and how grave what it contains is: by both the watch gives turns.
+    Column("system", Text, nullable=False, server_default=""),
+    Column("severity", Integer, nullable=False, server_default="0"),
+    # Seconds that asking took.
+    Column("took", Float),
+    # When a look at what is cheap to see last found it as it was.
+    Column("seen_at", Float),
 )
 
 responder = Table(

@@ -16,6 +16,8 @@ from playbooks.errors import Misconfigured
 from playbooks.strict import canonical, sha256
 
 _BYTES = 32
+INSTALLATION = "Mcp-Soar-Installation"
+"""The header of a receiver's `/readyz` in which it says whose it is."""
 
 
 class Stamp:
@@ -73,6 +75,11 @@ class Stamp:
                 message = f"cannot be made: {exc.strerror}"
                 raise Misconfigured(message, file=str(path), field="receiver.stamp") from exc
         return cls.load(path)
+
+    @property
+    def installation(self) -> str:
+        """What a receiver says of whose it is: it tells one installation from another, and stamps nothing."""
+        return hmac.digest(self._key, b"mcp-soar: whose receiver is this?", hashlib.sha256).hex()[:16]
 
     def of(self, *, kind: str, source: str, nonce: str, digest: str, headers: bytes) -> bytes:
         """Return the stamp of an entry.

@@ -1,6 +1,7 @@
 """The journal in SQLite or PostgreSQL: streams with one writer at a time over all machines, and the inbox."""
 
 import asyncio
+import logging
 import threading
 import time
 import uuid
@@ -12,11 +13,12 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from sqlalchemy import URL, Executable, false, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from integrations.journal import also, client, dump, queries, rights, schema
+from integrations.journal import also, client, dump, queries, rights, schema, spool
+from integrations.journal.batch import Batch
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
-from integrations.journal.dump import Part
+from integrations.journal.dump import Rows
 from integrations.journal.lane import Done, Failed, Lane
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.proof import Proof
@@ -35,17 +37,19 @@ from integrations.journal.records import (
     Watch,
 )
 from integrations.journal.schema import clock
+from integrations.journal.spool import Spool
 from integrations.journal.stamp import Stamp
 from integrations.journal.turn import Turn
-from integrations.journal.tx import Batch, Tx
+from integrations.journal.tx import Tx
 from integrations.journal.verify import Progress, Verification
 from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
-from playbooks.journal import APART, SWITCHES, Entry, Event, Fault, Head
+from playbooks.record.journal import APART, SWITCHES, Entry, Event, Fault, Head
 from playbooks.strict import canonical, sha256
 
 __all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", "Tx", "UnknownSigner", "Unsure"]
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
 ALERT = "alert"
@@ -113,12 +117,18 @@ class Journal:
         self.dialect = url.get_backend_name()
         self._signer = signer
         self._proof = Proof([*keys, *([signer.public] if signer else [])])
+        if self.dialect == "sqlite":
+            client.private(Path(url.database or ""))
         self._writing, self._reading = client.engines(url, name)
         # PostgreSQL's lanes have a lock each: its own are fair, and a receiver's inserts wait for nobody.
         self._turn = Turn(Path(url.database or "")) if self.dialect == "sqlite" else None
         self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, self._turn or asyncio.Lock())
-        self._puts: Lane[_Put | _Try] = Lane(self._writing, self._put_all, self._turn or asyncio.Lock())
+        self._spool = Spool(url, name, read=self._rows, turn=self._turn, put=self._put_all) if self._turn else None
+        self._puts: Lane[_Put | _Try] = (
+            self._spool.puts if self._spool else Lane(self._writing, self._put_all, asyncio.Lock())
+        )
         self._put_at = -TRIED
+        self._held_up = False
         self._poker = Poker(self._reading, self.dialect)
 
     @classmethod
@@ -148,7 +158,7 @@ class Journal:
     async def aclose(self) -> None:
         """Finish what was submitted and close all connections."""
         await self._streams.aclose()
-        await self._puts.aclose()
+        await (self._spool or self._puts).aclose()
         await self._poker.aclose()
         if self._turn is not None:
             self._turn.close()
@@ -175,6 +185,8 @@ class Journal:
         try:
             async with self._writing.begin() as connection:
                 await connection.run_sync(upgrade)
+            if self._spool is not None:
+                await self._spool.migrate()
         except Exception as exc:
             if not client.foreign(exc):
                 raise
@@ -222,6 +234,11 @@ class Journal:
         held = {role: (await self._rows(rights.asked(role)))[0]._asdict() for role in roles}
         return rights.excess(held, *place)
 
+    @property
+    def installation(self) -> str:
+        """Whose inbox it is, for `Stamp.installation`; empty if nothing is stamped here."""
+        return self._stamp.installation if self._stamp else ""
+
     async def ready(self) -> bool:
         """Return whether something could be put into the inbox now; it waits as long as a put would."""
         try:
@@ -242,6 +259,20 @@ class Journal:
         if time.monotonic() - self._put_at > TRIED:
             await self._puts.submit(_Try())
             self._put_at = time.monotonic()
+
+    async def try_to_write(self) -> None:
+        """Begin writing the journal, and write nothing; `try_to_put` tries the inbox, which may have a file of its own.
+
+        Raises:
+            Transient: if another process keeps the database locked, or it does not answer.
+        """
+        try:
+            async with self._writing.begin():
+                pass
+        except Exception as exc:
+            if not client.foreign(exc):
+                raise
+            raise client.mapped(exc) from exc
 
     # Inbox
 
@@ -284,23 +315,20 @@ class Journal:
         inbox = schema.inbox.c
         puts = [job for job in jobs if isinstance(job, _Put)]
         if not puts:
-            nothing = select(inbox.source, inbox.nonce).where(false())
-            await connection.execute(
-                schema.inbox.insert().from_select(["source", "nonce"], nothing, include_defaults=False)
-            )
+            table = spool.HERE if self._spool else schema.inbox
+            nothing = select(table.c.source, table.c.nonce).where(false())
+            await connection.execute(table.insert().from_select(["source", "nonce"], nothing, include_defaults=False))
             return Done([None] * len(jobs), None)
         # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.
-        ordered = sorted(puts, key=lambda put: (put.source, put.nonce))
-        insertion = schema.insertion(self.dialect)
-        await connection.execute(
-            insertion(schema.inbox).on_conflict_do_nothing(index_elements=["source", "nonce"]),
-            [put._asdict() for put in ordered],
-        )
-        found = await connection.execute(
-            select(inbox.source, inbox.nonce, inbox.id, inbox.digest, inbox.incident).where(
-                tuple_(inbox.source, inbox.nonce).in_([(put.source, put.nonce) for put in ordered])
-            )
-        )
+        ordered = [put._asdict() for put in sorted(puts, key=lambda put: (put.source, put.nonce))]
+        if self._spool is not None:
+            found = await self._spool.store(connection, ordered)
+        else:
+            insertion = schema.insertion(self.dialect)(schema.inbox)
+            await connection.execute(insertion.on_conflict_do_nothing(index_elements=["source", "nonce"]), ordered)
+            named = tuple_(inbox.source, inbox.nonce).in_([(put.source, put.nonce) for put in puts])
+            known = select(inbox.source, inbox.nonce, inbox.id, inbox.digest, inbox.incident)
+            found = (await connection.execute(known.where(named))).all()
         stored = {(source, nonce): (name, digest, incident) for source, nonce, name, digest, incident in found}
         receipts: list[Receipt | Failed | None] = []
         for put in jobs:
@@ -324,7 +352,7 @@ class Journal:
         last: Sequence[str] = (),
         others: Sequence[str] = (),
     ) -> list[InboxItem]:
-        """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.waiting` is what counts.
+        """Return the oldest inbox entries that no stream has yet, as a hint: `Tx.move` is what counts.
 
         Args:
             limit: at most so many.
@@ -332,7 +360,29 @@ class Journal:
             last: sources whose entries come after those of all others.
             others: kinds that are left out.
         """
-        return [queries.inbox_item(row) for row in await self._rows(queries.waiting(limit, kinds, last, others))]
+        statement = queries.waiting(limit, kinds, last, others)
+        ahead = await self._ahead(statement)
+        items = [queries.inbox_item(row) for row in await self._rows(statement)]
+        if not ahead:
+            return items
+        once = {item.id: item for item in [*map(queries.inbox_item, ahead), *items]}
+        return sorted(once.values(), key=lambda item: (item.source in last, item.received_at, item.id))[:limit]
+
+    async def _ahead(self, statement: Executable) -> Sequence[Any]:
+        """Copy into the journal what came; whoever may not write it is told what a statement finds there."""
+        if self._spool is None:
+            return ()
+        if self._signer is None:
+            return await self._spool.waiting(statement)
+        try:
+            await self._spool.copy()
+            self._held_up = False
+        except SoarError as exc:
+            # What came stays where it is; what the journal has already does not wait for that.
+            if not self._held_up:
+                LOG.warning("what came in cannot be copied into the journal, trying again: %s", exc)
+            self._held_up = True
+        return ()
 
     async def turns(self, kind: str, sources: Sequence[str], limit: int, last: Collection[str] = ()) -> list[InboxItem]:
         """Return entries of a kind that no stream has yet: in turn one of each source, of a source the gravest first.
@@ -345,7 +395,8 @@ class Journal:
         """
         if not sources:
             return []
-        found = await self._rows(queries.turns(kind, sources, limit))
+        statement = queries.turns(kind, sources, limit)
+        found = [*await self._ahead(statement), *await self._rows(statement)]
         names: list[str] = []
         room = queries.LARGEST
         # By place in its source's own line, then by source: one of each, then the second of each.
@@ -360,7 +411,9 @@ class Journal:
 
     async def strays(self, kind: str, sources: Sequence[str], limit: int) -> list[InboxItem]:
         """Return the oldest entries of a kind that no stream has yet and that come from none of some sources."""
-        return [queries.inbox_item(row) for row in await self._rows(queries.strays(kind, sources, limit))]
+        statement = queries.strays(kind, sources, limit)
+        found = [*await self._ahead(statement), *await self._rows(statement)]
+        return [queries.inbox_item(row) for row in found]
 
     async def _messages(self, names: Sequence[str]) -> list[InboxItem]:
         items = {}
@@ -372,7 +425,8 @@ class Journal:
 
     async def message(self, item: str) -> InboxItem | None:
         """Return an inbox entry, moved or not."""
-        found = await self._rows(select(*queries.INBOX).where(schema.inbox.c.id == item))
+        statement = select(*queries.INBOX).where(schema.inbox.c.id == item)
+        found = [*await self._ahead(statement), *await self._rows(statement)]
         return queries.inbox_item(found[0]) if found else None
 
     async def told(self, stream: str, after: float, until: float, limit: int) -> list[Told]:
@@ -400,7 +454,17 @@ class Journal:
             .group_by(inbox.kind)
             .order_by(inbox.kind)
         )
-        return [InboxCount(*row) for row in await self._rows(counts)]
+        ahead = dict[str, tuple[int, float]]()
+        if self._spool is not None:
+            async for row in self._spool.all_waiting():
+                count, first = ahead.get(row.kind, (0, row.received_at))
+                ahead[row.kind] = (count + 1, min(first, row.received_at))
+        found = {kind: InboxCount(kind, *count) for kind, *count in await self._rows(counts)}
+        moment = await self.clock() if ahead else 0.0
+        for kind, (count, first) in ahead.items():
+            _, more, oldest = found.get(kind, (kind, 0, 0.0))
+            found[kind] = InboxCount(kind, count + more, max(oldest, moment - first))
+        return [found[kind] for kind in sorted(found)]
 
     # Writing streams
 
@@ -551,9 +615,24 @@ class Journal:
         """Give a claim back and say when the stream runs next; see `Tx.release`."""
         return await self.submit(lambda tx: tx.release(claim, runnable_at=runnable_at, lane=lane))
 
-    async def set_watch(self, *, lease: str, incident: str, verdict: str) -> None:
-        """Keep the latest check of a lease."""
-        await self.submit(lambda tx: tx.set_watch(lease, incident, verdict))
+    async def set_watch(
+        self,
+        *,
+        lease: str,
+        incident: str,
+        verdict: str,
+        system: str = "",
+        severity: int = 0,
+        took: float | None = None,
+    ) -> None:
+        """Keep the latest check of a lease; see `Watch`."""
+        await self.submit(
+            lambda tx: tx.set_watch(lease, incident, verdict, system=system, severity=severity, took=took)
+        )
+
+    async def seen(self, lease: str) -> None:
+        """Keep that a lease was just seen as it was; see `Tx.seen`."""
+        await self.submit(lambda tx: tx.seen(lease))
 
     # Reading beside the writer
 
@@ -637,8 +716,9 @@ class Journal:
     async def watched(self) -> list[Watch]:
         """Return the latest check of every lease."""
         row = schema.watch.c
-        found = select(row.lease, row.incident, row.checked_at, row.verdict).order_by(row.lease)
-        return [Watch(*line) for line in await self._rows(found)]
+        age = (clock() - row.checked_at).label("age")
+        columns = (row[name] for name in Watch._fields if name != "age")
+        return [Watch(*line) for line in await self._rows(select(*columns, age).order_by(row.lease))]
 
     # Integrity
 
@@ -676,19 +756,21 @@ class Journal:
                 a lost tail is not found.
             progress: told now and then how many entries and heads are verified.
         """
-        async with self._moment() as connection:
+        async with self._moment(self._reading) as connection:
             return await Verification(connection, public_keys, progress).run(witnesses)
 
     @asynccontextmanager
-    async def _moment(self) -> AsyncIterator[AsyncConnection]:
+    async def _moment(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """Yield a connection to which nothing changes any more."""
-        async with client.reading(self._reading) as connection:
+        async with client.reading(engine) as connection:
             if self.dialect == "postgresql":
                 connection = await connection.execution_options(  # noqa: PLW2901  # the same one
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
             else:
                 await connection.exec_driver_sql("BEGIN")
+                # The moment is that of the first look.
+                await connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
             try:
                 yield connection
             finally:
@@ -698,16 +780,23 @@ class Journal:
     # Copies
 
     @asynccontextmanager
-    async def copying(self) -> AsyncIterator[tuple[str, int, AsyncIterator[Part]]]:
+    async def copying(self) -> AsyncIterator[tuple[str, int, AsyncIterator[Rows]]]:
         """Yield the release of the tables, how many rows there are, and all rows, of one moment, while others write.
 
         Raises:
             Refused: if a column holds what the journal never writes there.
         """
-        async with self._moment() as connection:
-            yield await dump.release(connection), await dump.size(connection), dump.parts(connection)
+        if self._spool is None:
+            async with self._moment(self._reading) as connection:
+                yield await dump.release(connection), await dump.size(connection), dump.parts(connection, spool.none())
+            return
+        # What is on its way into the journal is in one of the two, if this one is looked at first.
+        async with self._moment(self._spool.reading) as ahead, self._moment(self._reading) as connection:
+            beyond = await spool.beyond(ahead, connection)
+            size = await dump.size(connection) + len(beyond)
+            yield await dump.release(connection), size, dump.parts(connection, spool.whole(ahead, beyond))
 
-    async def fill(self, release: str, rows: AsyncIterator[Part], public_keys: Collection[PublicKey]) -> int:
+    async def fill(self, release: str, rows: AsyncIterator[Rows], public_keys: Collection[PublicKey]) -> int:
         """Take in a copy, verified and all of it or nothing, and return how many rows it had; its claims are void.
 
         Args:

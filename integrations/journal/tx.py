@@ -2,10 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Select,
@@ -21,38 +21,27 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import also, queries, schema
+from integrations.journal.batch import MOST_NAMES, MOVE_TIP, Batch, first_row
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner
-from integrations.journal.proof import Proof
-from integrations.journal.records import Claim, Hold, InboxItem, Reservation, Signer, Stop, StreamInfo, Suppression
+from integrations.journal.records import Claim, Hold, Reservation, Stop, StreamInfo, Suppression
 from integrations.journal.schema import clock, holds
-from playbooks import journal
-from playbooks.errors import Refused, SoarError
-from playbooks.journal import APART, BY_BODY, GENESIS, SWITCHES, SYSTEM, UNSIGNED, Added, Entry, Event, Head, Parsed
-from playbooks.strict import Json, canonical, iso, now
+from playbooks.errors import Refused
+from playbooks.record.journal import (
+    APART,
+    BY_BODY,
+    GENESIS,
+    SWITCHES,
+    SYSTEM,
+    UNSIGNED,
+    Entry,
+    Event,
+    Parsed,
+)
+from playbooks.strict import Json, canonical
 
 _stream = schema.stream.c
-_INSERT_ENTRY = insert(schema.entry)
-_MOVE_TIP = (
-    update(schema.stream)
-    .where(_stream.name == bindparam("stream"))
-    .values(seq=bindparam("tip"), hash=bindparam("tip_hash"))
-)
-_INSERT_HEAD = insert(schema.head)
-_MOVE_CHAIN = update(schema.chain).where(schema.chain.c.id == 1).values(n=bindparam("tip"), hash=bindparam("tip_hash"))
-_LOCK_CHAIN = select(schema.chain.c.n, schema.chain.c.hash, clock()).where(schema.chain.c.id == 1).with_for_update()
-_ROWS = select(
-    _stream.name,
-    _stream.seq,
-    _stream.hash,
-    _stream.fence,
-    func.coalesce(_stream.claimed_until > clock(), literal(value=False)).label("live"),
-    _stream.frozen,
-).where(_stream.name.in_(bindparam("names", expanding=True)))
-_MOST_NAMES = 256
 _LONGEST_ID = 64
 _inbox = schema.inbox.c
 # Messages that are known by their bodies alone, once they may be told as news again; what the receiver's account could
@@ -113,9 +102,8 @@ class _Sql:
         self.use = insertion(schema.used).values(at=clock()).on_conflict_do_nothing().returning(schema.used.c.nonce)
         self.reserve = insertion(schema.reservation).values(at=clock()).on_conflict_do_nothing()
         self.hold = _replacing(insertion(schema.hold).values(taken_at=clock()), ["grip", "incident", "lease"], "after")
-        self.watch = _replacing(
-            insertion(schema.watch).values(checked_at=clock()), ["lease"], "incident", "verdict", "checked_at"
-        )
+        asked = ("incident", "verdict", "system", "severity", "took", "checked_at", "seen_at")
+        self.watch = _replacing(insertion(schema.watch).values(checked_at=clock(), seen_at=null()), ["lease"], *asked)
         self.present = _replacing(insertion(schema.responder).values(seen_at=clock()), ["name"], "address", "seen_at")
 
 
@@ -127,194 +115,6 @@ def _replacing(insertion: Any, key: list[str], *columns: str) -> Any:  # noqa: A
 @cache
 def _sql(dialect: str) -> _Sql:
     return _Sql(schema.insertion(dialect))
-
-
-class _Row(NamedTuple):
-    seq: int
-    hash: bytes
-    fence: int
-    live: bool
-    frozen: str | None
-    stored: bool
-    signed: bool = True
-
-
-_NEW = _Row(0, GENESIS, 0, live=False, frozen=None, stored=False)
-
-
-def _first(name: str) -> dict[str, Any]:
-    return {"name": name, "seq": 0, "hash": GENESIS, "lane": "", "fence": 0}
-
-
-class Appended(NamedTuple):
-    """An entry, and what its row needs beside it.
-
-    Args:
-        entry: the entry.
-        kind: of its event.
-    """
-
-    entry: Entry
-    kind: str
-
-
-class Batch:
-    """The state of one transaction: tips moved and entries made, written together at its end.
-
-    Args:
-        connection: in a transaction.
-        signer: signs the head.
-        proof: what this process knows to be signed.
-    """
-
-    def __init__(self, connection: AsyncConnection, signer: Signer, proof: Proof) -> None:
-        self.connection = connection
-        self.proof = proof
-        self.at = iso(now())
-        self.time = 0.0
-        self._signer = signer
-        self._rows: dict[str, _Row] = {}
-        self._stale: set[str] = set()
-        self._made: list[Appended] = []
-        self._n = 0
-        self._hash = GENESIS
-
-    async def lock(self) -> None:
-        """Take the one lock that all writers of all machines take."""
-        row = (await self.connection.execute(_LOCK_CHAIN)).one_or_none()
-        if row is None:
-            raise Tampered("heads", 0, "the row that holds the chain's tip is gone")
-        self._n, self._hash, self.time = row
-
-    def state(self) -> tuple[dict[str, _Row], int]:
-        """Return what `restore` needs after a unit that raised."""
-        return dict(self._rows), len(self._made)
-
-    def restore(self, state: tuple[dict[str, _Row], int]) -> None:
-        """Forget what was made since `state`."""
-        self._rows, made = state
-        del self._made[made:]
-
-    async def load(self, names: Iterable[str]) -> None:
-        """Read the tips of streams that are not known yet, with one statement."""
-        names = set(names)
-        wanted = sorted(names - self._rows.keys() | names & self._stale)
-        self._stale -= names
-        for start in range(0, len(wanted), _MOST_NAMES):
-            some = wanted[start : start + _MOST_NAMES]
-            # Padded to a power of two: each length is a statement of its own to prepare.
-            padded = some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
-            found = await self.run(_ROWS, {"names": padded})
-            unproven = await self.proof.unproven([(name, seq, tip) for name, seq, tip, *_ in found if seq], self.run)
-            for name, seq, tip, fence, live, frozen in found:
-                row = _Row(seq, tip, fence, live, frozen, stored=True, signed=name not in unproven)
-                known = self._rows.get(name)
-                # The stored tip is behind what this transaction has made and not yet written.
-                self._rows[name] = row if known is None else row._replace(seq=known.seq, hash=known.hash)
-            for name in some:
-                self._rows.setdefault(name, _NEW)
-
-    async def run(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
-        """Return the rows of a reading statement."""
-        rows: Sequence[Any] = (await self.connection.execute(statement, values)).all()
-        return rows
-
-    def frozen(self, name: str) -> str | None:
-        """Return why a stream that is loaded is frozen, None if it is not."""
-        return self._rows[name].frozen
-
-    def forget(self, name: str) -> None:
-        """Read a stream's row again when it is needed next, because somebody changed it."""
-        self._stale.add(name)
-
-    def dropped(self, name: str) -> None:
-        """Read a stream's row again when it is needed next, its tip too: nothing of it was made here."""
-        self._rows.pop(name, None)
-
-    def opened(self, name: str) -> None:
-        """Take in a stream that was just made and claimed."""
-        self._rows[name] = _Row(0, GENESIS, 1, live=True, frozen=None, stored=True)
-
-    async def ensure(self, name: str) -> None:
-        """Write the row of a stream that this transaction began, so that it can be changed."""
-        row = self._rows.get(name)
-        if row is not None and not row.stored:
-            await self.connection.execute(insert(schema.stream).values(opened_at=clock()), _first(name))
-            self._rows[name] = row._replace(stored=True)
-
-    async def signed(self, stream: str) -> bool:
-        """Whether the stream's tip is one that a responder signed."""
-        await self.load([stream])
-        return self._rows[stream].signed
-
-    def fault(self, stream: str) -> SoarError:
-        """Return what is wrong with the tip of a stream that is loaded and not signed."""
-        row = self._rows[stream]
-        return self.proof.fault(stream, row.seq, row.hash)
-
-    def append(self, stream: str, events: Sequence[Event], claim: Claim | None) -> tuple[Entry, ...]:
-        """Make entries for a stream that is loaded; they are written at the end."""
-        row = self._rows[stream]
-        if claim is not None and (claim.stream != stream or claim.fence != row.fence or not row.live):
-            raise LostClaim(f"{claim.owner} no longer has the claim on {stream}")
-        if row.frozen is not None:
-            raise Refused(f"{stream} is frozen: {row.frozen}")
-        if not row.signed:
-            # What is appended would stand for what it is chained to.
-            raise self.fault(stream)
-        entries = []
-        seq, tip = row.seq, row.hash
-        for event in events:
-            seq += 1
-            entry = journal.entry(stream, seq, tip, self.at, event)
-            tip = entry.hash
-            entries.append(entry)
-        self._made.extend(Appended(entry, event.kind) for entry, event in zip(entries, events, strict=True))
-        self._rows[stream] = row._replace(seq=seq, hash=tip)
-        return tuple(entries)
-
-    def tip(self, stream: str) -> int:
-        """Return the number of the last entry of a stream that is loaded."""
-        return self._rows[stream].seq
-
-    def made(self, stream: str) -> list[Entry]:
-        """Return the entries of a stream that are not written yet."""
-        return [made.entry for made in self._made if made.entry.stream == stream]
-
-    async def flush(self) -> Head | None:
-        """Write all entries, the tips and one signed head over them."""
-        if not self._made:
-            return None
-        n = self._n + 1
-        first: dict[str, int] = {}
-        for made in self._made:
-            first.setdefault(made.entry.stream, made.entry.seq)
-        names = sorted(first)
-        added = [Added(name, self._rows[name].seq, self._rows[name].hash, first[name]) for name in names]
-        data = journal.head_data(n, self.at, self._signer.id, added)
-        digest = journal.link(self._hash, data)
-        head = Head(n, data, digest, self._signer.sign(digest))
-        run = self.connection.execute
-        rows = [
-            {"stream": e.stream, "seq": e.seq, "kind": kind, "data": e.data, "hash": e.hash, "head": n}
-            for e, kind in self._made
-        ]
-        new = [_first(name) for name in names if not self._rows[name].stored]
-        tips = [{"stream": name, "tip": self._rows[name].seq, "tip_hash": self._rows[name].hash} for name in names]
-        try:
-            await run(_INSERT_ENTRY, rows)
-            if new:
-                await run(insert(schema.stream).values(opened_at=clock()), new)
-            await run(_MOVE_TIP, tips)
-            await run(_INSERT_HEAD, head._asdict())
-        except IntegrityError as exc:
-            lost = self._made[0].entry
-            raise Tampered(lost.stream, lost.seq, "the place of a new entry or head is taken") from exc
-        await run(_MOVE_CHAIN, {"tip": n, "tip_hash": digest})
-        # Before the commit: should that fail, nothing has these tips.
-        for tip in added:
-            self.proof.know(tip.hash)
-        return head
 
 
 class Tx:
@@ -482,8 +282,8 @@ class Tx:
         """Return the open streams that have some correlation keys: key → stream; those that are frozen have none."""
         found: dict[str, str] = {}
         keys = sorted(correlations)
-        for start in range(0, len(keys), _MOST_NAMES):
-            rows = await self._run(queries.FIND_ALL_OPEN, {"correlations": keys[start : start + _MOST_NAMES]})
+        for start in range(0, len(keys), MOST_NAMES):
+            rows = await self._run(queries.FIND_ALL_OPEN, {"correlations": keys[start : start + MOST_NAMES]})
             found |= {key: also.whose(name) for key, name in rows.all()}
         await self._batch.load(found.values())
         for stream in sorted({name for name in found.values() if self._batch.frozen(name) is not None}):
@@ -521,12 +321,30 @@ class Tx:
             await self._change(name, correlation=null(), **({} if name == stream else {"closed_at": clock()}))
             await self._answer_to(to, key)
 
-    async def _answer_to(self, stream: str, key: str) -> None:
+    async def begin(self, prefix: str, correlation: str) -> str:
+        """Begin a stream under the year's next number that is found by a key, and that no responder ever claims.
+
+        Args:
+            prefix: as `campaign/cam`, which gives `campaign/cam-2026-000001`.
+            correlation: a key that no other open stream may have.
+
+        Raises:
+            Refused: if an open stream has the correlation key.
+        """
+        numbers = f"{prefix}-{datetime.fromtimestamp(self._batch.time, UTC).year}"
+        name = f"{numbers}-{await self._next(numbers):06d}"
+        await self._row(name, correlation)
+        return name
+
+    async def _row(self, name: str, key: str) -> None:
         await self._unused(key)
-        name = f"{also.family(stream)}{await self._next(also.family(stream))}"
         await self._begin()
-        row = {**_first(name), "correlation": key}
+        row = {**first_row(name), "correlation": key}
         await self._run(insert(schema.stream).values(opened_at=clock(), **row))
+
+    async def _answer_to(self, stream: str, key: str) -> None:
+        name = f"{also.family(stream)}{await self._next(also.family(stream))}"
+        await self._row(name, key)
         await self.append(name, [Event("answers_to", {"stream": stream, "key": key})])
 
     async def _unused(self, key: str) -> None:
@@ -561,12 +379,8 @@ class Tx:
         await self._change(name, closed_at=clock(), runnable_at=null())
         await self._run(_FREE, {"from": name, "free": _free()})
 
-    async def summarise(self, name: str, summary: Json) -> None:
-        """Keep with a stream what a list of streams shows of it."""
-        await self._change(name, summary=canonical(summary))
-
     async def freeze(self, stream: str, reason: str) -> None:
-        """Let nobody append to or claim a stream until it is thawed; what met under its keys meets elsewhere."""
+        """Let nobody append to or claim a stream any more; what met under its keys meets elsewhere."""
         await self._change(stream, frozen=reason)
         await self._give_up(stream)
 
@@ -594,16 +408,9 @@ class Tx:
         moved = await self._run(
             update(schema.entry).where(entry.stream == stream, entry.seq > last.seq).values(stream=apart)
         )
-        await self._run(_MOVE_TIP, {"stream": stream, "tip": last.seq, "tip_hash": last.hash})
+        await self._run(MOVE_TIP, {"stream": stream, "tip": last.seq, "tip_hash": last.hash})
         self._batch.dropped(stream)
         return int(moved.rowcount)
-
-    async def thaw(self, stream: str) -> None:
-        """Let a frozen stream go on, under those of its keys that nothing else has taken up."""
-        await self._change(stream, frozen=null())
-        for key, name in (await self.keys_of(stream)).items():
-            if await self.find_open(also.kept(key)) is None:
-                await self._change(name, correlation=also.kept(key))
 
     async def make_runnable(self, stream: str, at: float | None = None, lane: str | None = None) -> None:
         """Ask that a stream be claimed, now or at a time; the earlier of two asked for stays.
@@ -713,10 +520,6 @@ class Tx:
 
     # Inbox
 
-    async def waiting(self, limit: int, kinds: Sequence[str] | None = None) -> list[InboxItem]:
-        """Return the oldest inbox entries that no stream has yet."""
-        return [queries.inbox_item(row) for row in await self._run(queries.waiting(limit, kinds))]
-
     async def move(self, item: str, incident: str | None) -> None:
         """Mark an inbox entry as moved.
 
@@ -737,8 +540,8 @@ class Tx:
             Refused: if one of them was moved before, or does not exist.
         """
         names = sorted(items)
-        for start in range(0, len(names), _MOST_NAMES):
-            some = names[start : start + _MOST_NAMES]
+        for start in range(0, len(names), MOST_NAMES):
+            some = names[start : start + MOST_NAMES]
             if (await self._run(_MOVE_ALL, {"items": some, "to": incident, "free": _free()})).rowcount != len(some):
                 raise Refused("some of these inbox entries were moved before")
 
@@ -776,9 +579,9 @@ class Tx:
         Only of alerts that were moved: a person's signed request is their word, and stays.
         """
         count = 0
-        for start in range(0, len(items), _MOST_NAMES):
+        for start in range(0, len(items), MOST_NAMES):
             await self._begin()
-            some = _inbox.id.in_(items[start : start + _MOST_NAMES])
+            some = _inbox.id.in_(items[start : start + MOST_NAMES])
             emptied = update(schema.inbox).where(some, *_BLANKABLE).values(body=b"", headers=b"{}")
             count += (await self._run(emptied)).rowcount
         return count
@@ -895,9 +698,24 @@ class Tx:
         row = schema.suppression.c
         await self._run(update(schema.suppression).where(row.scope == scope).values(hidden=row.hidden + count))
 
-    async def set_watch(self, lease: str, incident: str, verdict: str) -> None:
-        """Keep the latest check of a lease."""
-        await self._run(self._sql.watch, {"lease": lease, "incident": incident, "verdict": verdict})
+    async def set_watch(
+        self,
+        lease: str,
+        incident: str,
+        verdict: str,
+        *,
+        system: str = "",
+        severity: int = 0,
+        took: float | None = None,
+    ) -> None:
+        """Keep the latest check of a lease; see `Watch`."""
+        asked = {"lease": lease, "incident": incident, "verdict": verdict}
+        await self._run(self._sql.watch, {**asked, "system": system, "severity": severity, "took": took})
+
+    async def seen(self, lease: str) -> None:
+        """Keep that a lease was just seen as it was; nothing was asked as a client."""
+        row = schema.watch
+        await self._run(update(row).where(row.c.lease == lease).values(seen_at=clock()))
 
     async def drop_watch(self, lease: str) -> None:
         """Forget the checks of a lease that ended."""

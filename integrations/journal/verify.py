@@ -9,10 +9,8 @@ from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import schema
-from integrations.journal.queries import fits
 from integrations.signing import PublicKey
-from playbooks.journal import APART, GENESIS, UNSIGNED, Content, Fault, Head, head_content
-from playbooks.strict import canonical
+from playbooks.record.journal import APART, GENESIS, UNSIGNED, Chain, Content, Fault, Head, head_content
 
 # Small enough that a chunk's hashing holds the loop for milliseconds.
 CHUNK = 4000
@@ -71,9 +69,9 @@ class Verification:
         kept: dict[int, set[bytes]] = {}
         for witness in witnesses:
             kept.setdefault(witness.n, set()).add(witness.hash)
-        previous, n = GENESIS, 0
+        chained = Chain()
         with ThreadPoolExecutor(thread_name_prefix="verify") as threads:
-            while rows := (await self._connection.execute(_HEADS, {"n": n})).all():
+            while rows := (await self._connection.execute(_HEADS, {"n": chained.n})).all():
                 contents = [head_content(data) for _, data, _, _ in rows]
                 # The library lets go of the interpreter while it verifies: half a chunk for each thread.
                 signed = asyncio.gather(
@@ -84,24 +82,23 @@ class Verification:
                 )
                 goods = [good for part in await signed for good in part]
                 for line, content, good in zip(rows, contents, goods, strict=True):
-                    n += 1
-                    broken = _broken(n, line, previous, content)
-                    if broken is not None:
+                    if (broken := chained.take(line.n, line.data, line.hash, content.n)) is not None:
                         yield broken
                         return
+                    n = chained.n
                     if not good:
                         yield Fault("heads", n, f"no responder's key signed it (it names key {content.key})")
                     for added in content.tips:
                         self._witnessed[added.hash] = n, added.first or 0
                     if not all(line.hash.startswith(seen) for seen in kept.get(n, ())):
                         yield Fault("heads", n, "it is not the head that was witnessed")
-                    previous = line.hash
-                self._heads = n
+                self._heads = chained.n
                 self._tell()
+        n = chained.n
         if kept and (last := max(kept)) > n:
             yield Fault("heads", n + 1, f"head {last} was witnessed, and the heads end with {n}")
         chain = (await self._connection.execute(select(schema.chain.c.n, schema.chain.c.hash))).first()
-        if chain is None or (chain.n, chain.hash) != (n, previous):
+        if chain is None or (chain.n, chain.hash) != (n, chained.hash):
             there = "gone" if chain is None else chain.n
             yield Fault("heads", n + 1, f"the heads end with {n}, and the chain's tip is {there}")
 
@@ -117,11 +114,11 @@ class Verification:
         stream: _Stream | None = None
         while rows := (await self._connection.execute(_ENTRIES, _place(stream))).all():
             for name, seq, data, digest in rows:
-                if stream is None or name != stream.name:
+                if stream is None or name != stream.stream:
                     for fault in self._end(stream):
                         yield fault
                     stream = _Stream(name, self._witnessed)
-                stream.take(seq, data, digest)
+                stream.read(seq, data, digest)
             self._entries += len(rows)
             self._tell()
         for fault in self._end(stream):
@@ -130,9 +127,9 @@ class Verification:
     def _end(self, stream: "_Stream | None") -> list[Fault]:
         if stream is None:
             return []
-        if stream.name.startswith(APART):
-            return [Fault(stream.name, stream.seq, f"a responder set it apart: {UNSIGNED}")]
-        self._last[stream.name] = stream.seq, stream.hash
+        if stream.stream.startswith(APART):
+            return [Fault(stream.stream, stream.n, f"a responder set it apart: {UNSIGNED}")]
+        self._last[stream.stream] = stream.n, stream.hash
         return stream.end()
 
     async def _gone(self) -> list[Fault]:
@@ -167,56 +164,32 @@ class Verification:
             self._progress(self._entries, self._heads)
 
 
-class _Stream:
-    """A stream while its entries are read in order."""
+class _Stream(Chain):
+    """A stream while its entries are read in order: chained, and each under a head."""
 
-    __slots__ = ("_covered", "_fault", "_suffix", "_witnessed", "hash", "name", "seq")
+    __slots__ = ("_covered", "_fault", "_witnessed")
 
     def __init__(self, name: str, witnessed: dict[bytes, tuple[int, int]]) -> None:
-        self.name = name
-        self.seq = 0
-        self.hash = GENESIS
+        super().__init__(name)
         self._covered = 0
         self._fault: Fault | None = None
         self._witnessed = witnessed
-        # The canonical form sorts its keys, so the bytes end in this: compared as bytes, without parsing a million.
-        self._suffix = b',"stream":' + canonical(str(name)) + b',"v":'
 
-    def take(self, seq: int, data: bytes, digest: bytes) -> None:
-        if self._fault is None:
-            message = None
-            if seq != self.seq + 1:
-                message = f"entry {self.seq + 1} is missing; the next one there is {seq}"
-            elif not fits(self.hash, data, digest):
-                message = "its bytes do not have the hash that the chain gives it"
-            elif not data[: data.rfind(b'"v":') + 4].endswith(b'"seq":%d' % seq + self._suffix):
-                message = "it was written for another place"
-            if message is not None:
-                self._fault = Fault(self.name, self.seq + 1, message)
-            elif (head := self._witnessed.pop(digest, None)) is not None:
-                if head[1] not in {0, self._covered + 1}:
-                    self._fault = Fault(self.name, self._covered + 1, UNSIGNED)
-                self._covered = seq
-        self.seq, self.hash = seq, digest
+    def read(self, seq: int, data: bytes, digest: bytes) -> None:
+        if self._fault is not None:
+            self.n, self.hash = seq, digest
+            return
+        self._fault = self.take(seq, data, digest)
+        if self._fault is None and (head := self._witnessed.pop(digest, None)) is not None:
+            if head[1] not in {0, self._covered + 1}:
+                self._fault = Fault(self.stream, self._covered + 1, UNSIGNED)
+            self._covered = seq
 
     def end(self) -> list[Fault]:
         if self._fault is not None:
             return [self._fault]
-        if self._covered == self.seq:
-            return []
-        return [Fault(self.name, self._covered + 1, UNSIGNED)]
+        return [] if self._covered == self.n else [Fault(self.stream, self._covered + 1, UNSIGNED)]
 
 
 def _place(stream: _Stream | None) -> dict[str, str | int]:
-    return {"stream": "", "seq": 0} if stream is None else {"stream": stream.name, "seq": stream.seq}
-
-
-def _broken(n: int, line: Any, previous: bytes, content: Content) -> Fault | None:  # noqa: ANN401  # a database row
-    number, data, digest, _ = line
-    if number != n:
-        return Fault("heads", n, f"head {n} is missing; the next one there is {number}")
-    if not fits(previous, data, digest):
-        return Fault("heads", n, "its bytes do not have the hash that the chain gives it")
-    if content.n != n:
-        return Fault("heads", n, "it was written for another place")
-    return None
+    return {"stream": "", "seq": 0} if stream is None else {"stream": stream.stream, "seq": stream.n}

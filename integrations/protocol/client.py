@@ -8,26 +8,22 @@ from itertools import count
 from typing import Any, Final
 
 import httpx
+from typing_extensions import override
 
+from integrations.http import AT_ONCE, TIMEOUT, connecting
 from integrations.protocol.limits import Budget
 from integrations.protocol.reply import Reply, spoken
 from integrations.protocol.session import NoEntry, Session, over_http, pages, reply_of
 from integrations.protocol.wire import Http, stdio
-from integrations.tls import trusted
 from playbooks.errors import Refused, Transient
 
-__all__ = ["TIMEOUT", "McpEndpoint", "NoEntry", "Reply", "Session", "spoken"]
-
-TIMEOUT: Final = 4.0
-"""Seconds for one answer."""
+__all__ = ["TIMEOUT", "Conversed", "McpEndpoint", "NoEntry", "Reply", "Session", "spoken"]
 
 STARTS: Final = 12.0
 """Seconds for one answer of a server that we start ourselves: the first waits for its start."""
 
 DEADLINE: Final = 12.0
 """Seconds for everything that one question takes, all pages together."""
-
-_AT_ONCE: Final = 8
 
 
 class McpEndpoint:
@@ -51,18 +47,10 @@ class McpEndpoint:
         """Seconds for one answer."""
         self.command = tuple(command)
         self._ids = count(1)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         # identity: what is packed may unfold into a thousand times its size.
         headers = {"Accept": "application/json, text/event-stream", "Accept-Encoding": "identity"}
-        self._http = httpx.AsyncClient(
-            headers={**headers, "Authorization": f"Bearer {token}"} if token else headers,
-            timeout=httpx.Timeout(TIMEOUT, connect=2.0),
-            limits=httpx.Limits(
-                max_connections=2 * _AT_ONCE, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=4.0
-            ),
-            verify=trusted(self.url),
-            trust_env=False,
-        )
+        self._http = connecting(self.url, {**headers, "Authorization": f"Bearer {token}"} if token else headers)
 
     @property
     def place(self) -> str:
@@ -140,6 +128,26 @@ class McpEndpoint:
                 if not await session.begin(handshake=handshake):
                     raise session.nothing_known()
                 yield session
+
+
+class Conversed(McpEndpoint):
+    """An address that answers nothing outside a conversation: each question opens one of its own, as a client does."""
+
+    @override
+    async def ask(self, method: str, params: dict[str, Any] | None = None, *, ahead: bool = False) -> Reply:
+        try:
+            async with self.session() as session:
+                return await session.ask(method, params)
+        except NoEntry as exc:
+            if exc.reply is None:
+                raise
+            # Whoever is turned away at the door has an answer to the question, too.
+            return exc.reply
+
+    @override
+    async def listed(self, what: str) -> tuple[dict[str, Any], ...]:
+        async with deadline(max(DEADLINE, self.patience), f"{self.name}: {what}/list"), self.session() as session:
+            return await session.listed(what)
 
 
 @asynccontextmanager

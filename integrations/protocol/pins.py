@@ -17,7 +17,7 @@ from integrations.protocol.client import DEADLINE, McpEndpoint, deadline
 from integrations.sharing import Shared
 from playbooks.action import World
 from playbooks.errors import Refused
-from playbooks.inventory import Dossier, Pin, PinKind
+from playbooks.estate.pins import Dossier, Pin, PinKind
 from playbooks.strict import Fingerprint, fingerprint
 
 # Not `_meta`: frameworks write their own into it, and it differs between transports.

@@ -5,8 +5,8 @@ from typing import Any
 
 from integrations.protocol.client import McpEndpoint, Reply
 from playbooks.errors import SoarError
-from playbooks.plan import Answer, Finding
-from playbooks.refusing import rejected_arguments
+from playbooks.gate.plan import Answer, Finding
+from playbooks.gate.refusing import rejected_arguments
 
 __all__ = ["ask", "rejected_arguments"]
 

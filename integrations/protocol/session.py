@@ -40,6 +40,9 @@ _GOODBYE: Final = 1.0
 class NoEntry(Misconfigured):
     """A server or a gateway answers 401 or 403: it lets nobody in without credentials, or not with ours."""
 
+    reply: Reply | None = None
+    """What it answered."""
+
 
 class Session:
     """A conversation that is open.
@@ -134,7 +137,9 @@ class Session:
         carried = await self._carry("initialize", hello, revision="")
         greeted = reply_of(carried, self.name, "initialize")
         if _turned_away(greeted):
-            raise NoEntry(f"{self.name} lets nobody in without credentials: {greeted.said}")
+            refusal = NoEntry(f"{self.name} lets nobody in without credentials: {greeted.said}")
+            refusal.reply = greeted
+            raise refusal
         if greeted.result is None:
             self._said = greeted.said
             return False

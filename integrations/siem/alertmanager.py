@@ -1,6 +1,7 @@
 """Prometheus Alertmanager's webhook, version 4, and Grafana's, which is like it: a group of alerts in one message.
 
-What an alert names comes from its labels `mcp_server`, `mcp_tool` …, or annotations of these names. Its rule is the
+What an alert names comes from its labels `mcp_server`, `mcp_tool` …, or annotations of these names; without an MCP
+server from `namespace`, `deployment`, `pod`, `container`, `image` and `node`, on which one may stand. Its rule is the
 label `alertname`, its severity the label `severity`, and each label is a tag `name=value` for `classify`.
 
 https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
@@ -11,19 +12,22 @@ from typing import Final
 from integrations.siem import times, wrapping
 from integrations.siem.reading import (
     Fields,
-    Finding,
+    Reported,
+    beside,
     claims,
     distinct,
     excerpt,
     identity,
+    image,
     left_out,
     read,
     scalar,
     tags,
     title,
+    workloads,
     written,
 )
-from playbooks.incident import AlertState, Severity
+from playbooks.record.incident import AlertState, EntityKind, Severity
 from playbooks.strict import Json
 
 # Prometheus prescribes no words: these are what rules are written with; of another one nothing is known.
@@ -34,10 +38,11 @@ _SEVERITY: Final = {
     **dict.fromkeys(("low", "notice"), Severity.LOW),
     **dict.fromkeys(("informational", "info", "none", "debug"), Severity.INFORMATIONAL),
 }
+_WORKLOADS: Final = ("deployment", "statefulset", "daemonset", "workload", "pod")
 _HINT: Final = "set max_alerts in the receiver's webhook_configs, or group_by more labels"
 
 
-def findings(document: Json) -> tuple[Finding, ...]:
+def findings(document: Json) -> tuple[Reported, ...]:
     """Return what a group of alerts reports: a finding for each of them.
 
     Args:
@@ -58,7 +63,7 @@ def _ours(alert: dict[str, Json]) -> bool:
     return "labels" in alert and ("startsAt" in alert or "fingerprint" in alert)
 
 
-def _finding(path: str, document: dict[str, Json], more: tuple[str, ...]) -> Finding:
+def _finding(path: str, document: dict[str, Json], more: tuple[str, ...]) -> Reported:
     alert = Fields(document, path)
     # Not by way of a dotted key: a label's own name may have dots.
     labels, annotations = alert.inner("labels"), alert.inner("annotations")
@@ -67,10 +72,15 @@ def _finding(path: str, document: dict[str, Json], more: tuple[str, ...]) -> Fin
     at = times.needed(alert, "startsAt")
     alert.settle()
     named = {**annotations.document, **labels.document}
-    entities = claims(named, "mcp_", alert.where("labels"))
+    entities = [*claims(named, "mcp_", alert.where("labels"))]
+    if not any(one.kind is EntityKind.SERVER for one in entities):
+        entities += workloads(labels.text("namespace"), (labels.text(kind) for kind in _WORKLOADS))
+        entities += workloads(None, [labels.text("container")])
+        entities += image(labels.text("image"))
+        entities += beside(EntityKind.HOST, [labels.text("node")])
     text = annotations.text("description") or annotations.text("message")
     return read(
-        Finding,
+        Reported,
         {
             # The same labels firing anew are another thing that happened, with another beginning and one end.
             "external_id": identity(f"{fingerprint}/{at.isoformat()}"),

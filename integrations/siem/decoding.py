@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from playbooks.errors import SoarError
-from playbooks.escaping import printable
 from playbooks.strict import Json
+from playbooks.text.escaping import printable
 
 MAX_BYTES: Final = 1024 * 1024
 """The largest message that is read, where its format says nothing else."""

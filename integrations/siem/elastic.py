@@ -7,7 +7,9 @@ The action's body to configure (triple braces: the alerts as JSON), with the act
 Also read are `{"context": {"alerts": […]}}`, a bare list of alerts, one alert alone, hits of a search, and the alerts
 as a text that holds them. Kibana writes an alert's fields flat (`"kibana.alert.uuid"`) or nested, and scalars at times
 as lists of one; all of these are read. What an alert names comes from `labels.mcp_server`, `labels.mcp_tool` …, and
-from `user.name`, `source.ip`, `destination.ip` and `container.image.name`.
+from `user.name`, `source.ip`, `destination.ip` and `container.image`. Without an MCP server, what one may stand on is
+read too: `orchestrator` and `kubernetes`, `container.name`, `cloud.instance.id` and `host.name`. What was found
+is read from `threat.indicator` and `file.hash.sha256`.
 
 https://www.elastic.co/docs/explore-analyze/alerts-cases/alerts/rule-action-variables and
 https://www.elastic.co/docs/reference/security/fields-and-object-schemas/alert-schema.
@@ -19,20 +21,24 @@ from typing import Any, Final
 from integrations.siem import times, wrapping
 from integrations.siem.decoding import Malformed
 from integrations.siem.reading import (
+    MAX_ENTITIES,
     Fields,
-    Finding,
+    Reported,
     beside,
     claims,
     distinct,
     excerpt,
     identity,
+    image,
     left_out,
+    marked,
     read,
     scalar,
     tags,
+    workloads,
     written,
 )
-from playbooks.incident import AlertState, Entity, EntityKind, Severity
+from playbooks.record.incident import AlertState, Entity, EntityKind, MarkKind, Severity
 from playbooks.strict import Json
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -48,13 +54,21 @@ _NAMED = (
     ("user.name", EntityKind.PRINCIPAL),
     ("source.ip", EntityKind.ADDRESS),
     ("destination.ip", EntityKind.ADDRESS),
-    ("container.image.name", EntityKind.IMAGE),
+)
+_STANDS = (("cloud.instance.id", EntityKind.CLOUD_RESOURCE), ("host.name", EntityKind.HOST))
+_WORKLOADS = ("deployment", "statefulset", "daemonset", "pod")
+_FOUND = (
+    ("threat.indicator.ip", MarkKind.INDICATOR),
+    ("threat.indicator.url.full", MarkKind.INDICATOR),
+    ("threat.indicator.url.domain", MarkKind.INDICATOR),
+    ("threat.indicator.file.hash.sha256", MarkKind.DIGEST),
+    ("file.hash.sha256", MarkKind.DIGEST),
 )
 _HINT = "lower the rule's *Max alerts per run*, or let its action run for each alert"
 _AS_TEXT = "is a text: write {{{context.alerts}}} with three braces and without quotes (or toJson) in the action's body"
 
 
-def findings(document: Json) -> tuple[Finding, ...]:
+def findings(document: Json) -> tuple[Reported, ...]:
     """Return what a message of Elastic Security reports: a finding for each of its alerts.
 
     Args:
@@ -81,7 +95,7 @@ def _ours(alert: dict[str, Json]) -> bool:
     return any(key.startswith("kibana.alert.") for key in alert) or (isinstance(kibana, dict) and "alert" in kibana)
 
 
-def _finding(path: str, document: dict[str, Json], otherwise: str) -> Finding:
+def _finding(path: str, document: dict[str, Json], otherwise: str) -> Reported:
     alert = Fields(document, path)
     uuid = alert.needed("kibana.alert.uuid")
     rule = alert.text("kibana.alert.rule.name") or otherwise or alert.needed("kibana.alert.rule.name")
@@ -90,7 +104,7 @@ def _finding(path: str, document: dict[str, Json], otherwise: str) -> Finding:
     alert.settle()
     entities = list(_entities(alert))
     return read(
-        Finding,
+        Reported,
         {
             "external_id": identity(uuid),
             "state": _state(alert),
@@ -102,6 +116,7 @@ def _finding(path: str, document: dict[str, Json], otherwise: str) -> Finding:
             "tags": tags(alert.texts("kibana.alert.rule.tags")),
             "entities": distinct(entities),
             "excerpt": excerpt(alert.text("kibana.alert.reason"), *left_out(entities)),
+            "marks": tuple(one for key, kind in _FOUND for one in marked(kind, alert.texts(key)))[:MAX_ENTITIES],
         },
         path,
     )
@@ -135,6 +150,22 @@ def _severity(alert: Fields) -> Severity | None:
 def _entities(alert: Fields) -> Iterable[Entity]:
     labels = alert.value("labels")
     flat = {key.removeprefix("labels."): value for key, value in alert.document.items() if key.startswith("labels.")}
-    yield from claims({**flat, **labels} if isinstance(labels, dict) else flat, "mcp_", alert.where("labels"))
+    found = claims({**flat, **labels} if isinstance(labels, dict) else flat, "mcp_", alert.where("labels"))
+    yield from found
+    if not any(one.kind is EntityKind.SERVER for one in found):
+        yield from workloads(
+            alert.text("kubernetes.namespace"), (alert.text(f"kubernetes.{kind}.name") for kind in _WORKLOADS)
+        )
+        if alert.text("orchestrator.resource.type").casefold() in _WORKLOADS:
+            yield from workloads(alert.text("orchestrator.namespace"), [alert.text("orchestrator.resource.name")])
+        yield from workloads(None, [alert.text("container.name")])
+        for key, kind in _STANDS:
+            yield from beside(kind, alert.texts(key))
+    yield from image(alert.text("container.image.name"), *_only(alert.texts("container.image.tag")))
     for key, kind in _NAMED:
         yield from beside(kind, alert.texts(key))
+
+
+def _only(texts: list[str]) -> list[str]:
+    """Return the one tag that an image has; which of several is meant, nobody says."""
+    return texts if len(texts) == 1 else []

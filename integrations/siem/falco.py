@@ -1,9 +1,9 @@
 """Falco and falcosidekick: an event `{uuid, output, priority, rule, time, output_fields, tags, …}`, or several.
 
 What it names is read from output fields `mcp.server`, `mcp.tool`, `mcp.principal` … (a rule's output can be given
-them), else from the rule's tags `mcp_server:…` and `mcp_tool:…`. Without an MCP server, the deployment, container and
-pod stand as claims for one: they count only where the inventory has them as aliases. A Deployment's pods change their
-names with each start, so its name, which such a pod's begins with, is a claim too.
+them), else from the rule's tags `mcp_server:…` and `mcp_tool:…`. Without an MCP server, deployment, container, pod and
+node are what one may stand on. A Deployment's pods change their names with each start, so its name, which such a pod's
+begins with, is a claim too.
 
 https://falco.org/docs/concepts/outputs/formatting/ and falcosidekick's `types.FalcoPayload`.
 """
@@ -18,20 +18,21 @@ from integrations.siem import times, wrapping
 from integrations.siem.decoding import Malformed, Unreadable
 from integrations.siem.reading import (
     Fields,
-    Finding,
+    Reported,
     absent,
     beside,
     claims,
     distinct,
     excerpt,
     identity,
+    image,
     left_out,
     read,
-    scalar,
     tags,
+    workloads,
     written,
 )
-from playbooks.incident import Entity, EntityKind, Severity
+from playbooks.record.incident import Entity, EntityKind, Severity
 from playbooks.strict import Json
 
 # Syslog's words, from the most to the least severe; "info" is what rules may abbreviate.
@@ -49,7 +50,8 @@ _SEVERITY = {
 
 _DEPLOYMENT = ("k8s.deployment.name", "k8smeta.deployment.name")
 _POD = ("k8s.pod.name", "k8smeta.pod.name")
-_WORKLOAD = (*_DEPLOYMENT, "container.name", *_POD)
+_NAMESPACE = ("k8s.ns.name", "k8smeta.ns.name")
+_NODE = ("k8s.node.name", "evt.hostname")
 
 # DEPLOYMENT-HASH-SUFFIX: a hash is decimal digits, a suffix is random, both in Kubernetes' letters without vowels
 # (`k8s.io/apimachinery/pkg/util/rand`: `SafeEncodeString`, `String`), so no name of ordinary words ends like this.
@@ -58,7 +60,7 @@ _ADDRESSES = ("fd.rip", "fd.cip", "fd.sip")
 _HINT = "send one event per message, as Falco's http_output and falcosidekick do"
 
 
-def findings(document: Json) -> tuple[Finding, ...]:
+def findings(document: Json) -> tuple[Reported, ...]:
     """Return what Falco's events report: always something new, since Falco knows no end of a thing.
 
     Args:
@@ -74,7 +76,7 @@ def _ours(event: dict[str, Json]) -> bool:
     return "rule" in event and ("priority" in event or "output" in event or "output_fields" in event)
 
 
-def _finding(document: dict[str, Json], path: str) -> Finding:
+def _finding(document: dict[str, Json], path: str) -> Reported:
     event = Fields(document, path)
     rule = event.needed("rule")
     severity = event.word("priority", _SEVERITY)
@@ -82,9 +84,9 @@ def _finding(document: dict[str, Json], path: str) -> Finding:
     event.settle()
     fields = _output_fields(event)
     labels = event.texts("tags")
-    entities = list(_entities(fields, labels, event.where("output_fields")))
+    entities = list(_entities(fields, labels, event.where("output_fields"), event.text("hostname")))
     return read(
-        Finding,
+        Reported,
         {
             "external_id": identity(event.text("uuid")) or _fingerprint(rule, at, fields),
             "rule": written(rule),
@@ -115,20 +117,21 @@ def _fingerprint(rule: str, at: datetime, fields: Mapping[str, object]) -> str:
     return "falco:" + hashlib.sha256(said.encode()).hexdigest()
 
 
-def _entities(fields: Mapping[str, object], labels: Iterable[str], path: str) -> Iterable[Entity]:
+def _entities(fields: Mapping[str, object], labels: Iterable[str], path: str, host: str) -> Iterable[Entity]:
     present = {key: value for key, value in fields.items() if not absent(value)}
     found = claims({**_from_tags(labels), **present}, "mcp.", path)
     yield from found
     if not any(one.kind is EntityKind.SERVER for one in found):
-        yield from beside(EntityKind.SERVER, (fields.get(key) for key in _WORKLOAD))
+        namespace = next((fields[key] for key in _NAMESPACE if not absent(fields.get(key))), None)
+        yield from workloads(namespace, (fields.get(key) for key in _DEPLOYMENT))
+        yield from workloads(None, [fields.get("container.name")])
+        yield from workloads(namespace, (fields.get(key) for key in _POD))
         if all(absent(fields.get(key)) for key in _DEPLOYMENT):
-            yield from beside(EntityKind.SERVER, (_deployment(fields.get(key)) for key in _POD))
+            yield from workloads(namespace, (_deployment(fields.get(key)) for key in _POD))
+        yield from beside(EntityKind.HOST, [host, *(fields.get(key) for key in _NODE)])
     yield from beside(EntityKind.ADDRESS, (fields.get(key) for key in _ADDRESSES))
     yield from beside(EntityKind.PRINCIPAL, [fields.get("ka.user.name")])
-    repository, digest = fields.get("container.image.repository"), fields.get("container.image.digest")
-    if not absent(repository) and (image := scalar(repository)):
-        pinned = f"{image}@{digest}" if isinstance(digest, str) and not absent(digest) else image
-        yield from beside(EntityKind.IMAGE, [pinned])
+    yield from image(*(fields.get(f"container.image.{part}") for part in ("repository", "tag", "digest")))
 
 
 def _deployment(pod: object) -> str | None:

@@ -18,12 +18,13 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from integrations.siem import wrapping
 from integrations.siem.reading import (
     MAX_ENTITIES,
-    Finding,
+    Reported,
     absent,
     distinct,
     entity,
     excerpt,
     identity,
+    marked,
     read,
     scalar,
     single,
@@ -32,7 +33,7 @@ from integrations.siem.reading import (
     written,
 )
 from integrations.siem.times import Instant
-from playbooks.incident import AlertState, EntityKind, Severity
+from playbooks.record.incident import AlertState, EntityKind, MarkKind, Severity
 from playbooks.strict import Json, Strict
 
 _SEVERITY = {severity.label: severity for severity in Severity}
@@ -84,6 +85,18 @@ class GenericEntity(Strict):
     server: Annotated[str | None, BeforeValidator(_one_or_none)] = None
 
 
+class GenericMark(Strict):
+    """Something that was found, which alerts about other things may have in common with it.
+
+    Args:
+        kind: an `indicator` (address, host, URL), a `digest`, or an injected `text`.
+        value: what it is.
+    """
+
+    kind: Annotated[MarkKind, BeforeValidator(_word)]
+    value: Annotated[str, BeforeValidator(_text)]
+
+
 class GenericAlert(Strict):
     """One alert in our own format.
 
@@ -98,6 +111,7 @@ class GenericAlert(Strict):
         tags: labels that the source's configuration may map to a class.
         entities: what it is about.
         excerpt: a text for people; what is longer than 2000 characters is cut.
+        marks: what was found; alerts about other servers with the same are shown together.
     """
 
     model_config = ConfigDict(title="mcp-soar generic alert")
@@ -114,9 +128,10 @@ class GenericAlert(Strict):
     ] = ()
     entities: Annotated[tuple[GenericEntity, ...], BeforeValidator(_many), Field(max_length=MAX_ENTITIES)] = ()
     excerpt: _Free = ""
+    marks: Annotated[tuple[GenericMark, ...], BeforeValidator(_many), Field(max_length=MAX_ENTITIES)] = ()
 
 
-def findings(document: Json) -> tuple[Finding, ...]:
+def findings(document: Json) -> tuple[Reported, ...]:
     """Return what a message in our own format reports: a finding for each alert.
 
     Args:
@@ -132,7 +147,7 @@ def _ours(alert: dict[str, Json]) -> bool:
     return ("version" in alert or "id" in alert) and ("rule" in alert or "detected_at" in alert or "severity" in alert)
 
 
-def _finding(document: dict[str, Json], path: str) -> Finding:
+def _finding(document: dict[str, Json], path: str) -> Reported:
     alert = read(GenericAlert, document, path)
     here = f"{path}." if path else ""
     named: list[Any] = [
@@ -141,7 +156,7 @@ def _finding(document: dict[str, Json], path: str) -> Finding:
         if one.name
     ]
     return read(
-        Finding,
+        Reported,
         {
             "external_id": identity(alert.id),
             "state": alert.state,
@@ -152,6 +167,7 @@ def _finding(document: dict[str, Json], path: str) -> Finding:
             "tags": tags(alert.tags),
             "entities": distinct(named),
             "excerpt": excerpt(alert.excerpt),
+            "marks": tuple(one for mark in alert.marks for one in marked(mark.kind, [mark.value])),
         },
         path,
     )

@@ -2,7 +2,7 @@
 
 What it names is read from `unmapped` (`{"mcp": {"server": …}}` or `{"mcp.server": …}`), from observables with such
 names, from resources of the types `mcp_server`, `mcp_tool` …, and from the evidences' endpoints, users and container
-images.
+images. Without an MCP server, what one may stand on is read too: other resources, containers and devices.
 
 https://schema.ocsf.io/classes/detection_finding
 """
@@ -11,22 +11,26 @@ from collections.abc import Iterator
 
 from integrations.siem import times, wrapping
 from integrations.siem.reading import (
+    MAX_ENTITIES,
     Fields,
-    Finding,
+    Reported,
     absent,
     beside,
     claims,
     distinct,
     excerpt,
     identity,
+    image,
     left_out,
+    marked,
     read,
     scalar,
     tags,
     title,
+    workloads,
     written,
 )
-from playbooks.incident import AlertState, Entity, EntityKind, Severity
+from playbooks.record.incident import AlertState, Claimed, Entity, EntityKind, MarkKind, Severity
 from playbooks.strict import Json
 
 # 0 unknown and 99 other say nothing, so they are neither hurried nor left lying; 6 (fatal) is above our scale.
@@ -44,11 +48,14 @@ _DETECTION = 2004
 _CLOSE, _UPDATE = 3, 2
 _IN_PROGRESS = 2
 _OVER = frozenset({3, 4, 5, 6})  # suppressed, resolved, archived, deleted
-_IP_ADDRESS = 2
+_HOST_NAME, _IP_ADDRESS = 1, 2
+_WORKLOADS = frozenset({"deployment", "statefulset", "daemonset", "pod", "replicaset", "job", "cronjob"})
+_FOUND = {6: MarkKind.INDICATOR, 8: MarkKind.DIGEST}
+"""Of the types of observables a URL, and a file's hash."""
 _HINT = "lower the batch size of what sends them, as Vector's batch.max_events"
 
 
-def findings(document: Json) -> tuple[Finding, ...]:
+def findings(document: Json) -> tuple[Reported, ...]:
     """Return what an OCSF message reports: a finding for each of its events.
 
     Args:
@@ -64,7 +71,7 @@ def _ours(event: dict[str, Json]) -> bool:
     return "class_uid" in event or "finding_info" in event
 
 
-def _finding(document: dict[str, Json], path: str) -> Finding:
+def _finding(document: dict[str, Json], path: str) -> Reported:
     event = Fields(document, path)
     if event.number("class_uid") != _DETECTION:
         event.fault("class_uid", f"must be {_DETECTION}, a detection finding")
@@ -78,7 +85,7 @@ def _finding(document: dict[str, Json], path: str) -> Finding:
     rule = event.text("finding_info.analytic.name") or event.text("finding_info.analytic.uid") or heading or uid
     entities = list(_entities(event))
     return read(
-        Finding,
+        Reported,
         {
             # Not metadata.uid, which names this one event: an update of the same finding would look like a new one.
             "external_id": identity(uid),
@@ -90,6 +97,7 @@ def _finding(document: dict[str, Json], path: str) -> Finding:
             "tags": tags([*event.texts("finding_info.types"), *event.texts("metadata.labels")]),
             "entities": distinct(entities),
             "excerpt": excerpt(event.text("message") or event.text("finding_info.desc"), *left_out(entities)),
+            "marks": tuple(_found(event))[:MAX_ENTITIES],
         },
         path,
     )
@@ -111,16 +119,17 @@ _KINDS = {f"mcp.{kind}": kind for kind in EntityKind}
 def _entities(event: Fields) -> Iterator[Entity]:
     named: dict[str, object] = {}
     rest: list[Entity] = []
+    stands = [*beside(EntityKind.HOST, [event.text("device.hostname") or event.text("device.name")])]
     for resource in event.objects("resources"):
-        # "MCP Server", "mcp-server" and "mcp_server" are the same word.
-        kind = resource.text("type").casefold().replace(" ", "_").replace("-", "_")
-        _name(named, rest, "mcp." + kind.removeprefix("mcp_"), resource.text("name") or resource.text("uid"))
+        _of_resource(resource, named, rest, stands)
     for observable in event.objects("observables"):
         key, value = observable.text("name").casefold().removeprefix("unmapped."), observable.value("value")
         if key in _KINDS:
             _name(named, rest, key, value)
         elif observable.number("type_id") == _IP_ADDRESS:
             rest += beside(EntityKind.ADDRESS, [value])
+        elif observable.number("type_id") == _HOST_NAME:
+            stands += beside(EntityKind.HOST, [value])
     unmapped = event.value("unmapped")
     if isinstance(unmapped, str):
         unmapped = wrapping.opened(unmapped)
@@ -129,10 +138,31 @@ def _entities(event: Fields) -> Iterator[Entity]:
     if isinstance(nested, dict):
         unmapped = {**{f"mcp.{key}": value for key, value in nested.items()}, **unmapped}
     given = {key: value for key, value in unmapped.items() if not absent(value)}
-    yield from claims({**named, **given}, "mcp.", event.where("unmapped"))
-    yield from rest
+    found = [*claims({**named, **given}, "mcp.", event.where("unmapped")), *rest]
+    yield from found
     for evidence in event.objects("evidences"):
+        stands += workloads(None, [evidence.text("container.name")])
         yield from _of_evidence(evidence)
+    yield from stands if all(one.kind is not EntityKind.SERVER for one in found) else ()
+
+
+def _of_resource(resource: Fields, named: dict[str, object], rest: list[Entity], stands: list[Entity]) -> None:
+    # "MCP Server", "mcp-server" and "mcp_server" are the same word.
+    kind = resource.text("type").casefold().replace(" ", "_").replace("-", "_")
+    key = "mcp." + kind.removeprefix("mcp_")
+    if key in _KINDS:
+        _name(named, rest, key, resource.text("name") or resource.text("uid"))
+    elif kind.rpartition("_")[2] in _WORKLOADS:
+        stands += workloads(resource.text("namespace"), [resource.text("name")])
+    else:
+        stands += beside(EntityKind.CLOUD_RESOURCE, [resource.text("uid")])
+
+
+def _found(event: Fields) -> Iterator[Claimed]:
+    for observable in event.objects("observables"):
+        kind = _FOUND.get(observable.number("type_id") or 0)
+        if kind is not None:
+            yield from marked(kind, [observable.value("value")])
 
 
 def _name(named: dict[str, object], rest: list[Entity], key: str, value: object) -> None:
@@ -145,4 +175,4 @@ def _of_evidence(evidence: Fields) -> Iterator[Entity]:
     yield from beside(EntityKind.ADDRESS, (evidence.text(f"{end}_endpoint.ip") for end in ("src", "dst")))
     for user in ("user", "actor.user"):
         yield from beside(EntityKind.PRINCIPAL, [evidence.text(f"{user}.email_addr") or evidence.text(f"{user}.name")])
-    yield from beside(EntityKind.IMAGE, [evidence.text("container.image.name")])
+    yield from image(evidence.text("container.image.name"), evidence.text("container.image.tag"))

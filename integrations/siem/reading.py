@@ -16,10 +16,11 @@ from pydantic_core import ErrorDetails
 
 from integrations.hostile import own_name, printable
 from integrations.siem.decoding import MAX_ALERTS, MAX_BYTES, Malformed, Unreadable, load
-from playbooks.incident import AlertState, Entity, EntityKind, Severity
+from playbooks.estate.standing import GROUNDS
+from playbooks.record.incident import AlertState, Claimed, Entity, EntityKind, MarkKind, Severity
 from playbooks.strict import Line, Moment, Prose
 
-__all__ = ["MAX_ALERTS", "MAX_BYTES", "Fields", "Finding", "Malformed", "Unreadable", "load", "read"]
+__all__ = ["MAX_ALERTS", "MAX_BYTES", "Fields", "Malformed", "Reported", "Unreadable", "load", "read"]
 
 MAX_ENTITIES: Final = 100
 """The most things that one alert is about."""
@@ -35,7 +36,7 @@ Text = Annotated[Line, MinLen(1)]
 """A `Line` that says something: with an empty id all alerts would be one."""
 
 
-class Finding(BaseModel):
+class Reported(BaseModel):
     """An alert before its source's configuration has said which class it is.
 
     Args:
@@ -48,6 +49,7 @@ class Finding(BaseModel):
         tags: the detection's labels, for `classify`.
         entities: what it names, without repeats.
         excerpt: a short hostile text for people.
+        marks: what it says that was found, without repeats.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -61,6 +63,7 @@ class Finding(BaseModel):
     tags: tuple[str, ...] = ()
     entities: Annotated[tuple[Entity, ...], Field(max_length=MAX_ENTITIES)] = ()
     excerpt: Prose = ""
+    marks: Annotated[tuple[Claimed, ...], Field(max_length=MAX_ENTITIES)] = ()
 
 
 # Absent values
@@ -410,11 +413,34 @@ def beside(kind: EntityKind, values: Iterable[object]) -> list[Entity]:
     return [entity(kind, text, "") for one in values if not absent(one) and (text := scalar(one))]
 
 
+def workloads(namespace: object, names: Iterable[object]) -> list[Entity]:
+    """Return workloads that an alert names beside: with their namespace, where it says that."""
+    home = "" if absent(namespace) else scalar(namespace) or ""
+    texts = (scalar(one) for one in names if not absent(one))
+    return beside(EntityKind.WORKLOAD, (f"{home}/{text}" if home else text for text in texts if text))
+
+
+def image(name: object, tag: object = None, digest: object = None) -> list[Entity]:
+    """Return an image that an alert names beside, as precisely as it does."""
+    known = {mark: text for mark, one in ((":", tag), ("@", digest)) if not absent(one) and (text := scalar(one))}
+    if absent(name) or (text := scalar(name)) is None:
+        return []
+    # Some products write the tag, or the digest, into the name too.
+    more = "".join(f"{mark}{one}" for mark, one in known.items() if mark not in text.rpartition("/")[2])
+    return beside(EntityKind.IMAGE, [f"{text}{more}"])
+
+
+def marked(kind: MarkKind, values: Iterable[object]) -> list[Claimed]:
+    """Return what an alert says was found, in fields that are not needed: what is no text there is passed over."""
+    texts = (clean(text[:_MAX_EXCERPT]) for one in values if not absent(one) and (text := scalar(one)))
+    return [Claimed(kind=kind, value=text) for text in texts if text.strip()]
+
+
 def distinct(entities: Iterable[Entity]) -> tuple[Entity, ...]:
     """Return entities in their order, each once, those that can be contained first where there are too many."""
     found = list(dict.fromkeys(entities))
     if len(found) > MAX_ENTITIES:
-        found.sort(key=lambda one: one.kind in {EntityKind.ADDRESS, EntityKind.IMAGE})
+        found.sort(key=lambda one: one.kind in GROUNDS)
     return tuple(found[:MAX_ENTITIES])
 
 

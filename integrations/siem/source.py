@@ -33,10 +33,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from integrations.siem import alertmanager, elastic, falco, generic, ocsf
-from integrations.siem.reading import MAX_BYTES, Finding, Malformed, load, read
+from integrations.siem.reading import MAX_BYTES, Malformed, Reported, load, read
 from playbooks.errors import Misconfigured
-from playbooks.incident import Alert, Confidence
-from playbooks.inventory import Secret
+from playbooks.estate.systems import Secret
+from playbooks.record.incident import Alert, Confidence
 from playbooks.strict import Json, Line, Seconds, Slug, Strict, parse_yaml
 from playbooks.taxonomy import IncidentClass
 
@@ -77,7 +77,7 @@ class Format(StrEnum):
     GENERIC = "generic"
 
 
-FORMATS: Mapping[Format, Callable[[Json], tuple[Finding, ...]]] = MappingProxyType(
+FORMATS: Mapping[Format, Callable[[Json], tuple[Reported, ...]]] = MappingProxyType(
     {
         Format.FALCO: falco.findings,
         Format.ELASTIC: elastic.findings,
@@ -256,7 +256,7 @@ def parse(raw: bytes, name: str, source: Source) -> tuple[Alert, ...]:
     )
 
 
-def classify(source: Source, finding: Finding) -> IncidentClass | None:
+def classify(source: Source, finding: Reported) -> IncidentClass | None:
     """Return the class that a source's configuration gives a finding, or None.
 
     Args:

@@ -52,7 +52,7 @@ class Folder:
             for part in path.split("/")[:-1]:
                 target /= part
                 target.mkdir(mode=0o700, exist_ok=True)
-            writer = disk.Writer(self._temporary / path)
+            writer = disk.NewFile(self._temporary / path)
             try:
                 for chunk in sized(path, size, chunks):
                     writer.write(chunk)

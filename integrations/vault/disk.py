@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class Stored(NamedTuple):
     sha512: str
 
 
-class Writer:
+class NewFile:
     """A new file, mode 0400, written in pieces and hashed on the way; `close` makes it durable.
 
     Args:
@@ -110,7 +110,7 @@ class Writer:
 
 def write(path: Path, data: bytes) -> Stored:
     """Write a new file durably, mode 0400, and return what was read from `data` on its way there."""
-    writer = Writer(path)
+    writer = NewFile(path)
     try:
         writer.write(data)
     except BaseException:
@@ -144,8 +144,13 @@ def hashes(path: Path) -> Stored:
     Raises:
         Damaged: if it is not an ordinary file.
     """
+    return digested(chunks(path))
+
+
+def digested(chunks: Iterable[bytes]) -> Stored:
+    """Return size, SHA-256 and SHA-512 of bytes that flow by."""
     size, short, long = 0, hashlib.sha256(), hashlib.sha512()
-    for chunk in chunks(path):
+    for chunk in chunks:
         size += len(chunk)
         short.update(chunk)
         long.update(chunk)

@@ -16,7 +16,7 @@ from securesystemslib.signer import Signature, Signer  # type: ignore[attr-defin
 
 from integrations.signing import PublicKey
 from playbooks.errors import Refused
-from playbooks.evidence import Hex256, Hex512, Manifest
+from playbooks.record.evidence import Hex256, Hex512, Manifest
 from playbooks.strict import Strict, canonical
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

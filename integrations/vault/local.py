@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from integrations.vault import Damaged, Draft, disk, sealed, shelf
 from integrations.vault.draft import LocalDraft
-from playbooks.evidence import Exhibit, ExhibitId, Flaw, exhibit_id
+from playbooks.record.evidence import Exhibit, ExhibitId, Flaw, exhibit_id
 from playbooks.strict import Slug
 
 MOST = 4 << 30
@@ -43,21 +43,7 @@ class LocalVault:
 
     @asynccontextmanager
     async def draft(self, incident: str, number: int, kind: str) -> AsyncIterator[Draft]:
-        """Begin an exhibit, which is there once it is sealed; what the block leaves unsealed is removed.
-
-        Args:
-            incident: whose it is.
-            number: its number there, from 0.
-            kind: what sort it is.
-
-        Raises:
-            VaultFull: from a write or the seal, if it does not fit beside the reserve.
-            TooLarge: from a write, if it is more than one exhibit may have.
-            Damaged: if the stored bytes, read again, are not those of the source.
-            Refused: if this id is sealed with other bytes, or a name is not a slug.
-            Misconfigured: if the folder is not ours alone, or cannot be written.
-            Transient: if the device fails otherwise.
-        """
+        """Begin an exhibit; see `Vault.draft`."""
         shelf.checked(_SLUG, incident)
         name = shelf.checked(_EXHIBIT_ID, exhibit_id(number, kind))
         made = LocalDraft(self._root, incident, kind, name=name, reserve=self._reserve, most=self._most)
@@ -80,6 +66,20 @@ class LocalVault:
         def work() -> Exhibit | None:
             with disk.translated():
                 return sealed.present(folder, incident, exhibit)
+
+        return await asyncio.to_thread(work)
+
+    async def whole(self, incident: str, exhibit: str) -> Exhibit | None:
+        """Return a sealed exhibit's record once every byte that it names is hashed; see `Vault.whole`."""
+        folder = self._folder(incident)
+        shelf.checked(_EXHIBIT_ID, exhibit)
+
+        def work() -> Exhibit | None:
+            with disk.translated():
+                found = sealed.present(folder, incident, exhibit)
+                if found is not None:
+                    sealed.check_whole(folder, found)
+                return found
 
         return await asyncio.to_thread(work)
 
@@ -170,6 +170,13 @@ class LocalVault:
                     return True
 
         return await asyncio.to_thread(work)
+
+    async def faults(self) -> tuple[str, ...]:
+        """Return what is wrong with the folder as such: nothing that `verify` would not refuse to look into."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of nothing: no file stays open."""
 
     def _folder(self, incident: str) -> Path:
         return self._root / shelf.checked(_SLUG, incident)

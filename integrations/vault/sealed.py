@@ -3,21 +3,21 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from integrations.vault import Damaged, disk
+from integrations.vault import Absent, Damaged, Taken, disk
 from integrations.vault.shelf import TEMPORARY
 from playbooks.errors import Refused
-from playbooks.evidence import Exhibit, ExhibitFile, Flaw
+from playbooks.record.evidence import Exhibit, ExhibitFile, Flaw
 from playbooks.strict import canonical
 
 RECORD = "exhibit.json"
 FILES = "files"
-_LARGEST_RECORD = 16 << 20  # bytes
+LARGEST_RECORD = 16 << 20  # bytes
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -35,7 +35,8 @@ def _bytes(path: Path, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _matches(file: ExhibitFile, found: disk.Stored) -> bool:
+def matches(file: ExhibitFile, found: disk.Stored) -> bool:
+    """Return whether that is what was sealed."""
     right = (found.size, f"sha256:{found.sha256}") == (file.size, file.sha256)
     return right and file.sha512 in {None, found.sha512}
 
@@ -64,7 +65,15 @@ def record_of(folder: Path, incident: str, name: str) -> Exhibit:
     Raises:
         Damaged: if it is not the one that was sealed there.
     """
-    data = _bytes(folder / name / RECORD, _LARGEST_RECORD)
+    return parsed(_bytes(folder / name / RECORD, LARGEST_RECORD), incident, name)
+
+
+def parsed(data: bytes, incident: str, name: str) -> Exhibit:
+    """Return what a record says.
+
+    Raises:
+        Damaged: if it is not the one that was sealed under that name.
+    """
     try:
         record = Exhibit.model_validate_json(data)
     except ValidationError as exc:
@@ -84,19 +93,58 @@ def same(folder: Path, incident: str, name: str, content: Mapping[str, tuple[int
         content: what it has to hold: size and SHA-256 by file name.
 
     Raises:
-        Refused: if it holds something else.
+        Taken: if it holds something else.
         Damaged: if it is not what was sealed.
     """
     record = record_of(folder, incident, name)
-    if record.content != content:
-        raise Refused(f"exhibit {name} of {incident} is sealed, with other bytes; new evidence gets a new number")
-    for file in record.files:
-        path = folder / name / FILES / file.name
-        if not path.exists() or not _matches(file, disk.hashes(path)):
-            raise Damaged(f"{name}/{file.name} of {incident} is not what was sealed")
+    check_same(record, content)
+    check_whole(folder, record)
     # The first attempt may have died between the rename and this.
     disk.sync(folder)
     return record
+
+
+def check_whole(folder: Path, record: Exhibit) -> None:
+    """Hash every byte that a record names.
+
+    Args:
+        folder: the incident's.
+        record: of the exhibit.
+
+    Raises:
+        Damaged: if it is not what was sealed.
+    """
+    for file in record.files:
+        path = folder / record.id / FILES / file.name
+        if not path.exists() or not matches(file, disk.hashes(path)):
+            raise Damaged(f"{record.id}/{file.name} of {record.incident} is not what was sealed")
+
+
+def spelled(record: Exhibit) -> bytes:
+    """Return the bytes that stand for an exhibit's record.
+
+    Raises:
+        Refused: if there are none.
+    """
+    try:
+        return canonical(record)
+    except ValueError as exc:
+        raise Refused(f"the exhibit's record is not one that can be kept: {exc}") from exc
+
+
+def check_same(record: Exhibit, content: Mapping[str, tuple[int, str]]) -> None:
+    """See that a sealed exhibit holds exactly that.
+
+    Args:
+        record: of the exhibit.
+        content: what it has to hold: size and SHA-256 by file name.
+
+    Raises:
+        Taken: if it holds something else.
+    """
+    if record.content != content:
+        what = f"exhibit {record.id} of {record.incident}"
+        raise Taken(f"{what} is sealed, with other bytes; new evidence gets a new number")
 
 
 def chunks(folder: Path, incident: str, name: str, file: str) -> Iterator[bytes]:
@@ -110,30 +158,45 @@ def chunks(folder: Path, incident: str, name: str, file: str) -> Iterator[bytes]
 
     Raises:
         Damaged: if its bytes are not those that were sealed; at their end at the latest.
-        Refused: if there is no such file.
+        Absent: if there is no such exhibit.
+        Refused: if it has no such file.
         SoarError: as for `disk.translated`.
     """
     with disk.translated():
         if not os.path.lexists(folder / name):
-            raise Refused(f"{incident} has no exhibit {name}")
+            raise Absent(f"{incident} has no exhibit {name}")
         sealed = next((one for one in record_of(folder, incident, name).files if one.name == file), None)
         if sealed is None:
             raise Refused(f"exhibit {name} of {incident} has no file {file}")
-        wrong = Damaged(f"{name}/{file} of {incident} is not what was sealed")
-        size, short, long = 0, hashlib.sha256(), hashlib.sha512()
         try:
             with closing(disk.chunks(folder / name / FILES / file)) as found:
-                for chunk in found:
-                    size += len(chunk)
-                    if size > sealed.size:
-                        raise wrong
-                    short.update(chunk)
-                    long.update(chunk)
-                    yield chunk
+                yield from matched(sealed, found, f"{name}/{file} of {incident}")
         except FileNotFoundError as exc:
             raise Damaged(f"{file} is gone") from exc
-        if not _matches(sealed, disk.Stored(size, short.hexdigest(), long.hexdigest())):
+
+
+def matched(file: ExhibitFile, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
+    """Yield a file's bytes; only at their end they are known to be those that were sealed.
+
+    Args:
+        file: as it was sealed.
+        chunks: its bytes.
+        what: it is called.
+
+    Raises:
+        Damaged: if they are not; at their end at the latest.
+    """
+    wrong = Damaged(f"{what} is not what was sealed")
+    size, short, long = 0, hashlib.sha256(), hashlib.sha512()
+    for chunk in chunks:
+        size += len(chunk)
+        if size > file.size:
             raise wrong
+        short.update(chunk)
+        long.update(chunk)
+        yield chunk
+    if not matches(file, disk.Stored(size, short.hexdigest(), long.hexdigest())):
+        raise wrong
 
 
 def flaws(folder: Path, incident: str, expected: Mapping[str, Exhibit] | None) -> Iterator[Flaw]:
@@ -184,7 +247,7 @@ def _flaws_of(folder: Path, record: Exhibit) -> Iterator[Flaw]:
         except (Damaged, OSError) as exc:
             yield Flaw(exhibit=record.id, file=file.name, message=f"the file cannot be read: {exc}")
         else:
-            if not _matches(file, found):
+            if not matches(file, found):
                 yield Flaw(exhibit=record.id, file=file.name, message="its bytes are not those that were sealed")
             if mode != 0o400:  # noqa: PLR2004  # read-only for its owner
                 yield Flaw(exhibit=record.id, file=file.name, message=f"its mode is {mode:04o}, not 0400")

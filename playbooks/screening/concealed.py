@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from playbooks.escaping import hidden
+from playbooks.text.escaping import hidden
 
 
 class Unseen(NamedTuple):

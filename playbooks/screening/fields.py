@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from playbooks.escaping import printable
+from playbooks.text.escaping import printable
 
 MOST_FIELDS: Final = 20_000
 """Texts of one definition that are read; what is beyond is said to be unread."""

@@ -26,7 +26,7 @@ class Concealment(StrEnum):
     CLOSING = "closing"
 
 
-class Part(NamedTuple):
+class Hidden(NamedTuple):
     """Something of a text that is not seen when the text is shown.
 
     Args:
@@ -68,7 +68,7 @@ _INLINE: Final = frozenset(
 )
 
 
-def unmarked(text: str) -> tuple[Reading, tuple[Part, ...]]:
+def unmarked(text: str) -> tuple[Reading, tuple[Hidden, ...]]:
     """Return a text without its markup, and what of it is not seen when it is rendered.
 
     The text keeps what was hidden, for a model reads it; tags within a sentence leave no gap, so that
@@ -91,7 +91,7 @@ class _Scan:
         self.text = text
         self.kept: list[str] = []
         self.origin: list[int] = []
-        self.parts: list[Part] = []
+        self.parts: list[Hidden] = []
         # Where the next ">" and "-->" stand is looked up once for all that open before them, or the scan would not be
         # linear in what opens and never closes.
         self.next: dict[str, int] = {}
@@ -128,7 +128,7 @@ class _Scan:
             end = self.find("-->", index + 4)
             inner = self.text[index + 4 : end if end >= 0 else len(self.text)]
             close = end + 3 if end >= 0 else len(self.text)
-            self.parts.append(Part(Concealment.COMMENT, inner[:_LONGEST_HIDDEN], index, close))
+            self.parts.append(Hidden(Concealment.COMMENT, inner[:_LONGEST_HIDDEN], index, close))
             self.keep("\n\n", index)
             # What is in it is read as everything else is.
             for offset, character in enumerate(inner):
@@ -149,15 +149,15 @@ class _Scan:
         if name not in _INLINE:
             self.keep(" ", start)
         if closing:
-            self.parts.append(Part(Concealment.CLOSING, name, start, end))
+            self.parts.append(Hidden(Concealment.CLOSING, name, start, end))
             if self.concealing is not None and self.concealing[0] == name:
                 self._revealed(start)
             return
-        self.parts.append(Part(Concealment.TAG, name, start, end))
+        self.parts.append(Hidden(Concealment.TAG, name, start, end))
         attributes = _attributes(inside)
         for key, value in attributes:
             if key != "style" and len(value.split()) > 1:
-                self.parts.append(Part(Concealment.ATTRIBUTE, value, start, end))
+                self.parts.append(Hidden(Concealment.ATTRIBUTE, value, start, end))
         if self.concealing is None and (how := _conceals(name, attributes)) is not None:
             self.concealing = (name, how, start, len(self.kept))
 
@@ -168,7 +168,7 @@ class _Scan:
         _, how, start, kept = self.concealing
         inner = "".join(self.kept[kept:]).strip()
         if inner:
-            self.parts.append(Part(how, inner[:_LONGEST_HIDDEN], start, index))
+            self.parts.append(Hidden(how, inner[:_LONGEST_HIDDEN], start, index))
         self.concealing = None
 
     def _entity(self, index: int) -> int:
@@ -188,7 +188,7 @@ class _Scan:
             first, _, rest = inner.partition(" ")
             told = rest.strip("()\"' ") if first.startswith(("#", "<", "http", "/")) else inner
             if len(told.split()) > 1:
-                self.parts.append(Part(Concealment.REFERENCE, told[:_LONGEST_HIDDEN], index, line))
+                self.parts.append(Hidden(Concealment.REFERENCE, told[:_LONGEST_HIDDEN], index, line))
         self.keep("[", index)
         return index + 1
 

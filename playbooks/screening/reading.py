@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from playbooks.escaping import hidden
+from playbooks.text.escaping import hidden
 
 STOP: Final = "\n"
 """The token that ends a sentence; no word is spelled like it."""

@@ -44,7 +44,7 @@ class Weight(StrEnum):
     TOGETHER = "together"
 
 
-class Language(StrEnum):
+class RuleLanguage(StrEnum):
     """The language that a rule reads."""
 
     ANY = "any"
@@ -64,7 +64,7 @@ _Set = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*$")]
 _Points = Annotated[str, StringConstraints(pattern=r"^U\+[0-9A-F]{4,6}(-U\+[0-9A-F]{4,6})?$")]
 
 
-class Rule(Strict):
+class ScreeningRule(Strict):
     """One thing to look for.
 
     Args:
@@ -132,10 +132,10 @@ class RuleFile(Strict):
         rules: the rules.
     """
 
-    language: Language
+    language: RuleLanguage
     sets: dict[_Set, tuple[str, ...]] = Field(default_factory=dict)
     literals: dict[_Set, tuple[str, ...]] = Field(default_factory=dict)
-    rules: tuple[Rule, ...]
+    rules: tuple[ScreeningRule, ...]
 
     @field_validator("literals")
     @classmethod
@@ -148,8 +148,8 @@ class RuleFile(Strict):
 class Compiled(NamedTuple):
     """A rule with its language and its patterns, ready to be matched."""
 
-    rule: Rule
-    language: Language
+    rule: ScreeningRule
+    language: RuleLanguage
     patterns: tuple[Pattern, ...]
     unless: tuple[Pattern, ...]
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from playbooks.escaping import printable
 from playbooks.screening import concealed, markup, reading
 from playbooks.screening.fields import MOST_CHARACTERS, MOST_FIELDS, Field, fields
 from playbooks.screening.markup import Concealment
@@ -18,8 +17,9 @@ from playbooks.screening.matching import Words
 from playbooks.screening.places import places
 from playbooks.screening.reading import STOP, Reading, Token
 from playbooks.screening.respelled import respelled
-from playbooks.screening.rules import Compiled, Kind, Language, Rules, Weight, load
+from playbooks.screening.rules import Compiled, Kind, RuleLanguage, Rules, Weight, load
 from playbooks.strict import Line, Prose, Strict
+from playbooks.text.escaping import printable
 
 _MOST_HITS: Final = 3
 """Of one pattern in one definition."""
@@ -53,7 +53,7 @@ class Hit(Strict):
     kind: Kind
     weight: Weight
     rule: Line
-    language: Language
+    language: RuleLanguage
     path: Prose
     start: int
     end: int
@@ -177,7 +177,7 @@ class _Screening:
             kind=Kind.UNREAD,
             weight=Weight.TOGETHER,
             rule="any-unread",
-            language=Language.ANY,
+            language=RuleLanguage.ANY,
             path=one.path,
             start=start,
             end=end,
@@ -294,7 +294,7 @@ class _Screening:
                 if rule.rule.decodes:
                     self._hit(rule, piece.field, span, order=piece.order)
 
-    def _hidden(self, one: Field, parts: Sequence[markup.Part], span: tuple[int, int] | None) -> None:
+    def _hidden(self, one: Field, parts: Sequence[markup.Hidden], span: tuple[int, int] | None) -> None:
         closed = {part.text for part in parts if part.how is Concealment.CLOSING}
         for compiled in self.rules.all if parts else ():
             rule = compiled.rule

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.access import open_journal
 from flows.demo.contextforge import contextforge
 from flows.demo.mcp_server import mcp_server
 from flows.demo.processes import environment
 from flows.demo.site import build
 from flows.demo.stage import PERSON, configure
-from flows.settings import read
+from flows.service.access import open_journal
+from flows.service.settings import read
 from playbooks.errors import Misconfigured
 from tests.bench.bench_journal import results
 from tests.bench.targets import COMMANDS

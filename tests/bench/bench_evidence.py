@@ -1,6 +1,8 @@
 """Measures evidence that is larger than memory: a gibibyte through capture, seal, archive, verify, backup, restore.
 
-    python -m tests.bench.bench_evidence [RESULTS.json]
+    python -m tests.bench.bench_evidence [RESULTS.json | --bucket]
+
+The same of a quarter of that in a bucket: moto, a process of its own, holds all of it and more.
 
 Each phase is a process of its own, on what the one before left, and its figure is the most memory that it ever had
 resident (`ru_maxrss`), interpreter and imports included. What is captured comes from another process over HTTP, hard to
@@ -20,34 +22,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-import httpx
+import yaml
 from typing_extensions import override
 
-from flows.assembly import assembled
 from flows.demo.processes import environment
-from flows.engine import evidence, sealing
-from flows.engine.case import PREFIX, Case
-from flows.engine.opening import CUT
-from flows.engine.schedule import Todo
-from flows.settings import read
 from integrations.vault.local import LocalVault
-from playbooks.action import Capture, Sink, World
-from playbooks.errors import Transient
-from playbooks.incident import Phase
-from playbooks.strict import Line
 from tests.bench.bench_journal import results
-from tests.bench.targets import PHASES, SMALL, peak
+from tests.bench.evidence_phase import size_of
+from tests.bench.targets import IN_BUCKET, PHASES, SMALL, peak, phase_of
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
-from tests.lab import exhibits
+from tests.lab import exhibits, s3
 
-SIZE = 1 << 30  # bytes
+SIZE, IN_A_BUCKET = 1 << 30, 1 << 28  # bytes
 PIECE = 1 << 20  # bytes
-NUMBER = 100
 ALERT = {"alert.bin": b"x" * 800, "headers.txt": b"y" * 200}
 SMALL_RUNS = 200
 
@@ -61,44 +52,18 @@ with open(sys.argv[1], "w") as said:
 """
 
 
-class Source(Capture):
-    """Whatever an address sends.
-
-    Args:
-        url: the address.
-    """
-
-    name: ClassVar[str] = "bench.source"
-    exhibit: ClassVar[str] = "image"
-    permissions: ClassVar[tuple[str, ...]] = ("GET",)
-
-    url: Line
-
-    @override
-    async def collect(self, world: World, sink: Sink) -> None:
-        try:
-            async with (
-                httpx.AsyncClient(trust_env=False) as client,
-                client.stream("GET", self.url) as response,
-                sink.file("disk.img", media_type="application/octet-stream", origin=self.url) as file,
-            ):
-                async for chunk in response.aiter_raw():
-                    await file.write(chunk)
-        except httpx.HTTPError as exc:
-            raise Transient(f"the source broke off ({type(exc).__name__})") from exc
-
-
 class Noise(http.server.BaseHTTPRequestHandler):
-    """Sends a gibibyte that no archive makes smaller."""
+    """Sends as many bytes as its path says, which no archive makes smaller."""
 
     noise: ClassVar[bytes] = random.Random(1).randbytes(2 * PIECE)  # noqa: S311  # only has to be hard to compress
 
     def do_GET(self) -> None:
         """Send it."""
+        size = size_of(self.path)
         self.send_response(200)
-        self.send_header("Content-Length", str(SIZE))
+        self.send_header("Content-Length", str(size))
         self.end_headers()
-        for start in range(SIZE // PIECE):
+        for start in range(size // PIECE):
             self.wfile.write(memoryview(self.noise)[start : start + PIECE])
 
     @override
@@ -107,52 +72,27 @@ class Noise(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def noise() -> Iterator[str]:
-    """Yield the address of a gibibyte."""
+def noise(size: int) -> Iterator[str]:
+    """Yield the address of that many bytes."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Noise)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/disk.img"
+        yield f"http://127.0.0.1:{server.server_port}/{size}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def _number(case: Case, todo: Todo) -> int:
-    """Return an exhibit's number, for a capture that no playbook names."""
-    del case, todo
-    return NUMBER
-
-
-async def _worked(folder: Path, phase: str, url: str) -> None:
-    """Capture or seal, as a responder does that has claimed the incident."""
-    async with assembled(read(folder)) as opened:
-        parts = replace(opened, steps={**opened.steps, Source.name: Source})
-        await parts.journal.submit(lambda tx: tx.make_runnable(f"{PREFIX}{ID}"))
-        (claim,) = await parts.journal.claim(parts.name, lane=CUT, limit=1, seconds=600.0, early=True)
-        case = await Case.take(parts, claim)
-        if phase == "capture":
-            await evidence.capture(
-                case, Todo("image@weather", Phase.CAPTURE, "capture", "Keep it", Source.name, (("url", url),))
-            )
-        else:
-            await sealing.seal(case, Todo("seal", Phase.PRESERVE, "seal", "Seal the evidence"))
-        await parts.journal.release(case.claim, runnable_at=None)
-        kept = sum(file["size"] for exhibit in case.state.exhibits for file in exhibit["files"])
-        if kept != SIZE or case.state.missing or (phase == "seal" and not case.state.sealed):
-            raise SystemExit(f"{phase}: {kept} bytes are kept; {case.state.missing}")
-
-
 def _commands(folder: Path, url: str) -> dict[str, list[str]]:
     """Return what carries out each phase, in their order."""
     soar, config = str(Path(sys.executable).with_name("mcp-soar")), folder / "mcp-soar"
     bundle, backup = folder / "evidence.tar.gz", folder / "backup.tar"
-    own = [sys.executable, "-m", "tests.bench.bench_evidence", "--phase"]
+    own = [sys.executable, "-m", "tests.bench.evidence_phase"]
     done = (
-        [*own, "capture", str(config), url],
-        [*own, "seal", str(config), url],
+        [*own, "capture", str(config), ID, url],
+        [*own, "seal", str(config), ID, url],
         [soar, "archive", ID, "--out", str(bundle)],
         [soar, "verify", str(bundle), "--key", str(config / "keys" / "responder.pub")],
         [soar, "verify"],
@@ -190,12 +130,7 @@ async def small(folder: Path) -> float:
     return statistics.median(took)
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Measure every phase.
-
-    Args:
-        folder: an empty one, on a disk with five gibibytes to spare.
-    """
+def _site(folder: Path) -> Installation:
     site = Installation(folder / "mcp-soar", folder / "home")
     if site.run("init", str(site.folder)).exit_code:
         raise SystemExit("init failed")
@@ -204,17 +139,46 @@ def measure(folder: Path) -> dict[str, float]:
         (site.folder / "secrets" / name).write_text("secret", encoding="utf-8")
         (site.folder / "secrets" / name).chmod(0o600)
     site.append(world.opened(), world.alert())
+    return site
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Measure every phase.
+
+    Args:
+        folder: an empty one, on a disk with five gibibytes to spare.
+    """
+    _site(folder)
     figures = {SMALL: asyncio.run(small(folder))}
-    with noise() as url:
+    with noise(SIZE) as url:
         for phase, command in _commands(folder, url).items():
-            figures[peak(phase)], figures[f"evidence: {phase} of 1 GiB, s"] = _run(command, folder)
+            figures[peak(phase)], figures[f"{phase_of(phase)}, s"] = _run(command, folder)
+    return figures
+
+
+def in_bucket(folder: Path) -> dict[str, float]:
+    """Measure every phase of evidence that lies in a bucket.
+
+    Args:
+        folder: an empty one.
+    """
+    site, figures = _site(folder), {}
+    with s3.moto(folder) as moto, noise(IN_A_BUCKET) as url:
+        settings = yaml.safe_load((site.folder / "mcp-soar.yaml").read_text(encoding="utf-8"))
+        settings["vault"]["s3"] = json.loads(moto.bucket().model_dump_json(exclude_none=True))
+        (site.folder / "mcp-soar.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        commands = _commands(folder, url)
+        for phase in IN_BUCKET:
+            resident, took = _run(commands[phase], folder)
+            figures[peak(phase, bucket=True)], figures[f"{phase_of(phase, bucket=True)}, s"] = resident, took
     return figures
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--phase"]:
-        evidence.number_of = _number
-        asyncio.run(_worked(Path(sys.argv[3]), sys.argv[2], sys.argv[4]))
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            results(measure(Path(scratch)), sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BENCH_RESULTS"))
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "folder").mkdir()
+        (Path(scratch) / "bucket").mkdir()
+        found = {} if "--bucket" in sys.argv else measure(Path(scratch) / "folder")
+        found |= in_bucket(Path(scratch) / "bucket")
+        file = sys.argv[1] if sys.argv[1:] and sys.argv[1] != "--bucket" else os.environ.get("BENCH_RESULTS")
+        results(found, file)

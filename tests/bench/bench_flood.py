@@ -28,15 +28,14 @@ from flows.demo.contextforge import contextforge
 from flows.demo.mcp_server import Behaviour, McpServer, mcp_server
 from flows.demo.site import Site, build
 from flows.engine.intake import intake
-from integrations.connections import Connections
 from integrations.siem.source import signed
-from playbooks.inventory import Inventory
-from playbooks.projection import project
-from playbooks.state import Incident
-from playbooks.strict import iso, now, parse_yaml
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.strict import iso, now
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import BURST, SOURCE, TOOLS, Running, Times, _restore, _tools, running, spread
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import alert, house
 from tests.lab.postgres import find_postgres, postgres_server
 
@@ -235,7 +234,7 @@ def _memory() -> dict[str, float]:
             line = (process / "cmdline").read_bytes().decode().replace("\0", " ")
             status = (process / "status").read_text()
             for part, before in found.items():
-                if f"flows.part {part} " in line:
+                if f"flows.service.part {part} " in line:
                     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
                     found[part] = max(before, peak)
     return found
@@ -264,9 +263,9 @@ def _times(found: dict[str, Incident], begun: dict[str, float]) -> Times:
 
 async def cost(messages: int, url: str | None) -> float:
     """Return the seconds of processor time that taking in so many messages about one tool takes."""
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    inventory = world.READ
     with tempfile.TemporaryDirectory(prefix="mcp-soar-bench-") as folder:
-        async with house(Path(folder), Connections(inventory), url=url) as home:
+        async with house(Path(folder), connected(inventory), url=url) as home:
             for _ in range(messages // 200):
                 await asyncio.gather(*(home.receive(alert("weather", "forecast")) for _ in range(200)))
             begun = time.process_time()

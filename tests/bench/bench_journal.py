@@ -17,7 +17,7 @@ from pathlib import Path
 
 from integrations.journal import Journal, Tx
 from integrations.signing import SigningKey
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 from tests.bench.targets import reached
 from tests.lab.postgres import find_postgres, postgres_server
 

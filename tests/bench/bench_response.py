@@ -30,22 +30,23 @@ from typing import Any
 
 import httpx
 
-from flows.access import responder_keys
 from flows.demo.contextforge import contextforge
 from flows.demo.mcp_server import Behaviour, McpServer, mcp_server
 from flows.demo.site import Site, build
-from flows.settings import read
-from flows.up import up
-from integrations.connections import Connections
+from flows.service.access import responder_keys
+from flows.service.settings import read
+from flows.service.up import up
 from integrations.journal.store import Journal
 from integrations.siem.source import new_secret, read_keys, signed
 from integrations.signing import SigningKey
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import PinKind
-from playbooks.projection import project
-from playbooks.state import Incident, Progress
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.pins import PinKind
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from playbooks.strict import iso, now
 from tests.bench.bench_journal import results
+from tests.lab.connected import connected
 from tests.lab.postgres import find_postgres, postgres_server
 
 TOOLS = 110
@@ -364,7 +365,7 @@ async def _signed_in(site: Site) -> AsyncIterator[httpx.AsyncClient]:
 
 async def _restore(site: Site) -> None:
     """Enable every tool again."""
-    connections = Connections(site.inventory)
+    connections = connected(site.inventory)
     forge = connections.reach(ContextForge, "main")
     await _refresh(site)
     for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL):

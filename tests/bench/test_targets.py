@@ -9,7 +9,7 @@ from tests.bench import bench_cli
 from tests.bench.bench_flood import Flood, growth
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import Times
-from tests.bench.targets import COMMANDS, PHASES, SMALL, TARGETS, peak, reached
+from tests.bench.targets import COMMANDS, IN_BUCKET, PHASES, SMALL, TARGETS, peak, reached
 
 BARE = {"(a) bare first_effect p50 ms": 30.0, "(b) bare probing verified max ms": 6000.0}
 
@@ -49,7 +49,7 @@ def test_every_target_is_about_a_figure_that_is_measured() -> None:
     for store in ("sqlite", "postgresql"):
         measured |= {*times.figures(f"(e) calm {store}"), *flood.figures(f"(e) flood {store}"), *growth(store, 1, 2)}
     measured |= {bench_cli.figure(words) for words in ("--help", *COMMANDS)}
-    measured |= {SMALL, *map(peak, PHASES)}
+    measured |= {SMALL, *map(peak, PHASES), *(peak(phase, bucket=True) for phase in IN_BUCKET)}
     assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
 
 

@@ -10,8 +10,9 @@ from playwright.async_api import Page, async_playwright, expect
 
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
-from flows.demo.site import Site, build
+from flows.demo.site import build
 from tests.lab.fixtures import unique_name
+from tests.lab.places import Place
 from tests.lab.prefect import PrefectServer
 
 PICTURES = "MCP_SOAR_PICTURES"
@@ -43,9 +44,14 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-async def site(gateway: RunningGateway, victim: McpServer, tmp_path: Path, pictures: Path | None) -> Site:
-    """The victim behind the gateway; in pictures under the name that it has in the demonstration."""
-    return await build(gateway, victim, tmp_path / "site", name="weather" if pictures else unique_name("weather"))
+async def place(
+    gateway: RunningGateway, mcp_process: McpServer, tmp_path: Path, pictures: Path | None
+) -> AsyncIterator[Place]:
+    """A server behind the real gateway; in pictures under the name that it has in the demonstration."""
+    server = McpServer(mcp_process.port, mcp_process.folder, name=unique_name("victim"))
+    name = "weather" if pictures else unique_name("weather")
+    yield Place(gateway, server, await build(gateway, server, tmp_path / "site", name=name), b"", {})
+    server.behave()
 
 
 @pytest.fixture

@@ -11,23 +11,23 @@ from playwright.async_api import FloatRect, Page, expect
 from playwright.async_api import TimeoutError as TooLate
 
 from flows.hand_in import INBOX
+from flows.pages import trend
 from flows.report.picture import Contained
-from flows.shown import trend
-from integrations.channels import Channels
+from integrations.channels.ways import Channels
 from integrations.signing import SigningKey
-from playbooks.contacts import Contact, Contacts, OnCall
-from playbooks.incident import Status
-from playbooks.request import SignedRequest, Verb, draft, sign
-from playbooks.state import Incident
+from playbooks.people.contacts import Contact, Contacts, OnCall
+from playbooks.people.request import SignedRequest, Verb, draft, sign
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
 from playbooks.strict import canonical, now
 from tests.browser.conftest import WITHIN
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
 from tests.lab.prefect import PrefectServer, reporting
-from tests.lab.workers import deploy, worker
+from tests.lab.workers import deployed, worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.system("contextforge"), pytest.mark.timeout(400)]
 
 TITLE = "도구 설명이 바뀜 ![x](https://evil.example/x.png) <img src=x onerror=alert(1)> | cell"
 """A title of an attacker's choice, with Korean in it."""
@@ -153,7 +153,7 @@ async def test_a_responder_reads_answers_and_gives_back(
     title = SHOWN if pictures else TITLE
     lab.victim.poison()
     contacts = Contacts(contacts={"bob": Contact(file=str(tmp_path / "bob"))}, on_call=(OnCall(contact="bob"),))
-    deployments = await deploy(prefect, tmp_path)
+    deployments = await deployed(prefect, tmp_path)
     async with scenes.installation(
         lab, tmp_path, watch_every=30.0, contacts=contacts, channels=Channels(contacts)
     ) as home:
@@ -183,7 +183,7 @@ async def test_a_responder_reads_answers_and_gives_back(
 async def test_what_print_prints_is_pasted_as_it_is(
     page: Page, prefect: PrefectServer, tmp_path: Path, pictures: Path | None
 ) -> None:
-    deployments = await deploy(prefect, tmp_path)
+    deployments = await deployed(prefect, tmp_path)
     request = draft(actor="ann", verb=Verb.RELEASE, subject="inc-2026-000001", at=now(), reason="다시 깨끗함 `x`")
     signed = sign(request, SigningKey.generate(tmp_path / "ann.key").sign)
     printed = canonical(signed).decode()

@@ -9,10 +9,10 @@ import yaml
 
 from flows.cli.work.classes import markdown, rows
 from playbooks import measured
+from playbooks.gate.policy import Policy
 from playbooks.measured import Measured, Took
 from playbooks.playbook import shipped
-from playbooks.policy import Policy
-from playbooks.state import Incident
+from playbooks.record.state import Incident
 from playbooks.strict import parse_yaml
 
 ROOT = Path(__file__).parents[2]

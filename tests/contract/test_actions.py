@@ -4,29 +4,25 @@ A new action needs a drill beside the tests of its system; the first test fails 
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import pytest
 
+from integrations.gateways.canary import Canary
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.action import Action, Capture
-from playbooks.errors import SoarError
-from playbooks.plan import Answer
 from playbooks.strict import canonical
 from tests.contract import laws
-from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 
 
 def drilled(kind: str) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
     """Return the parameters with which each action of a system is tried, from the folder of its tests."""
     found: Mapping[str, Callable[[Any], dict[str, Any]]] = import_module(
-        f"tests.integrations.systems.{kind}.drills"
+        f"tests.integrations.systems.{kind.replace('-', '_')}.drills"
     ).DRILLS
     return found
 
@@ -53,6 +49,7 @@ def actions(kind: str) -> dict[str, type[Action]]:
 
 DRILLS = [Drill(actions("contextforge")[name], params) for name, params in drilled("contextforge").items()]
 
+pytestmark = pytest.mark.system("contextforge")
 every_action = pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.action.name)
 
 
@@ -64,13 +61,11 @@ async def state(lab: Lab) -> bytes:
 def test_every_action_has_a_drill() -> None:
     for kind in SYSTEMS.works:
         if wanted := set(actions(kind)):
-            assert wanted == set(drilled(kind)), f"tests/integrations/systems/{kind}/drills.py"
+            assert wanted == set(drilled(kind)), f"tests/integrations/systems: drills of {kind}"
 
 
 def test_names_are_unique_and_every_step_declares_what_it_may() -> None:
-    assert len(SYSTEMS.steps) == sum(len(works.steps) for works in SYSTEMS.works.values())
     for step in SYSTEMS.steps.values():
-        assert step.permissions, step.name
         assert (0 < step.silence <= step.longest) if issubclass(step, Capture) else step.timeout > 0
 
 
@@ -88,51 +83,19 @@ async def test_after_apply_plan_is_empty_and_twice_is_once(lab: Lab, drill: Dril
 
 @every_action
 async def test_the_inverse_restores_exactly_what_was_there_with_declared_permissions(lab: Lab, drill: Drill) -> None:
-    async def unseen() -> bytes:
-        asked = list(lab.proxy.seen)
-        found = await state(lab)
-        lab.proxy.seen[:] = asked
-        return found
-
-    lab.proxy.forget()
-    await laws.the_inverse_restores(drill.intent(lab), lab.world, unseen)
-    assert lab.proxy.used
-    assert lab.proxy.used <= set(drill.action.permissions)
+    declared = SYSTEMS.works["contextforge"].asks(drill.action)
+    await laws.uses_what_it_declares(drill.intent(lab), lab.world, lambda: state(lab), lab.proxy, declared)
 
 
 @every_action
 async def test_verify_is_not_fooled(lab: Lab, drill: Drill) -> None:
-    plan = await drill.intent(lab).plan(lab.world)
-    assert (await drill.action.verify(plan, lab.world)).answer is Answer.NOT_ESTABLISHED
+    def hurry(seconds: float) -> None:
+        lab.world.reach(ContextForge, "main").patience = seconds
+        lab.world.reach(Canary, "main").endpoint.patience = seconds
 
-    lab.proxy.mode = Mode.IDLE
-    for change in plan.pending:
-        await drill.action.write(change, lab.world, key="drill")
-    verdict = await drill.action.verify(plan, lab.world)
-    assert verdict.answer is Answer.NOT_ESTABLISHED, "the gateway said yes and did nothing"
-
-    lab.proxy.mode = Mode.PASS
-    await laws.apply(drill.action, plan, lab.world)
-    verdict = await drill.action.verify(plan, lab.world)
-    assert verdict.answer is Answer.ESTABLISHED, verdict
-    assert all(finding.asked_as for finding in verdict.findings)
-
-    lab.world.reach(ContextForge, "main").patience = 0.5
-    lab.world.reach(Canary, "main").endpoint.patience = 0.5
-    for mode in (Mode.BROKEN, Mode.HANG):
-        lab.proxy.mode = mode
-        verdict = await drill.action.verify(plan, lab.world)
-        assert verdict.answer is Answer.UNKNOWN, f"the gateway did not answer: {mode}"
+    await laws.is_not_fooled(drill.intent(lab), lab.world, lab.proxy, hurry)
 
 
 @every_action
 async def test_a_write_whose_answer_is_lost_is_found_done(lab: Lab, drill: Drill) -> None:
-    plan = await drill.intent(lab).plan(lab.world)
-    lab.proxy.mode = Mode.CUT
-    change = plan.pending[0]
-    with suppress(SoarError):
-        await drill.action.write(change, lab.world, key="drill")
-    assert await drill.action.read(change, lab.world) == change.after
-    lab.proxy.mode = Mode.PASS
-    await laws.apply(drill.action, plan, lab.world)
-    assert (await drill.intent(lab).plan(lab.world)).pending == ()
+    await laws.a_lost_answer_is_found_done(drill.intent(lab), lab.world, lab.proxy)

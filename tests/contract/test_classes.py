@@ -3,13 +3,15 @@
 import pytest
 
 from flows.cli.work import classes
-from flows.cli.work.classes import Row
-from flows.respond import flow_name, flow_of
+from flows.cli.work.classes import ClassRow
+from flows.pages.runs import flow_name
 from playbooks import measured
-from playbooks.incident import EntityKind
-from playbooks.plan import Radius
+from playbooks.estate.inventory import Environment
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Policy
+from playbooks.gate.rules import Mode, Rule
 from playbooks.playbook import OF_TASKS, When, shipped
-from playbooks.policy import Mode, Policy
+from playbooks.record.incident import EntityKind
 from playbooks.taxonomy import IncidentClass
 from tests.contract import measuring
 
@@ -31,7 +33,7 @@ def test_every_class_is_there_and_each_leaves_a_person_something_to_do() -> None
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
-def test_nothing_is_automatic_that_reaches_further_than_one_object_or_never_comes_back(row: Row) -> None:
+def test_nothing_is_automatic_that_reaches_further_than_one_object_or_never_comes_back(row: ClassRow) -> None:
     for cut in row.cuts:
         if cut.automatic:
             assert not cut.final
@@ -44,10 +46,28 @@ def test_the_policy_decides_what_is_automatic() -> None:
     assert not any(cut.automatic for row in classes.rows(shipped(), nobody, None) for cut in row.cuts)
     wide = Policy(version=1, classes=dict.fromkeys(IncidentClass, Mode.AUTOMATIC), automatic_up_to=Radius.SERVER)
     found = {row.incident_class: row for row in classes.rows(shipped(), wide, None)}
-    assert found[IncidentClass.SERVER_COMPROMISE].automatic == "server, once two facts agree"
+    assert found[IncidentClass.SERVER_COMPROMISE].automatic == (
+        "server, server's network, server's pods, server's rights, once two facts agree"
+    )
     tokens = [cut for row in found.values() for cut in row.cuts if cut.kind is EntityKind.TOKEN]
     assert tokens
     assert not any(cut.automatic for cut in tokens), "it never comes back"
+
+
+def test_what_depends_on_the_server_is_said_to_be_so() -> None:
+    dev = Rule(environment=(Environment.DEV,), mode=Mode.AUTOMATIC)
+    prod = Rule(environment=(Environment.PROD,), mode=Mode.APPROVE)
+    poisoning = Rule(classes=(IncidentClass.TOOL_POISONING,), mode=Mode.AUTOMATIC)
+    for rules, automatic in (
+        ((dev,), "tool (subject to rule 1 of policy.yaml), once two facts agree"),
+        ((prod, poisoning), "tool (subject to rule 1 of policy.yaml), once two facts agree"),
+        ((dev, poisoning), "tool, once two facts agree"),
+        ((prod,), "nothing"),
+        ((dev, prod, poisoning), "tool (subject to rules 1, 2 of policy.yaml), once two facts agree"),
+    ):
+        rows = classes.rows(shipped(), Policy(version=1, rules=rules), None)
+        (row,) = (row for row in rows if row.incident_class is IncidentClass.TOOL_POISONING)
+        assert row.automatic == automatic
 
 
 def test_each_condition_of_a_cut_has_its_words() -> None:
@@ -57,4 +77,3 @@ def test_each_condition_of_a_cut_has_its_words() -> None:
 def test_each_class_is_a_flow_of_its_own_name() -> None:
     names = {flow_name(one) for one in IncidentClass}
     assert len(names) == len(IncidentClass)
-    assert {flow_of(one).name for one in IncidentClass} == names

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.siem.source import FORMATS, MAX_BYTES, Format, Malformed, Source, parse
-from playbooks.incident import Alert
+from playbooks.record.incident import Alert
 from playbooks.taxonomy import IncidentClass
+from tests.lab.examples import examples
 
 ALERTS = Path(__file__).parents[1] / "fixtures/alerts"
 
@@ -97,7 +98,7 @@ def test_nothing_but_malformed_on_anything(alert_format: Format, raw: bytes) -> 
 
 @pytest.mark.parametrize("alert_format", Format)
 @given(data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_nothing_but_malformed_on_broken_fixtures(alert_format: Format, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(FIXTURES[alert_format]))
     raw = json.dumps(mutate(json.loads(path.read_bytes()), data)).encode()

@@ -14,16 +14,15 @@ import httpx
 import pytest
 
 from flows.engine.intake import intake
-from flows.entrance import server
-from flows.receiver import create_app
-from integrations.connections import Connections
+from flows.service.entrance import server
+from flows.service.receiver import create_app
 from integrations.siem.source import Sources
-from playbooks.inventory import Inventory
-from playbooks.strict import iso, now, parse_yaml
+from playbooks.strict import iso, now
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house, source
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 TOKEN = "t" * 32
 # Debian's package calls it so; built from Go's modules (`go install …/cmd/alertmanager`) it has its own name.
 PROGRAMS = ("prometheus-alertmanager", "alertmanager")
@@ -113,7 +112,7 @@ async def test_a_real_alertmanager_opens_an_incident_and_says_when_it_is_over(
     monkeypatch.setenv("LAB_TOKEN", TOKEN)
     classify = [{"tag": "alertname=McpToolDefinitionChanged", "class": "tool_poisoning"}]
     sources = Sources(version=1, sources={"alertmanager": source(format="alertmanager", classify=classify)})
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         home.parts = replace(home.parts, sources=sources)
 
         async def taken(number: int) -> bool:

@@ -1,14 +1,16 @@
 """A part of `up` that cannot be started, or hangs, is started again."""
 
 import asyncio
+import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from flows import child
-from flows.child import Part
-from flows.part import DIED
+from flows.service import child
+from flows.service.child import Part
+from flows.service.part import DIED
 
 
 async def test_what_cannot_be_started_is_tried_again_and_ends_nothing(tmp_path: Path) -> None:
@@ -61,3 +63,23 @@ async def test_what_takes_the_place_of_one_that_died_is_told_so(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert told == [None, "1"], "whoever starts first may have a namesake elsewhere"
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system does not weigh sessions")
+@pytest.mark.parametrize(("kind", "nice"), [("flows", 5), ("prefect", 5), ("worker", 15), ("responder", 0)])
+async def test_what_contains_nothing_stands_behind_though_each_part_is_a_session_of_its_own(
+    kind: str, nice: int
+) -> None:
+    script = (
+        "import os; from flows.service import part\n"
+        f"os.nice(part.BEHIND.get({kind!r}, 0)); part.stand_behind()\n"
+        "print(os.nice(0), open('/proc/self/autogroup').read())"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    said, _ = await process.communicate()
+    own, _, _, group = said.decode().split()
+    before = os.nice(0)
+    assert int(own) == min(19, before + nice)
+    assert int(group) == int(own)

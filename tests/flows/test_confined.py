@@ -13,24 +13,35 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
-from flows.settings import read
+from flows.service.access import open_journal
+from flows.service.settings import read
 from integrations import landlock
 from tests.flows.test_part_receiver import proof
 from tests.flows.test_up import ROOT, configuration
 from tests.lab.house import alert
 
-pytestmark = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+pytestmark = [
+    pytest.mark.platform,
+    pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock"),
+]
 
 TRIED = """
-import json, os, signal, socket, sys
+import json, os, signal, socket, sqlite3, sys
 from pathlib import Path
-from flows.part_receiver import confine, prepare
+from flows.service.part_receiver import confine, prepare
 
 folder, parent, port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 prepared = prepare(folder)
 threads = len(os.listdir("/proc/self/task"))
 fault = confine(prepared.config)
+
+def written(path):
+    try:
+        with sqlite3.connect(path) as connection:
+            connection.execute("DELETE FROM inbox")
+    except sqlite3.OperationalError as exc:
+        raise PermissionError(str(exc)) if "readonly" in str(exc) else exc
+
 tries = {
     "the responder's key": lambda: (folder / "keys" / "responder.key").read_bytes(),
     "its folder": lambda: list((folder / "keys").iterdir()),
@@ -40,6 +51,7 @@ tries = {
     "another's environment": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
     "another process": lambda: os.kill(parent, 0),
     "a target": lambda: socket.create_connection(("127.0.0.1", port), 5),
+    "the journal": lambda: written(folder / "state" / "journal.db"),
     "a program": lambda: os.execv("/bin/true", ["true"]),
 }
 got = {}
@@ -81,7 +93,7 @@ def started(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with socket.create_server(("127.0.0.1", 0)) as entrance:
         entrance.set_inheritable(True)
         process = subprocess.Popen(  # noqa: S603  # of our own making
-            [sys.executable, "-m", "flows.part", "receiver", str(folder), str(entrance.fileno())],
+            [sys.executable, "-m", "flows.service.part", "receiver", str(folder), str(entrance.fileno())],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,7 +126,7 @@ async def test_confined_it_takes_alerts_in_as_before(folder: Path) -> None:
 
 def test_where_it_cannot_be_confined_it_says_so_and_works(folder: Path) -> None:
     code = "from integrations import landlock; landlock.version = lambda: 0\n"
-    code += "import sys; from flows.part import main; sys.exit(main(sys.argv[1:]))"
+    code += "import sys; from flows.service.part import main; sys.exit(main(sys.argv[1:]))"
     with socket.create_server(("127.0.0.1", 0)) as entrance:
         entrance.set_inheritable(True)
         process = subprocess.Popen(  # noqa: S603  # of our own making

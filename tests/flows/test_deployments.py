@@ -11,27 +11,27 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
 from flows.cli.main import app
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
-from flows.entrance import server
 from flows.hand_in import INBOX
-from flows.reading import CONFIG
-from flows.receiver import create_app
-from flows.shown.pages import WAITING
+from flows.pages.pages import WAITING
+from flows.pages.scheduled import CONFIG
+from flows.service.access import open_journal
+from flows.service.entrance import server
+from flows.service.receiver import create_app
 from integrations.journal.store import Journal
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
-from playbooks.code import Answer
-from playbooks.request import Verb, draft, sign
+from playbooks.people.code import CodeAnswer
+from playbooks.people.request import Verb, draft, sign
 from playbooks.strict import now
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 from tests.lab.prefect import PrefectServer
-from tests.lab.workers import deploy, run_to_its_end, worker
+from tests.lab.workers import deploy, deployed, run_to_its_end, worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 INVENTORY = """\
 version: 1
@@ -74,7 +74,7 @@ async def receiving(site: Installation, journal: Journal) -> AsyncIterator[str]:
     running = server(app, host="127.0.0.1", port=port)
     task = asyncio.create_task(running.serve())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(240):
             while not running.started:  # noqa: ASYNC110  # uvicorn has no event for it
                 await asyncio.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
@@ -145,7 +145,7 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
 ) -> None:
     plan = {"key": f"{ID}-plan", "type": "markdown", "data": "#", "description": f"{WAITING}{DIGEST[:12]}"}
     assert isinstance(prefect.ask("/artifacts/", plan), dict)
-    deployments = await deploy(prefect, tmp_path)
+    deployments = await deployed(prefect, tmp_path)
     deployment = deployments["answer"]["id"]
     answer = {"incident": ID, "plan": DIGEST[:12].upper(), "person": "kim", "code": "7K3M2-QX9AB"}
     async with await open_journal(site.config, name="test", writing=True) as journal:
@@ -154,14 +154,16 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
             run = await run_to_its_end(prefect, deployment, {"answer": answer})
             assert run["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
             assert f"mcp-soar incident {ID}" in run["state"]["message"]
-            other = await run_to_its_end(prefect, deployment, {"answer": {**answer, "plan": OTHER, "code": "9" * 10}})
+            other = await run_to_its_end(
+                prefect, deployment, {"answer": {**answer, "plan": OTHER, "code": "9" * 10}}, straight=True
+            )
             # The form says which plan is current; whether the code counts is not its business.
             assert other["state_type"] == "FAILED"
             assert f"plan {DIGEST[:12]} is what waits" in other["state"]["message"]
             key = SigningKey.load(next(site.home.rglob("kim.key")))
             request = draft(actor="kim", verb=Verb.DENY, subject=ID, at=now(), digest=f"sha256:{DIGEST}")
             signed = sign(request, key.sign).model_dump_json()
-            run = await run_to_its_end(prefect, deployments["deny"]["id"], {"request": signed})
+            run = await run_to_its_end(prefect, deployments["deny"]["id"], {"request": signed}, straight=True)
             assert (run["state_type"], run["name"]) == ("COMPLETED", f"kim: deny {ID}")
             late = draft(
                 actor="kim", verb=Verb.DENY, subject=ID, at=now() - timedelta(hours=1), digest=f"sha256:{DIGEST}"
@@ -170,20 +172,20 @@ async def test_a_one_time_code_reaches_the_inbox_and_stays_nowhere_else(
                 ("release", {"request": signed}, "yours is to deny: use the form for that, or hand-in"),
                 ("deny", {"request": sign(late, key.sign).model_dump(mode="json")}, "sign it anew"),
             ):
-                run = await run_to_its_end(prefect, deployments[where]["id"], given)
+                run = await run_to_its_end(prefect, deployments[where]["id"], given, straight=True)
                 assert run["state_type"] == "FAILED"
                 assert why in run["state"]["message"]
             wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, "incident": "../1"}})
             assert wrong == 409
             # What only we find fault with: nothing of it stays, for its code is still good.
             for fault, named in (({"incident": f"{ID}\n"}, "incident"), ({"person": "kim\u202e"}, "actor")):
-                wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, **fault}})
+                wrong = await run_to_its_end(prefect, deployment, {"answer": {**answer, **fault}}, straight=True)
                 assert wrong["state_type"] == "FAILED"
                 assert wrong["parameters"] == {"answer": {}}
                 assert f"look at {named} again" in wrong["state"]["message"]
             bodies = await taking
     assert [kind for kind, _ in bodies] == ["code", "code", "request"]
-    assert Answer.model_validate_json(bodies[0][1]) == Answer(
+    assert CodeAnswer.model_validate_json(bodies[0][1]) == CodeAnswer(
         incident=ID, digest=DIGEST[:12], actor="kim", code="7K3M2-QX9AB"
     )
     kinds = ("flow_runs", "flow_run_states", "logs", "artifacts", "events")
@@ -211,7 +213,7 @@ async def taken(journal: Journal, many: int) -> list[tuple[str, bytes]]:
 async def test_the_journal_is_verified_and_a_tampered_one_is_red(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:
-    deployments = await deploy(prefect, tmp_path)
+    deployments = await deployed(prefect, tmp_path)
     deployment = deployments["verify-journal"]["id"]
     with worker(prefect, tmp_path, "reading", {CONFIG: str(site.folder)}):
         run = await run_to_its_end(prefect, deployment, {})
@@ -221,7 +223,7 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
         )
         assert said(prefect, "journal-verification").startswith("# Journal: as it was written")
         await asyncio.to_thread(stopped, site)
-        run = await run_to_its_end(prefect, deployments["report-of-the-week"]["id"], {})
+        run = await run_to_its_end(prefect, deployments["report-of-the-week"]["id"], {}, straight=True)
         assert run["state_type"] == "COMPLETED", (
             run["state"]["message"],
             (tmp_path / "worker.log").read_text()[-3000:],
@@ -235,7 +237,7 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
                 "UPDATE entry SET data = replace(data, 'forecast', 'harmless') WHERE stream LIKE 'incident/%'"
             )
         database.close()
-        run = await run_to_its_end(prefect, deployment, {})
+        run = await run_to_its_end(prefect, deployment, {}, straight=True)
         assert run["state_type"] == "FAILED"
         assert f"incident/{ID}, entry 1" in run["state"]["message"]
         assert said(prefect, "journal-verification").startswith(SWITCHED)
@@ -247,7 +249,7 @@ async def test_the_journal_is_verified_and_a_tampered_one_is_red(
 async def test_a_definition_that_drifts_is_red_and_reported(
     prefect: PrefectServer, site: Installation, victim: McpServer, tmp_path: Path
 ) -> None:
-    deployment = (await deploy(prefect, tmp_path))["pin-drift"]["id"]
+    deployment = (await deployed(prefect, tmp_path))["pin-drift"]["id"]
     secret = new_secret()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFT_SECRET", secret)
@@ -268,7 +270,7 @@ async def test_a_definition_that_drifts_is_red_and_reported(
                 await asyncio.to_thread(stopped, site)
                 victim.poison()
                 for _ in range(2):  # the second time it was reported before
-                    run = await run_to_its_end(prefect, deployment, {})
+                    run = await run_to_its_end(prefect, deployment, {}, straight=True)
                     assert run["state_type"] == "FAILED"
                     assert "tool get_weather of weather is changed" in run["state"]["message"]
                     assert "1 of 1 were reported to the receiver as drift." in run["state"]["message"]
@@ -287,9 +289,9 @@ async def test_a_definition_that_drifts_is_red_and_reported(
 async def test_a_server_that_cannot_be_asked_is_not_called_unchanged(
     prefect: PrefectServer, site: Installation, tmp_path: Path
 ) -> None:
-    deployment = (await deploy(prefect, tmp_path))["pin-drift"]["id"]
+    deployment = (await deployed(prefect, tmp_path))["pin-drift"]["id"]
     (site.folder / "inventory.yaml").write_text(INVENTORY.format(url=f"http://127.0.0.1:{free_port()}/mcp"))
     with worker(prefect, tmp_path, "reading", {CONFIG: str(site.folder)}):
-        run = await run_to_its_end(prefect, deployment, {})
+        run = await run_to_its_end(prefect, deployment, {}, straight=True)
     assert run["state_type"] == "FAILED"
     assert "weather does not answer" in run["state"]["message"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import entrance
-from flows.entrance import Entrance, server
+from flows.service import entrance
+from flows.service.entrance import Entrance, server
 from tests.flows.test_part_receiver import certificate
 from tests.flows.test_receiver import BODY, MemoryInbox, _secrets, app_with, request_line, talk
 

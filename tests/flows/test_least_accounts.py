@@ -11,10 +11,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.access import responder_keys
-from flows.assembly import assembled
 from flows.engine.intake import intake
-from flows.settings import Configuration, read
+from flows.service.access import responder_keys
+from flows.service.assembly import assembled
+from flows.service.settings import Configuration, read
 from integrations.journal import Journal
 from integrations.journal.client import address
 from tests.flows.cli.world import Installation

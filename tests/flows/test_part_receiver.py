@@ -23,17 +23,19 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.access import open_inbox, open_journal
-from flows.assembly import assembled
 from flows.engine.intake import intake
-from flows.part_receiver import prepare, receive
-from flows.settings import Configuration, read
+from flows.service.access import open_inbox, open_journal
+from flows.service.assembly import assembled
+from flows.service.part_receiver import prepare, receive
+from flows.service.settings import Configuration, read
 from integrations.journal import Journal
 from integrations.journal.client import address
+from integrations.journal.spool import END
+from integrations.journal.stamp import INSTALLATION, Stamp
 from integrations.siem.source import read_keys, signed
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 from playbooks.strict import now
 from tests.flows.cli.world import Installation
 from tests.flows.test_up import configuration
@@ -152,23 +154,43 @@ async def test_while_the_database_is_away_alerts_are_asked_for_again_and_then_ta
         assert (waits.nonce, waits.body) == ("one", body)
 
 
-async def test_while_somebody_keeps_the_journal_locked_it_is_not_ready_and_alerts_are_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.receiver._READY_WITHIN", 0.5)
-    monkeypatch.setattr("integrations.journal.client.LOCK_SECONDS", 1)
+async def test_while_somebody_keeps_the_journal_locked_alerts_are_taken_all_the_same(tmp_path: Path) -> None:
     folder = configuration(tmp_path / "config")
     config, body = read(folder), alert("weather")
     async with await open_journal(config, name="r1", writing=True) as journal, serving(folder) as client:
         hung = sqlite3.connect(config.journal_url.partition(":///")[2], isolation_level=None)
         hung.execute("BEGIN IMMEDIATE")
-        assert (await client.get("/readyz")).status_code == http.HTTPStatus.SERVICE_UNAVAILABLE
+        assert (await client.get("/readyz")).status_code == http.HTTPStatus.OK
+        taken = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
+        assert taken.status_code == http.HTTPStatus.ACCEPTED
+        again = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
+        assert again.status_code == http.HTTPStatus.OK
+        hung.close()
+        (waits,) = await journal.waiting(9)
+        assert waits.nonce == "one"
+
+
+async def test_while_somebody_keeps_the_inbox_locked_it_is_not_ready_and_alerts_are_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.service.receiver._READY_WITHIN", 0.5)
+    monkeypatch.setattr("integrations.journal.client.LOCK_SECONDS", 1)
+    folder = configuration(tmp_path / "config")
+    config, body = read(folder), alert("weather")
+    async with await open_journal(config, name="r1", writing=True) as journal, serving(folder) as client:
+        hung = sqlite3.connect(config.journal_url.partition(":///")[2] + END, isolation_level=None)
+        hung.execute("BEGIN IMMEDIATE")
+        # Whose it is, `doctor` asks, whatever it answers.
+        own = Stamp.load(config.path(config.settings.receiver.stamp)).installation
+        unfit = await client.get("/readyz")
+        assert (unfit.status_code, unfit.headers[INSTALLATION]) == (http.HTTPStatus.SERVICE_UNAVAILABLE, own)
         away = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
         assert away.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE
         hung.close()
         again = await client.post("/v1/alerts/siem", content=body, headers=proof(config, "one", body))
         assert again.status_code == http.HTTPStatus.ACCEPTED
-        assert (await client.get("/readyz")).status_code == http.HTTPStatus.OK
+        fit = await client.get("/readyz")
+        assert (fit.status_code, fit.headers[INSTALLATION]) == (http.HTTPStatus.OK, own)
         (waits,) = await journal.waiting(9)
         assert waits.nonce == "one"
 

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows import reading
-from flows.cli.work import reports, verify
+from flows.pages import scheduled
+from flows.reading import reports, verification
 from integrations.journal.client import address
 from integrations.journal.schema import grants
 from integrations.journal.store import Journal
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 from tests.flows.cli.world import INVENTORY, Installation
 
 
@@ -42,14 +42,14 @@ async def test_a_role_that_reads_all_verifies_and_writes_nothing(
                 for statement in grants(role, "reader"):
                     await connection.exec_driver_sql(statement)
             await owner.append("system", [Event("x", {})])
-            monkeypatch.setenv(reading.CONFIG, str(site.folder))
-            monkeypatch.setenv(reading.JOURNAL, mine)
-            config = reading.configuration()
-            async with reading.journal(config) as journal:
-                checks = await verify.chain(journal, config, None, lambda *_: None)
+            monkeypatch.setenv(scheduled.CONFIG, str(site.folder))
+            monkeypatch.setenv(scheduled.JOURNAL, mine)
+            config = scheduled.configuration()
+            async with scheduled.journal(config) as journal:
+                checks = await verification.chain(journal, config, None, lambda *_: None)
                 assert {check["check"] for check in checks} >= {"journal", "kill-switch"}
                 assert all(check["ok"] for check in checks), checks
-                await reports.weekly(journal, config, timedelta(days=7))
+                await reports.week(journal, config, timedelta(days=7))
                 with pytest.raises((Misconfigured, Refused)):
                     await journal.waiting(10)
                 with pytest.raises((Misconfigured, Refused)):
@@ -62,6 +62,6 @@ async def test_a_role_that_reads_all_verifies_and_writes_nothing(
 
 
 def test_a_worker_that_was_given_nothing_is_told_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(reading.CONFIG, raising=False)
-    with pytest.raises(Misconfigured, match=reading.CONFIG):
-        reading.configuration()
+    monkeypatch.delenv(scheduled.CONFIG, raising=False)
+    with pytest.raises(Misconfigured, match=scheduled.CONFIG):
+        scheduled.configuration()

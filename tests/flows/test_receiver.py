@@ -22,12 +22,13 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows import entrance, receiver, refusals
-from flows.entrance import server
-from flows.receiver import create_app
+from flows.service import entrance, receiver, refusals
+from flows.service.entrance import server
+from flows.service.receiver import create_app
 from integrations.siem.source import MAX_BYTES, Source, parse, sign, signed
 from playbooks.errors import Misconfigured, Transient
-from playbooks.incident import Severity
+from playbooks.record.incident import Severity
+from tests.lab.examples import examples
 
 ROOT = Path(__file__).parents[2]
 BODY = (ROOT / "tests/fixtures/alerts/generic-tool-poisoning.json").read_bytes()
@@ -431,7 +432,7 @@ def test_the_receiver_loads_no_client_of_a_target_and_no_signing() -> None:
         "boto3", "botocore", "kubernetes", "slack_sdk", "mcp", "prefect", "securesystemslib", "cryptography",
         "sqlalchemy", "aiosqlite", "asyncpg",
     ]  # fmt: skip
-    code = f"import sys, flows.receiver; print(sorted(set({forbidden!r}) & set(sys.modules)))"
+    code = f"import sys, flows.service.receiver; print(sorted(set({forbidden!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
 
@@ -439,7 +440,7 @@ def test_the_receiver_loads_no_client_of_a_target_and_no_signing() -> None:
 # What an attacker may do to a request, each a law of its own: none of it is ever accepted.
 
 SECRETS = (secret(NEW), secret(OLD), TOKEN, secret(NEW)[6:], secret(OLD)[6:])
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def post(inbox: MemoryInbox, to: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:

@@ -1,9 +1,10 @@
-"""Responses as Prefect flows, with a real Prefect server, a real gateway and a real MCP server."""
+"""Incidents as runs in a real Prefect: whatever becomes of it, what is done is done, and shown when it answers."""
 
 import asyncio
 import re
 import string
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,44 +13,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import respond
-from flows.shown.pages import overview, pages
-from flows.shown.text import escaped
-from playbooks.errors import Refused, SoarError
-from playbooks.incident import Status
-from playbooks.journal import Parsed
-from playbooks.plan import Irreversible
-from playbooks.projection import project
-from playbooks.state import Incident
+from flows.engine import response
+from flows.engine.case import Case
+from flows.engine.schedule import Todo
+from flows.pages.pages import overview, pages
+from flows.pages.text import escaped
+from flows.report.document import Document
+from playbooks.gate.plan import Irreversible
+from playbooks.record.incident import Status
+from playbooks.record.journal import Parsed
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
 from playbooks.strict import iso, now
-from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.flows.report.test_written import tokens
 from tests.lab.fixtures import Lab
-from tests.lab.house import alert, house
-from tests.lab.prefect import PrefectServer, reporting
+from tests.lab.house import House, alert, house
+from tests.lab.prefect import PrefectServer, is_shown, reporting
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
-async def finished(prefect: PrefectServer, incident: str, server: str) -> dict[str, Any]:
-    """Wait for an incident's artifact and a finished flow run of it, and return the run."""
+async def finished(prefect: PrefectServer, incident: Incident, server: str) -> dict[str, Any]:
+    """Wait until Prefect knows all of an incident and shows it as ended, and return its run."""
+    await is_shown(prefect, incident)
 
     def look() -> dict[str, Any] | None:
-        runs = prefect.ask("/flow_runs/filter")
-        artifacts = prefect.ask("/artifacts/latest/filter")
-        ended = [run for run in runs if run["end_time"] and run["name"] == f"{incident} {server}"]
-        return ended[-1] if ended and any(item["key"] == incident for item in artifacts) else None
+        runs = prefect.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [f"{incident.id} {server}"]}}})
+        return next((run for run in runs if run["end_time"] and run["state_name"] == "Contained"), None)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not (run := await asyncio.to_thread(look)):  # noqa: ASYNC110  # another process is asked
             await asyncio.sleep(0.1)
     return run
 
 
+async def ends(prefect: PrefectServer, run: str) -> dict[str, Any]:
+    """Wait until a flow run stands as something that has ended of itself, and return it."""
+    async with asyncio.timeout(120):
+        while True:
+            found: dict[str, Any] = await asyncio.to_thread(prefect.ask, f"/flow_runs/{run}", method="GET")
+            if found["end_time"] and found["state_type"] != "CANCELLED":
+                return found
+            await asyncio.sleep(0.1)
+
+
 async def task_runs(prefect: PrefectServer, run: dict[str, Any], least: int) -> dict[str, dict[str, Any]]:
     """Wait until a flow run has so many finished task runs, and return them by name."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             found = await asyncio.to_thread(
                 prefect.ask, "/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}}
@@ -60,33 +72,56 @@ async def task_runs(prefect: PrefectServer, run: dict[str, Any], least: int) -> 
             await asyncio.sleep(0.1)
 
 
-async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
-    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def at_work(prefect: PrefectServer, home: House, lab: Lab) -> AsyncIterator[dict[str, Any]]:
+    """Yield the flow run that Prefect shows while a response is at work, which goes on afterwards."""
+    go = asyncio.Event()
+    capture = response.STEPS["capture"]
+
+    async def held(case: Case, todo: Todo) -> None:
+        await go.wait()
+        await capture(case, todo)
+
+    def look() -> list[dict[str, Any]]:
+        wanted = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}, "tags": {"all_": ["mcp-soar"]}}}
+        # Other tests' runs may be left as they were.
+        return [run for run in prefect.ask("/flow_runs/filter", wanted) if lab.site.server_id in run["tags"]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(response.STEPS, "capture", held)
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        async with asyncio.timeout(120):
+            while not (runs := await asyncio.to_thread(look)):  # noqa: ASYNC110  # another process is asked
+                await asyncio.sleep(0.1)
+        (run,) = runs
+        yield run
+        go.set()
+
+
+async def test_a_run_shows_every_step_the_early_cut_at_its_true_time(
+    prefect: PrefectServer, lab: Lab, tmp_path: Path
 ) -> None:
-    # Going on without Prefect, and showing all of it in a later run, is not what is looked at.
-    for limit in ("PROBE_WITHIN", "BEGIN_WITHIN", "END_WITHIN"):
-        monkeypatch.setattr(respond, limit, 60.0)
     lab.victim.poison()
     async with house(tmp_path / "house", lab.world) as home, reporting(home):
         await home.receive(alert(lab.site.server_id, "get_weather"))
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
-        run = await finished(prefect, incident.id, lab.site.server_id)
+        run = await finished(prefect, incident, lab.site.server_id)
         assert run["name"] == f"{incident.id} {lab.site.server_id}"
         assert set(run["tags"]) == {"mcp-soar", "tool-poisoning", "high", lab.site.server_id}
         assert (run["state_name"], run["state_type"]) == ("Contained", "COMPLETED")
         flows = prefect.ask("/flows/filter", {"flows": {"id": {"any_": [run["flow_id"]]}}})
         assert [flow["name"] for flow in flows] == ["tool-poisoning"]
 
-        tasks = await task_runs(prefect, run, 7)
+        tasks = await task_runs(prefect, run, sum(step.settled_at is not None for step in incident.steps.values()))
         cut = tasks[f"cut: Disable tool get_weather of {lab.site.server_id} at gateway main"]
         step = incident.steps[f"cut-tool@{lab.site.server_id}/get_weather"]
         assert step.intended_at is not None
         assert step.settled_at is not None
         assert datetime.fromisoformat(cut["start_time"]) == step.intended_at
         assert datetime.fromisoformat(cut["end_time"]) == step.settled_at
-        assert datetime.fromisoformat(cut["end_time"]) < datetime.fromisoformat(run["start_time"])
-        assert any(name.startswith("capture-definitions: server") for name in tasks)
-        assert any(name.startswith("Keep alert 1") for name in tasks)
+        kept = tasks[f"capture: capture-definitions of {lab.site.server_id}"]
+        assert kept["start_time"] < kept["end_time"], "from when its source was read"
+        assert {"preserve: Seal the evidence", "capture: Keep alert 1 from siem as it came"} <= tasks.keys()
 
         artifact = next(a for a in prefect.ask("/artifacts/latest/filter") if a["key"] == incident.id)
         for heading in ("In force", "What happened"):
@@ -95,7 +130,7 @@ async def test_a_flow_run_shows_every_step_the_early_cut_at_its_true_time(
         kinds = {a["key"]: a["data"] for a in prefect.ask("/artifacts/latest/filter") if a["flow_run_id"] == run["id"]}
         assert set(kinds) == {incident.id, *(f"{incident.id}-{kind}" for kind in ("plan", "evidence", "report"))}
         assert (
-            f"| tool get\\_weather of {lab.site.server_id.replace('-', chr(92) + '-')} | enabled | yes | no |"
+            f"| tool get\\_weather of {lab.site.server_id.replace('-', chr(92) + '-')} | enabled | true | false |"
             in (kinds[f"{incident.id}-plan"])
         )
         digests = {file["sha256"].removeprefix("sha256:") for item in incident.exhibits for file in item["files"]}
@@ -114,33 +149,26 @@ async def test_with_no_prefect_everything_is_done_and_published_when_it_comes(
         await home.receive(alert(lab.site.server_id, "get_weather"))
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
         await asyncio.to_thread(absent_prefect.start)
-        run = await finished(absent_prefect, incident.id, lab.site.server_id)
+        run = await finished(absent_prefect, incident, lab.site.server_id)
         assert len(await task_runs(absent_prefect, run, 7)) >= 7
 
 
 @pytest.mark.parametrize("how", ["killed", pytest.param("frozen", marks=pytest.mark.slow)])
 async def test_prefect_failing_in_the_middle_changes_nothing(
-    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    prefect: PrefectServer, lab: Lab, tmp_path: Path, how: str
 ) -> None:
-    as_task, killed = respond.as_task, asyncio.Event()
-
-    async def killing(title: str, step: Callable[[], Awaitable[None]]) -> None:
-        if not killed.is_set():
-            killed.set()
-            prefect.kill() if how == "killed" else prefect.freeze()
-        await as_task(title, step)
-
-    monkeypatch.setattr(respond, "as_task", killing)
     lab.victim.poison()
     async with house(tmp_path / "house", lab.world) as home, reporting(home):
-        await home.receive(alert(lab.site.server_id, "get_weather"))
+        async with at_work(prefect, home, lab) as run:
+            prefect.kill() if how == "killed" else prefect.freeze()
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
-        assert killed.is_set()
         intents = [entry.parsed() for entry in await home.journal.read(f"incident/{incident.id}")]
         assert sum(entry.kind == "intended" for entry in intents) == 1
         assert not await asyncio.to_thread(prefect.answers)
         await asyncio.to_thread(prefect.start if how == "killed" else prefect.thaw)
-        await finished(prefect, incident.id, lab.site.server_id)
+        # The same run goes on where it was.
+        assert (await ends(prefect, run["id"]))["state_name"] == "Contained"
+        assert len(await task_runs(prefect, run, 7)) >= 7
 
 
 async def test_a_frozen_prefect_holds_nothing_up(prefect: PrefectServer, lab: Lab, tmp_path: Path) -> None:
@@ -155,55 +183,16 @@ async def test_a_frozen_prefect_holds_nothing_up(prefect: PrefectServer, lab: La
         prefect.thaw()
 
 
-async def test_cancelling_a_run_changes_nothing(
-    prefect: PrefectServer, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_task, cancelled = respond.as_task, asyncio.Event()
-
-    async def cancelling(title: str, step: Callable[[], Awaitable[None]]) -> None:
-        if not cancelled.is_set():
-            cancelled.set()
-            for run in prefect.ask("/flow_runs/filter"):
-                state = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
-                prefect.ask(f"/flow_runs/{run['id']}/set_state", state)
-        await as_task(title, step)
-
-    monkeypatch.setattr(respond, "as_task", cancelling)
+async def test_cancelling_a_run_changes_nothing(prefect: PrefectServer, lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     async with house(tmp_path / "house", lab.world) as home, reporting(home):
-        await home.receive(alert(lab.site.server_id, "get_weather"))
+        async with at_work(prefect, home, lab) as run:
+            state = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+            assert isinstance(await asyncio.to_thread(prefect.ask, f"/flow_runs/{run['id']}/set_state", state), dict)
         incident = await home.settled((await home.reaches(Status.CONTAINED)).id)
-        assert cancelled.is_set()
-        assert incident.status is Status.CONTAINED
-
-
-async def test_a_run_that_nobody_has_work_for_does_nothing() -> None:
-    with pytest.raises(Refused, match="only a responder"):
-        await respond.respond("inc-2026-000001")
-
-
-async def test_what_a_step_raises_comes_through_and_what_prefect_raises_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def lost() -> None:
-        raise SoarError("ours")
-
-    class Broken:
-        def __init__(self, **_: object) -> None: ...
-
-        async def __call__(self) -> None:
-            raise RuntimeError("Prefect's")
-
-    done = []
-
-    async def step() -> None:
-        done.append(1)
-
-    monkeypatch.setattr(respond, "Task", Broken)
-    await respond.as_task("a step", step)
-    assert done == [1]
-    with pytest.raises(SoarError, match="ours"):
-        await respond.as_task("a step", lost)
+        assert incident.bundle
+        # And what it says of itself is not what somebody made it say.
+        assert (await ends(prefect, run["id"]))["state_name"] == "Contained"
 
 
 @given(st.text())
@@ -222,10 +211,10 @@ def test_no_text_is_more_than_text_in_markdown(text: str) -> None:
 @pytest.mark.parametrize(
     ("more", "undone"),
     [
-        ({}, "`mcp-soar release inc-1`, which sets tool forecast of weather: enabled no → yes"),
+        ({}, "a release, which sets tool forecast of weather: enabled false → true: `mcp-soar release inc-1`"),
         (
             {"wanted": world.plan().inverse(), "purpose": "release"},
-            "`mcp-soar respond inc-1`, which sets tool forecast of weather: enabled yes → no",
+            "responding again, which sets tool forecast of weather: enabled true → false: `mcp-soar respond inc-1`",
         ),
         ({"wanted": world.plan(irreversible=Irreversible(because="it is gone"))}, "it cannot be: it is gone"),
     ],
@@ -235,7 +224,7 @@ def test_a_question_says_what_why_what_breaks_and_how_it_is_undone(more: dict[st
     state = project(
         "inc-1", [Parsed("incident/inc-1", n, iso(now()), e.kind, e.actor, dict(e.body)) for n, e in events]
     )
-    shown = re.sub(r"\\(.)", r"\1", overview(state, ())).replace("&gt;", ">")
+    shown = re.sub(r"\\(.)", r"\1", overview(view(state), ())).replace("&gt;", ">")
     (step,) = state.proposals
     assert step.plan is not None
     assert f"### {step.plan.summary}" in shown
@@ -244,13 +233,8 @@ def test_a_question_says_what_why_what_breaks_and_how_it_is_undone(more: dict[st
     assert f"**It is undone by:** {undone}\n" in shown
 
 
-def test_each_class_is_a_flow_of_its_own_name() -> None:
-    names = [respond.flow_of(one).name for one in IncidentClass]
-    assert len(set(names)) == len(IncidentClass)
-    assert "tool-poisoning" in names
-
-
 def test_an_empty_incident_has_its_pages() -> None:
-    empty = Incident(id="inc-2026-000001")
+    empty = view(Incident(id="inc-2026-000001"))
     assert "inc" in overview(empty, ())
-    assert [page.key for page in pages(empty, ())] == ["inc-2026-000001-plan"]
+    keys = [page.key for page in pages(empty, (), Document("Incident report", [], [], []))]
+    assert keys == ["inc-2026-000001-plan", "inc-2026-000001-report", "inc-2026-000001"]

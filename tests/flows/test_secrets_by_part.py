@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.assembly import secret_variables
-from flows.settings import Configuration, read
-from flows.up import _Group, _Places
+from flows.service.assembly import secret_variables
+from flows.service.settings import Configuration, read
+from flows.service.up import _Group, _Places
 from integrations.signing import SigningKey
 
 GATEWAY = {

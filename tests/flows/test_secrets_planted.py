@@ -13,19 +13,19 @@ import pytest
 
 from flows.demo.mcp_server import Behaviour
 from flows.demo.site import GATEWAY
-from flows.part import Masking
-from integrations.channels import Channels
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.contacts import Contact, Contacts, OnCall
-from playbooks.incident import Status
-from playbooks.state import Incident
+from flows.service.part import Masking
+from integrations.channels.ways import Channels
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.people.contacts import Contact, Contacts, OnCall
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
 from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
-from tests.lab.prefect import PrefectServer, reporting
+from tests.lab.prefect import PrefectServer, is_shown, reporting
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.system("contextforge"), pytest.mark.timeout(900)]
 
 # Each is planted in one place, so that what gets out names its way. In two parts: scanners of code read this file too.
 TITLE = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -112,8 +112,8 @@ async def in_the_gateways_log(lab: Lab, secret: str) -> None:
     """Have the gateway's audit trail name a secret: of something that was there before, and is there no more."""
     forge = lab.world.reach(ContextForge, GATEWAY)
     resource = {"uri": "note://once", "name": secret, "content": "gone"}
-    made = await forge.request("POST", "/v1/resources", json={"resource": resource})
-    await forge.request("DELETE", f"/v1/resources/{made['id']}")
+    made = await forge.api.request("POST", "/v1/resources", body={"resource": resource})
+    await forge.api.request("DELETE", f"/v1/resources/{made['id']}")
     assert secret in json.dumps(await forge.logs()), "the gateway audits what is made and deleted"
 
 
@@ -147,13 +147,9 @@ async def test_what_is_planted_stays_in_the_exhibits(
             async def told() -> bool:
                 return messages.exists() and len(list(messages.glob("*.txt"))) > 0
 
-            async def published() -> bool:
-                artifacts = await asyncio.to_thread(prefect.ask, "/artifacts/latest/filter")
-                return any(item["key"] == incident.id for item in artifacts)
-
             await home.until(told, "somebody is told")
-            await home.until(published, "Prefect shows it")
             incident = await home.incident(incident.id)
+            await is_shown(prefect, incident)
         written = await journalled(home)
         kept = exhibits(home.folder / "vault")
         raw, other = parts_of(await home.bundled(incident.id))

@@ -1,14 +1,19 @@
 """What is wrong in a file is named with file, line and field before anything starts."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from flows.cli.work.templates import FILES
-from flows.settings import read
-from playbooks.contacts import Contacts, Language
+from flows.service.settings import Settings, read
 from playbooks.errors import Misconfigured
-from playbooks.strict import parse_yaml
+from playbooks.estate.systems import Secret
+from playbooks.people.contacts import Contacts, Language
+from playbooks.strict import Strict, parse_yaml
 
 
 @pytest.fixture
@@ -46,6 +51,22 @@ def uncommented(text: str) -> str:
     for head in heads:
         text = text.replace(f"\n{head}: {{}}\n", f"\n{head}:\n").replace(f"\n{head}: []\n", f"\n{head}:\n")
     return text.replace("# room: soc", "room: soc")
+
+
+def fields(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the fields of a document, as they are written."""
+    for name, field in model.model_fields.items():
+        yield name
+        for one in (field.annotation, *get_args(field.annotation)):
+            if isinstance(one, type) and issubclass(one, Strict) and one is not Secret:
+                yield from fields(one)
+
+
+def test_every_setting_stands_in_what_init_writes_with_what_holds_without_it() -> None:
+    text = FILES["mcp-soar.yaml"]
+    written = set(re.findall(r"([a-z0-9_]+):(?=[ \n])", text))
+    assert {name for name in fields(Settings) if name not in written} == set()
+    assert parse_yaml(Settings, text, file="mcp-soar.yaml") == Settings()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "soar.example"])  # noqa: S104  # bound by nobody
@@ -157,3 +178,25 @@ def test_the_folders_own_templates_are_read_by_name(folder: Path) -> None:
     put(folder, "messages/ko/words.j2", "{{ broken")
     # What is wrong in it keeps nothing from starting: doctor says it, and the shipped one speaks.
     assert read(folder).templates == {"ko/words.j2": "{{ broken"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (
+            "{action: gateway.disable_tol, mode: approve}",
+            "action: there is no action 'gateway.disable_tol'; there is g",
+        ),
+        ("{system: gatway, mode: approve}", "system: there is no system 'gatway'; there is gateway"),
+    ],
+)
+def test_a_rule_about_what_there_is_not_is_refused(folder: Path, rule: str, says: str) -> None:
+    told = fault(
+        put(folder, "policy.yaml", f"version: 1\nrules:\n- {{mode: automatic, class: tool_misuse}}\n- {rule}\n")
+    )
+    assert told.startswith(f"policy.yaml:4: rules.1.{says}")
+
+
+def test_a_rule_about_what_there_is_is_read(folder: Path) -> None:
+    rules = "version: 1\nrules:\n- {action: gateway.disable_tool, system: gateway, environment: dev, mode: automatic}\n"
+    assert read(put(folder, "policy.yaml", rules)).policy.rules[0].action == ("gateway.disable_tool",)

@@ -2,28 +2,29 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import get_client
 
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.shown.shelf import Shelf
-from integrations.connections import Connections
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
+from flows.engine.opening import FLOW
+from flows.pages.publishing import Publisher
+from playbooks.people.request import Verb
 from playbooks.playbook import shipped
-from playbooks.request import Verb
-from playbooks.strict import parse_yaml
+from playbooks.record.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 from tests.lab.prefect import PrefectServer, publishing
 
-pytestmark = pytest.mark.timeout(240)
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+pytestmark = pytest.mark.timeout(900)
+INVENTORY = world.READ
 NEW = {
     "class": "tool_poisoning",
     "title": "seen",
@@ -35,11 +36,12 @@ KEYS = {ID, f"{ID}-plan", f"{ID}-report"}
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with one open incident that nobody works on."""
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
         (opened,) = await intake(home.parts)
         await home.journal.append(PREFIX + ID, [world.intended(), world.wrote(), world.verified()], claim=opened.claim)
-        await home.journal.release(opened.claim, runnable_at=None)
+        # Evidence that could not be had is tried again by and by: nothing waits for that to be shown.
+        await home.journal.release(opened.claim, runnable_at=time.time() + 3600, lane=FLOW)
         yield home
 
 
@@ -110,9 +112,42 @@ async def test_an_incident_that_was_tampered_with_hides_no_other(prefect: Prefec
     assert opened.state.id not in found
 
 
-async def test_a_fresh_process_knows_from_the_api_how_far_it_is(prefect: PrefectServer, home: House) -> None:
-    async with publishing(home.journal) as here:
+async def test_any_process_started_at_any_time_goes_on_with_the_same_run(prefect: PrefectServer, home: House) -> None:
+    def mine() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = prefect.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+        return found
+
+    name = f"{ID} weather"
+    before = {run["id"] for run in mine()}
+    async with publishing(home.journal), publishing(home.journal):
         await until(prefect, lambda now: now.keys() >= KEYS)
-        row = await home.journal.stream(PREFIX + ID)
-        assert row is not None
-        assert await Shelf(here._client, shipped()).known(row) == row.seq  # noqa: SLF001  # another process's would be alike
+    row = await home.journal.stream(PREFIX + ID)
+    assert row is not None
+    async with get_client() as client:
+        fresh = Publisher(client, home.journal, shipped())
+        async with asyncio.timeout(120):
+            while not fresh.knows(row, ()):
+                await fresh.look()
+    (run,) = [run for run in mine() if run["id"] not in before]
+    tasks = prefect.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert len(tasks) == 1, "each step once, whoever tells of it"
+    assert versions(prefect, f"{ID}-plan") <= 2, "of two that begin at once"
+
+
+async def test_another_class_is_another_flow_and_the_former_run_says_so(prefect: PrefectServer, home: House) -> None:
+    async with publishing(home.journal):
+        await until(prefect, lambda now: now.keys() >= KEYS)
+        await home.ask("ann", Verb.CLASSIFY, ID, params={"class": "tool_misuse"}, reason="an agent of ours")
+        await intake(home.parts)
+
+        def both() -> dict[str, str]:
+            wanted = {"flow_runs": {"name": {"any_": [f"{ID} weather"]}}, "sort": "START_TIME_DESC", "limit": 2}
+            found: list[dict[str, Any]] = prefect.ask("/flow_runs/filter", wanted)
+            flows = {one["id"]: one["name"] for one in prefect.ask("/flows/filter")}
+            return {flows[one["flow_id"]]: one["state_name"] for one in found}
+
+        async with asyncio.timeout(90):
+            # Another process is asked.
+            while (found := await asyncio.to_thread(both)).get("tool-poisoning") != "Reclassified":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    assert found["tool-misuse"] != "Reclassified"

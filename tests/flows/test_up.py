@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shlex
 import signal
 import sqlite3
@@ -20,17 +21,19 @@ import pytest
 import yaml
 
 from flows.cli.up import run as start
-from flows.part_responder import respond
+from flows.service.part_responder import respond
+from flows.service.settings import read
+from flows.service.up import up as run_all
 from integrations import landlock
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
-from playbooks.request import People, Person, Verb, draft, sign
+from playbooks.people.request import People, Person, Verb, draft, sign
 from playbooks.strict import now
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 90.0
+WITHIN = 240.0
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
 
 
 def configuration(folder: Path, **settings: Any) -> Path:  # noqa: ANN401  # of mcp-soar.yaml
@@ -139,13 +142,23 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     connection.close()
     password = auth.read_text().strip()
     up.until(lambda: "\nreading    does" in up.said, "the workers are up")
+    up.until(
+        lambda: re.search(r"^all 6 parts are up, \d+ s after the start$", up.said, re.MULTILINE),
+        "it says that that is all",
+    )
+    assert up.said.index("Prefect    starts") < up.said.index("Prefect    http")
     the_forms_and_the_schedules_are_worked_on(up, status["prefect"], password)
     if landlock.version():
         whoever_commands_a_worker_finds_no_key(up, status["prefect"], password)
     for log in (up.log, *(up.folder / "state" / "logs").iterdir()):
         assert password.partition(":")[2] not in log.read_text(), log
 
-    for part in ("flows.part receiver", "flows.part responder", "flows.part flows", "flows.part worker requests"):
+    for part in (
+        "flows.service.part receiver",
+        "flows.service.part responder",
+        "flows.service.part flows",
+        "flows.service.part worker requests",
+    ):
         (victim,) = up.processes(part)
         os.kill(victim, signal.SIGKILL)
         up.until(
@@ -163,6 +176,7 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(timeout=30) == 0
     assert time.monotonic() - began < 20
+    assert re.search(r"^stopping   .* within 18 s$", up.said, re.MULTILINE)
     assert "everything has stopped" in up.said
     assert not up.processes()
     assert not up.status()
@@ -239,7 +253,7 @@ def whoever_commands_a_worker_finds_no_key(up: Up, api: str, password: str) -> N
             assert time.monotonic() < deadline, answer
             time.sleep(0.5)
 
-    (responder,) = up.processes("flows.part responder")
+    (responder,) = up.processes("flows.service.part responder")
     code = STEAL.replace("FOLDER", repr(str(up.folder))).replace("PARENT", str(responder))
     command = shlex.join([sys.executable, "-c", code])
     flow = ask("/flows/", {"name": "steal"})["id"]
@@ -257,9 +271,32 @@ def whoever_commands_a_worker_finds_no_key(up: Up, api: str, password: str) -> N
         assert not any(key in json.dumps(environment) for key in keys)
 
 
+@pytest.mark.slow
+async def test_it_says_when_all_is_up_and_that_it_stops(tmp_path: Path) -> None:
+    folder = configuration(tmp_path / "config", prefect={"api": "http://127.0.0.1:9/api"})
+    said: list[str] = []
+    complete, stop = asyncio.Event(), asyncio.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "parts are up" in line:
+            complete.set()
+
+    running = asyncio.create_task(run_all(read(folder), say, stop=stop))
+    async with asyncio.timeout(WITHIN):
+        await complete.wait()
+        assert re.fullmatch(r"all 3 parts are up, \d+ s after the start", said[-1])
+        assert [line for line in said if "parts are up" in line] == said[-1:]
+        stop.set()
+        await running
+    assert said[-2].startswith("stopping   what is in hand is finished first")
+    assert said[-1] == "everything has stopped"
+
+
+@pytest.mark.slow
 def test_nothing_outlives_it_when_it_is_killed(up: Up) -> None:
     up.until(up.status, "it is up")
-    up.until(lambda: up.processes("flows.part worker requests"), "the workers have begun")
+    up.until(lambda: up.processes("flows.service.part worker requests"), "the workers have begun")
     assert len(up.processes()) >= 6
     up.process.kill()
     up.process.wait()
@@ -291,7 +328,7 @@ def test_a_mistake_in_the_configuration_is_named_before_anything_starts(
     [
         ("action: gateway.disable_tool", "action: gateway.disable", "cut-tool.action: there is no step"),
         ("action: gateway.disable_tool", "capture: gateway.disable_tool", "cut-tool.capture: gateway.disable_tool is "),
-        ("with: {server: {from: entity.server}, tool:", "with: {servr: x, tool:", "cut-tool.with.servr: gateway."),
+        ("lease: 24h", "with: {servr: x}", "cut-tool.with.servr: gateway."),
     ],
 )
 def test_a_playbook_that_could_not_be_carried_out_is_named_before_anything_starts(

@@ -60,36 +60,36 @@ import pytest
 
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.notices import due
 from flows.engine.opening import CUT, TELL
-from flows.engine.telling import queue, tell
-from integrations.channels import Channels
-from integrations.connections import Connections
+from flows.engine.people.notices import due
+from flows.engine.people.telling import queue, tell
+from integrations.channels.ways import Channels
 from integrations.journal.store import Tx
 from integrations.registry import SYSTEMS
 from playbooks.action import Action
-from playbooks.alike import FEW
-from playbooks.contacts import Contacts, Way
 from playbooks.errors import Misconfigured
-from playbooks.incident import Confidence, Severity, Status
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.plan import Radius
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Facts, Outcome, Policy, Reservation, decide
+from playbooks.gate.rules import Mode
+from playbooks.people.contacts import Contacts, Way
+from playbooks.people.request import Verb
 from playbooks.playbook import Notice, Playbook, shipped
-from playbooks.policy import Facts, Mode, Outcome, Policy, Reservation, decide
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.record.alike import FEW
+from playbooks.record.incident import Confidence, Severity, Status
+from playbooks.record.journal import Event
+from playbooks.record.step import Progress
 from playbooks.strict import iso, now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, alert, house
 from tests.lab.mail import post_office
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 16
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 ASKING = ROOMY.model_copy(update={"classes": {IncidentClass.TOOL_POISONING: Mode.APPROVE}})
 NEW = {
     "class": "tool_poisoning",
@@ -129,7 +129,7 @@ async def taken_in(home: House) -> None:
 async def test_what_cannot_go_on_says_so_and_tries_again_by_itself(tmp_path: Path) -> None:
     """2. Critical events stuck in EXECUTING for days (Shuffle #979, #1435)."""
     # Nothing listens where its gateway should be.
-    connections = Connections(INVENTORY)
+    connections = connected(INVENTORY)
     try:
         async with house(tmp_path, connections) as made, made.changed(timing=scenes.FAST).responding():
             home = made.changed(timing=scenes.FAST)
@@ -231,7 +231,7 @@ class told_of_a_question:  # noqa: N801  # used as a function
         self._folder, self._language, self._by, self._stack = folder, language, by, AsyncExitStack()
 
     async def __aenter__(self) -> list[str]:
-        home = await self._stack.enter_async_context(house(self._folder / "house", Connections(INVENTORY)))
+        home = await self._stack.enter_async_context(house(self._folder / "house", connected(INVENTORY)))
         post = await self._stack.enter_async_context(post_office())
         box = self._folder / "to-bob"
         reached = {Way.FILE: {"file": str(box)}, Way.EMAIL: {"email": "bob@example.com"}}[self._by]
@@ -303,7 +303,7 @@ def test_limits_are_on_where_nobody_wrote_any_and_hold_up_no_plan() -> None:
 
 async def test_three_hundred_firings_are_one_incident_with_one_page(tmp_path: Path) -> None:
     """10. Settings against duplicates are ignored: 23,696 firings (Keep #4766)."""
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         for _ in range(300):
             await home.receive(alert("weather", "forecast"))
         await taken_in(home)

@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import drift, workers
-from flows.access import open_journal
-from flows.needed import needed_by_python
-from flows.settings import read
+from flows import drift
+from flows.service import workers
+from flows.service.access import open_journal
+from flows.service.needed import needed_by_python
+from flows.service.settings import read
 from integrations import landlock
 from integrations.siem.source import new_secret
 from playbooks.errors import Misconfigured
+from playbooks.record.journal import Event
 from tests.flows.test_up import ROOT, configuration
 
-WRITES = {"the journal, written", "the turn at writing it", "the queue for that"}
+WRITES = {"the inbox, written", "the turn at writing it", "the queue for that"}
 TRIED = """
 import json, os, signal, socket, subprocess, sys
 from pathlib import Path
-from flows.part_worker import confine
+from flows.service.part_worker import confine
 
 folder, parent, target, prefect = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 threads = len(os.listdir("/proc/self/task"))
@@ -46,8 +48,10 @@ tries = {
     "a program": lambda: subprocess.run(["/bin/true"], check=True),
     "the journal, written": lambda: journal.open("r+b").close(),
     "the journal, read": lambda: journal.open("rb").close(),
-    "the turn at writing it": lambda: journal.with_name("journal.db-turn").open("rb").close(),
-    "the queue for that": lambda: journal.with_name("journal.db-queue").open("rb").close(),
+    "the turn at writing the journal": lambda: journal.with_name("journal.db-turn").open("rb").close(),
+    "the inbox, written": lambda: journal.with_name("journal.db-inbox").open("r+b").close(),
+    "the turn at writing it": lambda: journal.with_name("journal.db-inbox-turn").open("rb").close(),
+    "the queue for that": lambda: journal.with_name("journal.db-inbox-queue").open("rb").close(),
     "its own folder": lambda: (Path(os.environ["HOME"]) / "new").write_bytes(b""),
     "Prefect": lambda: socket.create_connection(("127.0.0.1", prefect), 5).close(),
     "Python": lambda: subprocess.run([sys.executable, "-c", "import sqlite3"], check=True),
@@ -78,6 +82,7 @@ async def folder(tmp_path: Path) -> Path:
     (made / "sources.yaml").write_text(yaml.safe_dump(sources))
     async with await open_journal(read(made), name="r1", writing=True) as journal:
         assert await journal.ready()
+        await journal.append("a", [Event("x", {})])
         (made / "state" / "evidence").write_text("secret")
     (made / "state" / "prefect").mkdir()
     (made / "state" / "prefect" / "auth").write_text("mcp-soar:the password")

@@ -7,8 +7,11 @@ from pathlib import Path
 import httpx
 
 from integrations.protocol.client import McpEndpoint
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import enrol
-from playbooks.inventory import Inventory, Principal, Secret
+from playbooks.estate.gateway import GatewayAccount
+from playbooks.estate.inventory import Inventory, Principal
+from playbooks.estate.systems import Secret
 from tests.lab import scenes
 from tests.lab.fixtures import Lab, unique_name
 
@@ -64,17 +67,21 @@ async def joined(lab: Lab, folder: Path, wanted: Mapping[str, tuple[str, ...]]) 
     async with scenes.operator(lab) as forge:
         for who, labels in wanted.items():
             name = names.setdefault(who, unique_name(who))
-            known = principals.get(name) or Principal(title=who, gateway=scenes.GATEWAY, user=f"{name}@example.com")
-            await enrol.client_user(forge, known.user)
-            tokens, held = dict(known.tokens), dict(known.held)
+            known = principals.get(name) or Principal(title=who)
+            account = known.gateway[1] if known.gateway else GatewayAccount(user=f"{name}@example.com")
+            await enrol.client_user(forge, account.user)
+            tokens, held = dict(account.tokens), dict(account.held)
             for label in labels:
-                issued = await enrol.issue(forge, known.user, label)
+                issued = await enrol.issue(forge, account.user, label)
                 place = folder / f"{who}-{label}"
                 place.touch(mode=0o600)
                 place.write_text(issued.secret, encoding="utf-8")
                 tokens[label], held[label] = issued.id, Secret(file=str(place))
                 secrets[f"{who}/{label}"] = issued.secret
-            principals[name] = known.model_copy(update={"tokens": tokens, "held": held})
+            places = {scenes.GATEWAY: account.model_copy(update={"tokens": tokens, "held": held})}
+            principals[name] = known.model_copy(update={"places": places})
     inventory = lab.world.inventory.model_copy(update={"principals": principals})
     # model_copy keeps what was computed from the old ones.
-    return Clients(Inventory.model_validate(inventory.model_dump()), names, secrets, lab.site.client_url)
+    return Clients(
+        Inventory.model_validate(inventory.model_dump(), context=SYSTEMS.context), names, secrets, lab.site.client_url
+    )

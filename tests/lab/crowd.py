@@ -9,8 +9,8 @@ from pathlib import Path
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer, mcp_server
 from flows.demo.site import Site, build
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import PinKind
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.pins import PinKind
 from tests.lab.fixtures import unique_name
 
 SPARE = 3

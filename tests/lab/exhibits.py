@@ -2,15 +2,27 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from typing_extensions import override
 
 from integrations.vault import Vault
 from playbooks.action import Capture, Sink, World, Written
-from playbooks.evidence import Authority, Exhibit, Method
+from playbooks.record.evidence import Authority, Exhibit, Method
 from playbooks.strict import now
+
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+INCIDENT = "inc-2026-000001"
+LOGS = {"a.log": b"line\n" * 500_000, "b.log": b""}
+"""More than a draft holds, and nothing."""
+SMALL = {"a.log": b"line\n", "b.log": b""}
+SEALING: dict[str, Any] = {
+    "collected_at": AT,
+    "collected_by": "mcp-soar",
+    "authority": Authority(step="logs", actor="sam"),
+    "how": Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
+}
 
 
 class _Kept(Written):
@@ -85,3 +97,16 @@ async def kept(
 def read(vault: Vault, incident: str, exhibit: str, name: str) -> bytes:
     """Return one file of an exhibit."""
     return b"".join(vault.read(incident, exhibit, name))
+
+
+async def pod_logs(
+    vault: Vault,
+    files: Mapping[str, bytes] = LOGS,
+    *,
+    number: int = 1,
+    kind: str = "pod-logs",
+    incident: str = INCIDENT,
+    **more: Any,  # noqa: ANN401  # what else an exhibit is made of
+) -> Exhibit:
+    """Seal an exhibit like others of its kind."""
+    return await kept(vault, incident, number, kind, files, **{"at": AT, "params": {"since": 60}, **more})

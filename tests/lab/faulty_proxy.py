@@ -8,8 +8,16 @@ from enum import StrEnum
 
 import httpx
 
+from integrations.tls import trusted
+from tests.lab.http_served import read, write
+
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^/]+@[^/]+)$")
-_SIGN_IN = "/v1/auth/login"
+_SIGN_IN = "/auth/login"
+_NAMED = re.compile(r"(/capabilities/\w+)/.+$")
+_PASSED = frozenset(
+    ("authorization", "accept", "content-type", "cookie", "x-csrf-token", "mcp-session-id", "mcp-protocol-version")
+)
+_RETURNED = ("set-cookie", "mcp-session-id")
 
 
 class Mode(StrEnum):
@@ -40,7 +48,7 @@ class FaultyProxy:
         self.broken = b'{"detail":"broken"}'
         self.seen: list[tuple[str, str]] = []
         self.url = ""
-        self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False)
+        self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False, verify=trusted(upstream))
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -51,7 +59,11 @@ class FaultyProxy:
     @property
     def used(self) -> set[str]:
         """The permissions used, as `METHOD /path/{id}`; MCP and sign-in aside."""
-        return {f"{method} {_template(path)}" for method, path in self.seen if path != _SIGN_IN and not _mcp(path)}
+        return {
+            f"{method} {_template(path)}"
+            for method, path in self.seen
+            if not path.endswith(_SIGN_IN) and not _mcp(path)
+        }
 
     def forget(self) -> None:
         """Start counting anew."""
@@ -72,14 +84,11 @@ class FaultyProxy:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        method, target, _ = head[0].split(" ", 2)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        path = target.partition("?")[0]
+        request = await read(reader)
+        method, target, path = request.method, request.target, request.target.partition("?")[0]
         self.seen.append((method, path))
         await self.open.wait()
-        mode = Mode.PASS if path == _SIGN_IN else Mode.BROKEN if path.endswith(self.fails) else self.mode
+        mode = Mode.PASS if path.endswith(_SIGN_IN) else Mode.BROKEN if path.endswith(self.fails) else self.mode
         if mode is Mode.HANG:
             await asyncio.Event().wait()
         extra = ""
@@ -92,16 +101,18 @@ class FaultyProxy:
             # It passes whole answers on, and a stream has no end.
             status, answer = 404, b'{"detail":"no streams here"}'
         elif mode is not Mode.BROKEN:
-            passed = {
-                name: value for name, value in headers.items() if name in {"authorization", "accept", "content-type"}
-            }
-            response = await self._upstream.request(method, target, content=body, headers=passed)
+            passed = {name: value for name, value in request.headers.items() if name in _PASSED}
+            if "origin" in request.headers:
+                # Whoever takes changes from its own pages alone has those at its own address.
+                passed["origin"] = str(self._upstream.base_url).rstrip("/")
+            response = await self._upstream.request(method, target, content=request.body, headers=passed)
+            self._upstream.cookies.clear()  # they are the client's to keep
             status, kind, answer = response.status_code, response.headers.get("content-type", ""), response.content
+            kept = [(name, value) for name in _RETURNED for value in response.headers.get_list(name)]
+            extra = "".join(f"{name}: {value}\r\n" for name, value in kept)
         if mode is Mode.CUT and _changes(method, path):
             return False
-        head_out = f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n{extra}\r\n"
-        writer.write(head_out.encode() + (answer if status != httpx.codes.NO_CONTENT else b""))
-        await writer.drain()
+        await write(writer, status, answer, kind=kind, extra=extra)
         return True
 
     async def stop(self) -> None:
@@ -127,12 +138,13 @@ async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
 
 
 def _mcp(path: str) -> bool:
-    return path.rstrip("/").endswith(("/mcp", "/rpc", "/sse"))
+    return path.rstrip("/").endswith(("/mcp", "/rpc", "/sse", "/mcp-rest/tools/call"))
 
 
 def _changes(method: str, path: str) -> bool:
-    return method not in {"GET", "HEAD"} and path != _SIGN_IN and not _mcp(path)
+    return method not in {"GET", "HEAD"} and not path.endswith(_SIGN_IN) and not _mcp(path)
 
 
 def _template(path: str) -> str:
-    return "/".join("{id}" if _ID.match(part.replace("%40", "@")) else part for part in path.split("/"))
+    parts = _NAMED.sub(r"\1/{name}", path).split("/")
+    return "/".join("{id}" if _ID.match(part.replace("%40", "@")) else part for part in parts)

@@ -1,9 +1,13 @@
-"""The victim world for tests: one real gateway for the whole session, a real server of its own for each test."""
+"""The victim world for tests: one gateway for the whole session, a real server of its own for each test.
+
+The gateway is one that only pretends, `tests/lab/pretended`, unless a test is marked `system("contextforge")`.
+"""
 
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +16,18 @@ from flows.demo.contextforge import RunningGateway, contextforge, executable
 from flows.demo.mcp_server import McpServer, mcp_server
 from flows.demo.site import GATEWAY, Site
 from integrations.connections import Connections
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
+from integrations.gateways.canary import Canary
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Misconfigured
+from tests.lab import s3
+from tests.lab.connected import connected
 from tests.lab.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.lab.keycloak import RunningKeycloak, keycloak
+from tests.lab.oidc import RunningProvider, provider
 from tests.lab.places import Place, Places
+from tests.lab.pretended.running import pretended
+from tests.lab.s3 import Moto
+from tests.lab.vaults import Folder, InBucket, KeptIn
 
 if TYPE_CHECKING:
     from tests.lab.prefect import PrefectServer
@@ -36,6 +47,24 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 
 
 @pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """Amazon S3, shared by the session: each test takes buckets of its own."""
+    if why := s3.missing():
+        pytest.skip(why)
+    with s3.moto(tmp_path_factory.mktemp("moto")) as running:
+        yield running
+
+
+@pytest.fixture
+def evidence_kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeptIn]:
+    """Where evidence is kept: a folder, or a bucket on S3."""
+    where: str = request.param
+    kept = Folder(tmp_path) if where == "folder" else InBucket(request.getfixturevalue("moto"))
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(scope="session")
 def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpServer]:
     """The process behind every test's victim: starting one takes two seconds."""
     with mcp_server(tmp_path_factory.mktemp("mcp-server")) as running:
@@ -48,10 +77,47 @@ def places(gateway: RunningGateway, mcp_process: McpServer, tmp_path_factory: py
     return Places(gateway, mcp_process, tmp_path_factory.mktemp("places"), unique_name)
 
 
+@pytest.fixture(scope="session")
+def pretended_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that only pretends, shared likewise."""
+    with pretended(tmp_path_factory.mktemp("pretended")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pretended_places(
+    pretended_gateway: RunningGateway, mcp_process: McpServer, tmp_path_factory: pytest.TempPathFactory
+) -> Places:
+    """The servers that stand behind that one."""
+    return Places(pretended_gateway, mcp_process, tmp_path_factory.mktemp("pretended-places"), unique_name)
+
+
+@pytest.fixture(scope="session")
+def identity_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProvider]:
+    """An identity provider, shared by the session: each test has users of its own there."""
+    try:
+        with provider(tmp_path_factory.mktemp("identity-provider")) as running:
+            yield running
+    except LookupError as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="session")
+def the_keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKeycloak]:
+    """A Keycloak, shared likewise."""
+    try:
+        with keycloak(tmp_path_factory.mktemp("keycloak")) as running:
+            yield running
+    except LookupError as exc:
+        pytest.skip(str(exc))
+
+
 @pytest.fixture
-async def place(places: Places) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     """A server that behaves, behind the gateway: as when it was put there, whoever had it before."""
-    async with places.taken() as taken:
+    real = any("contextforge" in mark.args for mark in request.node.iter_markers("system"))
+    kept: Places = request.getfixturevalue("places" if real else "pretended_places")
+    async with kept.taken() as taken:
         yield taken
 
 
@@ -97,11 +163,12 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(gateway: RunningGateway, victim: McpServer, site: Site) -> AsyncIterator[Lab]:
+async def lab(place: Place, victim: McpServer, site: Site) -> AsyncIterator[Lab]:
     """The site through a faulty proxy, signed in and quiet."""
+    gateway = place.gateway
     async with faulty_proxy(gateway.url) as proxy:
         through = site.through(proxy.url)
-        world = Connections(through.inventory)
+        world = connected(through.inventory)
         # A loaded test machine is no finding; what hangs on purpose is tried with less patience.
         world.reach(ContextForge, GATEWAY).patience = 20.0
         world.reach(Canary, GATEWAY).endpoint.patience = 20.0

@@ -13,24 +13,24 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from flows.engine.parts import Timing
-from integrations.connections import Connections
 from integrations.registry import SYSTEMS
 from playbooks.action import Action, Capture, Check, Sink, World
 from playbooks.errors import Refused
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory
-from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.gate.policy import Policy
+from playbooks.gate.rules import Mode
 from playbooks.playbook import Notice, Playbook
-from playbooks.policy import Mode, Policy
-from playbooks.strict import Line, parse_yaml
+from playbooks.record.incident import Phase
+from playbooks.strict import Line
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.house import ROOMY, House, alert, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", "tests.lab.responder_process", __name__])
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 ASKING = ROOMY.model_copy(update={"classes": {IncidentClass.TOOL_POISONING: Mode.APPROVE}})
 CUT = "cut-flags@weather/forecast"
 NAMES = ("a", "b", "c")
@@ -94,7 +94,7 @@ class SetFlags(Action):
     async def plan(self, world: World) -> Plan:
         files = _files(self.folder)
         targets = [
-            Target(system="gateway/main", kind="flag", id=str(file), name=file.stem, server="weather") for file in files
+            Target(system="gateway/main", kind="tool", id=str(file), name=file.stem, server="weather") for file in files
         ]
         grips = [Change(target=target, field="state", before="on", after="off") for target in targets]
         changes = [grip.model_copy(update={"before": _state(grip)}) for grip in grips]
@@ -194,7 +194,7 @@ class FlagsHealthy(Check):
     @override
     async def check(self, world: World) -> Verdict:
         for file in _files(self.folder)[:1]:
-            target = Target(system="gateway/main", kind="flag", id=str(file), name=file.stem, server="weather")
+            target = Target(system="gateway/main", kind="tool", id=str(file), name=file.stem, server="weather")
             await SetFlags.happens("asked", Change(target=target, field="state", before="on", after="on"))
         return _finding(Answer.NOT_ESTABLISHED if (Path(self.folder) / "poisoned").exists() else Answer.ESTABLISHED)
 
@@ -277,12 +277,16 @@ def healthy(folder: Path) -> dict[str, Any]:
 def playbook(
     *cuts: dict[str, Any],
     confirm: Sequence[dict[str, Any]] = (),
+    version: int = 1,
     **phases: Any,  # noqa: ANN401  # a phase's steps
 ) -> dict[IncidentClass, Playbook]:
-    """Return a playbook of those cuts, confirming checks and other phases' steps, by its class."""
+    """Return a playbook of those cuts, confirming checks and other phases' steps, by its class.
+
+    In the first format, as if nobody had said it, a release waits for all checks of `confirm` and `eradicate`.
+    """
     made = Playbook.model_validate(
         {
-            "version": 1,
+            "version": version,
             "id": "tool_poisoning",
             "class": "tool_poisoning",
             "title": "A test",
@@ -317,7 +321,7 @@ async def installation(
         parts: other parts of the engine.
     """
     inventory = INVENTORY.model_copy(update={"watch_every": watch_every})
-    async with house(folder / "house", Connections(inventory), policy=policy, name=name) as home:
+    async with house(folder / "house", connected(inventory), policy=policy, name=name) as home:
         yield home.changed(**{"timing": scenes.FAST, "steps": WITH_FLAGS, "playbooks": playbooks, **parts})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
-from playbooks.journal import Event, entry
+from playbooks.record.journal import Event, entry
 from playbooks.strict import iso, now
 
 

@@ -6,20 +6,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+from integrations.gateways.actions import DisableServer, DisableTool
+from integrations.gateways.driver import Asked, Entered
 from integrations.precedence import Precedence
 from integrations.protocol.client import McpEndpoint
 from integrations.protocol.pins import definition
-from integrations.systems.contextforge.actions import DisableServer, DisableTool
-from integrations.systems.contextforge.client import Held
+from integrations.systems.contextforge.held import Held
+from integrations.systems.contextforge.needs import RIGHTS
 from playbooks.action import World
-from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins
-from playbooks.plan import Answer, Finding
-from playbooks.strict import parse_yaml
+from playbooks.estate.inventory import Offers
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.gate.plan import Answer, Finding
 from tests.flows.cli import world
 from tests.lab import flags, scenes
 from tests.lab.house import House, house
 
-READ = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+READ = world.READ
 
 CUT_TOOL: dict[str, Any] = {
     "id": "cut-tool",
@@ -66,7 +68,7 @@ def pin(name: str) -> Pin:
 class Gateway:
     """Both sides of a gateway that holds some tools, of which clients can use what is enabled."""
 
-    name, processes, gateway = "main", 1, SimpleNamespace(remembers=0.0, user="soar")
+    name, processes, administrator, rights, governs = "main", 1, "soar", RIGHTS, True
     endpoint = SimpleNamespace(principal="canary")
 
     def __init__(self, *tools: Held) -> None:
@@ -89,34 +91,44 @@ class Gateway:
     async def catalog(self, _entry: str, _since: float = 0.0) -> tuple[Held, ...]:
         return self.tools
 
+    async def listing(self, entry: str, _since: float) -> tuple[Held, ...]:
+        return await self.catalog(entry)
+
+    def since(self, _ids: object, _seconds: float) -> float:
+        return 0.0
+
     async def tool(self, id_: str, _entry: str) -> Held | None:
         return next((one for one in self.tools if one.id == id_), None)
 
     async def held(self, _kind: PinKind, _entry: str | None = None) -> tuple[Held, ...]:
         return self.tools
 
-    async def entry(self, _id: str) -> dict[str, object]:
-        return {"name": "weather", "enabled": self.on}
+    async def one(self, _kind: PinKind, id_: str, entry: str) -> Held | None:
+        return await self.tool(id_, entry)
+
+    async def entry_at(self, _id: str) -> Entered:
+        return Entered("weather", self.on)
 
     async def names(self, _kind: PinKind, _since: float = 0.0) -> frozenset[str]:
         return frozenset(one.offered_as for one in self.tools if self.usable(one.name))
-
-    async def virtual_servers(self) -> dict[str, set[str]]:
-        return {}
 
     async def set_enabled(self, _kind: PinKind, id_: str, *, enabled: bool) -> None:
         (name,) = (one.name for one in self.tools if one.id == id_)
         self.writes.append(f"{name} {'on' if enabled else 'off'}")
         self.change(name, enabled=enabled)
 
-    async def set_entry_enabled(self, _id: str, *, enabled: bool) -> None:
+    async def set_entry_enabled(self, _id: str, *, enabled: bool | str) -> None:
         self.writes.append(f"entry {'on' if enabled else 'off'}")
-        self.on = enabled
+        self.on = enabled is not False
         for one in self.tools:
-            self.change(one.name, enabled=enabled)
+            self.change(one.name, enabled=self.on)
 
     def foresee(self, _id: str, _entry: str) -> None:
         return None
+
+    def note(self, _id: str, *, enabled: bool) -> None:
+        """Be told how an object was found; nothing depends on it here."""
+        del enabled
 
     def disabled_for(self, _id: str) -> float:
         return 0.1
@@ -133,8 +145,26 @@ class Gateway:
     async def call(self, *_asked: object, **_how: object) -> Finding:
         return self._found("call", "Tool 'x' exists but is inactive")
 
-    async def look_up(self, *_asked: object, **_how: object) -> Finding:
-        return self._found("call", "Tool 'x' exists but is inactive")
+    async def busy(self, _entry: str) -> int:
+        return 0
+
+    async def is_last(self, _id: str, _entry: str) -> bool:
+        return False
+
+    async def allows(self, _entry: str) -> None:
+        return None
+
+    async def finds(self, *_asked: object) -> Finding:
+        return self._found("call", "found")
+
+    async def ask(self, *_asked: object, **_how: object) -> Asked:
+        return Asked([await self.call()])
+
+    def exists(self, finding: Finding) -> bool:
+        return "exists" in finding.observed
+
+    def doubt(self, _held: Held) -> str:
+        return ""
 
     def _found(self, check: str, observed: str) -> Finding:
         fields: dict[str, Any] = {"check": check, "subject": "-", "asked_as": "canary", "expected": "-"}

@@ -6,10 +6,11 @@ import tempfile
 import threading
 from pathlib import Path
 
+from integrations.journal.spool import END
 from integrations.journal.store import Journal
 
 _MAKING = threading.Lock()
-_made: list[bytes] = []
+_made: dict[str, bytes] = {}
 
 
 def laid(path: Path) -> None:
@@ -19,12 +20,14 @@ def laid(path: Path) -> None:
     """
     if path.exists():
         return
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with open(file, "wb") as out:  # noqa: PTH123  # a descriptor
-        out.write(_template())
+    for end, data in _template().items():
+        file = os.open(f"{path}{end}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(file, "wb") as out:  # noqa: PTH123  # a descriptor
+            out.write(data)
 
 
-def _template() -> bytes:
+def _template() -> dict[str, bytes]:
+    """Return the files of a journal, by what their names have after the journal's."""
     with _MAKING:
         if not _made:
             with tempfile.TemporaryDirectory() as folder:
@@ -33,9 +36,11 @@ def _template() -> bytes:
                 thread = threading.Thread(target=lambda: asyncio.run(_migrated(path)))
                 thread.start()
                 thread.join()
-                assert [file.name for file in Path(folder).iterdir() if file.stat().st_size] == [path.name]
-                _made.append(path.read_bytes())
-    return _made[0]
+                for file in Path(folder).iterdir():
+                    if data := file.read_bytes():
+                        _made[file.name.removeprefix(path.name)] = data
+                assert sorted(_made) == ["", END]
+    return _made
 
 
 async def _migrated(path: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import GATEWAY, Site, build
+from integrations.gateways.administration import Fields
 from integrations.protocol.client import McpEndpoint
-from integrations.systems.contextforge.client import ContextForge, Fields, volatile
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import VOLATILE
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 from playbooks.strict import canonical
 
 _PATIENCE = 30.0
@@ -28,12 +30,14 @@ class Place:
     """A server, and where it stands at the gateway.
 
     Args:
+        gateway: where it stands.
         server: behaves, and was called by nobody.
         site: its site.
         state: what the gateway said of it when it was made.
         secrets: what the site's files held then, by path.
     """
 
+    gateway: RunningGateway
     server: McpServer
     site: Site
     state: bytes
@@ -82,7 +86,7 @@ class Places:
         site = await build(self._gateway, server, folder, name=name)
         secrets = {path: path.read_text() for path in folder.iterdir()}  # a few bytes
         async with _administrator(site) as forge:
-            return Place(server, site, await state(forge, site), secrets)
+            return Place(self._gateway, server, site, await state(forge, site), secrets)
 
     def _server(self, name: str) -> McpServer:
         return McpServer(self._process.port, self._process.folder, name=name)
@@ -124,14 +128,14 @@ def entry(site: Site) -> str:
 
 async def state(forge: ContextForge, site: Site) -> bytes:
     """Return everything that a gateway says of a site, less what changes without anybody's deciding it."""
-    ours, user = entry(site), site.inventory.principals[site.principal].user
+    ours, user = entry(site), site.inventory.principals[site.principal].users[0]
     found, catalog, doors, tokens, account, may = await asyncio.gather(
         forge.entry(ours),
         forge.catalog(ours),
-        forge.request("GET", "/v1/servers", params={"include_inactive": "true", "limit": "0"}),
+        forge.api.request("GET", "/v1/servers", params={"include_inactive": "true", "limit": "0"}),
         forge.tokens(user),
         forge.user(user),
-        forge.request("GET", f"/rbac/permissions/user/{user}"),
+        forge.api.request("GET", f"/rbac/permissions/user/{user}"),
     )
     tools = {held.id for held in catalog if held.kind is PinKind.TOOL}
     through = [door for door in doors if tools & set(door["associatedToolIds"])]
@@ -152,7 +156,7 @@ def _in_order(objects: Iterable[Fields]) -> list[dict[str, Any]]:
 
 
 def _settled(fields: Fields) -> dict[str, Any]:
-    leave_out = volatile()
+    leave_out = VOLATILE
     return {key: value for key, value in fields.items() if key not in leave_out}
 
 

@@ -26,12 +26,16 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows import prefect_server, respond
+from flows.pages import publishing as publisher
+from flows.service import prefect_server
 from integrations.journal.store import Journal
+from playbooks.playbook import shipped
+from playbooks.record.state import Incident
 from tests.lab.house import House
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 120.0
+WITHIN = 300.0
+"""Seconds that a server may take to start, and to be told what there is, on a machine that is busy with other tests."""
 
 
 class PrefectServer:
@@ -48,6 +52,8 @@ class PrefectServer:
         self.port = self._socket.getsockname()[1]
         self.api = f"http://127.0.0.1:{self.port}/api"
         self._process: subprocess.Popen[bytes] | None = None
+        self.deployed: tuple[dict[str, Any], ...] = ()
+        """What was deployed here once, to be put back."""
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
@@ -60,7 +66,7 @@ class PrefectServer:
         }
         with (self.folder / "prefect.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # of our own making
-                [sys.executable, "-m", "flows.part", "prefect", str(self._socket.fileno())],
+                [sys.executable, "-m", "flows.service.part", "prefect", str(self._socket.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -83,8 +89,10 @@ class PrefectServer:
         Not their runs: events that still come for one that is gone make Prefect's recorder fail over and over.
         """
         for kind in ("artifacts", "deployments"):
-            for item in self.ask(f"/{kind}/filter"):
-                self.ask(f"/{kind}/{item['id']}", method="DELETE")
+            # A busy one refuses some of it, and tells of no more than two hundred at once.
+            while items := self.ask(f"/{kind}/filter"):
+                for item in items if isinstance(items, list) else ():
+                    self.ask(f"/{kind}/{item['id']}", method="DELETE")
 
     def answers(self) -> bool:
         """Whether it answers now."""
@@ -149,7 +157,8 @@ def prefect_running(folder: Path) -> Iterator[PrefectServer]:
             {
                 PREFECT_API_URL: server.api,
                 PREFECT_API_AUTH_STRING: server.auth,
-                PREFECT_API_REQUEST_TIMEOUT: 5,
+                # Of a machine that is busy with tests; of one that hangs nobody waits for an answer.
+                PREFECT_API_REQUEST_TIMEOUT: 60,
                 PREFECT_CLIENT_MAX_RETRIES: 2,
             }
         ):
@@ -160,28 +169,34 @@ def prefect_running(folder: Path) -> Iterator[PrefectServer]:
         server.close()
 
 
-LOOKS = {"PUBLISH_EVERY": 0.3, "ASK_AGAIN": 0.3}
-"""How often `publishing` asks; for how long it waits for each answer stays as it ships."""
+@asynccontextmanager
+async def publishing(journal: Journal) -> AsyncIterator[None]:
+    """Show in Prefect what it does not have yet, as a responder does."""
+    with pytest.MonkeyPatch.context() as patch:
+        # More often than one that shares a machine with others; for how long it waits for each answer stays.
+        patch.setattr(publisher, "PUBLISH_EVERY", 0.1)
+        task = asyncio.create_task(publisher.publish(journal, shipped()))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
 
 @asynccontextmanager
-async def publishing(journal: Journal) -> AsyncIterator[respond.Prefect]:
-    """Publish what Prefect does not have yet, and look for it more often than one that shares a machine with others."""
-    async with respond.connected() as prefect:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, seconds in LOOKS.items():
-                patch.setattr(respond, name, seconds)
-            stop = asyncio.Event()
-            task = asyncio.create_task(prefect.publish(journal, stop))
-            try:
-                yield prefect
-            finally:
-                stop.set()
-                await task
+async def reporting(home: House) -> AsyncIterator[None]:
+    """Run a responder that is shown in Prefect."""
+    async with publishing(home.journal), home.responding():
+        yield
 
 
-@asynccontextmanager
-async def reporting(home: House) -> AsyncIterator[respond.Prefect]:
-    """Run a responder that reports to Prefect, and publishes what it could not report."""
-    async with publishing(home.journal) as prefect, home.responding(flow=prefect.start):
-        yield prefect
+async def is_shown(prefect: PrefectServer, incident: Incident) -> None:
+    """Wait until Prefect was told all that an incident's journal says."""
+
+    def knows() -> bool:
+        told = [page["description"] for page in prefect.ask("/artifacts/latest/filter") if page["key"] == incident.id]
+        return any(int(text.rpartition("journal entry ")[2]) >= incident.seq for text in told)
+
+    async with asyncio.timeout(WITHIN):
+        while not await asyncio.to_thread(knows):  # noqa: ASYNC110  # another process is asked
+            await asyncio.sleep(0.1)

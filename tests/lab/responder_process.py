@@ -26,20 +26,19 @@ from typing import Any
 import httpx
 from alembic import command as _imported_here_so_that_no_child_has_to  # noqa: F401
 
-from flows import prefect_server
 from flows.demo.site import GATEWAY
 from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
-from flows.responder import FlowStarter, direct_flow
-from integrations.connections import Connections
+from flows.service import prefect_server
+from integrations.gateways.canary import Canary
 from integrations.journal.store import Claim, Journal, Tx
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.state import Incident
+from playbooks.estate.inventory import Inventory
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -260,7 +259,7 @@ def _run(orders: Orders, until: Connection) -> None:
 async def _respond(orders: Orders, until: Connection) -> None:
     boundaries = _Boundaries(orders)
     boundaries.watch_journal()
-    world = Connections(orders.inventory.model_copy(update={"watch_every": orders.watch_every}))
+    world = connected(orders.inventory.model_copy(update={"watch_every": orders.watch_every}))
     # A loaded test machine is no finding.
     world.reach(ContextForge, GATEWAY).patience = 20.0
     world.reach(Canary, GATEWAY).endpoint.patience = 20.0
@@ -270,9 +269,9 @@ async def _respond(orders: Orders, until: Connection) -> None:
     try:
         await world.warm()
         async with (
-            _flow(orders) as flow,
             house(orders.folder, world, url=orders.url, name=orders.name, key=orders.name) as home,
-            home.changed(timing=Timing(claim=orders.claim)).responding(flow=flow),
+            _shown(orders, home),
+            home.changed(timing=Timing(claim=orders.claim)).responding(),
         ):
             await stop.wait()
     finally:
@@ -281,21 +280,19 @@ async def _respond(orders: Orders, until: Connection) -> None:
 
 
 @asynccontextmanager
-async def _flow(orders: Orders) -> AsyncIterator[FlowStarter]:
-    """Yield what runs what follows the cuts."""
+async def _shown(orders: Orders, home: House) -> AsyncIterator[None]:
+    """Show in Prefect what this process and its fellows do."""
     if orders.prefect is None:
-        yield direct_flow
+        yield
         return
     url, auth = orders.prefect
-    home = orders.folder / f"{orders.name}.prefect"
+    folder = orders.folder / f"{orders.name}.prefect"
     # Prefect reads its settings when it is imported, and only this process is to have these.
-    os.environ.update(prefect_server.client_environment(home, auth=auth, url=url))
-    from flows import respond  # noqa: PLC0415
+    os.environ.update(prefect_server.client_environment(folder, auth=auth, url=url))
+    from tests.lab.prefect import publishing  # noqa: PLC0415
 
-    # As above: going on without Prefect is not what is looked at.
-    respond.PROBE_WITHIN = respond.BEGIN_WITHIN = 20.0
-    async with respond.connected() as prefect:
-        yield prefect.start
+    async with publishing(home.journal):
+        yield
 
 
 class _Boundaries:
@@ -394,7 +391,7 @@ class _Boundaries:
             if "boundary" in response.request.extensions:
                 self.at(Moment.AFTER, response.request.extensions["boundary"])
 
-        forge._http.event_hooks = {"request": [before], "response": [after]}  # noqa: SLF001
+        forge.api._http.event_hooks = {"request": [before], "response": [after]}  # noqa: SLF001
 
 
 def title(events: Sequence[Event]) -> str:

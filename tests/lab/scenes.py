@@ -8,18 +8,22 @@ from typing import Any
 from flows.demo.mcp_server import Behaviour
 from flows.engine.case import PREFIX
 from flows.engine.parts import Timing
-from integrations.connections import Connections
+from integrations.gateways.canary import Canary
 from integrations.protocol.agent import Agent
 from integrations.protocol.client import McpEndpoint
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Held
-from playbooks.inventory import Inventory, PinKind, Server
-from playbooks.journal import Parsed
-from playbooks.plan import Answer
-from playbooks.policy import Mode, Policy
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress, StepState
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import Held
+from playbooks.estate.inventory import Inventory, Server
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer
+from playbooks.gate.policy import Policy
+from playbooks.gate.rules import Mode
+from playbooks.people.request import Verb
+from playbooks.record.journal import Parsed
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress, StepState
 from playbooks.taxonomy import IncidentClass
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, house
 
@@ -55,7 +59,7 @@ async def installation(
         parts: other parts of the engine.
     """
     read = (inventory or lab.world.inventory).model_copy(update={"watch_every": watch_every})
-    world = Connections(read)
+    world = connected(read)
     connections = (world.reach(ContextForge, GATEWAY), world.reach(Canary, GATEWAY).endpoint)
     for connection in connections:
         connection.patience = 20.0

@@ -1,20 +1,20 @@
 """Incidents as journals, without a gateway: entries at chosen seconds after the acceptance, chained as usual.
 
-The bodies are those of `playbooks.projection`; their words can be anything, hostile ones too.
+The bodies are those of `playbooks.record.projection`; their words can be anything, hostile ones too.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from playbooks.evidence import SIGNED, Act, Authority, Custody, Exhibit, ExhibitFile, Method, exhibit_id
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Resolved
-from playbooks.journal import GENESIS, Entry, Event, entry
-from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.estate.inventory import Resolved
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
 from playbooks.playbook import shipped
-from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.record.evidence import SIGNED, Act, Authority, Custody, Exhibit, ExhibitFile, Method, exhibit_id
+from playbooks.record.incident import EntityKind, Phase
+from playbooks.record.journal import GENESIS, Entry, Event, entry
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import iso
 from playbooks.taxonomy import IncidentClass
 

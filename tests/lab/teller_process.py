@@ -7,14 +7,12 @@ import signal
 from pathlib import Path
 
 from flows.engine.opening import TELL
-from flows.engine.telling import tell
-from integrations.connections import Connections
-from integrations.file.channel import FileChannel
-from playbooks.contacts import Contact, Contacts, Way
-from playbooks.inventory import Inventory
-from playbooks.message import Channel, Message, Sent
-from playbooks.strict import parse_yaml
+from flows.engine.people.telling import tell
+from integrations.channels.file.channel import FileChannel
+from playbooks.people.contacts import Contact, Contacts, Way
+from playbooks.people.message import Channel, Message, Sent
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -53,8 +51,8 @@ def with_room(home: House, channel: Channel) -> House:
 
 
 async def _tell(folder: Path, moment: str) -> None:
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
-    async with house(folder, Connections(inventory)) as made:
+    inventory = world.READ
+    async with house(folder, connected(inventory)) as made:
         home = with_room(made, Deadly(moment))
         (claim,) = await home.journal.claim("who dies", lane=TELL, limit=1, seconds=CLAIM)
         await tell(home.parts, claim)

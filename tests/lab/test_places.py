@@ -10,10 +10,12 @@ from flows.demo.mcp_server import Behaviour, McpServer
 from flows.demo.site import GATEWAY
 from integrations.protocol.client import McpEndpoint
 from integrations.systems.contextforge import enrol
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import PinKind
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.pins import PinKind
 from tests.lab.fixtures import unique_name
 from tests.lab.places import Place, Places, entry
+
+pytestmark = pytest.mark.system("contextforge")
 
 Act = Callable[[ContextForge, Place], Awaitable[object]]
 
@@ -48,7 +50,7 @@ async def another_door(forge: ContextForge, place: Place) -> None:
 
 
 async def another_token(forge: ContextForge, place: Place) -> None:
-    await enrol.issue(forge, place.site.inventory.principals[place.site.principal].user, "spare")
+    await enrol.issue(forge, place.site.inventory.principals[place.site.principal].users[0], "spare")
 
 
 async def revoked(forge: ContextForge, place: Place) -> None:
@@ -56,17 +58,17 @@ async def revoked(forge: ContextForge, place: Place) -> None:
 
 
 async def shut_out(forge: ContextForge, place: Place) -> None:
-    user = place.site.inventory.principals[place.site.principal].user
+    user = place.site.inventory.principals[place.site.principal].users[0]
     await forge.set_active(user, active=False)
 
 
 async def gone(forge: ContextForge, place: Place) -> None:
     held = await forge.held(PinKind.TOOL, entry(place.site))
-    await forge.request("DELETE", f"/v1/tools/{held[0].id}")
+    await forge.api.request("DELETE", f"/v1/tools/{held[0].id}")
 
 
 async def removed(forge: ContextForge, place: Place) -> None:
-    await forge.request("DELETE", f"/v1/gateways/{entry(place.site)}")
+    await forge.api.request("DELETE", f"/v1/gateways/{entry(place.site)}")
 
 
 async def nonsense(_forge: ContextForge, place: Place) -> None:

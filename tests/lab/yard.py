@@ -8,15 +8,15 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from integrations.secret import secret
-from integrations.system import Connection, Expected, Looked, Present, System, Works
+from integrations.system import Connection, Expected, Holders, Looked, Present, System, Works
 from playbooks.action import Action, Capture, Check, Sink, World
-from playbooks.contacts import Language
 from playbooks.errors import Gone, Misconfigured
-from playbooks.inventory import Inventory, Secret
-from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.sentences import Pairs
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.systems import Place, Secret, SystemSettings
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.people.contacts import Language
 from playbooks.strict import Line, Name, Slug
-from playbooks.systems import Place, SystemSettings
+from playbooks.text.sentences import Pairs, say
 
 
 class YardSettings(SystemSettings):
@@ -28,10 +28,16 @@ class YardSettings(SystemSettings):
         our_pole: our own flag's, which is never lowered.
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"pole"})
+
     kind: Literal["yard"]
     folder: Line
     password: Secret
     our_pole: Name
+
+    @override
+    def address(self) -> str:
+        return str(Path(self.folder).resolve())
 
     @override
     def ours(self, name: str, inventory: Inventory) -> Mapping[str, frozenset[str]]:
@@ -90,6 +96,11 @@ def _poles(inventory: Inventory) -> Iterator[tuple[str, str, str]]:
         yield from ((server, yard, at.pole) for yard, at in one.places.items() if isinstance(at, Pole))
 
 
+def _at(inventory: Inventory, server: str, system: str | None) -> list[tuple[str, str]]:
+    """Return yard and pole of a server's flags, all or those of one yard."""
+    return [(yard, pole) for one, yard, pole in _poles(inventory) if one == server and system in {None, yard}]
+
+
 def _finding(plan: Plan, asked: str, answer: Answer) -> Verdict:
     subject = str(plan.changes[0].target)
     finding = Finding(check="flag", subject=subject, asked_as="passer-by", expected=asked, observed="-", answer=answer)
@@ -101,6 +112,7 @@ class LowerFlag(Action):
 
     Args:
         server: whose.
+        system: in which yard; in all of them if None.
     """
 
     name: ClassVar[str] = "yard.lower_flag"
@@ -108,10 +120,11 @@ class LowerFlag(Action):
     permissions: ClassVar[tuple[str, ...]] = ("read flag", "write flag")
 
     server: Slug
+    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:
-        found = [(yard, pole) for server, yard, pole in _poles(world.inventory) if server == self.server]
+        found = _at(world.inventory, self.server, self.system)
         if not found:
             raise Misconfigured("it has no place in a yard", field=f"servers.{self.server}.places")
         targets = [
@@ -122,13 +135,13 @@ class LowerFlag(Action):
         return Plan(
             action=self.name,
             params=self.model_dump(mode="json"),
-            summary=f"Lower the flag at {', '.join(target.name for target in targets)}",
+            summary=say("Lower the flag at {a}", a=", ".join(target.name for target in targets)),
             changes=tuple(
                 Change(target=target, field="flag", before=was, after="down")
                 for target, was in zip(targets, before, strict=True)
             ),
             radius=self.radius,
-            breaks=f"Nobody sees the flag of {self.server}.",
+            breaks=say("Nobody sees the flag of {a}", a=self.server) + ".",
         )
 
     @override
@@ -163,6 +176,7 @@ class PictureFlag(Capture):
 
     Args:
         server: whose.
+        system: in which yard; in all of them if None.
     """
 
     name: ClassVar[str] = "yard.picture_flag"
@@ -170,10 +184,13 @@ class PictureFlag(Capture):
     permissions: ClassVar[tuple[str, ...]] = ("read flag",)
 
     server: Slug
+    system: Slug | None = None
 
     @override
     async def collect(self, world: World, sink: Sink) -> None:
-        return None
+        for yard, pole in _at(world.inventory, self.server, self.system):
+            flag = (world.reach(Yard, yard).flag(pole) or "gone").encode()
+            await sink.add(f"{yard}.{pole}.txt", flag, media_type="text/plain", origin=f"yard {yard}")
 
 
 class FlagDown(Check):
@@ -214,20 +231,24 @@ class InYard(Present):
         ]
 
     @override
-    async def value(self, kind: str, id_: str) -> JsonValue:
+    async def value(self, kind: str, id_: str, field: str) -> JsonValue:
         return self._yard.flag(id_)
 
 
-async def _looked(world: World, name: str) -> AsyncIterator[Looked]:
+async def _looked(world: World, holders: Holders, name: str) -> AsyncIterator[Looked]:
     yard = world.reach(Yard, name)
     there = yard.folder.is_dir()
     yield Looked(f"yard {name}", "ok" if there else "fail", "its gate is open" if there else "it is gone", "look again")
+    for one in await InYard(world, f"yard/{name}").look():
+        if (flies := yard.flag(one.id)) != one.value:
+            grip = one.grip(f"yard/{name}")
+            yield await holders.explain(f"yard {name}", f"{one.name} is down", grip, value=flies, otherwise=one.again)
 
 
-def _doctor(world: World) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
+def _doctor(world: World, holders: Holders) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
     for place in _places(world.inventory):
         name = place.removeprefix("yard/")
-        yield f"yard {name}", _looked(world, name)
+        yield f"yard {name}", _looked(world, holders, name)
 
 
 def _warm(world: World) -> Iterator[Awaitable[None]]:
@@ -268,6 +289,7 @@ def _works() -> Works:
 
 SYSTEM = System(
     kind="yard",
+    title="Yard",
     works=_works,
     settings=YardSettings,
     place=Pole,

@@ -5,10 +5,10 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from playbooks.incident import Phase
-from playbooks.journal import Event
-from playbooks.plan import EXPOSURE, Answer, Finding, Plan, Radius, Verdict
-from playbooks.state import Incident
+from playbooks.gate.plan import EXPOSURE, Answer, Finding, Plan, Radius, Verdict
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
 from tests.lab import stories
 
 SERVER = stories.plan().model_copy(update={"radius": Radius.SERVER, "summary": "Disable server weather"})

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.alike import EACH, FEW, Heard
-from playbooks.incident import AlertState, EntityKind, Severity
-from playbooks.inventory import Resolved
+from playbooks.estate.inventory import Resolved
+from playbooks.record.alike import EACH, FEW, Heard
+from playbooks.record.incident import AlertState, EntityKind, Severity
 
 TOOLS = [Resolved(kind=EntityKind.TOOL, id=name, server="weather") for name in ("forecast", "add", "get")]
 NEW, RESOLVED = AlertState.NEW.value, AlertState.RESOLVED.value

@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from playbooks.briefing import MOST, Briefing, Kind, brief
-from playbooks.contacts import Language
-from playbooks.duties import clocks, load
-from playbooks.incident import EntityKind, Status
-from playbooks.inventory import Inventory, Resolved
-from playbooks.journal import Event, Parsed
-from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
-from playbooks.projection import project
-from playbooks.rendering import render
-from playbooks.state import Incident
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.people.briefing import MOST, Briefing, Topic, brief
+from playbooks.people.contacts import Language
+from playbooks.people.duties import clocks, load
+from playbooks.people.rendering import render
+from playbooks.record.incident import EntityKind, Status
+from playbooks.record.journal import Event, Parsed
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import iso
 
 ID = "inc-2026-000001"
@@ -141,7 +141,7 @@ def test_an_ask_says_what_why_what_breaks_how_it_is_undone_and_how_to_answer() -
     state = incident(opened(), proposed(wanted), page(notice), decided("kim", wanted), decided("lee", wanted))
     briefing = told(state, notice, line=lambda *words: " ".join(("mcp-soar", *words, "--config", "/here")))
     (ask,) = briefing.asks
-    assert briefing.kind is Kind.AWAITING_APPROVAL
+    assert briefing.kind is Topic.AWAITING_APPROVAL
     assert ask.about
     assert ask.summary == "Disable tool forecast of weather at gateway main"
     assert ask.reasons == ("class tool_poisoning needs a person",)
@@ -150,7 +150,7 @@ def test_an_ask_says_what_why_what_breaks_how_it_is_undone_and_how_to_answer() -
     # Whoever asked for it does not count among those who agree.
     assert (ask.quorum, ask.approved_by, ask.missing) == (2, ("kim", "lee"), 1)
     assert ask.short == wanted.digest[7:19]
-    assert [command.line for command in ask.commands] == [
+    assert [ask.approve, ask.deny] == [
         f"mcp-soar {verb} {ID} --digest {ask.short} --as NAME --config /here" for verb in ("approve", "deny")
     ]
 
@@ -184,6 +184,54 @@ def test_a_question_that_waits_no_more_says_so_whatever_else_is_asked() -> None:
     assert [ask.digest for ask in briefing.asks] == [other.digest]
     for language, head in ((Language.EN, "No decision is needed any more"), (Language.KO, "승인 대기 종료")):
         assert head in render(briefing, language).subject
+
+
+def test_whoever_may_not_answer_is_told_that_somebody_else_decides() -> None:
+    wanted = plan()
+    notice = f"awaiting_approval:{STEP}:{wanted.digest[7:19]}"
+    state = incident(opened(), proposed(wanted), page(notice))
+    for language, mine, others in (
+        (Language.EN, "Your decision is needed", "Somebody else's decision is needed"),
+        (Language.KO, "승인 필요", "다른 승인자의 결정 필요"),
+    ):
+        assert mine in render(told(state, notice), language).subject
+        assert others not in render(told(state, notice), language).text
+        said = render(told(state, notice, decides=False), language)
+        assert others in said.subject
+        assert others in said.text
+
+
+def test_a_request_to_give_back_says_that_it_is_in_force() -> None:
+    wanted = plan()
+    notice = f"awaiting_approval:release-{STEP}:{wanted.digest[7:19]}"
+    asks = proposed(wanted, instance=f"release-{STEP}", purpose="release", phase="recover")
+    state = incident(opened(), intended(wanted), verified(Answer.ESTABLISHED), asks, page(notice))
+    for language, right, wrong in (
+        (Language.EN, "It is in force, and stays so until people approve giving it back", "Nothing of it is done"),
+        (Language.KO, "차단은 적용 중이며, 해제가 승인될 때까지 유지됩니다", "실행하지 않습니다"),
+    ):
+        text = render(told(state, notice), language).text
+        assert right in text
+        assert wrong not in text
+    assert (
+        "Nothing of it is done until" in render(told(incident(opened(), proposed(wanted), page(notice)), notice)).text
+    )
+
+
+def test_what_a_person_called_it_is_no_alert_that_says_so() -> None:
+    for language, alert, called in ((Language.EN, "Alert says", "Called"), (Language.KO, "경보 내용", "제목")):
+        by_hand = render(told(incident(opened(requested_by="ann"))), language).text
+        assert called in by_hand
+        assert alert not in by_hand
+        assert alert in render(told(incident(opened())), language).text
+
+
+def test_what_goes_on_with_an_earlier_one_names_it() -> None:
+    for language, label in ((Language.EN, "Went before it"), (Language.KO, "이전 사고")):
+        assert label not in render(told(incident(opened())), language).text
+        text = render(told(incident(opened(linked=["inc-2025-000009"]))), language).text
+        assert label in text
+        assert "inc-2025-000009" in text
 
 
 def test_what_changed_since_it_was_asked_is_said() -> None:
@@ -220,19 +268,19 @@ def test_what_is_proven_and_what_is_not() -> None:
 @pytest.mark.parametrize(
     ("notice", "kind", "subject"),
     [
-        ("opened", Kind.OPENED, ""),
-        ("contained:3", Kind.CONTAINED, "3"),
-        (f"undone:{STEP}:2", Kind.UNDONE, STEP),
-        (f"released:{STEP}", Kind.RELEASED, STEP),
-        (f"extended:{STEP}:1", Kind.EXTENDED, STEP),
-        (f"expiring:{STEP}:2026-02-01T03:00:00.000Z", Kind.EXPIRING, STEP),
-        ("due:gdpr-33", Kind.DUE, "gdpr-33"),
-        ("overdue:gdpr-33", Kind.OVERDUE, "gdpr-33"),
-        ("guessed:kim:0123456789ab", Kind.GUESSED, "kim:0123456789ab"),
-        ("some-day:new", Kind.STATUS, "new"),
+        ("opened", Topic.OPENED, ""),
+        ("contained:3", Topic.CONTAINED, "3"),
+        (f"undone:{STEP}:2", Topic.UNDONE, STEP),
+        (f"released:{STEP}", Topic.RELEASED, STEP),
+        (f"extended:{STEP}:1", Topic.EXTENDED, STEP),
+        (f"expiring:{STEP}:2026-02-01T03:00:00.000Z", Topic.EXPIRING, STEP),
+        ("due:gdpr-33", Topic.DUE, "gdpr-33"),
+        ("overdue:gdpr-33", Topic.OVERDUE, "gdpr-33"),
+        ("guessed:kim:0123456789ab", Topic.GUESSED, "kim:0123456789ab"),
+        ("some-day:new", Topic.STATUS, "new"),
     ],
 )
-def test_a_page_is_about_something(notice: str, kind: Kind, subject: str) -> None:
+def test_a_page_is_about_something(notice: str, kind: Topic, subject: str) -> None:
     state = incident(opened(), intended(plan()), page(notice))
     clock = clocks(state, INVENTORY, load(), AT)
     briefing = told(state, notice, clocks=clock)
@@ -252,7 +300,7 @@ def test_what_a_widening_is_because_of() -> None:
     event.body["verdict"]["widen"] = [widen]
     (name,) = incident(opened(), intended(plan()), event).widenings
     briefing = told(incident(opened(), intended(plan()), event, page(name)), name)
-    assert (briefing.kind, briefing.because) == (Kind.WIDENED, "sky leaks")
+    assert (briefing.kind, briefing.because) == (Topic.WIDENED, "sky leaks")
 
 
 def test_a_stop_is_in_every_message_with_who_and_why() -> None:
@@ -280,7 +328,7 @@ def test_the_installation_has_news_too() -> None:
     entry = Parsed("telling/system", 1, iso(AT), "page", "mcp-soar", dict(page("stopped:server:weather:1").body))
     state = project("system", [entry])
     briefing = brief(state, inventory=INVENTORY, at=AT, page=state.pages["stopped:server:weather:1"])
-    assert (briefing.incident, briefing.kind) == (None, Kind.STOPPED)
+    assert (briefing.incident, briefing.kind) == (None, Topic.STOPPED)
     for language in Language:
         text = render(briefing, language).text
         assert "stopped:server:weather" in text
@@ -317,4 +365,6 @@ def test_what_is_long_is_cut() -> None:
     state = incident(opened(title=long), proposed(plan(summary=long), reasons=[long] * 50))
     briefing = told(state)
     assert len(briefing.asks[0].reasons) <= MOST
-    assert len(briefing.model_dump_json()) < 20_000
+    # The plan itself is what an answer is bound to; no message says it.
+    assert len(briefing.model_dump_json(exclude={"asks": {"__all__": {"plan"}}})) < 20_000
+    assert len(render(briefing).text) < 20_000

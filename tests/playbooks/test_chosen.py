@@ -10,9 +10,10 @@ from integrations.registry import SYSTEMS
 from playbooks import chosen, playbook
 from playbooks.action import Action, Capture, Check
 from playbooks.errors import Refused
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Resolved
+from playbooks.estate.inventory import Resolved
+from playbooks.estate.places import GATEWAY
 from playbooks.playbook import Playbook, When
+from playbooks.record.incident import EntityKind, Phase
 from playbooks.taxonomy import IncidentClass
 
 KINDS = chosen.containable()
@@ -22,7 +23,7 @@ SUBSETS = st.sets(st.sampled_from(KINDS), min_size=1)
 
 def test_there_is_a_cut_for_each_kind_that_an_action_contains_and_every_step_names_something() -> None:
     cuts = [step for step in chosen.shipped().phases[Phase.CUT] if step.action]
-    made = {step.action for step in cuts}
+    made = {step.action for step in cuts if step.at in {None, GATEWAY}}
     assert made == {kind.name for kind in SYSTEMS.works["contextforge"].steps if issubclass(kind, Action)}
     assert all(step.when is When.CHOSEN for step in cuts), "what an alert brings along is none of it"
     bases = {"action": Action, "capture": Capture, "check": Check}
@@ -30,7 +31,9 @@ def test_there_is_a_cut_for_each_kind_that_an_action_contains_and_every_step_nam
         if step.names:
             kind = SYSTEMS.steps[step.names]
             assert issubclass(kind, bases[step.kind])
-            kind.model_validate(step.parameters(Resolved(kind=step.for_each, id="x", server="s", principal="p")))
+            id_ = "192.0.2.1" if step.for_each is EntityKind.ADDRESS else "x"
+            thing = Resolved(kind=step.for_each, id=id_, server="s", principal="p")
+            kind.model_validate(step.parameters(thing).of(kind))
 
 
 @given(st.sampled_from(list(IncidentClass)), SUBSETS)
@@ -43,7 +46,8 @@ def test_whatever_is_chosen_has_exactly_one_cut_and_the_classs_own_steps_stay(
     for kind in kinds:
         cuts = [s for s in made.phases[Phase.CUT] if s.action and s.for_each is kind and s.when is not When.LEAKING]
         assert cuts, kind
-        assert own is not None or len(cuts) == 1
+        at = [cut.at or GATEWAY for cut in cuts]
+        assert own is not None or len(at) == len(set(at)), "one at each kind of system"
     if own is not None:
         for phase in Phase:
             assert made.phases[phase][: len(own.phases[phase])] == own.phases[phase]
@@ -60,6 +64,48 @@ def test_whatever_is_chosen_has_exactly_one_cut_and_the_classs_own_steps_stay(
 def test_a_class_that_cuts_the_kind_itself_goes_by_its_own_playbook() -> None:
     own = CATALOG[IncidentClass.TOOL_POISONING]
     assert chosen.extended(own, IncidentClass.TOOL_POISONING, {EntityKind.TOOL}) is own
+
+
+def test_a_class_that_cuts_it_at_the_gateway_alone_has_it_cut_where_it_was_issued_too() -> None:
+    own = CATALOG[IncidentClass.DENIAL_OF_SERVICE]
+    made = chosen.extended(own, own.class_, {EntityKind.TOKEN, EntityKind.PRINCIPAL})
+    more = [step for step in made.phases[Phase.CUT] if step not in own.phases[Phase.CUT]]
+    assert [(step.action, step.for_each) for step in more] == [
+        ("oidc.revoke_tokens", EntityKind.PRINCIPAL),
+        ("oidc.revoke_token", EntityKind.TOKEN),
+    ]
+    new = {step.names for _, step in made.steps()} - {step.names for _, step in own.steps()}
+    assert new == {"oidc.revoke_tokens", "oidc.revoke_token", "oidc.capture_tokens"}
+
+
+def test_wherever_a_server_has_a_place_something_contains_it_there_by_hand_and_can_be_given_back() -> None:
+    ours = [step for step in chosen.shipped().phases[Phase.CUT] + chosen.shipped().phases[Phase.ISOLATE] if step.action]
+    cuts = {step.at: step.action for step in ours if step.when is When.CHOSEN and step.for_each is EntityKind.SERVER}
+    for system in SYSTEMS.all:
+        if system.place is None:
+            continue
+        at = GATEWAY if system.kind in SYSTEMS.importers else system.kind
+        action = SYSTEMS.steps[cuts.get(at) or f"no cut of a server by hand at {system.kind}"]
+        assert issubclass(action, Action)
+        assert getattr(action, "irreversible", None) is None, action.name
+
+
+@pytest.mark.parametrize("incident_class", list(IncidentClass))
+def test_a_server_is_shut_off_where_it_runs_whatever_the_class(incident_class: IncidentClass) -> None:
+    own = CATALOG.get(incident_class)
+    made = chosen.extended(own, incident_class, {EntityKind.SERVER})
+    does = [step for step in chosen.cuts(made) if step.action == "kubernetes.quarantine"]
+    assert [(step.for_each, step.at) for step in does] == [(EntityKind.SERVER, "kubernetes")]
+    assert does[0].when in {When.CHOSEN, When.ALWAYS, When.NAMED}
+    captured = [step for _, step in made.steps() if step.capture == "kubernetes.capture_workload"]
+    assert len(captured) == 1 or (own and does[0] in own.phases[Phase.ISOLATE]), "its evidence is kept with it"
+
+
+def test_what_the_server_itself_is_asked_is_asked_before_it_is_shut_off() -> None:
+    phases = [phase for phase, step in chosen.shipped().steps() if step.action == "kubernetes.quarantine"]
+    asks = [phase for phase, step in chosen.shipped().steps() if (step.names or "").startswith("mcp.capture")]
+    order = list(Phase)
+    assert max(map(order.index, asks)) < min(map(order.index, phases))
 
 
 def test_nothing_is_collected_twice_and_no_name_is_taken_twice() -> None:

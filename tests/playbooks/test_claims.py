@@ -7,18 +7,17 @@ import pytest
 from flows.report.document import Facts
 from flows.report.incident import report
 from integrations.registry import SYSTEMS
-from playbooks.briefing import asking, brief
-from playbooks.contacts import Language
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.plan import Answer, Finding, Verdict
-from playbooks.rendering import question, render
-from playbooks.strict import iso, parse_yaml
+from playbooks.gate.plan import Answer, Finding, Verdict
+from playbooks.people.briefing import asking, brief
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import question, render
+from playbooks.record.journal import Event
+from playbooks.strict import iso
 from tests.flows.cli import world
 from tests.lab import stories
 from tests.lab.stories import Timed
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 SAME = "tool forecast at gateway main: the approved definition"
 SAME_KO = "게이트웨이 main의 도구 forecast: 승인된 정의와 같음"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from playbooks.contacts import Contacts, Way
+from playbooks.people.contacts import Contacts, Way
 
 CHANNELS = {"slack": {"bot_token": {"env": "X"}}, "email": {"host": "localhost", "sender": "soar@example.com"}}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.corroboration import (
+from playbooks.gate.corroboration import (
     DEFINITION,
     DESCRIBES,
     INTRODUCES,
@@ -15,7 +15,7 @@ from playbooks.corroboration import (
     confirming,
     corroborated,
 )
-from playbooks.plan import Answer, Finding, Verdict
+from playbooks.gate.plan import Answer, Finding, Verdict
 
 DIFFERS = frozenset({DEFINITION})
 BRINGS = frozenset({DEFINITION, INTRODUCES})

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from playbooks.contacts import Contacts, Language
-from playbooks.duties import clock_contacts, clocks, load, stakeholders
-from playbooks.incident import EntityKind
-from playbooks.inventory import Inventory, Resolved
-from playbooks.state import Incident
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.people.contacts import Contacts, Language
+from playbooks.people.duties import clock_contacts, clocks, load, stakeholders
+from playbooks.record.incident import EntityKind
+from playbooks.record.state import Incident
 from playbooks.taxonomy import IncidentClass
 
 OPENED = datetime(2026, 1, 31, 3, 0, tzinfo=UTC)

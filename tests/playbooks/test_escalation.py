@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.contacts import Contact, Contacts, OnCall, Way
-from playbooks.escalation import CODE, GIVE_UP, Delivery, Roster, agenda
-from playbooks.journal import Parsed
-from playbooks.projection import fold
-from playbooks.state import Incident
+from playbooks.people.contacts import Contact, Contacts, OnCall, Way
+from playbooks.people.escalation import CODE, GIVE_UP, Delivery, Roster, agenda
+from playbooks.record.journal import Parsed
+from playbooks.record.projection import fold
+from playbooks.record.state import Incident
 from playbooks.strict import digest
 from tests.flows.cli import world
 

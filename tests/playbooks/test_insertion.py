@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbooks.errors import Refused
-from playbooks.insertion import Addition, Path, added, scalar
 from playbooks.strict import yaml_data
+from playbooks.text.insertion import Addition, Path, added, scalar
+from tests.lab.examples import examples
 
 NEW = Addition(("servers",), "fresh", {"title": "Fresh", "gateway": {"name": "main", "id": "x"}})
 
@@ -121,7 +122,7 @@ def within(small: str, large: str) -> bool:
     return all(character in rest for character in small)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_whatever_a_person_wrote_stays_and_reading_it_back_gives_that_and_the_addition(data: st.DataObject) -> None:
     text = data.draw(documents())

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from playbooks import naming
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Inventory, Resolved
+from integrations.registry import SYSTEMS
+from playbooks.estate import naming
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.record.incident import Entity, EntityKind
+from tests.flows.cli import world
 
 GATEWAY = {
     "kind": "contextforge",
@@ -19,7 +21,8 @@ GATEWAY = {
 
 
 def principal(name: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a principal
-    return {"title": name, "gateway": "main", "user": f"{name}@example.com", **more}
+    account = {key: more.pop(key) for key in ("user", "tokens") if key in more}
+    return {"title": name, "places": {"main": {"user": f"{name}@example.com", **account}}, **more}
 
 
 def server(**more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a server
@@ -27,7 +30,7 @@ def server(**more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of a server
 
 
 def inventory(**parts: Any) -> Inventory:  # noqa: ANN401  # servers and principals
-    return Inventory.model_validate({"version": 1, "gateways": {"main": GATEWAY}} | parts)
+    return Inventory.model_validate({"version": 1, "systems": {"main": GATEWAY}} | parts, context=SYSTEMS.context)
 
 
 def test_a_token_label_that_two_people_use_means_neither() -> None:
@@ -40,10 +43,34 @@ def test_a_token_label_that_two_people_use_means_neither() -> None:
         assert (found.id, found.principal) == (token, who)
 
 
+@pytest.mark.parametrize(
+    ("name", "owners", "token"),
+    [
+        ("bob/laptop", None, "t-2"),
+        ("BOB/t-2", None, "t-2"),
+        ("bob/laptop", ("ann",), "t-2"),
+        ("laptop", ("ann",), "t-1"),
+        ("laptop", ("ann", "bob"), None),
+        ("desk", ("ann", "bob"), "t-3"),
+        # None of his is called so: it is of somebody else, who is not named.
+        ("desk", ("bob",), "t-3"),
+        ("bob/desk", None, None),
+        ("nobody/desk", None, None),
+    ],
+)
+def test_whose_a_token_is_may_be_said_with_it_or_beside_it(
+    name: str, owners: tuple[str, ...] | None, token: str | None
+) -> None:
+    ann, bob = principal("ann", tokens={"laptop": "t-1", "desk": "t-3"}), principal("bob", tokens={"laptop": "t-2"})
+    known = inventory(principals={"ann": ann, "bob": bob})
+    found = known.resolve(Entity(kind=EntityKind.TOKEN, name=name), owners=owners)
+    assert (found.id if found else None) == token
+
+
 def test_a_tokens_id_means_that_token_whatever_another_one_is_labelled() -> None:
     mine = {"work": "t-1", "t-1": "t-2", "t-own": "t-3"}
     people = {"ann": principal("ann", tokens=mine), "bob": principal("bob", tokens={"t-2": "t-4", "own": "own"})}
-    known = inventory(gateways={"main": {**GATEWAY, "credential_ids": ["t-own"]}}, principals=people)
+    known = inventory(systems={"main": {**GATEWAY, "credential_ids": ["t-own"]}}, principals=people)
     means = {"t-1": ("t-1", "ann"), "work": ("t-1", "ann"), "t-2": ("t-2", "ann"), "own": ("own", "bob")}
     for name, meant in means.items():
         found = known.resolve(Entity(kind=EntityKind.TOKEN, name=name))
@@ -101,3 +128,14 @@ def test_a_name_said_twice_about_one_thing_is_one_name() -> None:
     found = known.resolve(Entity(kind=EntityKind.PRINCIPAL, name="ANN"))
     assert found is not None
     assert found.principal == "ann"
+
+
+def test_a_copy_of_an_inventory_knows_its_own_servers() -> None:
+    inventory = world.READ
+    about = Entity(kind=EntityKind.SERVER, name="weather")
+    assert inventory.resolve(about) is not None
+    servers = {"other": inventory.servers["weather"].model_copy(update={"aliases": ()})}
+    copied = inventory.model_copy(update={"servers": servers})
+    assert copied.resolve(about) is None
+    assert copied.resolve(Entity(kind=EntityKind.SERVER, name="other")) is not None
+    assert inventory.resolve(about) is not None, "it is as it was"

@@ -1,15 +1,18 @@
 """What is left to people is what there is to do for what was really done; after a no it says whose, and what now."""
 
+import re
+
 import pytest
 
 from flows.report.open_ends import tasks
 from integrations.registry import SYSTEMS
-from playbooks.briefing import brief
-from playbooks.contacts import Language
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
+from playbooks.people.briefing import brief
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import render
 from playbooks.playbook import Step, shipped
-from playbooks.rendering import render
+from playbooks.record.journal import Event
+from playbooks.record.viewing import view
 from playbooks.taxonomy import IncidentClass
 from tests.lab import stories
 from tests.lab.stories import Timed
@@ -22,7 +25,7 @@ _KINDS = {IncidentClass.TOOL_MISUSE, IncidentClass.UNAUTHORIZED_ACCESS, Incident
 
 
 def left(*story: Timed, of: IncidentClass = IncidentClass.TOOL_POISONING) -> dict[str, str]:
-    return {step: task for step, task, _ in tasks(stories.told(story), PLAYBOOKS[of])}
+    return {step: task for step, task, _ in tasks(view(stories.told(story), playbook=PLAYBOOKS[of]))}
 
 
 def denied(by: str | None = "carol") -> Timed:
@@ -50,6 +53,15 @@ def test_of_what_was_not_cut_and_did_not_change_nothing_is_left() -> None:
 
 def test_of_what_was_cut_the_release_is_left() -> None:
     assert set(left(*stories.contained())) == {"release-tool", "find-cause"}
+
+
+@pytest.mark.parametrize("of", sorted(PLAYBOOKS))
+def test_a_command_that_is_left_can_be_typed(of: IncidentClass) -> None:
+    told = " ".join(left(*stories.contained(), of=of).values())
+    whole = f"`mcp-soar release {stories.ID} --as NAME`"
+    # An account or a token is given back only where one was contained.
+    assert whole in told or of in {IncidentClass.TOOL_MISUSE, IncidentClass.UNAUTHORIZED_ACCESS}
+    assert not re.search("`mcp-soar (release|note|incident)`", told)
 
 
 @pytest.mark.parametrize("of", sorted(_KINDS))

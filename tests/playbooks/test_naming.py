@@ -6,15 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks import naming
+from integrations.registry import SYSTEMS
 from playbooks.errors import Refused
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Dossier, Inventory, Offers, Pin, PinKind, Pins, Resolved
+from playbooks.estate import naming
+from playbooks.estate.gateway import GatewayAccount
+from playbooks.estate.inventory import Inventory, Offers, Principal, Resolved
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.record.incident import Entity, EntityKind
 from playbooks.strict import parse_yaml
 
 TEXT = """\
 version: 1
-gateways:
+systems:
   main:
     kind: contextforge
     url: http://127.0.0.1:9
@@ -23,14 +26,14 @@ gateways:
     canary: {principal: canary@example.com, token: {env: CANARY}, url: http://127.0.0.1:9/mcp/}
     credential_ids: [t-ours]
 servers:
-  weather: {title: W, aliases: [wetter], owner: o, environment: prod, gateway: {name: main, id: g-1}}
-  mail: {title: M, owner: o, environment: prod, gateway: {name: main, id: g-2}, tools: {archive: {}}}
+  weather: {title: W, aliases: [wetter], owner: o, environment: prod, places: {main: {id: g-1}}}
+  mail: {title: M, owner: o, environment: prod, places: {main: {id: g-2}}, tools: {archive: {}}}
 principals:
-  agent: {title: A, gateway: main, user: agent@example.com, tokens: {laptop: t-1, ci: t-2}}
-  bot: {title: B, gateway: main, user: bot@example.com, tokens: {laptop: t-3}}
-  watcher: {title: C, gateway: main, user: CANARY@example.com, tokens: {probe: t-4}}
-  robot: {title: R, gateway: main, user: soar@example.com, tokens: {own: t-5}}
-  thief: {title: T, gateway: main, user: thief@example.com, tokens: {stolen: t-ours}}
+  agent: {title: A, places: {main: {user: agent@example.com, tokens: {laptop: t-1, ci: t-2}}}}
+  bot: {title: B, places: {main: {user: bot@example.com, tokens: {laptop: t-3}}}}
+  watcher: {title: C, places: {main: {user: CANARY@example.com, tokens: {probe: t-4}}}}
+  robot: {title: R, places: {main: {user: soar@example.com, tokens: {own: t-5}}}}
+  thief: {title: T, places: {main: {user: thief@example.com, tokens: {stolen: t-ours}}}}
 """
 
 
@@ -47,7 +50,9 @@ def inventory(**servers: tuple[Pin, ...]) -> Inventory:
         "mail": (pin("search", "mail-search"), pin("weather-search", "mail-weather-search")),
         **servers,
     }
-    return parse_yaml(Inventory, TEXT, file="inventory.yaml").model_copy(update={"pins": Pins(servers=pins)})
+    return parse_yaml(Inventory, TEXT, file="inventory.yaml", context=SYSTEMS.context).model_copy(
+        update={"pins": Pins(servers=pins)}
+    )
 
 
 def one(kind: str, name: str, server: str | None = None, **more: Any) -> Resolved:  # noqa: ANN401  # of `one`
@@ -69,6 +74,8 @@ def one(kind: str, name: str, server: str | None = None, **more: Any) -> Resolve
         ("prompt", "weather/ask", None, "prompt:weather/ask"),
         ("resource", "file:///etc/motd", "mail", "resource:mail/file:///etc/motd"),
         ("server", "Wetter", None, "server:weather/weather"),
+        ("address", "Wetter/203.0.113.7", None, "address:weather/203.0.113.7/32"),
+        ("address", "203.0.113.77/24", "weather", "address:weather/203.0.113.0/24"),
         ("principal", "AGENT@example.com", None, "principal:/agent"),
         ("token", "ci", None, "token:/t-2"),
         ("token", "t-3", None, "token:/t-3"),
@@ -168,7 +175,9 @@ def test_two_things_of_one_server_are_told_apart_by_the_gateways_name() -> None:
         ("principal", "agnet", None, "did you mean agent?"),
         ("token", "agent/lapto", None, "did you mean agent/laptop"),
         ("principal", "zzz", None, "it has agent, bot, robot, thief, watcher"),
-        ("address", "10.0.0.1", None, "nothing here contains a address"),
+        ("address", "10.0.0.1", None, "write SERVER/ADDRESS, as weather/203.0.113.7"),
+        ("address", "weather/evil.example", None, "no address of a server"),
+        ("cloud_resource", "x", None, "nothing here contains a cloud_resource"),
     ],
 )
 def test_what_is_not_known_is_refused_with_what_comes_close(
@@ -228,8 +237,11 @@ LABELLED = {
 
 
 def labelled() -> Inventory:
-    known = parse_yaml(Inventory, TEXT, file="inventory.yaml")
-    people = {who: known.principals[who].model_copy(update={"tokens": tokens}) for who, tokens in LABELLED.items()}
+    known = parse_yaml(Inventory, TEXT, file="inventory.yaml", context=SYSTEMS.context)
+    people = {
+        who: Principal(title=who, places={"main": GatewayAccount(user=f"{who}@example.com", tokens=tokens)})
+        for who, tokens in LABELLED.items()
+    }
     return known.model_copy(update={"principals": people})
 
 

@@ -1,10 +1,10 @@
 """Worst first means: what needs a person soonest."""
 
-from playbooks.incident import Severity, Status
-from playbooks.journal import Event
-from playbooks.order import place, unreadable
-from playbooks.plan import Answer
-from playbooks.state import Incident
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import Severity, Status
+from playbooks.record.journal import Event
+from playbooks.record.order import place, unreadable
+from playbooks.record.state import Incident
 from tests.lab import stories
 
 CRITICAL, HIGH, LOW = Severity.CRITICAL, Severity.HIGH, Severity.LOW

@@ -1,24 +1,30 @@
 """Our own names stand as they are wherever people read them; what somebody else chose leads nowhere."""
 
 import html
+import re
 import string
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
-from playbooks.briefing import asking, brief
-from playbooks.contacts import Language
-from playbooks.escaping import defanged
-from playbooks.incident import EntityKind
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins, Resolved, slug
-from playbooks.journal import Event
-from playbooks.own import of_inventory
+from integrations.registry import SYSTEMS
+from playbooks.estate.gateway import GatewayAccount
+from playbooks.estate.inventory import Inventory, Principal, Resolved
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.estate.spelling import slug
+from playbooks.people.briefing import asking, brief
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import markdown, question, render
 from playbooks.playbook import shipped
-from playbooks.rendering import markdown, question, render
-from playbooks.state import Incident
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
 from playbooks.strict import parse_yaml
+from playbooks.text.escaping import defanged
+from playbooks.text.own import GUIDES, of_inventory
 from tests.flows.cli import world
 from tests.flows.report.test_one_truth import said
 from tests.lab import stories
@@ -30,7 +36,7 @@ HOSTILE = "evil.example.net"
 
 def inventory() -> Inventory:
     text = world.INVENTORY.replace("  weather:\n", f"  {SERVER}:\n").replace("  agent:", f"  {AGENT}:")
-    found = parse_yaml(Inventory, text, file="inventory.yaml")
+    found = parse_yaml(Inventory, text, file="inventory.yaml", context=SYSTEMS.context)
     dossier = Dossier(reviewed="all of it")
     pins = [
         Pin(kind=kind, name=name, digest="sha256:" + "1" * 64, definition={}, dossier=dossier)
@@ -55,10 +61,11 @@ def story(title: str = "seen") -> list[stories.Timed]:
     return [(0.0, opened), (1.0, Event("proposed", body)), (2.0, assigned)]
 
 
-def everywhere(title: str = "seen") -> dict[str, str]:
-    state, at, known = stories.told(story(title)), stories.at(60), inventory()
+def everywhere(title: str = "seen", tale: list[stories.Timed] | None = None) -> dict[str, str]:
+    tale = tale or story(title)
+    state, at, known = stories.told(tale), stories.at(60), inventory()
     found = brief(state, inventory=known, at=at)
-    entries = [one.parsed() for one in stories.journal(story(title))]
+    entries = [one.parsed() for one in stories.journal(tale)]
     ours = of_inventory(known)
     shift = Shift(at=at, since=timedelta(hours=1), states=[state], playbooks=shipped(), ours=ours)
     shown = {"report": said(report(state, entries, at=at, ours=ours)), "handover": said(handover(shift))}
@@ -123,7 +130,7 @@ def test_what_a_server_is_called_at_its_gateway_is_not_ours(field: str) -> None:
 
 def test_what_an_account_is_called_at_its_gateway_is_not_ours() -> None:
     known = inventory()
-    agent = known.principals[AGENT].model_copy(update={"user": HOSTILE})
+    agent = Principal(title="Agent", places={"main": GatewayAccount(user=HOSTILE)})
     assert HOSTILE not in of_inventory(known.model_copy(update={"principals": {AGENT: agent}}))
 
 
@@ -144,7 +151,8 @@ def test_a_tool_whose_name_is_markup_stays_what_it_is() -> None:
 
 def test_what_a_tokens_owner_chose_is_not_ours() -> None:
     known = inventory()
-    agent = known.principals[AGENT].model_copy(update={"tokens": {HOSTILE: "t-1"}, "title": HOSTILE})
+    account = GatewayAccount(user="agent@example.com", tokens={HOSTILE: "t-1"})
+    agent = Principal(title=HOSTILE, places={"main": account})
     assert HOSTILE not in of_inventory(known.model_copy(update={"principals": {AGENT: agent}}))
     assert {SERVER, TOOL, AGENT} <= of_inventory(known)
 
@@ -153,10 +161,34 @@ def test_an_address_of_a_person_stays_masked_in_what_leaves_the_house() -> None:
     who = "ann@corp.example"
     thing = Resolved(kind=EntityKind.PRINCIPAL, id=who, principal=who, gateway="main")
     state: Incident = stories.told([(0.0, stories.opened(entities=[thing.model_dump(mode="json")]))])
-    one = inventory().principals[AGENT].model_copy(update={"user": who})
+    one = Principal(title="Agent", places={"main": GatewayAccount(user=who)})
     known = inventory().model_copy(update={"principals": {who: one}})
     message = render(brief(state, inventory=known, at=stories.at(60)))
     assert "principal [redacted: e-mail] at gateway main" in message.text
     assert who not in message.text + message.html + str(message.blocks)
     shift = Shift(stories.at(60), timedelta(hours=1), [state], shipped(), ours=of_inventory(known))
     assert who not in said(handover(shift))
+
+
+def test_where_to_read_and_where_to_write_something_down_stand_as_they_are() -> None:
+    names = ("docs/connect-a-siem.md", f"principals.{AGENT}.places.main.held")
+    told = [*story(), (3.0, stories.unavailable(3.0, stories.Words(f"see {names[0]}; write it into {names[1]}")))]
+    for where, text in everywhere(tale=told).items():
+        # A form asks about one plan, and the next shift hears of no evidence.
+        for name in names:
+            assert name in text or "form" in where or where == "handover", (where, name)
+        assert not re.search(r"siem\[|seven\[", text), where
+
+
+def test_every_guide_that_people_are_told_to_read_is_one_of_ours() -> None:
+    sources = [file for folder in ("flows", "integrations", "playbooks") for file in Path(folder).rglob("*.py")]
+    named = {name for file in sources for name in re.findall(r"docs/[a-z-]+\.md", file.read_text(encoding="utf-8"))}
+    assert "docs/connect-a-siem.md" in named
+    assert named - {"docs/report.md"} <= GUIDES
+
+
+def test_the_sealed_manifest_stands_as_it_is() -> None:
+    tale = stories.contained()
+    text = said(report(stories.told(tale), [one.parsed() for one in stories.journal(tale)], at=stories.at(60)))
+    assert f"{stories.ID}-000012.dsse.json" in text
+    assert "[.]json" not in text

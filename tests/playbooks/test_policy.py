@@ -8,31 +8,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from playbooks.errors import Misconfigured
-from playbooks.incident import Confidence, IncidentClass, Severity
-from playbooks.inventory import (
-    Canary,
-    Dossier,
-    Environment,
-    Gateway,
-    GatewayEntry,
-    Inventory,
-    Pin,
-    PinKind,
-    Pins,
-    Principal,
-    Secret,
-    Server,
-    ToolNotes,
-)
-from playbooks.plan import Change, Irreversible, Plan, Radius, Target
-from playbooks.policy import (
+from playbooks.estate.gateway import Canary, Entry, Gateway, GatewayAccount
+from playbooks.estate.inventory import Environment, Inventory, Principal, Server, ToolNotes
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.estate.systems import Secret
+from playbooks.gate.plan import LIST, Change, Irreversible, Plan, Radius, Target
+from playbooks.gate.policy import (
     CHANGED,
     RAN_OUT,
     Cap,
     Decision,
     Facts,
     Lease,
-    Mode,
     Outcome,
     Policy,
     Purpose,
@@ -40,6 +27,8 @@ from playbooks.policy import (
     Spacing,
     decide,
 )
+from playbooks.gate.rules import Mode
+from playbooks.record.incident import Confidence, IncidentClass, Severity
 from playbooks.strict import digest, parse_yaml
 
 SECRET = Secret(env="LAB")
@@ -50,7 +39,7 @@ def server(**changes: object) -> Server:
         "title": "t",
         "owner": "o",
         "environment": Environment.PROD,
-        "gateway": GatewayEntry(name="main", id="e1"),
+        "places": {"main": Entry(id="e1")},
     }
     return Server.model_validate({**fields, **changes})
 
@@ -61,7 +50,7 @@ def pin(name: str) -> Pin:
 
 INVENTORY = Inventory(
     version=1,
-    gateways={
+    systems={
         "main": Gateway(
             kind="contextforge",
             url="http://127.0.0.1:1",
@@ -78,10 +67,13 @@ INVENTORY = Inventory(
     },
     principals={
         "chief": Principal(
-            title="t", gateway="main", user="chief@example.com", protected=True, tokens={"desk": "chiefs-token"}
+            title="t",
+            protected=True,
+            places={"main": GatewayAccount(user="chief@example.com", tokens={"desk": "chiefs-token"})},
         ),
         "watcher": Principal(
-            title="t", gateway="main", user="Canary@example.com", tokens={"spare": "canarys-other-token"}
+            title="t",
+            places={"main": GatewayAccount(user="Canary@example.com", tokens={"spare": "canarys-other-token"})},
         ),
     },
     pins=Pins(servers={"weather": tuple(pin(f"tool-{n}") for n in range(100))}),
@@ -135,8 +127,8 @@ def test_the_one_thing_that_ships_automatic() -> None:
     [
         (but(authenticated=False), plan("tool-1"), "authenticated"),
         (but(confirmed=False), plan("tool-1"), "confirms"),
-        (but(confidence=Confidence.LOW), plan("tool-1"), "tier"),
-        (but(severity=Severity.LOW), plan("tool-1"), "tier"),
+        (but(confidence=Confidence.LOW), plan("tool-1"), "too little for policy.yaml, which wants severity critical"),
+        (but(severity=Severity.LOW), plan("tool-1"), "too little for policy.yaml, which wants severity medium or wor"),
         (but(incident_class=IncidentClass.SERVER_COMPROMISE), plan("tool-1"), "needs a person"),
         (SURE, plan("tool-1", radius=Radius.SERVER), "touches a server"),
         (SURE, plan("tool-1", irreversible=Irreversible(because="it is gone")), "cannot be undone"),
@@ -319,6 +311,16 @@ def test_a_thing_that_comes_back_under_another_id_is_counted_once() -> None:
     assert asked(first, reserved=(*in_force(4), old)).outcome is Outcome.ALLOW
 
 
+def test_the_list_by_which_a_tool_is_kept_from_clients_is_no_second_thing() -> None:
+    cut = plan("tool-1")
+    place = cut.targets[0].model_copy(update={"kind": LIST, "id": "g-1", "name": "weather"})
+    listed = Change(target=place, field="allows", before="everything", after="listed")
+    both = cut.model_copy(update={"changes": (*cut.changes, listed)})
+    assert asked(both, reserved=in_force(4)).outcome is Outcome.ALLOW
+    tight = Policy(version=1, spacing=Spacing(at_most=1, within=60.0))
+    assert asked(both, policy=tight).outcome is Outcome.ALLOW
+
+
 def test_what_differs_is_among_the_reasons_of_a_release() -> None:
     release = but(purpose=Purpose.RELEASE, requested_by="ann", clean=False, differs=("tool x: description: +evil",))
     assert asked(plan("tool-1"), release).reasons == (CHANGED, "tool x: description: +evil")
@@ -459,6 +461,7 @@ def test_nothing_is_automatic_that_is_not_reversible_authentic_and_confirmed(
         assert facts.authenticated
         assert facts.confirmed
         assert judged.irreversible is None
+        assert policy.classes
         assert policy.classes.get(facts.incident_class) is Mode.AUTOMATIC
         assert all(target.server in {"weather", "robot"} for target in judged.targets)
         assert not any(target.name == "move" and target.server == "robot" for target in judged.targets)

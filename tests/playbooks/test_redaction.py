@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.redaction import FORMS, GROWTH, mark, redacted
+from playbooks.text.redaction import FORMS, GROWTH, mark, redacted
 
 A40 = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SECRETS = {
@@ -93,6 +93,7 @@ HARMLESS = (
     "key: sha256:4111111111111111411111111111111141111111111111114111111111111111",
     "idempotency key=inc-2026-000001, session 4",
     "verified chosen-token@token:dana-kim/3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb: established",
+    "verified revoke-issued-token@sso:token:dana-kim/3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb: established",
     "Lease revoke_token@token:3f2b8c1de0a94c7d8e1f00112233aabb of 한국",
     "left-pad@1.3.0 and registry.example/img@sha256",
     "contacts.yaml:5: password: is missing; add it",
@@ -139,6 +140,7 @@ UUID = "3f2b8c1d-e0a9-4c7d-8e1f-00112233aabb"
         (f"x @token: {UUID}", "x @token: [redacted: secret]"),
         (f"a@token={UUID}", "a@token=[redacted: secret]"),
         # No id of a token: whatever it is, it may be one.
+        (f"a@b:token:{UUID}", "a@b:token:[redacted: secret]"),
         (f"a@token:{UUID}0", "a@token:[redacted: secret]"),
         (f"a@token:{UUID}.x-y", "a@token:[redacted: secret]"),
         ("a@token:0123456789abcdefghij", "a@token:[redacted: secret]"),

@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from html.parser import HTMLParser
+from itertools import product
 from time import process_time
 from typing import Any
 
@@ -10,31 +11,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.engine.reviews import unreviewed
+from flows.engine.people.reviews import unreviewed
 from integrations.registry import SYSTEMS
-from playbooks import escaping
-from playbooks.briefing import Briefing, Kind
-from playbooks.contacts import Language
-from playbooks.corroboration import DESCRIBES, ONE_FACT
-from playbooks.incident import Confidence, Severity
-from playbooks.inventory import Dossier, Environment, Inventory, Pin, PinKind, Pins, Server
-from playbooks.plan import Change, Irreversible, Plan, Radius, Target
-from playbooks.policy import Facts, Policy, Purpose, decide
-from playbooks.rendering import BLOCKS, SECTION, SUBJECT, OneTimeCode, faults, markdown, render, shipped
-from playbooks.request import Verb, draft
-from playbooks.review import Reviews, params
-from playbooks.samples import briefings, full
-from playbooks.sentences import said
+from playbooks.estate.inventory import Environment, Inventory, Server
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.gate.corroboration import DESCRIBES, ONE_FACT
+from playbooks.gate.plan import Change, Irreversible, Plan, Radius, Target
+from playbooks.gate.policy import Facts, Policy, Purpose, decide
+from playbooks.people.briefing import Briefing, Topic
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import BLOCKS, SECTION, SUBJECT, OneTimeCode, faults, markdown, render, shipped
+from playbooks.people.request import Verb, draft
+from playbooks.people.review import Reviews, params
+from playbooks.people.samples import briefings, full
+from playbooks.record.incident import Confidence, Severity
 from playbooks.strict import digest, now
 from playbooks.taxonomy import IncidentClass
+from playbooks.text import escaping
+from playbooks.text.sentences import said
+from tests.lab.examples import examples
 
 BOTH = pytest.mark.parametrize("language", list(Language))
 HANGUL = re.compile(r"[가-힣]")
 
 
 @BOTH
-@pytest.mark.parametrize("kind", list(Kind))
-def test_every_notice_is_said_in_every_language(kind: Kind, language: Language) -> None:
+@pytest.mark.parametrize("kind", list(Topic))
+def test_every_notice_is_said_in_every_language(kind: Topic, language: Language) -> None:
     for briefing in (full(kind), Briefing(at=full().at, incident=None, kind=kind)):
         shown = render(briefing, language)
         assert shown.loss == ""
@@ -63,10 +66,10 @@ def test_what_is_asked_is_whole(language: Language) -> None:
     assert said(ask.breaks, language, SYSTEMS.words) in text
     assert said(ask.undone[0], language, SYSTEMS.words) in text
     assert "2026-01-31 03:15 UTC" in text
-    for command in (*ask.commands, *full().commands):
-        assert command.line in shown.text
-        assert command.line in shown.html
-        assert any(command.line in str(block) for block in shown.blocks)
+    for line in (ask.approve, ask.deny, *(command.line for command in full().commands)):
+        assert line in shown.text
+        assert line in shown.html
+        assert any(line in str(block) for block in shown.blocks)
     assert "STOPPED" in text or "긴급 정지" in text
     assert "12:0123456789abcdef" in text
 
@@ -226,9 +229,9 @@ INVISIBLE = re.compile(
 LAW = re.compile(r"Art\. |\([a-z]\)")
 
 
-@settings(max_examples=80, deadline=None)
-@given(text=HOSTILE, language=st.sampled_from(list(Language)), kind=st.sampled_from(list(Kind)))
-def test_outside_text_acts_nowhere(text: str, language: Language, kind: Kind) -> None:
+@settings(max_examples=examples(80), deadline=None)
+@given(text=HOSTILE, language=st.sampled_from(list(Language)), kind=st.sampled_from(list(Topic)))
+def test_outside_text_acts_nowhere(text: str, language: Language, kind: Topic) -> None:
     harmless = poisoned("harmless").model_copy(update={"kind": kind})
     hostile = poisoned(text).model_copy(update={"kind": kind})
     shown = render(hostile, language)
@@ -381,7 +384,7 @@ def reasons() -> set[str]:
     inventory = Inventory.model_validate(
         {
             "version": 1,
-            "gateways": {
+            "systems": {
                 "main": {
                     "kind": "contextforge",
                     "url": "http://127.0.0.1:9",
@@ -391,7 +394,8 @@ def reasons() -> set[str]:
                 }
             },
             "servers": {"weather": server},
-        }
+        },
+        context=SYSTEMS.context,
     )
     found: set[str] = set()
     for purpose in Purpose:
@@ -416,7 +420,9 @@ def reasons() -> set[str]:
                     clean=False,
                     requested_by=requested_by,
                 )
-                found |= set(decide(plan, Policy(version=1), facts, inventory).reasons)
+                nameless = facts.model_copy(update={"incident_class": IncidentClass.UNCLASSIFIED, "chosen": True})
+                for one, policy in product((facts, nameless), (Policy(version=1), Policy(version=1, tiers=()))):
+                    found |= set(decide(plan, policy, one, inventory).reasons)
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from playbooks.errors import Refused
-from playbooks.request import LIFETIME, People, Person, Request, Verb, check, draft, sign
+from playbooks.people.request import LIFETIME, People, Person, Request, Verb, check, draft, sign
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ANN, BOB = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.signing import PublicKey, SigningKey
-from playbooks import review
 from playbooks.errors import Refused
-from playbooks.inventory import Dossier, Environment, Inventory, Pin, PinKind, Pins, Server, ToolNotes
-from playbooks.policy import Review
-from playbooks.request import People, Person, Request, SignedRequest, Verb, draft, sign
-from playbooks.review import LASTS, Reviews, judged, kept, params, seal
+from playbooks.estate.inventory import Environment, Inventory, Server, ToolNotes
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.gate.policy import Review
+from playbooks.people import review
+from playbooks.people.request import People, Person, Request, SignedRequest, Verb, draft, sign
+from playbooks.people.review import LASTS, Reviews, judged, kept, params, seal
 from playbooks.strict import digest
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -1,10 +1,12 @@
 """How an incident stands, as its journal says."""
 
-from playbooks.incident import Status
-from playbooks.journal import Event, Parsed
-from playbooks.plan import Answer, Irreversible
-from playbooks.projection import project
-from playbooks.state import Incident
+import pytest
+
+from playbooks.gate.plan import Answer, Irreversible
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event, Parsed
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import iso, now
 from tests.flows.cli import world
 from tests.lab import stories
@@ -40,6 +42,23 @@ def test_what_was_asked_to_be_given_back_before_it_was_taken_away_is_not_meant()
     accepts = Event("request", {**params, "params": {"accept_changed": True}}, "ann")
     assert not incident(*start, accepts, world.intended()).change_accepted(world.INSTANCE)
     assert incident(*start, world.intended(), accepts).change_accepted(world.INSTANCE)
+
+
+@pytest.mark.parametrize("no", [True, False], ids=["said", "nobody answered"])
+def test_a_no_to_a_release_ends_what_was_accepted_before_it(*, no: bool) -> None:
+    back, name = world.plan().inverse(), f"release-{world.INSTANCE}"
+    seen = [{"kind": "tool", "id": "id-spare", "digest": "sha256:1"}]
+    asked = stories.request("release", "ann", "I read it", accept_changed=True, shown=seen)
+    question = world.proposed(back, requested_by="ann", instance=name, phase="recover", purpose="release")
+    said = {"digest": back.digest, "verb": "deny", "actor": "bob", "reason": "it is malicious"}
+    lapsed = Event("lapsed", {"instance": name, "digest": back.digest, "why": "time is over"})
+    start = [*(make() for make in world.CONTAINED), asked, question]
+    assert incident(*start).shown(world.INSTANCE) == {("tool", "id-spare", "sha256:1")}
+    over = [*start, Event("decided", said, "bob") if no else lapsed]
+    plain = stories.request("release", "ann", "please")
+    assert not incident(*over, plain).change_accepted(world.INSTANCE)
+    assert incident(*over, plain).shown(world.INSTANCE) == frozenset()
+    assert incident(*over, asked).change_accepted(world.INSTANCE), "who accepts it after that, accepts it"
 
 
 def refused() -> Event:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbooks.errors import Refused
-from playbooks.incident import Severity
-from playbooks.suppression import Scope, meanings, scope_of
+from playbooks.gate.suppression import Scope, meanings, scope_of
+from playbooks.record.incident import Severity
 
 SOURCES = ("falco", "siem", "a/b")
 NAMES = st.text(st.sampled_from("abz/: "), min_size=1, max_size=6) | st.sampled_from(SOURCES)

@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbooks.incident import EntityKind
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.projection import WHOLE
-from playbooks.state import Incident, instance_of
+from playbooks.estate.inventory import Resolved
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
+from playbooks.record.projection import WHOLE
+from playbooks.record.state import Incident, instance_of
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
 

@@ -7,30 +7,29 @@ from datetime import timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
-from flows import codes
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import asking, deciding, records
-from flows.settings import Configuration
-from playbooks.code import Answer
-from playbooks.journal import ITSELF
-from playbooks.request import Verb
+from flows.reading import streams
+from flows.service import codes
+from flows.service.settings import Configuration
+from integrations.journal.store import Journal
+from playbooks.people.code import CodeAnswer
+from playbooks.people.request import Verb
+from playbooks.record.journal import ITSELF
+from playbooks.record.viewing import ask_of
 from playbooks.strict import Json, Seconds, iso, now
 
 
-def ack(out: Out, config: Configuration, who: asking.Person, *, subject: str, reason: str) -> Exit:
+@asking.acting
+async def ack(out: Out, journal: Journal, who: asking.Person, *, subject: str, reason: str) -> schema.Act:
     """Take up the pages of an incident."""
-
-    async def work() -> schema.Act:
-        async with records.opened(config) as journal:
-            name = subject if subject == ITSELF else await records.find(journal, subject)
-            act = await asking.carry(out, journal, who, verb=Verb.ACK, subject=name, reason=reason)
-            if act["state"] == "done":
-                act["message"] = "acknowledged: nobody else is paged for it"
-            return act
-
-    return asking.finish(out, config, asyncio.run(work()))
+    name = subject if subject == ITSELF else await streams.find(journal, subject)
+    act = await asking.carry(out, journal, who, verb=Verb.ACK, subject=name, reason=reason)
+    if act["state"] == "done":
+        act["message"] = "acknowledged: nobody else is paged for it"
+    return act
 
 
 def delegate(
@@ -61,13 +60,15 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
 
     async def work() -> schema.Act:
         async with records.opened(config) as journal:
-            name = await records.find(journal, incident)
-            state = await records.load(journal, name)
+            name = await streams.find(journal, incident)
+            state = await streams.load(journal, name)
             step = deciding.asked(state, plan)
-            out.say(records.ask_of(config, state, step)["summary"], "head")
-            digest = step.plan.digest if step.plan else ""
+            ask = ask_of(state, step)
+            out.say(ask.summary, "head")
             try:
-                given = Answer(incident=name, digest=digest, actor=who, code=await asyncio.to_thread(_typed, out))
+                given = CodeAnswer(
+                    incident=name, digest=ask.digest, actor=who, code=await asyncio.to_thread(_typed, out)
+                )
             except ValidationError as exc:
                 raise Usage("a code has ten characters, as 7K3M2-QX9AB") from exc
             receipt = await codes.hand_in(journal, given, source="person")
@@ -85,7 +86,7 @@ def answer(out: Out, config: Configuration, who: str, *, incident: str, plan: st
             if wait > 0:
                 with out.waiting("waiting for a responder to judge the code"):
                     verb = await codes.judged(journal, given, receipt, within=wait)
-                act["state"], act["message"] = "done", f"{verb} counts for plan {digest[7:19]}"
+                act["state"], act["message"] = "done", f"{verb} counts for plan {ask.short}"
             return act
 
     return asking.finish(out, config, asyncio.run(work()))

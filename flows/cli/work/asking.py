@@ -5,10 +5,11 @@ Nothing is decided here. This process can only put a request into the inbox; whe
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec
 
 from flows.cli import schema
 from flows.cli.exits import Exit
@@ -16,14 +17,16 @@ from flows.cli.options import key_file
 from flows.cli.output import Out, Usage, moment
 from flows.cli.work import records, signing
 from flows.cli.work.fitness import fit
-from flows.settings import Configuration
+from flows.reading import streams
+from flows.service.settings import Configuration
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Journal
 from playbooks.errors import Refused, Transient
-from playbooks.incident import Status
-from playbooks.journal import SYSTEM
-from playbooks.request import Request, SignedRequest, Verb, draft
-from playbooks.state import Incident
+from playbooks.gate.policy import Purpose
+from playbooks.people.request import Request, SignedRequest, Verb, draft
+from playbooks.record.incident import Status
+from playbooks.record.journal import INCIDENT, SYSTEM
+from playbooks.record.state import Incident
 from playbooks.strict import Json, canonical, now
 
 _FIRST_LOOK = 0.05
@@ -31,6 +34,8 @@ _FIRST_LOOK = 0.05
 _LAST_LOOK = 0.5
 
 _INBOX = 10_000
+
+_ONCE = "it was handed in before, and counts once: nothing was done again"
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def person(
     return Person(config=config, name=name, key=key, wait=0.0 if no_wait else wait, yes=yes, prints=prints)
 
 
-class Seen(NamedTuple):
+class Effect(NamedTuple):
     """What a look at the incident says about a request's effect.
 
     Args:
@@ -90,7 +95,32 @@ class Seen(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
-Look = Callable[[Incident], Seen]
+Look = Callable[[Incident], Effect]
+
+
+P = ParamSpec("P")
+
+
+def acting(
+    work: Callable[Concatenate[Out, Journal, Person, P], Awaitable[schema.Act | None]],
+) -> Callable[Concatenate[Out, Person, P], Exit]:
+    """Have a command do its work on the journal, and say what became of what the person asked for.
+
+    Args:
+        work: shows, asks, and hands in; returns None if the person says no.
+    """
+
+    @wraps(work)
+    def command(out: Out, who: Person, /, *args: P.args, **given: P.kwargs) -> Exit:
+        out.aside = who.prints
+
+        async def opened() -> schema.Act | None:
+            async with records.opened(who.config) as journal:
+                return await work(out, journal, who, *args, **given)
+
+        return finish(out, who.config, asyncio.run(opened()))
+
+    return command
 
 
 async def carry(  # a request's fields, all by name
@@ -153,7 +183,7 @@ async def hand_in(
         look: says from the incident how far the effect is; None if the acceptance is the effect.
 
     Raises:
-        Refused: by the responder, with its reason.
+        Refused: by the responder, with its reason; or another request has its nonce.
         Transient: no responder answered in time; the request is kept.
     """
     verb, subject, body = signed.request.verb, signed.request.subject, canonical(signed)
@@ -165,6 +195,10 @@ async def hand_in(
         body=body,
         headers={"content-type": "application/json"},
     )
+    if receipt.conflict:
+        raise Refused("another request was handed in under this one's nonce: have it signed anew")
+    # What still waits from before is answered now, as if it were new; what was judged before is no news.
+    again = not receipt.fresh and receipt.incident is not None
     act: schema.Act = {
         "verb": verb.value,
         "subject": subject,
@@ -176,23 +210,27 @@ async def hand_in(
         "reasons": [],
         "answer": None,
     }
-    if wait <= 0:
+    if wait <= 0 and not again:
         return act
     deadline = time.monotonic() + wait
     with out.waiting(f"waiting for a responder to answer {verb}") as progress:
-        stream = await _answer(journal, signed.request, receipt.id, body, after, deadline)
+        stream = await _answer(journal, signed.request, receipt.id, body, after if receipt.fresh else 0, deadline)
         if stream is None:
             until = moment(signed.request.expires_at)
             raise Transient(
                 f"no responder answered within {wait:g} s. The request is kept and will be carried out when one "
                 f"runs before {until}; start one with `mcp-soar up`, do not ask again"
             )
-        if not stream.startswith(records.PREFIX):
-            return {**act, "state": "done", "message": "done"}
-        incident = stream.removeprefix(records.PREFIX)
-        seen, state = Seen("done", "done"), await records.load(journal, incident)
-        if look is not None:
-            seen, state = await _effect(journal, incident, look, deadline, progress)
+        if not stream.startswith(INCIDENT):
+            became, message = ("already", _ONCE) if again else ("done", "done")
+            return {**act, "state": became, "message": message}
+        incident = stream.removeprefix(INCIDENT)
+        seen, state = Effect("done", "done"), await streams.load(journal, incident)
+        if again:
+            seen = Effect("already", f"{_ONCE}: {look(state).message}" if look else _ONCE)
+        elif look is not None:
+            stopped = partial(held_up, journal, signed.request.verb, signed.request.digest)
+            seen, state = await _effect(journal, incident, look, deadline, progress, stopped)
     act |= {"incident": incident, "state": seen.state, "status": state.status.value}
     act |= {"message": seen.message, "reasons": list(seen.reasons)}
     return act
@@ -250,13 +288,48 @@ def _is(item: InboxItem, receipt: str) -> bool:
     return item.id == receipt
 
 
-async def _effect(
-    journal: Journal, incident: str, look: Look, deadline: float, progress: Callable[[str], None]
-) -> tuple[Seen, Incident]:
+async def held_up(journal: Journal, verb: Verb, digest: str | None, state: Incident) -> str:
+    """Return why nothing that is asked for is carried out now, as a clause; empty if nothing stops it.
+
+    Args:
+        journal: says what is stopped.
+        verb: what is asked for.
+        digest: of the plan that it is about, if it is about one.
+        state: the incident.
+    """
+    back = any(
+        step.purpose is Purpose.RELEASE and step.plan is not None and step.plan.digest == digest
+        for step in state.steps.values()
+    )
+    if verb not in _STOPPABLE or back:
+        return ""
+    on = [stop for stop in await journal.stops() if stop.scope in state.scopes]
+    return "; ".join(
+        f"nothing of it is carried out while {stop.scope} is stopped, by {stop.by}: {stop.reason}"
+        f" (`mcp-soar resume {stop.scope}` ends that, once two people say it)"
+        for stop in on
+    )
+
+
+_STOPPABLE = frozenset({Verb.RESPOND, Verb.APPROVE})
+"""What the kill switch holds up; what people give back goes on."""
+
+
+async def _effect(  # noqa: PLR0917  # where to look, for what, until when
+    journal: Journal,
+    incident: str,
+    look: Look,
+    deadline: float,
+    progress: Callable[[str], None],
+    stopped: Callable[[Incident], Awaitable[str]],
+) -> tuple[Effect, Incident]:
     pause = _FIRST_LOOK
     while True:
-        state = await records.load(journal, incident)
+        state = await streams.load(journal, incident)
         seen = look(state)
+        # What it is about to do it does not.
+        if seen.state == "pending" and (why := await stopped(state)):
+            seen = seen._replace(state="waiting", message=f"{seen.message.partition('; ')[0]}; {why}")
         if seen.state != "pending" or time.monotonic() >= deadline:
             return seen, state
         progress(f"{incident}: {seen.message}")
@@ -283,14 +356,16 @@ def finish(out: Out, config: Configuration, act: schema.Act | None) -> Exit:
     out.document(act)
     about = act["incident"] or act["subject"]
     status = f" ({act['status']})" if act["status"] else ""
-    word = {"done": "done", "waiting": "accepted", "pending": "accepted, not in effect yet", "handed_in": "handed in"}
-    out.say(f"{about}{status}: {word[act['state']]}", "warn" if act["state"] == "pending" else "good")
+    word = {"waiting": "accepted", "pending": "accepted, not in effect yet", "handed_in": "handed in"}
+    out.say(f"{about}{status}: {word.get(act['state'], act['state'])}", "warn" if act["state"] == "pending" else "good")
     if act["message"] != "done":
         out.say(act["message"])
     for reason in act["reasons"]:
         out.say(f"- {reason}", indent=2)
     if act["answer"]:
         out.raw(f"  {act['answer']}")
+    if act["state"] == "already":
+        return Exit.ALREADY
     # What was asked for as a response and waits for somebody to look at it does nothing yet.
     idle = act["verb"] == Verb.RESPOND and act["status"] == Status.TRIAGE
     return Exit.NO if idle or act["state"] == "pending" else Exit.OK

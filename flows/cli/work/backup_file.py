@@ -99,7 +99,7 @@ class Signature(Strict):
     signature: str = Field(pattern=r"^[0-9a-f]{128}$")
 
 
-class Seen(NamedTuple):
+class Compared(NamedTuple):
     """What a file turned out to be, every digest compared.
 
     Args:
@@ -219,7 +219,7 @@ class Writer:
 
 def read(
     file: Path, take: Callable[[str, Iterator[bytes]], None], progress: Callable[[int], None] = lambda _: None
-) -> Seen:
+) -> Compared:
     """Read a backup through, compare every digest, and return what it is.
 
     Args:
@@ -272,7 +272,7 @@ def _closing(path: str, chunks: Iterator[bytes], ends: dict[str, bytes]) -> None
     ends[path] = data
 
 
-def _seen(file: Path, ends: dict[str, bytes]) -> Seen:
+def _seen(file: Path, ends: dict[str, bytes]) -> Compared:
     try:
         raw = ends[MANIFEST]
         signature = Signature.model_validate_json(ends[SIGNATURE]) if SIGNATURE in ends else None
@@ -282,7 +282,7 @@ def _seen(file: Path, ends: dict[str, bytes]) -> Seen:
         raise Spoiled(f"{file} is no backup, or not a whole one: its manifest is missing") from exc
     except (ValidationError, ValueError) as exc:
         raise Spoiled(f"{file} has a manifest that this release cannot read") from exc
-    return Seen(manifest, raw, signature)
+    return Compared(manifest, raw, signature)
 
 
 class _Counted:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from integrations import registry
+from flows.service.settings import systems
 from playbooks.action import Action
 from playbooks.chosen import containable
-from playbooks.incident import EntityKind
+from playbooks.gate.policy import Policy
+from playbooks.gate.rules import Mode
 from playbooks.measured import Measured, Took
 from playbooks.playbook import Playbook, When
-from playbooks.policy import Mode, Policy
+from playbooks.record.incident import EntityKind
 from playbooks.taxonomy import IncidentClass, load
 
 ONLY: Final = {
@@ -29,8 +30,10 @@ class Cut(NamedTuple):
         kind: of what.
         system: where, as `gateway`.
         automatic: without a person, once two facts of different kinds agree.
+        where: the policy's rules, by their number, after which that depends on the server that is touched.
         final: it cannot be taken back.
         when: the one condition beside.
+        takes: what of it; nothing if it is the thing itself.
     """
 
     kind: EntityKind
@@ -38,9 +41,11 @@ class Cut(NamedTuple):
     automatic: bool
     final: bool
     when: When
+    takes: str = ""
+    where: tuple[int, ...] = ()
 
 
-class Row(NamedTuple):
+class ClassRow(NamedTuple):
     """What one class does.
 
     Args:
@@ -72,7 +77,7 @@ class Row(NamedTuple):
     @property
     def automatic(self) -> str:
         """What waits for nobody."""
-        kinds = _kinds(cut for cut in self.cuts if cut.automatic)
+        kinds = _kinds(cut for cut in self.cuts if cut.automatic or cut.where)
         return f"{kinds}, once two facts agree" if kinds else "nothing"
 
     @property
@@ -81,8 +86,8 @@ class Row(NamedTuple):
         if not self.cuts:
             things = ", ".join(self.by_hand)
             return f"everything: the alert is kept and people are called, who can `mcp-soar contain` its {things}"
-        waiting = _kinds(cut for cut in self.cuts if not cut.automatic)
-        if not any(cut.automatic for cut in self.cuts):
+        waiting = _kinds(cut for cut in self.cuts if not cut.automatic and not cut.where)
+        if not any(cut.automatic or cut.where for cut in self.cuts):
             return waiting
         return f"{waiting}; whatever is not confirmed" if waiting else "whatever is not confirmed"
 
@@ -101,10 +106,23 @@ class Row(NamedTuple):
 
 
 def _kinds(cuts: Iterable[Cut]) -> str:
-    return ", ".join(dict.fromkeys(f"{cut.kind}{' (for good)' if cut.final else ''}" for cut in cuts))
+    said = (f"{_named(cut)}{' (for good)' if cut.final else ''}{_ruled(cut.where)}" for cut in cuts)
+    return ", ".join(dict.fromkeys(said))
 
 
-def rows(playbooks: Mapping[IncidentClass, Playbook], policy: Policy, measured: Measured | None) -> tuple[Row, ...]:
+def _named(cut: Cut) -> str:
+    return f"{cut.kind}'s {cut.takes}" if cut.takes else cut.kind.value
+
+
+def _ruled(where: tuple[int, ...]) -> str:
+    if not where:
+        return ""
+    return f" (subject to rule{'s' if len(where) > 1 else ''} {', '.join(map(str, where))} of policy.yaml)"
+
+
+def rows(
+    playbooks: Mapping[IncidentClass, Playbook], policy: Policy, measured: Measured | None
+) -> tuple[ClassRow, ...]:
     """Return what every class does, those with a playbook first.
 
     Args:
@@ -119,26 +137,44 @@ def rows(playbooks: Mapping[IncidentClass, Playbook], policy: Policy, measured: 
         book = playbooks.get(entry.id)
         took = measured.playbooks.get(book.id) if measured and book else None
         by_hand = tuple(kind for kind in containable() if kind in entry.entities)
-        found.append(Row(entry.id, book.id if book else None, _cuts(book, policy) if book else (), by_hand, took))
+        found.append(ClassRow(entry.id, book.id if book else None, _cuts(book, policy) if book else (), by_hand, took))
     return tuple(sorted(found, key=lambda row: row.playbook is None))
 
 
 def _cuts(book: Playbook, policy: Policy) -> tuple[Cut, ...]:
     found = []
-    mode = policy.classes.get(book.class_, Mode.APPROVE)
     for _, step in book.steps():
         if step.action is None:
             continue
-        action = registry.SYSTEMS.step(step.action)
+        action = systems().step(step.action)
         if not issubclass(action, Action):
             continue
         final = action.irreversible is not None
-        automatic = mode is Mode.AUTOMATIC and not final and action.radius <= policy.automatic_up_to
-        found.append(Cut(step.for_each, step.action.partition(".")[0], automatic, final, step.when))
+        automatic, where = _outlook(book.class_, action, policy)
+        system = step.action.partition(".")[0]
+        found.append(Cut(step.for_each, system, automatic, final, step.when, takes=action.takes, where=where))
     return tuple(found)
 
 
-def document(row: Row) -> dict[str, Any]:
+def _outlook(incident_class: IncidentClass, action: type[Action], policy: Policy) -> tuple[bool, tuple[int, ...]]:
+    """Return whether a class's action is automatic on any server, and else the rules by which it depends on which."""
+    if action.irreversible is not None:
+        return False, ()
+    seen: list[tuple[int, bool]] = []
+    otherwise = False
+    for number, rule in enumerate(policy.in_order, 1):
+        if not rule.of_step(incident_class, action.name):
+            continue
+        automatic = rule.mode is Mode.AUTOMATIC and action.radius <= (rule.up_to or policy.automatic_up_to)
+        if not rule.of_servers:
+            otherwise = automatic
+            break
+        seen.append((number, automatic))
+    where = tuple(number for number, _ in seen) if any(found is not otherwise for _, found in seen) else ()
+    return otherwise and not where, where
+
+
+def document(row: ClassRow) -> dict[str, Any]:
     """Return a class as `playbooks list --json` writes it."""
     return {
         "class": row.incident_class.value,
@@ -146,8 +182,10 @@ def document(row: Row) -> dict[str, Any]:
         "cuts": [
             {
                 "kind": cut.kind.value,
+                "takes": cut.takes,
                 "system": cut.system,
                 "automatic": cut.automatic,
+                "rules": list(cut.where),
                 "final": cut.final,
                 "when": cut.when.value,
             }
@@ -158,7 +196,7 @@ def document(row: Row) -> dict[str, Any]:
     }
 
 
-def markdown(found: Iterable[Row], measured: Measured | None) -> str:
+def markdown(found: Iterable[ClassRow], measured: Measured | None) -> str:
     """Return the classes as a table in Markdown."""
     lines = [
         "| Class | Contains | Automatic | Waits for a person | Its drills took |",

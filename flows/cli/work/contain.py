@@ -15,21 +15,24 @@ from flows.cli.work.spelled import Spelling
 from flows.cli.work.wish import Wish
 from flows.engine import choosing
 from flows.engine.subject import still_open
-from flows.settings import Configuration
+from flows.reading import streams
+from flows.service.settings import Configuration
 from integrations.connections import Connections
 from integrations.journal.store import Journal
 from playbooks.errors import Refused, Transient
-from playbooks.incident import Confidence, EntityKind, Severity
-from playbooks.inventory import Resolved
+from playbooks.estate.inventory import Resolved
+from playbooks.estate.places import Places
+from playbooks.gate.policy import Outcome
+from playbooks.people.request import Verb
 from playbooks.playbook import Playbook
-from playbooks.policy import Outcome
-from playbooks.request import Verb
-from playbooks.state import Incident
+from playbooks.record.incident import Confidence, EntityKind, Severity
+from playbooks.record.journal import INCIDENT
+from playbooks.record.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
 
-def contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> Exit:
+def contain(out: Out, who: asking.Person, wish: Wish) -> Exit:
     """Show what containing something would change, and have it done once the person says yes."""
     out.aside = who.prints
     try:
@@ -40,7 +43,7 @@ def contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> 
     except KeyError as exc:
         levels = ", ".join(level.label for level in Severity)
         raise Usage(f"{wish.severity} is no severity; write {levels}") from exc
-    return asking.finish(out, config, asyncio.run(_contain(out, config, who, wish)))
+    return asking.finish(out, who.config, asyncio.run(_contain(out, who.config, who, wish)))
 
 
 async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> schema.Act | None:
@@ -48,50 +51,59 @@ async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wi
     async with records.opened(config) as journal:
         await asking.allowed(journal, who, Verb.RESPOND)
         if wish.incident is not None:
-            subject = await records.find(journal, wish.incident)
-            state = await records.load(journal, subject)
+            subject = await streams.find(journal, wish.incident)
+            state = await streams.load(journal, subject)
             still_open(state)
             word = state.incident_class
-        world = Connections(config.inventory)
+        world = Connections(config.inventory, config.systems)
         try:
             with out.waiting("looking at the gateway"):
                 found = [await meaning.of(world, one) for one in wish.chosen]
                 things = list({thing.key: thing for thing in found}.values())
+            choosing.placed_at(Places(config.inventory, config.systems.titles), things, wish.only)
             if state is not None:
-                choosing.new_in(state, things)
-            elif (state := await _open_about(journal, IncidentClass(word), things)) is not None:
+                choosing.new_in(state, things, wish.only)
+            elif (state := await _open_about(journal, IncidentClass(word), things, wish.only)) is not None:
                 subject = state.id
                 gave = choosing.gave_back(state, things)
                 said = ", and gave it back: it is contained again there" if gave else ": it is contained there"
                 out.say(f"{subject}, {state.title}, is open about {', '.join(map(str, things))} as {word}{said}")
             playbook = state.goes_by(config.playbooks) if state else None
-            await _foresee(out, config, world, journal, things, IncidentClass(word), wish.severity, playbook)
+            await _foresee(out, config, world, journal, things, IncidentClass(word), wish, playbook)
         finally:
             await world.aclose()
         listed = ", ".join(map(str, things))
+        if wish.only:
+            listed += f" at {' and '.join(wish.only)} only"
         if not questions.agreed(out, f"Contain {listed} as {who.name}?", does="contains", yes=who.yes):
             return None
         named: list[Json] = [_written(thing) for thing in things]
-        params: dict[str, Json] = {"entities": named}
+        params: dict[str, Json] = {"entities": named, **wish.narrowed}
         if state is None:
             title = wish.title or f"{who.name} contains {listed}"[:2000]
             params |= {"class": str(word), "severity": wish.severity, "exact": True, "title": title}
         return await responding.responded(out, journal, who, subject=subject, reason=wish.reason, params=params)
 
 
-async def _open_about(journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved]) -> Incident | None:
+async def _open_about(
+    journal: Journal, incident_class: IncidentClass, things: Sequence[Resolved], only: Sequence[str]
+) -> Incident | None:
     """Return the open incident about just what is meant, in which it is contained then; None if there is none.
 
     Raises:
         Refused: it is held there already, or was chosen; with what would be right.
     """
-    stream = await journal.find_open(choosing.key_of(incident_class, things))
-    if stream is None:
+    found = [await journal.find_open(key) for key in choosing.keys_of(incident_class, things)]
+    if (stream := next(filter(None, found), None)) is None:
         return None
-    state = await records.load(journal, stream.removeprefix(records.PREFIX))
-    if not choosing.yet_to_do(state, things):
-        raise choosing.is_open(state, things)
-    choosing.new_in(state, things)
+
+    async def load(name: str) -> Incident:
+        return await streams.load(journal, name)
+
+    state = await choosing.going_on(await load(stream.removeprefix(INCIDENT)), things, journal.find_open, load)
+    if not choosing.yet_to_do(state, things, only):
+        raise choosing.is_open(state, things, only)
+    choosing.new_in(state, things, only)
     return state
 
 
@@ -102,14 +114,14 @@ def _written(thing: Resolved) -> dict[str, Json]:
     return {"kind": thing.kind.value, "name": name, **home}
 
 
-async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
+async def _foresee(  # noqa: PLR0917  # what a plan rests on
     out: Out,
     config: Configuration,
     world: Connections,
     journal: Journal,
     things: Sequence[Resolved],
     incident_class: IncidentClass,
-    severity: str,
+    wish: Wish,
     playbook: Playbook | None,
 ) -> None:
     """Show what would be changed.
@@ -117,23 +129,31 @@ async def _foresee(  # noqa: PLR0917  # everything that a plan rests on
     Raises:
         Refused: it cannot be done, whoever approves it.
     """
-    case = plan.Case(
+    case = plan.Foreseen(
         incident_class=incident_class,
-        severity=Severity[severity.upper()],
+        severity=Severity[wish.severity.upper()],
         confidence=Confidence.HIGH,
         authenticated=True,
         by_hand=True,
         entities=(),
         about="chosen by hand",
         chosen=tuple(things),
+        only=frozenset(wish.only),
         playbook=playbook,
     )
     with out.waiting("planning"):
         found, notes = await plan.all_of(config, [case], world, journal)
+    firm = [fault for fault in case.faults if not isinstance(fault, Transient)]
+    if not found or len(firm) == len(found):
+        reasons = "; ".join(map(str, firm)) or "; ".join(case.missing) or "nothing of it is contained by hand"
+        raise Refused(f"it cannot be contained, and nothing was handed in: {reasons}")
     for fault in case.faults:
-        if not isinstance(fault, Transient):
-            raise Refused(f"it cannot be contained, and nothing was handed in: {fault}")
-        notes.append(f"it cannot be planned from here ({fault}); the responder plans it itself, and asks about that")
+        if isinstance(fault, Transient):
+            notes.append(
+                f"it cannot be planned from here ({fault}); the responder plans it itself, and asks about that"
+            )
+        else:
+            notes.append(f"a part of it cannot be contained: {fault}")
     for note in notes:
         out.say(f"! {note}", "warn")
     spelling = Spelling(case.phrases)

@@ -1,21 +1,23 @@
 """`approve` and `deny`: what an incident asks is shown, and answered once the person says yes."""
 
-import asyncio
-
 from flows.cli import schema
-from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out
-from flows.cli.work import questions, records, spelled
-from flows.cli.work.asking import Look, Person, Seen, allowed, carry, finish
+from flows.cli.work import questions, spelled
+from flows.cli.work.asking import Effect, Look, Person, acting, allowed, carry, held_up
 from flows.cli.work.fitness import free
-from flows.settings import Configuration
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress, StepState
+from flows.reading import streams
+from integrations.journal.store import Journal
+from playbooks.gate.plan import basis
+from playbooks.people.request import Verb
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress, StepState
+from playbooks.record.viewing import ask_of
 
 
-def decide(
+@acting
+async def decide(
     out: Out,
-    config: Configuration,
+    journal: Journal,
     who: Person,
     *,
     verb: Verb,
@@ -23,35 +25,30 @@ def decide(
     plan: str | None,
     reason: str,
     digest: str | None = None,
-) -> Exit:
+) -> schema.Act | None:
     """Answer what an incident asks."""
-    out.aside = who.prints
-
-    async def work() -> schema.Act | None:
-        async with records.opened(config) as journal:
-            name = await records.find(journal, incident)
-            await allowed(journal, who, verb)
-            state = await records.load(journal, name)
-            step = asked(state, plan, digest)
-            if verb is Verb.APPROVE:
-                free(config, who.name, step)
-            ask = records.ask_of(config, state, step)
-            questions.decision(out, spelled.of(state, config.inventory).whole(ask), verb)
-            does = "approves" if verb is Verb.APPROVE else "denies"
-            if not questions.agreed(out, f"{verb.value.capitalize()} it as {who.name}?", does=does, yes=who.yes):
-                return None
-            return await carry(
-                out,
-                journal,
-                who,
-                verb=verb,
-                subject=name,
-                digest=ask["digest"],
-                reason=reason,
-                look=decided(step.instance, ask["digest"], verb),
-            )
-
-    return finish(out, config, asyncio.run(work()))
+    name = await streams.find(journal, incident)
+    await allowed(journal, who, verb)
+    state = await streams.load(journal, name)
+    step = asked(state, plan, digest)
+    if verb is Verb.APPROVE:
+        free(who.config, who.name, step)
+    ask = ask_of(state, step)
+    stopped = await held_up(journal, verb, ask.digest, state)
+    questions.decision(out, spelled.of(state, who.config.inventory).whole(ask), verb, stopped=stopped)
+    does = "approves" if verb is Verb.APPROVE else "denies"
+    if not questions.agreed(out, f"{verb.value.capitalize()} it as {who.name}?", does=does, yes=who.yes):
+        return None
+    return await carry(
+        out,
+        journal,
+        who,
+        verb=verb,
+        subject=name,
+        digest=ask.digest,
+        reason=reason,
+        look=decided(step.instance, ask.digest, verb),
+    )
 
 
 def asked(state: Incident, *given: str | None) -> StepState:
@@ -82,26 +79,29 @@ def decided(instance: str, digest: str, verb: Verb) -> Look:
         verb: approve or deny.
     """
 
-    def look(state: Incident) -> Seen:  # noqa: PLR0911  # one for each way that it can stand
+    def look(state: Incident) -> Effect:  # noqa: PLR0911  # one for each way that it can stand
         step = state.steps[instance]
         if verb is Verb.DENY:
-            return Seen("done", "denied: it is not done, and asked again only when somebody responds to it anew")
+            return Effect("done", "denied: it is not done, and asked again only when somebody responds to it anew")
         progress = step.progress
         if progress is Progress.RELEASED:
             lease = state.leases.get(instance.removeprefix("release-"))
-            return Seen("done", f"released: {lease.returned}" if lease else "released")
+            return Effect("done", f"released: {lease.returned}" if lease else "released")
         if progress is Progress.ESTABLISHED:
-            return Seen("done", "done, and a probe confirmed it")
+            looks = [(step.plan, step.verdict)] if step.plan and step.verdict else []
+            return Effect("done", f"done, and {basis(looks)}")
         if progress is Progress.PROPOSED and step.plan and step.plan.digest == digest:
             missing = step.quorum - len(set(step.approved_by) - {step.requested_by})
             if missing > 0:
-                return Seen("waiting", f"your approval counts; {missing} more needed")
-            return Seen("pending", "approved; it is about to be carried out")
+                return Effect("waiting", f"your approval counts; {missing} more needed")
+            return Effect("pending", "approved; it is about to be carried out")
         if progress is Progress.PROPOSED:
-            return Seen("waiting", "the world changed meanwhile, so another plan waits for a decision:")
+            return Effect("waiting", "the world changed meanwhile, so another plan waits for a decision:")
+        if progress is Progress.APPROVED:
+            return Effect("pending", "approved; it is about to be carried out")
         if progress is Progress.SKIPPED:
-            return Seen("waiting", "the gate does not let it pass any more:")
+            return Effect("waiting", "the gate does not let it pass any more:")
         why = f": {step.message}" if step.message else ""
-        return Seen("pending", f"approved; now {progress}{why}")
+        return Effect("pending", f"approved; now {progress}{why}")
 
     return look

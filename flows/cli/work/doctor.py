@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from flows.cli.exits import Exit
 from flows.cli.output import Out
-from flows.cli.work import doctor_files, doctor_journal, doctor_running, doctor_servers, inventory, reachable
-from flows.settings import Configuration, read
-from integrations import registry
+from flows.cli.work import doctor_files, doctor_journal, doctor_running, doctor_servers, inventory, reachable, records
+from flows.service.access import missing
+from flows.service.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.hostile import printable
-from integrations.system import Looked
+from integrations.journal.records import Hold
+from integrations.system import Holders, Looked
+from integrations.vault.s3 import S3
 from playbooks.errors import Misconfigured, SoarError
 
 _WITHIN = 20.0
@@ -54,7 +57,8 @@ async def _look(folder: Path, progress: Callable[[str], None]) -> list[Looked]:
 
 async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[Looked]:
     """Ask everybody at once, and say meanwhile who has not answered yet."""
-    world, unanswered = Connections(config.inventory), list[str]()
+    world, unanswered = Connections(config.inventory, config.systems), list[str]()
+    holders = Holders(partial(_holds, config))
 
     async def answered(check: str, lines: Awaitable[list[Looked]]) -> list[Looked]:
         unanswered.append(check)
@@ -68,9 +72,11 @@ async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[L
         "journal": _within("journal", doctor_journal.look(config)),
         "pins": _within("pins", doctor_servers.reviewed(config)),
     }
-    asked |= {check: _within(check, seen) for check, seen in registry.SYSTEMS.doctor(world)}
+    if (bucket := config.settings.vault.s3) is not None:
+        asked["vault"] = _within("vault", _bucket(bucket))
+    asked |= {check: _within(check, seen) for check, seen in config.systems.doctor(world, holders)}
     asked |= {
-        f"server {name}": _within(f"server {name}", doctor_servers.look(config, world, name))
+        f"server {name}": _within(f"server {name}", doctor_servers.look(world, holders, name))
         for name in config.inventory.servers
     }
     asked |= {check: _within(check, seen) for check, seen in reachable.channels(config)}
@@ -82,6 +88,21 @@ async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[L
     found = [line for lines in groups for line in lines]
     found += [Looked("inventory", one.level, f"{one.subject}: {one.message}") for one in inventory.findings(config)]
     return found
+
+
+async def _holds(config: Configuration) -> list[Hold]:
+    if missing(config) is not None:
+        return []
+    async with records.opened(config) as journal:
+        return await journal.holds()
+
+
+async def _bucket(settings: S3) -> AsyncIterator[Looked]:
+    """Yield what is to be said of the bucket with the evidence."""
+    from integrations.vault.s3 import looking  # noqa: PLC0415  # boto3, for those alone who keep evidence there
+
+    for line in await asyncio.to_thread(looking.looked, settings):
+        yield line
 
 
 async def _within(check: str, lines: AsyncIterator[Looked]) -> list[Looked]:

@@ -6,18 +6,17 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.access import responder_keys
 from flows.cli.work import playbooks, reachable
 from flows.cli.work.restored import RESTORED, restored
-from flows.settings import Configuration
-from integrations import registry
+from flows.service.access import responder_keys
+from flows.service.settings import Configuration
 from integrations.secret import secret
-from integrations.siem.source import read_keys
+from integrations.siem.source import Hmac, read_keys
 from integrations.signing import SigningKey
 from integrations.system import Looked
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.inventory import Secret
-from playbooks.plan import Radius
+from playbooks.estate.systems import Secret
+from playbooks.gate.plan import Radius
 
 _APPROVERS = 2
 
@@ -53,7 +52,7 @@ def _keys(config: Configuration) -> Iterator[Looked]:
 
 
 def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
-    yield from registry.SYSTEMS.secrets(config.inventory)
+    yield from config.systems.secrets(config.inventory)
     for name, source in config.sources.sources.items():
         for place in source.secrets:
             yield f"sources.{name}", place
@@ -67,6 +66,8 @@ def _places(config: Configuration) -> Iterator[tuple[str, Secret]]:
             yield f"{name}.password", account.password
     if config.settings.prefect.auth:
         yield "prefect.auth", config.settings.prefect.auth
+    if (bucket := config.settings.vault.s3) is not None:
+        yield from bucket.secrets.items()
     yield from config.contacts.channels.secrets.items()
 
 
@@ -89,11 +90,18 @@ def _secrets(config: Configuration) -> Iterator[Looked]:
         try:
             read_keys(name, source)
         except Misconfigured as exc:
-            yield Looked("sources", "fail", str(exc), "write a new one: `whsec_` and the base64 of 32 random bytes")
+            yield Looked("sources", "fail", str(exc), _NEW[isinstance(source.authentication, Hmac)])
         if not source.authenticated:
             message = f"anybody can send as {name}: its alerts never contain anything"
             yield Looked("sources", "warn", message, "give it hmac or bearer authentication")
     yield Looked("secrets", "ok", f"{count} found")
+
+
+_NEW = {
+    True: "write a new one: `whsec_` and the base64 of 32 random bytes",
+    False: "write a new one: `openssl rand -hex 32`, and give it to the product too",
+}
+"""How a source's secret is made, by whether messages are signed with it; otherwise it is what they bear."""
 
 
 def _people(config: Configuration) -> Iterator[Looked]:
@@ -105,9 +113,9 @@ def _people(config: Configuration) -> Iterator[Looked]:
     approvers = [name for name, person in people.items() if "approver" in person.roles]
     entitled = [name for name, one in people.items() if set(one.roles) & set(config.policy.approval.roles)]
     responders = [name for name, person in people.items() if "responder" in person.roles]
-    enroll = "`mcp-soar enroll NAME --role {}`"
     if not responders:
-        yield Looked("people", "fail", "nobody is a responder: nobody can start a response", f"{enroll} responder")
+        message = "nobody is a responder: nobody can start a response"
+        yield Looked("people", "fail", message, "`mcp-soar enroll NAME --role responder`")
     most = max(config.policy.approval.needed(radius) for radius in Radius)
     if len(approvers) < _APPROVERS:
         yield _few(approvers)
@@ -145,7 +153,10 @@ def _playbooks(config: Configuration) -> Iterator[Looked]:
 
 def _disk(config: Configuration) -> Iterator[Looked]:
     vault = config.settings.vault
-    for what, path in (("vault", config.path(vault.path)), ("bundles", config.path(vault.bundles))):
+    folders = {"bundles": config.path(vault.bundles)}
+    if vault.s3 is None:
+        folders["vault"] = config.path(vault.path)
+    for what, path in folders.items():
         place = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
         if not os.access(place, os.W_OK | os.X_OK):
             yield Looked(what, "fail", f"{place} cannot be written", f"chown or chmod {place} for the responder's user")

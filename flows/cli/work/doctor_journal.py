@@ -3,22 +3,22 @@
 import asyncio
 import shlex
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
 
 from pydantic import ValidationError
 
-from flows.access import responder_keys
-from flows.cli import schema
 from flows.cli.output import moment, span
 from flows.cli.work import records
 from flows.engine.case import PREFIX
 from flows.engine.opening import FLOW
-from flows.settings import Configuration
+from flows.reading.standing import Standing
+from flows.reading.standing import standing as whole
+from flows.service.access import missing, responder_keys
+from flows.service.settings import Configuration
 from integrations.journal.store import Journal
 from integrations.system import Looked
 from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.journal import head_content
-from playbooks.request import SignedRequest
+from playbooks.people.request import SignedRequest
+from playbooks.record.journal import INCIDENT, head_content
 from playbooks.strict import now
 
 _WRITTEN = 5.0
@@ -31,12 +31,12 @@ _WAITED = 60.0
 async def look(config: Configuration) -> AsyncIterator[Looked]:
     """Look whether the journal is there, whose it is, and what it says that people have to know."""
     url = config.journal_url.partition("@")[2] or config.journal_url
-    if (path := records.missing(config)) is not None:
+    if (path := missing(config)) is not None:
         yield Looked("journal", "warn", f"{path} is not there yet", "`mcp-soar up` makes it when it first starts")
         return
     async with records.opened(config) as journal:
         try:
-            standing = await records.standing(journal)
+            said = await whole(journal)
         except Misconfigured as exc:
             yield Looked("journal", "fail", f"{url}: {exc}", "`mcp-soar up` brings its tables to this release's form")
             return
@@ -54,13 +54,14 @@ async def look(config: Configuration) -> AsyncIterator[Looked]:
         if apart > _CLOCKS:
             message = f"its clock and this machine's are {span(apart)} apart"
             yield Looked("clock", "warn", message, "run NTP on both: signed requests last 10 minutes")
-        for line in _standing(standing):
+        watched = [Looked("watch", "ok", line) for line in records.pace(config, await journal.watched())]
+        for line in [*_standing(said), *watched]:
             yield line
         async for line in _accounts(journal, config):
             yield line
-        frozen = [row for row in await journal.streams(records.PREFIX) if row.frozen]
+        frozen = [row for row in await journal.streams(INCIDENT) if row.frozen]
         for row in frozen:
-            name = row.name.removeprefix(records.PREFIX)
+            name = row.name.removeprefix(INCIDENT)
             yield Looked("journal", "fail", f"{name} is frozen: {row.frozen}", f"`mcp-soar verify {name}`")
         async for line in _queue(journal):
             yield line
@@ -71,6 +72,7 @@ async def _written(journal: Journal, url: str) -> Looked:
     try:
         async with asyncio.timeout(_WRITTEN):
             await journal.try_to_put()
+            await journal.try_to_write()
     except (SoarError, TimeoutError) as exc:
         message = f"{url} cannot be written: {str(exc) or f'not within {_WRITTEN:g} s'}"
         remedy = "nothing is contained until it can: see which process keeps it locked (`fuser -v`), and end it"
@@ -122,12 +124,12 @@ async def _accounts(journal: Journal, config: Configuration) -> AsyncIterator[Lo
         yield Looked("accounts", "warn", f"{', '.join(one.roles)} may {one.what}", remedy)
 
 
-def _standing(standing: schema.Standing) -> Iterator[Looked]:
+def _standing(standing: Standing) -> Iterator[Looked]:
     for stop in standing["stops"]:
-        asked = stop["resume_asked_by"]
-        message = f"{stop['scope']} is stopped by {stop['by']} since {_at(stop['at'])}: {stop['reason']}"
+        asked = stop.resume_asked_by
+        message = f"{stop.scope} is stopped by {stop.by} since {moment(stop.since) or '-'}: {stop.reason}"
         message += f"; {', '.join(asked)} asked to resume it, one more is needed" if asked else ""
-        remedy = f"{'one more approver' if asked else 'two approvers'}: `mcp-soar resume {shlex.quote(stop['scope'])}`"
+        remedy = f"{'one more approver' if asked else 'two approvers'}: `mcp-soar resume {shlex.quote(stop.scope)}`"
         yield Looked("kill switch", "warn", message, remedy)
     if not standing["stops"]:
         yield Looked("kill switch", "ok", "nothing is stopped")
@@ -136,10 +138,6 @@ def _standing(standing: schema.Standing) -> Iterator[Looked]:
     for one in standing["undelivered"]:
         message = f"{one['pages']} of {one['incident']} reached nobody"
         yield Looked("pages", "fail", message, f"{records.remedy(one)}; mend contacts.yaml or the way")
-
-
-def _at(at: str | None) -> str:
-    return moment(datetime.fromisoformat(at)) or "-" if at else "-"
 
 
 async def _queue(journal: Journal) -> AsyncIterator[Looked]:

@@ -3,21 +3,23 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from flows.cli.work import pins, records
-from flows.cli.work.reviewing import Difference
-from flows.engine.reviews import ReviewBook
-from flows.settings import Configuration
+from flows.cli.work.reviewing import PinDifference
+from flows.engine.people.reviews import ReviewBook
+from flows.service.access import missing
+from flows.service.settings import Configuration
 from integrations.connections import Connections
 from integrations.journal.records import Hold
-from integrations.system import Looked
+from integrations.system import Holders, Looked
 from playbooks.errors import SoarError
-from playbooks.inventory import Inventory, PinKind
-from playbooks.refusing import can_refuse
-from playbooks.review import Reviews
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import PinKind
+from playbooks.gate.refusing import can_refuse
+from playbooks.people.review import Reviews
 
 _NAMED = 5
 
 
-async def look(config: Configuration, world: Connections, name: str) -> AsyncIterator[Looked]:
+async def look(world: Connections, holders: Holders, name: str) -> AsyncIterator[Looked]:
     """Look how a server differs from what was approved, and what of it can be told apart."""
     check = f"server {name}"
     for line in told_apart(world.inventory, name):
@@ -26,7 +28,7 @@ async def look(config: Configuration, world: Connections, name: str) -> AsyncIte
         yield Looked(check, "warn", "its own definitions cannot be read", f"add servers.{name}.url in inventory.yaml")
         return
     found = await pins.differences(world, name)
-    for line in differing(name, found, await _held(config) if found else []):
+    for line in differing(name, found, (await holders.all() or ()) if found else ()):
         yield line
     if not found:
         yield Looked(check, "ok", f"{len(world.inventory.pins.of(name))} definitions are as they were approved")
@@ -40,7 +42,7 @@ _DIFFERS = {
 }
 
 
-def differing(name: str, found: Sequence[Difference], held: Sequence[Hold]) -> Iterator[Looked]:
+def differing(name: str, found: Sequence[PinDifference], held: Sequence[Hold]) -> Iterator[Looked]:
     """Yield how a server differs from what is approved: a line for each way, and one for each thing that is held.
 
     Args:
@@ -80,14 +82,15 @@ def told_apart(inventory: Inventory, name: str) -> Iterator[Looked]:
     if taking:
         shown = some(taking)
         message = f"the schema of {shown} refuses no call: whether one gets through is known by the gateway's word only"
-        remedy = f"write servers.{name}.tools.NAME.safe_arguments for a call that changes nothing"
+        beside = ", and for the others likewise," if len(taking) > 1 else ""
+        remedy = f"write servers.{name}.tools.{taking[0]}.safe_arguments{beside} for a call that changes nothing"
         yield Looked(f"server {name}", "warn", message, remedy)
 
 
 async def reviewed(config: Configuration) -> AsyncIterator[Looked]:
     """Yield whether people have signed for what is approved, and whether the journal says so."""
     journalled, again = Reviews(), Reviews()
-    if records.missing(config) is None:
+    if missing(config) is None:
         try:
             async with records.opened(config) as journal:
                 journalled, again = await ReviewBook().current(journal), await ReviewBook().current(journal)
@@ -121,14 +124,3 @@ def _signed_for(config: Configuration, name: str, journalled: Reviews, again: Re
     said = f"nothing is automatic on {len(still)} definitions, people are asked: {named}{more}"
     remedy = f'`mcp-soar pins approve {name} --reviewed "what you looked at" --as NAME`'
     return Looked(check, "warn", said, f"{remedy} (a role that reviews: {', '.join(rules.roles)})")
-
-
-async def _held(config: Configuration) -> list[Hold]:
-    """Return what incidents hold; nothing when the journal cannot be asked, of which it has a line of its own."""
-    if records.missing(config) is not None:
-        return []
-    async with records.opened(config) as journal:
-        try:
-            return await journal.holds()
-        except SoarError:
-            return []

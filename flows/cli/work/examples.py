@@ -28,7 +28,7 @@ _PLAYBOOK = """\
 #   mcp-soar plan --class server_spoofing --server weather           # what it would do now; changes nothing
 #
 # `mcp-soar playbooks steps` says which actions, captures and checks there are; docs/write-a-playbook.md the rest.
-version: 1
+version: 2
 # The file's name, without .yaml.
 id: server_spoofing
 # A class of the taxonomy; one playbook answers each.
@@ -52,9 +52,8 @@ phases:
   cut:
     - id: cut-server
       action: gateway.disable_server
-      # Once for each server of the incident; a parameter is a value, or taken from that server.
+      # Once for each server of the incident, which is its parameter `server`; `with` says what else there is to say.
       for: server
-      with: {server: {from: entity.server}}
       # Every tool has a server: only where the server was named itself.
       when: named
       # After this it is extended, and somebody is paged; nothing is given back by itself.
@@ -66,17 +65,13 @@ phases:
     - id: capture-definitions
       capture: mcp.capture_definitions
       for: server
-      with: {server: {from: entity.server}}
       why: What it offers beside what was approved shows how it passed itself off.
 
   isolate: []
 
   preserve:
-    - id: preserve-gateway-state
-      capture: gateway.capture_state
-      for: server
-      with: {server: {from: entity.server}}
-      why: Where the entry points, and who could use it.
+    # Steps that many playbooks share, written once: here those of playbooks/catalog/shared/gateway-records.yaml.
+    - use: gateway-records
 
   eradicate: []
 

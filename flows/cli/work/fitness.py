@@ -1,11 +1,11 @@
 """Whether somebody may ask for a thing at all: said before anything is shown; the responder has the last word."""
 
 from flows.cli.work import people
-from flows.settings import Configuration
+from flows.service.settings import Configuration
 from integrations.journal.store import Journal
 from playbooks.errors import Refused
-from playbooks.request import ASKED_FOR_IT, TWICE, Verb, entitled
-from playbooks.state import StepState
+from playbooks.people.request import ASKED_FOR_IT, TWICE, Verb, entitled
+from playbooks.record.step import StepState
 
 
 async def fit(journal: Journal, config: Configuration, name: str, verb: Verb) -> None:

@@ -12,10 +12,11 @@ from flows.cli.work.asking import Look
 from flows.cli.work.deciding import decided
 from flows.cli.work.releasing import given_back
 from flows.cli.work.responding import contained
-from flows.settings import Configuration
+from flows.reading import streams
+from flows.service.settings import Configuration
 from playbooks.errors import SoarError
-from playbooks.request import SignedRequest, Verb
-from playbooks.state import Incident
+from playbooks.people.request import SignedRequest, Verb
+from playbooks.record.state import Incident
 
 _LARGEST = 20_000
 """Bytes of a signed request; the longest that there can be is far shorter."""
@@ -39,7 +40,7 @@ def hand_in(out: Out, config: Configuration, *, file: str, wait: float) -> Exit:
             look = None
             if asked.subject.startswith("inc-"):
                 try:
-                    look = seen_of(signed, await records.load(journal, asked.subject))
+                    look = seen_of(signed, await streams.load(journal, asked.subject))
                 except SoarError:
                     look = None  # the responder says what is wrong with it
             elif asked.subject == "new":

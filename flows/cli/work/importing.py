@@ -4,9 +4,7 @@ Only what is new is added. What is gone at the gateway, or has another id by now
 """
 
 import asyncio
-import difflib
 import shlex
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,18 +14,19 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work.files import write
+from flows.cli.work.files import differing, settled, text_of, write
 from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
-from flows.settings import read_inventory
-from integrations import registry
+from flows.service.settings import read_inventory, systems
 from integrations.estate import IssuedToken, Survey, Surveyed
 from integrations.hostile import printable
 from integrations.secret import secret
-from playbooks.errors import Refused
-from playbooks.insertion import added
-from playbooks.inventory import Gateway, Inventory, Secret
+from playbooks.estate.gateway import Gateway
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.systems import Secret
+from playbooks.estate.upgrading import upgraded
 from playbooks.strict import Slug, parse_yaml
+from playbooks.text.insertion import added
 
 
 class Wanted(NamedTuple):
@@ -35,6 +34,7 @@ class Wanted(NamedTuple):
 
     Args:
         name: what the inventory calls the gateway.
+        kind: which product it is, where the inventory does not have it yet; None for the usual one.
         url: its address, where the inventory does not have it yet.
         user: the administrator to sign in as, likewise.
         password: where the password is, as `env:NAME` or `file:PATH`; None to ask, or to use what is there.
@@ -45,6 +45,7 @@ class Wanted(NamedTuple):
     """
 
     name: str
+    kind: str | None
     url: str | None
     user: str | None
     password: str | None
@@ -60,18 +61,21 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
         raise Usage("there is nobody to ask: look at it with --dry-run, then write it with --yes")
     file = (folder / "inventory.yaml").resolve()
     inventory = read_inventory(folder)
-    text = _text(file)
+    text = text_of(file)
     place = _Place(folder, inventory, wanted)
     gateway, password = place.gateway(), place.password(out)
     with out.waiting(f"reading gateway {wanted.name}"):
-        seen = asyncio.run(registry.SYSTEMS.importers[gateway.kind](place.survey(gateway, password)))
+        seen = asyncio.run(systems().importers[gateway.kind](place.survey(gateway, password)))
     found = compare(inventory, wanted.name, gateway, seen.estate, own=seen.made)
-    more = added(text, found.additions, file=str(file))
+    # What an earlier release wrote is first written as it is now: what is new has its place there.
+    more = added(upgraded(text, file=str(file)).text, found.additions, file=str(file))
     if more != text:
         # What would be written has to be readable before it is shown.
-        parse_yaml(Inventory, more, file=str(file))
-    lines = list(difflib.unified_diff(text.splitlines(), more.splitlines(), str(file), "with what is new", lineterm=""))
-    written = _settle(out, file, text, more, lines=lines, wanted=wanted)
+        parse_yaml(Inventory, more, file=str(file), context=systems().context)
+    lines = differing(text, more, str(file), "with what is new")
+    if more == text:
+        out.say("the gateway has nothing that inventory.yaml does not have", "good")
+    written = more != text and settled(out, file, text, more, lines=lines, dry_run=wanted.dry_run, yes=wanted.yes)
     if written or more == text:
         place.keep(password)
         if seen.made:
@@ -79,29 +83,6 @@ def import_(out: Out, folder: Path, wanted: Wanted) -> Exit:
     _document(out, wanted, found, seen, lines, written=written)
     _tell(out, found, seen, place, lines=lines, written=written)
     return Exit.NO if found.gone or seen.estate.partial else Exit.OK
-
-
-def _settle(out: Out, file: Path, text: str, more: str, *, lines: Sequence[str], wanted: Wanted) -> bool:
-    """Show what would be written, ask, and write it; return whether it was."""
-    if more == text:
-        out.say("the gateway has nothing that inventory.yaml does not have", "good")
-        return False
-    with out.paged(len(lines)):
-        for line in lines:
-            out.raw(line)
-    if wanted.dry_run:
-        return False
-    if not wanted.yes and not out.confirm(f"Write this into {file}?"):
-        raise Refused("nothing was written")
-    if _text(file) != text:
-        raise Refused(f"{file} was changed meanwhile; nothing was written. Run it again")
-    write(file, more, mode=stat.S_IMODE(file.stat().st_mode))
-    return True
-
-
-def _text(file: Path) -> str:
-    # As it is, line ends included.
-    return file.read_bytes().decode()
 
 
 class _Place:
@@ -129,12 +110,13 @@ class _Place:
         wanted = self.wanted
         if self.known:
             said = {"--url": (wanted.url, self.known.url), "--user": (wanted.user, self.known.user)}
+            said["--kind"] = (wanted.kind, self.known.kind)
             said["--canary"] = (wanted.canary, self.known.canary.principal)
             for option, (new, old) in said.items():
                 if new and new.rstrip("/") != old.rstrip("/"):
                     raise Usage(f"inventory.yaml says {old}, and {option} {new}: change it in inventory.yaml")
             if wanted.password:
-                raise Usage(f"inventory.yaml names the password's place already: gateways.{wanted.name}.password")
+                raise Usage(f"inventory.yaml names the password's place already: systems.{wanted.name}.password")
             return self.known
         try:
             TypeAdapter(Slug).validate_python(wanted.name)
@@ -163,11 +145,11 @@ class _Place:
             raise Usage(f"{'.'.join(map(str, error['loc']))} cannot be that: {error['msg']}") from exc
 
     def _kind(self) -> str:
-        kinds = list(registry.SYSTEMS.importers)
-        if len(kinds) > 1:
-            written = f"inventory.yaml has no gateway {self.wanted.name} yet: write it there, with its `kind`"
-            raise Usage(f"{written}, one of {', '.join(kinds)}")
-        return kinds[0]
+        kinds = list(systems().importers)
+        kind = self.wanted.kind or kinds[0]
+        if kind not in kinds:
+            raise Usage(f"there is no kind of gateway {kind!r} that can be imported; there is {', '.join(kinds)}")
+        return kind
 
     def survey(self, gateway: Gateway, password: str) -> Survey:
         """Return what is asked of a gateway."""
@@ -199,7 +181,7 @@ class _Place:
             Misconfigured: it is not there.
             Usage: there is nobody to ask.
         """
-        what = f"gateways.{self.wanted.name}.password"
+        what = f"systems.{self.wanted.name}.password"
         place = self.known.password if self.known else self._given()
         file = self.folder / self.password_file
         if self.known or self.wanted.password or file.exists():
@@ -275,7 +257,7 @@ def _tell(out: Out, found: Found, seen: Surveyed, place: _Place, *, lines: Seque
     said += [f"{count} of what {server} offers" for server, count in found.others.items()]
     if said:
         out.say(f"{verb}: {', '.join(said)}; nothing of that is approved", "good")
-    for line, style in _remarks(found, seen):
+    for line, style in _remarks(found, seen, wanted):
         out.say(line, style)
     out.say(f"canary: {seen.canary}", "warn" if seen.commands else "")
     if seen.commands:
@@ -293,11 +275,15 @@ def _tell(out: Out, found: Found, seen: Surveyed, place: _Place, *, lines: Seque
         out.raw("mcp-soar doctor")
 
 
-def _remarks(found: Found, seen: Surveyed) -> Iterator[tuple[str, str]]:
+def _remarks(found: Found, seen: Surveyed, wanted: Wanted) -> Iterator[tuple[str, str]]:
     """Yield what people have to know of an import, each with its style."""
     yield from ((f"not read to the end: {printable(one, 500)}", "bad") for one in seen.estate.partial)
     yield from ((f"differs, and was left as it is: {one}", "warn") for one in found.gone)
     yield from ((one, "warn") for one in found.notes)
     for one in seen.audits:
-        remedy = "" if one.on else f". Set {one.setting}=true where the gateway is started: its logs are evidence"
-        yield f"{one.what}: {one.said}{remedy}", "" if one.on else "warn"
+        remedy = f"{one.setting}=true where the gateway is started: its logs are evidence"
+        if one.on is None and not wanted.make_canary:
+            remedy = f"`mcp-soar inventory import {wanted.name} --make-canary` tries it out; if it is off, set {remedy}"
+        else:
+            remedy = f"Set {remedy}"
+        yield f"{one.what}: {one.said}{'' if one.on else f'. {remedy}'}", "" if one.on else "warn"

@@ -8,11 +8,11 @@ from flows.cli.work.examples import examples
 from flows.cli.work.files import write
 from flows.cli.work.people import people_text
 from flows.cli.work.templates import FILES, GITIGNORE, README
-from flows.settings import read
+from flows.service.settings import read
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.request import People
+from playbooks.people.request import People
 from playbooks.strict import now
 
 SOURCE = "generic"

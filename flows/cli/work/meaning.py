@@ -8,10 +8,10 @@ from typing import NamedTuple
 from integrations.catalogue import Catalogue, Held
 from integrations.connections import Connections
 from integrations.hostile import printable
-from playbooks import naming
 from playbooks.errors import Refused, SoarError, Transient
-from playbooks.incident import Entity
-from playbooks.inventory import ON_SERVER, Inventory, Resolved
+from playbooks.estate import naming
+from playbooks.estate.inventory import ON_SERVER, Inventory, Resolved
+from playbooks.record.incident import Entity
 
 _NEAR = 5
 
@@ -37,7 +37,7 @@ async def of(world: Connections, entity: Entity) -> Resolved:
             raise
         nameless = exc
     if thing is not None and (why := naming.ours(inventory, thing)):
-        raise Refused(why)
+        raise Refused(why, ours=True)
     if thing is not None and entity.kind not in ON_SERVER:
         return thing
     server, name = naming.placed(inventory, entity)
@@ -168,7 +168,7 @@ async def _look(world: Connections, gateway: str, entity: Entity, shown: _Shown,
         if server is None:
             shown.homeless.append(
                 f"gateway {gateway} offers {one.kind} {one.name} from its entry {one.entry}, which no server of"
-                " inventory.yaml has as its gateway.id: add that server, then contain it"
+                " inventory.yaml has a place for: add that server, then contain it"
             )
             continue
         beside = [other for other in held if other.entry == one.entry]

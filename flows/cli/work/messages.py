@@ -9,18 +9,19 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import records
-from flows.settings import Configuration
-from integrations import registry
-from playbooks import duties, naming, samples
-from playbooks.briefing import Briefing, Kind, brief
-from playbooks.contacts import Contact, Language, Way
+from flows.reading import streams
+from flows.service.settings import Configuration
 from playbooks.errors import SoarError
-from playbooks.message import Message
-from playbooks.rendering import Form, markdown, render
+from playbooks.estate import naming
+from playbooks.people import duties, samples
+from playbooks.people.briefing import Briefing, Topic, brief
+from playbooks.people.contacts import Contact, Language, Way
+from playbooks.people.message import Message
+from playbooks.people.rendering import Output, markdown, render
 from playbooks.strict import now
 
 if TYPE_CHECKING:
-    from integrations.channels import Channels
+    from integrations.channels.ways import Channels
 
 _WITHIN = 20.0
 
@@ -45,18 +46,18 @@ def try_out(out: Out, config: Configuration, name: str) -> Exit:
 
 
 async def _send(config: Configuration, contact: Contact) -> list[schema.Attempt]:
-    said = render(samples.test(), contact.language, own=config.templates, words=registry.SYSTEMS.words)
+    said = render(samples.test(), contact.language, own=config.templates, words=config.systems.words)
     message = Message(
         incident="test",
         page=f"test-{now():%Y%m%d%H%M%S%f}",
-        notice=Kind.TEST.value,
+        notice=Topic.TEST.value,
         urgent=False,
         subject=said.subject,
         text=said.text,
         html=said.html,
         blocks=said.blocks,
     )
-    from integrations.channels import Channels  # noqa: PLC0415  # what sends takes long to import
+    from integrations.channels.ways import Channels  # noqa: PLC0415  # what sends takes long to import
 
     channels = Channels(config.contacts)
     try:
@@ -78,14 +79,14 @@ async def _attempt(channels: "Channels", contact: Contact, way: Way, message: Me
 
 def show(out: Out, config: Configuration, given: str, *, notice: str, language: str, shape: str) -> None:
     """Show what a message would say."""
-    if notice not in set(Kind):
-        raise Usage(f"there is no notice {notice!r}; there is {', '.join(Kind)}")
-    briefing = asyncio.run(_briefing(config, given, Kind(notice)))
+    if notice not in set(Topic):
+        raise Usage(f"there is no notice {notice!r}; there is {', '.join(Topic)}")
+    briefing = asyncio.run(_briefing(config, given, Topic(notice)))
     # Each form takes a while to write.
-    needed = tuple(Form) if out.as_json else (Form(shape),)
-    in_, own, words = Language(language), config.templates, registry.SYSTEMS.words
+    needed = tuple(Output) if out.as_json else (Output(shape),)
+    in_, own, words = Language(language), config.templates, config.systems.words
     said = render(briefing, in_, own=own, words=words, forms=needed)
-    marked = markdown(briefing, in_, own=own, words=words) if Form.MARKDOWN in needed else ""
+    marked = markdown(briefing, in_, own=own, words=words) if Output.MARKDOWN in needed else ""
     out.document(
         {
             "incident": briefing.incident,
@@ -114,10 +115,10 @@ def show(out: Out, config: Configuration, given: str, *, notice: str, language: 
             out.raw(line)
 
 
-async def _briefing(config: Configuration, given: str, kind: Kind) -> Briefing:
+async def _briefing(config: Configuration, given: str, kind: Topic) -> Briefing:
     """Return what there is to say: of the last page of that kind, if there was one."""
     async with records.opened(config) as journal:
-        state = await records.load(journal, await records.find(journal, given))
+        state = await streams.load(journal, await streams.find(journal, given))
         head = await journal.head_latest()
         stops = [stop for stop in await journal.stops() if stop.scope in state.scopes]
     moment, inventory = now(), config.inventory

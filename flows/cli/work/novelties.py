@@ -9,9 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from flows.cli.work.inventory import FILL_IN
 from integrations.estate import Entry, Estate, IssuedToken, User
-from playbooks.insertion import Addition, Path
-from playbooks.inventory import Gateway, Inventory, PinKind, fold, slug
+from playbooks.estate.gateway import Account, Gateway
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import PinKind
+from playbooks.estate.spelling import fold, slug
 from playbooks.strict import Json, Name, now
+from playbooks.text.insertion import Addition, Path
 
 _OFFERS: Final = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
 
@@ -71,10 +74,10 @@ def compare(
 
 def _own_ids(inventory: Inventory, name: str, ids: Sequence[str]) -> Iterator[Addition]:
     if "credential_ids" in inventory.gateways[name].model_fields_set:
-        path = ("gateways", name, "credential_ids")
+        path = ("systems", name, "credential_ids")
         yield from (Addition(path, None, id_) for id_ in ids)
     else:
-        yield Addition(("gateways", name), "credential_ids", list(ids))
+        yield Addition(("systems", name), "credential_ids", list(ids))
 
 
 class _Names:
@@ -88,7 +91,7 @@ class _Names:
     def __init__(self, inventory: Inventory, gateway: Gateway) -> None:
         self.ours = {fold(gateway.user), fold(gateway.canary.principal)}
         servers = ((name, *one.aliases) for name, one in inventory.servers.items())
-        principals = ((name, one.user, *one.aliases) for name, one in inventory.principals.items())
+        principals = ((name, *one.names) for name, one in inventory.principals.items())
         self.servers = {fold(name) for names in servers for name in names}
         self.principals = {fold(name) for names in principals for name in names}
 
@@ -119,7 +122,7 @@ def _gateway(name: str, gateway: Gateway, own: Sequence[str]) -> Addition:
         ("canary",): ("An ordinary client of ours that asks whether something can be reached.",),
         ("credential_ids",): ("Our own tokens there: never a target.",),
     }
-    return Addition(("gateways",), name, value, above=above)
+    return Addition(("systems",), name, value, above=above)
 
 
 def _servers(inventory: Inventory, name: str, estate: Estate, taken: _Names, found: Found) -> None:
@@ -136,7 +139,7 @@ def _servers(inventory: Inventory, name: str, estate: Estate, taken: _Names, fou
             _more_of(inventory, known[entry.id], offers, found, whole=not estate.partial)
         elif entry.url and _place(entry.url) in direct:
             message = f"server {direct[_place(entry.url)]} has the address of the gateway's entry {entry.name}: give it"
-            found.notes.append(f"{message} `gateway: {{name: {name}, id: {entry.id}}}` if it is the same")
+            found.notes.append(f"{message} `places: {{{name}: {{id: {entry.id}}}}}` if it is the same")
         else:
             wish = slug(entry.name)
             server = taken.free(taken.servers, wish)
@@ -213,7 +216,7 @@ def _server(server: str, gateway: str, entry: Entry, alias: str | None, offers: 
     if entry.url:
         value["url"] = entry.url
     value |= {
-        "gateway": {"name": gateway, "id": entry.id},
+        "places": {gateway: {"id": entry.id}},
         "owner": "unknown",
         "criticality": "high",
         "environment": "prod",
@@ -242,12 +245,13 @@ def _server(server: str, gateway: str, entry: Entry, alias: str | None, offers: 
     if offers:
         value["offers"] = {kind: dict(some) for kind, some in offers.items()}
     else:
-        above[("gateway",)] = above.pop(("offers",))[:3]
+        above[("places",)] = above.pop(("offers",))[:3]
     return Addition(("servers",), server, value, beside, above)
 
 
 def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, found: Found) -> None:
-    known = {fold(one.user): who for who, one in inventory.principals.items() if one.gateway == name}
+    accounts = {who: at for who, one in inventory.principals.items() if isinstance(at := one.places.get(name), Account)}
+    known = {fold(account.user): who for who, account in accounts.items()}
     tokens: dict[str, dict[str, str]] = {}
     ids = inventory.token_ids | {token.id for token in estate.tokens}
     for token in estate.tokens:
@@ -258,7 +262,7 @@ def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, 
         if key in taken.ours:
             continue
         if key in known:
-            _more_tokens(inventory, known[key], tokens.get(key, {}), ids, found)
+            _more_tokens((known[key], name), accounts[known[key]], tokens.get(key, {}), ids, found)
             continue
         if key in taken.principals:
             found.notes.append(f"user {user.email} is a principal already, of another gateway or spelling: left out")
@@ -271,7 +275,7 @@ def _principals(inventory: Inventory, name: str, estate: Estate, taken: _Names, 
         found.additions.append(_principal(who, name, user, tokens.get(key, {})))
     complete = not any(said.startswith(("users:", "tokens:")) for said in estate.partial)
     if complete:
-        _gone_principals(inventory, name, estate, found)
+        _gone_principals(accounts, estate, found)
 
 
 def _label(wish: str, id_: str, taken: Collection[str], ids: Collection[str]) -> str:
@@ -281,8 +285,10 @@ def _label(wish: str, id_: str, taken: Collection[str], ids: Collection[str]) ->
     return next(one for one in wishes if one not in taken and (one == id_ or one not in ids))
 
 
-def _more_tokens(inventory: Inventory, who: str, tokens: Mapping[str, str], ids: Collection[str], found: Found) -> None:
-    one = inventory.principals[who]
+def _more_tokens(
+    place: tuple[str, str], one: Account, tokens: Mapping[str, str], ids: Collection[str], found: Found
+) -> None:
+    who, gateway = place
     taken = set(one.tokens)
     for label, id_ in tokens.items():
         if id_ in one.tokens.values():
@@ -290,14 +296,12 @@ def _more_tokens(inventory: Inventory, who: str, tokens: Mapping[str, str], ids:
         free = _label(label, id_, taken, ids)
         taken.add(free)
         found.tokens.append(f"{who}/{free}")
-        found.additions.append(Addition(("principals", who, "tokens"), free, id_))
+        found.additions.append(Addition(("principals", who, "places", gateway, "tokens"), free, id_))
 
 
-def _gone_principals(inventory: Inventory, name: str, estate: Estate, found: Found) -> None:
+def _gone_principals(accounts: Mapping[str, Account], estate: Estate, found: Found) -> None:
     users, good = {fold(user.email) for user in estate.users}, {token.id for token in estate.tokens}
-    for who, one in inventory.principals.items():
-        if one.gateway != name:
-            continue
+    for who, one in accounts.items():
         if fold(one.user) not in users:
             found.gone.append(f"principal {who}: the gateway has no user {one.user} any more")
             continue
@@ -307,9 +311,10 @@ def _gone_principals(inventory: Inventory, name: str, estate: Estate, found: Fou
 
 def _principal(who: str, gateway: str, user: User, tokens: dict[str, str]) -> Addition:
     named = bool(user.name) and fold(user.name) != fold(user.email.partition("@")[0])
-    value: dict[str, Json] = {"title": user.name if named else who, "gateway": gateway, "user": user.email}
+    account: dict[str, Json] = {"user": user.email}
     if tokens:
-        value["tokens"] = dict(tokens)
+        account["tokens"] = dict(tokens)
+    value: dict[str, Json] = {"title": user.name if named else who, "places": {gateway: account}}
     if user.administrator:
         value["protected"] = True
     beside: dict[Path, str] = {} if named else {("title",): f"{FILL_IN} who or what uses it"}

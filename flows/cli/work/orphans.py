@@ -9,14 +9,15 @@ from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out
 from flows.cli.work import records
-from flows.settings import Configuration
-from integrations import registry
+from flows.reading import streams
+from flows.service.settings import Configuration
 from integrations.connections import Connections
 from integrations.journal.client import Tampered
 from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from integrations.system import Expected, Present
 from playbooks.errors import SoarError
+from playbooks.record.journal import INCIDENT
 
 _YOUNG = 60.0
 """Seconds in which a hold may be there before its change is made."""
@@ -49,8 +50,8 @@ def orphans(out: Out, config: Configuration) -> Exit:
 async def _compare(config: Configuration) -> tuple[list[schema.Orphan], list[schema.Unasked]]:
     found: list[schema.Orphan] = []
     unasked: list[schema.Unasked] = []
-    world = Connections(config.inventory)
-    places = registry.SYSTEMS.present(config.inventory)
+    world = Connections(config.inventory, config.systems)
+    places = config.systems.present(config.inventory)
     try:
         async with records.opened(config) as journal:
             for system, present in places.items():
@@ -83,22 +84,22 @@ async def _one(present: Present, journal: Journal, system: str) -> list[schema.O
     # Looked at before and after: what is being cut or released meanwhile is neither an orphan nor undone.
     before = _of(await journal.holds(), system)
     wanted = [one for one in await present.look() if one.id]
-    now_is = {(one.kind, one.id): await present.value(one.kind, one.id) for one in wanted}
-    gripped = {parsed: await present.value(parsed[1], parsed[2]) for parsed in map(_parsed, before)}
+    now_is = {one.grip(system): await present.value(one.kind, one.id, one.field) for one in wanted}
+    gripped = {grip: await present.value(*_parsed(grip)[1:]) for grip in before}
     after = _of(await journal.holds(), system)
     clock = await journal.clock()
     known = before | after
     lost = [
-        (one, now_is[one.kind, one.id])
+        (one, now_is[one.grip(system)])
         for one in wanted
-        if now_is[one.kind, one.id] != one.value and one.grip(system) not in known
+        if now_is[one.grip(system)] != one.value and one.grip(system) not in known
     ]
     history = await _history(journal, {one.grip(system) for one, _ in lost}) if lost else {}
     found = [_lost(system, one, is_now, history.get(one.grip(system), [])) for one, is_now in lost]
     for grip in before.keys() & after.keys():
-        hold, parsed = after[grip], _parsed(grip)
-        if gripped[parsed] != hold.after and clock - hold.taken_at > _YOUNG:
-            found.append(_vain(parsed, hold, gripped[parsed]))
+        hold = after[grip]
+        if gripped[grip] != hold.after and clock - hold.taken_at > _YOUNG:
+            found.append(_vain(_parsed(grip), hold, gripped[grip]))
     return sorted(found, key=lambda one: (one["finding"], one["kind"], one["name"]))
 
 
@@ -106,18 +107,19 @@ def _of(holds: Sequence[Hold], system: str) -> dict[str, Hold]:
     return {hold.grip: hold for hold in holds if _parsed(hold.grip)[0] == system}
 
 
-def _parsed(grip: str) -> tuple[str, str, str]:
-    """Return system, kind and id of what a grip is on."""
-    system, name, kind, id_ = [*grip.rpartition("#")[0].split("/", 3), "", "", "", ""][:4]
-    return f"{system}/{name}", kind, id_
+def _parsed(grip: str) -> tuple[str, str, str, str]:
+    """Return system, kind and id of what a grip is on, and the field."""
+    thing, _, field = grip.rpartition("#")
+    system, name, kind, id_ = [*thing.split("/", 3), "", "", "", ""][:4]
+    return f"{system}/{name}", kind, id_, field
 
 
 async def _history(journal: Journal, grips: set[str]) -> dict[str, list[str]]:
     """Return which incidents ever had a lease on these."""
     found: dict[str, list[str]] = {}
-    for row in await journal.streams(records.PREFIX, limit=1_000_000):
+    for row in await journal.streams(INCIDENT, limit=1_000_000):
         try:
-            state = await records.load(journal, row.name.removeprefix(records.PREFIX))
+            state = await streams.load(journal, row.name.removeprefix(INCIDENT))
         except Tampered:
             continue
         had = {change.grip for lease in state.leases.values() for change in lease.plan.changes}
@@ -147,8 +149,8 @@ def _lost(system: str, one: Expected, is_now: JsonValue, incidents: list[str]) -
     }
 
 
-def _vain(parsed: tuple[str, str, str], hold: Hold, is_now: JsonValue) -> schema.Orphan:
-    system, kind, id_ = parsed
+def _vain(parsed: tuple[str, str, str, str], hold: Hold, is_now: JsonValue) -> schema.Orphan:
+    system, kind, id_, _ = parsed
     if is_now is None:
         finding, message = "gone", f"{hold.incident} holds it, and {_called(system)} no longer has it"
         remedy = f"see what came in its place; then `mcp-soar release {hold.incident} --lease {hold.lease}`"

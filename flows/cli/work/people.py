@@ -15,13 +15,14 @@ from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment, precise
 from flows.cli.work import records
 from flows.cli.work.files import write
-from flows.settings import Configuration, present
+from flows.service.access import missing
+from flows.service.settings import Configuration, present
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.journal import SYSTEM
-from playbooks.policy import Policy
-from playbooks.request import People, Person
+from playbooks.gate.policy import Policy
+from playbooks.people.request import People, Person
+from playbooks.record.journal import SYSTEM
 from playbooks.strict import Name, now, parse_yaml
 
 ROLES = ("responder", "approver", "auditor", "reviewer")
@@ -167,7 +168,7 @@ def fingerprint(person: Person) -> str:
 
 async def _lent(config: Configuration) -> dict[tuple[str, str], datetime]:
     """Return the voices that are lent now, as (whose, to whom) → until when; none where no journal is yet."""
-    if records.missing(config) is not None:
+    if missing(config) is not None:
         return {}
     async with records.opened(config) as journal:
         return await lent(journal, config.people())

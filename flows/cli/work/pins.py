@@ -14,18 +14,19 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import signing
 from flows.cli.work.files import write
-from flows.cli.work.reviewing import CHANGED, Difference, Wanted, flagged, show
-from flows.settings import Configuration, read
+from flows.cli.work.reviewing import CHANGED, Chosen, PinDifference, flagged, show
+from flows.service.settings import Configuration, read
 from integrations.catalogue import Catalogue
 from integrations.connections import Connections
 from integrations.hostile import printable
 from integrations.protocol import pins as reading
 from integrations.signing import fits
-from playbooks import naming, review
 from playbooks.errors import Misconfigured, Refused
-from playbooks.inventory import Dossier, Pin, PinKind, Pins, SignOff
-from playbooks.request import SignedRequest, Verb, draft
-from playbooks.review import Reviews
+from playbooks.estate import naming
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins, SignOff
+from playbooks.people import review
+from playbooks.people.request import SignedRequest, Verb, draft
+from playbooks.people.review import Reviews
 from playbooks.strict import now, parse_yaml
 
 _NAMED = 10
@@ -37,7 +38,7 @@ _HEAD = """\
 """
 
 
-def diff(out: Out, config: Configuration, server: str | None, wanted: Wanted) -> Exit:
+def diff(out: Out, config: Configuration, server: str | None, wanted: Chosen) -> Exit:
     """Show every difference that is wanted."""
     names = [_known(config, server)] if server else sorted(config.inventory.servers)
     with out.waiting("asking servers and gateways"):
@@ -69,8 +70,8 @@ def _known(config: Configuration, server: str) -> str:
     return server
 
 
-async def _asked(config: Configuration, names: Sequence[str]) -> list[tuple[tuple[Pin, ...], list[Difference]]]:
-    world = Connections(config.inventory)
+async def _asked(config: Configuration, names: Sequence[str]) -> list[tuple[tuple[Pin, ...], list[PinDifference]]]:
+    world = Connections(config.inventory, config.systems)
     try:
         found = []
         for name in names:
@@ -81,7 +82,7 @@ async def _asked(config: Configuration, names: Sequence[str]) -> list[tuple[tupl
         await world.aclose()
 
 
-async def differences(world: Connections, server: str, offered: Sequence[Pin] | None = None) -> list[Difference]:
+async def differences(world: Connections, server: str, offered: Sequence[Pin] | None = None) -> list[PinDifference]:
     """Return how a server and its gateway differ from what is approved.
 
     Args:
@@ -101,19 +102,19 @@ async def differences(world: Connections, server: str, offered: Sequence[Pin] | 
     if any(_copy_differs(approved.get(key), pin) for key, pin in present.items()) and entry is not None:
         catalog = await world.reach(Catalogue, entry.name).catalog(entry.id)
         held = {(item.kind, item.name): reading.gateway_fields(item) for item in catalog}
-    found: list[Difference] = []
+    found: list[PinDifference] = []
     for key in sorted({*present, *approved}):
         old, new = approved.get(key), present.get(key)
         kind, name = key[0].value, key[1]
         if old is None and new is not None:
             nothing = new.model_copy(update={"definition": {}})
-            found.append(Difference(server, kind, name, "new", reading.diff(nothing, new.definition)))
+            found.append(PinDifference(server, kind, name, "new", reading.diff(nothing, new.definition)))
         elif old is not None and new is None:
-            found.append(Difference(server, kind, name, "gone", reading.diff(old, None)))
+            found.append(PinDifference(server, kind, name, "gone", reading.diff(old, None)))
         elif old is not None and new is not None and old.digest != new.digest:
-            found.append(Difference(server, kind, name, "changed", reading.diff(old, new.definition)))
+            found.append(PinDifference(server, kind, name, "changed", reading.diff(old, new.definition)))
         elif _copy_differs(old, new):
-            found.append(Difference(server, kind, name, "gateway", _at_gateway(old, new, held.get(key))))
+            found.append(PinDifference(server, kind, name, "gateway", _at_gateway(old, new, held.get(key))))
     return found
 
 
@@ -163,7 +164,7 @@ def approve(  # what a sign-off consists of
     config: Configuration,
     server: str,
     *,
-    wanted: Wanted,
+    wanted: Chosen,
     reviewed: str,
     who: Reviewer,
     risk: str,
@@ -229,11 +230,11 @@ def approve(  # what a sign-off consists of
     return Exit.OK
 
 
-def _short(left: Sequence[Difference]) -> list[dict[str, str]]:
+def _short(left: Sequence[PinDifference]) -> list[dict[str, str]]:
     return [{"kind": one.kind, "name": one.name, "change": one.change} for one in left]
 
 
-def _leave(out: Out, server: str, left: Sequence[Difference]) -> None:
+def _leave(out: Out, server: str, left: Sequence[PinDifference]) -> None:
     """Say what of a server stays unapproved, because it was not among what was asked for."""
     if not left:
         return
@@ -272,7 +273,7 @@ def review_of(signed: SignedRequest) -> Sequence[review.Sealed]:
         return ()
 
 
-def _as_it_was(pin: Pin, differing: Sequence[Difference], wanted: Wanted) -> bool:
+def _as_it_was(pin: Pin, differing: Sequence[PinDifference], wanted: Chosen) -> bool:
     """Whether a definition that does not differ is among what is signed for."""
     if wanted.changes or wanted.flagged or not wanted.named(pin.name):
         return False
@@ -337,8 +338,8 @@ def signed_for(config: Configuration, journalled: Reviews) -> Reviews:
     return journalled
 
 
-async def _offered(config: Configuration, server: str, dossier: Dossier) -> tuple[tuple[Pin, ...], list[Difference]]:
-    world = Connections(config.inventory)
+async def _offered(config: Configuration, server: str, dossier: Dossier) -> tuple[tuple[Pin, ...], list[PinDifference]]:
+    world = Connections(config.inventory, config.systems)
     try:
         offered = await reading.read_pins(world, server, dossier)
         return offered, await differences(world, server, offered)
@@ -349,7 +350,7 @@ async def _offered(config: Configuration, server: str, dossier: Dossier) -> tupl
 def _merged(
     before: Sequence[Pin],
     wanted: Sequence[Pin],
-    found: Sequence[Difference],
+    found: Sequence[PinDifference],
     sign_off: SignOff,
     *,
     whole: bool,

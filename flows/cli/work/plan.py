@@ -15,26 +15,28 @@ from flows.cli.work.alerts import read_alert, source_of, understood
 from flows.cli.work.pins import signed_for
 from flows.cli.work.spelled import Spelling, of_plan
 from flows.engine.calls import within
-from flows.engine.opening import resolve, triage
-from flows.engine.reviews import ReviewBook, unreviewed
-from flows.engine.schedule import asked_of, runs_for
-from flows.settings import Configuration
-from integrations import registry
+from flows.engine.opening import about, owners_among, resolve, triage
+from flows.engine.people.reviews import ReviewBook, unreviewed
+from flows.engine.schedule import asked_of, nowhere, runs_for
+from flows.service.settings import Configuration
 from integrations.connections import Connections
 from integrations.journal.store import Journal
 from integrations.siem.source import parse
-from playbooks.action import Action, Check
+from integrations.system import Systems
+from playbooks.action import Check
 from playbooks.chosen import extended
-from playbooks.corroboration import confirming, corroborated
 from playbooks.errors import Misconfigured, SoarError, Transient
-from playbooks.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
-from playbooks.inventory import Resolved, named_servers
-from playbooks.naming import guesses, meant
-from playbooks.plan import Answer, Plan, Radius, Verdict
+from playbooks.estate.inventory import Resolved, named_servers
+from playbooks.estate.naming import guesses, meant
+from playbooks.estate.places import Places
+from playbooks.gate.corroboration import confirming, corroborated
+from playbooks.gate.plan import Answer, Plan, Radius, Verdict
+from playbooks.gate.policy import Facts, Outcome, Reservation, decide
+from playbooks.gate.rules import ruled
+from playbooks.people.review import Reviews
 from playbooks.playbook import Playbook, Step, When
-from playbooks.policy import Facts, Outcome, Reservation, decide
-from playbooks.review import Reviews
-from playbooks.state import Incident, instance_of
+from playbooks.record.incident import AlertState, Confidence, Entity, EntityKind, Phase, Severity
+from playbooks.record.state import Incident, instance_of
 from playbooks.strict import canonical
 from playbooks.taxonomy import IncidentClass
 
@@ -43,7 +45,7 @@ _ACTING = (Phase.FREEZE, Phase.CUT, Phase.ISOLATE, Phase.ERADICATE, Phase.RECOVE
 
 
 @dataclass(frozen=True)
-class Case:
+class Foreseen:
     """What would be responded to.
 
     Args:
@@ -56,8 +58,10 @@ class Case:
         about: who says what, for people.
         source: of an alert.
         chosen: the very things that a person wants contained.
+        only: the systems that they want it contained at; wherever it has a place if there are none.
         playbook: what the incident goes by that is open about it already; that of the class if None.
         faults: where it is put why something could not be planned.
+        missing: where it is put what has no place where something would be done.
         phrases: where it is put what can be spelled out at the terminal.
     """
 
@@ -70,8 +74,10 @@ class Case:
     about: str
     source: str = ""
     chosen: tuple[Resolved, ...] = ()
+    only: frozenset[str] = frozenset()
     playbook: Playbook | None = None
     faults: list[SoarError] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     phrases: list[str] = field(default_factory=list)
 
 
@@ -104,14 +110,14 @@ def foresee(  # the command's own options
     return Exit.OK
 
 
-def _from_alert(config: Configuration, path: Path, name: str | None) -> list[Case]:
+def _from_alert(config: Configuration, path: Path, name: str | None) -> list[Foreseen]:
     if name is None:
         raise Usage("say which source sent it: --source SOURCE")
     source = source_of(config, name)
     raw = read_alert(path)
     understood(path, name, source, raw)
     return [
-        Case(
+        Foreseen(
             incident_class=alert.incident_class or IncidentClass.UNCLASSIFIED,
             severity=alert.severity,
             confidence=source.confidence,
@@ -126,11 +132,11 @@ def _from_alert(config: Configuration, path: Path, name: str | None) -> list[Cas
     ]
 
 
-def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | None]]) -> Case:
+def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | None]]) -> Foreseen:
     if not entities:
         raise Usage("say what it is about: --server NAME, --tool NAME, ...")
     try:
-        return Case(
+        return Foreseen(
             incident_class=IncidentClass(word),
             severity=Severity[severity.upper()],
             confidence=Confidence.HIGH,
@@ -148,7 +154,7 @@ def _by_hand(word: str, severity: str, entities: Sequence[tuple[str, str, str | 
 
 
 async def all_of(
-    config: Configuration, cases: Sequence[Case], world: Connections | None = None, journal: Journal | None = None
+    config: Configuration, cases: Sequence[Foreseen], world: Connections | None = None, journal: Journal | None = None
 ) -> tuple[list[schema.Foresight], list[str]]:
     """Return what would be done for some cases, and what there is to say about it; writes nothing.
 
@@ -176,11 +182,12 @@ async def all_of(
         notes.append("the alert reports nothing new; only what is new starts a response")
     elif cases[0].by_hand and not cases[0].chosen:
         notes.append(
-            "what a person's request does, which another one decides on; what an alert does: plan FILE --source NAME"
+            "this is what `mcp-soar respond` would do, each step once another person approves it; "
+            "`mcp-soar plan FILE --source SOURCE` shows what an alert would do by itself"
         )
     notes += stopped
     reviews = signed_for(config, reviews)
-    reached = world or Connections(config.inventory)
+    reached = world or Connections(config.inventory, config.systems)
     found: list[schema.Foresight] = []
     try:
         for case in cases:
@@ -194,21 +201,24 @@ async def all_of(
 async def _one(  # noqa: PLR0917  # everything that a decision rests on
     config: Configuration,
     world: Connections,
-    case: Case,
+    case: Foreseen,
     reserved: list[Reservation],
     notes: list[str],
     reviews: Reviews,
 ) -> list[schema.Foresight]:
     known, unknown = resolve(config.inventory, case.entities, unapproved=case.by_hand)
+    if not case.by_hand:
+        known = about(config.inventory, case.incident_class, known)
     playbook = case.playbook or config.playbooks.get(case.incident_class)
     chosen = case.chosen or (meant(known, exact=False) if case.by_hand and not unknown else ())
     if chosen:
         known = [*known, *case.chosen]
         playbook = extended(playbook, case.incident_class, {thing.kind for thing in chosen})
-    against = None if chosen else triage(playbook, config.inventory, case.incident_class, known, unknown)
+    places = Places(config.inventory, config.systems.titles)
+    against = None if chosen else triage(playbook, places, case.incident_class, known, unknown)
     if unknown:
         named = ", ".join(f"{entity.kind} {entity.name}" for entity in unknown)
-        guess = guesses(config.inventory, unknown)
+        guess = guesses(config.inventory, unknown, owners_among(config.inventory, case.entities))
         notes.append(f"{case.about}: the inventory does not know {named}" + (f"; {guess}" if guess else ""))
     if against:
         notes.append(f"{case.about}: waits for a person: {against}")
@@ -219,21 +229,33 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
     state.vouched = frozenset(state.entities) if case.authenticated else frozenset()
     state.chosen = {thing.key: "a person" for thing in chosen}
     state.named = named_servers(known, unknown) | {t.key for t in chosen if t.kind is EntityKind.SERVER}
+    state.only = dict.fromkeys((thing.key for thing in case.chosen), case.only)
+    case.missing.extend(_nowhere(state, playbook, places))
+    notes += case.missing
     found = []
     for phase in _ACTING:
         for step in playbook.phases[phase]:
             if step.action is None or (case.chosen and step.when is When.LEAKING):
                 # What is only done should it leak is asked about then.
                 continue
-            for entity in runs_for(state, step):
+            for entity in runs_for(state, step, places):
                 found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
     return found
+
+
+def _nowhere(state: Incident, playbook: Playbook, places: Places) -> list[str]:
+    """Return what would not be done, because what it is about has no place where that is: once for each place."""
+    found: dict[str, list[str]] = {}
+    for phase, step in playbook.steps():
+        for entity in nowhere(state, step, places):
+            found.setdefault(places.nowhere(entity, step.at or ""), []).append(f"{phase}: {step.id}")
+    return [f"{said}: nothing is done there ({', '.join(steps)})" for said, steps in found.items()]
 
 
 async def _step(  # noqa: PLR0917  # everything that a decision rests on
     config: Configuration,
     world: Connections,
-    case: Case,
+    case: Foreseen,
     playbook: Playbook,
     phase: Phase,
     step: Step,
@@ -242,7 +264,6 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     reviews: Reviews,
 ) -> schema.Foresight:
     name = step.action or ""
-    params = step.parameters(entity)
     row: schema.Foresight = {
         "class": case.incident_class.value,
         "about": f"{entity} ({case.about})",
@@ -252,20 +273,21 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         "digest": None,
         "changes": [],
         "decision": "unknown",
+        "rules": [],
         "reasons": [],
         "breaks": "",
         "undone_by": "",
         "irreversible": None,
     }
     try:
-        kind = registry.SYSTEMS.step(name)
-        action: Any = kind.model_validate(params)
+        kind = config.systems.step(name)
+        action: Any = kind.model_validate(step.parameters(entity).of(kind))
         plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
     except (SoarError, ValueError) as exc:
         case.faults.append(exc if isinstance(exc, SoarError) else Misconfigured(str(exc)))
         return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
     case.phrases.extend(of_plan(plan, config.inventory))
-    verdicts, why = ([], []) if case.by_hand else await _confirmations(world, playbook, entity)
+    verdicts, why = ([], []) if case.by_hand else await _confirmations(config.systems, world, playbook, entity)
     found = corroborated([case.source] if case.authenticated else [], map(confirming, verdicts))
     facts = Facts(
         incident_class=case.incident_class,
@@ -279,17 +301,17 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         by_hand=case.by_hand,
     )
     decision = decide(plan, config.policy, facts, config.inventory, reserved)
+    rules = ruled(config.policy.in_order, plan, case.incident_class, config.inventory)
     if decision.automatic and step.when is not When.LEAKING:
         # What comes after it is judged as if it were done, as the engine does.
         reserved += [
-            Reservation(incident=_NOBODYS, target=target.thing, radius=plan.radius, age=0.0) for target in plan.targets
+            Reservation(incident=_NOBODYS, target=target.thing, radius=plan.radius, age=0.0) for target in plan.things
         ]
     reasons = [*decision.reasons, *why]
     if decision.outcome is Outcome.NEEDS_APPROVAL:
         reasons.append(f"people needed: {decision.quorum}")
     if step.when is When.LEAKING:
         reasons.insert(0, "only if a cut does not hold")
-    inverse = (kind if issubclass(kind, Action) else Action).inverse(plan)
     return {
         **row,
         "summary": plan.summary,
@@ -305,23 +327,26 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
             for change in plan.changes
         ],
         "decision": decision.outcome.value,
+        "rules": [one.said(config.policy.automatic_up_to) for one in rules],
         "reasons": reasons,
         "breaks": plan.breaks,
-        "undone_by": "" if plan.irreversible else "; ".join(str(change) for change in inverse.changes),
+        "undone_by": "; ".join(map(str, plan.undone)),
         "irreversible": plan.irreversible.because if plan.irreversible else None,
     }
 
 
-async def _confirmations(world: Connections, playbook: Playbook, entity: Resolved) -> tuple[list[Verdict], list[str]]:
+async def _confirmations(
+    systems: Systems, world: Connections, playbook: Playbook, entity: Resolved
+) -> tuple[list[Verdict], list[str]]:
     """Ask the playbook's confirming checks, as the engine would; they only read."""
     verdicts: list[Verdict] = []
     why: list[str] = []
     for step in playbook.confirm:
         about = asked_of(entity, step.for_each)
-        kind = registry.SYSTEMS.steps.get(step.check or "")
+        kind = systems.steps.get(step.check or "")
         if about is None or kind is None or not issubclass(kind, Check):
             continue
-        check = kind.model_validate(step.parameters(about))
+        check = kind.model_validate(step.parameters(about).of(kind))
         try:
             verdict = await within(check.timeout, check.check(world), f"asking {step.check}")
         except SoarError as exc:
@@ -348,6 +373,7 @@ def show(out: Out, one: schema.Foresight) -> None:
     out.fields(
         [
             ("gate", one["decision"]),
+            ("rule", "; ".join(one["rules"])),
             ("because", "; ".join(one["reasons"])),
             ("breaks", one["breaks"]),
             ("undone by", one["undone_by"]),

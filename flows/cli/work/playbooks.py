@@ -1,7 +1,7 @@
 """`playbooks`: what there is, what it does, and whether it is right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +13,15 @@ import playbooks
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, span
 from flows.cli.work import classes
-from flows.settings import Configuration
-from integrations import registry
+from flows.service.settings import Configuration, shared_in, systems
 from playbooks import measured
 from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill, amiss, belongs
 from playbooks.errors import Misconfigured
-from playbooks.incident import Phase
-from playbooks.playbook import Bound, Playbook, Step, When, parse, shipped
-from playbooks.strict import Fastest, parse_yaml
+from playbooks.estate.places import GATEWAY
+from playbooks.playbook import SHARED, Bound, Parameters, Playbook, SharedSteps, Step, When, parse, shipped
+from playbooks.record.incident import Phase
+from playbooks.strict import Fastest, parse_yaml, yaml_data
 
 _KINDS = {"action": Action, "capture": Capture, "check": Check}
 _WHEN = {
@@ -121,16 +121,19 @@ def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
         return
     out.heading(title)
     for step in steps:
-        what = step.task or f"{step.kind} {step.names} for each {step.for_each}"
+        each = f"{step.for_each}'s place in {systems().titles.get(step.at, step.at)}" if step.at else step.for_each
+        what = step.task or f"{step.kind} {step.names} for each {each}"
         only = f" ({_WHEN[step.when]})" if step.when in _WHEN else ""
+        if step.check and step.until:
+            only += f" (a release waits until it is {step.until.replace('_', ' ')})"
         out.say(f"- {step.id}: {what}{only}")
         out.say(step.why, "dim", indent=4)
 
 
 def files(folder: Path | None) -> list[Path]:
-    """Return the playbooks that are there: the shipped ones, and a configuration's own."""
+    """Return the playbooks that are there, and what they share: the shipped ones, and a configuration's own."""
     places = [Path(playbooks.__file__).parent / "catalog", *([folder / "playbooks"] if folder else [])]
-    return [file for place in places for file in _in(place)]
+    return [file for place in places for file in (*_in(place), *_in(place / SHARED))]
 
 
 def _in(place: Path) -> list[Path]:
@@ -182,18 +185,38 @@ def faults_of(path: Path, *, drills: bool = True) -> Iterator[Fault]:
         yield Fault(0, "file", f"cannot be read as UTF-8 text: {exc}")
         return
     try:
-        book = parse(text, file=str(path))
+        book = (
+            parse_yaml(SharedSteps, text, file=str(path))
+            if path.parent.name == SHARED
+            else parse(text, file=str(path), shared=shared_in(path.parent))
+        )
     except Misconfigured as exc:
         yield from _read(exc)
         return
     if path.stem != book.id:
         yield Fault(_line(text, ("id",)), "id", f"is {book.id}, and the file is called {path.name}: make them the same")
-    places = [(("confirm",), book.confirm), *((("phases", phase.value), book.phases[phase]) for phase in Phase)]
-    for place, steps in places:
-        for number, step in enumerate(steps):
-            yield from _step(text, (*place, number), step)
+    if isinstance(book, SharedSteps):
+        for number, step in enumerate(book.steps):
+            yield from _step(text, ("steps", number), step)
+        return
+    for place, step, shared in _written(path, text, book):
+        for fault in _step(text, place, step):
+            yield fault._replace(message=f"{shared}: {fault.message}") if shared else fault
     if drills:
         yield from _drills(path, text, book)
+
+
+def _written(path: Path, text: str, book: Playbook) -> Iterator[tuple[tuple[str | int, ...], Step, str]]:
+    """Yield every step with its place in the file, and the file in which it stands if that is another one."""
+    written, read = yaml_data(text, file=str(path)), shared_in(path.parent)
+    places = [("confirm",), *(("phases", phase.value) for phase in Phase)]
+    for place in places:
+        steps = iter(book.confirm if place == ("confirm",) else book.phases[Phase(place[-1])])
+        items = written.get("confirm", ()) if place == ("confirm",) else written["phases"][place[-1]]
+        for number, item in enumerate(items):
+            name = item.get("use")
+            for _ in read(name).steps if name else (item,):
+                yield (*place, number), next(steps), f"{SHARED}/{name}.yaml" if name else ""
 
 
 def _read(exc: Misconfigured) -> Iterator[Fault]:
@@ -211,7 +234,7 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
         return
     line, field = _line(text, (*place, step.kind)), f"{step.id}.{step.kind}"
     try:
-        found = registry.SYSTEMS.step(step.names)
+        found = systems().step(step.names)
     except Misconfigured as exc:
         yield Fault(line, field, str(exc))
         return
@@ -220,17 +243,19 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
         yield Fault(line, field, f"{step.names} is no {step.kind}: write `{kind}: {step.names}`")
         return
     known = found.model_fields
+    if step.at and (said := _misplaced(step, known)):
+        yield Fault(_line(text, (*place, "at")), f"{step.id}.at", said)
     for name in step.with_:
         if name not in known:
             where = _line(text, (*place, "with", name))
             yield Fault(where, f"{step.id}.with.{name}", f"{step.names} takes {', '.join(known) or 'no parameters'}")
     for name, info in known.items():
-        if info.is_required() and name not in step.with_:
-            yield Fault(
-                line, f"{step.id}.with", f"{step.names} needs {name}; write `{name}: {{from: entity.id}}` or a value"
-            )
+        if info.is_required() and name not in {*step.with_, *step.binds}:
+            what = f"{step.names} needs {name}, which a {step.for_each} has not; write `{name}: …` for it"
+            yield Fault(line, f"{step.id}.with", what)
     literals = {name: value for name, value in step.with_.items() if not isinstance(value, Bound) and name in known}
-    filled = {name: "x" for name in known if name in step.with_} | literals
+    taken = Parameters(tuple(step.with_.items()), tuple((name, "x") for name in step.binds)).of(found)
+    filled = {name: "x" for name in known if name in taken} | literals
     try:
         found.model_validate(filled)
     except ValidationError as exc:
@@ -242,9 +267,20 @@ def _step(text: str, place: tuple[str | int, ...], step: Step) -> Iterator[Fault
                 yield Fault(line, f"{step.id}.with", str(error["msg"]).removeprefix("Value error, "))
 
 
+def _misplaced(step: Step, takes: Collection[str]) -> str:
+    there = systems().titles
+    if step.at not in there:
+        return f"no kind of system is {step.at}; there is {', '.join(sorted(there))}"
+    return (
+        ""
+        if step.at == GATEWAY or "system" in takes
+        else f"{step.names} takes no `system`, so that it cannot be told where; leave it out"
+    )
+
+
 def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
     """A cut that was never drilled is a hope."""
-    cuts = [(number, step) for number, step in enumerate(book.phases[Phase.CUT]) if step.action]
+    cuts = [(at, step) for at, step, _ in _written(path, text, book) if at[:2] == ("phases", "cut") and step.action]
     drilled: set[str] = set()
     for drill in sorted(one for one in path.parent.iterdir() if belongs(one.name, path.stem)):
         try:
@@ -259,10 +295,10 @@ def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
         for place, what in amiss(exercise, book):
             field = ".".join(map(str, place))
             yield Fault(0, "drill", f"{drill.name}:{_line(written, place)}: {field}: {what}")
-        drilled |= {step.id for step in exercise.expected.steps}
-    for number, step in cuts:
+        drilled |= exercise.tries
+    for at, step in cuts:
         if step.id not in drilled:
-            line = _line(text, ("phases", "cut", number, "id"))
+            line = _line(text, (*at, "id"))
             name = path.with_suffix(".drill.yaml").name
             yield Fault(line, step.id, f"this cut has no drill: write {name} beside it, and name {step.id} there")
 

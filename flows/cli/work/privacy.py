@@ -6,22 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from flows.access import responder_keys
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, moment
 from flows.cli.work import asking, questions, records
 from flows.engine.sealing import bundled
-from flows.settings import Configuration
+from flows.reading import streams
+from flows.service.access import open_vault, responder_keys
+from flows.service.settings import Configuration
 from integrations.journal.store import Journal
 from integrations.signing import SigningKey
 from integrations.vault import bundle, disk
-from integrations.vault.local import LocalVault
 from playbooks.errors import Refused
-from playbooks.request import Verb
-from playbooks.retention import due, protected, remaining, until
-from playbooks.state import Incident
+from playbooks.people.request import Verb
+from playbooks.record.journal import INCIDENT
+from playbooks.record.retention import due, locked, protected, remaining, until
+from playbooks.record.state import Incident
 from playbooks.strict import iso, now
+
+_BY_LOCK = "by the vault's lock"
 
 
 def foresee(out: Out, config: Configuration) -> Exit:
@@ -43,12 +46,13 @@ async def _kept(journal: Journal, config: Configuration) -> list[schema.KeptRow]
     """Return every incident that has evidence, with until when that is kept."""
     retention, at = config.policy.retention, now()
     rows: list[schema.KeptRow] = []
-    for row in reversed(await journal.streams(records.PREFIX, limit=1_000_000)):
-        state = await records.load(journal, row.name.removeprefix(records.PREFIX))
+    for row in reversed(await journal.streams(INCIDENT, limit=1_000_000)):
+        state = await streams.load(journal, row.name.removeprefix(INCIDENT))
         if state.purged or not state.exhibits:
             continue
-        end, goes = until(state, retention), due(state, retention, at)
-        why = protected(state) or ("its time is over" if goes else f"{retention.of(state.incident_class) / 86400:g}d")
+        end, goes, lock = until(state, retention), due(state, retention, at), locked(state)
+        kept = _BY_LOCK if end and end == lock else f"{retention.of(state.incident_class) / 86400:g}d"
+        why = protected(state) or ("its time is over" if goes else kept)
         rows.append(
             {
                 "incident": state.id,
@@ -56,6 +60,7 @@ async def _kept(journal: Journal, config: Configuration) -> list[schema.KeptRow]
                 "until": iso(end) if end else None,
                 "due": goes,
                 "why": why,
+                "locked_until": iso(lock) if lock and lock > at else None,
             }
         )
     return rows
@@ -78,68 +83,75 @@ def _show(out: Out, rows: Sequence[schema.KeptRow], *, empty: str) -> None:
     )
 
 
-def purge(out: Out, config: Configuration, who: asking.Person, *, reason: str) -> Exit:
+@asking.acting
+async def purge(out: Out, journal: Journal, who: asking.Person, *, reason: str) -> schema.Act | None:
     """Show what retention lets go, and have it deleted now once the person says yes."""
+    await asking.allowed(journal, who, Verb.PURGE)
+    rows = await _kept(journal, who.config)
+    going = [row for row in rows if row["due"]]
+    _show(out, going, empty="no incident's evidence is due")
+    count = sum(row["exhibits"] for row in going)
+    out.say(
+        f"Deleted for good, with their bundles: {count} exhibits of {len(going)} incidents; and alerts that no"
+        " incident needed, once they are older than anything is kept. Their digests stay in the journal."
+    )
+    if locked_in := [row for row in rows if row["why"] == _BY_LOCK]:
+        last = moment(datetime.fromisoformat(max(row["until"] or "" for row in locked_in)))
+        out.note(
+            f"of {len(locked_in)} incidents it is kept longer than the policy says: by the vault's lock in"
+            f" compliance mode, which nobody can end earlier; the last until {last}"
+        )
+    if not questions.agreed(out, f"Delete it as {who.name}?", does="deletes", yes=who.yes):
+        return None
+    act = await asking.carry(out, journal, who, verb=Verb.PURGE, subject="retention", reason=reason)
+    act["incident"] = None
+    if act["state"] == "done":
+        act["message"] = "a responder deletes what is due within seconds; `mcp-soar verify` says what it was"
+    return act
 
-    async def work() -> schema.Act | None:
-        async with records.opened(config) as journal:
-            await asking.allowed(journal, who, Verb.PURGE)
-            going = [row for row in await _kept(journal, config) if row["due"]]
-            _show(out, going, empty="no incident's evidence is due")
-            count = sum(row["exhibits"] for row in going)
-            out.say(
-                f"Deleted for good, with their bundles: {count} exhibits of {len(going)} incidents; and alerts that no"
-                " incident needed, once they are older than anything is kept. Their digests stay in the journal."
-            )
-            if not questions.agreed(out, f"Delete it as {who.name}?", does="deletes", yes=who.yes):
-                return None
-            act = await asking.carry(out, journal, who, verb=Verb.PURGE, subject="retention", reason=reason)
-            act["incident"] = None
-            if act["state"] == "done":
-                act["message"] = "a responder deletes what is due within seconds; `mcp-soar verify` says what it was"
-            return act
 
-    return asking.finish(out, config, asyncio.run(work()))
-
-
-def erase(out: Out, config: Configuration, who: asking.Person, *, incident: str, exhibit: str, reason: str) -> Exit:
+@asking.acting
+async def erase(
+    out: Out, journal: Journal, who: asking.Person, *, incident: str, exhibit: str, reason: str
+) -> schema.Act:
     """Ask that one exhibit be deleted, or agree to it."""
 
-    def look(state: Incident) -> asking.Seen:
+    def look(state: Incident) -> asking.Effect:
         deletion = state.deleted_exhibits.get(exhibit)
         if deletion is None:
-            return asking.Seen("waiting", f"an approver other than {who.name} has to ask for the same")
+            return asking.Effect("waiting", f"an approver other than {who.name} has to ask for the same")
         if deletion.done_at is None:
-            return asking.Seen("pending", f"{exhibit} is being deleted")
+            if deletion.locked_until is not None:
+                end = moment(deletion.locked_until)
+                return asking.Effect(
+                    "waiting", f"{exhibit} is deleted when its lock ends, {end}: nobody can before that"
+                )
+            return asking.Effect("pending", f"{exhibit} is being deleted")
         copies = f", and {len(deletion.bundles)} bundles that held a copy of it" if deletion.bundles else ""
-        return asking.Seen("done", f"{exhibit} is deleted{copies}")
+        return asking.Effect("done", f"{exhibit} is deleted{copies}")
 
-    async def work() -> schema.Act:
-        async with records.opened(config) as journal:
-            name = await records.find(journal, incident)
-            params = {"exhibit": exhibit}
-            return await asking.carry(
-                out, journal, who, verb=Verb.ERASE, subject=name, reason=reason, params=dict(params), look=look
-            )
-
-    return asking.finish(out, config, asyncio.run(work()))
+    name = await streams.find(journal, incident)
+    params = {"exhibit": exhibit}
+    return await asking.carry(
+        out, journal, who, verb=Verb.ERASE, subject=name, reason=reason, params=dict(params), look=look
+    )
 
 
 def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit:
     """Write a bundle of all that there is of an incident so far, verified."""
     signer, keys = SigningKey.load(config.path(config.settings.key)), responder_keys(config)
-    vault = config.settings.vault
+    vault = open_vault(config)
 
     async def work() -> Incident:
         async with records.opened(config) as journal:
-            state = await records.load(journal, await records.find(journal, incident))
+            state = await streams.load(journal, await streams.find(journal, incident))
             if state.exhibits and not remaining(state):
                 gone = next(reversed(state.deletions.values()))
                 raise Refused(f"the evidence of {state.id} was deleted by {gone.by}: {gone.why}")
             return await bundled(
                 state.id,
                 journal=journal,
-                vault=LocalVault(config.path(vault.path), reserve=vault.reserve),
+                vault=vault,
                 signer=signer,
                 keys=keys,
                 name="mcp-soar archive",
@@ -149,7 +161,10 @@ def archive(out: Out, config: Configuration, *, incident: str, to: Path) -> Exit
             )
 
     with out.waiting(f"archiving {incident}"):
-        state = asyncio.run(work())
+        try:
+            state = asyncio.run(work())
+        finally:
+            vault.close()
         report = bundle.verify(to, signer.public)
     if not report.ok:
         faults = "; ".join(check.sentence for check in report.checks if not check.ok)

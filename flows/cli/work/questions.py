@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from flows.cli import schema
 from flows.cli.output import NotFound, Out, Usage, safe
-from flows.cli.work import records
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.view import Ask
 
 LONGEST = 80
 """Lines of one difference."""
@@ -71,7 +70,7 @@ def agreed(out: Out, question: str, *, does: str, yes: bool) -> bool:
     return out.confirm(question)
 
 
-def decision(out: Out, ask: schema.Ask, verb: Verb, *, source: str = "") -> None:
+def decision(out: Out, ask: Ask, verb: Verb, *, source: str = "", stopped: str = "") -> None:
     """Show what is asked, and what follows from an answer.
 
     Args:
@@ -79,15 +78,16 @@ def decision(out: Out, ask: schema.Ask, verb: Verb, *, source: str = "") -> None
         ask: the question.
         verb: approve or deny.
         source: who says what the plan's digest does not cover; empty if the journal does.
+        stopped: why it is not done even so, as a clause; empty if nothing stops it.
     """
-    out.say(ask["summary"], "head")
-    done = "it is done as soon as enough people have approved"
+    out.say(ask.summary, "head")
+    done = stopped or "it is done as soon as enough people have approved"
     left = "it is not done, and everything stays as it is"
     said = ("if you approve", done) if verb is Verb.APPROVE else ("if you deny", left)
-    show(out, ask, [*([("digest, of the plan", ask["digest"])] if source else []), said], source=source)
+    show(out, ask, [*([("digest, of the plan", ask.digest)] if source else []), said], source=source)
 
 
-def show(out: Out, ask: schema.Ask, more: list[tuple[str, object]], *, source: str = "") -> None:
+def show(out: Out, ask: Ask, more: list[tuple[str, object]], *, source: str = "") -> None:
     """Show what is asked.
 
     Args:
@@ -97,34 +97,34 @@ def show(out: Out, ask: schema.Ask, more: list[tuple[str, object]], *, source: s
         source: who says what the plan's digest does not cover; empty if the journal does.
     """
     says = f", says {source}" if source else ""
-    for change in ask["changes"]:
+    for change in ask.changes:
         out.say(change, indent=2)
-    if not ask["changes"]:
+    if not ask.changes:
         out.say("it changes nothing: all of it is so already", indent=2)
     because(out, ask, says=says)
     out.fields(
         [
-            ("breaks", ask["breaks"]),
-            ("undone by", records.undone(ask)),
-            ("cannot be undone", ask["irreversible"]),
-            (f"changed since it was asked before{says}", ask["differs"]),
-            (f"asked for by{says}", ask["requested_by"]),
-            (f"their reason{says}", ask["reason"]),
+            ("breaks", ask.breaks),
+            ("undone by", ask.undo),
+            ("cannot be undone", ask.irreversible),
+            (f"changed since it was asked before{says}", "; ".join(ask.differs)),
+            (f"asked for by{says}", ask.requested_by),
+            (f"their reason{says}", ask.reason),
             *more,
         ]
     )
 
 
-def because(out: Out, ask: schema.Ask, *, says: str = "") -> None:
+def because(out: Out, ask: Ask, *, says: str = "") -> None:
     """Show why people are asked, one reason a line; a reason that is a difference as the diff that it is."""
-    diffs = {one["reason"]: one for one in ask["diffs"]}
+    diffs = {one.reason: one for one in ask.diffs}
     out.say(f"it waits because{says}", "dim")
-    for reason in ask["reasons"]:
+    for reason in ask.reasons:
         if (one := diffs.get(reason)) is None:
             out.say(f"- {reason}", indent=2)
         else:
-            out.say(f"- {one['about']} is not as approved:", indent=2)
-            difference(out, one["diff"], indent=4)
+            out.say(f"- {one.about} is not as approved:", indent=2)
+            difference(out, one.diff, indent=4)
 
 
 def difference(out: Out, diff: str, *, indent: int) -> None:

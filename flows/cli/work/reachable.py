@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.settings import LOOPBACK, Configuration
-from integrations.channels import Channels
+from flows.service.settings import LOOPBACK, Configuration
+from integrations.channels.ways import Channels
 from integrations.secret import secret
 from integrations.system import Looked
-from playbooks.contacts import Way
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.rendering import faults
-from playbooks.samples import briefings
+from playbooks.people.contacts import Way
+from playbooks.people.rendering import faults
+from playbooks.people.samples import briefings
 from playbooks.strict import line_of
 
 
@@ -181,7 +181,7 @@ async def _slack(config: Configuration) -> AsyncIterator[Looked]:
 
 async def _buttons(config: Configuration) -> Looked:
     """Return whether what people press can reach us."""
-    from integrations.slack import desk  # noqa: PLC0415  # aiohttp takes long to import
+    from integrations.channels.slack import desk  # noqa: PLC0415  # aiohttp takes long to import
 
     settings = config.contacts.channels.slack
     if settings is None or settings.app_token is None:

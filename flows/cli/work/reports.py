@@ -1,4 +1,4 @@
-"""`report` and `handover`: read the journal, make the document, and write it where it is wanted."""
+"""`report` and `handover`: have the document made, and write it where it is wanted."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,44 +19,32 @@ from flows.cli import schema
 from flows.cli.output import Out, Usage
 from flows.cli.work import records, spelled
 from flows.cli.work.spelled import Spelling
+from flows.reading import reports, streams
+from flows.reading.reports import YEAR, End
 from flows.report.document import (
     Block,
     Commands,
     Diff,
     Document,
     Facts,
-    Form,
     Listing,
     Picture,
+    Questions,
     Section,
     Table,
     Text,
     Warn,
     digest,
 )
-from flows.report.handover import Quiet, Shift
-from flows.report.handover import handover as handover_of
-from flows.report.incident import Witness, report
 from flows.report.pdf import pdf
-from flows.report.switches import Switch, switches_of
-from flows.report.week import week as week_of
 from flows.report.written import html, markdown
-from flows.settings import Configuration
-from integrations.journal.client import Tampered
-from integrations.journal.store import Journal
-from playbooks import duties
+from flows.service.settings import Configuration
 from playbooks.errors import Refused, Transient
-from playbooks.journal import ITSELF, SYSTEM, stream_of
-from playbooks.own import of_inventory
-from playbooks.projection import project
-from playbooks.state import Incident
 from playbooks.strict import Seconds, now
 
 _ID = re.compile(r"inc-\d{4}-\d{6,}")
 _FORMS = {".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"}
 _SPAN: TypeAdapter[float] = TypeAdapter(Seconds)
-_YEAR = 366 * 86400.0
-_MANY = 100_000
 _COLUMNS = 4
 """Columns of a table that 80 characters have room for."""
 
@@ -65,7 +53,7 @@ class Target(NamedTuple):
     """Where a report goes, and as what.
 
     Args:
-        form: `md`, `html` or `pdf`; None if nothing was said.
+        form: `text`, `md`, `html` or `pdf`; None if nothing was said.
         file: where to; None for stdout.
         force: write over what is there.
     """
@@ -79,8 +67,10 @@ def target(form: str | None, file: Path | None, *, force: bool) -> Target:
     """Return where a report goes, before anything is read for it.
 
     Raises:
-        Usage: form and ending say different things, a PDF for a terminal, or a file that is there.
+        Usage: form and ending say different things, a PDF for a terminal, text for a file, or a file that is there.
     """
+    if form == "text" and file is not None:
+        raise Usage("text is as wide as the terminal that reads it: leave --out away, or say --form md")
     ending = _FORMS.get(file.suffix.lower()) if file else None
     if file is not None and form is None and ending is None:
         raise Usage(f"{file} ends in neither .md, .html nor .pdf: say which with --form")
@@ -103,7 +93,7 @@ def span_of(text: str) -> timedelta:
         seconds = _SPAN.validate_python(text)
     except ValidationError as exc:
         raise Usage(f"{text!r} is no length of time: write it as 90m, 12h or 7d") from exc
-    if not 0 < seconds <= _YEAR:
+    if not 0 < seconds <= YEAR.total_seconds():
         raise Usage(f"{text} is not more than nothing and at most a year")
     return timedelta(seconds=seconds)
 
@@ -130,128 +120,28 @@ def week(out: Out, config: Configuration, target: Target, *, older: timedelta) -
 Spellings = Mapping[str, Spelling]
 """By incident, what a terminal spells out of it."""
 
-Head = tuple[int, str] | None
-"""Number and hash of the journal's last head when a report was made."""
 
-
-async def _incident(config: Configuration, given: str) -> tuple[Document, Head, str]:
+async def _incident(config: Configuration, given: str) -> tuple[Document, End, str]:
     async with records.opened(config) as journal:
-        name = await records.find(journal, given)
-        entries = await journal.read(records.PREFIX + name)
-        system = [entry.parsed() for entry in await journal.read(SYSTEM)]
-        # After the entries: the chain up to this head covers all of them.
-        head = await _head(journal)
-        row = await journal.stream(records.PREFIX + name)
-    parsed = [entry.parsed() for entry in entries]
-    state = project(name, parsed)
-    state.frozen = row.frozen if row else None
-    at = now()
-    witness = Witness(entries[-1].seq, entries[-1].hash.hex(), *head) if entries and head else None
-    document = report(
-        state,
-        parsed,
-        at=at,
-        witness=witness,
-        playbook=state.goes_by(config.playbooks),
-        switches=switches_of(system, state, state.scopes),
-        clocks=duties.clocks(state, config.inventory, duties.load(), at),
-        ours=_ours(config),
-    )
-    return document, head, name
+        name = await streams.find(journal, given)
+        return *await reports.incident(journal, config, name), name
 
 
-def _ours(config: Configuration) -> frozenset[str]:
-    """Return the names that people of the house wrote, approved or are enrolled as."""
-    return of_inventory(config.inventory) | config.people().people.keys()
-
-
-async def _head(journal: Journal) -> Head:
-    head = await journal.head_latest()
-    return (head.n, head.hash.hex()) if head else None
-
-
-async def _states(journal: Journal, since: datetime | None) -> tuple[list[Incident], list[tuple[str, str]]]:
-    """Return the open incidents and those closed since, and those whose journal cannot be read, with the reason.
-
-    Args:
-        journal: the journal.
-        since: from when; None for all that there ever were.
-    """
-    found, damaged = [], []
-    for row in await journal.streams(records.PREFIX, limit=_MANY):
-        if since is not None and row.closed_at is not None and row.closed_at < since.timestamp():
-            continue
-        name = row.name.removeprefix(records.PREFIX)
-        try:
-            found.append(await records.load(journal, name))
-        except Tampered as exc:
-            damaged.append((name, str(exc)))
-    return found, damaged
-
-
-def _made(head: Head) -> list[tuple[str, str]]:
-    return [("Journal head", f"number {head[0]}, sha256:{head[1]}")] if head else []
-
-
-async def _handover(config: Configuration, since: timedelta) -> tuple[Document, Head, Spellings]:
-    at, laws = now(), duties.load()
-    # What the law wants reported does not end with the incident.
-    bound = any(server.regimes for server in config.inventory.servers.values())
+async def _handover(config: Configuration, since: timedelta) -> tuple[Document, End, Spellings]:
     async with records.opened(config) as journal:
-        states, damaged = await _states(journal, at - timedelta(seconds=_YEAR) if bound else at - since)
-        switches = [Switch(stop.scope, stop.by, stop.reason, _at(stop.at)) for stop in await journal.stops()]
-        quiet = [
-            Quiet(one.scope, one.by, one.reason, _at(one.until), one.hidden)
-            for one in await journal.suppressions()
-            if one.until > at.timestamp()
-        ]
-        itself = project(ITSELF, await journal.read(stream_of(ITSELF)))
-        head = await _head(journal)
-    shift = Shift(
-        at=at,
-        since=since,
-        states=states,
-        playbooks=config.playbooks,
-        approvers=[
-            name for name, one in config.people().people.items() if set(one.roles) & set(config.policy.approval.roles)
-        ],
-        switches=switches,
-        quiet=quiet,
-        clocks={state.id: duties.clocks(state, config.inventory, laws, at) for state in states},
-        damaged=damaged,
-        itself=itself,
-        ours=_ours(config),
-    )
-    return handover_of(shift, _made(head)), head, {state.id: spelled.of(state, config.inventory) for state in states}
+        document, tip, states = await reports.handover(journal, config, since)
+    return document, tip, {state.id: spelled.of(state, config.inventory) for state in states}
 
 
-def _at(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-async def _week(config: Configuration, older: timedelta) -> tuple[Document, Head]:
+async def _week(config: Configuration, older: timedelta) -> tuple[Document, End]:
     async with records.opened(config) as journal:
-        return await weekly(journal, config, older)
-
-
-async def weekly(journal: Journal, config: Configuration, older: timedelta) -> tuple[Document, Head]:
-    """Return the report of the last seven days, and the head that the journal had.
-
-    Args:
-        journal: the journal.
-        config: for the goals.
-        older: the age from which a lease is listed.
-    """
-    states, damaged = await _states(journal, None)
-    head = await _head(journal)
-    document = week_of(states, at=now(), playbooks=config.playbooks, old=older, made=_made(head), damaged=damaged)
-    return document, head
+        return await reports.week(journal, config, older)
 
 
 def _write(  # noqa: PLR0917  # what is written, where to
-    out: Out, target: Target, document: Document, head: Head, subject: str, spellings: Spellings = MappingProxyType({})
+    out: Out, target: Target, document: Document, head: End, subject: str, spellings: Spellings = MappingProxyType({})
 ) -> None:
-    form = target.form or "md"
+    form = "md" if target.form in {None, "text"} else target.form
     if form == "pdf":
         data = pdf(document, made=now())
     else:
@@ -261,16 +151,18 @@ def _write(  # noqa: PLR0917  # what is written, where to
     out.document(_described(target, document, head, subject, form, data))
     if out.as_json:
         return
+    # The next shift reads where it stands; a report is read by a person where there is a terminal.
+    read_here = target.form is None and (subject == "handover" or sys.stdout.isatty())
+    if target.file is None and (target.form == "text" or read_here):
+        _show(out, _spelled(document, spellings))
+        return
     if target.file is None:
-        if target.form is None and subject == "handover":
-            _show(out, _spelled(document, spellings))
-            return
         sys.stdout.write(data.decode())
     where = f"{target.file}, mode 0600" if target.file else form
     out.note(f"{where}: {len(data)} bytes, {digest(data)}")
 
 
-def _described(target: Target, document: Document, head: Head, subject: str, form: str, data: bytes) -> schema.Report:  # noqa: PLR0917  # what the document holds, in its order
+def _described(target: Target, document: Document, head: End, subject: str, form: str, data: bytes) -> schema.Report:  # noqa: PLR0917  # what the document holds, in its order
     return {
         "subject": subject,
         "title": document.title,
@@ -348,6 +240,7 @@ def _show(out: Out, document: Document) -> None:
     """Show a document on a terminal, or to whatever reads plain text."""
     out.say(document.title, "head")
     out.fields(document.made)
+    out.say()
     for block in document.lead:
         _show_block(out, block)
     for section in document.parts:
@@ -360,7 +253,7 @@ def _show_block(out: Out, block: Block, title: str = "") -> None:
     match block:
         case Text(text) | Warn(text):
             out.say(text, "bad" if block.kind == "warn" else "")
-        case Listing(points) | Form(_, points):
+        case Listing(points) | Questions(_, points):
             for point in points:
                 out.say(f"- {point}")
         case Commands(lines) | Diff(_, lines):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from flows.cli.output import NotFound, Out
 from integrations.hostile import disguises, printable
 from integrations.protocol import pins as reading
-from playbooks.inventory import Pin, PinKind
-from playbooks.refusing import can_refuse
+from playbooks.estate.pins import Pin, PinKind
+from playbooks.gate.refusing import can_refuse
 from playbooks.screening.rules import Kind
 from playbooks.screening.screen import screen
 
@@ -26,7 +26,7 @@ CHANGED = {"new": "new", "changed": "changed", "gone": "gone", "gateway": "other
 _EXCERPT = 120
 
 
-class Difference(NamedTuple):
+class PinDifference(NamedTuple):
     """How one definition differs from its pin.
 
     Args:
@@ -62,7 +62,7 @@ class Pointed(NamedTuple):
     means: str
 
 
-class Wanted(NamedTuple):
+class Chosen(NamedTuple):
     """Which definitions somebody wants to see, and so may approve.
 
     Args:
@@ -84,7 +84,7 @@ class Wanted(NamedTuple):
         """Whether a name is wanted."""
         return not self.names or any(name == one or fnmatchcase(name, one) for one in self.names)
 
-    def of(self, found: Sequence[Difference], pins: Sequence[Pin]) -> list[Difference]:
+    def of(self, found: Sequence[PinDifference], pins: Sequence[Pin]) -> list[PinDifference]:
         """Return the differences that are wanted.
 
         Args:
@@ -122,7 +122,7 @@ def hidden(pin: Pin) -> tuple[str, ...]:
 
 
 def show(
-    out: Out, found: Sequence[Difference], pins: Sequence[Pin], safe: Collection[tuple[str, str]]
+    out: Out, found: Sequence[PinDifference], pins: Sequence[Pin], safe: Collection[tuple[str, str]]
 ) -> list[Pointed]:
     """Show differences, and return what was pointed at in them.
 
@@ -143,7 +143,7 @@ def show(
     return marks
 
 
-def _one(out: Out, one: Difference, pin: Pin | None) -> None:
+def _one(out: Out, one: PinDifference, pin: Pin | None) -> None:
     out.heading(f"{one.server}: {one.kind} {one.name} {_WORDS[one.change]}")
     if one.change == "new" and pin is not None:
         for line in reading.text(pin).split("\n"):

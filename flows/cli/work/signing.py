@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 from flows.cli.options import AGENT, key_file
-from flows.settings import Configuration
+from flows.service.settings import Configuration
 from integrations import ssh_agent
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured
-from playbooks.request import Request, SignedRequest, sign
+from playbooks.people.request import Request, SignedRequest, sign
 
 
 async def signed(config: Configuration | None, request: Request, key: Path | None) -> SignedRequest:

@@ -9,10 +9,13 @@ stays masked. Documents (`--json`, `report`) are masked as they are everywhere.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from playbooks.inventory import Inventory
-from playbooks.plan import Plan
-from playbooks.redaction import mark, redacted
-from playbooks.state import Incident
+from pydantic import BaseModel
+
+from playbooks.estate.inventory import Inventory
+from playbooks.gate.plan import Plan
+from playbooks.record.proof import Fact
+from playbooks.record.state import Incident
+from playbooks.text.redaction import mark, redacted
 
 T = TypeVar("T")
 
@@ -45,15 +48,24 @@ class Spelling:
         return text
 
     def whole(self, value: T) -> T:
-        """Return a document with all of its texts spelled out, but for a plan: its digest is that of what it says."""
+        """Return what is shown with its texts spelled out, but for a plan: its digest is that of what it says."""
         return self._whole(value)  # type: ignore[return-value]  # of the same shape
 
     def _whole(self, value: object) -> object:
         if isinstance(value, str):
             return self(value)
+        if isinstance(value, Fact):
+            # Its phrase goes over its fields: of what it is says what was asked.
+            said = self(f"{value.check} of {value.subject}: ").removeprefix(f"{value.check} of ").removesuffix(": ")
+            return value.model_copy(update={"subject": said, "observed": self(value.observed)})
+        if isinstance(value, BaseModel):
+            names = (name for name in type(value).model_fields if name != "plan")
+            return value.model_copy(update={name: self._whole(getattr(value, name)) for name in names})
         if isinstance(value, Mapping):
             return {key: one if key == "plan" else self._whole(one) for key, one in value.items()}
-        return [self._whole(one) for one in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [self._whole(one) for one in value]
+        return tuple(self._whole(one) for one in value) if isinstance(value, tuple) else value
 
 
 def of(state: Incident, inventory: Inventory) -> Spelling:
@@ -70,7 +82,10 @@ def _phrases(state: Incident, inventory: Inventory) -> Iterator[str]:
     for thing in things:
         name = thing.principal
         yield f"principal of principal {name}: "
-        yield f"not asked as {name} itself: no such token is held; name its place in principals.{name}.held"
+        at = (inventory.principals[name or ""].gateway or ("GATEWAY",))[0]
+        # What an earlier release wrote named another place.
+        for place in (f"principals.{name}.places.{at}.held", f"principals.{name}.held"):
+            yield f"not asked as {name} itself: no such token is held; name its place in {place}"
     plans = [step.plan for step in state.steps.values()] + [lease.plan for lease in state.leases.values()]
     for plan in plans:
         if plan is not None:
@@ -86,10 +101,11 @@ def of_plan(plan: Plan, inventory: Inventory) -> Iterator[str]:
         # Which of them a mark stands for cannot be told.
         return
     (who,) = masked
-    if who not in inventory.principals and all(who != one.user for one in inventory.principals.values()):
+    if who not in inventory.principals and all(who not in one.users for one in inventory.principals.values()):
         # It is a stranger's.
         return
     for text in (plan.summary, plan.breaks):
         yield text.replace(_MARK, who)
-    yield f"user of user {who}: "
+    for end in (": ", ", asked as "):
+        yield f"user of user {who}{end}"
     yield f"user {who}: it does"

@@ -5,10 +5,10 @@ from inspect import cleandoc
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out
-from integrations import registry
-from integrations.system import AnyStep
-from playbooks import naming
+from flows.service.settings import systems
+from integrations.system import AnyStep, Works
 from playbooks.action import Action, Capture
+from playbooks.estate import naming
 
 
 def steps(out: Out, name: str | None) -> Exit:
@@ -18,19 +18,21 @@ def steps(out: Out, name: str | None) -> Exit:
         out: where to.
         name: the step's; None for all.
     """
-    known = registry.SYSTEMS.steps
+    known = systems().steps
     if name is not None and name not in known:
         raise NotFound(f"there is no step {name}; {naming.near(name, known)}")
-    found = [(kind, step) for kind, works in registry.SYSTEMS.works.items() for step in works.steps]
-    found = [(kind, step) for kind, step in found if name in {None, step.name}]
-    out.document({"steps": [_row(kind, step) for kind, step in found]})
+    found = [(kind, works, step) for kind, works in systems().works.items() for step in works.steps]
+    found = [one for one in found if name in {None, one[2].name}]
+    out.document({"steps": [_row(kind, works, step) for kind, works, step in found]})
     if name is None:
-        takes = [f"{_kind(step)}, takes {', '.join(step.model_fields) or 'nothing'}" for _, step in found]
-        rows = [(step.name, f"{_does(step)}\n{what}") for (_, step), what in zip(found, takes, strict=True)]
+        rows = [
+            (step.name, f"{_does(step)}\n{_kind(step)}, takes {', '.join(step.model_fields) or 'nothing'}")
+            for step in known.values()
+        ]
         out.table(("step", "what it does"), rows)
         return Exit.OK
-    ((kind, step),) = found
-    out.say(f"{step.name}, {_kind(step)} of {kind}", "head")
+    step = known[name]
+    out.say(f"{step.name}, {_kind(step)} of {', '.join(kind for kind, _, _ in found)}", "head")
     for line in cleandoc(step.__doc__ or "").splitlines():
         out.raw(line)
     if issubclass(step, Action):
@@ -38,11 +40,13 @@ def steps(out: Out, name: str | None) -> Exit:
         out.fields([("touches", f"one {step.radius.name.lower()}"), ("given back", final)])
     if issubclass(step, Capture):
         out.fields([("exhibit", step.exhibit)])
-    out.fields([("asks for", "\n".join(step.permissions))])
+    for kind, works, _ in found:
+        what = "asks for" if len(found) == 1 else f"asks a {kind} for"
+        out.fields([(what, "\n".join(works.asks(step)))])
     return Exit.OK
 
 
-def _row(kind: str, step: AnyStep) -> schema.StepRow:
+def _row(kind: str, works: Works, step: AnyStep) -> schema.StepRow:
     action, capture = (step if issubclass(step, Action) else None), (step if issubclass(step, Capture) else None)
     return {
         "step": step.name,
@@ -53,7 +57,7 @@ def _row(kind: str, step: AnyStep) -> schema.StepRow:
         "radius": action.radius.name.lower() if action else None,
         "irreversible": action.irreversible.because if action and action.irreversible else None,
         "exhibit": capture.exhibit if capture else None,
-        "permissions": list(step.permissions),
+        "permissions": list(works.asks(step)),
     }
 
 

@@ -24,6 +24,22 @@ vault:
   bundles: state/bundles
   # Bytes on the disk that evidence leaves free, so that the journal always has room.
   reserve: 268435456
+  # Bytes of one exhibit: of what is larger that much is kept, and said to be incomplete.
+  most: 4294967296
+  # Exhibits in a bucket with Object Lock instead of the folder (docs/keep-evidence-on-s3.md).
+  # s3:
+  #   bucket: acme-evidence
+  #   region: eu-central-1
+  #   # How long nobody can delete what is sealed, not even who owns the account: nobody can take it back.
+  #   lock: 90d
+  #   prefix: soar/
+  #   # The account that owns the bucket: another one's of that name is refused.
+  #   owner: "123456789012"
+  #   # Another store that speaks S3.
+  #   endpoint: https://minio.example.com
+  #   # Left out, they are found as boto3 finds them: environment, profile, the machine's role.
+  #   access_key: {env: SOAR_VAULT_KEY}
+  #   secret_key: {env: SOAR_VAULT_SECRET}
 
 receiver:
   # Off 127.0.0.1 it needs a certificate; then senders may use bearer tokens too.
@@ -31,6 +47,11 @@ receiver:
   port: 8765
   # certificate: tls/receiver.pem
   # key: tls/receiver.key
+  # At once; each may hold a message of 1 MiB in memory. Of those, how many one address may have; not this machine's.
+  connections: 400
+  per_peer: 100
+  # The key by which responders know what receivers put in; made when it is not there.
+  stamp: keys/receiver.stamp
   # Its own account at PostgreSQL, which CREATE ROLE soar_receiver LOGIN PASSWORD '...' makes; `mcp-soar up` sees to it
   # that it can put into the inbox and do nothing else.
   # account: {user: soar_receiver, password: {env: SOAR_RECEIVER_PASSWORD}}
@@ -58,11 +79,15 @@ _INVENTORY = """\
 # and leaves alone what you write; `mcp-soar inventory check` says what is missing.
 version: 1
 
-# How often a containment in force is verified again.
+# How often a containment in force is looked at again, and the share of a gateway's time (0.01 to 0.5) that it may take
+# to ask as a client about all that are in force there, one in its turn after the other: `mcp-soar doctor` says how
+# often that is.
 watch_every: 60s
+watch_share: 0.1
 
-# Gateways that we may act on, and the canary: an ordinary client of ours that asks whether something can be reached.
-gateways: {}
+# Systems that we may act on, each of a kind. Of a gateway, the canary is an ordinary client of ours that asks whether
+# something can be reached.
+systems: {}
 #  main:
 #    kind: contextforge
 #    url: https://gateway.example.com
@@ -87,7 +112,6 @@ servers: {}
 #    url: https://weather.example.com/mcp
 #    # Instead of url, for one that speaks over stdio. Whoever asks it runs it, on this machine and without our secrets.
 #    # command: [uvx, weather-mcp]
-#    gateway: {name: main, id: 3f2a9c}
 #    owner: weather-team
 #    # low, medium, high, critical
 #    criticality: medium
@@ -104,6 +128,10 @@ servers: {}
 #      add: {risk: low, safe_arguments: {a: 1, b: 2}}
 #    # What its gateway held, name and id, as an import found it: alerts may name it, and nothing of it is approved.
 #    offers: {tools: {add: 6018ca46}}
+#    # Where it stands: its entry at its gateway, by the name of the system.
+#    places: {main: {id: 3f2a9c}}
+#    # What it stands on, as alerts name it that know no server (docs/connect-a-siem.md).
+#    found_by: {workload: [prod/weather], image: [ghcr.io/acme/weather]}
 #    # Who is told of it, where contacts.yaml says otherwise: role, contact.
 #    # stakeholders: {owner: weather-team}
 #    # What it handles (personal, health, payment, secret), and the laws that then set a time to report (gdpr, pipa,
@@ -111,15 +139,18 @@ servers: {}
 #    data: [personal]
 #    regimes: [gdpr]
 
-# Users and agents, with the ids of their tokens.
+# Users and agents, and where each is known; at a gateway with its user and the ids of its tokens.
 principals: {}
 #  agent-weather:
 #    title: Weather agent
-#    gateway: main
-#    user: agent-weather@example.com
-#    tokens: {agent: 7c1e0f}
-#    # Those of them that its owner gave us: a cut is then asked about as this principal itself.
-#    held: {agent: {file: secrets/agent-token}}
+#    # Never cut without a person.
+#    protected: false
+#    places:
+#      main:
+#        user: agent-weather@example.com
+#        tokens: {agent: 7c1e0f}
+#        # Those of them that its owner gave us: a cut is then asked about as this principal itself.
+#        held: {agent: {file: secrets/agent-token}}
 """
 
 _SOURCES = """\
@@ -190,13 +221,17 @@ _POLICY = """\
 # The gate: what may be done at once, and what needs people. These are the defaults; it fails closed.
 version: 1
 
-# By class: automatic, or approve (every class that is not named). `mcp-soar playbooks list` says what follows from it.
-classes:
-  tool_poisoning: automatic
-  prompt_injection: automatic
-  data_exfiltration: automatic
+# What may be done without a person: automatic, or approve. The first rule that fits decides; what fits none, a person
+# does. A rule may name class, action (gateway.disable_tool), system (gateway), and of the server that is touched its
+# environment and criticality, one or a list of each; what it does not name is any. `mcp-soar plan` says which decides.
+rules:
+  - {class: [tool_poisoning, prompt_injection, data_exfiltration], mode: automatic}
+# Above that one, this would ask a person about whatever is critical in production:
+#  - {environment: prod, criticality: [high, critical], mode: approve}
+# With automatic_up_to and a cap for `server`, this would cut off whole servers of developers:
+#  - {class: server_compromise, environment: dev, mode: automatic, up_to: server}
 
-# The widest that is ever automatic: token, tool, principal, server (never fleet).
+# The widest that is ever automatic, whatever a rule says: token, tool, principal, server (never fleet).
 automatic_up_to: tool
 
 # One of these has to be met: how far the source is believed, and how bad it is, at least.

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.cli import schema
@@ -16,13 +17,17 @@ from flows.cli.exits import Exit
 from flows.cli.output import Out, moment, precise, safe, span
 from flows.cli.work import incidents, records, spelled
 from flows.cli.work.spelled import Spelling
-from flows.settings import Configuration
+from flows.reading import standing, streams
+from flows.service.settings import Configuration
 from integrations.journal.client import Tampered
 from integrations.journal.store import Journal
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.order import Place, place, unreadable
-from playbooks.state import Incident
+from playbooks.record.incident import Status
+from playbooks.record.journal import INCIDENT
+from playbooks.record.order import Place, place, unreadable
+from playbooks.record.state import Incident
+from playbooks.record.view import Stopped
+from playbooks.record.viewing import head_of, owed_of
 from playbooks.strict import now
 
 if TYPE_CHECKING:
@@ -34,16 +39,6 @@ _CALM = 0.25
 
 _MANY = 10_000
 _LINES = 2
-_SAID = {
-    "frozen": "FROZEN, its journal is damaged",
-    "not_established": "NOT contained",
-    "awaiting_approval": "waits for a decision",
-    "triage": "needs triage",
-    "containing": "being contained",
-    "recovering": "being given back",
-    "released": "given back, to be closed",
-    "contained": "contained",
-}
 _STYLES = {
     "contained": "good",
     "frozen": "bad",
@@ -54,7 +49,7 @@ _STYLES = {
 
 
 @dataclass
-class View:
+class Board:
     """What was seen of the journal, kept between two looks.
 
     Args:
@@ -65,7 +60,7 @@ class View:
     journal: Journal
     config: Configuration
     rows: dict[str, schema.Watched] = field(default_factory=dict)
-    stops: list[schema.StopRow] = field(default_factory=list)
+    stops: list[Stopped] = field(default_factory=list)
     read: int = 0
     """Streams read so far: none for an incident of which nothing is new."""
     spellings: dict[str, Spelling] = field(default_factory=dict)
@@ -76,33 +71,33 @@ class View:
     async def look(self) -> list[tuple[str, str]]:
         """Read what is new and return it: open, changed, closed or stops, and the incident."""
         changes: list[tuple[str, str]] = []
-        there = {row.name: row for row in await self.journal.streams(records.PREFIX, open_only=True, limit=_MANY)}
+        there = {row.name: row for row in await self.journal.streams(INCIDENT, open_only=True, limit=_MANY)}
         for stream in self._seen.keys() - there.keys():
-            name = stream.removeprefix(records.PREFIX)
+            name = stream.removeprefix(INCIDENT)
             del self._seen[stream], self.rows[name], self._places[name]
             self.spellings.pop(name, None)
             changes.append(("closed", name))
         for stream, row in reversed(there.items()):
             if self._seen.get(stream) == (row.seq, row.frozen):
                 continue
-            name = stream.removeprefix(records.PREFIX)
+            name = stream.removeprefix(INCIDENT)
             changes.append(("changed" if stream in self._seen else "open", name))
             self.read += 1
             try:
-                state = await records.load(self.journal, name)
+                state = await streams.load(self.journal, name)
                 self.rows[name], self._places[name] = self._watched(state), place(state)
                 self.spellings[name] = spelled.of(state, self.config.inventory)
             except Tampered as exc:
                 self.rows[name], self._places[name] = _damaged(name, str(exc), row.opened_at), unreadable(row.opened_at)
             self._seen[stream] = row.seq, row.frozen
-        stops = await records.stops(self.journal)
+        stops = await standing.stops(self.journal)
         if stops != self.stops:
             self.stops = stops
             changes.append(("stops", ""))
         return changes
 
     def worst_first(self) -> list[schema.Watched]:
-        """Return the rows, in the order of `playbooks.order`."""
+        """Return the rows, in the order of `playbooks.record.order`."""
         young = sorted(self.rows, reverse=True)
         return [self.rows[name] for name in sorted(young, key=self._places.__getitem__)]
 
@@ -110,36 +105,38 @@ class View:
         waits = [f"a decision until {_clock(step.expires_at)}" for step in state.proposals]
         waits += ["somebody who looks at it"] if state.triage else []
         last = state.timeline[-1] if state.timeline else None
-        clocks = [clock for clock in records.clocks_of(self.config, state, now()) if not clock["fulfilled"]]
-        return {
-            **records.row_of(state),
-            "about": ", ".join(str(entity) for entity in state.entities.values()) or "nothing that the inventory knows",
-            "waits_for": waits,
-            "clocks": clocks,
-            "undelivered": len({page for page, _ in state.undelivered}),
-            "last": last.what if last else "",
-            "last_at": precise(last.at) if last else None,
-        }
+        running = (clock for clock in records.clocks_of(self.config, state, now()) if clock.running)
+        return schema.Watched(
+            **head_of(state),
+            asks=len(state.proposals),
+            leases=sum(lease.in_force for lease in state.leases.values()),
+            waits_for=tuple(waits),
+            clocks=tuple(owed_of(state.id, clock, partial(records.command, self.config)) for clock in running),
+            undelivered=len({page for page, _ in state.undelivered}),
+            last=last.what if last else "",
+            last_at=last.at if last else None,
+        )
 
 
 def _damaged(name: str, why: str, opened_at: float) -> schema.Watched:
-    waits = [f"mcp-soar verify {name}"]
-    row = incidents.damaged(name, why, opened_at)
-    return {**row, "about": "unknown", "waits_for": waits, "clocks": [], "undelivered": 0, "last": why, "last_at": None}
+    return schema.Watched(
+        **incidents.damaged(name, why, opened_at).model_dump(),
+        waits_for=(f"mcp-soar verify {name}",),
+        clocks=(),
+        undelivered=0,
+        last=why,
+        last_at=None,
+    )
 
 
 def _duty(row: schema.Watched, at: datetime) -> list[str]:
     """Return what a law wants reported first, and until when."""
-    first = next((clock for clock in row["clocks"] if clock["until"]), None)
-    if first is None:
-        return []
-    due = datetime.fromisoformat(first["until"] or "")
-    return [f"report {first['id']} {'OVERDUE' if due < at else 'until'} {moment(due)}"]
+    first = next(((clock.id, clock.until) for clock in row.clocks if clock.until), None)
+    return [f"report {first[0]} {'OVERDUE' if first[1] < at else 'until'} {moment(first[1])}"] if first else []
 
 
-def _clock(at: datetime | str | None) -> str:
-    value = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return (moment(value) or "-")[11:]
+def _clock(at: datetime | None) -> str:
+    return (moment(at) or "-")[11:]
 
 
 def watch(out: Out, config: Configuration, *, once: bool) -> Exit:
@@ -151,7 +148,7 @@ def watch(out: Out, config: Configuration, *, once: bool) -> Exit:
 
 async def _watch(out: Out, config: Configuration, *, once: bool, live: bool) -> None:
     async with records.opened(config) as journal:
-        view = View(journal, config)
+        view = Board(journal, config)
         changes = await view.look()
         if out.as_json:
             _report(view, changes)
@@ -168,7 +165,7 @@ async def _watch(out: Out, config: Configuration, *, once: bool, live: bool) -> 
                 await _each(view, stop, lambda changes: _report(view, changes))
 
 
-async def _each(view: View, stop: asyncio.Event, tell: Callable[[list[tuple[str, str]]], None]) -> None:
+async def _each(view: Board, stop: asyncio.Event, tell: Callable[[list[tuple[str, str]]], None]) -> None:
     """Look again and again, and tell what is new, also when it is nothing."""
     async with view.journal.listen() as wait:
         while not await _ended(stop, wait):
@@ -191,7 +188,7 @@ async def _ended(stop: asyncio.Event, wait: Callable[[float], Awaitable[bool]]) 
     return stop.is_set()
 
 
-def _report(view: View, changes: list[tuple[str, str]]) -> None:
+def _report(view: Board, changes: list[tuple[str, str]]) -> None:
     for change, name in changes:
         line: schema.WatchLine = {
             "at": precise(now()) or "",
@@ -200,11 +197,11 @@ def _report(view: View, changes: list[tuple[str, str]]) -> None:
             "incident": view.rows.get(name),
             "stops": view.stops,
         }
-        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.write(json.dumps(line, default=lambda one: one.dump()) + "\n")
     sys.stdout.flush()
 
 
-async def _live(out: Out, view: View, stop: asyncio.Event) -> None:
+async def _live(out: Out, view: Board, stop: asyncio.Event) -> None:
     from rich.live import Live  # noqa: PLC0415  # rich takes a while to import
 
     trouble, console = "", out.console
@@ -234,7 +231,7 @@ async def _live(out: Out, view: View, stop: asyncio.Event) -> None:
         await _each(view, stop, tell)
 
 
-def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> list[tuple[str, str]]:
+def lines(view: Board, at: datetime, height: int | None, trouble: str = "") -> list[tuple[str, str]]:
     """Return what is shown, as lines and their styles; the words say all that the styles do.
 
     Args:
@@ -244,24 +241,23 @@ def lines(view: View, at: datetime, height: int | None, trouble: str = "") -> li
         trouble: why what is shown is old, empty if it is not.
     """
     rows = view.worst_first()
-    joined = sum(row["status"] == Status.JOINED for row in rows)
+    joined = sum(row.status == Status.JOINED for row in rows)
     beside = f", {joined} joined to them" if joined else ""
     found = [(f"mcp-soar: {len(rows) - joined} open incidents{beside}, worst first; {moment(at)}; q ends", "head")]
     found += [(f"OLD: {trouble}", "bad")] if trouble else []
     found += [(records.stopped(stop), "bad") for stop in view.stops]
     room = len(rows) if height is None else max(0, (height - len(found) - 1) // _LINES)
-    for row in (view.spellings.get(row["id"], Spelling()).whole(row) for row in rows[:room]):
-        age = span((at - datetime.fromisoformat(row["opened_at"])).total_seconds()) if row["opened_at"] else "-"
-        status = records.stands(_SAID.get(row["status"], row["status"]), row["part_of"])
+    for row in (view.spellings.get(row.id, Spelling()).whole(row) for row in rows[:room]):
+        age = span((at - row.opened_at).total_seconds()) if row.opened_at else "-"
         # How bad it is, the one says that it goes on in.
-        bad = "" if row["status"] == Status.JOINED else row["severity"]
-        found.append((f"{row['id']}  {bad:8}  {status}, {age}", _STYLES.get(row["status"], "")))
+        bad = "" if row.status == Status.JOINED else row.severity.label
+        found.append((f"{row.id}  {bad:8}  {row.stands}, {age}", _STYLES.get(row.status, "")))
         # What is asked and what is not told comes first, for it must not be what the edge cuts off.
-        parts = [f"waits for {', '.join(row['waits_for'])}"] if row["waits_for"] else []
-        parts += [f"{row['undelivered']} pages NOT DELIVERED"] if row["undelivered"] else []
+        parts = [f"waits for {', '.join(row.waits_for)}"] if row.waits_for else []
+        parts += [f"{row.undelivered} pages NOT DELIVERED"] if row.undelivered else []
         parts += _duty(row, at)
-        parts += [f"{row['leases']} in force", row["about"][:60]]
-        parts += [f"{_clock(row['last_at'])} {row['last']}"] if row["last"] else []
+        parts += [f"{row.leases} in force", row.about[:60]]
+        parts += [f"{_clock(row.last_at)} {row.last}"] if row.last else []
         found.append(("    " + "; ".join(parts), ""))
     if len(rows) > room:
         found.append((f"and {len(rows) - room} more: `mcp-soar incidents`", "head"))

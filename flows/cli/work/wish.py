@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from flows.cli.output import Usage
 from playbooks.chosen import containable
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import ON_SERVER
+from playbooks.estate.inventory import ON_SERVER
+from playbooks.record.incident import Entity, EntityKind
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
@@ -26,6 +26,7 @@ class Wish:
         reason: why.
         named: what a class's playbook is started about, each a kind, a name, and its server if it is named.
         chosen: the things that are to be contained themselves, as they wrote them.
+        only: the systems that they are to be contained at; wherever they have a place if none is said.
     """
 
     incident: str | None
@@ -35,6 +36,7 @@ class Wish:
     reason: str
     named: Sequence[tuple[str, str, str | None]] = ()
     chosen: tuple[Entity, ...] = ()
+    only: tuple[str, ...] = ()
 
     def started(self, who: str) -> dict[str, Json]:
         """Return what a playbook is asked for with; nothing for an incident that is open already.
@@ -67,6 +69,11 @@ class Wish:
             "entities": named,
             "title": self.title or f"started by {who}",
         }
+
+    @property
+    def narrowed(self) -> dict[str, Json]:
+        """What a request says of where it is to be contained; nothing where that is everywhere."""
+        return {"only": list(self.only)} if self.only else {}
 
 
 def entity(kind: str, name: str, server: str | None = None) -> Entity:

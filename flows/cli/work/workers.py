@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from flows import workers
 from flows.cli.output import moment, span
-from flows.settings import Configuration
+from flows.service import workers
+from flows.service.settings import Configuration
 from integrations.hostile import printable
 from integrations.secret import secret
 from integrations.system import Looked
@@ -47,7 +47,8 @@ def _pool(config: Configuration, ask: "_Prefect", pool: str, *, here: bool, ther
     if here and (why := workers.lacking(config, pool)):
         yield Looked(check, "warn", f"nobody does its work, so no {work} carried out: {why}", "as it says")
         return
-    alive = _alive(ask, pool) if there else None
+    begun = workers.begun(config.folder, pool) if here else None
+    alive = _alive(ask, pool, begun) if there else None
     if alive is None:
         if here:
             remedy = "`mcp-soar up` starts one; it says why not, and state/logs/ has its log"
@@ -65,9 +66,24 @@ def _pool(config: Configuration, ask: "_Prefect", pool: str, *, here: bool, ther
             yield _schedule(ask, one)
 
 
-def _alive(ask: "_Prefect", pool: str) -> tuple[str, float] | None:
-    """Return the worker that was heard of last, and how many seconds ago; None if none is alive."""
+def _alive(ask: "_Prefect", pool: str, begun: tuple[bool, datetime] | None) -> tuple[str, float] | None:
+    """Return the worker that was heard of last, and how many seconds ago; None if none is alive.
+
+    Args:
+        ask: asks Prefect.
+        pool: whose.
+        begun: whether this machine's own one runs, and since when, if it left word: Prefect takes one that died for
+            alive for minutes, and its successor has its name.
+    """
     online = [one for one in ask(f"/work_pools/{pool}/workers/filter") if one["status"] == "ONLINE"]
+    if begun is not None:
+        runs, since = begun
+        ours = workers.name_of(pool)
+        online = [
+            one
+            for one in online
+            if one["name"] != ours or (runs and one["last_heartbeat_time"] and _at(one["last_heartbeat_time"]) >= since)
+        ]
     heard = [(_at(one["last_heartbeat_time"]), str(one["name"])) for one in online if one["last_heartbeat_time"]]
     if not heard:
         return None

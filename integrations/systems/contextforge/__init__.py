@@ -1,9 +1,11 @@
-"""MCP gateways: what they hold, and the cuts that they can make."""
+"""ContextForge: what it holds, and the cuts that it can make."""
 
-from collections.abc import Iterator
+from typing import Final
 
-from integrations.system import System, Works, written
-from playbooks.inventory import Gateway, Inventory, Secret
+from integrations.gateways.description import gateway_system
+from integrations.system import Works
+
+KIND: Final = "contextforge"
 
 
 def _works() -> Works:
@@ -12,23 +14,4 @@ def _works() -> Works:
     return WORKS
 
 
-def _secrets(inventory: Inventory) -> Iterator[tuple[str, Secret]]:
-    for name, gateway in inventory.gateways.items():
-        yield f"gateways.{name}.password", gateway.password
-        yield f"gateways.{name}.canary.token", gateway.canary.token
-    for name, principal in inventory.principals.items():
-        yield from ((f"principals.{name}.held.{label}", place) for label, place in principal.held.items())
-
-
-def _places(inventory: Inventory) -> Iterator[str]:
-    yield from (f"gateway/{name}" for name in inventory.gateways)
-
-
-SYSTEM = System(
-    kind="contextforge",
-    works=_works,
-    words=written(__name__),
-    settings=Gateway,
-    places=_places,
-    secrets=_secrets,
-)
+SYSTEM = gateway_system(KIND, "ContextForge", _works, __name__)

@@ -10,18 +10,22 @@ a name that it had not.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from integrations import precedence
 from integrations.catalogue import Names
+from integrations.gateways.driver import Asked
 from integrations.hostile import printable
-from integrations.systems.contextforge.canary import MAIN, Canary, Door
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.canary import Door, ForgeCanary
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
-from playbooks.plan import Answer, Finding, Target
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer, Finding, Target
+from playbooks.text.sentences import say
+
+if TYPE_CHECKING:
+    from integrations.systems.contextforge.driver import ContextForge
 
 _MOST_SERVERS: Final = 20
 """Virtual servers that are asked; more are named."""
@@ -42,19 +46,6 @@ _MARGIN: Final = 1.0
 """Seconds by which a clock of the gateway's may be late."""
 
 
-@dataclass
-class Asked:
-    """What was asked of one target.
-
-    Args:
-        findings: what decides.
-        beside: what is named and does not decide: doors that could not be asked.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    beside: list[Finding] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Asking:
     """The questions about one disabled tool.
@@ -69,8 +60,8 @@ class Asking:
         settled: whether this is no first look any more, so that every name is asked at every door.
     """
 
-    canary: Canary
-    forge: ContextForge
+    canary: ForgeCanary
+    forge: "ContextForge"
     target: Target
     names: Names
     arguments: dict[str, Any] | None
@@ -96,16 +87,18 @@ class Asking:
         if self.forge.processes > 1 and not self._over:
             asked.findings.append(self._finding("by each process of the gateway", self._waits, _LATER))
         if isinstance(servers, SoarError):
-            why = f"the gateway did not say which there are ({servers})"
+            why = say("the gateway did not say which there are ({a})", a=servers)
             asked.beside.append(self._finding("at its virtual servers", why, _DOCTOR))
         elif (left := len(servers) - len(named)) > 0:
-            why, then = ("one look asks no more of them", _TRY) if self.settled else ("it was not asked yet", _NEXT)
-            asked.beside.append(self._finding(f"at {left} more virtual servers", why, then))
+            why, then = (
+                (say("one look asks no more of them"), _TRY) if self.settled else (say("it was not asked yet"), _NEXT)
+            )
+            asked.beside.append(self._finding("at {c} more virtual servers", why, then, c=left))
         if original.answer is Answer.ESTABLISHED:
             if self.settled:
                 await self._elsewhere(asked, named)
             if self.arguments is None:
-                why = "its schema rejects nothing, so that a call there might run it"
+                why = say("its schema rejects nothing, so that a call there might run it")
                 asked.beside.append(self._finding("at /mcp and /servers/ID/mcp", why, _ARGUMENTS))
         return asked
 
@@ -174,9 +167,9 @@ class Asking:
         return await (self._look_up(self.names.offered) if self.arguments is None else self._call(self.names.offered))
 
     async def _call(self, name: str, path: str = "") -> Finding:
-        door, arguments, several = Door(path), self.arguments or {}, self.forge.processes > 1
+        at, arguments, several = self.canary.at(Door(path)), self.arguments or {}, self.forge.processes > 1
         return await self._by_all(
-            lambda: self.canary.call(PinKind.TOOL, name, arguments, ahead=several, door=door if path else MAIN)
+            lambda: self.canary.call(PinKind.TOOL, name, arguments, ahead=several, at=at, door=path)
         )
 
     async def _look_up(self, name: str, server: str | None = None) -> Finding:
@@ -229,12 +222,13 @@ class Asking:
 
     @property
     def _waits(self) -> str:
-        return f"each process of the gateway remembers what it looked up for {self.forge.gateway.remembers:g} s"
+        long = f"{self.forge.gateway.remembers:g}"
+        return say("each process of the gateway remembers what it looked up for {a} s", a=long)
 
-    def _finding(self, where: str, observed: str, remedy: str) -> Finding:
+    def _finding(self, where: str, observed: str, remedy: str, **more: object) -> Finding:
         return Finding(
             check="call",
-            subject=f"{self.target} {where}"[:2000],
+            subject=say("tool {a} of {b} " + where, a=self.target.name, b=self.target.server, **more)[:2000],
             asked_as=self.canary.endpoint.principal,
             expected="the gateway itself refuses it",
             observed=observed[:20_000],
@@ -243,11 +237,11 @@ class Asking:
         )
 
 
-_LATER: Final = "wait for the look after that, which asks again"
-_NEXT: Final = "the next look asks there"
-_TRY: Final = "have a client that uses one of them try it there"
-_DOCTOR: Final = "run mcp-soar doctor, which says what our account there may not read"
-_ARGUMENTS: Final = "write safe_arguments for it in inventory.yaml, and it is asked"
+_LATER: Final = say("wait for the look after that, which asks again")
+_NEXT: Final = say("the next look asks there")
+_TRY: Final = say("have a client that uses one of them try it there")
+_DOCTOR: Final = say("run mcp-soar doctor, which says what our account there may not read")
+_ARGUMENTS: Final = say("write safe_arguments for it in inventory.yaml, and it is asked")
 """What people can do about what was not asked."""
 
 _WORSE: Final = {Answer.ESTABLISHED: 0, Answer.UNKNOWN: 1, Answer.NOT_ESTABLISHED: 2}

@@ -12,25 +12,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from integrations.estate import Audited
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import issue, publish
 from integrations.systems.contextforge.estate import moment_of
-
-TRAIL: Final = "AUDIT_TRAIL_ENABLED"
-"""The gateway's setting for who changed what."""
-
-EVENTS: Final = "SECURITY_LOGGING_ENABLED"
-"""The gateway's setting for whom it refused."""
-
-NEVER: Final = (
-    "Never in an audit trail: tool calls, users, tokens and roles; where the gateway's database is SQLite, nor that a"
-    " server without resources was switched off or on"
-)
-"""What happens at a ContextForge without a trace, however it is set: 1.0.7, tried out one by one.
-
-The last: `set_gateway_state` holds SQLite's one lock over an `UPDATE` of no row, the entry waits five seconds for it
-and is lost (`gateway.log`: "Failed to log audit trail: … database is locked").
-"""
+from integrations.systems.contextforge.needs import EVENTS, TRAIL
 
 _LOOKS: Final = 5
 _BETWEEN: Final = 0.2
@@ -56,7 +41,7 @@ async def _trail(forge: ContextForge) -> Audited:
         if await _added_after(forge, before):
             return Audited(what, TRAIL, f"{said}, and a server was added after that", on=False)
         return Audited(what, TRAIL, said, on=True)
-    await forge.request("GET", f"/v1/servers/{min(doors)}", missing_ok=True)
+    await forge.api.request("GET", f"/v1/servers/{min(doors)}", missing_ok=True)
     if await _comes(forge, "audit-trails", before):
         return Audited(what, TRAIL, "what is read and changed is written down", on=True)
     return Audited(what, TRAIL, "a virtual server was read, and no entry says so", on=False)
@@ -65,8 +50,8 @@ async def _trail(forge: ContextForge) -> Audited:
 async def _added_after(forge: ContextForge, entry: dict[str, Any]) -> bool:
     """Whether a server was added after an entry, which is written down where that is on: it is off by now."""
     path, latest = "/v1/gateways", moment_of(entry.get("timestamp"))
-    listed = await forge.request("GET", path, params={"include_inactive": "true", "limit": "0"})
-    added = (moment_of(one.get("createdAt")) for one in forge.entries(path, listed))
+    listed = await forge.api.request("GET", path, params={"include_inactive": "true", "limit": "0"})
+    added = (moment_of(one.get("createdAt")) for one in forge.api.entries(path, listed))
     return latest is not None and any(at is not None and at - latest > _APART for at in added)
 
 
@@ -74,7 +59,7 @@ async def _events(forge: ContextForge) -> Audited:
     what, newest = "security events", await _newest(forge, "security-events")
     if newest:
         return Audited(what, EVENTS, f"the newest is of {_when(newest)}", on=True)
-    said = "there is none: that is off, or no revoked token was used since it is on"
+    said = "there is none: switched off, or no revoked token was used yet"
     return Audited(what, EVENTS, said, on=None)
 
 
@@ -93,7 +78,7 @@ async def changed(forge: ContextForge, name: str) -> Audited:
     try:
         comes = await _comes(forge, "audit-trails", before)
     finally:
-        await forge.request("DELETE", f"/v1/servers/{door}", missing_ok=True)
+        await forge.api.request("DELETE", f"/v1/servers/{door}", missing_ok=True)
     if comes:
         return Audited("audit trail", TRAIL, "a change is written down", on=True)
     return Audited("audit trail", TRAIL, "a virtual server was made, and no entry says so", on=False)
@@ -113,13 +98,13 @@ async def tried(forge: ContextForge, email: str, name: str) -> Audited:
     before = await _newest(forge, "security-events")
     token = await issue(forge, email, name)
     await forge.revoke(token.id)
-    await forge.refused(token.secret)
+    await forge.api.refused(token.secret)
     if await _comes(forge, "security-events", before):
         return Audited("security events", EVENTS, "a revoked token's use is written down", on=True)
     return Audited("security events", EVENTS, "a revoked token was used, and no event says so", on=False)
 
 
-_EMPTY: Final = "it is empty: that is off, or nothing that it writes down happened since it is on"
+_EMPTY: Final = "it is empty: switched off, or nothing happened yet that it records"
 
 
 async def _comes(forge: ContextForge, log: str, before: dict[str, Any] | None) -> bool:
@@ -133,7 +118,7 @@ async def _comes(forge: ContextForge, log: str, before: dict[str, Any] | None) -
 
 async def _newest(forge: ContextForge, log: str) -> dict[str, Any] | None:
     path = f"/api/logs/{log}"
-    found = forge.entries(path, await forge.request("GET", path, params={"limit": "1"}))
+    found = forge.api.entries(path, await forge.api.request("GET", path, params={"limit": "1"}))
     return found[0] if found else None
 
 

@@ -8,7 +8,6 @@ process that does it forget the offered name, and only that (`tool_service.py`, 
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Sequence
 from copy import copy
@@ -16,18 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from typing_extensions import override
+
+from integrations.gateways.canary import NOBODYS, Canary
 from integrations.hostile import printable
 from integrations.protocol.client import McpEndpoint, Reply
 from integrations.protocol.probe import ask
 from integrations.sharing import Shared
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
-from playbooks.plan import NOT_RUN, Answer, Finding
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import NOT_RUN, Answer, Finding
+from playbooks.text.sentences import say
 
-_LISTS = {PinKind.TOOL: "tools", PinKind.PROMPT: "prompts", PinKind.RESOURCE: "resources"}
-_NAMED = {PinKind.TOOL: "name", PinKind.PROMPT: "name", PinKind.RESOURCE: "uri"}
 _ROOT: Final = re.compile(r"(?:/servers/[^/]+)?/mcp/?$")
-_NOBODYS: Final = "mcp-soar-no-such-tool"
 
 _MALFORMED: Final[dict[str, Any]] = {"progressToken": ["mcp-soar"]}
 """A `_meta` that MCP's schema has no room for. At `/rpc` the gateway looks a tool up first, and only then refuses to
@@ -42,7 +42,7 @@ _OPPOSITE: Final = {
 _EVENTS_WITHIN: Final = 3.0
 """Seconds for everything that is asked over `/sse`."""
 
-_AT_EVENTS: Final = "have a client that uses /sse try it there, or close /sse at the gateway if no client does"
+_AT_EVENTS: Final = say("have a client that uses /sse try it there, or close /sse at the gateway if no client does")
 
 _NOT_FOUND: Final = -32601
 _INTERNAL: Final = -32603
@@ -64,27 +64,20 @@ class Door:
         return self.path + (f" for server {self.server}" if self.server else "")
 
 
-MAIN: Final = Door()
 RPC: Final = Door("/rpc")
 
 
-class Canary:
-    """A principal of ours with an ordinary client's grants. It asks; it changes nothing.
+class ForgeCanary(Canary):
+    """Our canary at a ContextForge, which has more doors than one.
 
     Args:
         endpoint: the address that clients use, with the canary's token.
     """
 
     def __init__(self, endpoint: McpEndpoint) -> None:
-        self.endpoint = endpoint
+        super().__init__(endpoint)
         self._root = _ROOT.sub("", endpoint.url)
-        self._lists = {kind: Shared(partial(self._names, kind)) for kind in _LISTS}
-        self._controls: dict[str, Shared[Finding]] = {}
-        self._absent = Shared(self._nobody)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.endpoint.aclose()
+        self._unknown = Shared(self._nobody)
 
     def at(self, door: Door) -> McpEndpoint:
         """Return the connection to a door."""
@@ -95,87 +88,26 @@ class Canary:
         other.url = self._root + door.path
         return other
 
-    async def names(self, kind: PinKind, since: float = math.inf) -> frozenset[str]:
-        """Return the names that clients list; waiting callers share an answer.
+    @override
+    def met(self, kind: PinKind, name: str, reply: Reply, absent: Reply | None) -> bool | None:
+        return _met(kind, name, reply, absent.text if absent else None)
 
-        Args:
-            kind: tools, prompts or resources.
-            since: the moment, in monotonic seconds, after which it has to be asked for; else after this call began.
+    @override
+    def compared(self, kind: PinKind) -> bool:
+        return kind is PinKind.PROMPT
 
-        Raises:
-            SoarError: there is no list to be had.
-        """
-        return await self._lists[kind](since)
+    @override
+    def away(self, reply: Reply) -> bool:
+        return reply.text.startswith("Tool invocation failed")
 
-    async def _names(self, kind: PinKind) -> frozenset[str]:
-        return frozenset(str(item.get(_NAMED[kind])) for item in await self.endpoint.listed(_LISTS[kind]))
+    @override
+    def exists(self, finding: Finding) -> bool:
+        # *Not found* is told to those as well who may not see it.
+        return "exists but is inactive" in finding.observed
 
-    async def control(self, tool: str, arguments: dict[str, Any]) -> Finding:
-        """Call a harmless tool, which proves that calls get through; waiting callers share an answer."""
-        return await self._controls.setdefault(tool, Shared(lambda: self._control(tool, arguments)))()
-
-    async def _control(self, tool: str, arguments: dict[str, Any]) -> Finding:
-        return await self.call(PinKind.TOOL, tool, arguments, check="control", refused=False, ahead=True)
-
-    async def control_by_list(self, kind: PinKind, since: float = math.inf) -> Finding:
-        """Take a list as the control, where there is no tool to call: the gateway answers this principal."""
-        try:
-            observed, answer = f"lists {len(await self.names(kind, since))}", Answer.ESTABLISHED
-        except SoarError as exc:
-            observed, answer = str(exc), Answer.UNKNOWN
-        return Finding(
-            check="control",
-            subject=f"{_LISTS[kind]}/list",
-            asked_as=self.endpoint.principal,
-            expected="the gateway answers",
-            observed=observed,
-            answer=answer,
-        )
-
-    async def call(
-        self,
-        kind: PinKind,
-        name: str,
-        arguments: dict[str, Any],
-        *,
-        check: str = "call",
-        refused: bool = True,
-        ahead: bool = False,
-        door: Door = MAIN,
-    ) -> Finding:
-        """Use a tool, prompt or resource as a client would.
-
-        Args:
-            kind: which of the three.
-            name: a name under which the gateway may have it.
-            arguments: of the call; for a tool such that its schema rejects them, or that a person named safe.
-            check: the finding's name.
-            refused: whether a refusal is what holds, or getting through.
-            ahead: of what waits for its turn: for a call whose answer many share.
-            door: where.
-        """
-        method = {PinKind.TOOL: "tools/call", PinKind.PROMPT: "prompts/get", PinKind.RESOURCE: "resources/read"}[kind]
-        params = {"uri": name} if kind is PinKind.RESOURCE else {"name": name, "arguments": arguments}
-        absent = await self._as_if_absent() if kind is PinKind.PROMPT else None
-
-        def meaning(reply: Reply) -> Answer:
-            met = _met(kind, name, reply, absent)
-            if not refused and reply.text.startswith("Tool invocation failed"):
-                met = None  # it let the call pass, and then the server was not there
-            if met is None:
-                return Answer.UNKNOWN
-            return Answer.ESTABLISHED if met is refused else Answer.NOT_ESTABLISHED
-
-        return await ask(
-            self.at(door),
-            method,
-            params,
-            check=check,
-            subject=f"{kind} {printable(name)}" + (f" at {door}" if door is not MAIN else ""),
-            expected="the gateway itself refuses it" if refused else "it gets through to the server",
-            meaning=meaning,
-            ahead=ahead,
-        )
+    @override
+    async def finds(self, name: str) -> Finding:
+        return await self.look_up(name, refused=False)
 
     async def look_up(
         self, name: str, server: str | None = None, *, refused: bool = True, ahead: bool = False
@@ -199,13 +131,13 @@ class Canary:
             meaning=partial(_looked_up, name),
             ahead=ahead,
         )
-        if finding.answer is Answer.NOT_ESTABLISHED and not await self._absent():
+        if finding.answer is Answer.NOT_ESTABLISHED and not await self._unknown():
             # It says the same of a name that nobody has: there is no telling.
             return finding.model_copy(update={"answer": Answer.UNKNOWN})
         if refused:
             return finding
         answer = _OPPOSITE[finding.answer]
-        observed = f"{NOT_RUN} ({finding.observed})" if answer is Answer.ESTABLISHED else finding.observed
+        observed = say(NOT_RUN + " ({a})", a=finding.observed) if answer is Answer.ESTABLISHED else finding.observed
         return finding.model_copy(update={"answer": answer, "observed": observed[:20_000]})
 
     async def by_events(self, names: Sequence[str]) -> Finding:
@@ -226,20 +158,20 @@ class Canary:
                     if answer is not Answer.ESTABLISHED:
                         break
         except TimeoutError:
-            why = f"no stream came within {_EVENTS_WITHIN:g} s"
-            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({why})"
+            why = say("it could not be asked there (no stream came within {a} s)", a=f"{_EVENTS_WITHIN:g}")
+            worst, observed = Answer.UNKNOWN, why
         except SoarError as exc:
-            worst, observed = Answer.UNKNOWN, f"it could not be asked there ({exc})"
+            worst, observed = Answer.UNKNOWN, say("it could not be asked there ({a})", a=exc)
         else:
-            if worst is Answer.NOT_ESTABLISHED and not await self._absent():
+            if worst is Answer.NOT_ESTABLISHED and not await self._unknown():
                 worst = Answer.UNKNOWN
             if worst is Answer.UNKNOWN:
-                observed = f"what is answered there tells nothing ({observed})"
+                observed = say("what is answered there tells nothing ({a})", a=observed)
             elif worst is Answer.NOT_ESTABLISHED:
-                observed = f"a call there still finds it ({observed})"
+                observed = say("a call there still finds it ({a})", a=observed)
         return Finding(
             check="call",
-            subject=f"tool {printable(names[0])} at /sse",
+            subject=say("tool {a} at /sse", a=printable(names[0])),
             asked_as=self.endpoint.principal,
             expected="the gateway itself refuses it",
             observed=observed[:20_000],
@@ -250,16 +182,10 @@ class Canary:
     async def _nobody(self) -> bool:
         """Return whether a name that nobody has is refused as one."""
         try:
-            reply = await self.at(RPC).ask("tools/call", _nowhere(_NOBODYS, None))
+            reply = await self.at(RPC).ask("tools/call", _nowhere(NOBODYS, None))
         except SoarError:
             return False
-        return _looked_up(_NOBODYS, reply) is Answer.ESTABLISHED
-
-    async def _as_if_absent(self) -> str | None:
-        try:
-            return (await self.endpoint.ask("prompts/get", {"name": "mcp-soar-no-such-prompt", "arguments": {}})).text
-        except SoarError:
-            return None
+        return _looked_up(NOBODYS, reply) is Answer.ESTABLISHED
 
 
 def _nowhere(name: str, server: str | None) -> dict[str, Any]:
@@ -270,7 +196,7 @@ def _nowhere(name: str, server: str | None) -> dict[str, Any]:
 def _looked_up(name: str, reply: Reply) -> Answer:
     """Return what an answer says of a call that goes to no server."""
     code = reply.error.get("code") if reply.error else None
-    if code == _NOT_FOUND and reply.text == printable(f"Tool not found: {name}", 500):
+    if code == _NOT_FOUND and reply.text == printable(say("Tool not found: {a}", a=name), 500):
         return Answer.ESTABLISHED
     if reply.text.startswith("Multiple tools found with name"):
         # Two have that name there, so neither is called by it.
@@ -290,7 +216,8 @@ def _met(kind: PinKind, name: str, reply: Reply, absent: str | None) -> bool | N
         return True if said in {absent, printable(f"Prompt '{name}' exists but is inactive", 500)} else None
     thing = "Tool" if kind is PinKind.TOOL else "Resource"
     # What a hostile server chose as a name is printable in the answer, so it is here.
-    refusals = (f"{thing} not found: {name}", f"{thing} '{name}' exists but is inactive")
+    missing, inactive = f"{thing} not found: {{a}}", f"{thing} '{{a}}' exists but is inactive"
+    refusals = (say(missing, a=name), say(inactive, a=name))
     if said in {printable(refusal, 500) for refusal in refusals}:
         # The gateway refuses with an error; the same words in a successful result are the server's own.
         return reply.failed
@@ -298,4 +225,4 @@ def _met(kind: PinKind, name: str, reply: Reply, absent: str | None) -> bool | N
         # Its server is away: nothing follows for when it comes back.
         return None
     # Our canary has no right to call: nothing follows for those who have.
-    return None if said == "Access denied" else False
+    return None if said == say("Access denied") else False

@@ -9,17 +9,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
+from integrations import bounded
 from integrations.estate import IssuedToken
-from integrations.systems.contextforge.client import ID, ContextForge
+from integrations.gateways.driver import ID
+from integrations.gateways.importing import CANARY_DAYS
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Refused
 
 _CLIENT_ROLE = "mcp-client"
 
 CLIENT_MAY: Final = ("tools.read", "tools.execute", "prompts.read", "resources.read", "servers.use")
 """What an ordinary MCP client may do: it lists and calls, and manages nothing."""
-
-CANARY_DAYS: Final = 365
-"""For how long a canary's token is good."""
 
 
 def fresh_password() -> str:
@@ -31,20 +31,21 @@ def ends_at(token: str) -> datetime | None:
     """Return until when a token is good by its own word; None if it does not say (RFC 7519, 4.1.4)."""
     with suppress(ValueError, TypeError, KeyError, OverflowError, OSError, IndexError):
         body = token.split(".")[1]
-        return datetime.fromtimestamp(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"], UTC)
+        claims = bounded.readable(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        return datetime.fromtimestamp(claims["exp"], UTC)
     return None
 
 
 async def register(gateway: ContextForge, name: str, url: str) -> str:
     """Put a server behind the gateway and return the id of its entry."""
     body = {"name": name, "url": url, "transport": "STREAMABLEHTTP", "visibility": "public"}
-    return str((await gateway.request("POST", "/v1/gateways", json=body))["id"])
+    return str((await gateway.api.request("POST", "/v1/gateways", body=body))["id"])
 
 
 async def publish(gateway: ContextForge, name: str, tools: tuple[str, ...], *, visibility: str = "public") -> str:
     """Offer tools as a virtual server and return its id; clients reach it at /servers/<id>/mcp."""
     server = {"name": name, "associated_tools": list(tools), "visibility": visibility}
-    answer = await gateway.request("POST", "/v1/servers", json={"server": server, "visibility": visibility})
+    answer = await gateway.api.request("POST", "/v1/servers", body={"server": server, "visibility": visibility})
     return str(answer["id"])
 
 
@@ -52,7 +53,7 @@ async def client_user(gateway: ContextForge, email: str) -> None:
     """Make a user who may do what an ordinary MCP client does, unless there is one of that name."""
     if await gateway.user(email):
         return
-    await gateway.request("POST", "/v1/auth/email/admin/users", json=_user(email, fresh_password()))
+    await gateway.api.request("POST", "/v1/auth/email/admin/users", body=_user(email, fresh_password()))
     await _entitle(gateway, email)
 
 
@@ -76,7 +77,7 @@ async def ordinary(gateway: ContextForge, email: str) -> None:
 
 async def lacks(gateway: ContextForge, email: str) -> tuple[str, ...]:
     """Return which of an ordinary client's permissions a user does not have."""
-    held = await gateway.request("GET", f"/rbac/permissions/user/{email}", missing_ok=True)
+    held = await gateway.api.request("GET", f"/rbac/permissions/user/{email}", missing_ok=True)
     may: Collection[object] = held if isinstance(held, list) else ()
     return () if "*" in may else tuple(one for one in CLIENT_MAY if one not in may)
 
@@ -90,7 +91,7 @@ async def issue(gateway: ContextForge, email: str, name: str, *, days: int = 1) 
         name: what the token is called; the user has no other of that name.
         days: for how long it is good.
     """
-    answer = await gateway.request("POST", "/v1/tokens", json=_token(email, name, days))
+    answer = await gateway.api.request("POST", "/v1/tokens", body=_token(email, name, days))
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, dict) or not isinstance(answer.get("access_token"), str):
         raise Refused(f"gateway {gateway.name}: POST /v1/tokens answered no token")
@@ -148,12 +149,12 @@ def _token(email: str, name: str, days: int) -> dict[str, object]:
 
 async def _entitle(gateway: ContextForge, email: str) -> None:
     # Without a role that says so, a new user lists every tool and is denied each call.
-    role = await _role(gateway) or str((await gateway.request("POST", "/rbac/roles", json=_ROLE))["id"])
-    await gateway.request("POST", f"/rbac/users/{email}/roles", json={"role_id": role, "scope": "global"})
+    role = await _role(gateway) or str((await gateway.api.request("POST", "/rbac/roles", body=_ROLE))["id"])
+    await gateway.api.request("POST", f"/rbac/users/{email}/roles", body={"role_id": role, "scope": "global"})
 
 
 async def _role(gateway: ContextForge) -> str | None:
     """Return the id of the role of an ordinary client, if the gateway has it; what is no id is none."""
-    found = gateway.entries("/rbac/roles", await gateway.request("GET", "/rbac/roles"))
+    found = gateway.api.entries("/rbac/roles", await gateway.api.request("GET", "/rbac/roles"))
     ids = (str(role.get("id", "")) for role in found if role.get("name") == _CLIENT_ROLE)
     return next((id_ for id_ in ids if ID.fullmatch(id_)), None)

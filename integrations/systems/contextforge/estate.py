@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 from integrations.estate import Entry, Estate, Token, User
+from integrations.gateways.driver import ID
 from integrations.hostile import hidden, own_name, printable
-from integrations.systems.contextforge.client import ID, ContextForge, Held
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import Held
 from playbooks.errors import SoarError
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ async def survey(forge: ContextForge) -> Estate:
     Raises:
         SoarError: it does not answer, or does not let us in.
     """
-    await forge.request("GET", "/v1/auth/email/me")
+    await forge.api.request("GET", "/v1/auth/email/me")
     estate = Estate()
     lists = {kind: _List(f"/v1/{name}", name, _INACTIVE) for kind, name in _KINDS.items()}
     entries, users, tokens, kinds = await asyncio.gather(
@@ -101,9 +103,9 @@ async def _pages(forge: ContextForge, listed: "_List") -> AsyncIterator[dict[str
     seen: set[str] = set()
     path, asked = listed.path, {**listed.params, "limit": str(PAGE), "include_pagination": "true"}
     while True:
-        answer = await forge.request("GET", path, params=asked)
+        answer = await forge.api.request("GET", path, params=asked)
         page = answer.get(listed.holder) if isinstance(answer, dict) else answer
-        entries = forge.entries(path, page)
+        entries = forge.api.entries(path, page)
         before = len(seen)
         for item in entries:
             seen.add(repr(item.get(listed.key))[:400])

@@ -1,21 +1,17 @@
 """What our account at a gateway may do, permission by permission, asked without changing anything.
 
-Source of the names: ContextForge 1.0.7, `db.py` (`Permissions`) and the routes' `require_permission`. Whoever is no
-platform administrator may besides change only what is its own (`check_resource_ownership`), and no token or user at all
-(`tokens.py`, `email_auth.py`).
+Whoever is no platform administrator may besides change only what is its own (`check_resource_ownership`), and no token
+or user at all (`tokens.py`, `email_auth.py`; ContextForge 1.0.7).
 """
 
 from typing import Final, NamedTuple
 
-from integrations.systems.contextforge.actions import ACTIONS, ADMINISTRATOR, AtGateway
-from integrations.systems.contextforge.captures import CAPTURES, OfGateway
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.needs import ADMINISTRATOR, RIGHTS
 from playbooks.errors import Misconfigured, Refused, SoarError
 
 ROLE: Final = "platform_admin"
 """The gateway's role that has everything that the actions need."""
-
-STEPS: Final[tuple[type[AtGateway] | type[OfGateway], ...]] = (*ACTIONS, *CAPTURES)
 
 
 class Right(NamedTuple):
@@ -36,29 +32,28 @@ async def rights(forge: ContextForge) -> tuple[Right, ...]:
     Raises:
         SoarError: the gateway does not say.
     """
-    account = await forge.request("GET", "/v1/auth/email/me")
-    held = await forge.request("GET", "/rbac/my/permissions")
+    account = await forge.api.request("GET", "/v1/auth/email/me")
+    held = await forge.api.request("GET", "/rbac/my/permissions")
     if not isinstance(account, dict) or not isinstance(held, list):
         raise Refused(f"gateway {forge.name} does not say what our account may do")
     administrator, everything = bool(account.get("is_admin")), "*" in held
     found = []
-    for step in STEPS:
-        needs = step.needs
+    for step, (_, needs, tried) in RIGHTS.items():
         lacks = [need for need in needs if need != ADMINISTRATOR and not everything and need not in held]
         if not administrator:
             if ADMINISTRATOR in needs:
                 lacks.append(f"being a {ADMINISTRATOR}")
             elif any(need.endswith(".update") for need in needs) and not lacks:
                 lacks.append(f"being a {ADMINISTRATOR}, to change what others own")
-        elif step.tried and (refused := await _refusal(forge, step.tried)):
+        elif tried and (refused := await _refusal(forge, tried)):
             lacks.append(refused)
-        found.append(Right(step.name, tuple(lacks)))
+        found.append(Right(step, tuple(lacks)))
     return tuple(found)
 
 
 async def _refusal(forge: ContextForge, path: str) -> str:
     try:
-        await forge.request("GET", path, params={"limit": "1"})
+        await forge.api.request("GET", path, params={"limit": "1"})
     except Misconfigured:
         return f"an unrestricted session: GET {path} is refused"
     except SoarError:

@@ -9,4 +9,4 @@ def _works() -> Works:
     return WORKS
 
 
-SYSTEM = System(kind="mcp", works=_works, words=written(__name__))
+SYSTEM = System(kind="mcp", title="MCP", works=_works, words=written(__name__))

@@ -15,7 +15,8 @@ from pydantic import model_validator
 from integrations.protocol.client import DEADLINE, McpEndpoint, Reply, deadline
 from integrations.protocol.session import Session, pages
 from playbooks.errors import Refused, SoarError
-from playbooks.inventory import Inventory, PinKind, Server
+from playbooks.estate.inventory import Inventory, Server
+from playbooks.estate.pins import PinKind
 from playbooks.strict import Name, Slug, Strict
 
 NOBODYS: Final = "mcp-soar-no-such-tool"

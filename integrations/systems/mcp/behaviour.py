@@ -11,11 +11,13 @@ from integrations.protocol.client import DEADLINE, McpEndpoint, NoEntry, Session
 from integrations.systems.mcp.answers import NOBODYS, Heard, OneObject, Question, question, repeated, safe_arguments
 from playbooks.action import Check, World
 from playbooks.errors import SoarError
-from playbooks.inventory import Inventory, PinKind
-from playbooks.plan import Answer, Finding, Verdict
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer, Finding, Verdict
 from playbooks.screening.rules import Kind
 from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug
+from playbooks.text.sentences import say
 
 
 def orders(text: str) -> tuple[str, ...]:
@@ -30,9 +32,9 @@ def orders(text: str) -> tuple[str, ...]:
     return (*sorted(phrases), *disguises(text))
 
 
-_UNLISTED: Final = "it is no longer listed there, and a call that could tell might run it"
-_NAME_ARGUMENTS: Final = "write safe_arguments for it in inventory.yaml, and it is asked"
-_CLOSE: Final = "let nobody but the gateway reach that address, or stop the server"
+_UNLISTED: Final = say("it is no longer listed there, and a call that could tell might run it")
+_NAME_ARGUMENTS: Final = say("write safe_arguments for it in inventory.yaml, and it is asked")
+_CLOSE: Final = say("let nobody but the gateway reach that address, or stop the server")
 
 
 class RefusedDirectly(Check):
@@ -68,12 +70,13 @@ class RefusedDirectly(Check):
         except NoEntry as exc:
             observed, answer = str(exc), Answer.ESTABLISHED
         except SoarError as exc:
-            observed, answer = f"the server itself did not answer ({exc})", Answer.UNKNOWN
-        what = f"tool {self.tool}" if self.tool else "a call"
+            observed, answer = say("the server itself did not answer ({a})", a=exc), Answer.UNKNOWN
+        of_tool = say("tool {a} at {b}'s own address, past the gateway", a=self.tool, b=self.server)
+        subject = of_tool if self.tool else say("a call at {a}'s own address, past the gateway", a=self.server)
         remedy = "" if answer is Answer.ESTABLISHED else _NAME_ARGUMENTS if observed == _UNLISTED else _CLOSE
         found = Finding(
             check="call",
-            subject=f"{what} at {self.server}'s own address, past the gateway"[:2000],
+            subject=subject[:2000],
             asked_as=endpoint.principal,
             expected="the server itself refuses it",
             observed=observed[:20_000],
@@ -88,17 +91,21 @@ class RefusedDirectly(Check):
         if absent.status in {401, 403}:
             return f"no call without credentials: {absent.said}", Answer.ESTABLISHED
         if absent.result is None and absent.error is None:
-            return f"what the server itself answers tells nothing ({absent.said})", Answer.UNKNOWN
+            return say("what the server itself answers tells nothing ({a})", a=absent.said), Answer.UNKNOWN
         listed = await session.listed("tools")
         if self.tool is None or any(one.get("name") == self.tool for one in listed):
-            offers = "still offers it" if self.tool else f"lists {len(listed)} tools"
-            return f"the server itself {offers}, and takes calls from anybody", Answer.NOT_ESTABLISHED
+            if self.tool:
+                offers = say("the server itself still offers it, and takes calls from anybody")
+            else:
+                many = len(listed)
+                offers = say("the server itself lists {a} tools, and takes calls from anybody", a=many)
+            return offers, Answer.NOT_ESTABLISHED
         if arguments is None:
             return _UNLISTED, Answer.UNKNOWN
         called_ = await session.ask("tools/call", {"name": self.tool, "arguments": arguments})
         if called_.failed and called_.text.replace(self.tool, NOBODYS) == absent.text:
             return called_.said, Answer.ESTABLISHED
-        return f"the server itself still answers it ({called_.said})", Answer.NOT_ESTABLISHED
+        return say("the server itself still answers it ({a})", a=called_.said), Answer.NOT_ESTABLISHED
 
 
 _ASKED: Final = (
@@ -173,7 +180,7 @@ class AnswersClean(OneObject, Check):
         asked = self.question(world.inventory)
         if asked is None:
             observed = "not asked: a call could run it; write safe_arguments for it"
-            return Verdict.of((_answering(endpoint, f"tool {self.tool}", observed, Answer.UNKNOWN),))
+            return Verdict.of((_answering(endpoint, say("tool {a}", a=self.tool), observed, Answer.UNKNOWN),))
         found = await _injecting(endpoint, asked)
         opposite = {Answer.ESTABLISHED: Answer.NOT_ESTABLISHED, Answer.NOT_ESTABLISHED: Answer.ESTABLISHED}
         answer = opposite.get(found.answer, Answer.UNKNOWN)
@@ -210,7 +217,7 @@ async def _injecting(
         observed = silent.reply.said if silent.reply else silent.error
         answer = Answer.UNKNOWN
     else:
-        observed, answer = "nothing of the kind", Answer.NOT_ESTABLISHED
+        observed, answer = say("nothing of the kind"), Answer.NOT_ESTABLISHED
     return _answering(endpoint, str(asked), observed, answer)
 
 

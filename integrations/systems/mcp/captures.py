@@ -13,7 +13,7 @@ from integrations.systems.mcp import answers
 from integrations.systems.mcp.behaviour import orders
 from playbooks.action import Capture, Sink, World
 from playbooks.errors import Refused, SoarError
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 from playbooks.strict import Slug
 
 

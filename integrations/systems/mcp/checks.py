@@ -11,13 +11,14 @@ from integrations.catalogue import Catalogue, Held
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
 from playbooks.action import Check, World
-from playbooks.change import Introduction, introduced, summary
-from playbooks.change import Kind as ChangeKind
-from playbooks.corroboration import DEFINITION, INTRODUCES, SCREENING
 from playbooks.errors import Misconfigured, SoarError
-from playbooks.inventory import Pin, PinKind
-from playbooks.plan import Answer, Finding, Verdict
+from playbooks.estate.pins import Pin, PinKind
+from playbooks.gate.change import Brought as ChangeKind
+from playbooks.gate.change import Introduction, introduced, summary
+from playbooks.gate.corroboration import DEFINITION, INTRODUCES, SCREENING
+from playbooks.gate.plan import Answer, Finding, Verdict
 from playbooks.strict import Name, Slug
+from playbooks.text.sentences import say
 
 
 class DefinitionDiffers(Check):
@@ -123,7 +124,7 @@ def _says(of: Finding, check: str, expected: str, found: Sequence[Introduction])
     said = {
         "check": check,
         "expected": expected,
-        "observed": summary(found) if found else "nothing of the kind",
+        "observed": summary(found) if found else say("nothing of the kind"),
         "answer": Answer.ESTABLISHED if found else Answer.NOT_ESTABLISHED,
     }
     return Finding.model_validate({**of.model_dump(), **said})
@@ -149,7 +150,7 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
         if pin is None:
             observed, answer = _unapproved(now)
         elif held is not None and held.digest == pin.gateway_digest:
-            observed, answer = "the approved definition", Answer.NOT_ESTABLISHED
+            observed, answer = say("the approved definition"), Answer.NOT_ESTABLISHED
         elif held is not None and held.name != pin.name:
             # Under another name it is another tool, and nobody approved that one.
             observed, answer, now = f"gone: its id stands for {held.name} now", Answer.ESTABLISHED, None
@@ -159,8 +160,8 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
             observed = observed or "where its calls go, or its name"
     finding = Finding(
         check=DEFINITION,
-        subject=f"tool {tool} at gateway {gateway.name}",
-        asked_as=f"administrator {gateway.administrator}",
+        subject=say("tool {a} at gateway {b}", a=tool, b=gateway.name),
+        asked_as=say("administrator {a}", a=gateway.administrator),
         expected="another definition than the approved one",
         observed=observed[:20_000],
         answer=answer,
@@ -170,8 +171,8 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
 
 def _unapproved(now: Mapping[str, Any] | None) -> tuple[str, Answer]:
     if now is None:
-        return "nothing of that name, which nobody approved", Answer.NOT_ESTABLISHED
-    return "a tool that nobody approved", Answer.ESTABLISHED
+        return say("nothing of that name, which nobody approved"), Answer.NOT_ESTABLISHED
+    return say("a tool that nobody approved"), Answer.ESTABLISHED
 
 
 async def _at_server(pin: Pin | None, tool: str, endpoint: McpEndpoint) -> _Read:
@@ -190,7 +191,7 @@ async def _at_server(pin: Pin | None, tool: str, endpoint: McpEndpoint) -> _Read
         if pin is None:
             observed, answer = _unapproved(now)
         elif pins.same(pin, taken):
-            observed, answer = "the approved definition", Answer.NOT_ESTABLISHED
+            observed, answer = say("the approved definition"), Answer.NOT_ESTABLISHED
         else:
             observed, answer = pins.diff(pin, now), Answer.ESTABLISHED
     finding = Finding(
@@ -236,7 +237,7 @@ class DefinitionsMatch(Check):
                 check="definition",
                 subject=subject[:2000],
                 asked_as=endpoint.principal,
-                expected="the approved definition",
+                expected=say("the approved definition"),
                 observed=observed[:20_000],
                 answer=answer,
             )
@@ -244,7 +245,7 @@ class DefinitionsMatch(Check):
         try:
             snapshot = await pins.snapshot(endpoint)
         except SoarError as exc:
-            return Verdict.of((finding(f"server {self.server}", str(exc), Answer.UNKNOWN),))
+            return Verdict.of((finding(say("server {a}", a=self.server), str(exc), Answer.UNKNOWN),))
         offered = {(item.kind, item.name): item for item in snapshot}
         twice = {key for key, count in Counter((item.kind, item.name) for item in snapshot).items() if count > 1}
         findings = [
@@ -268,7 +269,7 @@ class DefinitionsMatch(Check):
                 findings.append(finding(f"{kind} {name} at {self.server} itself", difference, Answer.NOT_ESTABLISHED))
         if not findings:
             as_it_was = f"all {len(offered) - len(left)} as approved"
-            findings = [finding(f"server {self.server}", as_it_was, Answer.ESTABLISHED)]
+            findings = [finding(say("server {a}", a=self.server), as_it_was, Answer.ESTABLISHED)]
         verdict, before = Verdict.of(tuple(findings)), "was never approved, and the inventory knew it before"
         beside = [finding(f"{kind} {name} at {self.server} itself", before, Answer.UNKNOWN) for kind, name in left]
         return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})

@@ -8,7 +8,8 @@ from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, Re
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Inventory
+from playbooks.estate.inventory import Inventory
+from playbooks.text.sentences import say
 
 
 def _direct(inventory: Inventory, name: str) -> McpEndpoint:
@@ -19,7 +20,7 @@ def _direct(inventory: Inventory, name: str) -> McpEndpoint:
             field=f"servers.{name}.url",
         )
     url, command = server.url or "", () if server.url else server.command
-    return McpEndpoint(f"server {name}", url, principal="nobody in particular", command=command)
+    return McpEndpoint(say("server {a}", a=name), url, principal="nobody in particular", command=command)
 
 
 def _at(inventory: Inventory, name: str) -> object:

@@ -13,12 +13,12 @@ writes, down to the bytes of its headers: no link, device or foreign path gets p
 
 from integrations.vault.bundle.contents import Limits
 from integrations.vault.bundle.layout import README_TEXT
-from integrations.vault.bundle.reading import Check, Report, custody_faults, signed, verify
+from integrations.vault.bundle.reading import BundleCheck, Report, custody_faults, signed, verify
 from integrations.vault.bundle.writing import export, sign, tips
 
 __all__ = [
     "README_TEXT",
-    "Check",
+    "BundleCheck",
     "Limits",
     "Report",
     "custody_faults",

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 
 from integrations.signing import PublicKey
-from integrations.vault.bundle.contents import Budget, lines
+from integrations.vault.bundle.contents import Room, lines
 from integrations.vault.bundle.layout import (
     HEADS_FILE,
     JOURNAL,
@@ -15,7 +15,7 @@ from integrations.vault.bundle.layout import (
     head_line,
     is_anchor,
 )
-from playbooks.journal import GENESIS, UNSIGNED, Entry, Head, head_content, link, verify_chain
+from playbooks.record.journal import UNSIGNED, Chain, Entry, Head, head_content, verify_chain
 
 
 class Entries:
@@ -27,7 +27,7 @@ class Entries:
         self.hashes: dict[tuple[str, int], str] = {}
 
 
-def read_journal(data: bytearray | None, budget: Budget) -> Entries:
+def read_journal(data: bytearray | None, budget: Room) -> Entries:
     """Return the journal, as far as it can be read.
 
     Raises:
@@ -66,14 +66,14 @@ class Heads:
         self.witnessed: dict[str, int] = {}
 
 
-def read_heads(data: bytearray | None, keys: Mapping[str, PublicKey], journal: Entries, budget: Budget) -> Heads:
+def read_heads(data: bytearray | None, keys: Mapping[str, PublicKey], journal: Entries, budget: Room) -> Heads:
     """Return the heads, as far as they hold.
 
     Raises:
         UnreadableError: if they take more than their budget.
     """
     heads = Heads()
-    n, previous = 0, GENESIS
+    chain = Chain()
     for number, line in enumerate(lines(data, HEADS_FILE, heads.faults, budget), 1):
         try:
             parsed = HeadLine.model_validate_json(line)
@@ -89,7 +89,7 @@ def read_heads(data: bytearray | None, keys: Mapping[str, PublicKey], journal: E
             heads.faults.append(f"line {number} of {HEADS_FILE} is not spelled as it was exported")
             return heads
         if named is not None:
-            faults = _head_faults(head, named, (n, previous), keys, journal)
+            faults = _head_faults(head, named, chain, keys, journal)
             if faults:
                 heads.faults += faults
                 return heads
@@ -99,19 +99,17 @@ def read_heads(data: bytearray | None, keys: Mapping[str, PublicKey], journal: E
                 if last is not None and not added.follows(last):
                     heads.faults.append(f"{added.stream}, entry {last + 1}: {UNSIGNED}")
                 heads.witnessed[added.stream] = max(added.seq, last or 0)
-        n, previous = head.n, head.hash
-        heads.hashes[n] = parsed.hash
+        else:
+            chain.n, chain.hash = head.n, head.hash
+        heads.hashes[head.n] = parsed.hash
     return heads
 
 
 def _head_faults(
-    head: Head, named: HeadContent, before: tuple[int, bytes], keys: Mapping[str, PublicKey], journal: Entries
+    head: Head, named: HeadContent, chain: Chain, keys: Mapping[str, PublicKey], journal: Entries
 ) -> list[str]:
-    n, previous = before
-    if head.n != n + 1 or named.n != head.n:
-        return [f"head {n + 1} is missing; the next one there is {head.n}"]
-    if link(previous, head.data) != head.hash:
-        return [f"head {head.n} does not have the hash that the chain gives it"]
+    if (fault := chain.take(head.n, head.data, head.hash, named.n)) is not None:
+        return [f"head {fault.seq}: {fault.message}"]
     key = keys.get(named.key)
     if key is None or not key.signed(head.hash, head.signature):
         return [f"head {head.n} is not signed by a key that the manifest names"]

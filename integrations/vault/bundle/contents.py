@@ -37,7 +37,7 @@ class Limits(Strict):
     memory: int = 512 << 20
 
 
-class Budget:
+class Room:
     """The memory that one bundle may have, whatever of it is kept.
 
     Args:
@@ -68,7 +68,7 @@ class Contents:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._total = 0
-        self.budget = Budget(limits.memory)
+        self.budget = Room(limits.memory)
         self.files: dict[str, envelope.Hashes] = {}
         self.documents: dict[str, bytearray] = {}
 
@@ -165,7 +165,7 @@ def _load_folder(root: Path, prefix: str, contents: Contents, limits: Limits) ->
             raise archive.UnreadableError(str(exc)) from exc
 
 
-def lines(data: bytearray | None, name: str, faults: list[str], budget: Budget) -> Iterator[bytes]:
+def lines(data: bytearray | None, name: str, faults: list[str], budget: Room) -> Iterator[bytes]:
     """Yield the lines of a document, one at a time: a list of a hundred million empty ones is a gigabyte."""
     if data is None:
         faults.append(f"{name} is missing")

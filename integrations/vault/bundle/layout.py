@@ -4,8 +4,8 @@ import base64
 import re
 
 from integrations.vault import envelope
-from playbooks.evidence import Hex256, Stream
-from playbooks.journal import Entry, Head
+from playbooks.record.evidence import Hex256, Stream
+from playbooks.record.journal import Entry, Head
 from playbooks.strict import Digest, Strict, canonical
 
 MANIFEST = "manifest.dsse.json"

@@ -13,14 +13,14 @@ from integrations.vault.bundle.chains import Entries, Heads, read_heads, read_jo
 from integrations.vault.bundle.contents import Contents, Limits, load, opened
 from integrations.vault.bundle.layout import HEADS_FILE, JOURNAL, MANIFEST, README, key_path
 from playbooks.errors import Misconfigured, Refused
-from playbooks.evidence import HEADS, SIGNED, Manifest, Tip, deleted, journalled
-from playbooks.journal import Parsed
+from playbooks.record.evidence import HEADS, SIGNED, Manifest, Tip, deleted, journalled
+from playbooks.record.journal import Parsed
 from playbooks.strict import Prose, Slug, Strict
 
 _SHOWN = 5
 
 
-class Check(Strict):
+class BundleCheck(Strict):
     """One thing that was verified.
 
     Args:
@@ -42,7 +42,7 @@ class Report(Strict):
         manifest: what the bundle says; only if its signature holds.
     """
 
-    checks: tuple[Check, ...] = Field(min_length=1)
+    checks: tuple[BundleCheck, ...] = Field(min_length=1)
     manifest: Manifest | None = None
 
     @property
@@ -73,8 +73,10 @@ def verify(
     except Refused as exc:
         return Report(checks=(_untrusted(exc),))
     except archive.UnreadableError as exc:
-        return Report(checks=(Check(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
-    whole = Check(name="bundle", ok=True, sentence=f"The bundle holds {len(contents.files)} files and nothing else.")
+        return Report(checks=(BundleCheck(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
+    whole = BundleCheck(
+        name="bundle", ok=True, sentence=f"The bundle holds {len(contents.files)} files and nothing else."
+    )
     try:
         signed = envelope.verify(bytes(contents.documents.get(MANIFEST, b"")), public_key)
     except Refused as exc:
@@ -85,10 +87,10 @@ def verify(
         journal = read_journal(contents.documents.get(JOURNAL), contents.budget)
         heads = read_heads(contents.documents.get(HEADS_FILE), keys, journal, contents.budget)
     except archive.UnreadableError as exc:
-        return Report(checks=(Check(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
+        return Report(checks=(BundleCheck(name="bundle", ok=False, sentence=f"The bundle cannot be read: {exc}."),))
     checks = (
         whole,
-        Check(name="signature", ok=True, sentence=f"The manifest is signed by the key {public_key.id}."),
+        BundleCheck(name="signature", ok=True, sentence=f"The manifest is signed by the key {public_key.id}."),
         _check(
             "files",
             _file_faults(contents, signed),
@@ -120,9 +122,9 @@ def verify(
     return Report(checks=checks, manifest=manifest)
 
 
-def _untrusted(why: Refused) -> Check:
+def _untrusted(why: Refused) -> BundleCheck:
     sentence = f"The manifest cannot be trusted, and without it nothing here can: {why}."
-    return Check(name="signature", ok=False, sentence=sentence)
+    return BundleCheck(name="signature", ok=False, sentence=sentence)
 
 
 def signed(path: Path, keys: Collection[PublicKey]) -> Manifest:
@@ -158,11 +160,11 @@ def signed(path: Path, keys: Collection[PublicKey]) -> Manifest:
     raise Refused(f"{path.name!a} has a manifest that no responder signed")
 
 
-def _check(name: str, faults: Sequence[str], good: str) -> Check:
+def _check(name: str, faults: Sequence[str], good: str) -> BundleCheck:
     if not faults:
-        return Check(name=name, ok=True, sentence=good)
+        return BundleCheck(name=name, ok=True, sentence=good)
     more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    return Check(name=name, ok=False, sentence="; ".join(faults[:_SHOWN]) + more + ".")
+    return BundleCheck(name=name, ok=False, sentence="; ".join(faults[:_SHOWN]) + more + ".")
 
 
 def _file_faults(contents: Contents, signed: envelope.Statement) -> list[str]:

@@ -25,8 +25,8 @@ from integrations.vault.bundle.layout import (
     key_path,
 )
 from playbooks.errors import Refused
-from playbooks.evidence import HEADS, ExhibitFile, Manifest, Tip
-from playbooks.journal import Entry, Head
+from playbooks.record.evidence import HEADS, ExhibitFile, Manifest, Tip
+from playbooks.record.journal import Entry, Head
 
 
 def tips(entries: Sequence[Entry], heads: Sequence[Head]) -> tuple[Tip, ...]:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
+from flows.cli.exits import Exit
 from flows.engine.opening import CUT
 from flows.engine.parts import Parts
+from flows.service.access import open_journal
+from integrations.gateways.actions import DisableTool
 from integrations.journal.store import Tx
 from integrations.signing import SigningKey
-from integrations.systems.contextforge.actions import DisableTool
-from playbooks.journal import Event
-from playbooks.plan import Beside, Irreversible, Unapproved
-from playbooks.request import SignedRequest
+from playbooks.gate.plan import Beside, Irreversible, Unapproved
+from playbooks.people.request import SignedRequest
+from playbooks.record.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 
@@ -55,7 +56,7 @@ def test_a_response_by_hand_is_opened_and_waited_for(site: Installation) -> None
 
 def test_a_response_that_does_not_hold_says_so_and_exits_1(site: Installation) -> None:
     with site.responder():
-        act = site.json(*NEW, "--as", "kim", "--wait", "1", code=1)
+        act = site.json(*NEW, "--as", "kim", "--wait", "4", code=1)
     assert (act["state"], act["status"]) == ("pending", "containing")
     assert act["answer"].startswith(f"mcp-soar incident {ID}")
 
@@ -304,7 +305,14 @@ def test_closing_says_how_it_ends_and_who_says_so_in_two_words(site: Installatio
 def test_what_is_in_force_cannot_be_closed(site: Installation) -> None:
     contained(site)
     with site.responder():
-        assert "still in force" in site.error("close", "1", "--yes", "--as", "kim", code=4)["message"]
+        refused = site.run("close", "1", "--yes", "--as", "kim", env={"COLUMNS": "400"})
+        assert refused.exit_code == Exit.REFUSED
+        assert "still in force" in refused.stderr
+        assert f"`mcp-soar release {ID} --as NAME` gives it back" in refused.stderr
+        assert "closed for good" not in refused.output, "nothing is said to be done that is refused"
+        site.append(world.proposed(purpose="release", instance=f"release-{world.INSTANCE}"))
+        asked = site.error("close", "1", "--yes", "--as", "kim", code=4)["message"]
+    assert f"waits for another person: `mcp-soar approve {ID} --as NAME`" in asked, "who asks to release it, has asked"
 
 
 def test_stopping_takes_one_person_and_resuming_two(site: Installation) -> None:
@@ -369,7 +377,8 @@ def test_a_request_nobody_answers_is_kept(site: Installation) -> None:
     assert "kept and will be carried out" in error["message"]
     assert site.json("close", "1", "--yes", "--as", "sam", "--no-wait")["state"] == "handed_in"
     with site.responder(engine(world.release_intended("sam"), world.released(), on="release")):
-        assert site.json("respond", "1", "--as", "sam")["incident"] == ID
+        # What it held is given back by then.
+        assert "contains it again" in site.error("respond", "1", "--as", "sam", code=4)["message"]
     assert any("asks to release" in line["what"] for line in site.json("incident", "1")["timeline"])
 
 
@@ -441,4 +450,17 @@ def test_who_cannot_be_shown_what_comes_back_signs_for_none_of_it(site: Installa
     contained(site)
     result = site.run("release", "1", "--as", "sam", "--yes", "--print", "--accept-changed")
     assert "cannot be read here" in " ".join(result.stderr.split()), result.output
-    assert "shown" not in result.stdout
+    assert SignedRequest.model_validate_json(result.stdout).request.params["shown"] == []
+
+
+def test_an_approval_that_a_stop_holds_up_says_so_and_waits_for_nothing(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    with site.responder():
+        site.json("stop", "server:weather", "--reason", "the wrong estate", "--as", "kim")
+        said = " ".join(site.run("approve", "1", "--as", "lee", "--wait", "0").output.split())
+        act = site.json("approve", "1", "--as", "lee", "--yes", "--wait", "200")
+    assert "if you approve nothing of it is carried out while server:weather is stopped" in said
+    assert act["state"] == "waiting"
+    assert act["message"].startswith("approved; nothing of it is carried out")
+    assert "while server:weather is stopped, by kim: the wrong estate" in act["message"]
+    assert "`mcp-soar resume server:weather`" in act["message"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from flows.access import open_inbox, open_journal
-from flows.entrance import server
-from flows.receiver import create_app
+from flows.service.access import open_inbox, open_journal
+from flows.service.entrance import server
+from flows.service.receiver import create_app
 from playbooks.strict import now
 from tests.flows.cli.world import Installation
 

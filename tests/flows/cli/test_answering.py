@@ -10,11 +10,11 @@ import pytest
 
 from flows.cli.work import records
 from integrations.signing import SigningKey
-from playbooks import code
-from playbooks.code import TRIES
-from playbooks.journal import ITSELF, Event, stream_of
-from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.people import code
+from playbooks.people.code import TRIES
+from playbooks.record.journal import ITSELF, Event, stream_of
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import iso, now
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation

@@ -8,10 +8,13 @@ import pytest
 from typer.testing import Result
 
 from flows.cli.work import records
-from flows.shown.pages import plans
+from flows.pages.pages import plans
+from flows.reading import streams
 from integrations.signing import fits
-from playbooks.request import SignedRequest, Verb, genuine
-from playbooks.state import Incident
+from playbooks.gate.plan import Beside
+from playbooks.people.request import SignedRequest, Verb, genuine
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 
@@ -51,7 +54,7 @@ def laptop(site: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 async def state_of(site: Installation) -> Incident:
     async with records.opened(site.config) as journal:
-        return await records.load(journal, ID)
+        return await streams.load(journal, ID)
 
 
 def handed_in(site: Installation, request: SignedRequest, tmp_path: Path, *, code: int = 0) -> dict[str, object]:
@@ -70,7 +73,9 @@ def test_a_plan_travels_as_a_file_is_read_there_and_counts_here(
     site.append(world.opened(), world.alert(), world.proposed(world.plan(breaks="Nobody can use `forecast`.")))
     document = site.run("incident", "1", "--json").stdout
     if way != "incident --json":
-        (document,) = [part.partition("```")[0] for part in plans(asyncio.run(state_of(site))).split("```json\n")[1:]]
+        (document,) = [
+            part.partition("```")[0] for part in plans(view(asyncio.run(state_of(site)))).split("```json\n")[1:]
+        ]
     (laptop.home / "plan.json").write_text(document)
     result = laptop.run("approve", "1", "--plan", "plan.json", "--yes", "--as", "lee", "--print")
     assert result.exit_code == 0, (result.output, result.exception)
@@ -140,6 +145,31 @@ def test_both_show_what_is_asked_in_the_same_words(site: Installation, laptop: L
     assert "asked for by, says the file" in " ".join(away.split()), "the digest does not cover it"
 
 
+def release_that_waits(site: Installation) -> Beside:
+    """Have a release be asked about by which something comes back that nobody approved, and return that."""
+    thing = Beside(kind="tool", name="forecast", id="t-42", digest="sha256:" + "0a" * 32)
+    undo = world.plan().inverse()
+    undo = undo.model_copy(update={"params": {**undo.params, "unapproved": [thing.model_dump(mode="json")]}})
+    asked = world.proposed(undo, requested_by="kim", instance=f"release-{world.INSTANCE}", purpose="release")
+    site.append(*(one() for one in world.CONTAINED), asked)
+    return thing
+
+
+def test_who_accepts_what_comes_back_signs_for_what_the_file_shows_and_else_for_nothing(
+    site: Installation, laptop: Laptop
+) -> None:
+    thing = release_that_waits(site)
+    (laptop.home / "plan.json").write_text(site.run("incident", "1", "--json").stdout)
+    words = ("release", ID, "--accept-changed", "--yes")
+    result = laptop.run(*words, "--plan", "plan.json", "--as", "lee", "--print")
+    assert "tool forecast comes back as it is now" in " ".join(result.stderr.split()), result.output
+    params = SignedRequest.model_validate_json(result.stdout).request.params
+    assert params == {"accept_changed": True, "shown": [thing.model_dump(include={"kind", "id", "digest"})]}
+    result = laptop.run(*words, "--as", "lee", "--print")
+    assert "--plan FILE shows it" in " ".join(result.stderr.split())
+    assert SignedRequest.model_validate_json(result.stdout).request.params == {"accept_changed": True, "shown": []}
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
@@ -198,6 +228,38 @@ def test_everything_that_a_form_takes_is_signed_with_the_key_alone(
     act = handed_in(site, laptop.signed("stop", "server:weather", "--reason", "look first"), tmp_path)
     assert act["state"] == "done"
     assert [stop["by"] for stop in site.json("incidents")["stops"]] == ["lee"]
+
+
+def test_what_is_handed_in_twice_is_not_done_twice_and_says_so(
+    site: Installation, laptop: Laptop, tmp_path: Path
+) -> None:
+    signed = laptop.signed("stop", "server:weather", "--reason", "look first")
+    assert handed_in(site, signed, tmp_path)["state"] == "done"
+    again = handed_in(site, signed, tmp_path, code=7)
+    assert again["state"] == "already"
+    assert "counts once: nothing was done again" in str(again["message"])
+    assert len(site.json("incidents")["stops"]) == 1
+    with site.responder():
+        assert "server:weather: already" in site.run("hand-in", str(tmp_path / "signed.json"), "--no-wait").stdout
+
+
+def test_what_was_refused_is_refused_again_with_its_reason_and_what_waits_is_answered(
+    site: Installation, laptop: Laptop, tmp_path: Path
+) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    signed = laptop.signed("release", ID, "--reason", "it is over", "--yes")
+    file = tmp_path / "signed.json"
+    file.write_text(signed.model_dump_json())
+    assert site.json("hand-in", str(file), "--no-wait")["state"] == "handed_in"
+    assert site.json("hand-in", str(file), "--no-wait")["state"] == "handed_in"
+    with site.responder():
+        first = site.error("hand-in", str(file), "--wait", "20", code=4)["message"]
+        second = site.error("hand-in", str(file), "--wait", "20", code=4)["message"]
+    assert first
+    assert second == first
+    other = signed.request.model_copy(update={"reason": "another"})
+    file.write_text(signed.model_copy(update={"request": other}).model_dump_json())
+    assert "another request" in site.error("hand-in", str(file), code=4)["message"]
 
 
 def test_what_is_handed_in_and_was_not_signed_by_whom_it_names_is_refused(

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
-from flows.codes import hand_in
-from flows.settings import read
+from flows.service.access import open_journal
+from flows.service.codes import hand_in
+from flows.service.settings import read
 from integrations.journal import dump, queries
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault.archive import header
 from integrations.vault.local import LocalVault
-from playbooks.code import Answer
-from playbooks.journal import SYSTEM, Event
+from playbooks.people.code import CodeAnswer
+from playbooks.record.journal import SYSTEM, Event
 from playbooks.strict import canonical
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
@@ -175,7 +175,7 @@ def test_no_code_that_is_still_good_and_nothing_that_is_too_large_to_come_back_i
     (site.folder / "contacts.yaml").write_text(
         f"version: 1\ncontacts:\n  bob: {{file: {box.relative_to(site.folder)}}}\n", encoding="utf-8"
     )
-    given = Answer(incident=ID, digest="a" * 12, actor="bob", code="9XYZ9-9XYZ9")
+    given = CodeAnswer(incident=ID, digest="a" * 12, actor="bob", code="9XYZ9-9XYZ9")
 
     async def work() -> None:
         async with await open_journal(site.config, name="test", writing=True) as journal:

@@ -12,15 +12,16 @@ import pytest
 
 from flows.cli.work import meaning
 from integrations.connections import Connections
-from integrations.systems.contextforge.client import Held
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Dossier, Pin, PinKind, Pins, Resolved
-from playbooks.journal import Event
-from playbooks.naming import Unclear
+from integrations.systems.contextforge.held import Held
+from playbooks.estate.inventory import Resolved
+from playbooks.estate.naming import Unclear
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.record.incident import Entity, EntityKind
+from playbooks.record.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 
-TWINS = world.INVENTORY + "  bot: {title: Bot, gateway: main, user: bot@example.com, tokens: {laptop: t-2}}\n"
+TWINS = world.INVENTORY + "  bot: {title: Bot, places: {main: {user: bot@example.com, tokens: {laptop: t-2}}}}\n"
 
 
 def test_what_was_chosen_is_an_incident_that_says_so_although_no_playbook_and_no_approval_is_there(
@@ -185,7 +186,7 @@ async def test_another_servers_custom_name_is_asked_about_although_the_inventory
     site: Installation,
 ) -> None:
     text = TWINS.replace(
-        "principals:", "  mail: {title: M, owner: o, environment: dev, gateway: {name: main, id: g-2}}\nprincipals:"
+        "principals:", "  mail: {title: M, owner: o, environment: dev, places: {main: {id: g-2}}}\nprincipals:"
     )
     (site.folder / "inventory.yaml").write_text(text, encoding="utf-8")
     offering = Offering(site, ("g-1", "forecast"), ("g-2", "send_mail", "forecast"), approved=["forecast"])
@@ -197,7 +198,7 @@ async def test_another_servers_custom_name_is_asked_about_although_the_inventory
 
 async def test_a_gateways_name_that_means_two_things_is_asked_about_with_both(site: Installation) -> None:
     text = TWINS.replace(
-        "principals:", "  mail: {title: M, owner: o, environment: dev, gateway: {name: main, id: g-2}}\nprincipals:"
+        "principals:", "  mail: {title: M, owner: o, environment: dev, places: {main: {id: g-2}}}\nprincipals:"
     )
     (site.folder / "inventory.yaml").write_text(text, encoding="utf-8")
     offering = Offering(site, ("g-1", "get_weather"), ("g-2", "get weather"))
@@ -350,7 +351,7 @@ def test_what_was_classified_is_not_told_to_be_classified_and_wakes_nobody_any_m
     with site.responder():
         site.json("classify", "1", "--yes", "--as-class", "ide_layer", "--as", "kim")
     it = site.json("incident", "1")
-    assert it["triage"], "it has no playbook, and waits all the same"
+    assert it["triage"], "what its playbook acts on nobody named, and it waits all the same"
     for text in (site.run("handover").stdout.partition("What changed")[0], str(it["tasks"])):
         assert "classify" not in text, text
     assert told_again(site) == ["incident/inc-2026-000001"]

@@ -22,7 +22,7 @@ async def test_everybody_is_asked_at_once_and_whoever_has_not_answered_is_named(
 
     for module, name in ((doctor_journal, "look"), (doctor_servers, "reviewed"), (doctor_servers, "look")):
         monkeypatch.setattr(module, name, answers)
-    monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda _: ())
+    monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda *_: ())
     said: list[str] = []
     async with asyncio.timeout(5):
         found = await doctor._ask(site.config, said.append)  # noqa: SLF001  # what is in it takes a gateway

@@ -2,14 +2,16 @@
 
 import json
 
+import pytest
+
 from flows.cli.work.doctor_servers import differing
-from flows.cli.work.reviewing import Difference
+from flows.cli.work.reviewing import PinDifference
 from integrations.journal.records import Hold
 from tests.flows.cli.world import Installation
 
 
-def difference(name: str, change: str = "new") -> Difference:
-    return Difference("weather", "tool", name, change, "")
+def difference(name: str, change: str = "new") -> PinDifference:
+    return PinDifference("weather", "tool", name, change, "")
 
 
 def test_a_server_that_nobody_approved_is_one_line() -> None:
@@ -43,3 +45,21 @@ def test_too_few_approvers_are_one_line_that_says_what_cannot_be_done(site: Inst
     assert site.run("unenroll", "kim").exit_code == 0
     (none,) = people(site)
     assert none.startswith("nobody is an approver: what waits for a person's yes is denied")
+
+
+@pytest.mark.parametrize(("way", "made"), [("hmac", "whsec_"), ("bearer", "openssl rand -hex 32")])
+def test_a_sources_missing_secret_is_made_as_its_kind_is(site: Installation, way: str, made: str) -> None:
+    source = f"{{format: elastic, confidence: high, authentication: {{{way}: {{secrets: [{{file: secrets/none}}]}}}}}}"
+    (site.folder / "sources.yaml").write_text(f"version: 1\nsources: {{siem: {source}}}\n", encoding="utf-8")
+    checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
+    (missing,) = [one["remedy"] for one in checks if one["check"] == "sources" and "secrets/none" in one["message"]]
+    assert made in missing
+
+
+def test_every_remedy_can_be_typed_as_it_stands(site: Installation) -> None:
+    for name in ("kim", "lee", "sam"):
+        assert site.run("unenroll", name).exit_code == 0
+    checks = json.loads(site.run("doctor", "--json").stdout)["checks"]
+    (nobody,) = [one["remedy"] for one in checks if "nobody is a responder" in one["message"]]
+    assert nobody == "`mcp-soar enroll NAME --role responder`"
+    assert [one["remedy"] for one in checks if "{" in one["remedy"]] == []

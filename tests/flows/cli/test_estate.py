@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from flows.assembly import assembled
 from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import Behaviour, McpServer
-from flows.responder import Responder
-from integrations.connections import Connections
+from flows.service.assembly import assembled
+from flows.service.responder import Responder
 from integrations.signing import SigningKey
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import fresh_password, issue
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 from tests.flows.cli.world import Installation
+from tests.lab.connected import connected
 from tests.lab.fixtures import unique_name
+
+pytestmark = pytest.mark.system("contextforge")
 
 HIDDEN = "Adds two numbers.\u200b [red]\x1b]0;owned\x07"
 
@@ -93,12 +95,17 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
 
     cut = {plans[0]["decision"]: plans[0] for plans in (unconfirmed, confirmed)}
     assert set(cut) == {"needs_approval", "allow"}
+    (rule,) = cut["allow"]["rules"]
+    assert rule.startswith("rule 1 of policy.yaml (class: tool_poisoning, ")
+    assert rule.endswith("): automatic up to a tool")
     assert "nothing of our own confirms it" in " ".join(cut["needs_approval"]["reasons"])
     (change,) = confirmed[0]["changes"]
     assert (change["before"], change["after"], change["pending"]) == (True, False, True)
     assert confirmed[0]["undone_by"]
     assert by_hand[0]["digest"] == confirmed[0]["digest"]
-    assert "what a person's request does" in asked["notes"][-1]
+    assert asked["notes"][-1].startswith(
+        "this is what `mcp-soar respond` would do, each step once another person approves it"
+    )
     assert any("only if a cut does not hold" in plan["reasons"] for plan in confirmed)
     assert "- enabled: true" in shown
     assert "+ enabled: false" in shown
@@ -212,11 +219,11 @@ def test_doctor_calls_what_a_verification_will_call(estate: tuple[Installation, 
 
 async def powerless(site: Installation, name: str) -> str:
     """Make a user who may list and not call, as every new one may, and return a token of theirs."""
-    world, user = Connections(site.config.inventory), f"powerless-{name}@example.com"
+    world, user = connected(site.config.inventory), f"powerless-{name}@example.com"
     try:
         forge = world.reach(ContextForge, "main")
         body = {"email": user, "full_name": "x", "password": fresh_password()}
-        await forge.request("POST", "/v1/auth/email/admin/users", json=body)
+        await forge.api.request("POST", "/v1/auth/email/admin/users", body=body)
         return (await issue(forge, user, "powerless")).secret
     finally:
         await world.aclose()

@@ -15,17 +15,19 @@ import pytest
 from flows.cli.output import Out
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
-from flows.settings import read
-from integrations.connections import Connections
+from flows.service.settings import read
+from integrations.gateways.canary import Canary
 from integrations.systems.contextforge import enrol
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import issue
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import PinKind
-from playbooks.plan import Answer
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import Entity, EntityKind
 from tests.flows.cli.world import Installation
+from tests.lab.connected import connected
 from tests.lab.fixtures import unique_name
+
+pytestmark = pytest.mark.system("contextforge")
 
 T = TypeVar("T")
 
@@ -95,7 +97,7 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
     assert gate.id == entry
     assert set(inventory.servers[server].offers.tools) == {"add", "get_weather", "get_forecast"}
     assert len(inventory.servers[server].offers.prompts) == len(inventory.servers[server].offers.resources) == 1
-    (who,) = [who for who, one in inventory.principals.items() if one.user == user]
+    (who,) = [who for who, one in inventory.principals.items() if user in one.users]
     assert inventory.principals[who].tokens == {"laptop": token}
     assert not inventory.pins.of(server), "nobody approved any of it"
     listed = fresh.json("inventory", "show")["servers"][server]
@@ -110,7 +112,9 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
     ]
     assert len(made["credential_ids"]) == 1
     assert set(made["credential_ids"]) <= set(inventory.gateways["main"].credential_ids)
-    assert canary not in [one.user for one in inventory.principals.values()], "what is ours is no principal"
+    assert canary not in [user for one in inventory.principals.values() for user in one.users], (
+        "what is ours is no principal"
+    )
     secret = fresh.folder / "secrets" / "main-canary"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert before != (fresh.folder / "inventory.yaml").read_text(encoding="utf-8")
@@ -120,7 +124,7 @@ def test_from_an_address_and_a_password_to_a_canary_that_calls(
     assert (offered.id, offered.server) == ("add", server), "alerts may name it"
 
     async def ask() -> tuple[Answer, Answer]:
-        world = Connections(inventory)
+        world = connected(inventory)
         try:
             held = await world.reach(ContextForge, "main").tool(inventory.servers[server].offers.tools["add"], entry)
             assert held is not None
@@ -149,7 +153,7 @@ def test_the_commands_that_are_printed_make_a_canary(fresh: Installation, gatewa
     assert len(done["credential_ids"]) == 1
 
     async def ask() -> Answer:
-        world = Connections(fresh.config.inventory)
+        world = connected(fresh.config.inventory)
         try:
             return (await world.reach(Canary, "main").control_by_list(PinKind.TOOL)).answer
         finally:
@@ -183,7 +187,7 @@ def test_a_person_is_asked_for_the_password_and_whether_to_write(
 BY_HAND = """\
 # Ours. {do not touch}
 version: 1   # the format
-gateways:
+systems:
     main: { kind: contextforge, url: 'URL', user: 'USER',   # the administrator
             password: {file: secrets/main-password},
             canary: {principal: CANARY, token: {file: secrets/canary}, url: "URL/mcp/"} }
@@ -191,7 +195,7 @@ gateways:
 servers:
       weather-by-hand:   # Ann's
           title: "Weather"
-          gateway: {name: main, id: ENTRY}
+          places: {main: {id: ENTRY}}
           owner: ann
           environment: test
           tools: {add: {safe_arguments: {a: 1, b: 2}}}
@@ -215,7 +219,7 @@ def test_an_inventory_written_by_hand_keeps_every_line_and_what_is_gone_is_named
     entry, first = at(fresh, gateway, put)
     text = BY_HAND.replace("ENTRY", entry).replace("CANARY", f"{unique_name('canary')}@example.com")
     text = text.replace("URL", gateway.url).replace("USER", gateway.user)
-    text += f"principals:\n  agent: {{title: Agent, gateway: main, user: {user}, tokens: {{first: {first}}}}}\n"
+    text += f"principals:\n  agent: {{title: Agent, places: {{main: {{user: {user}, tokens: {{first: {first}}}}}}}}}\n"
     file.write_bytes(text.replace("\n", "\r\n").encode())
     file.chmod(0o640)
     fresh.json("inventory", "import", "main", "--yes")
@@ -231,7 +235,7 @@ def test_an_inventory_written_by_hand_keeps_every_line_and_what_is_gone_is_named
     assert len([one for one in inventory.servers.values() if one.gateway and one.gateway.id == entry]) == 1
 
     async def change(forge: ContextForge) -> tuple[str, str]:
-        await forge.request("DELETE", f"/v1/gateways/{entry}")
+        await forge.api.request("DELETE", f"/v1/gateways/{entry}")
         await forge.revoke(first)
         return await enrol.register(forge, name, victim.url), (await issue(forge, user, "second")).id
 

@@ -1,16 +1,22 @@
 """`incidents`, `incident`, `leases`, `verify`: what they say about a real journal."""
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from flows.service.access import open_journal
+from playbooks.estate.inventory import Resolved
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 
@@ -37,6 +43,7 @@ def test_an_incident_as_json_has_everything_that_was_promised(site: Installation
     assert set(metrics) == {
         *("detected_at", "accepted_at", "first_effect_at", "verified_at", "released_at"),
         *("first_effect_seconds", "verified_seconds", "released_seconds"),
+        *("first_effect_waited", "verified_waited"),
     }
     assert metrics["detected_at"] < metrics["accepted_at"] < metrics["first_effect_at"] <= metrics["verified_at"]
     assert metrics["released_at"] is None
@@ -94,6 +101,35 @@ def test_lists_say_what_needs_somebody_first(site: Installation) -> None:
     assert shown.index("inc-2026-000002") < shown.index(ID)
     assert [lease["lease"] for lease in site.json("leases")["leases"]] == [INSTANCE]
     assert INSTANCE in site.run("leases").stdout
+
+
+def test_each_lease_says_when_it_was_last_asked_about_and_how_often_that_is(site: Installation) -> None:
+    contained(site)
+
+    async def watched() -> float:
+        journal = await open_journal(site.config, name="test", writing=True)
+        try:
+            how = partial(journal.set_watch, verdict="established", system="gateway/main", took=0.375)
+            for number in range(39):
+                await how(lease=f"inc-2026-000002/cut-tool@weather/t{number}", incident="inc-2026-000002")
+            ours = f"{ID}/{INSTANCE}"
+            await how(lease=ours, incident=ID)
+            asked = next(row.checked_at for row in await journal.watched() if row.lease == ours)
+            await asyncio.sleep(0.01)
+            await journal.seen(ours)
+            return asked
+        finally:
+            await journal.aclose()
+
+    asked = asyncio.run(watched())
+    for lease in (*site.json("incident", "1")["leases"], *site.json("leases")["leases"]):
+        at, seen = (datetime.fromisoformat(lease[key]).timestamp() for key in ("checked_at", "seen_at"))
+        assert abs(at - asked) < 0.002 < seen - asked, "a look that asks nothing is no verification"
+        assert lease["asked_every"] == 150
+    said = "40 cuts at main: each asked about as a client every 2 min 30 s, and looked at every 1 min"
+    for words in (("leases",), ("incident", "1"), ("doctor",)):
+        assert said in " ".join(site.run(*words).stdout.replace("│", " ").split()), words
+    assert "seen unchanged since" in " ".join(site.run("leases").stdout.split())
 
 
 def test_what_is_being_given_back_is_not_shown_as_simply_in_force(site: Installation) -> None:
@@ -189,7 +225,7 @@ def test_a_fault_of_ours_is_no_answer(site: Installation, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError("boom \x1b[31m")
 
-    monkeypatch.setattr("flows.cli.work.records.incident_of", broken)
+    monkeypatch.setattr("flows.cli.work.records.view_of", broken)
     assert site.error("incident", "1", code=70)["kind"] == "fault"
     result = site.run("incident", "1")
     assert result.exit_code == 70
@@ -231,9 +267,9 @@ def test_a_difference_is_shown_line_by_line_where_it_stands(site: Installation) 
         assert "  - a definition differs" in lines
         assert reason not in shown.stdout, "the same once, and not on one line"
     shown = site.run("incident", "1")
-    assert "NOT proven: definition of tool forecast at weather: not as approved in description" in " ".join(
-        shown.stdout.split()
-    )
+    said = " ".join(shown.stdout.split())
+    assert "NOT proven: definition of tool forecast at weather, asked as" in said
+    assert ": not as approved in description" in said
     document = site.json("incident", "1")
     assert document["differences"] == [{"reason": "", "about": "tool forecast at weather", "diff": DIFF}]
     assert document["asks"][0]["diffs"][0]["diff"] == DIFF
@@ -262,6 +298,17 @@ def test_where_everything_is_back_it_says_what_is_left_and_our_words_are_explain
     assert site.json("incident", "1")["status"] == "released"
 
 
+def test_what_went_before_is_said_with_what_became_of_it_and_later_with_what_goes_on(site: Installation) -> None:
+    contained(site)
+    site.append(world.release_intended("sam"), world.released())
+    later = site.append(world.opened(linked=[ID, "inc-2020-000009"]), world.alert(), incident="new")
+    site.append(Event("continued", {"incident": later}))
+    shown = " ".join(site.run("incident", later, env={"COLUMNS": "200"}).stdout.split())
+    assert re.search(rf"earlier {ID} \(released; given back \S+ by sam\); inc-2020-000009", shown), shown
+    assert site.json("incident", later)["linked"] == [ID, "inc-2020-000009"]
+    assert f"later {later}" in " ".join(site.run("incident", "1").stdout.split())
+
+
 def test_whom_it_is_about_is_named_with_the_gateway_where_no_server_is(site: Installation) -> None:
     inventory = site.config.inventory
     who = [inventory.token("agent", "t-1"), inventory.principal("agent")]
@@ -272,3 +319,12 @@ def test_whom_it_is_about_is_named_with_the_gateway_where_no_server_is(site: Ins
         shown = site.run(*words, env={"COLUMNS": "200"}).stdout
         assert "token laptop of agent at gateway main" in shown, words
         assert "no known server" not in shown, words
+
+
+def test_a_list_says_which_tool_it_is_about_and_not_only_whose(site: Installation) -> None:
+    home = Resolved(kind=EntityKind.SERVER, id="weather", server="weather")
+    named = [thing.model_dump(mode="json") for thing in (home, world.TOOL)]
+    site.append(world.opened(entities=named), world.alert())
+    assert "high tool_poisoning: tool forecast of weather" in " ".join(site.run("incidents").stdout.split())
+    (row,) = site.json("incidents")["incidents"]
+    assert (row["about"], row["servers"]) == ("tool forecast of weather", ["weather"])

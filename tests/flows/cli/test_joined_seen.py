@@ -4,25 +4,26 @@ from datetime import timedelta
 
 import pytest
 
-from flows.engine import notices
+from flows.engine.people import notices
+from flows.pages.pages import overview
+from flows.pages.runs import standing
 from flows.report.document import Document, Table, Text
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
 from flows.report.week import week
-from flows.respond import final
-from flows.shown.pages import overview
-from playbooks.briefing import Kind, brief
-from playbooks.contacts import Language
-from playbooks.escalation import over, urgent
-from playbooks.incident import Severity, Status
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
+from playbooks.people.briefing import Topic, brief
+from playbooks.people.contacts import Language
+from playbooks.people.escalation import over, urgent
+from playbooks.people.rendering import render
 from playbooks.playbook import shipped
-from playbooks.proof import proof
-from playbooks.rendering import render
-from playbooks.state import Incident, Page, Progress
-from playbooks.strict import parse_yaml
+from playbooks.record.incident import Severity, Status
+from playbooks.record.journal import Event
+from playbooks.record.proof import proof
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
+from playbooks.record.told import Page
+from playbooks.record.viewing import view
 from tests.flows.cli import world
 from tests.flows.cli.test_reasons import _only
 from tests.flows.cli.world import ID, Installation
@@ -32,7 +33,7 @@ from tests.lab.stories import Timed
 
 OTHER = "inc-2026-000002"
 TO = f"joined to {ID}"
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 PART = Event("goes_on_in", {"incident": ID, "by": "ann", "reason": "the same server"}, "ann")
 CRITICAL = (0.0, stories.opened(severity=int(Severity.CRITICAL)))
 
@@ -61,8 +62,8 @@ def test_it_says_so_wherever_it_is_shown(held: bool) -> None:  # noqa: FBT001  #
         "handover": said(_only(shift(state), "Open incidents")),
         "message": en.text,
         "Slack": str(en.blocks),
-        "Prefect": overview(state, ()).replace("\\", "").partition("##")[0],
-        "Prefect's run": str(final(state).message),
+        "Prefect": overview(view(state), ()).replace("\\", "").partition("##")[0],
+        "Prefect's run": str(standing(view(state), busy=False).message),
     }
     for where, text in shown.items():
         assert TO in text, where
@@ -113,8 +114,8 @@ def test_a_cut_that_failed_before_is_tried_where_it_goes_on() -> None:
 def test_what_it_holds_and_leaks_is_not_hidden() -> None:
     leaks = {"instance": "cut-tool@weather/forecast", "verdict": stories.verdict(Answer.NOT_ESTABLISHED)}
     state = told(Event("lease_checked", leaks), held=True)
-    assert (state.status, state.stands) == (Status.NOT_ESTABLISHED, f"not established, {TO}")
-    assert _table(shift(state), "Open incidents")[0][1:3] == (f"not established, {TO}", "critical")
+    assert (state.status, state.stands) == (Status.NOT_ESTABLISHED, f"NOT contained, {TO}")
+    assert _table(shift(state), "Open incidents")[0][1:3] == (f"NOT contained, {TO}", "critical")
     asks = told(stories.proposed("forecast", by="kim"), held=True)
     assert asks.stands == f"awaiting approval, {TO}"
 
@@ -134,7 +135,7 @@ def test_people_are_told_from_both_sides_once() -> None:
             message = render(brief(state, inventory=INVENTORY, at=stories.at(12), page=state.pages[notice]), language)
             other = ID if state.id == OTHER else OTHER
             assert other in message.text.partition("\n\n")[2], language
-    commands = brief(told(), inventory=INVENTORY, at=stories.at(12), kind=Kind.JOINED).commands
+    commands = brief(told(), inventory=INVENTORY, at=stories.at(12), kind=Topic.JOINED).commands
     assert [command.line for command in commands if command.does == "go_on"] == [f"mcp-soar incident {ID}"]
 
 

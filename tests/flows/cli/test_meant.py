@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from flows.cli.options import CLASSES
-from playbooks.incident import Entity, EntityKind
-from playbooks.inventory import Inventory
-from playbooks.naming import guesses
-from playbooks.strict import parse_yaml
+from playbooks.estate.naming import guesses
+from playbooks.record.incident import Entity, EntityKind
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 @pytest.mark.parametrize(
@@ -36,6 +34,22 @@ def test_what_is_not_known_is_answered_with_what_comes_close(
     kind: str, name: str, server: str | None, guess: str
 ) -> None:
     assert guesses(INVENTORY, [Entity(kind=EntityKind(kind), name=name, server=server)]) == guess
+
+
+@pytest.mark.parametrize(
+    ("name", "owners", "guess"),
+    [
+        ("laptop", None, "did you mean agent/laptop, bot/laptop?"),
+        ("laptop", ("guest",), ""),
+        ("guest/laptop", None, ""),
+        ("labtop", ("bot",), "did you mean bot/laptop?"),
+    ],
+)
+def test_another_persons_token_is_not_suggested(name: str, owners: tuple[str, ...] | None, guess: str) -> None:
+    more = {name: INVENTORY.principals["agent"].model_copy(update={"aliases": (), "places": {}}) for name in ("guest",)}
+    bot = INVENTORY.principals["agent"].model_copy(update={"aliases": ()})
+    known = INVENTORY.model_copy(update={"principals": {**INVENTORY.principals, "bot": bot, **more}})
+    assert guesses(known, [Entity(kind=EntityKind.TOKEN, name=name)], owners) == guess
 
 
 def test_a_flood_of_names_costs_no_more_than_a_few() -> None:
@@ -91,7 +105,7 @@ def test_what_waits_for_a_class_says_which_there_are_and_about_which_incident(si
     waits = "no rule of the source's configuration gives it a class: `mcp-soar classify ID --as-class` does"
     site.append(world.opened(**{"class": "unclassified"}, playbook=None, triage=waits))
     shown = " ".join(site.run("incident", "1").stdout.split())
-    assert f"`mcp-soar classify {ID} --as-class` does" in shown
+    assert f"`mcp-soar classify {ID} --as-class CLASS --as NAME` does" in shown
     assert not re.search(r"mcp-soar [a-z-]+ ID\b", shown)
     assert "data_exfiltration" in shown
     assert f"mcp-soar classify {ID}" in str(site.json("incident", "1")["timeline"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playbooks.rendering import shipped
+from playbooks.people.rendering import shipped
 from tests.flows.cli.world import INVENTORY, Installation, opened, proposed
 from tests.lab.mail import Post, post_office
 from tests.lab.slack import BOT_TOKEN, FakeSlack, fake_slack

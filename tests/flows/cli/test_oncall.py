@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flows.access import open_inbox
 from flows.cli.output import moment
+from flows.service.access import open_inbox
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, INSTANCE, Installation
 from tests.lab.house import alert

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
 from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import GATEWAY
-from integrations.connections import Connections
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import PinKind
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.pins import PinKind
 from tests.flows.cli import world
-from tests.flows.cli.world import ID, Installation
+from tests.flows.cli.world import Installation
+from tests.lab.connected import connected
 from tests.lab.fixtures import unique_name
+
+pytestmark = pytest.mark.system("contextforge")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def estate(site: Installation, gateway: RunningGateway, victim: McpServer) -> tu
 
 @contextlib.asynccontextmanager
 async def operator(site: Installation) -> AsyncIterator[ContextForge]:
-    connections = Connections(site.config.inventory)
+    connections = connected(site.config.inventory)
     try:
         yield connections.reach(ContextForge, GATEWAY)
     finally:
@@ -51,18 +52,7 @@ def by_hand(site: Installation, act: Callable[[ContextForge], Awaitable[Any]]) -
 
 def hold(site: Installation, kind: str, id_: str, field: str = "enabled", *, after: bool = False) -> None:
     """Take a hold as a responder does, an hour ago."""
-
-    async def work() -> None:
-        journal = await open_journal(site.config, name="test", writing=True)
-        grip = f"gateway/{GATEWAY}/{kind}/{id_}#{field}"
-
-        async def unit(tx: Any) -> None:  # noqa: ANN401  # a Tx
-            await tx.hold(grip, incident=ID, lease="cut", server="weather", before=not after, after=after)
-
-        await journal.submit(unit)
-        await journal.aclose()
-
-    asyncio.run(work())
+    site.hold(f"gateway/{GATEWAY}/{kind}/{id_}#{field}", before=not after, after=after)
     with sqlite3.connect(site.folder / "state/journal.db") as connection:
         connection.execute("UPDATE hold SET taken_at = taken_at - 3600")
 
@@ -101,7 +91,7 @@ def test_containment_that_no_lease_knows_is_found_and_what_a_lease_holds_is_not(
         await forge.set_enabled(PinKind.TOOL, other, enabled=False)
         await forge.set_enabled(PinKind.PROMPT, str(prompt.gateway_id), enabled=False)
         await forge.set_enabled(PinKind.RESOURCE, str(resource.gateway_id), enabled=False)
-        await forge.set_active(principal.user, active=False)
+        await forge.set_active(principal.users[0], active=False)
         await forge.revoke(token)
 
     by_hand(site, act)
@@ -143,7 +133,7 @@ def test_what_is_held_in_vain_is_found(estate: tuple[Installation, str]) -> None
 def test_a_pinned_object_that_the_gateway_no_longer_has_is_said_to_be_gone(estate: tuple[Installation, str]) -> None:
     site, name = estate
     tool = pin_id(site, name, PinKind.TOOL, "get_weather")
-    by_hand(site, lambda forge: forge.request("DELETE", f"/v1/tools/{tool}"))
+    by_hand(site, lambda forge: forge.api.request("DELETE", f"/v1/tools/{tool}"))
     assert found(site) == {("gone", "tool", "get_weather")}
 
 

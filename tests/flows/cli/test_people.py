@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.work import records
 from flows.cli.work.people import ROLES
+from flows.service.access import missing
 from integrations.signing import SigningKey
-from playbooks.request import ROLES as NEEDED
+from playbooks.people.request import ROLES as NEEDED
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 from tests.lab.ssh import Agent, agent_running, fingerprint, keygen, require_openssh
@@ -105,7 +105,7 @@ def test_people_lists_roles_keys_and_lent_voices(site: Installation, folder: Pat
 
 
 def test_people_are_listed_before_there_is_a_journal(site: Installation) -> None:
-    assert records.missing(site.config) is not None
+    assert missing(site.config) is not None
     assert len(site.json("people")["people"]) == 3
 
 

@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.access import open_journal
 from flows.cli.output import Out
-from flows.cli.work.reviewing import Difference, show
+from flows.cli.work.reviewing import PinDifference, show
 from flows.demo import site as building
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import POISON, Behaviour, McpServer
-from flows.settings import read
-from playbooks.inventory import Dossier, Pin, PinKind
-from playbooks.journal import Entry
-from playbooks.review import STREAM
+from flows.service.access import open_journal
+from flows.service.settings import read
+from playbooks.estate.pins import Dossier, Pin, PinKind
+from playbooks.people.review import STREAM
+from playbooks.record.journal import Entry
 from playbooks.strict import digest
 from tests.flows.cli.test_estate import alert, responding
 from tests.flows.cli.world import Installation
 from tests.lab.fixtures import unique_name
+
+pytestmark = pytest.mark.system("contextforge")
 
 
 @pytest.fixture
@@ -217,7 +219,7 @@ def test_where_a_tools_schema_refuses_no_call_the_reviewer_hears_of_it(
     pin = Pin(
         kind=PinKind.TOOL, name="any", digest=digest("any"), definition=definition, dossier=Dossier(reviewed="not yet")
     )
-    new = [Difference("weather", "tool", "any", "new", "")]
+    new = [PinDifference("weather", "tool", "any", "new", "")]
     show(Out(as_json=False), new, [pin], set())
     assert ("its schema refuses no call" in " ".join(capsys.readouterr().out.split())) is said
     show(Out(as_json=False), new, [pin], {("weather", "any")})

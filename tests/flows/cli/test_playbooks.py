@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from flows.cli.main import app
-from playbooks.drill import Drill
+from flows.cli.work import classes
+from playbooks.gate.policy import Policy
 from playbooks.playbook import shipped
-from playbooks.strict import parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
@@ -47,10 +47,12 @@ def test_a_right_playbook_passes(site: Installation, tmp_path: Path) -> None:
         (("gateway.disable_tool", "gateway.disable_tol"), "gateway.disable_tol", "gateway.disable_tool"),
         (("action: gateway.disable_tool", "capture: gateway.disable_tool"), "capture: gateway.dis", "is no capture"),
         (
-            ("with: {server: {from: entity.server}, tool: {from: entity.id}}\n      lease: 24h", "with: {servr: x}"),
+            ("lease: 24h", "with: {servr: x}"),
             "with: {servr: x}",
             "takes server, tool",
         ),
+        (("lease: 24h", "at: shed"), "at: shed", "no kind of system is shed; there is contextforge, "),
+        (("lease: 24h", "at: contextforge"), "at: contextforge", "gateway.disable_tool takes no `system`"),
         (("lease: 24h", "lease: soon"), "lease: soon", "no length of time"),
         (("title: A tool", "titel: A tool"), "titel: A tool", "not a field here"),
         (("id: tool_poisoning", "id: other"), "id: other", "make them the same"),
@@ -66,7 +68,15 @@ def test_a_fault_comes_with_its_line_and_what_to_write(
     assert f"{path}:{line}:" in "".join(site.run("playbooks", "lint", path).stdout.split("\n"))
 
 
-@pytest.mark.parametrize("drill", [None, DRILL.replace("id: cut-tool", "id: another")])
+@pytest.mark.parametrize(
+    "drill",
+    [
+        None,
+        DRILL.replace("id: cut-tool", "id: another"),
+        DRILL.replace("cut-tool, phase: cut, ends: established", "cut-tool, phase: cut, ends: denied"),
+    ],
+    ids=["none", "of another step", "in which people say no"],
+)
 def test_a_cut_without_a_drill_is_a_fault(site: Installation, tmp_path: Path, drill: str | None) -> None:
     path = playbook(tmp_path / "p", drill=drill)
     faults = site.json("playbooks", "lint", path, code=1)["files"][0]["faults"]
@@ -97,11 +107,39 @@ def test_a_drill_that_cannot_be_run_is_a_fault_at_its_line(
     assert not any("has no drill" in fault["message"] for fault in row["faults"])
 
 
-def test_the_drill_of_the_guide_is_one() -> None:
+def test_the_guides_playbook_its_drill_and_what_is_shared_are_right(site: Installation, tmp_path: Path) -> None:
     guide = (SHIPPED.parents[2] / "docs" / "write-a-playbook.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"^```yaml\n(version: 1\nplaybook: .*?)^```$", guide, re.DOTALL | re.MULTILINE)
-    drill = parse_yaml(Drill, text, file="docs/write-a-playbook.md")
-    assert {one.step for one in drill.expected.asked} <= {one.id for one in drill.expected.steps}
+    shared, book, drill = sorted(
+        re.findall(r"^```yaml\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE),
+        key=lambda text: ("steps:\n", "phases:", "playbook: ").index(
+            next(part for part in ("playbook: ", "phases:", "steps:\n") if part in text)
+        ),
+    )
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "gateway-records.yaml").write_text(shared, encoding="utf-8")
+    path = tmp_path / "command_and_control.yaml"
+    path.write_text(book.replace("  preserve: []\n", "  preserve:\n    - use: gateway-records\n"), encoding="utf-8")
+    path.with_suffix(".drill.yaml").write_text(drill, encoding="utf-8")
+    assert site.json("playbooks", "lint", str(path))["files"] == [{"file": str(path), "ok": True, "faults": []}]
+
+
+def test_what_playbooks_share_is_looked_at_too_whether_one_uses_it_or_not(site: Installation) -> None:
+    shared = site.folder / "playbooks" / "shared"
+    shared.mkdir(parents=True, exist_ok=True)
+    path = shared / "mine.yaml"
+    text = "version: 1\nid: mine\ntitle: Mine\nsteps:\n  - {id: a, capture: gateway.capture_lgs, why: test}\n"
+    path.write_text(text, encoding="utf-8")
+    (row,) = [one for one in site.json("playbooks", "lint", code=1)["files"] if one["file"] == str(path)]
+    assert [(fault["line"], fault["field"]) for fault in row["faults"]] == [(5, "a.capture")]
+    path.write_text(text.replace("lgs", "logs").replace("id: mine", "id: yours"), encoding="utf-8")
+    (fault,) = site.json("playbooks", "lint", str(path), code=1)["files"][0]["faults"]
+    assert "make them the same" in fault["message"]
+
+
+def test_what_is_done_at_places_is_shown_so(site: Installation) -> None:
+    shown = " ".join(site.run("playbooks", "show", "server_compromise").stdout.split())
+    assert "end-pods: action kubernetes.scale_to_zero for each server's place in Kubernetes" in shown
+    assert "definitions-approved: check mcp.definitions_match for each server (a release waits until it is" in shown
 
 
 def test_a_captures_step_says_which_exhibit_it_makes(site: Installation) -> None:
@@ -143,7 +181,7 @@ def test_inventory_check_says_what_is_missing(site: Installation) -> None:
     assert any("pins approve weather" in one["message"] for one in found["findings"])
     (site.folder / "secrets" / "gateway").unlink()
     found = site.json("inventory", "check", code=1)
-    assert any(one["level"] == "fail" and "gateways.main.password" in one["message"] for one in found["findings"])
+    assert any(one["level"] == "fail" and "systems.main.password" in one["message"] for one in found["findings"])
     (site.folder / "inventory.yaml").write_text("version: 1\nservers: {a: {}}\n", encoding="utf-8")
     assert site.error("inventory", "check", code=3)["line"] == 2
 
@@ -242,19 +280,22 @@ def test_every_class_says_what_it_does_as_this_policy_has_it(site: Installation)
     rows = {row["class"]: row for row in site.json("playbooks", "list")["classes"]}
     assert set(rows) == {one.value for one in IncidentClass} - {"unclassified"}
     assert {cut["kind"] for cut in rows["tool_poisoning"]["cuts"] if cut["automatic"]} == {"tool"}
-    assert rows["server_spoofing"] == {
-        "class": "server_spoofing",
-        "playbook": None,
-        "cuts": [],
-        "by_hand": ["server"],
-        "drill": None,
-    }
-    shown = site.run("playbooks", "list").stdout
-    assert "mcp-soar contain" in shown
-    assert "server_spoofing (no playbook)" in shown
+    assert "server_spoofing (shipped)" in site.run("playbooks", "list").stdout
     table = site.run("playbooks", "list", "--table").stdout.splitlines()
     assert table[0].startswith("| Class | Contains | Automatic |")
     assert sum(line.startswith("| `") for line in table) == len(rows)
     (site.folder / "policy.yaml").write_text("version: 1\nclasses: {}\n", encoding="utf-8")
     cautious = site.json("playbooks", "list")["classes"]
     assert not any(cut["automatic"] for row in cautious for cut in row["cuts"])
+
+
+def test_a_class_without_a_playbook_says_what_a_person_can_do() -> None:
+    (spoofing,) = [row for row in classes.rows({}, Policy(version=1), None) if row.incident_class == "server_spoofing"]
+    assert classes.document(spoofing) == {
+        "class": "server_spoofing",
+        "playbook": None,
+        "cuts": [],
+        "by_hand": ["server", "address"],
+        "drill": None,
+    }
+    assert "`mcp-soar contain` its server" in classes.markdown([spoofing], None)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from flows.access import open_journal
-from playbooks.request import SignedRequest, Verb
+from flows.service.access import open_journal
+from playbooks.people.request import SignedRequest, Verb
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from flows.assembly import assembled
 from flows.cli.output import Out
 from flows.cli.work import privacy
 from flows.engine import deletion
 from flows.engine.parts import Parts
-from flows.retention import finish
+from flows.service.assembly import assembled
+from flows.service.retention import finish
 from integrations.signing import PublicKey
 from integrations.vault import bundle
-from playbooks.evidence import Exhibit, Manifest, sealed
-from playbooks.journal import Event
+from playbooks.record.evidence import Exhibit, Manifest, sealed
+from playbooks.record.journal import Event
 from playbooks.strict import now, sha256
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import typer.main
 
-from flows.access import open_journal
 from flows.cli.main import app
 from flows.cli.output import Out
-from playbooks.request import SignedRequest
+from flows.service.access import open_journal
+from playbooks.people.request import SignedRequest
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
@@ -26,8 +26,8 @@ ASKING = {
     "purge": ("purge",),
 }
 """A command line for each command that asks and hands in; what `contain` shows comes from a gateway (test_contain)."""
-ELSEWHERE = {"contain", "respond", "inventory import", "pins approve"}
-"""What asks too, and has its own tests, for it needs a gateway or a server."""
+ELSEWHERE = {"contain", "respond", "inventory import", "inventory upgrade", "pins approve", "suppress"}
+"""What asks too, and has its own tests, for it needs a gateway, a server, or a campaign (test_campaigns)."""
 
 
 def commands(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  # upstream's types are private

@@ -11,8 +11,12 @@ import typer.main
 
 from flows.cli.main import app
 from flows.demo.contextforge import executable
+from flows.engine.schedule import Todo
 from integrations.registry import SYSTEMS
 from playbooks.errors import Misconfigured
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Release
+from playbooks.record.incident import Phase
 from tests.bench.targets import COMMANDS
 
 ROOT = Path(__file__).parents[3]
@@ -20,6 +24,8 @@ PROGRAM = "mcp-soar"
 COMMAND: Any = typer.main.get_command(app)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+_GOES_ON = re.compile(r"(?:\\|( \|))\n\s*")
+"""Where a line is broken that a shell takes as one."""
 _AFAR = re.compile(rf"^ssh \S+ '?/\S*/{PROGRAM} ([^'>]*[^'> ])'?(?: > \S+)?$")
 
 
@@ -28,7 +34,8 @@ def lines(text: str) -> list[str]:
 
     The program's name may be left out of what follows another command: in a table's cell, and before arguments.
     """
-    fenced = [line for language, block in _FENCE.findall(text) if not language for line in block.splitlines()]
+    blocks = [_GOES_ON.sub(r"\1 ", block) for language, block in _FENCE.findall(text) if not language]
+    fenced = [line for block in blocks for line in block.splitlines()]
     # Whatever is piped into another command, and what ssh runs elsewhere, under its whole path.
     found = [_AFAR.sub(rf"{PROGRAM} \1", part) for line in fenced for part in line.split(" | ")]
     for part in re.split(r"\n\n|\|", _FENCE.sub("", text)):
@@ -140,3 +147,25 @@ def test_make_has_the_targets_that_people_are_told_of(monkeypatch: pytest.Monkey
         told = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE))
         assert told
         assert {name for names in told for name in names if name} <= targets
+
+
+def test_the_example_of_an_extension_ends_after_what_a_lease_begins_with() -> None:
+    hours = re.search(r"`extend 7 --for (\d+)h", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert hours is not None
+    assert int(hours[1]) > Todo("", Phase.CUT, "action", "").lease / 3600
+
+
+def test_the_examples_of_one_agent_in_two_guides_go_together() -> None:
+    gateway = (ROOT / "docs/connect-a-gateway.md").read_text(encoding="utf-8")
+    provider = (ROOT / "docs/connect-an-identity-provider.md").read_text(encoding="utf-8")
+    theirs = set(re.findall(r"(?:refresh|held): \{(\w+):", provider))
+    assert theirs
+    assert not theirs & set(re.findall(r'/v1/tokens \'\{"name": "(\w+)"', gateway)), "a label means one token"
+
+
+def test_what_the_texts_say_of_a_release_is_what_the_policy_begins_with() -> None:
+    assert Release().second_person_from is Radius.PRINCIPAL
+    for name in ("README.md", "docs/connect-a-gateway.md"):
+        assert re.search(
+            r"server.{0,80}(second person|wait for bob)", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL
+        )

@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 
+from flows.pages.pages import overview, plans
 from flows.report.document import Document
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
-from flows.shown.pages import overview, plans
-from playbooks.briefing import brief
-from playbooks.contacts import Language
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
+from playbooks.people.briefing import brief
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import question, render
 from playbooks.playbook import shipped
-from playbooks.rendering import question, render
-from playbooks.state import Incident
-from playbooks.strict import parse_yaml
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
 from tests.flows.cli import world
 from tests.flows.cli.test_acts import NEW, engine
 from tests.flows.cli.world import ID, INSTANCE, Installation
@@ -24,7 +23,7 @@ from tests.flows.report.test_one_truth import said
 from tests.lab import stories
 
 WHY = "the agent read a key file through it at noon"
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 def respond(reason: str, **params: Any) -> Event:  # noqa: ANN401  # of the request
@@ -74,8 +73,8 @@ def everywhere(events: list[Event]) -> dict[str, str]:
         **{f"Slack's form, {language}": question(briefing, language) for language in Language},
         "report, open ends": said(written._replace(lead=[], sections=[_section(written, "Open ends")])),
         "handover, questions": said(_only(handover(shift), "Waits for somebody")),
-        "Prefect": overview(state, ()),
-        "the plan's file": plans(state),
+        "Prefect": overview(view(state), ()),
+        "the plan's file": plans(view(state)),
     }
 
 

@@ -9,25 +9,34 @@ from typing import Any
 
 import pytest
 
-from flows import running
-from flows.assembly import assembled, reloading
 from flows.cli.work.doctor_running import read_by_whom
 from flows.engine import schedule
 from flows.engine.parts import Parts
+from flows.service import running
+from flows.service.assembly import assembled, reloading
 from integrations import registry
-from integrations.connections import Connections
+from integrations.registry import SYSTEMS
 from integrations.system import Connection, System, Systems, Works
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory
-from playbooks.plan import Answer, Verdict, Widening
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.places import Places
+from playbooks.gate.plan import Answer, Verdict, Widening
 from playbooks.playbook import Playbook, shipped
+from playbooks.record.incident import Phase
 from playbooks.strict import now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
+from tests.lab.connected import connected
 from tests.playbooks.test_state import incident
 
 POISONING = IncidentClass.TOOL_POISONING
+SHARED = """\
+version: 1
+id: gateway-records
+title: Ours
+steps:
+  - {id: ours, capture: gateway.capture_logs, why: test}
+"""
 SHIPPED = Path(__file__).parents[3] / "playbooks" / "catalog" / "tool_poisoning.yaml"
 
 
@@ -60,12 +69,14 @@ async def test_policy_sources_playbooks_and_messages_are_read_anew(site: Install
         assert now_uses(changed).policy.approval.expires == 420
         write(site, "sources.yaml", "version: 1\nsources: {}\n")
         assert now_uses(changed).sources.sources == {}
-        own = SHIPPED.read_text().replace("id: refused-directly", "id: asked-past-the-gateway")
+        own = SHIPPED.read_text().replace("id: answers-clean", "id: asked-past-the-gateway")
         write(site, "playbooks/mine.yaml", own)
         steps = [step.id for _, step in now_uses(changed).playbooks[POISONING].steps()]
         assert "asked-past-the-gateway" in steps
         write(site, "playbooks/mine.yaml", SHIPPED.read_text())
-        assert "refused-directly" in [step.id for _, step in now_uses(changed).playbooks[POISONING].steps()]
+        assert "answers-clean" in [step.id for _, step in now_uses(changed).playbooks[POISONING].steps()]
+        write(site, "playbooks/shared/gateway-records.yaml", SHARED)
+        assert "ours" in [step.id for _, step in now_uses(changed).playbooks[POISONING].steps()]
         write(site, "messages/en/words.j2", "nothing")
         assert now_uses(changed).templates == {"en/words.j2": "nothing"}
         assert changed() is None
@@ -102,9 +113,15 @@ async def test_a_change_while_the_responder_starts_is_not_missed(site: Installat
         assert changed() is None
 
 
-async def test_a_playbook_with_a_step_that_nobody_has_is_not_used(site: Installation) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("gateway.disable_tool", "gateway.no_such_action"), ("for: tool\n      lease", "at: shed\n      lease")],
+    ids=["a step", "a kind of system"],
+)
+async def test_a_playbook_with_what_nobody_has_is_not_used(site: Installation, old: str, new: str) -> None:
     async with reload(site) as changed:
-        write(site, "playbooks/mine.yaml", SHIPPED.read_text().replace("mcp.refused_directly", "mcp.no_such_check"))
+        assert old in SHIPPED.read_text()
+        write(site, "playbooks/mine.yaml", SHIPPED.read_text().replace(old, new))
         assert changed() is None
 
 
@@ -143,11 +160,13 @@ async def test_every_reading_shares_what_is_open_and_all_of_it_is_closed_once(mo
     works = Works(steps=(), connections={Endpoint: Connection(build, lambda known, name: known.gateways.get(name))})
     fake = System(kind="test", works=lambda: works, words=dict)
     monkeypatch.setattr(registry, "SYSTEMS", Systems((*registry.SYSTEMS.all, fake)))
-    first = Connections(parse_yaml(Inventory, world.INVENTORY, file="x"))
+    first = connected(parse_yaml(Inventory, world.INVENTORY, file="x", context=SYSTEMS.context))
     readings = [first]
     opened = first.reach(Endpoint, "main")
     for port in (10, 11, 12):
-        changed = parse_yaml(Inventory, world.INVENTORY.replace("127.0.0.1:9", f"127.0.0.1:{port}"), file="x")
+        changed = parse_yaml(
+            Inventory, world.INVENTORY.replace("127.0.0.1:9", f"127.0.0.1:{port}"), file="x", context=SYSTEMS.context
+        )
         readings.append(readings[-1].with_inventory(changed))
         assert readings[-1].reach(Endpoint, "main") is not opened, "the gateway stands elsewhere now"
         assert first.reach(Endpoint, "main") is opened, "a case that began with it goes on with it"
@@ -170,6 +189,10 @@ def test_a_widening_of_what_belongs_to_no_server_stops_nothing() -> None:
     state = incident(world.opened(), world.alert(), world.intended(), world.wrote(), leak)
     assert state.widenings
     playbook: Playbook = shipped()[POISONING]
-    todos = list(schedule.ready(state, playbook, until=Phase.CUT, now=now(), stopped=False, retries=()))
+    todos = list(
+        schedule.ready(
+            state, playbook, places=Places(Inventory(version=1)), until=Phase.CUT, now=now(), stopped=False, retries=()
+        )
+    )
     (todo,) = [todo for todo in todos if todo.name == "gateway.revoke_token"]
     assert todo.entity == ""

@@ -4,15 +4,20 @@ import base64
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import stat
 from pathlib import Path
 
 import pytest
 
+from flows.cli.layout import width
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
 from tests.flows.report.test_one_truth import NOTHING, revoked
+from tests.lab import stories
 from tests.lab.pdf_text import text_of
 
 
@@ -29,6 +34,36 @@ def test_a_report_is_markdown_on_stdout_and_its_digest_on_stderr(contained: Inst
     assert result.stdout.startswith(f"# Incident report {ID}\n")
     assert "sha256:" + hashlib.sha256(result.stdout.encode()).hexdigest() in "".join(result.stderr.split())
     assert "| Status | contained |" in result.stdout
+
+
+def test_on_a_terminal_a_report_is_plain_text_that_fits(
+    contained: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contained.append(*stories_of_evidence())
+    forced = contained.run("report", "1", "--form", "text")
+    monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = contained.run("report", "1", env={"NO_COLOR": "1"})
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.startswith(f"Incident report {ID}\n")
+    for text in (shown.stdout, forced.stdout):
+        assert [line for line in text.splitlines() if width(line) > 80 and len(line.split()) > 1] == []
+        assert not re.search(r"^\||^#|\\", text, re.MULTILINE), "it is no Markdown"
+        for part in ("In force", "Proven", "Custody", "Root cause", "Every entry of the journal"):
+            assert part in text
+    assert contained.run("report", "1", "--form", "md").stdout.startswith("# ")
+    assert (
+        "as wide as the terminal"
+        in contained.error("report", "1", "--form", "text", "--out", "r.md", code=2)["message"]
+    )
+
+
+def stories_of_evidence() -> list[Event]:
+    """What makes lines long: digests, custody, a sealed manifest, and what could not be had."""
+    return [
+        stories.exhibit(1, "capture-definitions", Phase.CAPTURE, 0.3, kind="definitions"),
+        stories.unavailable(2.1),
+        stories.sealed(),
+    ]
 
 
 def test_the_json_says_what_was_written_and_from_which_head(contained: Installation) -> None:

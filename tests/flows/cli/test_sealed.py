@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.assembly import assembled
 from flows.engine import sealing
 from flows.engine.parts import Parts
+from flows.service.assembly import assembled
 from integrations.signing import SigningKey
 from integrations.vault import bundle
-from playbooks.evidence import SIGNED, Exhibit, Manifest
-from playbooks.journal import Event
+from playbooks.record.evidence import SIGNED, Exhibit, Manifest
+from playbooks.record.journal import Event
 from playbooks.strict import sha256
 from tests.flows.cli import test_privacy as privacy
 from tests.flows.cli import world

@@ -10,11 +10,11 @@ import pytest
 from flows.cli.work.playbooks import check
 from flows.cli.work.signing import file_of
 from flows.cli.work.templates import FILES
-from flows.settings import Settings, read
+from flows.service.settings import Settings, read
 from integrations.siem.source import Format, new_secret, parse, read_keys, read_sources
 from integrations.signing import PublicKey, SigningKey
-from playbooks.incident import EntityKind
-from playbooks.policy import Policy
+from playbooks.gate.policy import Policy
+from playbooks.record.incident import EntityKind
 from playbooks.strict import canonical, now, parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
@@ -54,8 +54,8 @@ def test_the_commented_inventory_is_valid_when_its_comments_go(empty: Installati
     lines = FILES["inventory.yaml"].splitlines()
     shown = [line[1:] if line.startswith("#  ") else line for line in lines if not line.endswith(": {}")]
     text = "\n".join(shown)
-    for head in ("gateways", "servers", "principals"):
-        first = {"gateways": "  main:", "servers": "  weather:", "principals": "  agent-weather:"}[head]
+    for head in ("systems", "servers", "principals"):
+        first = {"systems": "  main:", "servers": "  weather:", "principals": "  agent-weather:"}[head]
         text = text.replace(first + "\n", f"{head}:\n{first}\n", 1)
     (empty.folder / "inventory.yaml").write_text(text, encoding="utf-8")
     assert set(read(empty.folder).inventory.servers) == {"weather"}
@@ -216,3 +216,14 @@ def test_a_command_to_copy_names_the_configuration_only_where_it_is_not_found(si
     words = ("incident", "1", "--json", "--config", str(site.folder))
     (ask,) = json.loads(site.run(*words, env={"MCP_SOAR_CONFIG": None}).stdout)["asks"]
     assert ask["approve"].endswith(f"--config {site.folder}")
+
+
+def test_which_folder_is_used_is_said_only_where_nobody_chose_it(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "configuration" not in site.run("incidents").stderr
+    unnamed: dict[str, str | None] = {"MCP_SOAR_CONFIG": None}
+    monkeypatch.chdir(site.folder)
+    assert "configuration" not in site.run("incidents", env=unnamed).stderr
+    monkeypatch.chdir(site.folder.parent)
+    assert "configuration: mcp-soar (found here)" in site.run("incidents", env=unnamed).stderr

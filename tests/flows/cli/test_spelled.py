@@ -4,10 +4,11 @@ import pytest
 
 from flows.cli.work import spelled
 from flows.cli.work.spelled import Spelling
-from playbooks.incident import EntityKind
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.estate.inventory import Resolved
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
+from playbooks.record.viewing import ask_of
 from playbooks.strict import iso, now
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
@@ -21,7 +22,7 @@ CUT = f"cut-principal@principal:{ANN}"
 @pytest.fixture
 def house(site: Installation) -> Installation:
     """An inventory in which two principals are called by their addresses."""
-    people = "".join(f"  {who}: {{title: P, gateway: main, user: {who}}}\n" for who in (ANN, BOB))
+    people = "".join(f"  {who}: {{title: P, places: {{main: {{user: {who}}}}}}}\n" for who in (ANN, BOB))
     (site.folder / "inventory.yaml").write_text(world.INVENTORY + people, encoding="utf-8")
     return site
 
@@ -79,7 +80,7 @@ def test_whoever_is_asked_reads_whom_it_is_about(house: Installation) -> None:
 def test_what_is_in_force_and_what_is_not_proven_say_who_it_is(house: Installation) -> None:
     house.append(opened(ANN), *held(plan()))
     text = shown(house, "incident", "1")
-    assert f"NOT proven: user of user {ANN}: it does not" in text
+    assert f"NOT proven: user of user {ANN}, asked as administrator soar: it does not" in text
     assert MARK not in text
     released = shown(house, "release", "1", "--as", "kim", "--yes", "--no-wait")
     assert f"Deactivate user {ANN} ({ANN})" in released
@@ -116,9 +117,38 @@ def test_where_it_cannot_be_told_who_is_meant_nothing_is_spelled_out(house: Inst
 
 
 def test_a_plan_keeps_the_text_that_its_digest_is_of() -> None:
-    spelling = Spelling([f"Deactivate {ANN}"])
     masked = f"Deactivate {MARK}"
-    document = {"summary": masked, "plan": {"summary": masked}, "more": [masked, 1, None]}
-    assert spelling.whole(document) == {
-        "summary": f"Deactivate {ANN}", "plan": {"summary": masked}, "more": [f"Deactivate {ANN}", 1, None],
-    }  # fmt: skip
+    meant = plan().model_copy(update={"summary": masked})
+    asked_ = Event("proposed", {**stories.proposed().body, "plan": meant.model_dump(mode="json")})
+    state = stories.told([(0.0, stories.opened()), (0.1, asked_)])
+    shown_ = Spelling([f"Deactivate {ANN}"]).whole(ask_of(state, state.proposals[0]))
+    assert shown_.summary == f"Deactivate {ANN}"
+    assert shown_.plan.summary == masked
+    assert shown_.digest == meant.digest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("contain", "principal", "canary@example.com"),
+            "the user canary@example.com is mcp-soar's own at gateway main",
+        ),
+        (("contain", "principal", "agnet@example.com"), "does not know principal agnet@example.com; it has agent"),
+    ],
+)
+def test_what_a_person_typed_is_said_back_to_them_as_they_typed_it(
+    site: Installation, words: tuple[str, ...], said: str
+) -> None:
+    site.append(world.opened())
+    told = site.run(*words, "--as", "kim", "--yes", env={"COLUMNS": "400"})
+    assert said in " ".join(told.stderr.split()), told.stderr
+    assert "@" not in site.error(*words, "--as", "kim", "--yes", code=4)["message"], "a document is masked as ever"
+
+
+def test_a_secret_that_somebody_typed_by_mistake_is_said_to_nobody(site: Installation) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    site.append(world.opened())
+    told = site.run("contain", "principal", f"lee@example.com {secret}", "--as", "kim", "--yes")
+    assert secret not in " ".join(told.output.split())
+    assert "[redacted:" in told.stderr

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows.access import open_journal
-from flows.cli.work import records
-from playbooks.journal import ITSELF, Event, entry, stream_of
+from flows.reading import standing
+from flows.service.access import open_journal
+from playbooks.record.journal import ITSELF, Event, entry, stream_of
 from playbooks.strict import iso
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
@@ -129,7 +129,7 @@ def test_a_page_that_nobody_even_tried_counts_after_a_minute() -> None:
     at = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
     old = entry("incident/x", 1, bytes(32), iso(at - timedelta(seconds=61)), page("a"))
     new = entry("incident/x", 2, old.hash, iso(at - timedelta(seconds=1)), page("b"))
-    (row,) = records.undelivered([old, new], at)
+    (row,) = standing.undelivered([old, new], at)
     assert (row["incident"], row["pages"]) == ("x", 1)
 
 
@@ -214,7 +214,7 @@ def test_two_hundred_incidents_cost_less_than_a_person_notices(site: Installatio
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
-            await records.standing(journal)
+            await standing.standing(journal)
             seconds.append(time.perf_counter() - begun)
         await journal.aclose()
         return min(seconds)

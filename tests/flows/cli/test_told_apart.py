@@ -3,7 +3,8 @@
 from typing import Any
 
 from flows.cli.work.doctor_servers import told_apart
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
 from playbooks.strict import digest
 
 SCHEMAS: dict[str, Any] = {
@@ -31,5 +32,9 @@ def test_a_tool_whose_schema_refuses_no_call_is_named_unless_people_know_a_safe_
     (line,) = told_apart(inventory, "lab")
     assert (line.check, line.level) == ("server lab", "warn")
     assert "f_empty, g_anything refuses no call" in line.message
-    assert "safe_arguments" in line.remedy
+    assert line.remedy == (
+        "write servers.lab.tools.f_empty.safe_arguments, and for the others likewise, for a call that changes nothing"
+    )
+    (alone,) = told_apart(inventory.model_copy(update={"pins": Pins(servers={"lab": pins[1:2]})}), "lab")
+    assert alone.remedy == "write servers.lab.tools.f_empty.safe_arguments for a call that changes nothing"
     assert list(told_apart(inventory.model_copy(update={"pins": Pins()}), "lab")) == []

@@ -15,18 +15,18 @@ import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.access import open_journal
 from flows.cli.output import moment
-from flows.cli.work.watch import View, lines
+from flows.cli.work.watch import Board, lines
+from flows.service.access import open_journal
 from integrations.journal.store import Journal
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
+from playbooks.record.journal import Event
 from playbooks.strict import now
 from tests.flows.cli import world
 from tests.flows.cli.world import ID, Installation
@@ -185,7 +185,7 @@ async def test_of_two_hundred_incidents_only_the_one_that_changed_is_read(site: 
     journal = await open_journal(site.config, name="test", writing=True)
     for number in range(2, 201):
         await world.append_to(journal, f"inc-2026-{number:06}", [world.opened()], str(number))
-    view = View(journal, site.config)
+    view = Board(journal, site.config)
     assert len(await view.look()) == 200
     assert (await view.look(), view.read) == ([], 200)
 
@@ -213,9 +213,9 @@ async def test_what_somebody_must_do_comes_first_and_a_damaged_journal_above_all
     await world.append_to(journal, SECOND, [world.opened(), world.proposed()], "two")
     await world.append_to(journal, "inc-2026-000003", [world.opened()], "three")
     await journal.submit(lambda tx: tx.freeze("incident/inc-2026-000003", "an entry is missing"))
-    view = View(journal, site.config)
+    view = Board(journal, site.config)
     await view.look()
-    order = [row["id"] for row in view.worst_first()]
+    order = [row.id for row in view.worst_first()]
     await journal.aclose()
     assert order == ["inc-2026-000003", SECOND, ID]
     text = "\n".join(text for text, _ in lines(view, now(), None, "the database does not answer"))
@@ -231,20 +231,20 @@ async def test_what_a_law_wants_reported_is_shown_until_when(
     await asyncio.to_thread(site.append, world.opened())
     (site.folder / "inventory.yaml").write_text(world.BOUND, encoding="utf-8")
     journal = await open_journal(site.config, name="test", writing=True)
-    view = View(journal, site.config)
+    view = Board(journal, site.config)
     await view.look()
-    first = view.rows[ID]["clocks"][0]
-    until = moment(datetime.fromisoformat(first["until"] or ""))
+    first = view.rows[ID].clocks[0]
+    until = moment(first.until)
     for hours, said in ((23, f"report nis2-early-warning until {until}"), (25, f"nis2-early-warning OVERDUE {until}")):
         assert any(said in text for text, _ in lines(view, now() + timedelta(hours=hours), None))
-    fulfilled = {"clock": first["id"], "by": "kim", "text": "told them"}
+    fulfilled = {"clock": first.id, "by": "kim", "text": "told them"}
     await world.append_to(journal, ID, [Event("fulfilled", fulfilled)])
     await view.look()
     await journal.aclose()
-    assert first["id"] not in [clock["id"] for clock in view.rows[ID]["clocks"]]
+    assert first.id not in [clock.id for clock in view.rows[ID].clocks]
     assert "report nis2-early-warning" not in "".join(text for text, _ in lines(view, now(), None))
     (line,) = (await asyncio.to_thread(site.run, "watch", "--once", "--json")).stdout.splitlines()
-    assert json.loads(line)["incident"]["clocks"] == view.rows[ID]["clocks"]
+    assert json.loads(line)["incident"]["clocks"] == view.rows[ID].dump()["clocks"]
 
 
 @pytest.mark.parametrize("what", ["verify", "backup", "restore"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.assembly import assembled
-from flows.cli.work.verify import head_of
+from flows.reading.verification import head_of
+from flows.service.assembly import assembled
 from tests.flows.cli import test_privacy as privacy
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation

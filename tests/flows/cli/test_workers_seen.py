@@ -1,9 +1,13 @@
 """What `doctor` says of the workers where Prefect answers as no Prefect does: it is not trusted, and stops nothing."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import workers as pools
 from flows.cli.work import workers
+from flows.service import workers as pools
 from integrations import landlock
 from tests.flows.cli.world import Installation
 
@@ -80,6 +84,51 @@ def test_who_is_not_alive_and_what_went_wrong_is_said_and_nothing_of_it_moves_th
     assert "1 definitions differ" in drift.message
     assert "\x1b" not in "".join(str(line) for line in (requests, reading, drift))
     assert "paused" in paused.message
+
+
+def test_of_a_worker_that_died_or_was_not_heard_of_since_it_began_nothing_is_said(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 7)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    heard = datetime.now(UTC).isoformat()
+    answers: dict[str, Any] = {
+        "/work_pools/filter": [{"name": "requests"}, {"name": "reading"}],
+        "/deployments/filter": [],
+    }
+    for pool in pools.POOLS:
+        one = {"name": pools.name_of(pool), "status": "ONLINE", "last_heartbeat_time": heard}
+        answers[f"/work_pools/{pool}/workers/filter"] = [one]
+        (site.folder / "state" / "workers" / pool).mkdir(parents=True)
+
+    def begun(pid: int, since: str) -> list[str]:
+        for pool in pools.POOLS:
+            word = json.dumps({"pid": pid, "since": since})
+            (site.folder / "state" / "workers" / pool / "begun.json").write_text(word)
+        return [line.level for line in workers.seen(site.config, api)]
+
+    with answering(lambda path: json.dumps(answers[path]).encode()) as api:
+        assert [line.level for line in workers.seen(site.config, api)] == ["ok", "ok"], "one of an earlier release"
+        assert begun(os.getpid(), "2026-01-01T00:00:00+00:00") == ["ok", "ok"]
+        assert begun(ended.pid, "2026-01-01T00:00:00+00:00") == ["warn", "warn"]
+        # What Prefect heard last was the one before it, which had its name.
+        assert begun(os.getpid(), (datetime.now(UTC) + timedelta(minutes=1)).isoformat()) == ["warn", "warn"]
+        # One on another machine is not ours to know.
+        for pool in pools.POOLS:
+            answers[f"/work_pools/{pool}/workers/filter"][0]["name"] = f"mcp-soar up at elsewhere, {pool}"
+        assert begun(ended.pid, "2026-01-01T00:00:00+00:00") == ["ok", "ok"]
+
+
+def test_whoever_begins_leaves_word_that_is_read_again(site: Installation) -> None:
+    home = site.folder / "state" / "workers" / pools.READING
+    home.mkdir(parents=True)
+    assert pools.begun(site.folder, pools.READING) is None
+    pools.begins(home)
+    found = pools.begun(site.folder, pools.READING)
+    assert found is not None
+    assert found[0]
+    assert found[1] <= datetime.now(UTC)
 
 
 def test_where_a_pool_can_have_no_worker_it_says_why(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,20 +15,22 @@ import typer.testing
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from flows.access import open_journal
-from flows.assembly import assembled
 from flows.cli.main import app
 from flows.engine.intake import intake
 from flows.engine.parts import Parts
-from flows.settings import Configuration, read
+from flows.service.access import open_journal
+from flows.service.assembly import assembled
+from flows.service.settings import Configuration, read
 from integrations.journal.store import Journal
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
+from integrations.registry import SYSTEMS
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
 from playbooks.playbook import shipped
-from playbooks.strict import iso, now
+from playbooks.record.incident import EntityKind, Phase
+from playbooks.record.journal import Event
+from playbooks.strict import iso, now, parse_yaml
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.sentences import say
 from tests.lab.journals import laid
 
 # It builds all commands anew for every command line, which takes longer than most of them.
@@ -36,7 +38,7 @@ typer.testing._get_command = functools.cache(get_command)  # type: ignore[attr-d
 
 INVENTORY = """\
 version: 1
-gateways:
+systems:
   main:
     kind: contextforge
     url: http://127.0.0.1:9
@@ -47,14 +49,16 @@ servers:
   weather:
     title: Weather
     url: http://127.0.0.1:9/mcp
-    gateway: {name: main, id: g-1}
+    places: {main: {id: g-1}}
     owner: weather-team
     environment: prod
     control_tool: add
     tools: {forecast: {}, add: {}}
 principals:
-  agent: {title: Agent, gateway: main, user: agent@example.com, tokens: {laptop: t-1}}
+  agent: {title: Agent, places: {main: {user: agent@example.com, tokens: {laptop: t-1}}}}
 """
+READ = parse_yaml(Inventory, INVENTORY, file="inventory.yaml", context=SYSTEMS.context)
+"""The same, as the parts of an installation get it."""
 BOUND = INVENTORY.replace("    owner:", "    data: [personal]\n    regimes: [gdpr, nis2]\n    owner:")
 """The same where laws want some incidents reported."""
 ID = "inc-2026-000001"
@@ -112,6 +116,23 @@ class Installation:
 
         return asyncio.run(work())
 
+    def hold(self, grip: str, *, before: Any, after: Any) -> None:  # noqa: ANN401  # a field's values
+        """Take a hold, as a responder does with its intent."""
+        self._laid()
+
+        async def work() -> None:
+            journal = await open_journal(self.config, name="test", writing=True)
+
+            async def unit(tx: Any) -> None:  # noqa: ANN401  # a Tx
+                await tx.hold(grip, incident=ID, lease="cut", server="weather", before=before, after=after)
+
+            try:
+                await journal.submit(unit)
+            finally:
+                await journal.aclose()
+
+        asyncio.run(work())
+
     def _laid(self) -> None:
         """Put the journal there, as whoever writes to it first would make it."""
         if (url := self.config.journal_url).startswith("sqlite"):
@@ -149,11 +170,11 @@ class Installation:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            assert ready.wait(20)
+            assert ready.wait(200)
             yield
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(200)
             if faults:
                 raise faults[0]
 
@@ -175,7 +196,7 @@ async def append_to(journal: Journal, incident: str, events: Sequence[Event], co
     return await journal.submit(unit)
 
 
-# What a stream holds; the readers are in playbooks.projection.
+# What a stream holds; the readers are in playbooks.record.projection.
 
 PLAYBOOK = shipped()[IncidentClass.TOOL_POISONING]
 TOOL = Resolved(kind=EntityKind.TOOL, id="forecast", server="weather")
@@ -277,7 +298,7 @@ def proposed(wanted: Plan | None = None, *, quorum: int = 1, requested_by: str |
         "phase": Phase.CUT.value,
         "epoch": 1,
         "plan": (wanted or plan()).model_dump(mode="json"),
-        "reasons": ["no alert of it came from an authenticated source"],
+        "reasons": [say("no alert of it came from an authenticated source")],
         "quorum": quorum,
         "expires_at": iso(now() + timedelta(minutes=15)),
         "purpose": "contain",

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from playbooks.incident import Status
-from playbooks.plan import Radius
-from playbooks.policy import Approval, Mode
-from playbooks.request import LIFETIME, People, Verb, draft, sign
-from playbooks.state import Progress, StepState
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Approval
+from playbooks.gate.rules import Mode
+from playbooks.people.request import LIFETIME, People, Verb, draft, sign
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress, StepState
 from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes

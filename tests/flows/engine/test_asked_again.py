@@ -9,12 +9,12 @@ import pytest
 
 from flows.engine.case import PREFIX
 from integrations.signing import SigningKey
-from playbooks.incident import Status
-from playbooks.journal import Event
-from playbooks.plan import Radius
-from playbooks.policy import Release
-from playbooks.request import People, Person, Verb
-from playbooks.state import Progress, StepState
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Release
+from playbooks.people.request import People, Person, Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from playbooks.record.step import Progress, StepState
 from playbooks.strict import now
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT

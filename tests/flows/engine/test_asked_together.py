@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from playbooks.incident import Status
-from playbooks.plan import Change
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.gate.plan import Change
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress
 from tests.flows.cli import world
 from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held

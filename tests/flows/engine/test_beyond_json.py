@@ -10,8 +10,8 @@ from flows.engine.calls import within
 from integrations.systems.mcp.checks import DefinitionDiffers
 from playbooks.action import World
 from playbooks.errors import Refused, Transient, Unforeseen
-from playbooks.incident import Status
-from playbooks.plan import Answer, Verdict
+from playbooks.gate.plan import Answer, Verdict
+from playbooks.record.incident import Status
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert

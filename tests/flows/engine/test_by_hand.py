@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from flows.engine.reviews import ReviewBook
-from playbooks.incident import Status
-from playbooks.plan import Radius
-from playbooks.policy import Cap
-from playbooks.request import Verb
-from playbooks.state import Progress
+from flows.engine.people.reviews import ReviewBook
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Cap
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress
 from playbooks.strict import now
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, NEW, SetServersFlags

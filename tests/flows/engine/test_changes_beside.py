@@ -7,9 +7,9 @@ from typing import ClassVar
 from typing_extensions import override
 
 from playbooks.action import World
-from playbooks.incident import Status
-from playbooks.plan import Beside, Plan
-from playbooks.policy import Mode
+from playbooks.gate.plan import Beside, Plan
+from playbooks.gate.rules import Mode
+from playbooks.record.incident import Status
 from playbooks.strict import sha256
 from playbooks.taxonomy import IncidentClass
 from tests.lab import flags, scenes

@@ -7,11 +7,12 @@ import pytest
 
 from flows.demo.mcp_server import Behaviour
 from integrations.protocol.agent import Agent
-from playbooks.incident import Status
-from playbooks.inventory import PinKind, Pins
+from playbooks.estate.pins import PinKind, Pins
+from playbooks.people.request import Verb
 from playbooks.playbook import shipped
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from playbooks.strict import now
 from tests.lab import scenes
 from tests.lab.fixtures import Lab

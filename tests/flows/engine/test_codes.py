@@ -17,36 +17,35 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from flows.codes import hand_in, judged
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.notices import due
 from flows.engine.opening import CUT, TELL
-from flows.engine.telling import queue, tell
-from integrations.channels import Channels
-from integrations.connections import Connections
+from flows.engine.people.notices import due
+from flows.engine.people.telling import queue, tell
+from flows.service.codes import hand_in, judged
+from integrations.channels.slack.channel import SlackChannel
+from integrations.channels.ways import Channels
 from integrations.journal.store import Tx
-from integrations.slack.channel import SlackChannel
-from playbooks import code
-from playbooks.code import ALPHABET, LENGTH, TRIES, Answer
-from playbooks.contacts import Contact, Contacts, OnCall, Way
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.message import Channel
+from playbooks.gate.policy import Approval
+from playbooks.people import code
+from playbooks.people.code import ALPHABET, LENGTH, TRIES, CodeAnswer
+from playbooks.people.contacts import Contact, Contacts, OnCall, Way
+from playbooks.people.message import Channel
+from playbooks.people.request import People, Verb
 from playbooks.playbook import Notice
-from playbooks.policy import Approval
-from playbooks.request import People, Verb
-from playbooks.state import Progress, StepState
-from playbooks.strict import iso, now, parse_yaml
+from playbooks.record.journal import Event
+from playbooks.record.step import Progress, StepState
+from playbooks.strict import iso, now
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import ROOMY, House, house
 from tests.lab.mail import Post, post_office
 from tests.lab.slack import BOB, BOT_TOKEN, fake_slack
 
 ID = world.ID
 OTHER = "inc-2026-000002"
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 NEW = {
     "class": "tool_poisoning",
     "title": "seen",
@@ -59,7 +58,7 @@ ANOTHER_PLAN = world.plan(summary="Take the tool forecast of weather away, and t
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with ann (responder, approver), bob (approver) and eve (auditor), and one open incident."""
-    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+    async with house(tmp_path / "house", connected(INVENTORY)) as made:
         await made.ask("ann", Verb.RESPOND, "new", params=NEW)
         await taken_in(made)
         yield made
@@ -108,7 +107,7 @@ async def issued(
 
 async def answered(home: House, who: str, typed: str, step: StepState, *, incident: str = ID) -> str:
     """Hand a code in, have it judged, and return what it decided, or why it did not."""
-    given = Answer(incident=incident, digest=digest_of(step)[7:19], actor=who, code=typed)
+    given = CodeAnswer(incident=incident, digest=digest_of(step)[7:19], actor=who, code=typed)
     receipt = await hand_in(home.journal, given, source="slack")
     await taken_in(home)
     try:
@@ -255,7 +254,7 @@ async def test_a_hundred_guesses_at_once_are_five(home: House) -> None:
     step = await waits(home)
     right = await issued(home, "bob", "approve", step)
     for guess in [code.new() for _ in range(30)] + [right]:
-        given = Answer(incident=ID, digest=digest_of(step), actor="bob", code=guess)
+        given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=guess)
         await hand_in(home.journal, given, source="slack")
     await taken_in(home)
     assert await kinds(home, "code_refused") == TRIES
@@ -289,7 +288,7 @@ async def test_one_person_is_one_voice_however_they_answer(home: House) -> None:
     step = await waits(home, quorum=2)
     made = await issued(home, "bob", "approve", step)
     await home.ask("bob", Verb.APPROVE, ID, digest=digest_of(step))
-    given = Answer(incident=ID, digest=digest_of(step), actor="bob", code=made)
+    given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=made)
     for _ in range(3):
         await hand_in(home.journal, given, source="slack")
     await taken_in(home)
@@ -347,7 +346,9 @@ async def test_a_code_waits_while_nobody_can_say_who_is_enrolled(home: House) ->
         raise Misconfigured("line 3: not a role", file="people.yaml")
 
     step = await waits(home)
-    given = Answer(incident=ID, digest=digest_of(step), actor="bob", code=await issued(home, "bob", "approve", step))
+    given = CodeAnswer(
+        incident=ID, digest=digest_of(step), actor="bob", code=await issued(home, "bob", "approve", step)
+    )
     receipt = await hand_in(home.journal, given, source="slack")
     await taken_in(home.changed(people=unreadable))
     with pytest.raises(Transient):
@@ -385,7 +386,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 async def test_two_responders_and_twenty_answers_at_once_make_one_decision(url: str | None, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         one, two = [
-            await stack.enter_async_context(house(tmp_path / "house", Connections(INVENTORY), url=url, name=name))
+            await stack.enter_async_context(house(tmp_path / "house", connected(INVENTORY), url=url, name=name))
             for name in ("responder-1", "responder-2")
         ]
         two = two.changed(people=one.parts.people)
@@ -393,7 +394,7 @@ async def test_two_responders_and_twenty_answers_at_once_make_one_decision(url: 
         await taken_in(one)
         step = await waits(one, quorum=2)
         made = await issued(one, "bob", "approve", step)
-        given = Answer(incident=ID, digest=digest_of(step), actor="bob", code=made)
+        given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=made)
         for _ in range(10):
             await hand_in(two.journal, given, source="slack")
             await one.ask("bob", Verb.APPROVE, ID, digest=digest_of(step))

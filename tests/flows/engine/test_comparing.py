@@ -6,15 +6,20 @@ from typing import Any, ClassVar
 import pytest
 from typing_extensions import override
 
+from flows.engine import comparing
 from flows.engine.comparing import Difference, differences, with_released
 from playbooks.action import Check, World
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Inventory, Resolved
-from playbooks.plan import Answer, Beside, Change, Plan, Radius, Target, Unapproved, Verdict
+from playbooks.errors import Transient
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.estate.places import Places
+from playbooks.gate.plan import Answer, Beside, Change, Plan, Radius, Target, Unapproved, Verdict
 from playbooks.playbook import Step
-from playbooks.state import Incident
+from playbooks.record.incident import EntityKind
+from playbooks.record.state import Incident
 from playbooks.strict import Slug
 from tests.lab.gateway import Gateway, Place, held
+
+INVENTORY = Inventory(version=1)
 
 
 class Clean(Check):
@@ -46,9 +51,11 @@ async def test_what_cannot_be_asked_by_its_nature_is_no_difference(check: type[C
     )
     weather = Resolved(kind=EntityKind.SERVER, id="weather", server="weather")
     case: Any = SimpleNamespace(
-        playbook=SimpleNamespace(phases={Phase.ERADICATE: (step,)}, confirm=()),
+        playbook=SimpleNamespace(awaited=((step, Answer.ESTABLISHED),)),
         state=Incident(id="inc-1", entities={weather.key: weather}),
-        parts=SimpleNamespace(steps={"test.clean": check}, world=SimpleNamespace(inventory=Inventory(version=1))),
+        parts=SimpleNamespace(
+            steps={"test.clean": check}, world=SimpleNamespace(inventory=INVENTORY), places=Places(INVENTORY)
+        ),
     )
     assert len(await differences(case)) == found
 
@@ -64,3 +71,35 @@ def test_what_begins_with_the_name_of_a_thing_does_not_speak_of_it(about: str, s
     found = Unapproved((Beside(kind="tool", name="spare", id="id-spare", digest=held("spare").digest),))
     decoy = Difference(f"{about}: was never approved", "w", about=about)
     assert len(with_released((decoy,), found, plan, site.inventory)) == said
+
+
+class Silent:
+    """An action whose system does not say what comes back."""
+
+    timeout = 5.0
+
+    @classmethod
+    async def unapproved(cls, release: Plan, world: World) -> Unapproved:
+        del release, world
+        raise Transient("gateway main: no answer")
+
+
+@pytest.mark.parametrize("taken_on", [False, True])
+async def test_what_nobody_can_say_is_a_difference_whatever_people_accept(*, taken_on: bool) -> None:
+    async def current(_: object) -> Any:  # noqa: ANN401  # a pretended book
+        return SimpleNamespace(beside=lambda plan: plan)
+
+    case: Any = SimpleNamespace(
+        id="inc-1",
+        playbook=None,
+        parts=SimpleNamespace(
+            given_back=SimpleNamespace(current=current), journal=None, world=SimpleNamespace(inventory=INVENTORY)
+        ),
+    )
+    plan = Plan(action="gateway.disable_tool", params={}, summary="s", changes=(), radius=Radius.TOOL)
+    seen = {("tool", "id-spare", "sha256:x")}
+    action: Any = Silent
+    (one,), found = await comparing.of_release(case, action, plan, taken_on=taken_on, shown=seen)
+    assert found is None
+    assert not one.known
+    assert "nobody could find out" in one.said

@@ -11,12 +11,13 @@ from flows.engine.case import Case
 from integrations.systems.mcp.behaviour import ResponseInjection
 from playbooks.action import Check, World
 from playbooks.errors import Transient
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.plan import Answer, Verdict
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.places import Places
+from playbooks.gate.plan import Answer, Verdict
 from playbooks.playbook import shipped
-from playbooks.strict import Name, Slug, now, parse_yaml
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event
+from playbooks.strict import Name, Slug, now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
@@ -50,8 +51,10 @@ class _NoQuestion(_Silent):
 
 def case_with(check: type[Check]) -> tuple[Case, schedule.Todo]:
     state = incident(world.opened(**{"class": "prompt_injection"}), world.alert())
-    (todo,) = schedule.ready(state, INJECTION, until=Phase.CUT, now=now(), stopped=False, retries=())
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    (todo,) = schedule.ready(
+        state, INJECTION, places=Places(Inventory(version=1)), until=Phase.CUT, now=now(), stopped=False, retries=()
+    )
+    inventory = world.READ
     parts = SimpleNamespace(steps={check.name: check}, world=SimpleNamespace(inventory=inventory))
     return cast("Case", SimpleNamespace(playbook=INJECTION, state=state, parts=parts)), todo
 
@@ -72,7 +75,7 @@ async def test_where_there_is_no_question_nobody_waits_for_an_answer() -> None:
 def test_the_server_under_suspicion_does_not_delay_the_question_to_people() -> None:
     assert not ResponseInjection.asked_again
     assert ResponseInjection.timeout <= 15.0
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    inventory = world.READ
     # Nobody named arguments with which its call is harmless.
     assert not ResponseInjection(server="weather", tool="forecast").askable(inventory)
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from playbooks.incident import Status
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress
 from tests.lab import gateway, scenes
 from tests.lab.gateway import Gateway, Place, held
 from tests.lab.house import House

@@ -9,25 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import deadlines
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.notices import due
 from flows.engine.opening import TELL
-from flows.engine.telling import queue, tell
-from integrations.channels import Channels
-from integrations.connections import Connections
-from integrations.journal import tx as writing
+from flows.engine.people import deadlines
+from flows.engine.people.notices import due
+from flows.engine.people.telling import queue, tell
+from integrations.channels.ways import Channels
+from integrations.journal import batch as writing
 from integrations.journal.store import Tx
-from playbooks.contacts import Contact, Contacts, OnCall
-from playbooks.inventory import Inventory
-from playbooks.journal import Event, Parsed
+from integrations.registry import SYSTEMS
+from playbooks.estate.inventory import Inventory
+from playbooks.people.contacts import Contact, Contacts, OnCall
+from playbooks.people.request import Verb
 from playbooks.playbook import Notice
-from playbooks.projection import fold, project
-from playbooks.request import Verb
-from playbooks.state import Incident
+from playbooks.record.journal import Event, Parsed
+from playbooks.record.projection import fold, project
+from playbooks.record.state import Incident
 from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 
 ID = world.ID
@@ -37,8 +38,10 @@ NEW = {
     "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
 }
 BOUND = "    control_tool: add\n    data: [personal]\n    regimes: [gdpr, nis2]\n    stakeholders: {owner: team}\n"
-INVENTORY = parse_yaml(Inventory, world.INVENTORY.replace("    control_tool: add\n", BOUND), file="inventory.yaml")
-UNBOUND = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = parse_yaml(
+    Inventory, world.INVENTORY.replace("    control_tool: add\n", BOUND), file="inventory.yaml", context=SYSTEMS.context
+)
+UNBOUND = world.READ
 START = "2026-01-31T03:00:00.000Z"
 WARNING = "nis2-early-warning"
 HOUR = timedelta(hours=1)
@@ -56,7 +59,7 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
         room="soc",
         stakeholders={"privacy": "dpo"},
     )
-    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+    async with house(tmp_path / "house", connected(INVENTORY)) as made:
         yield made.changed(contacts=contacts, channels=Channels(contacts))
 
 

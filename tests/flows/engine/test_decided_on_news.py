@@ -9,11 +9,11 @@ import pytest
 
 from flows.engine.opening import CUT as LANE
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.journal import Parsed
-from playbooks.plan import Change
-from playbooks.request import Verb
-from playbooks.state import Progress, StepState
+from playbooks.gate.plan import Change
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import Parsed
+from playbooks.record.step import Progress, StepState
 from tests.lab import flags, scenes
 from tests.lab.fixtures import Lab
 from tests.lab.flags import CUT, SetFlags

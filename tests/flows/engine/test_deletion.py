@@ -10,27 +10,28 @@ from typing import Any
 
 import pytest
 
-from flows import retention
 from flows.engine import deletion
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from integrations.connections import Connections
+from flows.service import retention
+from integrations.vault import Locked
 from integrations.vault.local import LocalVault
-from playbooks.evidence import journalled, sealed
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.policy import DAY, Policy, Retention
-from playbooks.request import Verb
-from playbooks.state import Incident
-from playbooks.strict import now, parse_yaml, sha256
+from playbooks.gate.policy import DAY, Policy, Retention
+from playbooks.people.request import Verb
+from playbooks.record.evidence import Kept, journalled, sealed
+from playbooks.record.journal import Event
+from playbooks.record.retention import due, until
+from playbooks.record.state import Incident
+from playbooks.strict import iso, now, sha256
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import exhibits
+from tests.lab.connected import connected
 from tests.lab.house import ROOMY, House, alert, house
 
 ID = world.ID
 BUNDLE = f"{ID}-000009.tar.gz"
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 PERSONAL = b"ann.lee@corp.example.com asked from 10.1.2.3"
 ROOT = Path(__file__).parents[3]
 LATER = timedelta(days=401)
@@ -40,7 +41,7 @@ LATER = timedelta(days=401)
 async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     """An installation with one incident: two exhibits in the vault, a bundle, and the raw alert in the inbox."""
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with house(tmp_path / "house", Connections(INVENTORY), url=url) as home:
+    async with house(tmp_path / "house", connected(INVENTORY), url=url) as home:
         receipt = await home.receive(alert("weather", "forecast"))
         for opened in await intake(home.parts):
             await home.journal.release(opened.claim, runnable_at=None)
@@ -219,13 +220,67 @@ async def test_what_was_begun_is_finished_by_whoever_comes_next(home: House) -> 
     assert await whole(home)
 
 
+class LockedVault(LocalVault):
+    """Lets nobody delete one exhibit until it is told that its lock has ended."""
+
+    locked = "x-0000-raw-alert"
+    until = now() + timedelta(days=30)
+    tried = 0
+
+    async def delete(self, incident: str, exhibit: str) -> bool:
+        if exhibit == self.locked:
+            self.tried += 1
+            raise Locked(f"{exhibit} is locked until {iso(self.until)} in compliance mode", until=self.until)
+        return await super().delete(incident, exhibit)
+
+
+async def test_what_a_lock_keeps_is_said_once_with_until_when_and_goes_when_that_is_over(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await asked(home, "ann", Verb.CLOSE) is None
+    locked = LockedVault(home.folder / "vault", reserve=0)
+    kept = home.changed(vault=locked)
+    assert await purge(kept) == [ID]
+    for _ in range(3):
+        await retention.finish(kept.parts)
+    assert locked.tried == 1, "nobody asks before the lock ends"
+    assert await left(home) == ["x-0000-raw-alert"]
+    assert not (home.parts.bundles / BUNDLE).exists()
+    assert await raw(home) != b"", "it is of what is there"
+    (gone,) = (await state(home)).deletions.values()
+    assert (gone.done_at, iso(gone.locked_until or now())) == (None, iso(locked.until))
+    said = [line.what for line in (await state(home)).timeline if line.kind == "deletion_locked"]
+    assert said == [f"not deleted before {iso(locked.until)}: x-0000-raw-alert"]
+    assert await deletion.unfinished(home.parts) == [ID]
+
+    monkeypatch.setattr(deletion, "now", lambda: locked.until + timedelta(seconds=1))
+    locked.locked = ""
+    await retention.finish(kept.parts)
+    assert anywhere(home) == []
+    assert await raw(home) == b""
+    assert (await kinds(home)).count("deleted") == 1
+    assert await deletion.unfinished(home.parts) == []
+    assert await whole(home)
+
+
+async def test_retention_lets_nothing_go_before_its_lock_ends(home: House) -> None:
+    assert await asked(home, "ann", Verb.CLOSE) is None
+    end = now() + timedelta(days=800)
+    it = await state(home)
+    lock = Kept(place="s3://b/k", version="1", mode="COMPLIANCE", until=end)
+    it.exhibits[1]["files"][0]["kept"] = lock.model_dump(mode="json")
+    assert until(it, home.parts.policy.retention) == end
+    assert not due(it, home.parts.policy.retention, end - timedelta(days=1))
+    assert due(it, home.parts.policy.retention, end)
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from flows.engine import deletion
-from integrations.connections import Connections
 from integrations.vault.local import LocalVault
 from tests.flows.engine.test_deletion import INVENTORY, ID
+from tests.lab.connected import connected
 from tests.lab.house import house
 
 class Killed(LocalVault):
@@ -234,7 +289,7 @@ class Killed(LocalVault):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main(folder):
-    async with house(folder, Connections(INVENTORY)) as home:
+    async with house(folder, connected(INVENTORY)) as home:
         vault = Killed(folder / "vault", reserve=0)
         await deletion.finish(home.changed(vault=vault).parts, ID)
 

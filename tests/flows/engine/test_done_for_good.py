@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from playbooks.incident import Status
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, BurnFlags
 

@@ -8,32 +8,30 @@ from typing import Any
 
 import pytest
 
-from flows.engine import telling
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.notices import due
 from flows.engine.opening import TELL
-from flows.engine.telling import queue, tell
-from integrations.channels import Channels
-from integrations.connections import Connections
+from flows.engine.people import telling
+from flows.engine.people.notices import due
+from flows.engine.people.telling import queue, tell
+from integrations.channels.ways import Channels
 from integrations.journal.store import Tx
-from playbooks.contacts import Contacts
-from playbooks.incident import Status
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
+from playbooks.people.contacts import Contacts
+from playbooks.people.request import Verb
 from playbooks.playbook import Notice
-from playbooks.request import Verb
-from playbooks.state import Incident
-from playbooks.strict import parse_yaml
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
 from tests.flows.cli import world
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
 from tests.lab.mail import Post, post_office
 from tests.lab.slack import BOT_TOKEN, ROOM, FakeSlack, fake_slack
 
 ID = world.ID
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 NEW = {
     "class": "tool_poisoning",
     "title": "seen",
@@ -141,7 +139,7 @@ async def test_the_page_is_delivered_by_the_next_way_and_the_loss_is_on_record(
     elif fault.endswith("lack"):
         email["security"] = "starttls"
     failed, works = FAULTS[fault]
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         state = await told(home, outside.contacts(**email))
     assert [(one.channel, one.delivered) for one in state.told] == [
         *((way, False) for way in failed),
@@ -162,7 +160,7 @@ async def test_what_reached_nobody_is_shown_as_such_and_tried_again(outside: Out
     await outside.slack.down()
     outside.post.data = "554 we do not like it"
     outside.box.write_text("a file where the folder should be")
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         state = await told(home, outside.contacts())
         assert list(state.untold) == ["opened"]
         assert {who for _, who in state.undelivered} == {"soc"}
@@ -175,7 +173,7 @@ async def test_what_reached_nobody_is_shown_as_such_and_tried_again(outside: Out
 async def test_a_broken_template_silences_nobody(
     outside: Outside, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, text: str
 ) -> None:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         state = await told(home, outside.contacts(), templates={name: text})
     assert [(one.channel, one.delivered) for one in state.told] == [("slack", True)]
     (message,) = outside.slack.messages()

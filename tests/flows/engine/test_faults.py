@@ -8,11 +8,11 @@ from flows.engine import evidence, response
 from flows.engine.case import PREFIX, Case
 from flows.engine.opening import CUT
 from flows.engine.schedule import Todo
-from integrations.connections import Connections
-from playbooks.escalation import urgent
-from playbooks.journal import ITSELF, stream_of
-from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.people.escalation import urgent
+from playbooks.record.journal import ITSELF, stream_of
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from tests.lab.connected import connected
 from tests.lab.flags import INVENTORY
 from tests.lab.house import House, alert, house
 
@@ -31,7 +31,7 @@ async def test_a_fault_of_ours_wakes_people_once_and_nothing_else_waits(
         await evidence.raw(case, todo)
 
     monkeypatch.setitem(response.STEPS, "raw", faulty)
-    async with house(tmp_path, Connections(INVENTORY)) as home, home.responding():
+    async with house(tmp_path, connected(INVENTORY)) as home, home.responding():
 
         async def faults(number: int) -> None:
             async def so() -> bool:

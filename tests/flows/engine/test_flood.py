@@ -13,29 +13,27 @@ from flows.engine import flood, memory
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
 from flows.engine.response import respond
-from integrations.connections import Connections
 from integrations.journal import queries, store
 from integrations.journal.store import Tx
-from playbooks import alike
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory
-from playbooks.journal import SYSTEM, Event
-from playbooks.policy import Intake
-from playbooks.request import Verb
-from playbooks.state import Incident
-from playbooks.strict import parse_yaml
+from playbooks.gate.policy import Intake
+from playbooks.people.request import Verb
+from playbooks.record import alike
+from playbooks.record.incident import Phase
+from playbooks.record.journal import SYSTEM, Event
+from playbooks.record.state import Incident
 from tests.flows.cli import world
 from tests.lab import exhibits
+from tests.lab.connected import connected
 from tests.lab.house import ROOMY, SOURCES, House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     """An installation with the sources siem, second (both authenticated) and unsigned."""
     url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
-    async with house(tmp_path / "house", Connections(INVENTORY), url=url) as made:
+    async with house(tmp_path / "house", connected(INVENTORY), url=url) as made:
         yield made
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playbooks.incident import Status
-from playbooks.journal import SWITCHES, SYSTEM
-from playbooks.projection import project
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import SWITCHES, SYSTEM
+from playbooks.record.projection import project
 from tests.flows.engine.test_approvals import asked
 from tests.lab import forger, scenes
 from tests.lab.fixtures import Lab

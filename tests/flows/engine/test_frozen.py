@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine.case import PREFIX
-from flows.engine.telling import freeze
-from playbooks.request import Verb
+from flows.engine.people.telling import freeze
+from playbooks.people.request import Verb
 from tests.flows.engine.test_joined import FIRST, SECOND, THIRD, asked, home, open_under, taken, two, whole
 from tests.lab.house import House
 

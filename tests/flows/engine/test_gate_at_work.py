@@ -6,25 +6,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from typing_extensions import override
 
 from flows.demo.mcp_server import mcp_server
 from flows.demo.site import build
-from integrations.connections import Connections
+from integrations.gateways.actions import DisableTool
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.actions import DisableTool
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.vault.local import LocalVault
 from playbooks.action import World
-from playbooks.incident import Status
-from playbooks.inventory import PinKind, Principal, ToolNotes
-from playbooks.journal import Parsed
-from playbooks.plan import Plan
+from playbooks.estate.gateway import GatewayAccount
+from playbooks.estate.inventory import Principal, ToolNotes
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Plan
+from playbooks.gate.policy import Policy, Spacing
+from playbooks.people.request import Verb
 from playbooks.playbook import Playbook, parse, shipped
-from playbooks.policy import Policy, Spacing
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.record.incident import Status
+from playbooks.record.journal import Parsed
+from playbooks.record.step import Progress
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab, unique_name
 from tests.lab.house import ROOMY, House, alert
 
@@ -55,7 +59,7 @@ async def bigger(lab: Lab, folder: Path, tools: int) -> AsyncIterator[tuple[Lab,
         )
         names = tuple(pin.name for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL))
         server.poison(*names)
-        world = Connections(site.inventory)
+        world = connected(site.inventory)
         try:
             lab.proxy.forget()
             yield replace(lab, site=site, world=world, victim=server), names
@@ -232,14 +236,14 @@ async def test_our_own_canary_and_credential_are_never_a_target(lab: Lab, tmp_pa
     place = lab.world.inventory.gateways[scenes.GATEWAY]
     ours = Principal(
         title="Our own canary, as an attacker would have it listed",
-        gateway=scenes.GATEWAY,
-        user=place.canary.principal,
-        tokens={"canary": place.credential_ids[0]},
+        places={
+            scenes.GATEWAY: GatewayAccount(user=place.canary.principal, tokens={"canary": place.credential_ids[0]})
+        },
     )
     inventory = lab.world.inventory
     inventory = inventory.model_copy(update={"principals": {**inventory.principals, "innocent": ours}})
     # model_copy keeps what was computed from the old ones.
-    inventory = type(inventory).model_validate(inventory.model_dump())
+    inventory = type(inventory).model_validate(inventory.model_dump(), context=SYSTEMS.context)
     world = {"inventory": inventory, "policy": scenes.BOTH_AUTOMATIC, "playbooks": playbooks(MISUSE)}
     async with scenes.installation(lab, tmp_path, **world) as home, home.responding():  # type: ignore[arg-type]
         for kind, name in (("principal", "innocent"), ("token", "canary")):
@@ -291,6 +295,13 @@ class WipeTool(DisableTool):
         return (await super().plan(world)).model_copy(update={"destroys": self.destroys})
 
 
+@pytest.fixture
+def wipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the gateway know the step, as what disables a tool."""
+    rights = {**ContextForge.rights, WipeTool.name: ContextForge.rights[DisableTool.name]}
+    monkeypatch.setattr(ContextForge, "rights", rights)
+
+
 TOOL = "{server: {from: entity.server}, tool: {from: entity.id}}"
 WIPE = f"    - {{id: wipe, action: test.wipe_tool, for: tool, with: {TOOL}, why: test}}"
 CAPTURE = (
@@ -333,6 +344,7 @@ notify: [opened, awaiting_approval]
 WITH_WIPE = {**SYSTEMS.steps, WipeTool.name: WipeTool}
 
 
+@pytest.mark.usefixtures("wipes")
 async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_once_it_is(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -360,6 +372,7 @@ def _definitions(entry: Parsed) -> bool:
     return bool(entry.kind == "exhibit" and entry.body["exhibit"]["kind"] == "definitions")
 
 
+@pytest.mark.usefixtures("wipes")
 async def test_it_runs_once_the_evidence_is_sealed(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     parts = {"steps": WITH_WIPE, "playbooks": wiping(phase="eradicate")}
@@ -376,6 +389,7 @@ async def test_it_runs_once_the_evidence_is_sealed(lab: Lab, tmp_path: Path) -> 
         assert kinds.index(("exhibit", "definitions")) < kinds.index(("intended", None))
 
 
+@pytest.mark.usefixtures("wipes")
 async def test_evidence_that_cannot_be_had_leaves_its_destruction_to_a_person(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     (tmp_path / "full").mkdir(mode=0o700)

@@ -5,19 +5,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from flows.engine import given_back as engine_given_back
 from flows.engine import writing
+from integrations.gateways.actions import DisableTool
 from integrations.journal.store import Tx
-from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.client import Held
+from integrations.systems.contextforge.held import Held
 from playbooks.action import World
-from playbooks.given_back import KIND, NAMED, OVER, STREAM, body
-from playbooks.incident import Status
-from playbooks.inventory import Pins
-from playbooks.journal import Event
-from playbooks.plan import Answer, Beside, Plan, Radius
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.errors import Transient
+from playbooks.estate.pins import Pins
+from playbooks.gate.plan import Answer, Beside, Change, Plan, Radius, Target
+from playbooks.people.request import Verb
+from playbooks.record.given_back import KIND, NAMED, OVER, STREAM, body
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from playbooks.taxonomy import IncidentClass
 from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held, pin
@@ -300,14 +304,40 @@ async def test_another_definition_than_ann_saw_is_asked_about_and_is_not_given_b
             assert await home.journal.read(STREAM) == []
 
 
-async def test_who_accepts_whatever_comes_back_gives_nothing_back_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_what_cannot_be_read_is_given_back_by_nobody_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, accepts: bool
+) -> None:
+    site = place()
+
+    async def silent(*_: object) -> None:
+        raise Transient("gateway main: no answer")
+
+    async with gateway.installation(tmp_path, site) as home, home.responding():
+        name = await contained(home)
+        monkeypatch.setattr(DisableTool, "unapproved", silent)
+        seen = {"accept_changed": True, "shown": shown(*site.gateway.tools)} if accepts else {}
+        site.gateway.change("spare", description="now it reads ~/.ssh/id_rsa")
+        await home.ask("ann", Verb.RELEASE, name, reason="it is needed", params={"lease": WIDENED, **seen})
+        step = await scenes.proposed(home, name, f"release-{WIDENED}")
+        assert any("nobody could find out" in reason for reason in step.reasons)
+        assert not site.gateway.usable("spare")
+
+
+@pytest.mark.parametrize("seen", [{}, {"shown": []}], ids=["of before", "nothing"])
+async def test_who_was_shown_nothing_accepts_nothing_that_nobody_approved(tmp_path: Path, seen: dict[str, Any]) -> None:
     site = place()
     async with gateway.installation(tmp_path, site) as home, home.responding():
         name = await contained(home)
-        params = {"lease": WIDENED, "accept_changed": True}
+        params = {"lease": WIDENED, "accept_changed": True, **seen}
         await home.ask("ann", Verb.RELEASE, name, reason="harmless", params=params)
+        step = await scenes.proposed(home, name, f"release-{WIDENED}")
+        assert any("tool spare comes back as it is now" in reason for reason in step.reasons)
+        assert not site.gateway.usable("spare")
+        await scenes.approve(home, "bob", name, step)
         await home.until(lambda: back(home, name), "it is given back")
-        assert await home.journal.read(STREAM) == []
+        (said,) = [entry.parsed() for entry in await home.journal.read(STREAM)]
+        assert [one["digest"] for one in said.body["things"]] == [held("spare").digest], "what bob was shown"
 
 
 def release(*things: Beside) -> Plan:
@@ -323,14 +353,27 @@ def test_a_question_names_all_that_those_who_answer_it_give_back_as_it_is() -> N
     assert len(lines) == NAMED + 1
     assert "tool t0 comes back as it is now" in lines[0]
     assert lines[-1].startswith("and 2 more")
-    signed = engine_given_back.signed_for(plan, None, asked=lines, agreed={"bob"})
+    signed = engine_given_back.signed_for(plan, (), asked=lines, agreed={"bob"})
     assert [one.name for one in signed] == [one.name for one in many[:NAMED]]
-    assert engine_given_back.signed_for(plan, None, asked=lines, agreed=set()) == ()
-    assert engine_given_back.signed_for(plan, None, asked=["it needs two"], agreed={"bob"}) == ()
+    assert engine_given_back.signed_for(plan, (), asked=lines, agreed=set()) == ()
+    assert engine_given_back.signed_for(plan, (), asked=["it needs two"], agreed={"bob"}) == ()
     mine = {("tool", "id-1", SPARE.digest)}
     assert [one.name for one in engine_given_back.signed_for(plan, mine, asked=[], agreed=set())] == ["t1"]
     changed = {("tool", "id-1", held("other").digest)}
     assert engine_given_back.signed_for(plan, changed, asked=[], agreed=set()) == ()
+
+
+def test_what_stays_off_because_another_incident_holds_it_is_not_said_to_come_back() -> None:
+    off = SPARE.model_copy(update={"name": "off", "id": "id-off"})
+    target = Target(system="gateway/main", kind="tool", id="id-off", name="off", server="weather")
+    change = Change(target=target, field="enabled", before=False, after=True)
+    plan = release(SPARE, off).model_copy(update={"changes": (change,)})
+    lines = engine_given_back.reasons(plan, {change.grip: ["inc-2"]})
+    assert len(lines) == 1
+    assert SPARE.name in lines[0]
+    said = engine_given_back.reasons(plan)
+    signed = engine_given_back.signed_for(plan, (), asked=said, agreed={"bob"}, kept={change.grip})
+    assert [one.name for one in signed] == [SPARE.name], "when that is given back, whoever does it signs for it"
 
 
 async def test_who_approves_what_was_accepted_beforehand_reads_what_comes_back_unapproved(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from playbooks.incident import Status
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert

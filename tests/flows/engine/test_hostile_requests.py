@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import calls, intake
+from flows.engine import intake
 from flows.engine.case import PREFIX
 from integrations.vault import bundle
-from playbooks import alike
 from playbooks.errors import Misconfigured
-from playbooks.evidence import SIGNED
-from playbooks.incident import Status
-from playbooks.request import People, Verb, draft, sign
+from playbooks.people.request import People, Verb, draft, sign
+from playbooks.record import alike
+from playbooks.record.evidence import SIGNED
+from playbooks.record.incident import Status
 from playbooks.strict import now
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
@@ -115,25 +115,23 @@ async def test_an_incident_closed_while_its_cut_is_planned_cuts_nothing(
 
     async def held_up(method, url, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
         response = await request(method, url, **more)
-        if armed:
+        # What the plan rests on, whether it was asked for ahead or not.
+        if method == "GET" and "/v1/tools/" in str(url):
             planned.set()
             await closed.wait()
         return response
 
-    armed = False
     async with scenes.installation(lab, tmp_path) as home:
         monkeypatch.setattr(upstream, "request", held_up)
-        build = calls.build
-
-        def building(case, name, params):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            nonlocal armed
-            armed = armed or name == "gateway.disable_tool"
-            return build(case, name, params)
-
-        monkeypatch.setattr(calls, "build", building)
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
             await asyncio.wait_for(planned.wait(), 20)
+
+            # What a plan rests on is asked for ahead, before there is an incident.
+            async def opened() -> bool:
+                return bool(await home.incidents())
+
+            await home.until(opened, "an incident is open")
             (incident,) = await home.incidents()
             await home.ask("ann", Verb.CLOSE, incident.id, reason="a test of ours")
             await scenes.taken_in(home)

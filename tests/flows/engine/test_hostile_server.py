@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from flows.demo.mcp_server import Behaviour
-from playbooks.incident import Status
-from playbooks.inventory import Offers, PinKind
-from playbooks.plan import Answer, Radius
-from playbooks.policy import Policy
-from playbooks.proof import proof
-from playbooks.state import Progress
+from playbooks.estate.inventory import Offers
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer, Radius
+from playbooks.gate.policy import Policy
+from playbooks.record.incident import Status
+from playbooks.record.proof import proof
+from playbooks.record.step import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert

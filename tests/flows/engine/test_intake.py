@@ -8,24 +8,28 @@ from typing import Any
 
 import pytest
 
-from flows.engine import alerts, notices, schedule
+from flows.engine import alerts, schedule
 from flows.engine.intake import intake
-from flows.engine.opening import resolve
-from integrations.connections import Connections
+from flows.engine.opening import resolve, triage
+from flows.engine.people import notices
 from integrations.siem.source import Sources
-from playbooks.escalation import urgent
-from playbooks.incident import Entity, EntityKind, Phase, Status
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.estate.places import Places
+from playbooks.people.escalation import urgent
 from playbooks.playbook import shipped
-from playbooks.state import Incident, Page
-from playbooks.strict import now, parse_yaml
+from playbooks.record.incident import Entity, EntityKind, Phase, Status
+from playbooks.record.state import Incident
+from playbooks.record.told import Page
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house, source
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 async def opened(home: House, number: int) -> None:
@@ -72,6 +76,22 @@ async def test_what_the_inventory_does_not_know_is_triage_and_nothing_is_done(la
         assert lab.proxy.writes == []
 
 
+def test_a_token_is_its_whose_principal_is_named_beside_it_and_no_shadow_server() -> None:
+    agent = INVENTORY.principals["agent"]
+    places = {"main": agent.places["main"].model_copy(update={"user": "bot@example.com", "tokens": {"laptop": "t-9"}})}
+    bot = agent.model_copy(update={"places": places})
+    inventory = INVENTORY.model_copy(update={"principals": {**INVENTORY.principals, "bot": bot}})
+    token, who = Entity(kind=EntityKind.TOKEN, name="laptop"), Entity(kind=EntityKind.PRINCIPAL, name="bot")
+    known, unknown = resolve(inventory, (token, who))
+    assert [(thing.id, thing.principal) for thing in known] == [("t-9", "bot"), ("bot", "bot")]
+    assert unknown == []
+    known, unknown = resolve(inventory, (token,))
+    assert known == []
+    book, where = shipped()[IncidentClass.UNAUTHORIZED_ACCESS], Places(inventory)
+    why = triage(book, where, IncidentClass.UNAUTHORIZED_ACCESS, known, unknown)
+    assert why == "the inventory does not know for certain who is meant: token laptop"
+
+
 async def taken_in(home: House) -> None:
     for fresh in await intake(home.parts):
         await home.journal.release(fresh.claim, runnable_at=None)
@@ -80,7 +100,15 @@ async def taken_in(home: House) -> None:
 def todos(incident: Incident) -> list[str]:
     """Return what the engine would do first."""
     playbook = shipped()[incident.incident_class]
-    ready = schedule.ready(incident, playbook, until=Phase.REVIEW, now=now(), stopped=False, retries=())
+    ready = schedule.ready(
+        incident,
+        playbook,
+        places=Places(Inventory(version=1)),
+        until=Phase.REVIEW,
+        now=now(),
+        stopped=False,
+        retries=(),
+    )
     return [todo.kind for todo in ready]
 
 
@@ -94,7 +122,7 @@ def pages(incident: Incident) -> dict[str, Page]:
 async def test_nothing_approved_on_a_known_server_is_for_a_person_to_look_at(
     tmp_path: Path, tools: list[str], named: str
 ) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         await home.receive(alert("weather", *tools))
         await taken_in(home)
         (incident,) = await home.incidents()
@@ -115,7 +143,7 @@ def test_a_tool_belongs_to_no_server_if_the_alert_names_another_one_beside() -> 
 
 
 async def test_what_else_an_alert_names_is_on_record_and_asked_about(tmp_path: Path) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
 
         async def after(*tools: str, source: str = "siem") -> Incident:
             await home.receive(alert("weather", "forecast", *tools), source=source)
@@ -297,7 +325,7 @@ def test_a_name_that_one_gateway_offers_one_tool_under_says_its_server() -> None
         "weather": (pin("get_weather", "weather-get-weather"), pin("search", "weather-search"), pin("both", "both")),
         "files": (pin("search", "files-search"), pin("weather-get", "both"), pin("read", None)),
     }
-    server = INVENTORY.servers["weather"].model_copy(update={"gateway": None})
+    server = INVENTORY.servers["weather"].model_copy(update={"places": {}})
     known_servers = {"weather": server, "files": server.model_copy(update={"aliases": ()})}
     inventory = INVENTORY.model_copy(update={"servers": known_servers, "pins": Pins(servers=pins)})
 
@@ -313,3 +341,30 @@ def test_a_name_that_one_gateway_offers_one_tool_under_says_its_server() -> None
     shadow = Entity(kind=EntityKind.SERVER, name="shadow-x")
     assert found("weather-get-weather", shadow) == []
     assert found("weather-get-weather", server="shadow-x") == []
+
+
+async def test_what_several_servers_stand_on_is_said_and_not_guessed(tmp_path: Path) -> None:
+    one = INVENTORY.servers["weather"].model_copy(update={"found_by": {EntityKind.HOST: ("node-7",)}})
+    servers = {"weather": one, "mail": one.model_copy(update={"aliases": (), "places": {}})}
+    shared = INVENTORY.model_copy(update={"servers": servers})
+    async with house(tmp_path, connected(shared)) as home:
+        await home.receive(alert("x", entities=[{"kind": "host", "name": "node-7"}]))
+        await taken_in(home)
+        (incident,) = await home.incidents()
+    assert incident.status is Status.TRIAGE
+    said = "several servers stand on what it names (host node-7): weather, mail."
+    assert (incident.triage or "").startswith(said)
+    assert "mcp-soar respond" in (incident.triage or "")
+
+
+async def test_a_workload_is_the_server_that_stands_on_it(tmp_path: Path) -> None:
+    one = INVENTORY.servers["weather"].model_copy(update={"found_by": {EntityKind.WORKLOAD: ("prod/weather",)}})
+    inventory = INVENTORY.model_copy(update={"servers": {"weather": one}})
+    entities = [{"kind": "workload", "name": "prod/weather"}, {"kind": "tool", "name": "forecast"}]
+    async with house(tmp_path, connected(inventory)) as home:
+        await home.receive(alert("x", entities=entities))
+        await taken_in(home)
+        (incident,) = await home.incidents()
+    assert incident.triage is None
+    assert incident.servers == ("weather",)
+    assert [thing.said for thing in incident.about] == ["tool forecast of weather (workload prod/weather)"]

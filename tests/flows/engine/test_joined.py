@@ -11,18 +11,22 @@ from flows.engine import classifying, joining, schedule
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
 from flows.engine.parts import Parts, Timing
-from integrations.connections import Connections
 from integrations.journal.store import Tx
-from playbooks.escalation import over, urgent
-from playbooks.incident import Phase, Status
-from playbooks.inventory import Dossier, Inventory, Pin, PinKind, Pins
-from playbooks.journal import Event
+from integrations.registry import SYSTEMS
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import Dossier, Pin, PinKind, Pins
+from playbooks.estate.places import Places
+from playbooks.people.escalation import over, urgent
+from playbooks.people.request import Request, Verb, draft
 from playbooks.playbook import shipped
-from playbooks.request import Request, Verb, draft
-from playbooks.state import Incident, Progress
-from playbooks.strict import now, parse_yaml
+from playbooks.record.incident import Phase, Status
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import SOURCES, House, alert, house, source
 from tests.playbooks.test_state import incident
 
@@ -31,7 +35,7 @@ FIRST, SECOND, THIRD = "inc-2026-000001", "inc-2026-000002", "inc-2026-000003"
 
 def known(*tools: str) -> Inventory:
     """Return the inventory of the command line's tests, with its tools approved."""
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    inventory = world.READ
     digest = "sha256:" + "1" * 64
     pins = tuple(
         Pin(kind=PinKind.TOOL, name=name, digest=digest, definition={}, dossier=Dossier(reviewed="all of it"))
@@ -43,7 +47,7 @@ def known(*tools: str) -> Inventory:
 @asynccontextmanager
 async def home(folder: Path, *tools: str) -> AsyncIterator[House]:
     """Give an installation whose gateway nobody asks: what is told and asked is taken in, and nothing is done."""
-    reached = Connections(known(*(tools or ("forecast", "add"))))
+    reached = connected(known(*(tools or ("forecast", "add"))))
     classify = [{"tag": "tool_poisoning", "class": "tool_poisoning"}, {"tag": "misuse", "class": "data_exfiltration"}]
     sources = SOURCES.model_copy(update={"sources": {**SOURCES.sources, "siem": source(classify=classify)}})
     async with house(folder, reached) as made:
@@ -134,8 +138,8 @@ async def test_what_the_inventory_has_come_to_know_is_looked_up_again(tmp_path: 
             update={"servers": {**again.servers, "mail": mail}, "pins": Pins(servers={"mail": pin})}
         )
         # Made anew: what was computed from the old one must not stay.
-        wider = Inventory.model_validate(wider.model_dump())
-        reached = Connections(wider)
+        wider = Inventory.model_validate(wider.model_dump(), context=SYSTEMS.context)
+        reached = connected(wider)
         try:
             later = made.changed(world=reached)
             assert await asked(later, Verb.CLASSIFY, FIRST, **{"class": "tool_poisoning"}) is None
@@ -326,7 +330,9 @@ def test_nothing_new_begins_in_a_part_and_what_waits_there_is_asked_in_the_other
 
 def _runs(state: Incident) -> list[str]:
     playbook, waits = shipped()[state.incident_class], Timing().verify_retries
-    todos = schedule.ready(state, playbook, until=Phase.CUT, now=now(), stopped=False, retries=waits)
+    todos = schedule.ready(
+        state, playbook, places=Places(Inventory(version=1)), until=Phase.CUT, now=now(), stopped=False, retries=waits
+    )
     return [todo.instance for todo in todos]
 
 

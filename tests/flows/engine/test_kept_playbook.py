@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playbooks.incident import Status
+from playbooks.record.incident import Status
 from tests.flows.cli import world
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT

@@ -6,8 +6,8 @@ import pytest
 
 from integrations.journal.records import Stop
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert

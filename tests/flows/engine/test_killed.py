@@ -1,6 +1,7 @@
 """A responder dies by SIGKILL at every boundary of a response and of a release; another one finishes the job.
 
-The boundaries are those that an undisturbed run comes past, so that a new step is covered without a word here.
+The boundaries are those that an undisturbed run comes past, so that a new step is covered without a word here. All are
+tried at a gateway that pretends; those that leave open whether a change arrived also at a real one.
 """
 
 import asyncio
@@ -15,12 +16,12 @@ from flows.demo.contextforge import RunningGateway
 from flows.engine.case import PREFIX, Case
 from flows.engine.opening import CUT
 from flows.engine.parts import Timing
-from integrations.connections import Connections
 from playbooks.errors import SoarError
-from playbooks.incident import Status
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.request import Verb
+from playbooks.estate.inventory import Inventory
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from tests.lab.connected import connected
 from tests.lab.crowd import Crowd, crowd
 from tests.lab.house import alert, house
 from tests.lab.responder_process import Death, Moment
@@ -30,13 +31,20 @@ AT_ONCE = 6
 """Cases side by side, each about a tool of its own: most of one is waiting until a dead responder's claim runs out."""
 
 
-# The quick part has the deaths that leave open whether there was an effect; the complete set takes longer than it may.
-_COMPLETE = [pytest.param(moment, marks=pytest.mark.slow) for moment in (Moment.BEFORE, Moment.AFTER)]
-moments = pytest.mark.parametrize("moment", [Moment.SENT, *_COMPLETE])
+PRETENDED, REAL = "pretended_gateway", "gateway"
+# The quick part has the deaths that leave open whether there was an effect, at the gateway that pretends; the complete
+# set takes longer than it may.
+_COMPLETE = [pytest.param(PRETENDED, moment, marks=pytest.mark.slow) for moment in (Moment.BEFORE, Moment.AFTER)]
+_REAL = pytest.param(REAL, Moment.SENT, marks=[pytest.mark.system("contextforge"), pytest.mark.slow])
+moments = pytest.mark.parametrize(
+    ("ring", "moment"), [(PRETENDED, Moment.SENT), _REAL, *_COMPLETE], indirect=["ring"], scope="module"
+)
 
 
 @pytest.fixture(scope="module")
-def ring(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    """Tools behind the gateway of the fixture that is named."""
+    gateway: RunningGateway = request.getfixturevalue(request.param)
     with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=AT_ONCE) as running:
         yield running
 
@@ -74,13 +82,15 @@ async def test_a_response_is_finished_by_another_responder(
     for tool in ring.tools:
         tools.put_nowait(tool)
     failures: dict[str, str] = {}
+    never: list[Death] = []
 
     async def attempt(death: Death) -> None:
         tool = await tools.get()
         try:
             async with Succession.opened(ring, tool, tmp_path, world) as case:
                 await case.home.receive(alert(ring.server_id, tool))
-                await case.dies(NAMES[0], death)
+                if not await case.dies(NAMES[0], death):
+                    never.append(death)
                 await case.is_contained(await case.finishes(NAMES[1], Status.CONTAINED))
         except (AssertionError, SoarError) as exc:
             failures[str(death)] = str(exc)
@@ -91,7 +101,7 @@ async def test_a_response_is_finished_by_another_responder(
     async with directly(ring) as world, asyncio.TaskGroup() as group:
         for death in deaths:
             group.create_task(attempt(death))
-    assert deaths
+    assert len(never) < len(deaths) / 2, never
     assert not failures, _shown(failures, deaths)
 
 
@@ -103,11 +113,13 @@ async def test_a_release_is_finished_by_another_responder(
     ring: Crowd, boundaries: tuple[list[str], list[str]], moment: Moment, tmp_path: Path
 ) -> None:
     failures: dict[str, str] = {}
+    never: list[Death] = []
 
     async def attempt(case: Succession, incident: str, death: Death) -> None:
         try:
             await case.home.ask("ann", Verb.RELEASE, incident, reason="healed")
-            await case.dies(NAMES[1], death)
+            if not await case.dies(NAMES[1], death):
+                never.append(death)
             await case.is_given_back(await case.finishes(NAMES[2], Status.RELEASED))
         except (AssertionError, SoarError) as exc:
             failures[str(death)] = str(exc)
@@ -130,7 +142,7 @@ async def test_a_release_is_finished_by_another_responder(
             async with asyncio.TaskGroup() as group:
                 for case, incident, death in zip(opened, contained, batch, strict=True):
                     group.create_task(attempt(case, incident.result().id, death))
-    assert deaths
+    assert len(never) < len(deaths) / 2, never
     assert not failures, _shown(failures, deaths)
 
 
@@ -140,7 +152,7 @@ def _shown(failures: dict[str, str], deaths: Sequence[Death]) -> str:
 
 
 async def test_a_claim_never_becomes_shorter_than_an_effect_needs(tmp_path: Path) -> None:
-    world = Connections(Inventory(version=1))
+    world = connected(Inventory(version=1))
     async with house(tmp_path, world) as home:
         (entry,) = await home.journal.append(f"{PREFIX}inc-1", [Event("page", {"id": "a", "notice": "a", "text": "a"})])
         await home.journal.submit(lambda tx: tx.make_runnable(entry.stream, lane=CUT))

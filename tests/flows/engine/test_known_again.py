@@ -9,21 +9,20 @@ import pytest
 
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.receiver import create_app
-from integrations.connections import Connections
-from playbooks.inventory import Inventory
-from playbooks.request import Verb
-from playbooks.strict import now, parse_yaml
+from flows.service.receiver import create_app
+from playbooks.people.request import Verb
+from playbooks.strict import now
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import SOURCES, House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 TOKEN = "t" * 32
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         yield home
 
 

@@ -9,11 +9,12 @@ from flows.engine import schedule
 from flows.engine.case import PREFIX
 from flows.engine.opening import CUT as CUTTING
 from flows.engine.schedule import OURSELVES
-from playbooks.incident import Status
-from playbooks.journal import Event
-from playbooks.policy import RAN_OUT, Lease
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.gate.policy import RAN_OUT, Lease
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from playbooks.strict import iso, now
 from tests.flows.cli import world
 from tests.lab import flags, scenes

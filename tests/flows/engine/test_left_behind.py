@@ -5,9 +5,9 @@ from pathlib import Path
 from flows.engine import left_behind
 from flows.engine.case import PREFIX
 from integrations.journal import queries
-from playbooks.incident import Status
-from playbooks.journal import Event
-from playbooks.request import Verb
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import Event
 from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held
 from tests.lab.house import House

@@ -9,30 +9,29 @@ from typing import Any
 
 import pytest
 
-from flows.codes import hand_in, judged
-from flows.engine.approvals import LONGEST, counting
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
 from flows.engine.opening import TELL
-from flows.engine.telling import queue, tell
-from integrations.channels import Channels
-from integrations.connections import Connections
+from flows.engine.people.approvals import LONGEST, counting
+from flows.engine.people.telling import queue, tell
+from flows.service.codes import hand_in, judged
+from integrations.channels.ways import Channels
 from integrations.journal.store import Tx
 from integrations.signing import SigningKey
-from playbooks import code
-from playbooks.code import Answer
-from playbooks.contacts import Contact, Contacts
 from playbooks.errors import Refused
-from playbooks.inventory import Inventory
-from playbooks.journal import SYSTEM, Event
-from playbooks.request import People, Person, SignedRequest, Verb, draft, sign
-from playbooks.state import Progress, StepState
-from playbooks.strict import iso, now, parse_yaml
+from playbooks.people import code
+from playbooks.people.code import CodeAnswer
+from playbooks.people.contacts import Contact, Contacts
+from playbooks.people.request import People, Person, SignedRequest, Verb, draft, sign
+from playbooks.record.journal import SYSTEM, Event
+from playbooks.record.step import Progress, StepState
+from playbooks.strict import iso, now
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 
 ID = world.ID
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 NEW = {
     "class": "tool_poisoning",
     "title": "seen",
@@ -45,7 +44,7 @@ NO_VOICE = "approve needs the role approver; eve has auditor"
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with ann (responder, approver), bob (approver), eve and fay (auditors), and one incident."""
-    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+    async with house(tmp_path / "house", connected(INVENTORY)) as made:
         made.keys["fay"] = SigningKey.generate(tmp_path / "fay.key")
         fay = Person(key=public(made.keys["fay"]), roles=("auditor",), enrolled_at=now())
         people = People(people={**made.parts.people().people, "fay": fay})
@@ -253,7 +252,7 @@ async def test_a_code_of_whoever_lost_the_role_counts_with_a_lent_voice_and_with
     body = {"digest": digest_of(step), "approver": "eve", "answer": "approve", "salt": salt.hex()}
     kept = {"hash": code.hashed(made, salt), "expires_at": iso(now() + HOUR)}
     await home.journal.append(PREFIX + ID, [Event("code_issued", body | kept)])
-    given = Answer(incident=ID, digest=digest_of(step), actor="eve", code=made)
+    given = CodeAnswer(incident=ID, digest=digest_of(step), actor="eve", code=made)
 
     async def answer() -> str:
         receipt = await hand_in(home.journal, given, source="slack")
@@ -289,7 +288,7 @@ async def test_whoever_was_lent_a_voice_is_asked_and_gets_codes_that_count(
     if asked_too:
         (letter,) = (tmp_path / "eve").iterdir()
         codes = re.findall(rf"\b[{code.ALPHABET}]{{5}}-[{code.ALPHABET}]{{5}}\b", letter.read_text())
-        given = Answer(incident=ID, digest=digest_of(step), actor="eve", code=codes[0])
+        given = CodeAnswer(incident=ID, digest=digest_of(step), actor="eve", code=codes[0])
         receipt = await hand_in(home.journal, given, source="slack")
         await taken_in(home)
         assert await judged(home.journal, given, receipt, within=5.0) == "approve"

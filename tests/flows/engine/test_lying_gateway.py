@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from playbooks.incident import Status
-from playbooks.plan import Answer
-from playbooks.state import Incident
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
 from tests.lab import scenes
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab

@@ -10,21 +10,19 @@ import pytest
 from flows.engine.alerts import correlation
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from integrations.connections import Connections
 from integrations.siem.source import parse
-from playbooks.inventory import Inventory
-from playbooks.strict import parse_yaml
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import SOURCES, House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 PERSON = {"kind": "principal", "name": "kim.min@corp.example.com"}
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         yield home
 
 
@@ -60,7 +58,7 @@ async def test_what_is_unknown_keeps_its_key_and_loses_its_name(home: House) -> 
     (incident,) = await home.incidents()
     (read,) = parse(body, "siem", SOURCES.sources["siem"])
     assert read.entities[0].name == PERSON["name"]
-    assert incident.key == correlation(read, IncidentClass.TOOL_POISONING, [], trusted=True)
+    assert incident.key == correlation(read, IncidentClass.TOOL_POISONING, [], trusted=True)[0]
     assert incident.triage is not None
     assert "principal [redacted: e-mail]" in incident.triage
     written = b"".join(entry.data for entry in await home.journal.read(PREFIX + incident.id))

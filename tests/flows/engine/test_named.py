@@ -10,12 +10,13 @@ from flows.engine import schedule
 from flows.engine.opening import triage
 from flows.engine.parts import Timing
 from playbooks.errors import Misconfigured
-from playbooks.incident import Entity, EntityKind, Phase
-from playbooks.inventory import Inventory, Resolved, named_servers
-from playbooks.journal import Event
+from playbooks.estate.inventory import Inventory, Resolved, named_servers
+from playbooks.estate.places import Places
 from playbooks.playbook import Playbook, parse
-from playbooks.state import Incident
-from playbooks.strict import now, parse_yaml
+from playbooks.record.incident import Entity, EntityKind, Phase
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
@@ -63,7 +64,15 @@ def alert(*entities: Resolved, unknown: tuple[Entity, ...] = (), **more: Any) ->
 
 def runs(state: Incident) -> list[str]:
     retries = Timing().verify_retries
-    todos = schedule.ready(state, playbook(), until=Phase.CUT, now=now(), stopped=False, retries=retries)
+    todos = schedule.ready(
+        state,
+        playbook(),
+        places=Places(Inventory(version=1)),
+        until=Phase.CUT,
+        now=now(),
+        stopped=False,
+        retries=retries,
+    )
     return [todo.instance for todo in todos]
 
 
@@ -110,10 +119,10 @@ def test_no_home_is_ever_named_and_no_named_one_is_forgotten(entities: list[Reso
 
 
 def test_what_names_no_server_itself_waits_for_a_person() -> None:
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    inventory = world.READ
 
     def why(*known: Resolved) -> str | None:
-        return triage(playbook(), inventory, IncidentClass.SERVER_COMPROMISE, known, ())
+        return triage(playbook(), Places(inventory), IncidentClass.SERVER_COMPROMISE, known, ())
 
     assert why(SERVER) is None
     assert why(SERVER, world.TOOL) == "it names server weather, tool forecast of weather, but no server itself"
@@ -160,5 +169,7 @@ def test_who_has_something_contained_says_that_it_is_wanted_and_not_that_it_is_s
     assert state.by_hand == {world.TOOL.key}
     joined = {"incident": "inc-2026-000002", "parts": [], "by": "ann", "class": "tool_poisoning", "severity": 3}
     joined |= {"entities": chosen["entities"], "unresolved": [], "chosen": {other.key: "bob"}, "by_hand": [other.key]}
+    joined |= {"only": {other.key: ["main"]}}
     state = incident(world.opened(), Event("joined", {**joined, "playbook": None, "reason": "the same"}))
     assert state.by_hand == {other.key}
+    assert state.only == {other.key: {"main"}}, "joined, it is contained nowhere else than before"

@@ -7,9 +7,9 @@ import pytest
 
 from flows import drift
 from flows.demo.mcp_server import Behaviour
-from playbooks.corroboration import ONE_FACT
-from playbooks.incident import Status
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
+from playbooks.gate.corroboration import ONE_FACT
+from playbooks.record.incident import Status
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert

@@ -10,14 +10,15 @@ import pytest
 from flows.engine import leases
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import intake
-from integrations.connections import Connections
 from integrations.journal.store import Claim
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.request import People, Verb
-from playbooks.state import Incident
+from integrations.registry import SYSTEMS
+from playbooks.estate.inventory import Inventory
+from playbooks.people.request import People, Verb
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
 from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 
 ID = world.ID
@@ -28,13 +29,14 @@ INVENTORY = parse_yaml(
         "    environment: prod\n", "    environment: prod\n    data: [personal]\n    regimes: [gdpr]\n"
     ),
     file="inventory.yaml",
+    context=SYSTEMS.context,
 )
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with ann (responder, approver), bob (approver) and eve (auditor), and one open incident."""
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         assert await asked(home, "ann", Verb.RESPOND, "new", params=NEW) is None
         yield home
 

@@ -7,11 +7,12 @@ import pytest
 from typing_extensions import override
 
 from flows.engine import response, schedule
-from integrations.systems.contextforge.client import Held
-from playbooks.incident import Status
-from playbooks.plan import Answer, Finding
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from integrations.systems.contextforge.held import Held
+from playbooks.gate.plan import Answer, Finding
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from flows.demo.mcp_server import Behaviour
-from playbooks.incident import Status
-from playbooks.plan import Answer, Radius
-from playbooks.policy import Cap, Lease, Purpose
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.gate.plan import Answer, Radius
+from playbooks.gate.policy import Cap, Lease, Purpose
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, alert

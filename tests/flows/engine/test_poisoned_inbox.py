@@ -19,17 +19,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows.engine import intake as looked
 from flows.engine.intake import intake
-from integrations.connections import Connections
 from integrations.journal import schema
 from integrations.journal.client import address
 from integrations.journal.queries import LARGEST
-from playbooks.inventory import Inventory
-from playbooks.request import Verb
-from playbooks.strict import parse_yaml
+from playbooks.people.request import Verb
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 GUESS = {"v": 1, "incident": world.ID, "digest": "a" * 12, "actor": "bob", "code": "AAAAA-AAAAA"}
 
 
@@ -38,7 +36,7 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """An installation with nothing in it."""
     folder = tmp_path / "house"
     url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
-    async with house(folder, Connections(INVENTORY), url=url) as made:
+    async with house(folder, connected(INVENTORY), url=url) as made:
         made.url = url or f"sqlite:///{folder}/journal.db"  # type: ignore[attr-defined]
         yield made
 
@@ -112,7 +110,7 @@ async def test_the_database_refuses_a_row_whose_names_have_no_bounds(home: House
     ],
 )
 async def test_what_sqlite_holds_in_a_column_of_another_type_keeps_nobody_out(tmp_path: Path, wrong: str) -> None:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         home.url = f"sqlite:///{tmp_path}/house/journal.db"  # type: ignore[attr-defined]
         await written(home, [{}])
         with closing(sqlite3.connect(tmp_path / "house" / "journal.db")) as database, database:

@@ -9,10 +9,10 @@ import pytest
 
 from flows.demo.contextforge import RunningGateway
 from flows.demo.site import GATEWAY
-from integrations.connections import Connections
 from integrations.signing import SigningKey
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.incident import Status
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.record.incident import Status
+from tests.lab.connected import connected
 from tests.lab.crowd import Crowd, crowd
 from tests.lab.faulty_proxy import faulty_proxy
 from tests.lab.house import alert, house
@@ -24,8 +24,8 @@ NAME = "responder-1"
 
 
 @pytest.fixture(scope="module")
-def some(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=TOOLS) as running:
+def some(pretended_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    with crowd(pretended_gateway, tmp_path_factory.mktemp("crowd"), tools=TOOLS) as running:
         yield running
 
 
@@ -35,7 +35,7 @@ async def test_a_response_goes_on_when_its_journal_is_back(
 ) -> None:
     some.poison()
     SigningKey.generate(tmp_path / f"{NAME}.key")
-    world = Connections(some.site.inventory)
+    world = connected(some.site.inventory)
     forge = world.reach(ContextForge, GATEWAY)
     forge.patience = 30.0
     async with (

@@ -12,14 +12,15 @@ from flows.engine.case import Case
 from flows.engine.intake import intake
 from flows.engine.opening import CUT as CUTTING
 from flows.engine.parts import Parts
-from flows.responder import direct_flow
+from flows.service.responder import direct_flow
 from integrations.journal.store import Claim
 from playbooks.action import World
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.plan import Change, Plan
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.gate.plan import Change, Plan
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, SetFlags
 from tests.lab.house import House, alert

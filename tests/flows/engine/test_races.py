@@ -13,11 +13,11 @@ from flows.engine.case import PREFIX
 from flows.engine.intake import intake
 from flows.engine.response import respond
 from integrations.journal.store import Tx
-from playbooks.incident import Phase
-from playbooks.journal import Event, Parsed
-from playbooks.plan import Change, Plan, Radius
-from playbooks.policy import Lease, Release
-from playbooks.request import Verb
+from playbooks.gate.plan import Change, Plan, Radius
+from playbooks.gate.policy import Lease, Release
+from playbooks.people.request import Verb
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event, Parsed
 from tests.lab import flags, scenes
 from tests.lab.flags import NAMES, SetFlags
 from tests.lab.house import ROOMY, House, alert

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from flows.demo.mcp_server import Behaviour
-from playbooks.incident import Status
-from playbooks.inventory import ToolNotes
-from playbooks.request import Verb
+from playbooks.estate.inventory import ToolNotes
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert

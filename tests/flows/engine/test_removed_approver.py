@@ -6,23 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine.approvals import counting
 from flows.engine.intake import intake
-from integrations.connections import Connections
+from flows.engine.people.approvals import counting
 from playbooks.errors import Misconfigured, Transient
-from playbooks.incident import Phase, Status
-from playbooks.inventory import Inventory
-from playbooks.policy import Mode
-from playbooks.request import People, Verb
-from playbooks.state import Progress, StepState
-from playbooks.strict import now, parse_yaml
+from playbooks.gate.rules import Mode
+from playbooks.people.request import People, Verb
+from playbooks.record.incident import Phase, Status
+from playbooks.record.step import Progress, StepState
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 ASKING = ROOMY.model_copy(update={"classes": {IncidentClass.TOOL_POISONING: Mode.APPROVE}})
 
 
@@ -88,7 +87,7 @@ def approved(*names: str, behalf: dict[str, str] | None = None) -> StepState:
     ],
 )
 async def test_whose_approvals_count(change: str, counted: tuple[str, ...], tmp_path: Path) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         # eve, an auditor, spoke for bob.
         step = approved("ann", "bob", "eve", behalf={"eve": "bob"})
         people = home.parts.people().people
@@ -109,6 +108,6 @@ async def test_nothing_counts_as_approved_while_nobody_can_say_who_is_enrolled(t
     def unreadable() -> People:
         raise Misconfigured("line 3: not a role", file="people.yaml")
 
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         with pytest.raises(Transient, match="cannot be counted"):
             counting(replace(home.parts, people=unreadable), approved("bob"))

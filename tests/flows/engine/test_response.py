@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from playbooks.incident import Status
-from playbooks.plan import Answer
-from playbooks.request import Verb
-from playbooks.state import Progress
+from playbooks.gate.plan import Answer
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.step import Progress
 from tests.lab.fixtures import Lab
 from tests.lab.house import alert, house
 

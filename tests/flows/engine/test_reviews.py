@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from flows.engine.reviews import ReviewBook
-from integrations.connections import Connections
-from playbooks.incident import Status
-from playbooks.inventory import Inventory, Pins
-from playbooks.policy import Review
-from playbooks.request import People, Person, Verb, draft, sign
-from playbooks.review import params
+from flows.engine.people.reviews import ReviewBook
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import Pins
+from playbooks.gate.policy import Review
+from playbooks.people.request import People, Person, Verb, draft, sign
+from playbooks.people.review import params
+from playbooks.record.incident import Status
 from playbooks.strict import now
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, alert
 
@@ -84,7 +85,7 @@ async def test_what_a_reviewer_signed_for_is_gone_by_and_an_edited_file_is_not(l
             for pin in inventory.pins.of(lab.site.server_id)
         )
         pins = Pins(servers={lab.site.server_id: edited})
-        world = Connections(inventory.model_copy(update={"pins": pins}))
+        world = connected(inventory.model_copy(update={"pins": pins}))
         lab.victim.poison("get_weather", "add")
         other = home.changed(world=world)
         try:

@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 
 from flows.engine.parts import Timing
-from flows.responder import Responder
-from integrations.connections import Connections
-from playbooks.inventory import Inventory
-from playbooks.request import Verb
-from playbooks.strict import parse_yaml
+from flows.service.responder import Responder
+from playbooks.people.request import Verb
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 async def test_what_is_stopped_is_said_once_however_often_it_is_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         caplog.set_level(logging.INFO, logger="mcp_soar")
         await home.ask("ann", Verb.STOP, "everything", reason="a change window")
         await home.receive(alert("weather", "forecast"))

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from flows.engine import schedule
 from flows.engine.parts import Timing
 from playbooks.chosen import extended
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Resolved
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.estate.inventory import Inventory, Resolved
+from playbooks.estate.places import Places
+from playbooks.gate.plan import Answer
 from playbooks.playbook import shipped
-from playbooks.state import Incident, Progress, StepState
+from playbooks.record.incident import EntityKind, Phase
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress, StepState
 from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
@@ -50,7 +52,13 @@ def test_a_first_look_that_finds_a_leak_is_no_leak_yet_however_long_the_write_to
 def runs(state: Incident, at: datetime | None = None) -> list[str]:
     """Return what of the cut phase can run, now if no moment is named."""
     todos = schedule.ready(
-        state, shipped()[state.incident_class], until=Phase.CUT, now=at or now(), stopped=False, retries=RETRIES
+        state,
+        shipped()[state.incident_class],
+        places=Places(Inventory(version=1)),
+        until=Phase.CUT,
+        now=at or now(),
+        stopped=False,
+        retries=RETRIES,
     )
     return [todo.instance for todo in todos]
 
@@ -108,7 +116,13 @@ def test_a_widening_that_nothing_needs_any_more_is_asked_no_longer() -> None:
 
     def offered(state: Incident) -> list[tuple[str, str]]:
         todos = schedule.ready(
-            state, shipped()[state.incident_class], until=Phase.CUT, now=now(), stopped=False, retries=RETRIES
+            state,
+            shipped()[state.incident_class],
+            places=Places(Inventory(version=1)),
+            until=Phase.CUT,
+            now=now(),
+            stopped=False,
+            retries=RETRIES,
         )
         return [(todo.instance, todo.kind) for todo in todos if todo.instance == name]
 
@@ -137,11 +151,19 @@ def test_a_server_whose_own_cut_holds_is_not_isolated_for_another_one_that_leaks
     playbook = extended(None, IncidentClass.SUPPLY_CHAIN, {EntityKind.TOOL})
 
     def isolates() -> list[str]:
-        todos = schedule.ready(state, playbook, until=Phase.ISOLATE, now=now(), stopped=False, retries=())
+        todos = schedule.ready(
+            state,
+            playbook,
+            places=Places(Inventory(version=1)),
+            until=Phase.ISOLATE,
+            now=now(),
+            stopped=False,
+            retries=(),
+        )
         return [todo.instance for todo in todos if todo.phase is Phase.ISOLATE]
 
     for step in playbook.phases[Phase.CAPTURE]:
-        for entity in schedule.runs_for(state, step):
+        for entity in schedule.runs_for(state, step, Places(Inventory(version=1))):
             name = state.instance_of(step.id, entity)
             state.steps[name] = StepState(name, Phase.CAPTURE, Progress.SEALED)
     assert isolates() == ["chosen-isolate@hostile"]

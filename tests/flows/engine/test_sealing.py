@@ -6,31 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import notices, schedule, sealing
+from flows.engine import schedule, sealing
 from flows.engine.case import Case
 from flows.engine.intake import intake
 from flows.engine.parts import Parts
+from flows.engine.people import notices
 from flows.engine.schedule import Todo
-from integrations.connections import Connections
 from integrations.journal.records import Claim
 from integrations.vault import bundle
-from playbooks.evidence import sealed
-from playbooks.incident import Phase
-from playbooks.inventory import Inventory
-from playbooks.journal import Event
-from playbooks.state import Progress
-from playbooks.strict import now, parse_yaml
+from playbooks.record.evidence import sealed
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event
+from playbooks.record.step import Progress
+from playbooks.strict import now
 from tests.flows.cli import world
 from tests.lab import exhibits
+from tests.lab.connected import connected
 from tests.lab.house import House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 SEAL = Todo("seal", Phase.PRESERVE, "seal", "Seal the evidence")
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         yield home
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.plan import Change
-from playbooks.state import Incident, Progress
+from playbooks.gate.plan import Change
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, NAMES, SetFlags
 from tests.lab.house import House
@@ -71,12 +72,12 @@ async def test_what_broke_off_is_on_record_and_finished_later(
     assert flags.writes(folder) == ONCE
     (broken,) = [entry for entry in entries if entry.kind == "interrupted"]
     assert [item["change"] for item in broken.body["writes"]] == [
-        f'flag {name} of weather: state "on" → "off"' for name in ("a", "b")
+        f'tool {name} of weather: state "on" → "off"' for name in ("a", "b")
     ]
     # The first time something was written before; the second time all of that was found.
     assert [e.body["error"] for e in entries if e.kind == "failed"] == ["PartiallyApplied", "Transient"]
     assert [e.kind for e in entries].count("intended") == 1
-    assert incident.leases[CUT].originals == {f"gateway/main/flag/{folder}/{name}.flag#state": "on" for name in NAMES}
+    assert incident.leases[CUT].originals == {f"gateway/main/tool/{folder}/{name}.flag#state": "on" for name in NAMES}
 
 
 @pytest.mark.parametrize("moment", ["reading", "wrote"])
@@ -126,8 +127,8 @@ async def test_what_somebody_changed_in_between_is_asked_anew_and_says_what_diff
         await home.until(anew, "it is asked anew")
         step = (await home.incident(incident.id)).steps[CUT]
         assert step.approved_by == ()
-        assert 'no longer: flag c of weather: state "on" → "off"' in step.differs
-        assert 'now: flag c of weather: state "odd" → "off"' in step.differs
+        assert 'no longer: tool c of weather: state "on" → "off"' in step.differs
+        assert 'now: tool c of weather: state "odd" → "off"' in step.differs
         assert flags.states(folder) == "off off odd"
         broke = [kind for kind in await kinds(home, incident.id) if kind in {"interrupted", "failed"}]
         assert broke == ["interrupted", "failed"]

@@ -9,22 +9,20 @@ from typing import Any
 import pytest
 
 from flows.engine.intake import intake
-from integrations.connections import Connections
 from integrations.journal.stamp import Stamp
 from integrations.journal.store import Journal
 from integrations.siem.source import Sources
 from playbooks.errors import Misconfigured, Refused
-from playbooks.incident import Confidence, Status
-from playbooks.inventory import Inventory
-from playbooks.journal import SYSTEM
-from playbooks.strict import parse_yaml
+from playbooks.record.incident import Confidence, Status
+from playbooks.record.journal import SYSTEM
 from tests.flows.cli import world
 from tests.flows.engine.test_intake import finding
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house, source
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 async def forge(home: House, body: bytes, *, stamp: Stamp | None = None) -> str:
@@ -51,7 +49,7 @@ async def test_a_forged_alert_cuts_nothing_and_a_person_sees_it(lab: Lab, tmp_pa
 
 @pytest.mark.parametrize("what", ["source", "body", "stamp"])
 async def test_a_stamp_is_good_for_the_row_that_it_was_made_for(what: str, tmp_path: Path) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         await home.receive(alert("weather", "forecast"))
         (item,) = await home.journal.waiting(9)
         assert home.journal.genuine(item)
@@ -64,7 +62,7 @@ async def test_a_stamp_is_good_for_the_row_that_it_was_made_for(what: str, tmp_p
 
 
 async def test_a_hundred_ends_of_nothing_are_one_entry(tmp_path: Path) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         parts = replace(home.parts, sources=Sources(version=1, sources={"scanner": source(format="ocsf")}))
         ended = [finding("weather", f"tool-{number}") | {"activity_id": 3} for number in range(99)]
         for _ in range(5):
@@ -77,7 +75,7 @@ async def test_a_hundred_ends_of_nothing_are_one_entry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nonce", "source", "kind"])
 async def test_a_row_of_the_inbox_has_bounds(name: str, tmp_path: Path) -> None:
-    async with house(tmp_path, Connections(INVENTORY)) as home:
+    async with house(tmp_path, connected(INVENTORY)) as home:
         put: dict[str, Any] = {"kind": "alert", "source": "siem", "nonce": "n", "body": b"{}", "headers": {}}
         with pytest.raises(Refused, match=name):
             await home.journal.put(**put | {name: "x" * 201})

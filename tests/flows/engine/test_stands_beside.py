@@ -5,14 +5,14 @@ from typing import Any, cast
 
 import pytest
 
-from integrations.systems.contextforge.client import Held
+from integrations.systems.contextforge.held import Held
 from integrations.systems.mcp.checks import DefinitionsMatch
 from playbooks.action import World
 from playbooks.errors import Transient
-from playbooks.incident import Status
-from playbooks.plan import Answer
-from playbooks.proof import proof
-from playbooks.request import Verb
+from playbooks.gate.plan import Answer
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.proof import proof
 from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held
 from tests.lab.house import House

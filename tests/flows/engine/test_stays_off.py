@@ -7,12 +7,13 @@ from typing_extensions import override
 
 from flows.engine import schedule
 from playbooks.action import World
-from playbooks.incident import Status
-from playbooks.plan import Plan
+from playbooks.gate.plan import Plan
+from playbooks.gate.rules import Mode
+from playbooks.people.request import Verb
 from playbooks.playbook import Playbook
-from playbooks.policy import Mode
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from playbooks.taxonomy import IncidentClass
 from tests.lab import flags, scenes
 from tests.lab.flags import CUT, NEW, SetFlags, SetServersFlags
@@ -85,7 +86,7 @@ async def test_a_tool_whose_server_another_incident_holds_stays_off_and_everybod
         other = await contained(home, IncidentClass.SERVER_COMPROMISE, SERVER)
         await home.ask("ann", Verb.RELEASE, one.id, reason="enough")
         step = await scenes.proposed(home, one.id, schedule.release_of(CUT))
-        assert any(f"flag a of weather stays off, because {other.id} holds it too" in why for why in step.reasons)
+        assert any(f"tool a of weather stays off, because {other.id} holds it too" in why for why in step.reasons)
         await scenes.approve(home, "bob", one.id, step)
         state = await home.given_back(one.id)
         assert await questions(home, one.id) == [schedule.release_of(CUT)]

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from playbooks.errors import Refused
-from playbooks.incident import Status
-from playbooks.plan import Change
-from playbooks.request import Verb
-from playbooks.state import Incident, Progress
+from playbooks.gate.plan import Change
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
 from tests.lab import flags, scenes
 from tests.lab.flags import SetFlags, SetLevels, SetUnranked
 from tests.lab.house import House
@@ -74,7 +75,7 @@ async def test_where_nobody_can_say_which_is_stricter_the_reason_says_so(tmp_pat
 
         async def said() -> bool:
             step = (await home.incident(other)).steps.get(f"{STEP}/forecast")
-            return step is not None and f"{one} holds state of flag a of weather at" in step.message
+            return step is not None and f"{one} holds state of tool a of weather at" in step.message
 
         await home.until(said, "it says who holds what")
         message = (await home.incident(other)).steps[f"{STEP}/forecast"].message

@@ -8,25 +8,24 @@ from typing import Any
 
 import pytest
 
-from flows.engine import suppression
 from flows.engine.intake import intake
-from integrations.connections import Connections
+from flows.engine.people import suppression
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Inventory
-from playbooks.journal import ITSELF, SYSTEM, Event, stream_of
-from playbooks.request import People, SignedRequest, Verb, sign
-from playbooks.strict import now, parse_yaml
+from playbooks.people.request import People, SignedRequest, Verb, sign
+from playbooks.record.journal import ITSELF, SYSTEM, Event, stream_of
+from playbooks.strict import now
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, alert, house
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 RULE = "Tool description changed"
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with the sources siem, second (both authenticated) and unsigned."""
-    async with house(tmp_path / "house", Connections(INVENTORY)) as home:
+    async with house(tmp_path / "house", connected(INVENTORY)) as home:
         yield home
 
 

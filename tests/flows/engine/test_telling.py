@@ -17,36 +17,35 @@ from typing import Any
 
 import pytest
 
-from flows.desk import Desk
-from flows.engine import telling
 from flows.engine.case import PREFIX
 from flows.engine.intake import intake
-from flows.engine.notices import due
 from flows.engine.opening import TELL
-from flows.engine.telling import page, queue, tell
-from integrations.connections import Connections
-from integrations.file.channel import FileChannel
+from flows.engine.people import telling
+from flows.engine.people.notices import due
+from flows.engine.people.telling import page, queue, tell
+from flows.service.desk import Desk
+from integrations.channels.file.channel import FileChannel
+from integrations.channels.log.notifier import LogChannel
+from integrations.channels.slack.channel import SlackChannel
+from integrations.channels.slack.desk import run as listen
 from integrations.journal.store import LostClaim, Tx
-from integrations.log.notifier import LogChannel
-from integrations.slack.channel import SlackChannel
-from integrations.slack.desk import run as listen
-from playbooks.contacts import Contact, Contacts, Language, OnCall, Way
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
-from playbooks.inventory import Inventory
-from playbooks.journal import ITSELF, Event, stream_of
-from playbooks.message import Channel, Message, Sent
+from playbooks.people.contacts import Contact, Contacts, Language, OnCall, Way
+from playbooks.people.message import Channel, Message, Sent
+from playbooks.people.request import Verb
 from playbooks.playbook import Notice
-from playbooks.projection import project
-from playbooks.request import Verb
-from playbooks.state import Incident
+from playbooks.record.journal import ITSELF, Event, stream_of
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
 from playbooks.strict import parse_yaml
 from tests.flows.cli import world
+from tests.lab.connected import connected
 from tests.lab.house import House, house
 from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, Fault, fake_slack
 from tests.lab.teller_process import dies, with_room
 
 ID = world.ID
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 NEW = {
     "class": "tool_poisoning",
     "title": "seen",
@@ -78,7 +77,7 @@ async def home(tmp_path: Path, slack: FakeSlack) -> AsyncIterator[House]:
         on_call=(OnCall(contact="ann", wait=300.0), OnCall(contact="bob", wait=300.0)),
         room="soc",
     )
-    async with house(tmp_path / "house", Connections(INVENTORY)) as made:
+    async with house(tmp_path / "house", connected(INVENTORY)) as made:
         home = made.changed(contacts=contacts, channels=channels)
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
         await taken_in(home)
@@ -150,6 +149,22 @@ async def test_the_room_has_one_thread_and_whoever_is_on_call_is_written_to(home
     assert first.edits == 1, "who opens the thread sees how it stands now"
     assert "Take the tool add away" in first.shown
     assert second.edits == 0
+
+
+async def test_whoever_asked_for_it_is_told_that_somebody_else_decides_also_once_it_is_brought_up_to_date(
+    home: House, slack: FakeSlack
+) -> None:
+    (_, asking) = await paged(home)
+    await told(home)
+    (anns,), (bobs,) = slack.direct(ANN).messages, slack.direct(BOB).messages
+    for mine in (bobs, slack.messages()[1]):
+        assert "Your decision is needed" in mine.shown
+    assert "Somebody else's decision is needed" in anns.shown
+    assert "Your decision is needed" not in anns.shown
+    await Desk(lambda: home.parts).acknowledge(ANN, ID, asking)
+    await told(home)
+    assert anns.edits == 1
+    assert "Your decision is needed" not in anns.shown
 
 
 async def test_whoever_does_not_answer_is_written_to_again_each_round(home: House, slack: FakeSlack) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from flows.demo.mcp_server import Behaviour
-from playbooks.corroboration import DESCRIBES, ONE_FACT
-from playbooks.incident import Status
-from playbooks.plan import Answer
+from playbooks.gate.corroboration import DESCRIBES, ONE_FACT
+from playbooks.gate.plan import Answer
 from playbooks.playbook import Playbook, parse, shipped
+from playbooks.record.incident import Status
 from playbooks.taxonomy import IncidentClass
 from tests.lab import scenes
 from tests.lab.fixtures import Lab

@@ -9,10 +9,10 @@ import pytest
 from flows.demo.contextforge import RunningGateway
 from flows.demo.site import GATEWAY
 from flows.engine.case import PREFIX
-from integrations.connections import Connections
 from integrations.signing import SigningKey
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.incident import Status
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.record.incident import Status
+from tests.lab.connected import connected
 from tests.lab.crowd import Crowd, crowd
 from tests.lab.faulty_proxy import faulty_proxy
 from tests.lab.house import alert, house
@@ -23,8 +23,8 @@ NAMES = ("responder-1", "responder-2")
 
 
 @pytest.fixture(scope="module")
-def many(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    with crowd(gateway, tmp_path_factory.mktemp("crowd"), tools=MANY) as running:
+def many(pretended_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    with crowd(pretended_gateway, tmp_path_factory.mktemp("crowd"), tools=MANY) as running:
         yield running
 
 
@@ -40,7 +40,7 @@ async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_
     many.poison()
     for name in NAMES:
         SigningKey.generate(tmp_path / f"{name}.key")
-    world = Connections(many.site.inventory)
+    world = connected(many.site.inventory)
     forge = world.reach(ContextForge, GATEWAY)
     forge.patience = 30.0
     async with (

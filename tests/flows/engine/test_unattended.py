@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import responder
 from flows.engine import leases
 from flows.engine.case import Case
-from playbooks.incident import Status
-from playbooks.journal import ITSELF, Parsed, stream_of
-from playbooks.plan import Change
-from playbooks.request import Verb
+from flows.service import responder
+from playbooks.gate.plan import Change
+from playbooks.people.request import Verb
+from playbooks.record.incident import Status
+from playbooks.record.journal import ITSELF, Parsed, stream_of
 from tests.lab import flags, scenes
 from tests.lab.flags import FlagsHealthy, SetFlags
 from tests.lab.house import House

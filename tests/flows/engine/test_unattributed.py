@@ -6,12 +6,14 @@ from flows.engine import schedule
 from flows.engine.opening import triage
 from flows.engine.parts import Timing
 from flows.engine.schedule import ATTRIBUTED
-from playbooks.incident import EntityKind, Phase
-from playbooks.inventory import Inventory, Resolved
-from playbooks.journal import Event
+from playbooks.estate.inventory import Resolved
+from playbooks.estate.places import Places
 from playbooks.playbook import shipped
-from playbooks.state import Incident, Progress
-from playbooks.strict import now, parse_yaml
+from playbooks.record.incident import EntityKind, Phase
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.step import Progress
+from playbooks.strict import now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
@@ -22,6 +24,7 @@ TOKEN = Resolved(kind=EntityKind.TOKEN, id="t-1", principal="agent")
 FLOOD = shipped()[IncidentClass.DENIAL_OF_SERVICE]
 BEGUN = world.opened(entities=[], names="whole")
 CUT_TOOL = "cut-tool@weather/forecast"
+PLACES = Places(world.READ)
 
 
 def alert(*entities: Resolved, **more: Any) -> Event:  # noqa: ANN401  # fields of the body
@@ -31,7 +34,7 @@ def alert(*entities: Resolved, **more: Any) -> Event:  # noqa: ANN401  # fields 
 
 def runs(state: Incident) -> list[tuple[str, str]]:
     retries = Timing().verify_retries
-    todos = schedule.ready(state, FLOOD, until=Phase.CUT, now=now(), stopped=False, retries=retries)
+    todos = schedule.ready(state, FLOOD, places=PLACES, until=Phase.CUT, now=now(), stopped=False, retries=retries)
     return [(todo.instance, todo.kind) for todo in todos]
 
 
@@ -79,10 +82,10 @@ def test_what_was_begun_is_brought_to_its_end_whoever_is_named_meanwhile() -> No
 
 
 def test_a_message_that_names_what_no_cut_is_for_says_what_it_would_take() -> None:
-    inventory = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+    inventory = world.READ
 
     def why(one: IncidentClass, *known: Resolved) -> str | None:
-        return triage(shipped()[one], inventory, one, known, ())
+        return triage(shipped()[one], Places(inventory), one, known, ())
 
     misuse = why(IncidentClass.TOOL_MISUSE, world.TOOL)
     assert misuse == "it names tool forecast of weather, but no principal or token that the inventory knows"

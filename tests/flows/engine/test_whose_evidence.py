@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from flows.engine import evidence
 from flows.engine.case import Case
 from flows.engine.schedule import Todo
-from playbooks.incident import EntityKind, Phase, Status
-from playbooks.inventory import Resolved
+from playbooks.estate.inventory import Resolved
 from playbooks.playbook import shipped
-from playbooks.state import Incident, Progress, instance_of
+from playbooks.record.incident import EntityKind, Phase, Status
+from playbooks.record.state import Incident, instance_of
+from playbooks.record.step import Progress
 from playbooks.taxonomy import IncidentClass
 from tests.lab import exhibits, flags, scenes
 from tests.lab.flags import KeepFlags, WipeFlags

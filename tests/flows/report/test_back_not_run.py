@@ -4,11 +4,11 @@ import pytest
 
 from integrations.protocol.client import McpEndpoint, Reply
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.canary import Canary
-from playbooks.contacts import Language
-from playbooks.journal import Event
-from playbooks.plan import Answer, Verdict
-from playbooks.sentences import said
+from integrations.systems.contextforge.canary import ForgeCanary
+from playbooks.gate.plan import Answer, Verdict
+from playbooks.people.contacts import Language
+from playbooks.record.journal import Event
+from playbooks.text.sentences import said
 from tests.lab import stories
 
 
@@ -23,7 +23,7 @@ async def test_a_release_that_an_internal_error_confirmed_says_what_that_proves(
         return Reply(status=200, result=None, error=error, raw=b"")
 
     monkeypatch.setattr(McpEndpoint, "ask", answers)
-    canary = Canary(McpEndpoint("the gateway", "http://127.0.0.1:9/mcp/", principal="canary"))
+    canary = ForgeCanary(McpEndpoint("the gateway", "http://127.0.0.1:9/mcp/", principal="canary"))
     found = await canary.look_up("weather-forecast", refused=False)
     await canary.aclose()
     assert found.answer is Answer.ESTABLISHED

@@ -6,19 +6,20 @@ from datetime import timedelta
 
 import pytest
 
+from flows.pages.pages import overview
 from flows.report.course import course
-from flows.report.document import Block, Document, Facts, Form, Picture, Table, Text, Warn
+from flows.report.document import Block, Document, Facts, Picture, Questions, Table, Text, Warn
 from flows.report.handover import Shift, handover
 from flows.report.incident import Witness, report
 from flows.report.switches import Switch, switches_of
 from flows.report.words import clock, length
-from flows.shown.pages import overview
-from playbooks.incident import Phase
-from playbooks.journal import Event, Parsed
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
 from playbooks.playbook import shipped
-from playbooks.projection import project
-from playbooks.state import Incident
+from playbooks.record.incident import Phase
+from playbooks.record.journal import Event, Parsed
+from playbooks.record.projection import project
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
 from playbooks.taxonomy import load
 from tests.lab import stories
 from tests.lab.stories import Timed
@@ -88,7 +89,7 @@ def test_every_figure_is_the_projection_s(name: str) -> None:
     assert [(row["Exhibit"], row["SHA-256"], row["Bytes"]) for row in shown] == [
         (item["id"], file["sha256"], str(file["size"])) for item in state.exhibits for file in item["files"]
     ]
-    assert facts(document)["Status"] == state.status.value.replace("_", " ")
+    assert facts(document)["Status"] == state.stands
 
 
 def test_goals_are_met_or_missed_by_the_playbook() -> None:
@@ -193,7 +194,7 @@ def test_a_frozen_incident_says_so_first() -> None:
     document = made(stories.contained(), frozen="entry 3 does not have its hash")
     assert warnings(document)[0].startswith("FROZEN")
     assert "entry 3" in warnings(document)[0]
-    assert facts(document)["Status"] == "frozen"
+    assert facts(document)["Status"] == "FROZEN"
 
 
 def test_a_page_that_reached_nobody_is_said_first_and_with_its_way() -> None:
@@ -268,7 +269,7 @@ def test_the_kill_switches_of_its_time_are_told_and_no_others() -> None:
 def test_there_is_a_picture_a_form_and_every_section_once() -> None:
     document = made(stories.contained())
     assert sum(isinstance(block, Picture) for block in blocks(document)) == 1
-    assert len(next(block for block in blocks(document) if isinstance(block, Form)).questions) >= 5
+    assert len(next(block for block in blocks(document) if isinstance(block, Questions)).questions) >= 5
     titles = [section.title for section in document.sections]
     assert len(set(titles)) == len(titles)
 
@@ -277,7 +278,7 @@ def test_an_unproven_check_is_named_as_not_proven() -> None:
     story = [*stories.contained(), (50.0, stories.checked(Answer.UNKNOWN))]
     document = made(story)
     said = next(section for section in document.sections if section.title.startswith("What was proven"))
-    assert re.search(r"call of tool forecast: .* \(could not be found out\)", str(said.blocks))
+    assert re.search(r"call of tool forecast, asked as .*: .* \(could not be found out\)", str(said.blocks))
     assert Phase.ERADICATE.value in {row["Phase"] for row in table(document, "Steps")}
 
 
@@ -299,8 +300,8 @@ def test_a_cut_that_was_refused_is_nowhere_shown_as_in_force() -> None:
     story = [(0.009, stories.opened()), (0.009, stories.alert()), (0.021, stories.intended()), (0.056, failed)]
     state = stories.told(story)
     assert table(made(story), "In force") == []
-    assert [row.lane for row in course(state, at=stories.at(60)).rows if row.lane == "in force"] == []  # type: ignore[union-attr]
-    shown = overview(state, ())
+    assert [row.lane for row in course(view(state), at=stories.at(60)).rows if row.lane == "in force"] == []  # type: ignore[union-attr]
+    shown = overview(view(state), ())
     assert "Nothing is in force." in shown
     open_ = handover(Shift(at=stories.at(60), since=timedelta(hours=1), states=(state,), playbooks=shipped()))
     assert table(open_, "In force") == []

@@ -11,30 +11,30 @@ from typing import Any, cast
 import pytest
 
 from integrations.catalogue import Names
-from integrations.connections import Connections
+from integrations.gateways.driver import SETTLED
 from integrations.precedence import Precedence
 from integrations.protocol.client import McpEndpoint, Session
 from integrations.protocol.reply import Reply
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import canary
 from integrations.systems.contextforge.asking import Asking
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import SETTLED, ContextForge
+from integrations.systems.contextforge.canary import ForgeCanary
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.mcp.behaviour import RefusedDirectly
-from playbooks.briefing import brief
-from playbooks.contacts import Language
 from playbooks.errors import Refused
-from playbooks.inventory import Gateway, Inventory
-from playbooks.journal import Event
-from playbooks.plan import Answer, Finding, Verdict
-from playbooks.proof import proof
-from playbooks.rendering import render
-from playbooks.strict import parse_yaml
+from playbooks.estate.gateway import Gateway
+from playbooks.gate.plan import Answer, Finding, Verdict
+from playbooks.people.briefing import brief
+from playbooks.people.contacts import Language
+from playbooks.people.rendering import render
+from playbooks.record.journal import Event
+from playbooks.record.proof import proof
 from tests.flows.cli import world
 from tests.flows.report.test_one_truth import everywhere
 from tests.lab import stories
+from tests.lab.connected import connected
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 OWN = "forecast weather inventory yaml safe_arguments sse"
 """Words of ours that are the same in every language."""
 
@@ -59,7 +59,7 @@ async def silent() -> AsyncIterator[str]:
 async def at_events(monkeypatch: pytest.MonkeyPatch) -> Finding:
     monkeypatch.setattr(canary, "_EVENTS_WITHIN", 0.05)
     async with silent() as url:
-        asker = Canary(McpEndpoint("the gateway", url, principal="canary"))
+        asker = ForgeCanary(McpEndpoint("the gateway", url, principal="canary"))
         try:
             return await asker.by_events(("forecast", "forecast"))
         finally:
@@ -86,7 +86,7 @@ async def past(heard: Heard, monkeypatch: pytest.MonkeyPatch, tool: str | None =
         yield cast("Session", heard)
 
     monkeypatch.setattr(McpEndpoint, "session", session)
-    reached = Connections(INVENTORY)
+    reached = connected(INVENTORY)
     try:
         (found,) = (await RefusedDirectly(server="weather", tool=tool).check(reached)).findings
     finally:
@@ -174,6 +174,9 @@ class Refusing:
 
     endpoint = SimpleNamespace(principal="canary")
 
+    def at(self, _door: object) -> None:
+        return None
+
     async def call(self, *_asked: object, **_how: object) -> Finding:
         return Finding(
             check="call", subject="s", asked_as="canary", expected="e", observed="o", answer=Answer.ESTABLISHED
@@ -198,7 +201,9 @@ async def test_a_door_that_was_left_out_says_why_and_what_to_do(which: str) -> N
     target = stories.plan().targets[0]
     names = Names(original="forecast", offered="weather-forecast")
     settled = forge.since > SETTLED
-    asking = Asking(cast("Canary", Refusing()), cast("ContextForge", forge), target, names, arguments, settled=settled)
+    asking = Asking(
+        cast("ForgeCanary", Refusing()), cast("ContextForge", forge), target, names, arguments, settled=settled
+    )
     asked = await asking.everything()
     (found,) = [one for one in (*asked.findings, *asked.beside) if one.answer is Answer.UNKNOWN]
     body = {"instance": "refused-directly@weather/forecast", "phase": "capture"}

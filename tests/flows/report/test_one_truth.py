@@ -4,26 +4,27 @@ from datetime import timedelta
 
 import pytest
 
+from flows.pages.pages import overview
 from flows.report.document import Document, Listing, Table, Text
 from flows.report.handover import Shift, handover
 from flows.report.incident import in_short, report
 from flows.report.own import as_they_are
-from flows.shown.pages import overview
-from playbooks.briefing import brief
-from playbooks.incident import EntityKind
-from playbooks.inventory import Inventory, Resolved
-from playbooks.journal import Event
-from playbooks.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.estate.inventory import Resolved
+from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.people.briefing import brief
+from playbooks.people.rendering import render
 from playbooks.playbook import shipped
-from playbooks.proof import proof
-from playbooks.rendering import render
-from playbooks.state import Incident
-from playbooks.strict import iso, parse_yaml
+from playbooks.record.incident import EntityKind
+from playbooks.record.journal import Event
+from playbooks.record.proof import proof
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
+from playbooks.strict import iso
 from tests.flows.cli import world
 from tests.lab import stories
 from tests.lab.stories import Timed
 
-INVENTORY = parse_yaml(Inventory, world.INVENTORY, file="inventory.yaml")
+INVENTORY = world.READ
 
 
 def bypass(answer: Answer = Answer.NOT_ESTABLISHED) -> Timed:
@@ -47,7 +48,7 @@ def everywhere(story: list[Timed]) -> dict[str, str]:
         ),
         "page": page.text,
         "mail": page.html,
-        "Prefect": overview(state, ()).replace("\\", ""),
+        "Prefect": overview(view(state), ()).replace("\\", ""),
         "incident": "\n".join(f"NOT proven: {fact}" for fact in proof(state).lacking),
     }
 
@@ -114,8 +115,8 @@ def test_what_is_done_for_good_is_contained_and_proven_for_all_of_them() -> None
         assert "cannot be taken back" in text, where
         assert "NOT proven" not in text, where
     state = stories.told(revoked())
-    assert [str(fact) for fact in proof(state).good] == ["token of token laptop: it is revoked"]
-    (good,) = (one.blocks for one in in_short(state) if one.title == "Proven")
+    assert [str(fact) for fact in proof(state).good] == ["token of token laptop, asked as admin: it is revoked"]
+    (good,) = (one.blocks for one in in_short(view(state)) if one.title == "Proven")
     assert "it is revoked" in str(good)
 
 

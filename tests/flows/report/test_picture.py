@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from flows.report.course import course, table
 from flows.report.picture import Contained, axis_of, data_image, timeline, trend
-from playbooks.incident import Phase
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
+from playbooks.record.incident import Phase
+from playbooks.record.viewing import view
 from tests.lab import stories
+from tests.lab.examples import examples
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = {f"{SVG}{name}" for name in ("svg", "title", "desc", "g", "rect", "line", "path", "circle", "text")}
@@ -75,13 +77,13 @@ def assert_legible(svg: str) -> None:
 @pytest.mark.parametrize("width", [640, 800, 1200])
 @pytest.mark.parametrize("story", [stories.contained(), stories.over(), stories.leaking()])
 def test_no_text_covers_another_and_none_leaves_the_picture(story: list[stories.Timed], width: int) -> None:
-    assert_legible(timeline(stories.told(story), width=width, at=stories.at(10_800)))
+    assert_legible(timeline(view(stories.told(story)), width=width, at=stories.at(10_800)))
 
 
 MOMENTS = st.floats(min_value=0, max_value=10 * 86400, allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     detected=st.floats(min_value=-86400, max_value=0),
     took=st.lists(MOMENTS, min_size=6, max_size=6).map(sorted),
@@ -102,8 +104,8 @@ def test_whatever_the_times_are_it_stays_legible_and_in_order(
     ]
     state = stories.told(story)
     now = stories.at(took[5] + later)
-    assert_legible(timeline(state, at=now))
-    shown = course(state, at=now)
+    assert_legible(timeline(view(state), at=now))
+    shown = course(view(state), at=now)
     assert shown is not None
     axis = axis_of(shown, 260, 780)
     moments = sorted({one.at for one in shown.milestones} | {row.end for row in shown.rows})
@@ -114,7 +116,7 @@ def test_whatever_the_times_are_it_stays_legible_and_in_order(
 
 
 def test_a_response_of_a_quarter_second_is_seen_beside_a_lease_of_a_day() -> None:
-    root = parsed(timeline(stories.told(stories.contained()), at=stories.at(10_800)))
+    root = parsed(timeline(view(stories.told(stories.contained())), at=stories.at(10_800)))
     bars: dict[str, float] = {}
     for group in root.iter(f"{SVG}g"):
         label = next(element.text or "" for element in group.iter(f"{SVG}text"))
@@ -125,7 +127,19 @@ def test_a_response_of_a_quarter_second_is_seen_beside_a_lease_of_a_day() -> Non
     assert bars["cut-tool · weather/forecast"] >= 8
     assert bars["lease"] > 200
     notes = " ".join(element.text or "" for element in root.iter(f"{SVG}text"))
-    assert "// marks time that is left out" in notes
+    assert "The scale is logarithmic, and nothing is left out." in notes
+
+
+def test_there_is_one_scale_from_the_first_moment_to_the_last() -> None:
+    shown = course(view(stories.told(stories.contained())), at=stories.at(10_800))
+    assert shown is not None
+    axis = axis_of(shown, 260, 780)
+    places = [axis.x(shown.zero + timedelta(seconds=10.0**power)) for power in range(5)]
+    steps = [other - one for one, other in itertools.pairwise(places)]
+    assert max(steps) - min(steps) < 1, "each tenfold is as wide as every other"
+    assert min(steps) > 20
+    before = axis.x(shown.zero - timedelta(milliseconds=5))
+    assert 260 <= before < axis.x(shown.zero) < axis.x(shown.zero + timedelta(milliseconds=5))
 
 
 def test_outcomes_differ_by_shape_and_word_and_not_by_colour_alone() -> None:
@@ -136,7 +150,7 @@ def test_outcomes_differ_by_shape_and_word_and_not_by_colour_alone() -> None:
             (0.2, stories.wrote(0.2)),
             (0.3, stories.verified(0.3, answer)),
         ]
-        group = next(parsed(timeline(stories.told(story))).iter(f"{SVG}g"))
+        group = next(parsed(timeline(view(stories.told(story)))).iter(f"{SVG}g"))
         texts = [element.text or "" for element in group.iter(f"{SVG}text")]
         sign = next(element for element in group if element.tag in {f"{SVG}circle", f"{SVG}path"})
         return f"{sign.tag} {sign.attrib.get('d', '')[-20:]}", texts[1]
@@ -148,10 +162,10 @@ def test_outcomes_differ_by_shape_and_word_and_not_by_colour_alone() -> None:
 
 def test_the_table_says_what_the_picture_shows() -> None:
     state = stories.told(stories.over())
-    shown = course(state)
+    shown = course(view(state))
     assert shown is not None
     lines = table(shown)
-    description = parsed(timeline(state)).find(f"{SVG}desc")
+    description = parsed(timeline(view(state))).find(f"{SVG}desc")
     assert description is not None
     assert description.text
     for milestone in shown.milestones:
@@ -163,7 +177,7 @@ def test_the_table_says_what_the_picture_shows() -> None:
 
 
 def test_nothing_yet_is_a_picture_too() -> None:
-    parsed(timeline(stories.told([])))
+    parsed(timeline(view(stories.told([]))))
     parsed(trend([]))
 
 
@@ -206,7 +220,7 @@ def test_a_slower_containment_is_drawn_higher() -> None:
 
 
 def test_a_data_image_holds_the_picture() -> None:
-    svg = timeline(stories.told(stories.contained()))
+    svg = timeline(view(stories.told(stories.contained())))
     address = data_image(svg)
     assert address.startswith("data:image/svg+xml;base64,")
     assert base64.b64decode(address.partition(",")[2]).decode() == svg
@@ -214,7 +228,7 @@ def test_a_data_image_holds_the_picture() -> None:
 
 def test_an_open_incident_ends_now_and_a_closed_one_when_it_was_closed() -> None:
     now = stories.at(86400 * 3)
-    running, ended = (course(stories.told(story), at=now) for story in (stories.contained(), stories.over()))
+    running, ended = (course(view(stories.told(story)), at=now) for story in (stories.contained(), stories.over()))
     assert running is not None
     assert ended is not None
     assert running.at == now
@@ -225,7 +239,7 @@ def test_an_open_incident_ends_now_and_a_closed_one_when_it_was_closed() -> None
 
 def test_a_message_says_whether_it_reached_somebody() -> None:
     def word(*more: stories.Timed) -> str:
-        shown = course(stories.told([(0.0, stories.opened()), (0.1, stories.page("opened", "Opened.")), *more]))
+        shown = course(view(stories.told([(0.0, stories.opened()), (0.1, stories.page("opened", "Opened.")), *more])))
         assert shown is not None
         return shown.rows[-1].word
 
@@ -240,13 +254,13 @@ def test_a_crowded_picture_leaves_delivered_messages_to_the_table_and_says_so() 
     pages = [(1.0 + n, stories.page(f"leaking:{n}", "It leaks.")) for n in range(30)]
     told = [(40.0, stories.told_of(f"leaking:{n}")) for n in range(29)]
     state = stories.told([*stories.contained(), *pages, *told])
-    svg = timeline(state)
+    svg = timeline(view(state))
     assert_legible(svg)
     texts = [element.text or "" for element in parsed(svg).iter(f"{SVG}text")]
     assert "message" not in texts
     assert "message, reached NOBODY" not in texts
     assert "message, not sent yet" in texts
-    shown = course(state)
+    shown = course(view(state))
     assert shown is not None
     left = len([row for row in shown.rows if row.word == "message"])
     assert left == 31

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from flows.report.document import Document, Picture, Table, Warn
-from flows.report.handover import Quiet, Shift, handover
+from flows.report.document import Commands, Document, Picture, Table, Warn
+from flows.report.handover import Shift, Suppressed, handover
 from flows.report.switches import Switch
 from flows.report.week import points, week
 from flows.report.words import clock, length
-from playbooks.journal import Event
-from playbooks.plan import Answer
+from playbooks.gate.plan import Answer
 from playbooks.playbook import shipped
-from playbooks.state import Incident
+from playbooks.record.journal import Event
+from playbooks.record.state import Incident
+from playbooks.record.viewing import view
 from tests.lab import stories
 from tests.lab.stories import Timed
 
@@ -84,6 +85,37 @@ def test_whoever_asked_and_whoever_was_spoken_for_is_not_waited_for() -> None:
     assert (ask["Still needed"], ask["From"]) == ("1 of 2, approved by eve", "kim")
 
 
+def part_of(*others: int, name: str = "cam-2026-000001", value: str = "evil.example.com") -> tuple[float, Event]:
+    """Say that an incident shares what it found with others."""
+    body = {
+        "campaign": name,
+        "mark": {"kind": "indicator", "value": value},
+        "with": [f"inc-2026-{number:06}" for number in others],
+        "members": len(others) + 1,
+    }
+    return 100.0, Event("campaign", body)
+
+
+def test_a_campaign_is_named_with_what_its_open_incidents_ask_and_hold_and_how_it_is_read() -> None:
+    asks, holds = [*ASKING, part_of(2, 3)], [*stories.contained(), part_of(1, 3)]
+    alone = [*stories.leaking(), part_of(9, name="cam-2026-000002")]
+    document = shift(told(asks, 1), told(holds, 2), told([*stories.over(), part_of(1, 2)], 3), told(alone, 4))
+    first, second = rows(document, "Campaigns")
+    assert first == {
+        "Campaign": "cam-2026-000001",
+        "The same": "indicator evil[.]example[.]com",
+        "Open incidents": "inc-2026-000001, inc-2026-000002",
+        "Questions": "1",
+        "In force": "2",
+    }
+    assert (second["Campaign"], second["Open incidents"]) == ("cam-2026-000002", "inc-2026-000004")
+    (section,) = [one for one in document.sections if one.title == "Campaigns"]
+    assert [list(one.lines) for one in section.blocks if isinstance(one, Commands)] == [
+        ["mcp-soar campaign cam-2026-000001", "mcp-soar campaign cam-2026-000002"]
+    ]
+    assert rows(shift(told(ASKING, 4)), "Campaigns") == []
+
+
 def test_only_what_changed_since_is_told_closed_incidents_too() -> None:
     document = shift(told(stories.over(), 3), told(ASKING, 4))
     changes = rows(document, "Changes")
@@ -146,7 +178,7 @@ def test_who_says_what_it_is_has_taken_up_that_somebody_look(looked: Event, seve
 def test_switches_and_suppressions_and_damaged_journals_are_told() -> None:
     document = shift(
         switches=[Switch("server:weather", "ann", "we look", stories.at(10))],
-        quiet=[Quiet("source:falco", "bob", "too noisy", stories.at(20_000), 7)],
+        quiet=[Suppressed("source:falco", "bob", "too noisy", stories.at(20_000), 7)],
         damaged=[("inc-2026-000009", "entry 2 is missing")],
     )
     warned = [block.text for block in document.lead if isinstance(block, Warn)]
@@ -190,7 +222,7 @@ def test_an_incident_of_another_week_is_not_counted_but_stays_in_the_trend() -> 
 
 def test_the_trend_has_the_projection_s_times_and_the_playbook_s_goal() -> None:
     states = [told(stories.contained(), 1), told(stories.leaking(), 2)]
-    found = points(states, PLAYBOOKS)
+    found = points([view(state, playbook=state.goes_by(PLAYBOOKS)) for state in states])
     assert [(point.incident, point.seconds, point.goal) for point in found] == [
         ("inc-2026-000001", 0.246, 60.0),
         ("inc-2026-000002", None, 60.0),

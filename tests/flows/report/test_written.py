@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flows.report import pdf as pdf_module
-from flows.report.document import Commands, Document, Facts, Form, Listing, Picture, Section, Table, Text, Warn
+from flows.report.document import Commands, Document, Facts, Listing, Picture, Questions, Section, Table, Text, Warn
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
 from flows.report.pdf import pdf
 from flows.report.picture import timeline
 from flows.report.words import excerpt
 from flows.report.written import html, markdown
-from playbooks.journal import Event
 from playbooks.playbook import shipped
+from playbooks.record.journal import Event
+from playbooks.record.viewing import view
 from tests.lab import hangul, stories
 from tests.lab.pdf_text import glyphs_of, pages_of, text_of
 
@@ -169,7 +170,7 @@ def test_hostile_text_is_text_in_markdown(text: str) -> None:
 @pytest.mark.parametrize(
     "first", ["# a", "- a", "1. a", "12) a", "+ a", "=== ", "---", "> a", "    code", "\tcode", "```"]
 )
-@pytest.mark.parametrize("kind", [Text, Warn, lambda text: Listing([text]), lambda text: Form("f", [text])])
+@pytest.mark.parametrize("kind", [Text, Warn, lambda text: Listing([text]), lambda text: Questions("f", [text])])
 def test_no_text_begins_a_block_of_markdown(first: str, kind: Any) -> None:  # noqa: ANN401  # what makes a block
     def with_text(text: str) -> Counter[str]:
         return tokens(markdown(Document(text, [("n", text)], [kind(text)], [Section(text, [kind(text)])])))
@@ -183,7 +184,7 @@ def test_no_text_begins_a_block_of_markdown(first: str, kind: Any) -> None:  # n
 def test_hostile_text_is_text_in_svg(text: str) -> None:
     words, usual = stories.Words(text), stories.Words("x")
     for story in (stories.over, stories.leaking):
-        shown, plain = (ET.fromstring(timeline(stories.told(story(w)))) for w in (words, usual))  # noqa: S314  # that is the test
+        shown, plain = (ET.fromstring(timeline(view(stories.told(story(w))))) for w in (words, usual))  # noqa: S314  # that is the test
         assert Counter(e.tag for e in shown.iter()) == Counter(e.tag for e in plain.iter())
         assert {name for e in shown.iter() for name in e.attrib} == {name for e in plain.iter() for name in e.attrib}
 
@@ -269,7 +270,7 @@ def test_the_pdf_holds_every_word_of_the_report() -> None:
         match block:
             case Text(text) | Warn(text):
                 wanted.append(text)
-            case Listing(points) | Form(_, points):
+            case Listing(points) | Questions(_, points):
                 wanted += points
             case Table(caption, heads, rows, empty):
                 wanted += [*heads, caption, *(cell for row in rows for cell in row)] if rows else [caption, empty]
@@ -362,7 +363,7 @@ def test_contrast_is_enough_to_read() -> None:
         for ground in ("#ffffff", colours["faint"]):
             light, dark = luminance(ground), luminance(colours[name])
             assert (light + 0.05) / (dark + 0.05) >= 4.5, name
-    svg = timeline(stories.told(stories.leaking()))
+    svg = timeline(view(stories.told(stories.leaking())))
     for colour in set(re.findall(r'<text[^>]*fill="(#[0-9a-f]{6})"', svg)):
         assert (luminance("#eef1f4") + 0.05) / (luminance(colour) + 0.05) >= 4.5, colour
 

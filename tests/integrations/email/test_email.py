@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integrations.email.channel import EmailChannel
-from integrations.email.client import MailServer
-from playbooks.contacts import Contact, Email
+from integrations.channels.email.channel import EmailChannel
+from integrations.channels.email.client import MailServer
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
-from playbooks.message import Message
+from playbooks.people.contacts import Contact, Email
+from playbooks.people.message import Message
+from tests.lab.examples import examples
 from tests.lab.mail import PASSWORD, USER, Post, post_office, self_made
 
 WRONG = "hunter2"
@@ -69,7 +70,7 @@ async def test_the_messages_of_an_incident_are_one_thread() -> None:
     assert len({first.reference, second.reference, other.reference}) == 3
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=300), joined=st.sampled_from(["\r\n", "\n", "\r", "\x00", "\u2028", "\u0085", ""]))
 def test_nothing_that_is_said_becomes_a_header(text: str, joined: str) -> None:
     said = f"{text}{joined}Bcc: mallory@example.com{joined}{joined}x"

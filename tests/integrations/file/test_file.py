@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from integrations.file.channel import FileChannel
-from playbooks.contacts import Contact
+from integrations.channels.file.channel import FileChannel
 from playbooks.errors import Refused, Transient
-from playbooks.message import Message
+from playbooks.people.contacts import Contact
+from playbooks.people.message import Message
 
 
 def message(text: str = "text\n") -> Message:

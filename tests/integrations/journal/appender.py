@@ -9,7 +9,7 @@ from pathlib import Path
 
 from integrations.journal import Journal
 from integrations.signing import SigningKey
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 
 WRITERS = 8
 

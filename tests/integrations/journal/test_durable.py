@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncTransaction
 from integrations.journal import Journal, Unsure
 from integrations.signing import SigningKey
 from playbooks.errors import Transient
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 from tests.lab.postgres import PostgresServer
 
 Open = Callable[..., Awaitable[Journal]]
@@ -203,9 +203,11 @@ async def test_a_full_disk_is_transient_and_leaves_a_sound_journal(key: SigningK
         await journal.migrate()
         pages = 80
 
-        @sqlalchemy.event.listens_for(journal._writing.sync_engine, "begin")  # noqa: SLF001  # stands in for the disk
         def limit(connection: Any) -> None:  # noqa: ANN401
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+        for engine in (journal._writing, journal._puts._engine):  # noqa: SLF001  # stands in for the disk
+            sqlalchemy.event.listen(engine.sync_engine, "begin", limit)
 
         much = [Event("x", {"much": "x" * 2000})] * 5
         results = await asyncio.gather(*(one_by_one(journal, much) for _ in range(4)), return_exceptions=True)

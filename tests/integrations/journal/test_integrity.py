@@ -18,7 +18,7 @@ from integrations.journal.client import address
 from integrations.journal.store import UnknownSigner
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
-from playbooks.journal import Added, Entry, Event, Fault, Head, entry, head_data, link
+from playbooks.record.journal import Added, Entry, Event, Fault, Head, entry, head_data, link
 
 Open = Callable[..., Awaitable[Journal]]
 Sql = Callable[..., Awaitable[Any]]

@@ -5,7 +5,7 @@ import pytest
 from integrations.journal import Journal, Tx
 from integrations.journal.records import Suppression
 from playbooks.errors import Refused
-from playbooks.journal import SYSTEM, Event
+from playbooks.record.journal import SYSTEM, Event
 
 ONE = Suppression("source:siem", "siem", None, 2e9, "a planned change", "ann", 1.0, 1, 1, 0)
 

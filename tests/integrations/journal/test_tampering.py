@@ -19,7 +19,8 @@ from integrations.journal import Journal
 from integrations.journal.proof import Proof
 from integrations.signing import SigningKey
 from playbooks.errors import SoarError
-from playbooks.journal import Event, Fault, entry
+from playbooks.record.journal import Event, Fault, entry
+from tests.lab.examples import examples
 
 STREAMS = ("system", "incident/inc-2026-000001", "campaign/x")
 SIGNED = {"entry": ("data", "hash"), "head": ("data", "hash", "signature")}
@@ -165,7 +166,7 @@ class Believing(Proof):
 later = st.lists(st.sampled_from(STREAMS), max_size=3)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     tampering=st.sampled_from([flip, drop, swap, cut, add, rewrite]),
     chance=st.randoms(),

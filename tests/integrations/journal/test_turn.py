@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from integrations.journal import Journal, client, turn
+from integrations.journal.spool import END
 from integrations.journal.turn import Turn
 from integrations.signing import SigningKey
 from playbooks.errors import Transient
-from playbooks.journal import Event
+from playbooks.record.journal import Event
 
 SOON = 5.0
 EVENT = Event("x", {})
@@ -150,10 +151,10 @@ async def test_a_process_that_hangs_inside_a_transaction_is_said_to_keep_others_
 ) -> None:
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.2)
     async with opened(key, path) as journal:
-        with hung(path):
+        with hung(path), pytest.raises(Transient, match="locked"):
+            await journal.append("a", [EVENT])
+        with hung(path.with_name(path.name + END)):
             assert not await journal.ready()
-            with pytest.raises(Transient, match="locked"):
-                await journal.append("a", [EVENT])
             with pytest.raises(Transient, match="locked"):
                 await journal.put(kind="alert", source="s", nonce="1", body=b"", headers={})
         assert await journal.ready()

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from integrations.log.notifier import LOG, MOST, LogChannel
-from playbooks.contacts import Contact
-from playbooks.message import Message
+from integrations.channels.log.notifier import LOG, MOST, LogChannel
+from playbooks.people.contacts import Contact
+from playbooks.people.message import Message
 
 HOSTILE = "tool forecast\n2026-01-31 ERROR forged\r\x1b[2J\x1b[31mred\u202e\u2028 (journal head 12:0123456789abcdef)"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from integrations.hostile import disguises, printable
 from integrations.protocol.wire import Body
-from playbooks.refusing import can_refuse, rejected_arguments
+from playbooks.gate.refusing import can_refuse, rejected_arguments
 
 OBJECT: dict[str, object] = {"type": "object"}
 SCHEMAS: list[dict[str, object]] = [

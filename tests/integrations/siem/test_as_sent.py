@@ -9,9 +9,9 @@ import pytest
 from integrations.siem import decoding, wrapping
 from integrations.siem.reading import MAX_ALERTS
 from integrations.siem.source import Format, Malformed, Source, parse
-from playbooks.escaping import own_name
-from playbooks.incident import Alert, AlertState, Entity, EntityKind, Severity
+from playbooks.record.incident import Alert, AlertState, Entity, EntityKind, Severity
 from playbooks.strict import iso
+from playbooks.text.escaping import own_name
 
 ROOT = Path(__file__).parents[3]
 SENT = ROOT / "tests/fixtures/sent"

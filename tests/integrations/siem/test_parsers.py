@@ -3,17 +3,18 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jsonschema
 import pytest
 
 from integrations.siem.reading import MAX_ALERTS, MAX_BYTES, Unreadable, load
 from integrations.siem.source import FORMATS, Format, Malformed, Source, generic_schema, parse
-from playbooks.escaping import own_name
-from playbooks.incident import Alert, AlertState, Entity, EntityKind, Severity
+from playbooks.estate.standing import GROUNDS
+from playbooks.record.incident import Alert, AlertState, Entity, EntityKind, Severity
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.escaping import own_name
 
 ROOT = Path(__file__).parents[3]
 ALERTS = ROOT / "tests/fixtures/alerts"
@@ -60,10 +61,15 @@ def test_falco_names_tool_and_server_from_output_fields() -> None:
     )
 
 
-def test_falco_without_an_mcp_server_claims_the_workload() -> None:
+def stands(alert: Alert) -> list[str]:
+    """Return what an alert says that a server stands on."""
+    return [str(entity) for entity in alert.entities if entity.kind in GROUNDS]
+
+
+def test_falco_without_an_mcp_server_says_what_one_stands_on() -> None:
     (alert,) = fixture("falco-workload")
-    names = [entity.name for entity in alert.entities if entity.kind is EntityKind.SERVER]
-    assert names == ["weather", "server", "weather-6c9d8-x2x1z"]
+    assert not [entity for entity in alert.entities if entity.kind is EntityKind.SERVER]
+    assert stands(alert)[:3] == ["workload weather", "workload server", "workload weather-6c9d8-x2x1z"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,10 @@ def test_falco_without_an_mcp_server_claims_the_workload() -> None:
     [
         ({"k8s.pod.name": "weather-mcp-7d4b9c6f5-x2k4z"}, ["weather-mcp-7d4b9c6f5-x2k4z", "weather-mcp"]),
         ({"k8smeta.pod.name": "weather-mcp-7d4b9c6f5-x2k4z"}, ["weather-mcp-7d4b9c6f5-x2k4z", "weather-mcp"]),
+        (
+            {"k8s.ns.name": "prod", "k8s.pod.name": "weather-mcp-7d4b9c6f5-x2k4z"},
+            ["prod/weather-mcp-7d4b9c6f5-x2k4z", "prod/weather-mcp"],
+        ),
         (
             {"k8smeta.deployment.name": "weather-mcp", "k8s.pod.name": "other-7d4b9c6f5-x2k4z"},
             ["weather-mcp", "other-7d4b9c6f5-x2k4z"],
@@ -84,7 +94,49 @@ def test_falco_names_the_deployment_of_a_pod_whose_name_changes_with_each_start(
     fields: dict[str, str], claimed: list[str]
 ) -> None:
     (alert,) = parse(changed("falco-workload", output_fields=fields), "siem", source("falco"))
-    assert [entity.name for entity in alert.entities if entity.kind is EntityKind.SERVER] == claimed
+    assert [entity.name for entity in alert.entities if entity.kind is EntityKind.WORKLOAD] == claimed
+
+
+def test_elastic_says_what_a_server_stands_on_where_it_names_none() -> None:
+    fields: dict[str, Any] = {
+        "labels": None,
+        "kubernetes": {"namespace": "prod", "deployment": {"name": "weather"}, "pod": {"name": "weather-7d4b9-x2k4z"}},
+        "container": {"name": "main", "image": {"name": "ghcr.io/acme/weather", "tag": ["1.4"]}},
+        "cloud.instance.id": "i-0abc",
+        "host.name": "node-7",
+        "destination.ip": ["203.0.113.9"],
+    }
+    (alert,) = parse(changed("elastic-updated", **fields), "siem", source("elastic"))
+    said = stands(alert)
+    assert said[:4] == [
+        "workload prod/weather",
+        "workload prod/weather-7d4b9-x2k4z",
+        "workload main",
+        "cloud_resource i-0abc",
+    ]
+    assert {"host node-7", "image ghcr.io/acme/weather:1.4", "address 203.0.113.9"} <= set(said)
+    (alert,) = parse(
+        changed("elastic-updated", **{**fields, "labels": {"mcp_server": "mail"}}), "siem", source("elastic")
+    )
+    assert "workload prod/weather" not in stands(alert), "what names its server needs none"
+
+
+def test_ocsf_says_what_a_server_stands_on_where_it_names_none() -> None:
+    resources = [
+        {"type": "Kubernetes Deployment", "namespace": "prod", "name": "weather"},
+        {"type": "AwsEc2Instance", "uid": "arn:aws:ec2:eu-west-1:1:instance/i-0abc"},
+    ]
+    fields = {"resources": resources, "observables": None, "unmapped": None, "device": {"hostname": "node-7"}}
+    (alert,) = parse(changed("ocsf-tool-poisoning", **fields), "siem", source("ocsf"))
+    on = {"workload prod/weather", "cloud_resource arn:aws:ec2:eu-west-1:1:instance/i-0abc", "host node-7"}
+    assert on <= set(stands(alert))
+
+
+def test_alertmanager_says_what_a_server_stands_on_where_it_names_none() -> None:
+    labels = {"alertname": "Crash", "namespace": "prod", "deployment": "weather", "container": "main", "node": "node-7"}
+    alert = {"labels": labels, "fingerprint": "f", "startsAt": "2026-01-31T12:00:00Z", "status": "firing"}
+    (read,) = parse(json.dumps({"alerts": [alert]}).encode(), "siem", source("alertmanager"))
+    assert stands(read) == ["workload prod/weather", "workload main", "host node-7"]
 
 
 def test_falco_without_uuid_gets_an_id_from_rule_time_and_fields() -> None:
@@ -143,6 +195,14 @@ def test_elastic_reads_flat_fields_and_labels() -> None:
     )
 
 
+def test_the_guides_sample_of_an_elastic_alert_is_one() -> None:
+    guide = (ROOT / "docs/connect-a-siem.md").read_text(encoding="utf-8").partition("## Elastic Security")[2]
+    sample = guide.partition("```json\n")[2].partition("```")[0]
+    (alert,) = parse(sample.encode(), "siem", source("elastic"))
+    assert (alert.rule, alert.severity) == ("MCP tool definition changed", Severity.HIGH)
+    assert [str(entity.name) for entity in alert.entities] == ["weather", "get_weather"]
+
+
 def test_elastic_reads_several_alerts_nested_and_in_lists() -> None:
     first, second = fixture("elastic-several")
     assert first.external_id == "e" * 64
@@ -184,6 +244,7 @@ def test_ocsf_reads_resources_observables_and_evidences() -> None:
             SERVER,
             TOOL,
             AGENT,
+            Entity(kind=EntityKind.HOST, name="node-3"),
             address("198.51.100.4"),
             Entity(kind=EntityKind.IMAGE, name="registry.example/mcp/weather"),
         ),

@@ -20,7 +20,7 @@ from integrations.siem.source import (
     verify,
 )
 from playbooks.errors import Misconfigured
-from playbooks.incident import Confidence
+from playbooks.record.incident import Confidence
 from playbooks.taxonomy import IncidentClass
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)

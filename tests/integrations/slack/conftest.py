@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from integrations.slack.channel import SlackChannel
+from integrations.channels.slack.channel import SlackChannel
 from tests.lab.slack import BOT_TOKEN, FakeSlack, fake_slack
 
 

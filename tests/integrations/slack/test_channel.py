@@ -8,13 +8,13 @@ from importlib.resources import files
 import pytest
 import yaml
 
-from integrations.channels import Channels
-from integrations.slack.buttons import Acknowledge, Answer
-from integrations.slack.channel import SlackChannel
-from integrations.slack.client import SlackApi, escaped
-from playbooks.contacts import Contact, Contacts, Language
+from integrations.channels.slack.buttons import Acknowledge, Answer
+from integrations.channels.slack.channel import SlackChannel
+from integrations.channels.slack.client import SlackApi, escaped
+from integrations.channels.ways import Channels
 from playbooks.errors import Refused, SoarError, Transient
-from playbooks.message import Message
+from playbooks.people.contacts import Contact, Contacts, Language
+from playbooks.people.message import Message
 from tests.lab.block_kit import faults
 from tests.lab.slack import ANN, BOT_TOKEN, ROOM, Conversation, FakeSlack, Fault
 
@@ -242,7 +242,7 @@ async def test_a_token_that_may_not_post_is_found_by_day(slack: FakeSlack, chann
 async def test_the_manifest_asks_for_what_is_needed_and_reads_no_messages(
     slack: FakeSlack, channel: SlackChannel
 ) -> None:
-    manifest = yaml.safe_load((files("integrations.slack") / "app-manifest.yaml").read_text(encoding="utf-8"))
+    manifest = yaml.safe_load((files("integrations.channels.slack") / "app-manifest.yaml").read_text(encoding="utf-8"))
     scopes = manifest["oauth_config"]["scopes"]["bot"]
     slack.scopes = ",".join(scopes)
     await channel.check()

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from integrations.slack import desk as desks
-from integrations.slack.channel import SlackChannel
-from playbooks.contacts import Contact, Language
+from integrations.channels.slack import desk as desks
+from integrations.channels.slack.channel import SlackChannel
 from playbooks.errors import Refused, Transient
-from playbooks.message import Message
+from playbooks.people.contacts import Contact, Language
+from playbooks.people.message import Message
 from tests.lab.block_kit import view_faults
 from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, FakeSlack, Fault, View
 

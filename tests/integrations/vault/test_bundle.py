@@ -31,7 +31,7 @@ from integrations.vault.archive import GZIP
 from integrations.vault.bundle.layout import MANIFEST
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured, Refused
-from playbooks.evidence import (
+from playbooks.record.evidence import (
     SEALED,
     UNAVAILABLE,
     Exhibit,
@@ -41,9 +41,10 @@ from playbooks.evidence import (
     sealed,
     unavailable,
 )
-from playbooks.journal import GENESIS, Added, Entry, Event, Head, entry, head_data, link
+from playbooks.record.journal import GENESIS, Added, Entry, Event, Head, entry, head_data, link
 from playbooks.strict import Json, canonical
 from tests.lab import exhibits
+from tests.lab.examples import examples
 
 EARLIER = Path(__file__).parents[2] / "fixtures" / "evidence"
 """What the first release wrote."""
@@ -326,7 +327,7 @@ async def test_an_export_that_is_cancelled_leaves_nothing(
 # As it should not be
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_no_byte_of_any_file_can_change(sample: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from([path for path in _files(sample / "bundle") if path.stat().st_size]))
@@ -340,7 +341,7 @@ def test_no_byte_of_any_file_can_change(sample: Path, data: st.DataObject) -> No
         path.write_bytes(content)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_no_file_can_grow_shrink_or_go(sample: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(_files(sample / "bundle")))
@@ -363,7 +364,7 @@ def _unzipped(data: bytes) -> bytes | None:
         return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_no_byte_of_an_archive_can_change(
     sample: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

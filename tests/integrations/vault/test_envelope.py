@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from integrations.signing import SigningKey
 from integrations.vault import envelope
 from playbooks.errors import Refused
-from playbooks.evidence import Act, Authority, Custody, Exhibit, ExhibitFile, Manifest, Method
+from playbooks.record.evidence import Act, Authority, Custody, Exhibit, ExhibitFile, Manifest, Method
 from playbooks.strict import canonical, sha256
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)

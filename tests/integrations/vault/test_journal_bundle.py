@@ -11,8 +11,8 @@ from integrations.journal.tx import Tx
 from integrations.signing import SigningKey
 from integrations.vault import bundle
 from integrations.vault.local import LocalVault
-from playbooks.evidence import SEALED, Manifest, Tip, sealed
-from playbooks.journal import Event
+from playbooks.record.evidence import SEALED, Manifest, Tip, sealed
+from playbooks.record.journal import Event
 from tests.lab import exhibits
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -1,7 +1,6 @@
 """The local vault keeps what it is given, once, and notices when it no longer has it."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import shutil
@@ -10,44 +9,25 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.vault import Damaged, TooLarge, Vault, VaultFull, disk
+from integrations.vault import Damaged, VaultFull, disk
 from integrations.vault.draft import HELD
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.evidence import Authority, Exhibit, Method
+from playbooks.record.evidence import Authority, Method
 from playbooks.strict import sha256
-from tests.lab.exhibits import kept, read
-
-AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
-INCIDENT = "inc-2026-000001"
-LOGS = {"a.log": b"line\n" * 500_000, "b.log": b""}
-"""More than a draft holds, and nothing."""
-SMALL = {"a.log": b"line\n", "b.log": b""}
+from tests.lab.exhibits import AT, INCIDENT, LOGS, SEALING, SMALL, read
+from tests.lab.exhibits import pod_logs as _seal
 
 
 def _vault(root: Path, *, reserve: int = 0) -> LocalVault:
     return LocalVault(root / "vault", reserve=reserve)
-
-
-async def _seal(
-    vault: Vault,
-    files: Mapping[str, bytes] = LOGS,
-    *,
-    number: int = 1,
-    kind: str = "pod-logs",
-    incident: str = INCIDENT,
-    **more: Any,  # noqa: ANN401  # what else an exhibit is made of
-) -> Exhibit:
-    return await kept(vault, incident, number, kind, files, **{"at": AT, "params": {"since": 60}, **more})
 
 
 def _anything(root: Path) -> list[Path]:
@@ -95,116 +75,6 @@ async def test_what_the_first_release_kept_is_read_verified_and_known_again(tmp_
     assert await _seal(vault, {"a.log": b"line\n" * 300, "b.log": b""}) == found[1]
 
 
-async def test_exhibits_are_listed_by_number(tmp_path: Path) -> None:
-    vault = _vault(tmp_path)
-    for number in (10_000, 2, 0):
-        await _seal(vault, number=number)
-    assert [exhibit.number for exhibit in await vault.list(INCIDENT)] == [0, 2, 10_000]
-
-
-async def test_the_same_bytes_again_are_the_same_exhibit(tmp_path: Path) -> None:
-    first = await _seal(_vault(tmp_path))
-    before = _tree(tmp_path)
-    assert await _seal(_vault(tmp_path)) == first
-    assert await _seal(_vault(tmp_path), dict(reversed(LOGS.items()))) == first
-    assert _tree(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"a.log": b"line\n"},
-        {**SMALL, "b.log": b"x"},
-        {"a.log": b"line\n", "c.log": b""},
-        {**SMALL, "c.log": b"line\n"},
-        LOGS,
-    ],
-)
-async def test_other_bytes_under_the_same_id_are_refused(tmp_path: Path, other: dict[str, bytes]) -> None:
-    vault = _vault(tmp_path)
-    await _seal(vault, SMALL)
-    before = _tree(tmp_path)
-    with pytest.raises(Refused, match="other bytes"):
-        await _seal(vault, other)
-    assert _tree(tmp_path) == before
-
-
-async def test_many_at_once_seal_it_once(tmp_path: Path) -> None:
-    exhibits = await asyncio.gather(*(_seal(_vault(tmp_path)) for _ in range(20)))
-    assert all(exhibit == exhibits[0] for exhibit in exhibits)
-    assert await _vault(tmp_path).verify(INCIDENT, exhibits[:1]) == ()
-
-
-HOSTILE = [
-    "",
-    ".",
-    "..",
-    "../x",
-    "/etc/passwd",
-    "a/b",
-    "a\\b",
-    "A.log",
-    ".hidden",
-    "a\0",
-    "a\n",
-    "\uff41",
-    "-rf",
-    "a" * 101,
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_no_name_leads_out_of_the_vault(tmp_path: Path, name: str) -> None:
-    vault = _vault(tmp_path)
-    calls: list[Callable[[], Awaitable[object]]] = [
-        lambda: _seal(vault, {name: b"x"}),
-        lambda: _seal(vault, kind=name),
-        lambda: _seal(vault, incident=name),
-        lambda: vault.find(name, "x-0001-pod-logs"),
-        lambda: vault.find(INCIDENT, name),
-        lambda: vault.list(name),
-        lambda: asyncio.to_thread(read, vault, name, "x-0001-pod-logs", "a.log"),
-        lambda: asyncio.to_thread(read, vault, INCIDENT, name, "a.log"),
-        lambda: asyncio.to_thread(read, vault, INCIDENT, "x-0001-pod-logs", name),
-        lambda: vault.verify(name),
-    ]
-    for call in calls:
-        with pytest.raises(Refused):
-            await call()
-    assert not (tmp_path / "vault").exists()
-
-
-async def test_an_exhibit_has_files_with_different_names(tmp_path: Path) -> None:
-    many = {f"{number}.log": b"" for number in range(1001)}
-    for files in ({}, many):
-        with pytest.raises(Refused, match="1 to 1000 files"):
-            await _seal(_vault(tmp_path), files)
-    async with _vault(tmp_path).draft(INCIDENT, 1, "pod-logs") as draft:
-        await draft.add("a.log", b"", media_type="text/plain", origin="o")
-        with pytest.raises(Refused, match="same name"):
-            await draft.add("a.log", b"", media_type="text/plain", origin="o")
-        async with draft.file("b.log", media_type="text/plain", origin="o"):
-            with pytest.raises(Refused, match="before"):
-                await draft.add("c.log", b"", media_type="text/plain", origin="o")
-    assert not (tmp_path / "vault").exists()
-
-
-async def test_a_record_that_has_no_canonical_form_is_refused_whole(tmp_path: Path) -> None:
-    for files in (LOGS, SMALL):
-        with pytest.raises(Refused, match="record"):
-            await _seal(_vault(tmp_path), files, params={"bytes": 2**60})
-    assert _tree(tmp_path) == {}
-
-
-@pytest.mark.parametrize("bad", ["two\nlines", "a\u202eb", "x" * 2001])
-async def test_what_no_record_can_say_is_refused_before_a_byte_of_it(tmp_path: Path, bad: str) -> None:
-    async with _vault(tmp_path).draft(INCIDENT, 1, "pod-logs") as draft:
-        for words in ({"media_type": bad, "origin": "o"}, {"media_type": "text/plain", "origin": bad}):
-            with pytest.raises(Refused):
-                await draft.add("a.log", b"x", **words)
-        assert draft.size == 0
-
-
 # A stream
 
 
@@ -213,79 +83,10 @@ def _held(root: Path) -> int:
     return sum(path.stat().st_size for path in (root / "vault").glob(f"{INCIDENT}/.tmp-*/files/*"))
 
 
-async def test_no_more_is_held_than_a_mebibyte_however_it_comes(tmp_path: Path) -> None:
-    vault = _vault(tmp_path)
-    pieces = {"a.log": [b"x" * 300_000] * 30, "b.log": [b"y" * (5 << 20)], "c.log": [b"z"] * 1000}
-    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
-        for name, chunks in pieces.items():
-            async with draft.file(name, media_type="text/plain", origin="o") as file:
-                for chunk in chunks:
-                    await file.write(chunk)
-                    assert draft.size - _held(tmp_path) <= HELD
-        assert await vault.list(INCIDENT) == ()
-        exhibit = await draft.seal(
-            collected_at=AT,
-            collected_by="mcp-soar",
-            authority=Authority(step="logs", actor="sam"),
-            how=Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
-        )
-    for name, chunks in pieces.items():
-        assert read(vault, INCIDENT, exhibit.id, name) == b"".join(chunks)
-    assert exhibit.incomplete == ""
-    assert await vault.verify(INCIDENT, [exhibit]) == ()
-
-
 async def test_a_small_exhibit_touches_no_disk_before_it_is_sealed(tmp_path: Path) -> None:
     async with _vault(tmp_path).draft(INCIDENT, 1, "pod-logs") as draft:
         await draft.add("a.log", b"x" * HELD, media_type="text/plain", origin="o")
         assert not (tmp_path / "vault").exists()
-
-
-@pytest.mark.parametrize("files", [LOGS, SMALL])
-async def test_what_is_not_sealed_leaves_nothing(tmp_path: Path, files: dict[str, bytes]) -> None:
-    vault = _vault(tmp_path)
-    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
-        for name, data in files.items():
-            await draft.add(name, data, media_type="text/plain", origin="o")
-    assert _tree(tmp_path) == {}
-    assert (await _seal(vault, files)).number == 1
-
-
-async def test_an_exhibit_has_a_cap_and_what_fits_can_be_sealed_as_incomplete(tmp_path: Path) -> None:
-    vault = LocalVault(tmp_path / "vault", reserve=0, most=3 << 20)
-    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
-        with pytest.raises(TooLarge, match="3145728"):
-            await draft.add("a.log", b"x" * (3 << 20) + b"y", media_type="text/plain", origin="o")
-        assert draft.size == 3 << 20
-        exhibit = await draft.seal(
-            collected_at=AT,
-            collected_by="mcp-soar",
-            authority=Authority(step="logs", actor="sam"),
-            how=Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
-            interrupted=True,
-        )
-    assert exhibit.incomplete == "INCOMPLETE: it breaks off in a.log after 3145728 bytes"
-    assert [line.act for line in exhibit.custody] == ["collected", "interrupted", "sealed"]
-    assert read(vault, INCIDENT, exhibit.id, "a.log") == b"x" * (3 << 20)
-    assert await vault.verify(INCIDENT, [exhibit]) == ()
-
-
-SEALING: dict[str, Any] = {
-    "collected_at": AT,
-    "collected_by": "mcp-soar",
-    "authority": Authority(step="logs", actor="sam"),
-    "how": Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
-}
-
-
-async def test_a_capture_that_takes_no_notice_of_the_cap_is_incomplete_all_the_same(tmp_path: Path) -> None:
-    vault = LocalVault(tmp_path / "vault", reserve=0, most=3 << 20)
-    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
-        async with draft.file("a.log", media_type="text/plain", origin="o") as file:
-            with contextlib.suppress(TooLarge):
-                await file.write(b"x" * (3 << 20) + b"y")
-        exhibit = await draft.seal(**SEALING)
-    assert exhibit.incomplete == "INCOMPLETE: it breaks off in a.log after 3145728 bytes"
 
 
 async def test_what_a_full_disk_took_is_not_sealed_in_part_by_a_capture_that_goes_on(
@@ -311,31 +112,6 @@ def _full(*_asked: object) -> None:
     raise VaultFull("no room")
 
 
-@pytest.mark.parametrize("size", [1, (1 << 20) + 5], ids=["held", "on disk"])
-async def test_nothing_is_added_to_a_file_that_has_ended(tmp_path: Path, size: int) -> None:
-    vault = _vault(tmp_path)
-    async with vault.draft(INCIDENT, 1, "pod-logs") as draft:
-        async with draft.file("a.log", media_type="text/plain", origin="o") as file:
-            await file.write(b"x" * size)
-        await draft.add("b.log", b"y" * size, media_type="text/plain", origin="o")
-        with pytest.raises(Refused, match="has ended"):
-            await file.write(b"late")
-        exhibit = await draft.seal(**SEALING)
-        with pytest.raises(Refused, match="has ended"):
-            await file.write(b"later")
-    assert [one.size for one in exhibit.files] == [size, size]
-    assert read(vault, INCIDENT, exhibit.id, "a.log") == b"x" * size
-    assert not exhibit.incomplete
-
-
-async def test_what_lies_where_the_journal_names_nothing_is_found(tmp_path: Path) -> None:
-    vault = _vault(tmp_path)
-    assert await vault.verify(INCIDENT, ()) == ()
-    exhibit = await _seal(vault)
-    (flaw,) = await vault.verify(INCIDENT, ())
-    assert (flaw.exhibit, flaw.message) == (exhibit.id, "the journal knows nothing of this exhibit")
-
-
 async def test_the_reserve_is_asked_for_while_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = [10, 10, 0]
     real = disk.check_room
@@ -356,31 +132,6 @@ async def test_the_reserve_is_asked_for_while_it_comes(tmp_path: Path, monkeypat
                 authority=Authority(step="logs", actor="sam"),
                 how=Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
             )
-
-
-async def test_an_exhibit_that_is_whole_but_for_its_end_says_so(tmp_path: Path) -> None:
-    exhibit = await _seal(_vault(tmp_path), SMALL, interrupted=True)
-    assert exhibit.incomplete == "INCOMPLETE: it breaks off after b.log"
-
-
-async def test_two_large_ones_of_one_incident_grow_side_by_side(tmp_path: Path) -> None:
-    first, second = _vault(tmp_path), _vault(tmp_path)
-    async with first.draft(INCIDENT, 1, "pod-logs") as one, second.draft(INCIDENT, 2, "pod-logs") as other:
-        for draft in (one, other):
-            await draft.add("a.log", LOGS["a.log"], media_type="text/plain", origin="o")
-        assert _held(tmp_path) > 2 << 20
-        # A third one tidies up after the dead, and leaves the living alone.
-        await _seal(_vault(tmp_path), number=3)
-        for draft in (one, other):
-            await draft.seal(
-                collected_at=AT,
-                collected_by="mcp-soar",
-                authority=Authority(step="logs", actor="sam"),
-                how=Method(tool="mcp-soar@0.1.0", capture="pod-logs"),
-            )
-    found = await first.list(INCIDENT)
-    assert [exhibit.number for exhibit in found] == [1, 2, 3]
-    assert await first.verify(INCIDENT, found) == ()
 
 
 async def test_a_cancelled_capture_leaves_nothing_though_its_thread_is_at_work(
@@ -407,15 +158,6 @@ async def test_a_cancelled_capture_leaves_nothing_though_its_thread_is_at_work(
     assert _anything(tmp_path) == []
 
 
-async def test_what_was_cancelled_can_be_sealed_again(tmp_path: Path) -> None:
-    task = asyncio.create_task(_seal(_vault(tmp_path)))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert (await _seal(_vault(tmp_path))).number == 1
-
-
 # What a death leaves
 
 # Imports once, then dies in a fork at each of its calls in turn.
@@ -425,7 +167,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from integrations.vault import disk
 from integrations.vault.local import LocalVault
-from playbooks.evidence import Authority, Method
+from playbooks.record.evidence import Authority, Method
 
 def dying(function):
     def wrapper(*args, **kwargs):
@@ -631,18 +373,6 @@ async def test_what_does_not_belong_is_found(tmp_path: Path) -> None:
     assert len(messages) == 5
     assert all("\n" not in message for message in messages)
     assert exhibit.id in {item.id for item in await vault.list(INCIDENT)}
-
-
-async def test_what_the_journal_knows_better_is_found(tmp_path: Path) -> None:
-    vault = _vault(tmp_path)
-    exhibit = await _seal(vault)
-    other = await _seal(_vault(tmp_path / "other"), {"a.log": LOGS["a.log"]})
-    assert [flaw.message for flaw in await vault.verify(INCIDENT, [other])] == [
-        "its record is not the one that the journal has"
-    ]
-    another = await _seal(_vault(tmp_path / "other"), number=2)
-    assert {flaw.exhibit for flaw in await vault.verify(INCIDENT, [another])} == {exhibit.id, another.id}
-    assert [flaw.message for flaw in await vault.verify("inc-2", [another])] == ["the exhibit is gone"]
 
 
 async def test_a_record_that_was_rewritten_is_found_by_the_journal(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from integrations.channels import webhook_key
+from integrations.channels.ways import webhook_key
+from integrations.channels.webhook.channel import WebhookChannel
 from integrations.siem.source import new_secret, verify
-from integrations.webhook.channel import WebhookChannel
-from playbooks.contacts import Contact, Webhook
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
-from playbooks.inventory import Secret
-from playbooks.message import Message
+from playbooks.estate.systems import Secret
+from playbooks.people.contacts import Contact, Webhook
+from playbooks.people.message import Message
 from playbooks.strict import now
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -3,7 +3,7 @@
 import pytest
 
 from playbooks.errors import Misconfigured
-from playbooks.screening.rules import Compiled, Kind, Language, RuleFile, Rules, load
+from playbooks.screening.rules import Compiled, Kind, RuleFile, RuleLanguage, Rules, load
 from playbooks.screening.screen import screen_text
 from playbooks.strict import parse_yaml
 
@@ -89,7 +89,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 def test_every_language_has_rules_of_the_kinds_that_are_words() -> None:
-    for language in set(Language) - {Language.ANY}:
+    for language in set(RuleLanguage) - {RuleLanguage.ANY}:
         kinds = {one.rule.kind for one in load().all if one.language is language}
         assert kinds >= {Kind.ORDER, Kind.SECRECY, Kind.CARRYING}, language
 

@@ -15,6 +15,7 @@ from playbooks.screening.matching import Words
 from playbooks.screening.reading import fold, tokens
 from playbooks.screening.rules import Kind, Weight, load
 from playbooks.screening.screen import poisoned, screen, screen_fields, screen_text
+from tests.lab.examples import examples
 
 ORDER = "Do not tell the user about it."
 
@@ -163,7 +164,7 @@ def test_two_kinds_of_what_counts_together_suffice_and_one_does_not() -> None:
     assert not poisoned(())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text(st.sampled_from("abz09'`._-!?; \n\t\r\"*)"), max_size=40))
 def test_the_two_ways_to_find_words_agree(text: str) -> None:
     folded = fold(text)
@@ -218,7 +219,7 @@ def test_no_text_takes_more_steps_than_the_rules_and_its_length_allow(text: str)
     screen_text(text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.text(
         st.one_of(
@@ -234,7 +235,7 @@ def test_any_text_is_screened_and_every_hit_lies_within_it(text: str) -> None:
         assert hit.excerpt.isprintable() or hit.excerpt == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=20),

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from flows.demo.mcp_server import Behaviour
-from integrations.connections import Connections
-from integrations.systems.contextforge.actions import DisableServer, DisableTool
-from integrations.systems.contextforge.client import ContextForge
+from integrations.gateways.actions import DisableServer, DisableTool
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import fresh_password, issue
 from playbooks.action import World
 from playbooks.errors import Drifted, Refused
-from playbooks.inventory import PinKind, Pins, Secret
-from playbooks.plan import Answer, Plan, Widening
+from playbooks.estate.pins import PinKind, Pins
+from playbooks.estate.systems import Secret
+from playbooks.gate.plan import Answer, Plan, Widening
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab, unique_name
 
 
@@ -91,7 +92,7 @@ async def test_many_leaks_widen_the_cut_to_the_server(lab: Lab) -> None:
 async def test_a_tool_that_comes_back_under_another_id_is_found_and_cut_again(lab: Lab) -> None:
     plan = await contained(lab)
     forge = lab.world.reach(ContextForge, "main")
-    await forge.request("DELETE", f"/v1/tools/{plan.targets[0].id}")
+    await forge.api.request("DELETE", f"/v1/tools/{plan.targets[0].id}")
     await refresh(lab)
     with pytest.raises(Drifted, match="no longer"):
         await DisableTool.read(plan.changes[0], lab.world)
@@ -133,13 +134,13 @@ async def test_a_canary_without_the_right_to_call_proves_nothing(lab: Lab, tmp_p
     forge = lab.world.reach(ContextForge, "main")
     user = f"{unique_name('powerless')}@example.com"
     body = {"email": user, "full_name": "x", "password": fresh_password()}
-    await forge.request("POST", "/v1/auth/email/admin/users", json=body)
+    await forge.api.request("POST", "/v1/auth/email/admin/users", body=body)
     token = tmp_path / "powerless"
     token.write_text((await issue(forge, user, "powerless")).secret)
     gateway = lab.site.inventory.gateways["main"]
     canary = gateway.canary.model_copy(update={"principal": user, "token": Secret(file=str(token))})
     changed = gateway.model_copy(update={"canary": canary})
-    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": changed}}))
+    world = connected(lab.site.inventory.model_copy(update={"systems": {"main": changed}}))
     try:
         verdict = await DisableTool.verify(await contained(lab), world)
         assert verdict.answer is Answer.UNKNOWN, verdict
@@ -163,7 +164,7 @@ async def test_an_id_that_stands_for_another_tool_is_refused(lab: Lab) -> None:
         for pin in pins
         if pin.kind is PinKind.TOOL
     )
-    world = Connections(lab.site.inventory.model_copy(update={"pins": Pins(servers={server: mixed})}))
+    world = connected(lab.site.inventory.model_copy(update={"pins": Pins(servers={server: mixed})}))
     try:
         with pytest.raises(Refused, match="stands for add"):
             await DisableTool(server=server, tool="get_weather").plan(world)

@@ -5,14 +5,14 @@ from typing import cast
 
 import pytest
 
+from integrations.gateways.affected import administrator_says
+from integrations.gateways.driver import GatewayDriver
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.client import ContextForge
-from integrations.systems.contextforge.exposure import administrator_says
-from playbooks.contacts import Language
-from playbooks.plan import Answer
-from playbooks.sentences import said
+from playbooks.gate.plan import Answer
+from playbooks.people.contacts import Language
+from playbooks.text.sentences import said, say
 
-FORGE = cast("ContextForge", SimpleNamespace(gateway=SimpleNamespace(user="admin@example.com")))
+FORGE = cast("GatewayDriver", SimpleNamespace(administrator="admin@example.com"))
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -21,8 +21,8 @@ async def test_it_says_what_the_list_says(state: str, *, held: bool) -> None:
     async def holds() -> bool:
         return held
 
-    listed = f"the gateway lists it as {state}"
-    found = await administrator_says(check="token", subject="token laptop", expected=listed, forge=FORGE, holds=holds)
+    listed = say(f"the gateway lists it as {state}")
+    found = await administrator_says(check="token", subject="token laptop", expected=listed, driver=FORGE, holds=holds)
     assert found.observed == (listed if held else f"it is not so that {listed}")
     assert found.answer is (Answer.ESTABLISHED if held else Answer.NOT_ESTABLISHED)
     korean = said(found.observed, Language.KO, SYSTEMS.words)

@@ -4,15 +4,15 @@ from typing import cast
 
 import pytest
 
+from integrations.gateways.actions import DisableTool
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.client import Held
+from integrations.systems.contextforge.held import Held
 from playbooks.action import World
-from playbooks.contacts import Language
 from playbooks.errors import Transient
-from playbooks.inventory import PinKind
-from playbooks.plan import EXPOSURE, Answer, Beside, Plan, Verdict
-from playbooks.sentences import said
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import EXPOSURE, Answer, Beside, Plan, Verdict
+from playbooks.people.contacts import Language
+from playbooks.text.sentences import said
 from tests.flows.cli import world
 from tests.lab.gateway import Gateway, Place, held
 

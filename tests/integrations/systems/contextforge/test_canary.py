@@ -7,8 +7,8 @@ import pytest
 
 from integrations.protocol.client import Reply
 from integrations.systems.contextforge.canary import _looked_up, _met
-from playbooks.inventory import PinKind
-from playbooks.plan import Answer
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer
 
 WORDS = {
     PinKind.TOOL: ("Tool not found: weather-get", "Tool 'weather-get' exists but is inactive"),

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from integrations.connections import Connections
-from integrations.systems.contextforge.actions import RevokeToken
-from integrations.systems.contextforge.captures import CapturePrincipal
-from integrations.systems.contextforge.client import ContextForge
+from integrations.gateways.captures import CapturePrincipal
+from integrations.gateways.principals import RevokeToken
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Misconfigured, Refused
+from playbooks.estate.gateway import GatewayAccount
 from tests.lab import scenes
 from tests.lab.clients import joined
+from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
 
 
 async def test_a_principals_account_roles_tokens_and_doings_are_kept_and_no_secret(lab: Lab, tmp_path: Path) -> None:
     clients = await joined(lab, tmp_path, {"agent": ("spare",), "colleague": ("own",)})
-    world = Connections(clients.inventory)
+    world = connected(clients.inventory)
     world.reach(ContextForge, scenes.GATEWAY).patience = 20.0
     try:
         files = await gathered(CapturePrincipal(principal=lab.site.principal), world)
@@ -26,7 +27,7 @@ async def test_a_principals_account_roles_tokens_and_doings_are_kept_and_no_secr
         await world.aclose()
     names = {"account", "roles", "tokens", "audit-trails", "security-events"}
     assert set(files) == {*(f"{name}.json" for name in names), "missing.txt"}
-    user = lab.site.inventory.principals[lab.site.principal].user
+    user = lab.site.inventory.principals[lab.site.principal].users[0]
     assert json.loads(files["account.json"])["email"] == user
     roles = {grant["role"]["name"]: grant["role"]["permissions"] for grant in json.loads(files["roles.json"])}
     assert "tools.execute" in roles["mcp-client"]
@@ -54,8 +55,9 @@ async def test_what_the_gateway_does_not_tell_is_named_and_the_rest_is_kept(
 
 async def test_without_the_account_there_is_no_exhibit(lab: Lab) -> None:
     inventory = lab.site.inventory
-    gone = inventory.principals[lab.site.principal].model_copy(update={"user": "nobody@example.com"})
-    world = Connections(inventory.model_copy(update={"principals": {lab.site.principal: gone}}))
+    places = {scenes.GATEWAY: GatewayAccount(user="nobody@example.com")}
+    gone = inventory.principals[lab.site.principal].model_copy(update={"places": places})
+    world = connected(inventory.model_copy(update={"principals": {lab.site.principal: gone}}))
     world.reach(ContextForge, scenes.GATEWAY).patience = 20.0
     try:
         with pytest.raises(Refused, match="has no user for"):

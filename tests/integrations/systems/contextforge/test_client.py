@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from integrations.connections import Connections
+from integrations.gateways.actions import DisableTool
+from integrations.gateways.captures import CaptureLogs, CaptureState
 from integrations.registry import SYSTEMS
 from integrations.sharing import Shared
-from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.captures import CaptureLogs, CaptureState
-from integrations.systems.contextforge.client import _FORESEEN, ContextForge, volatile
+from integrations.systems.contextforge.driver import _FORESEEN, ContextForge
+from integrations.systems.contextforge.held import VOLATILE
 from playbooks.errors import Misconfigured, Refused, Transient
-from playbooks.inventory import Canary, Gateway, PinKind, Secret
+from playbooks.estate.gateway import Canary, Gateway
+from playbooks.estate.pins import PinKind
+from playbooks.estate.systems import Secret
+from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
 from tests.lab.faulty_proxy import Mode
 from tests.lab.fixtures import Lab
@@ -25,7 +28,7 @@ async def test_no_answer_and_500_are_transient_and_a_stranger_is_refused(lab: La
     forge = lab.world.reach(ContextForge, "main")
     forge.patience = 0.5
     with pytest.raises(Refused, match="404"):
-        await forge.request("GET", "/v1/tools/nobody")
+        await forge.api.request("GET", "/v1/tools/nobody")
     assert await forge.tool("nobody", "nowhere") is None
     for mode in (Mode.BROKEN, Mode.HANG):
         lab.proxy.mode = mode
@@ -67,7 +70,7 @@ async def test_a_rate_limit_is_waited_for_as_long_as_it_says(lab: Lab) -> None:
 
 async def test_a_token_that_went_stale_is_renewed_once_for_all(lab: Lab) -> None:
     forge = lab.world.reach(ContextForge, "main")
-    forge._token = "stale"  # noqa: S105, SLF001  # as after the hour that it lasts
+    forge.api.session = "stale"  # as after the hour that it lasts
     lab.proxy.forget()
     await asyncio.gather(*(forge.tokens() for _ in range(5)))
     assert [path for _, path in lab.proxy.seen].count("/v1/auth/login") == 1
@@ -77,9 +80,9 @@ async def test_a_wrong_password_names_the_field_and_not_the_password(lab: Lab, t
     wrong = tmp_path / "wrong"
     wrong.write_text("hunter2-wrong\n")
     gateway = lab.site.inventory.gateways["main"].model_copy(update={"password": Secret(file=str(wrong))})
-    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": gateway}}))
+    world = connected(lab.site.inventory.model_copy(update={"systems": {"main": gateway}}))
     try:
-        with pytest.raises(Misconfigured, match=r"gateways\.main\.password") as caught:
+        with pytest.raises(Misconfigured, match=r"systems\.main\.password") as caught:
             await world.warm()
         assert "hunter2" not in str(caught.value)
     finally:
@@ -88,8 +91,8 @@ async def test_a_wrong_password_names_the_field_and_not_the_password(lab: Lab, t
 
 async def test_a_missing_secret_is_named(lab: Lab) -> None:
     gateway = lab.site.inventory.gateways["main"].model_copy(update={"password": Secret(env="NO_SUCH_SECRET")})
-    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": gateway}}))
-    with pytest.raises(Misconfigured, match=r"gateways\.main\.password: .*NO_SUCH_SECRET"):
+    world = connected(lab.site.inventory.model_copy(update={"systems": {"main": gateway}}))
+    with pytest.raises(Misconfigured, match=r"systems\.main\.password: .*NO_SUCH_SECRET"):
         world.reach(ContextForge, "main")
 
 
@@ -130,7 +133,7 @@ async def test_exhibits_hold_no_secret(lab: Lab) -> None:
 
 
 def test_every_volatile_field_has_its_reason() -> None:
-    assert all(because for because in volatile().values())
+    assert all(because for because in VOLATILE.values())
 
 
 def test_an_unknown_step_gets_a_suggestion() -> None:
@@ -162,12 +165,12 @@ async def test_a_question_on_a_connection_that_was_just_closed_is_put_again_and_
         canary=Canary(principal="canary", token=secret, url=f"http://127.0.0.1:{port}/mcp/"),
     )
     forge = ContextForge("main", place, "unused")
-    forge._token = "signed-in"  # noqa: S105, SLF001  # signing in is not what is tried
+    forge.api.session = "signed-in"  # signing in is not what is tried
     try:
-        await forge.request("GET", "/v1/first")
-        await forge.request("GET", "/v1/second")
+        await forge.api.request("GET", "/v1/first")
+        await forge.api.request("GET", "/v1/second")
         with pytest.raises(Transient):
-            await forge.request("POST", "/v1/third")
+            await forge.api.request("POST", "/v1/third")
     finally:
         await forge.aclose()
         server.close()

@@ -8,13 +8,16 @@ import pytest
 
 from flows.demo.site import Site
 from integrations.connections import Connections
+from integrations.gateways.actions import DisableTool
+from integrations.gateways.returned import _reach
+from integrations.gateways.scene import Scene
 from integrations.protocol.client import McpEndpoint
-from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Held
-from integrations.systems.contextforge.exposure import _reach, _Scene
-from playbooks.inventory import PinKind, Pins
-from playbooks.plan import Answer, Plan, Verdict
+from integrations.systems.contextforge.canary import ForgeCanary
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import Held
+from playbooks.estate.pins import PinKind, Pins
+from playbooks.gate.plan import Answer, Plan, Verdict
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 
 
@@ -76,7 +79,7 @@ async def test_once_it_holds_every_name_is_asked_at_every_door(lab: Lab) -> None
     second = await DisableTool.verify(plan, lab.world)
     assert second.answer is Answer.ESTABLISHED, second
     paths = [path for _, path in lab.proxy.seen]
-    assert paths.count("/mcp/") == 2, "a call by either name; what was listed a moment ago tells of the rest"
+    assert paths.count("/mcp/") == 3, "a call by either name, and the agent's own; what was listed tells of the rest"
     assert paths.count(f"/servers/{server}/mcp") == 2
     assert paths.count("/rpc") >= 3
     assert "/sse" in paths
@@ -105,7 +108,7 @@ async def taking_anything(lab: Lab, *tools: str) -> AsyncIterator[Connections]:
         else pin
         for pin in lab.site.inventory.pins.of(server)
     )
-    world = Connections(lab.site.inventory.model_copy(update={"pins": Pins(servers={server: pins})}))
+    world = connected(lab.site.inventory.model_copy(update={"pins": Pins(servers={server: pins})}))
     await world.warm()
     try:
         yield world
@@ -131,7 +134,7 @@ async def test_a_release_of_such_a_tool_is_asked_and_not_assumed(lab: Lab) -> No
     held = {one.name: one for one in await lab.world.reach(ContextForge, "main").catalog(entry(lab))}
     found = held["get_forecast"]
     anything = Held(found.kind, {**found.fields, "inputSchema": {"type": "object"}})
-    scene = _Scene(await DisableTool(server=server, tool="get_forecast").plan(lab.world), lab.world)
+    scene = Scene(await DisableTool(server=server, tool="get_forecast").plan(lab.world), lab.world)
     finding = await _reach(scene, scene.targets[0], anything)
     assert finding.answer is Answer.ESTABLISHED, finding
     await cut(lab, tool="get_forecast")
@@ -141,7 +144,7 @@ async def test_a_release_of_such_a_tool_is_asked_and_not_assumed(lab: Lab) -> No
 
 
 async def test_a_look_up_finds_what_is_in_force_and_runs_nothing(lab: Lab) -> None:
-    canary = lab.world.reach(Canary, "main")
+    canary = lab.world.reach(ForgeCanary, "main")
     names = {pin.name: pin.gateway_name or "" for pin in lab.site.inventory.pins.of(lab.site.server_id, PinKind.TOOL)}
     for name in names.values():
         assert (await canary.look_up(name)).answer is Answer.NOT_ESTABLISHED
@@ -166,7 +169,7 @@ async def test_where_no_call_is_possible_at_that_door_the_answer_waits_until_the
 async def test_what_the_gateway_no_longer_holds_is_not_given_back(lab: Lab) -> None:
     plan = await cut(lab)
     forge = lab.world.reach(ContextForge, "main")
-    await forge.request("DELETE", f"/v1/tools/{plan.targets[0].id}")
+    await forge.api.request("DELETE", f"/v1/tools/{plan.targets[0].id}")
     await forge.refresh(entry(lab))  # it takes the tool in again, under another id and the same name
     verdict = await DisableTool.verify_released(plan, lab.world)
     assert verdict.answer is Answer.NOT_ESTABLISHED, verdict
@@ -174,8 +177,8 @@ async def test_what_the_gateway_no_longer_holds_is_not_given_back(lab: Lab) -> N
 
 
 async def test_the_events_door_is_asked_or_named(site: Site) -> None:
-    world = Connections(site.inventory)
-    canary = world.reach(Canary, "main")
+    world = connected(site.inventory)
+    canary = world.reach(ForgeCanary, "main")
     canary.endpoint.patience = 20.0
     try:
         finding = await canary.by_events(("nobody-has-this", "nor-this"))

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import enrol
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import Inventory
+from integrations.systems.contextforge.client import Forge
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.estate.inventory import Inventory
 from playbooks.strict import parse_yaml
 from tests.flows.cli.world import INVENTORY
 
@@ -32,12 +34,12 @@ post() { printf '%s\\n' "$@" >&2; echo '{"id": "a role", "access_token": "a toke
 async def test_no_word_of_a_gateways_or_of_a_name_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id_: str, said: str, email: str
 ) -> None:
-    async def request(self: ContextForge, method: str, path: str, **more: object) -> Any:  # noqa: ANN401  # JSON
+    async def request(self: Forge, method: str, path: str, **more: object) -> Any:  # noqa: ANN401  # JSON
         del self, method, more
         return [{"name": "mcp-client", "id": id_}] if path == "/rbac/roles" else None
 
-    monkeypatch.setattr(ContextForge, "request", request)
-    inventory = parse_yaml(Inventory, INVENTORY, file="inventory.yaml")
+    monkeypatch.setattr(Forge, "request", request)
+    inventory = parse_yaml(Inventory, INVENTORY, file="inventory.yaml", context=SYSTEMS.context)
     forge = ContextForge("main", inventory.gateways["main"], "unused")
     file = str(tmp_path / "$(touch owned)")
     lines = await enrol.canary_commands(forge, email, "t", password="$HOME", file=file)  # noqa: S106  # a shell expression

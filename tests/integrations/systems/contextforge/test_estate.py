@@ -11,15 +11,20 @@ import pytest
 import yaml
 
 from flows.cli.work.novelties import Found, compare
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge import doctor
 from integrations.systems.contextforge import estate as reading
-from integrations.systems.contextforge.audit import EVENTS, TRAIL, audited, changed, tried
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.audit import audited, changed, tried
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.estate import survey
+from integrations.systems.contextforge.needs import EVENTS, TRAIL
 from playbooks.errors import SoarError
-from playbooks.insertion import added
-from playbooks.inventory import Canary, Gateway, Inventory, PinKind, Secret
+from playbooks.estate.gateway import Canary, Gateway
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import PinKind
+from playbooks.estate.systems import Secret
 from playbooks.strict import parse_yaml
+from playbooks.text.insertion import added
 from tests.lab.rogue import Rogue, answer, rogue
 
 Page = Callable[[str, dict[str, str]], Any]
@@ -48,7 +53,7 @@ async def saying(page: Page) -> AsyncIterator[tuple[ContextForge, Rogue]]:
 
     async with rogue(respond) as place:
         forge = ContextForge("main", GATEWAY.model_copy(update={"url": place.url}), "unused")
-        forge._token = "signed-in"  # noqa: S105, SLF001  # signing in is not what is tried
+        forge.api.session = "signed-in"  # signing in is not what is tried
         try:
             yield forge, place
         finally:
@@ -65,9 +70,15 @@ def entry(**more: Any) -> dict[str, Any]:  # noqa: ANN401  # fields of an entry
     return {"id": "g1", "name": "Weather", "url": "http://127.0.0.1:9/mcp", "enabled": True, **more}
 
 
+def known_as(title: str, user: str, tokens: dict[str, str], *, at: str = "main") -> dict[str, Any]:
+    return {"title": title, "places": {at: {"user": user, "tokens": tokens}}}
+
+
 def written(found: Found, text: str = "version: 1\n") -> Inventory:
     """Return the inventory with what an import would add: that it can be read at all is half of what is tried."""
-    return parse_yaml(Inventory, added(text, found.additions, file="inventory.yaml"), file="inventory.yaml")
+    return parse_yaml(
+        Inventory, added(text, found.additions, file="inventory.yaml"), file="inventory.yaml", context=SYSTEMS.context
+    )
 
 
 async def imported(page: Page, inventory: Inventory | None = None) -> Found:
@@ -144,9 +155,10 @@ async def test_a_list_that_breaks_off_costs_that_list_alone() -> None:
     known = Inventory.model_validate(
         {
             "version": 1,
-            "gateways": {"main": GATEWAY.model_dump()},
-            "principals": {"ann": {"title": "Ann", "gateway": "main", "user": "ann@example.com", "tokens": {"a": "x"}}},
-        }
+            "systems": {"main": GATEWAY},
+            "principals": {"ann": known_as("Ann", "ann@example.com", {"a": "x"})},
+        },
+        context=SYSTEMS.context,
     )
     found = compare(known, "main", GATEWAY, estate)
     assert found.gone == [], "what was not read is not gone"
@@ -158,9 +170,9 @@ async def test_a_server_is_gone_only_where_the_list_was_read_to_its_end(status: 
     def page(path: str, _: dict[str, str]) -> Any:  # noqa: ANN401  # JSON
         return answer(b'{"gateways": []}', status=status) if path == "/v1/gateways" else None
 
-    server = {"title": "W", "gateway": {"name": "main", "id": "g1"}, "owner": "ann", "environment": "dev"}
-    known = {"version": 1, "gateways": {"main": GATEWAY.model_dump()}, "servers": {"weather": server}}
-    assert len((await imported(page, Inventory.model_validate(known))).gone) == gone
+    server = {"title": "W", "places": {"main": {"id": "g1"}}, "owner": "ann", "environment": "dev"}
+    known = {"version": 1, "systems": {"main": GATEWAY}, "servers": {"weather": server}}
+    assert len((await imported(page, Inventory.model_validate(known, context=SYSTEMS.context))).gone) == gone
 
 
 HOSTILE = [
@@ -256,12 +268,12 @@ async def test_a_token_that_is_named_like_another_ones_id_or_label_gets_a_label_
             }
         return None
 
-    ann = {"title": "Ann", "gateway": "main", "user": "ann@example.com", "tokens": {"a": "t-9"}}
-    bob = {"title": "Bob", "gateway": "main", "user": "bob@example.com", "tokens": {"work": "t-0", "work~t-1": "t-00"}}
+    ann = known_as("Ann", "ann@example.com", {"a": "t-9"})
+    bob = known_as("Bob", "bob@example.com", {"work": "t-0", "work~t-1": "t-00"})
     gateway = {**GATEWAY.model_dump(mode="json", exclude_none=True), "credential_ids": ["own-1"]}
     for known in ({"ann": ann}, {"ann": ann, "bob": bob}):
-        text = yaml.safe_dump({"version": 1, "gateways": {"main": gateway}, "principals": known})
-        inventory = parse_yaml(Inventory, text, file="inventory.yaml")
+        text = yaml.safe_dump({"version": 1, "systems": {"main": gateway}, "principals": known})
+        inventory = parse_yaml(Inventory, text, file="inventory.yaml", context=SYSTEMS.context)
         principal = written(await imported(page, inventory), text).principals["bob"]
         assert set(principal.tokens.values()) >= names.keys(), "each is there"
         assert not principal.tokens.keys() & {*names, "t-9", "own-1"}, "and none is labelled like another one's id"
@@ -274,15 +286,16 @@ async def test_users_of_one_name_and_users_of_another_gateway_are_told_apart() -
         return users if path == "/v1/auth/email/admin/users" else None
 
     inventory = written(await imported(page))
-    users = {who: one.user for who, one in inventory.principals.items()}
+    users = {who: one.users[0] for who, one in inventory.principals.items()}
     assert users == {"ann": "ann@example.com", "ann-example-org": "ann@example.org", "bob": "bob@example.com"}
     assert inventory.principals["bob"].protected, "an administrator"
     other = Inventory.model_validate(
         {
             "version": 1,
-            "gateways": {"old": GATEWAY.model_dump()},
-            "principals": {"ann": {"title": "Ann", "gateway": "old", "user": "ann@example.com"}},
-        }
+            "systems": {"old": GATEWAY},
+            "principals": {"ann": known_as("Ann", "ann@example.com", {}, at="old")},
+        },
+        context=SYSTEMS.context,
     )
     found = await imported(page, other)
     assert "ann-example.com" not in found.principals
@@ -342,7 +355,7 @@ async def test_where_nothing_can_be_read_that_is_written_down_an_empty_trail_say
     async with saying(logs.page) as (forge, _):
         trail, _events = await audited(forge)
     assert trail.on is None
-    assert "off, or nothing that it writes down happened" in trail.said
+    assert "switched off, or nothing happened yet that it records" in trail.said
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -367,7 +380,7 @@ async def test_doctor_says_how_the_line_of_an_empty_log_goes_where_the_setting_i
         lines = [line async for line in doctor._audit(forge)]  # noqa: SLF001  # the rest asks a whole gateway
     assert [line.level for line in lines] == ["warn", "warn"]
     for line in lines:
-        assert "Where it is set, `mcp-soar inventory import main --make-canary` tries it out" in line.remedy
+        assert line.remedy.startswith("`mcp-soar inventory import main --make-canary` tries it out; if it is off, ")
 
 
 @pytest.mark.parametrize(("added_at", "on"), [("2026-01-31T11:00:00", True), ("2026-01-31T12:30:00Z", False)])

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 from integrations.catalogue import Names
 from integrations.systems.contextforge.asking import Asking
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.plan import Answer, Finding, Target
+from integrations.systems.contextforge.canary import Door, ForgeCanary
+from integrations.systems.contextforge.driver import ContextForge
+from playbooks.gate.plan import Answer, Finding, Target
 
 TARGET = Target(system="gateway/main", kind="tool", id="tool-1", name="forecast", server="weather")
 
@@ -16,6 +16,9 @@ class Refusing:
     """A canary that is refused everywhere."""
 
     endpoint = SimpleNamespace(principal="canary")
+
+    def at(self, _door: Door) -> None:
+        return None
 
     async def call(self, *_asked: object, **_how: object) -> Finding:
         return self._refused()
@@ -46,7 +49,7 @@ class Behind:
 
 async def beside(doors: int) -> list[str]:
     names = Names(original="forecast", offered="weather-forecast")
-    canary, forge = cast("Canary", Refusing()), cast("ContextForge", Behind(doors))
+    canary, forge = cast("ForgeCanary", Refusing()), cast("ContextForge", Behind(doors))
     asked = await Asking(canary, forge, TARGET, names, {"x": 1}, settled=False).everything()
     return [f"{finding.subject}: {finding.observed}: {finding.remedy}" for finding in asked.beside]
 

@@ -11,14 +11,18 @@ import pytest
 
 from integrations import precedence
 from integrations.catalogue import Names
-from integrations.systems.contextforge import client
-from integrations.systems.contextforge.actions import DisableTool
+from integrations.gateways.actions import DisableTool
+from integrations.systems.contextforge import driver
 from integrations.systems.contextforge.asking import Asking
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge
-from playbooks.inventory import Canary as Seen
-from playbooks.inventory import Gateway, Secret
-from playbooks.plan import Answer
+from integrations.systems.contextforge.canary import ForgeCanary
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import Held
+from playbooks.errors import Refused
+from playbooks.estate.gateway import Canary as Seen
+from playbooks.estate.gateway import Gateway
+from playbooks.estate.pins import PinKind
+from playbooks.estate.systems import Secret
+from playbooks.gate.plan import Answer
 from tests.integrations.systems.contextforge.test_first_look import TARGET, Refusing
 from tests.lab.fixtures import Lab
 
@@ -34,14 +38,14 @@ async def forge_of(answers: dict[str, Any]) -> AsyncIterator[tuple[ContextForge,
         kind="contextforge", url="http://127.0.0.1:9", user="admin@example.test", password=secret, canary=canary
     )
     forge, asked = ContextForge("main", gateway, ""), []
-    forge._token = "signed in"  # noqa: S105, SLF001  # as after its first request
+    forge.api.session = "signed in"  # as after its first request
 
     async def request(method: str, path: str, **_how: object) -> Any:  # noqa: ANN401
         asked.append(f"{method} {path}")
         await asyncio.sleep(0)
         return answers[path]
 
-    forge.request = request  # type: ignore[method-assign]  # the one thing that would leave this process
+    forge.api.request = request  # type: ignore[method-assign]  # the one thing that would leave this process
     yield forge, asked
     await forge.aclose()
 
@@ -81,7 +85,58 @@ async def test_the_watch_asks_when_nothing_is_changed_planned_or_verified_for_th
         planned = time.monotonic()
         await watching(forge)
     assert order == ["changed", "watched", "verified", "watched", "watched"]
-    assert time.monotonic() - planned >= client._FORESEEN * 0.9  # noqa: SLF001  # for so long it counts as planned
+    assert time.monotonic() - planned >= driver._FORESEEN * 0.9  # noqa: SLF001  # for so long it counts as planned
+
+
+def behind(count: int) -> dict[str, Any]:
+    """Return what a gateway says of tools that are each of another server."""
+    tools = [{**tool(number), "gatewayId": f"entry-{number}", "enabled": False} for number in range(count)]
+    return {"/v1/tools": tools, "/v1/prompts": [], "/v1/resources": []}
+
+
+async def test_one_list_tells_the_watch_of_all_servers_and_for_as_long_as_it_may_be_old() -> None:
+    async with forge_of(behind(20)) as (forge, asked):
+        since = time.monotonic()
+        for number in range(20):
+            (held,) = (one for one in await forge.listing(f"entry-{number}", since) if one.id == f"tool-{number}")
+            assert held.entry == f"entry-{number}"
+        # The first two by themselves: nobody knew of the others.
+        assert asked.count("GET /v1/tools") == 3, asked
+        await forge.listing("entry-5", time.monotonic())
+        assert asked.count("GET /v1/tools") == 4, "an older list says nothing of later"
+
+
+async def test_a_gateway_that_has_more_than_can_be_read_at_once_is_read_server_by_server() -> None:
+    async with forge_of(behind(20)) as (forge, asked):
+
+        async def held(kind: PinKind, entry: str | None = None) -> tuple[Held, ...]:
+            asked.append(entry or "everything")
+            if entry is None:
+                raise Refused("the answer is longer than anybody reads")
+            one = tool(int(entry.partition("-")[2]))
+            return (Held(kind, {**one, "gatewayId": entry}),)
+
+        forge.held = held  # type: ignore[method-assign]  # what lies behind is tried elsewhere
+        for number in range(20):
+            found = await forge.listing(f"entry-{number}", time.monotonic())
+            assert {one.entry for one in found} == {f"entry-{number}"}, "in full, of the one that was asked about"
+        assert asked.count("everything") == 1, "not tried anew for each"
+
+
+async def test_a_look_gives_way_to_what_is_being_cut_and_nothing_that_is_cut_waits_for_a_look() -> None:
+    async with forge_of(behind(1)) as (forge, asked):
+        async with forge.precedence.turn():
+            look = asyncio.create_task(forge.listing("entry-0", time.monotonic()))
+            await asyncio.sleep(0.05)
+            assert not asked, "a cut is under way"
+        await look
+        assert asked
+        never = asyncio.Event()
+        forge.api.request = never.wait  # type: ignore[assignment]  # a list that takes for ever
+        look = asyncio.create_task(forge.listing("entry-0", time.monotonic()))
+        async with asyncio.timeout(5), forge.precedence.turn():
+            assert not look.done()
+        look.cancel()
 
 
 async def test_the_watch_is_kept_though_something_is_always_being_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +207,7 @@ async def asked_at_each_door(canary: Giving, give_way: Callable[[float], Awaitab
         virtual_servers=virtual_servers,
     )
     names = Names(original="forecast", offered="weather-forecast")
-    asking = Asking(cast("Canary", canary), cast("ContextForge", forge), TARGET, names, {"x": 1}, settled=True)
+    asking = Asking(cast("ForgeCanary", canary), cast("ContextForge", forge), TARGET, names, {"x": 1}, settled=True)
     return [finding.answer for finding in (await asking.everything()).findings]
 
 

@@ -3,11 +3,12 @@
 import httpx
 import pytest
 
+from integrations.gateways.actions import DisableServer, DisableTool
+from integrations.gateways.principals import DeactivateUser, RevokeToken
 from integrations.protocol.client import McpEndpoint
-from integrations.systems.contextforge.actions import DeactivateUser, DisableServer, DisableTool, RevokeToken
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.action import Action
-from playbooks.inventory import PinKind
+from playbooks.estate.pins import PinKind
 from tests.lab.fixtures import Lab
 
 
@@ -71,8 +72,8 @@ async def test_enabling_an_entry_enables_what_was_disabled_alone_so_the_inverse_
 async def test_the_trap_of_disabling_a_virtual_server_it_says_disabled_and_serves_on(lab: Lab) -> None:
     forge = lab.world.reach(ContextForge, "main")
     id_ = lab.site.virtual_server_url.split("/")[-2]
-    await forge.request("POST", f"/v1/servers/{id_}/state", params={"activate": "false"})
-    assert (await forge.request("GET", f"/v1/servers/{id_}"))["enabled"] is False
+    await forge.api.request("POST", f"/v1/servers/{id_}/state", params={"activate": "false"})
+    assert (await forge.api.request("GET", f"/v1/servers/{id_}"))["enabled"] is False
     # Why no action of ours does this: the cut of a server is its entry, not a virtual server.
     assert await as_agent(lab, lab.site.virtual_server_url) == (200, ALL, "3")
 

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import build
-from integrations.connections import Connections
+from integrations.gateways.actions import DisableResource
+from integrations.gateways.canary import Canary
 from integrations.siem.reading import entity
-from integrations.systems.contextforge.actions import DisableResource
-from integrations.systems.contextforge.canary import Canary
-from integrations.systems.contextforge.client import ContextForge, Held
-from playbooks.escaping import own_name
-from playbooks.incident import EntityKind
-from playbooks.inventory import PinKind
-from playbooks.plan import Answer, Target
+from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.contextforge.held import Held
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import Answer, Target
+from playbooks.record.incident import EntityKind
+from playbooks.text.escaping import own_name
+from tests.lab.connected import connected
 from tests.lab.fixtures import unique_name
 
 
@@ -26,7 +27,7 @@ async def test_a_resource_whose_uri_is_longer_than_any_name_is_approved_cut_and_
 ) -> None:
     victim = McpServer(mcp_process.port, mcp_process.folder, name=unique_name("long") + "x" * 190)
     site = await build(gateway, victim, tmp_path / "site", name=unique_name("long-named"))
-    world = Connections(site.inventory)
+    world = connected(site.inventory)
     world.reach(ContextForge, "main").patience = world.reach(Canary, "main").endpoint.patience = 20.0
     try:
         (pin,) = site.inventory.pins.of(site.server_id, PinKind.RESOURCE)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge import processes
+from integrations.systems.contextforge.driver import ContextForge
 from tests.lab.flags import INVENTORY
 
 BUSY = 0.3
@@ -121,5 +122,5 @@ async def test_one_that_does_not_say_who_it_is_is_asked_no_more(monkeypatch: pyt
         async def silent(*_: object) -> None:
             gateway.asked += 1
 
-        monkeypatch.setattr(forge, "_pid", silent)
+        monkeypatch.setattr(processes, "_pid", silent)
         assert (await forge.count_pids(), gateway.asked) == (1, 1)

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from integrations.connections import Connections
+from integrations.gateways.actions import DisableTool
 from integrations.registry import SYSTEMS
-from integrations.systems.contextforge.actions import DisableTool
-from integrations.systems.contextforge.client import ContextForge
+from integrations.system import Holders
 from integrations.systems.contextforge.doctor import doctor
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import fresh_password
-from integrations.systems.contextforge.rights import ROLE, STEPS, rights
+from integrations.systems.contextforge.needs import RIGHTS
+from integrations.systems.contextforge.rights import ROLE, rights
 from playbooks.errors import Misconfigured
-from playbooks.inventory import Secret
+from playbooks.estate.systems import Secret
+from tests.lab.connected import connected
 from tests.lab.fixtures import Lab, unique_name
 
 
@@ -23,11 +26,11 @@ async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connec
     """Give the same site, signed in to its gateway as a user who was only just made."""
     user, password = f"{unique_name('poor')}@example.com", fresh_password()
     body = {"email": user, "full_name": "x", "password": password}
-    await lab.world.reach(ContextForge, "main").request("POST", "/v1/auth/email/admin/users", json=body)
+    await lab.world.reach(ContextForge, "main").api.request("POST", "/v1/auth/email/admin/users", body=body)
     place = folder / "poor-password"
     place.write_text(password)
     main = lab.site.inventory.gateways["main"].model_copy(update={"user": user, "password": Secret(file=str(place))})
-    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": main}}))
+    world = connected(lab.site.inventory.model_copy(update={"systems": {"main": main}}))
     world.reach(ContextForge, "main").patience = 20.0
     try:
         yield world, user
@@ -35,9 +38,13 @@ async def as_somebody_else(lab: Lab, folder: Path) -> AsyncIterator[tuple[Connec
         await world.aclose()
 
 
+async def none() -> tuple[()]:
+    return ()
+
+
 def test_every_step_at_a_gateway_says_what_it_needs() -> None:
-    assert set(STEPS) == set(SYSTEMS.works["contextforge"].steps)
-    assert all(step.needs for step in STEPS)
+    assert set(RIGHTS) == {step.name for step in SYSTEMS.works["contextforge"].steps}
+    assert all(rights.needs and rights.asks for rights in RIGHTS.values())
 
 
 async def test_an_account_without_rights_is_told_permission_by_permission_and_changes_nothing(
@@ -45,10 +52,10 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
 ) -> None:
     async with as_somebody_else(lab, tmp_path) as (world, user):
         lab.proxy.forget()
-        lines = [line for _, looked in doctor(world) async for line in looked]
+        lines = [line for _, looked in doctor(world, Holders(none)) async for line in looked]
         assert lab.proxy.writes == []
     failed = {line.message: line.remedy for line in lines if line.level == "fail" and line.check == "gateway main"}
-    assert len(failed) == len(STEPS), lines
+    assert len(failed) == len(RIGHTS), lines
     (tool,) = [text for text in failed if "gateway.disable_tool" in text]
     assert "tools.update" in tool
     assert user.replace("@", " at ") in tool
@@ -57,7 +64,7 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
 
 async def test_our_own_account_may_do_everything(lab: Lab) -> None:
     found = await rights(lab.world.reach(ContextForge, "main"))
-    assert [right.lacks for right in found] == [()] * len(STEPS)
+    assert [right.lacks for right in found] == [()] * len(RIGHTS)
 
 
 async def test_a_refusal_names_the_account_that_was_refused(lab: Lab, tmp_path: Path) -> None:
@@ -74,7 +81,7 @@ async def test_processes_are_counted_and_what_the_inventory_says_counts_too(lab:
     forge = lab.world.reach(ContextForge, "main")
     assert await forge.count_pids() == 1
     main = lab.site.inventory.gateways["main"].model_copy(update={"processes": 3})
-    world = Connections(lab.site.inventory.model_copy(update={"gateways": {"main": main}}))
+    world = connected(lab.site.inventory.model_copy(update={"systems": {"main": main}}))
     try:
         plan = await DisableTool(server=lab.site.server_id, tool="get_weather").plan(lab.world)
         await DisableTool.write(plan.changes[0], world, key="test")

@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from integrations.bounded import DEEPEST, LARGEST, MOST_VALUES, deep, parsed
+from integrations.http import LONGEST_WAIT
 from integrations.sharing import Shared
-from integrations.systems.contextforge.client import LONGEST_WAIT, ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from playbooks.errors import Refused, SoarError, Transient
-from playbooks.inventory import Canary, Gateway, PinKind, Secret
+from playbooks.estate.gateway import Canary, Gateway
+from playbooks.estate.pins import PinKind
+from playbooks.estate.systems import Secret
 from tests.lab.rogue import Answer, Rogue, answer, rogue
 
 GZIP = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"
@@ -26,7 +29,7 @@ async def taken_over(respond: Answer) -> AsyncIterator[tuple[ContextForge, Rogue
         canary = Canary(principal="canary", token=secret, url=f"{place.url}/mcp/")
         gateway = Gateway(kind="contextforge", url=place.url, user="soar@example.com", password=secret, canary=canary)
         forge = ContextForge("main", gateway, "unused")
-        forge._token = "signed-in"  # noqa: S105, SLF001  # signing in is not what is tried
+        forge.api.session = "signed-in"  # signing in is not what is tried
         try:
             yield forge, place
         finally:

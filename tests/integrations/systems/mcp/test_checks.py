@@ -4,17 +4,18 @@ import pytest
 from pydantic import ValidationError
 
 from flows.demo.mcp_server import Behaviour
-from integrations.connections import Connections
 from integrations.protocol import pins
 from integrations.protocol.reply import spoken
-from integrations.systems.contextforge.client import ContextForge
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection, orders
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
-from playbooks.inventory import Dossier, Offers, PinKind, Pins
-from playbooks.plan import Answer
+from playbooks.estate.inventory import Offers
+from playbooks.estate.pins import Dossier, PinKind, Pins
+from playbooks.gate.plan import Answer
 from playbooks.strict import Strict
 from tests.lab import scenes
+from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
 from tests.lab.fixtures import Lab
 
@@ -86,7 +87,7 @@ async def test_what_was_imported_is_let_off_as_long_as_the_server_offers_what_it
     rest = known.pins.of(server)
     approved = tuple(pin for pin in rest if pin is one or pin.kind is PinKind.INSTRUCTIONS)
     update = {"servers": {server: imported}, "pins": Pins(servers={server: approved})}
-    world = Connections(known.model_copy(update=update))
+    world = connected(known.model_copy(update=update))
     check = DefinitionsMatch(server=server)
     try:
         verdict = await check.check(world)
@@ -105,7 +106,7 @@ async def test_what_was_imported_is_let_off_as_long_as_the_server_offers_what_it
 async def test_a_server_that_is_not_there_is_unknown_and_neither_matches_nor_differs(lab: Lab) -> None:
     server = lab.site.inventory.servers[lab.site.server_id]
     gone = server.model_copy(update={"url": "http://127.0.0.1:9/mcp"})
-    world = Connections(lab.site.inventory.model_copy(update={"servers": {lab.site.server_id: gone}}))
+    world = connected(lab.site.inventory.model_copy(update={"servers": {lab.site.server_id: gone}}))
     try:
         assert (await DefinitionsMatch(server=lab.site.server_id).check(world)).answer is Answer.UNKNOWN
         differs = await DefinitionDiffers(server=lab.site.server_id, tool="add").check(world)
@@ -157,7 +158,7 @@ async def test_what_the_gateway_leaves_out_of_an_approved_definition_is_no_diffe
     await refresh(lab)
     approved = await pins.read_pins(lab.world, lab.site.server_id, Dossier(reviewed="all of it"))
     known = lab.world.inventory.model_copy(update={"pins": Pins(servers={lab.site.server_id: approved})})
-    world = Connections(known)
+    world = connected(known)
     try:
         files = await gathered(CaptureDefinitions(server=lab.site.server_id), world)
     finally:

@@ -17,9 +17,11 @@ from integrations.protocol.wire import Stdio
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly
 from integrations.systems.mcp.captures import CaptureAnswer
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
-from playbooks.inventory import Dossier, Inventory, PinKind, Pins
-from playbooks.plan import Answer
+from playbooks.estate.inventory import Inventory
+from playbooks.estate.pins import Dossier, PinKind, Pins
+from playbooks.gate.plan import Answer
 from tests.lab import python_sdk, typescript_sdk
+from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
 from tests.lab.fixtures import unique_name
 
@@ -80,7 +82,7 @@ def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, An
 
 def world_of(place: dict[str, Any]) -> Connections:
     one = {"title": "Lab", "owner": "nobody", "environment": "test", "tools": TOOLS, **place}
-    return Connections(Inventory.model_validate({"version": 1, "servers": {"lab": one}}))
+    return connected(Inventory.model_validate({"version": 1, "servers": {"lab": one}}))
 
 
 SERVING = [kind for kind in (*PYTHON, *TYPESCRIPT) if not kind.endswith("stdio")]

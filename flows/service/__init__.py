@@ -1,0 +1,1 @@
+"""The processes: receiver, responder, workers and `up`, what each is given, and how they are started."""

@@ -1,0 +1,294 @@
+"""What keeps a user out of a realm, and a secret of its client from letting anybody in."""
+
+import asyncio
+from typing import ClassVar, Final
+
+from pydantic import JsonValue
+from typing_extensions import override
+
+from integrations.identity.client import Credentials
+from integrations.identity.proof import dead, verdict
+from integrations.identity.provider import SORT, Identity, identities
+from integrations.identity.tokens import held
+from integrations.secret import secret
+from integrations.systems.keycloak import Keycloak
+from integrations.systems.keycloak.client import Fields, Realm
+from playbooks.action import Action, World
+from playbooks.errors import Misconfigured, Refused, SoarError
+from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
+from playbooks.strict import Name, Slug
+from playbooks.text.sentences import say
+
+ENABLED: Final = "enabled"
+SIGNED_IN: Final = "signed_in"
+WORKS: Final = "known_secret_works"
+
+
+def realm_of(target: Target, world: World) -> Realm:
+    """Return the realm that a plan's target is in."""
+    return world.reach(Realm, target.system.removeprefix(f"{SORT}/"))
+
+
+def place_of(who: str, system: str | None, world: World) -> tuple[str, Identity]:
+    """Return the realm in which a principal is a user, and how.
+
+    Raises:
+        Misconfigured: in none, or in several and nobody says which.
+    """
+    systems = world.inventory.systems
+    found = [
+        (name, at)
+        for one, name, at in identities(world.inventory)
+        if one == who and system in {None, name} and isinstance(systems.get(name), Keycloak)
+    ]
+    if len(found) != 1:
+        what = "it is in several realms; name one" if found else "it is in no realm of a Keycloak"
+        raise Misconfigured(what, field=f"principals.{who}.places")
+    return found[0]
+
+
+class DisableUser(Action):
+    """Keeps a user out of a realm, and ends all of its sessions, those too that go on offline.
+
+    Disabled alone, it would come back with every token that it had: a release enables it, and no session is left by
+    then. While sessions are left, nothing is given back.
+
+    Args:
+        principal: who, as the inventory names it.
+        system: in which realm; in the one that it is in if None.
+    """
+
+    name: ClassVar[str] = "keycloak.disable_user"
+    radius: ClassVar[Radius] = Radius.PRINCIPAL
+    permissions: ClassVar[tuple[str, ...]] = ("role view-users", "role manage-users")
+    timeout: ClassVar[float] = 10.0
+
+    principal: Name
+    system: Slug | None = None
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        name, at = place_of(self.principal, self.system, world)
+        target = Target(system=f"{SORT}/{name}", kind="user", id=at.user, name=self.principal)
+        realm = realm_of(target, world)
+        user, signed_in, ourselves = await asyncio.gather(
+            realm.user(at.user), realm.signed_in(at.user), realm.ourselves_there()
+        )
+        if at.user == ourselves or _is_ours(user, realm.settings.client):
+            raise Refused(f"{target} is who mcp-soar comes as at provider {name}: never a target")
+        return Plan(
+            action=self.name,
+            params=self.model_dump(mode="json"),
+            summary=say(
+                "Disable {a} ({b}) at provider {c}, and end its sessions for good", a=target, b=at.user, c=name
+            ),
+            changes=(
+                Change(target=target, field=ENABLED, before=user["enabled"], after=False),
+                Change(target=target, field=SIGNED_IN, before=signed_in, after=False),
+            ),
+            radius=self.radius,
+            breaks=say(
+                "{a} is let in nowhere by provider {b}, and signs in anew after a release", a=self.principal, b=name
+            )
+            + ".",
+        )
+
+    @override
+    @classmethod
+    async def read(cls, change: Change, world: World) -> JsonValue:
+        realm, id_ = realm_of(change.target, world), change.target.id
+        if change.field == ENABLED:
+            return bool((await realm.user(id_))["enabled"])
+        return await realm.signed_in(id_)
+
+    @override
+    @classmethod
+    async def write(cls, change: Change, world: World, *, key: str) -> None:
+        del key  # a state is set, not toggled: twice is once without a token
+        realm, id_ = realm_of(change.target, world), change.target.id
+        if change.field == SIGNED_IN:
+            if change.after is not False:
+                raise Refused("a session that was ended does not come back; whose it was signs in anew")
+            await realm.end(id_)
+            return
+        if change.after is True and await realm.signed_in(id_):
+            raise Refused(f"{change.target} still has sessions: enabled now, tokens of before would be good again")
+        await realm.enable(id_, enabled=change.after is True)
+
+    @override
+    @classmethod
+    def inverse(cls, plan: Plan) -> Plan:
+        """Return the plan that enables it as it was; its sessions stay ended, and are seen to be before that."""
+        enabled, signed_in = plan.changes
+        target = enabled.target
+        return plan.model_copy(
+            update={
+                "summary": say(
+                    "Give back {a} ({b}) at provider {c} as it was; its sessions stay ended",
+                    a=target,
+                    b=target.id,
+                    c=target.system.removeprefix(f"{SORT}/"),
+                ),
+                "changes": (signed_in.model_copy(update={"before": False, "after": False}), enabled.inverse()),
+                "breaks": "",
+            }
+        )
+
+    @override
+    @classmethod
+    async def verify(cls, plan: Plan, world: World) -> Verdict:
+        target = plan.changes[0].target
+        tokens = list(held(world, target.name, target.system.removeprefix(f"{SORT}/")))
+        said = await _administrator(target, world, enabled=False)
+        asked = await asyncio.gather(*(dead(one, realm_of(target, world), seen=False) for one in tokens))
+        # It decides nothing: the user is what the plan is about.
+        untried = _finding(target, _OUT, say("not tried: no token of {a} is held", a=target.name), Answer.UNKNOWN)
+        return verdict(asked, said, () if tokens else (untried,))
+
+    @override
+    @classmethod
+    async def verify_released(cls, plan: Plan, world: World) -> Verdict:
+        enabled = next(change for change in plan.changes if change.field == ENABLED)
+        return Verdict.of(await _administrator(enabled.target, world, enabled=enabled.before is True))
+
+
+def _is_ours(user: Fields, client: str) -> bool:
+    """Return whether a user is a client's service account: Keycloak writes its name in lower case."""
+    named = (("serviceAccountClientId", client), ("username", f"service-account-{client}"))
+    return any(str(user.get(field)).casefold() == name.casefold() for field, name in named)
+
+
+_OUT: Final = say("the provider turns it away as invalid")
+
+
+async def _administrator(target: Target, world: World, *, enabled: bool) -> tuple[Finding, ...]:
+    """Ask the administration how a user stands, and whether anything lives on of its sessions."""
+    realm = realm_of(target, world)
+    asked_as = f"administrator {realm.settings.client}"
+    expected = say("the user is enabled") if enabled else say("the user is disabled, and has no session")
+    try:
+        user, sessions = await asyncio.gather(realm.user(target.id), realm.sessions(target.id))
+    except SoarError as exc:
+        return (_finding(target, expected, str(exc), Answer.UNKNOWN, asked_as),)
+    is_, count = user["enabled"], len(sessions)
+    holds = is_ is True if enabled else is_ is False and not sessions
+    state = say("enabled, {a} sessions", a=count) if is_ else say("disabled, {a} sessions", a=count)
+    return (_finding(target, expected, state, Answer.ESTABLISHED if holds else Answer.NOT_ESTABLISHED, asked_as),)
+
+
+class ReplaceSecret(Action):
+    """Gives a principal's client another secret: with the one that is known, nobody is issued a token any more.
+
+    The new one stays at the provider, where its owner takes it from. Tokens that were issued before go on until they
+    are revoked, or end.
+
+    Args:
+        principal: whose client, as the inventory names that.
+        system: in which realm; in the one that it is in if None.
+    """
+
+    name: ClassVar[str] = "keycloak.replace_secret"
+    radius: ClassVar[Radius] = Radius.PRINCIPAL
+    permissions: ClassVar[tuple[str, ...]] = ("role view-clients", "role manage-clients")
+    irreversible: ClassVar[Irreversible | None] = Irreversible(
+        because=say("the secret that was replaced is not taken again; whatever used it needs the new one")
+    )
+    timeout: ClassVar[float] = 10.0
+
+    principal: Name
+    system: Slug | None = None
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        name, at = place_of(self.principal, self.system, world)
+        if at.client is None or at.secret is None:
+            field = f"principals.{self.principal}.places.{name}.secret"
+            raise Misconfigured("say whose secret it is, and where the known one is", field=field)
+        realm = world.reach(Realm, name)
+        if at.client == realm.settings.client:
+            raise Refused(f"client {at.client} is who mcp-soar comes as at provider {name}: never a target")
+        id_ = await realm.client(at.client)
+        target = Target(system=f"{SORT}/{name}", kind="client", id=id_, name=at.client)
+        works = await _works(target, world)
+        return Plan(
+            action=self.name,
+            params=self.model_dump(mode="json"),
+            summary=say("Replace the secret of {a} ({b}) at provider {c}", a=target, b=id_, c=name),
+            changes=(Change(target=target, field=WORKS, before=works, after=False),),
+            radius=self.radius,
+            irreversible=self.irreversible,
+            breaks=say("Nobody signs in as {a} until it is given the new secret", a=target) + ".",
+        )
+
+    @override
+    @classmethod
+    async def read(cls, change: Change, world: World) -> JsonValue:
+        return await _works(change.target, world)
+
+    @override
+    @classmethod
+    async def write(cls, change: Change, world: World, *, key: str) -> None:
+        del key
+        if change.after is not False:
+            raise Refused("the secret that was replaced is not taken again; whatever used it needs the new one")
+        # Once more, and what its owner was given meanwhile would be worthless too.
+        if await _works(change.target, world):
+            await realm_of(change.target, world).replace_secret(change.target.id)
+
+    @override
+    @classmethod
+    async def verify(cls, plan: Plan, world: World) -> Verdict:
+        (target,) = plan.targets
+        expected = say("the provider does not let the client in with the known secret")
+        who = str(plan.params["principal"])
+        try:
+            taken = await realm_of(target, world).takes(_known(target, world))
+        except SoarError as exc:
+            return Verdict.of((_finding(target, expected, str(exc), Answer.UNKNOWN, who),))
+        if taken is None:
+            observed, answer = say("it does not say"), Answer.UNKNOWN
+        elif taken:
+            observed, answer = say("it is let in"), Answer.NOT_ESTABLISHED
+        else:
+            observed, answer = say("it is turned away"), Answer.ESTABLISHED
+        return Verdict.of((_finding(target, expected, observed, answer, who),))
+
+    @override
+    @classmethod
+    async def verify_released(cls, plan: Plan, world: World) -> Verdict:
+        del world
+        (target,) = plan.targets
+        observed = say("a secret that was replaced stays so")
+        return Verdict.of((_finding(target, "it is taken again", observed, Answer.NOT_ESTABLISHED),))
+
+
+def _known(target: Target, world: World) -> Credentials:
+    """Return a client with the secret that is known of it.
+
+    Raises:
+        Misconfigured: the inventory has no such client any more, or no secret of it.
+    """
+    system = target.system.removeprefix(f"{SORT}/")
+    for who, name, at in identities(world.inventory):
+        if name == system and at.client == target.name and at.secret is not None:
+            field = f"principals.{who}.places.{name}.secret"
+            return Credentials(target.name, secret(at.secret, what=field), field)
+    raise Misconfigured(f"the known secret of client {target.name} stands nowhere", field=f"systems.{system}")
+
+
+async def _works(target: Target, world: World) -> bool:
+    return await realm_of(target, world).secret_of(target.id) == _known(target, world).secret
+
+
+def _finding(target: Target, expected: str, observed: str, answer: Answer, asked_as: str = say("nobody")) -> Finding:
+    return Finding(
+        check=target.kind,
+        subject=f"{target.kind} {target.name} ({target.id})",
+        asked_as=asked_as,
+        expected=expected,
+        observed=observed[:20_000],
+        answer=answer,
+    )
+
+
+ACTIONS: Final = (DisableUser, ReplaceSecret)

@@ -1,0 +1,347 @@
+"""The way into one cluster, by the official client; its errors are mapped here, once.
+
+Objects are read and kept as the bytes that the API server sent: models of one version drop what another one added.
+Source of paths and verbs: Kubernetes API reference v1.36.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import yaml
+
+from integrations import bounded
+from integrations.hostile import printable
+from integrations.http import LONGEST_WAIT
+from integrations.waiting import wait_of
+from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError, Transient
+from playbooks.text.sentences import say
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+PATIENCE: Final = 10.0
+"""Seconds that the API server has for an answer."""
+
+MOST: Final = 16 * 1024 * 1024
+"""Bytes of an answer that is read whole; what may be longer is read as a stream."""
+
+_MOST_VALUES: Final = 4_000_000
+"""JSON values of an answer: a page of a list has 500 objects, of some thousand each."""
+
+_MERGE: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+_SAID: Final = 500
+_GUARDED: Final = re.compile(
+    r"denied (?:the )?request|violates PodSecurity|exceeded quota|(?:maximum|minimum) \S+ usage per"
+)
+"""What a webhook, a ValidatingAdmissionPolicy, Pod Security, a ResourceQuota and a LimitRange say (v1.36)."""
+
+_UNKNOWN_TO_IT: Final = 401
+
+
+class Api:
+    """One cluster's API server, as one account.
+
+    Args:
+        name: what the inventory calls the cluster.
+        kubeconfig: reads its text, and again where the cluster no longer takes what it said: tokens are renewed.
+        context: which of its contexts; empty for the current one.
+    """
+
+    def __init__(self, name: str, kubeconfig: Callable[[], str], *, context: str = "") -> None:
+        self.name = name
+        self.patience = PATIENCE
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._opening = asyncio.Lock()
+        self._clients: dict[str, Any] = {}
+        """By the text that each was opened with; the last is the present one, and what goes on with others may end."""
+
+    async def _opened(self, refused: object = None) -> Any:  # noqa: ANN401  # the library has no types
+        """Return the present client; another one than the cluster refused, if its kubeconfig is another by now."""
+        async with self._opening:
+            present = next(reversed(self._clients.values()), None)
+            if present is not None and present is not refused:
+                return present
+            text = await asyncio.to_thread(self._kubeconfig)
+            if text not in self._clients:
+                # Its models take seconds to import: nobody who asks no cluster waits for that.
+                self._clients[text] = await _client(self.name, await asyncio.to_thread(_library), self._read_as(text))
+            return self._clients[text]
+
+    def _read_as(self, text: str) -> dict[str, Any]:
+        where = f"systems.{self.name}.kubeconfig"
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            raise Misconfigured(f"it is no YAML: {exc}", field=where) from exc
+        if not isinstance(found, dict) or not found.get("clusters"):
+            raise Misconfigured("it is no kubeconfig: it lists no clusters", field=where)
+        contexts = [one.get("name") for one in found.get("contexts") or () if isinstance(one, dict)]
+        context = self._context or found.get("current-context")
+        if context not in contexts:
+            known = ", ".join(map(str, contexts)) or "none"
+            raise Misconfigured(f"it has no context {context!r}; it has: {known}", field=where)
+        return {**found, "current-context": context}
+
+    def bearing(self, token: str) -> "Api":
+        """Return the same cluster as whoever bears a token; whoever takes it closes it.
+
+        Args:
+            token: a bearer token; it goes to this cluster and nowhere else.
+        """
+
+        def text() -> str:
+            found = self._read_as(self._kubeconfig())
+            (context,) = (one["context"] for one in found["contexts"] if one["name"] == found["current-context"])
+            bearer = {"name": "bearer", "user": {"token": token}}
+            there = {"name": "bearer", "context": {"cluster": context["cluster"], "user": "bearer"}}
+            return json.dumps({**found, "users": [bearer], "contexts": [there], "current-context": "bearer"})
+
+        bearing = Api(self.name, text, context="bearer")
+        bearing.patience = self.patience
+        return bearing
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        media_type: str = _MERGE,
+    ) -> AsyncIterator["ClientResponse"]:
+        """Yield the answer to a request, its body still to be read.
+
+        Args:
+            method: of HTTP.
+            path: below the API server's address.
+            query: what follows the path.
+            body: what is sent, as JSON.
+            media_type: of a patch's body.
+
+        Raises:
+            SoarError: Transient if nobody answers in time, Gone if there is no such object, else what the answer says.
+                Refused, and nothing is asked, if the path ends within a name that nobody quoted.
+        """
+        if {"?", "#"} & set(path):
+            raise Refused(f"cluster {self.name}: {method} {path!r} is no path: nothing was asked")
+        client = await self._opened()
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = media_type if method == "PATCH" else "application/json"
+        what = f"cluster {self.name}: {method} {path}"
+        question = {"query_params": list((query or {}).items()), "header_params": headers, "body": body}
+        answer = await self._asked(client, what, method, path, question)
+        if answer.status == _UNKNOWN_TO_IT and (renewed := await self._opened(client)) is not client:
+            answer.release()
+            answer = await self._asked(renewed, what, method, path, question)
+        try:
+            if answer.status >= 300:  # noqa: PLR2004  # HTTP
+                raise _refusal(what, answer.status, await self._read(answer, what), answer.headers)
+            yield answer
+        finally:
+            answer.release()
+
+    async def _asked(
+        self,
+        client: Any,  # noqa: ANN401  # the library has no types
+        what: str,
+        method: str,
+        path: str,
+        question: Mapping[str, Any],
+    ) -> "ClientResponse":
+        try:
+            async with asyncio.timeout(self.patience):
+                answer: ClientResponse = await client.call_api(
+                    path,
+                    method,
+                    # The library changes the headers that it is given.
+                    **{**question, "header_params": {**question["header_params"]}},
+                    auth_settings=["BearerToken"],
+                    _preload_content=False,
+                    _return_http_data_only=True,
+                )
+        except TimeoutError as exc:
+            raise Transient(f"{what}: no answer within {self.patience:g} s") from exc
+        except OSError as exc:
+            raise Transient(f"{what}: {exc}") from exc
+        except Exception as exc:
+            raise _mapped(what, exc) from exc
+        return answer
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        media_type: str = _MERGE,
+    ) -> dict[str, Any]:
+        """Return the object that a request is answered with; see `ask`.
+
+        Raises:
+            SoarError: as `ask` does, and if the answer is no object.
+        """
+        async with self.ask(method, path, query=query, body=body, media_type=media_type) as answer:
+            raw = await self._read(answer, f"cluster {self.name}: {method} {path}")
+        return self.read(raw, f"{method} {path}")
+
+    async def refusal(self, path: str, body: object) -> str:
+        """Return why the cluster would not make an object, as a dry run; nothing if it would.
+
+        Args:
+            path: of all objects of its kind.
+            body: the object.
+
+        Raises:
+            Transient: it does not say.
+        """
+        try:
+            await self.request("POST", path, query={"dryRun": "All"}, body=body)
+        except Transient:
+            raise
+        except SoarError as exc:
+            return str(exc)
+        return ""
+
+    def read(self, raw: bytes, what: str) -> dict[str, Any]:
+        """Return the object that an answer is.
+
+        Args:
+            raw: the answer.
+            what: was asked.
+
+        Raises:
+            Transient: it is none.
+            Refused: it holds more than anybody reads.
+        """
+        found = bounded.parsed(raw, f"cluster {self.name}: {what}", most=_MOST_VALUES)
+        if not isinstance(found, dict):
+            raise Transient(f"cluster {self.name}: {what}: the answer is no object")
+        return found
+
+    async def raw(self, path: str, *, query: Mapping[str, str] | None = None) -> bytes:
+        """Return an object's bytes as the API server sent them; see `ask`."""
+        async with self.ask("GET", path, query=query) as answer:
+            return await self._read(answer, f"cluster {self.name}: GET {path}")
+
+    async def _read(self, answer: "ClientResponse", what: str) -> bytes:
+        found = bytearray()
+        try:
+            async with asyncio.timeout(self.patience):
+                async for chunk in answer.content.iter_chunked(65_536):
+                    found += chunk
+                    if len(found) > MOST:
+                        break
+        except TimeoutError as exc:
+            raise Transient(f"{what}: it broke off after {len(found)} bytes") from exc
+        except Exception as exc:
+            raise _mapped(what, exc) from exc
+        if len(found) > MOST:
+            raise Refused(f"{what}: the answer has more than {MOST} bytes")
+        return bytes(found)
+
+    async def who(self) -> str:
+        """Return as whom we ask, as the cluster itself says (SelfSubjectReview).
+
+        Raises:
+            SoarError: it does not say.
+        """
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        found = await self.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+        return str(found.get("status", {}).get("userInfo", {}).get("username", "")) or say("nobody")
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        for client in self._clients.values():
+            await client.close()
+
+
+def path_of(prefix: str, namespace: str, resource: str, name: str = "", sub: str = "") -> str:
+    """Return the path of objects of a namespace, or of one of them.
+
+    Args:
+        prefix: `/api/v1`, or `/apis/GROUP/VERSION`.
+        namespace: where.
+        resource: their plural.
+        name: of the one.
+        sub: a subresource of it.
+    """
+    parts = [prefix, "namespaces", quote(namespace, safe=""), resource, *([quote(name, safe="")] if name else [])]
+    return "/".join([*parts, *([sub] if sub else [])])
+
+
+def _library() -> Any:  # noqa: ANN401  # it has no types
+    from kubernetes import aio  # noqa: PLC0415  # see where it is called
+    from kubernetes.aio import client, config  # noqa: PLC0415
+
+    return aio, client, config
+
+
+async def _client(name: str, library: Any, text: dict[str, Any]) -> Any:  # noqa: ANN401  # likewise
+    _, client, config = library
+    configuration = client.Configuration()
+    configuration.retries = 0
+    try:
+        await config.load_kube_config_from_dict(text, client_configuration=configuration)
+    except Exception as exc:
+        raise Misconfigured(f"the client cannot use it: {exc}", field=f"systems.{name}.kubeconfig") from exc
+    made = client.ApiClient(configuration=configuration)
+    made.rest_client.pool_manager = _Staying(made.rest_client.pool_manager)
+    return made
+
+
+class _Staying:
+    """The library's session, which goes nowhere that an answer sends it: what we ask holds tokens, and is believed.
+
+    Args:
+        session: of aiohttp.
+    """
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401  # of a library that is imported late
+        self._session = session
+
+    def request(self, **asked: Any) -> Any:  # noqa: ANN401  # as the library calls it
+        """Ask once."""
+        return self._session.request(**asked, allow_redirects=False)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._session.close()
+
+
+def _mapped(what: str, exc: Exception) -> SoarError:
+    """Return what an error of the client means."""
+    status = getattr(exc, "status", None)
+    if isinstance(status, int) and status:
+        body = getattr(exc, "body", b"") or b""
+        return _refusal(what, status, body if isinstance(body, bytes) else str(body).encode(), {})
+    return Transient(f"{what}: {type(exc).__name__}: {exc}")
+
+
+def _refusal(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> SoarError:
+    """Return what a status of the API server means (API conventions, "HTTP status codes")."""
+    said = ""
+    if isinstance(found := bounded.readable(body), dict):
+        said = printable(str(found.get("message", "")), _SAID)
+    text = f"{what}: {status}" + (f": {said}" if said else "")
+    if _GUARDED.search(said):
+        # Whichever status it chose: asking again, or with more rights, changes nothing.
+        return Refused(f"{text}: an admission rule of the cluster does not take it; have its owner let it through")
+    if status == 404:  # noqa: PLR2004  # HTTP, here and below
+        return Gone(text)
+    if status in {401, 403}:
+        return Misconfigured(f"{text}: give the account of its kubeconfig what doctor names, or renew its token")
+    if status in {409, 422}:
+        return Drifted(text)
+    if status in {408, 429} or status >= 500:  # noqa: PLR2004
+        return Transient(text, retry_after=wait_of(headers.get("Retry-After"), longest=LONGEST_WAIT))
+    return Refused(text + (": it sends us to another address, where we do not ask" if status < 400 else ""))  # noqa: PLR2004

@@ -1,0 +1,17 @@
+"""LiteLLM's proxy as an MCP gateway: what it holds, and the cuts that it can make."""
+
+from typing import Final
+
+from integrations.gateways.description import gateway_system
+from integrations.system import Works
+
+KIND: Final = "litellm"
+
+
+def _works() -> Works:
+    from integrations.systems.litellm.works import WORKS  # noqa: PLC0415  # its client takes long to import
+
+    return WORKS
+
+
+SYSTEM = gateway_system(KIND, "LiteLLM", _works, __name__)

@@ -1,0 +1,1 @@
+"""What there is to protect, where it stands, and what it is called."""

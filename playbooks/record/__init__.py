@@ -1,0 +1,1 @@
+"""What an incident's journal says, and what follows from it: the record."""
