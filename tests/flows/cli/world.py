@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,6 +62,8 @@ READ = parse_yaml(Inventory, INVENTORY, file="inventory.yaml", context=SYSTEMS.c
 """The same, as the parts of an installation get it."""
 BOUND = INVENTORY.replace("    owner:", "    data: [personal]\n    regimes: [gdpr, nis2]\n    owner:")
 """The same where laws want some incidents reported."""
+PATIENCE = 200
+"""Seconds that a responder beside us may take for whatever it is, on a machine however loaded."""
 ID = "inc-2026-000001"
 INSTANCE = "cut-tool@weather/forecast"
 
@@ -102,6 +105,13 @@ class Installation:
         error: dict[str, Any] = json.loads(result.stderr)["error"]
         assert error["code"] == code
         return error
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition that a responder beside us brings about; `what` names it if it never comes."""
+        late = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < late, f"not within {PATIENCE} s: {what}"
+            time.sleep(0.02)
 
     def append(self, *events: Event, incident: str = ID, correlation: str | None = None) -> str:
         """Append to an incident's stream, as a responder would; the first time opens it."""
@@ -170,11 +180,11 @@ class Installation:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            assert ready.wait(200)
+            assert ready.wait(PATIENCE)
             yield
         finally:
             stop.set()
-            thread.join(200)
+            thread.join(PATIENCE)
             if faults:
                 raise faults[0]
 
