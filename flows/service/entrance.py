@@ -19,7 +19,7 @@ from typing import Any
 
 import h11
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -52,7 +52,7 @@ TurnedAway = Callable[[str], None]
 
 
 def server(  # all by name
-    app: FastAPI,
+    app: Starlette,
     *,
     host: str,
     port: int,

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +27,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    Select,
     Table,
     UniqueConstraint,
     bindparam,
@@ -36,7 +36,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
-    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,28 +88,22 @@ _MOVED = _IN_JOURNAL.where(_inbox.moved_at.is_not(None))
 _FORGET = delete(schema.inbox).where(_inbox.id.in_(bindparam("ids", expanding=True)))
 
 
-class _Inbox:
-    """What tells of a message in one of the two.
-
-    Args:
-        table: the inbox.
-    """
-
-    def __init__(self, table: Table) -> None:
-        self._row = table.c
-        self.among = select(self._row.id).where(self._row.id.in_(bindparam("ids", expanding=True)))
-
-    def known(self, keys: Sequence[tuple[str, str]]) -> Select[Any]:
-        """Return the statement that finds messages by source and nonce: both, id, digest, incident."""
-        row = self._row
-        found = select(row.source, row.nonce, row.id, row.digest, row.incident)
-        return found.where(tuple_(row.source, row.nonce).in_(keys))
-
-
 HERE = schema.inbox.to_metadata(MetaData(), schema="main")
 """The inbox in this file, for who reads the journal beside it: a bare name may mean either."""
 
-_here, _there = _Inbox(HERE), _Inbox(schema.inbox.to_metadata(MetaData(), schema=_JOURNAL))
+_there = schema.inbox.to_metadata(MetaData(), schema=_JOURNAL).c
+_AMONG_THERE = select(_there.id).where(_there.id.in_(bindparam("ids", expanding=True)))
+
+
+def _known(count: int) -> str:
+    """Return the statement that finds so many messages by source and nonce: whether here, both, id, digest, incident.
+
+    As text, and in one: each message of a flood pays for what it takes to build it.
+    """
+    given = f"WITH given AS (VALUES {', '.join(['(?, ?)'] * count)})"
+    find = "SELECT {}, source, nonce, id, digest, incident FROM {}.inbox WHERE (source, nonce) IN given"
+    return f"{given} {find.format(0, _JOURNAL)} UNION ALL {find.format(1, 'main')}"
+
 
 Read = Callable[[Executable, Mapping[str, Any] | None], Awaitable[Sequence[Any]]]
 """Reads the journal."""
@@ -182,11 +175,15 @@ class Spool:
         """
         keys = [(put["source"], put["nonce"]) for put in puts]
         run = connection.execute
-        known = {(row[0], row[1]): row for row in await run(_there.known(keys))}
-        here = {(row[0], row[1]): row for row in await run(_here.known(keys)) if (row[0], row[1]) not in known}
+        known: dict[tuple[str, str], Any] = {}
+        here: dict[tuple[str, str], Any] = {}
+        found = await connection.exec_driver_sql(_known(len(keys)), tuple(chain(*keys)))
+        for ours, *row in found:
+            (here if ours else known)[row[0], row[1]] = row
+        here = {key: row for key, row in here.items() if key not in known}
         if here:
             # What the journal has under another nonce was let go there: the same message again is news.
-            gone = set((await run(_there.among, {"ids": [row[2] for row in here.values()]})).scalars())
+            gone = set((await run(_AMONG_THERE, {"ids": [row[2] for row in here.values()]})).scalars())
             if gone:
                 await run(delete(HERE).where(HERE.c.id.in_(sorted(gone))))
                 here = {key: row for key, row in here.items() if row[2] not in gone}

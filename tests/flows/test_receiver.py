@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
 from flows.service import entrance, receiver, refusals
 from flows.service.entrance import server
@@ -106,7 +106,7 @@ def _secrets() -> Iterator[None]:
         yield
 
 
-def app_with(inbox: MemoryInbox) -> FastAPI:
+def app_with(inbox: MemoryInbox) -> Starlette:
     return create_app(SOURCES, inbox, clock=lambda: NOW)
 
 
