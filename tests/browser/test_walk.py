@@ -119,7 +119,7 @@ async def submits(
             await photograph(page, pictures, "answer")
         await page.get_by_role("button", name="Submit").click()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     if await begun():
                         return

@@ -56,7 +56,7 @@ def manager_gateway(folder: Path) -> Iterator[RunningManager]:
     origin = f"http://127.0.0.1:{port}"
 
     def ask(method: str, path: str, body: str = "") -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request(method, path, body, {"Origin": origin, "Content-Type": "application/json"})
             return connection.getresponse().status

@@ -40,7 +40,7 @@ class RunningProvider:
     issuer: str
 
     def _ask(self, path: str, body: object = None) -> Any:  # noqa: ANN401  # JSON
-        return httpx.post(f"{self.issuer}/lab/{path}", json=body or {}, timeout=10, trust_env=False).json()
+        return httpx.post(f"{self.issuer}/lab/{path}", json=body or {}, timeout=60, trust_env=False).json()
 
     def issue(self, subject: str, *, client: str = AGENT, scope: str = "openid offline_access") -> dict[str, str]:
         """Return an access and a refresh token of one grant, as if somebody had signed in."""
@@ -63,7 +63,7 @@ class RunningProvider:
             f"{self.issuer}/token/introspection",
             data={"token": token},
             auth=(US, secret_of(US)),
-            timeout=10,
+            timeout=60,
             trust_env=False,
         )
         return bool(found.json()["active"])
@@ -122,13 +122,13 @@ def provider(folder: Path) -> Iterator[RunningProvider]:
 
     def answers() -> bool:
         try:
-            found = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=2, trust_env=False)
+            found = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=20, trust_env=False)
         except httpx.HTTPError:
             return False
         return found.is_success
 
     command = [node, str(HERE / "provider.mjs"), str(packages), str(port)]
-    with child(command, log=folder / "provider.log", ready=answers, within=30, env=environment()):
+    with child(command, log=folder / "provider.log", ready=answers, within=120, env=environment()):
         yield RunningProvider(issuer)
 
 

@@ -88,7 +88,7 @@ class Moto:
             {"Content-Type": "text/plain"},
             method="POST",
         )
-        with urllib.request.urlopen(asked, timeout=10) as said:  # noqa: S310  # ours
+        with urllib.request.urlopen(asked, timeout=60) as said:  # noqa: S310  # ours
             return float(json.load(said)["PREVIOUS_INITIAL_NO_AUTH_ACTION_COUNT"])
 
     def user(self, policy: dict[str, Any]) -> tuple[str, str]:

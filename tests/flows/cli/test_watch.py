@@ -74,7 +74,7 @@ class Terminal:
             self._read()
         while select.select([self.master], [], [], 0)[0] and self._read():
             pass
-        return self.process.wait(1)
+        return self.process.wait(WITHIN)
 
     def type(self, text: bytes) -> None:
         """Press keys."""

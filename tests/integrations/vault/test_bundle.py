@@ -310,12 +310,12 @@ async def test_an_export_that_is_cancelled_leaves_nothing(
 
     def slow(self: LocalVault, incident: str, exhibit: str, file: str) -> Iterator[bytes]:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return read(self, incident, exhibit, file)
 
     monkeypatch.setattr(LocalVault, "read", slow)
     task = asyncio.create_task(_export(case, tmp_path / name))
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -142,13 +142,13 @@ async def test_a_cancelled_capture_leaves_nothing_though_its_thread_is_at_work(
 
     def slow(descriptor: int, data: bytes) -> int:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return write(descriptor, data)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", slow)
         task = asyncio.create_task(_seal(_vault(tmp_path)))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -42,11 +42,11 @@ def pretended(folder: Path) -> Iterator[RunningGateway]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="pretended gateway", daemon=True)
     thread.start()
-    if not ready.wait(10):
+    if not ready.wait(60):
         raise AssertionError("the pretended gateway does not start")
     try:
         yield RunningGateway(url=urls[0], user=ADMIN, password=gateway.password, folder=folder)
     finally:
         with suppress(RuntimeError):
             ends[0]()
-        thread.join(10)
+        thread.join(60)

@@ -159,7 +159,7 @@ async def test_the_revision_is_the_servers_and_its_session_is_given_back(revisio
                 assert session.id
                 assert session.instructions == "Two tools."
             state = place["url"].replace("/mcp", "/state")
-            with urllib.request.urlopen(state, timeout=10) as answer:  # noqa: S310, ASYNC210  # our own server on loopback
+            with urllib.request.urlopen(state, timeout=60) as answer:  # noqa: S310, ASYNC210  # our own server on loopback
                 assert json.load(answer)["sessions"] == 0
         finally:
             await world.aclose()
