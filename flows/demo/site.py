@@ -1,6 +1,6 @@
 """Puts a server behind a gateway with the people who use it, and writes down where everything is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,19 +154,6 @@ async def build(gateway: RunningGateway, server: McpServer, folder: Path, *, nam
         virtual_server_url=f"{gateway.url}/servers/{virtual}/mcp",
         inventory=inventory.model_copy(update={"pins": Pins(servers={name: await _approve(inventory, name)})}),
     )
-
-
-def together(sites: Iterable[Site]) -> Inventory:
-    """Return one inventory of several sites at one gateway, the first one's canary asking for all of them."""
-    first, *rest = (site.inventory for site in sites)
-    update = {
-        "servers": {**first.servers, **{name: server for other in rest for name, server in other.servers.items()}},
-        "principals": {**first.principals, **{name: who for other in rest for name, who in other.principals.items()}},
-        "pins": Pins(
-            servers={**first.pins.servers, **{name: p for other in rest for name, p in other.pins.servers.items()}}
-        ),
-    }
-    return first.model_copy(update=update)
 
 
 async def _approve(inventory: Inventory, server: str) -> tuple[Pin, ...]:

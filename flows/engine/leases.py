@@ -1,7 +1,6 @@
 """Containments in force: verified again and again, put back when undone, extended at their end, and given back."""
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -20,8 +19,6 @@ from playbooks.record.journal import Event
 from playbooks.record.state import Incident
 from playbooks.record.step import LeaseState, Progress
 from playbooks.strict import iso, now
-
-LOG = logging.getLogger("mcp_soar.engine")
 
 
 async def watch(case: Case) -> None:

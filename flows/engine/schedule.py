@@ -11,7 +11,6 @@ from playbooks.record.incident import EntityKind, Phase
 from playbooks.record.state import Incident
 from playbooks.record.step import HELD, RAW_ALERT, RAW_ALERTS, Progress, StepState
 
-WAITING = {Progress.PROPOSED, Progress.RETRYING, Progress.NOT_ESTABLISHED, Progress.UNKNOWN}
 PHASES = tuple(Phase)
 READING = {"capture", "raw", "repeats", "check", "nowhere"}
 """What goes on while the kill switch is on."""
@@ -276,7 +275,7 @@ def _phase(
 
 def _nowhere(state: Incident, step: Step, phase: Phase, places: Places) -> Iterator[Todo]:
     """Yield what a step cannot run for, to be said once."""
-    if state.part_of or not step.at or (step.when is When.LEAKING and not _leaking_at(state)):
+    if state.part_of or not step.at or (step.when is When.LEAKING and not leaking_at(state)):
         return
     for entity in nowhere(state, step, places):
         todo = _todo(state, step, phase, entity)
@@ -288,7 +287,7 @@ def _running(state: Incident, step: Step, places: Places) -> tuple[list[Resolved
     """Return what a step runs for as things stand, and why it is needed for nothing else, where that can change."""
     runs = runs_for(state, step, places)
     if step.when is When.LEAKING:
-        homes = _leaking_at(state)
+        homes = leaking_at(state)
         return [entity for entity in runs if entity.server in homes], MOOT
     return runs, ATTRIBUTED if step.when is When.UNATTRIBUTED else ""
 
@@ -405,11 +404,6 @@ def _verify_due(step: StepState, state: Incident, retries: tuple[float, ...]) ->
     return step.settled_at + timedelta(seconds=retries[step.looks - 1] if step.looks else 0.0)
 
 
-def leaking(state: Incident) -> bool:
-    """Whether some cut of the incident was carried out, tried again, and does not hold."""
-    return bool(_leaks(state))
-
-
 def _leaks(state: Incident) -> list[StepState]:
     """Return the cuts that were carried out, tried again, and do not hold; none while one is being widened."""
     found = [
@@ -423,7 +417,7 @@ def _leaks(state: Incident) -> list[StepState]:
     return [] if _being_widened(state) else found
 
 
-def _leaking_at(state: Incident) -> set[str | None]:
+def leaking_at(state: Incident) -> set[str | None]:
     """Return the servers that get around a cut of what is theirs; all, if what leaks is of none."""
     things = [*state.entities.values(), *entities_for(state, EntityKind.SERVER)]
     found: set[str | None] = set()

@@ -43,7 +43,6 @@ _UNIT = 0.01
 _TICKS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0, 31536000.0)
 _LETTER = 6.6
 _SMALL = 5.9
-_NARROWEST = 480
 
 
 class Axis(NamedTuple):
@@ -127,21 +126,19 @@ def data_image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 
 
-def timeline(it: View, *, width: int = WIDTH, at: datetime | None = None) -> str:
+def timeline(it: View, *, at: datetime | None = None) -> str:
     """Return the timeline of an incident as SVG.
 
     Args:
         it: the incident.
-        width: in pixels, 480 or more; the height follows from what there is to show.
         at: the moment that counts as now; by default that of the last entry.
     """
     shown = course(it, at=at)
     title = f"Timeline of {excerpt(it.id, 60)}"
-    width = max(width, _NARROWEST)
     if shown is None:
-        return _nothing(width, title, "Nothing is on record yet.")
-    axis = axis_of(shown, _EDGE + min(_LABELS, width * 0.36), width - _EDGE)
-    return _drawn(shown, axis, width, title)
+        return _nothing(title, "Nothing is on record yet.")
+    axis = axis_of(shown, _EDGE + _LABELS, WIDTH - _EDGE)
+    return _drawn(shown, axis, title)
 
 
 def axis_of(shown: Course, left: float, right: float) -> Axis:
@@ -158,7 +155,7 @@ def axis_of(shown: Course, left: float, right: float) -> Axis:
     return Axis(shown.zero, min(moments), max(moments), left, right - _LAST)
 
 
-def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
+def _drawn(shown: Course, axis: Axis, title: str) -> str:
     rows = _chosen(shown.rows)
     hidden = len(shown.rows) - len(rows)
     levels = _levels(shown.milestones, axis)
@@ -167,7 +164,7 @@ def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
     y = top + flags + 6
     body: list[str] = []
     for lane, members in itertools.groupby(rows, key=lambda row: row.lane):
-        body.append(_rect(1, y, width - 2, _HEAD, _FAINT))
+        body.append(_rect(1, y, WIDTH - 2, _HEAD, _FAINT))
         body.append(_text(_EDGE, y + 14, lane.upper(), weight=700, size=11))
         y += _HEAD
         for row in members:
@@ -190,7 +187,7 @@ def _drawn(shown: Course, axis: Axis, width: int, title: str) -> str:
         *_scale(axis, bottom),
         _text(_EDGE, height - 10, " ".join(notes), size=11, fill=_MUTED),
     ]
-    return _svg(width, height, title, _said(shown), parts)
+    return _svg(height, title, _said(shown), parts)
 
 
 def _chosen(rows: Sequence[Stretch]) -> list[Stretch]:
@@ -288,23 +285,22 @@ def _said(shown: Course) -> str:
     return f"Accepted at {clock(shown.zero)}. {moments}. {rows}."
 
 
-def trend(points: Sequence[Contained], *, width: int = WIDTH) -> str:
+def trend(points: Sequence[Contained]) -> str:
     """Return how long the last incidents took from acceptance to verified containment, as SVG.
 
     Args:
         points: the incidents, the oldest first; the last forty are drawn.
-        width: in pixels, 480 or more.
     """
-    title, width = "Time from acceptance to verified containment", max(width, _NARROWEST)
+    title = "Time from acceptance to verified containment"
     drawn = sorted(points, key=lambda point: point.at)[-40:]
     if not drawn:
-        return _nothing(width, title, "No incident to show.")
+        return _nothing(title, "No incident to show.")
     values = [point.seconds for point in drawn if point.seconds is not None]
     values += [point.goal for point in drawn if point.goal is not None]
     least, most = max(min(values, default=1.0), 0.001), max(max(values, default=1.0), 0.002)
     marks = _logarithmic(least, most)
     low, high = marks[0], marks[-1]
-    top, bottom, left, right = 92.0, 300.0, 76.0, width - 92.0
+    top, bottom, left, right = 92.0, 300.0, 76.0, WIDTH - 92.0
 
     def y_of(seconds: float) -> float:
         place = math.log(min(max(seconds, low), high) / low) / math.log(high / low)
@@ -315,7 +311,7 @@ def trend(points: Sequence[Contained], *, width: int = WIDTH) -> str:
     parts = [
         _text(_EDGE, 22, title, size=15, weight=700),
         _text(_EDGE, 40, f"{_count(len(drawn))}, the oldest first. The scale is logarithmic.", size=11),
-        *_legend(width),
+        *_legend(),
     ]
     for value in marks:
         y = y_of(value)
@@ -336,7 +332,7 @@ def trend(points: Sequence[Contained], *, width: int = WIDTH) -> str:
     lines = (
         f"{point.incident}: {'-' if point.seconds is None else length(point.seconds)}, {point.word}" for point in drawn
     )
-    return _svg(width, bottom + 46, title, ". ".join(lines), parts)
+    return _svg(bottom + 46, title, ". ".join(lines), parts)
 
 
 def _goals(
@@ -352,7 +348,7 @@ def _goals(
         yield _text(xs[-1] + gap / 2 + 6, y_of(goal) + 4, f"goal {length(goal)}", size=11, weight=700)
 
 
-def _legend(width: int) -> Iterator[str]:
+def _legend() -> Iterator[str]:
     words = (
         (Sign.GOOD, "goal met"),
         (Sign.DOUBT, "goal missed"),
@@ -363,7 +359,7 @@ def _legend(width: int) -> Iterator[str]:
     for mark, word in words:
         yield _shape(mark, x, 56)
         yield _text(x + 10, 60, word, size=11)
-        x += min(130, (width - 40) / 4)
+        x += 130
 
 
 _LINES = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 86400.0, 864000.0, 8640000.0, 86400000.0)
@@ -380,18 +376,18 @@ def _count(number: int) -> str:
     return f"{number} incident{'s' if number != 1 else ''}"
 
 
-def _nothing(width: int, title: str, text: str) -> str:
+def _nothing(title: str, text: str) -> str:
     parts = [_text(_EDGE, 22, title, size=15, weight=700), _text(_EDGE, 46, text)]
-    return _svg(width, 64, title, text, parts)
+    return _svg(64, title, text, parts)
 
 
-def _svg(width: int, height: float, title: str, description: str, parts: Sequence[str]) -> str:
+def _svg(height: float, title: str, description: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}"'
-        f' viewBox="0 0 {width} {height:.0f}" role="img" aria-labelledby="t d"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}"'
+        f' viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-labelledby="t d"'
         ' font-family="system-ui, -apple-system, Segoe UI, Noto Sans, Noto Sans KR, Noto Sans CJK KR, sans-serif">'
         f'<title id="t">{_safe(title)}</title><desc id="d">{_safe(description, 4000)}</desc>'
-        f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1:.0f}" rx="6" fill="{_PAPER}" stroke="{_RULE}"/>'
+        f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="6" fill="{_PAPER}" stroke="{_RULE}"/>'
         + "".join(parts)
         + "</svg>\n"
     )

@@ -115,12 +115,6 @@ class Identity(Account):
         yield from ((f"{field}.refresh.{label}", place) for label, place in self.refresh.items())
 
 
-def settings_of(inventory: Inventory, name: str) -> Provider | None:
-    """Return a provider of an inventory; None if it has none of that name."""
-    found = inventory.systems.get(name)
-    return found if isinstance(found, Provider) else None
-
-
 def identities(inventory: Inventory) -> Iterator[tuple[str, str, Identity]]:
     """Yield principal, provider and how it is known there, for every principal that is."""
     for who, one in inventory.principals.items():

@@ -17,6 +17,9 @@ from playbooks.record.journal import GENESIS, Entry, fits
 MOST_AT_ONCE = 4096
 """Entries of one stream that a commit writes, at most; their places are what is looked at to prove one of them."""
 
+_ALIKE = 10
+"""Earlier streams of one key that are named, at most."""
+
 _stream = schema.stream.c
 
 INFO = (
@@ -54,13 +57,13 @@ FROZEN_WITH = (
         _stream.closed_at.is_(None),
     )
     .order_by(_stream.opened_at.desc(), _stream.name.desc())
-    .limit(bindparam("most"))
+    .limit(_ALIKE)
 )
 CLOSED_WITH = (
     select(_stream.name)
     .where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_not(None))
     .order_by(_stream.closed_at.desc(), _stream.name.desc())
-    .limit(bindparam("most"))
+    .limit(_ALIKE)
 )
 _stop = schema.stop.c
 # As the first release kept them, before there was a stream of switches.

@@ -356,14 +356,14 @@ class Tx:
         values = {"prefix": prefix, "end": prefix[:-1] + chr(ord(prefix[-1]) + 1), "most": limit}
         return int((await self._run(queries.OPEN_BELOW, values)).scalar_one())
 
-    async def closed_with(self, correlation: str, limit: int = 10) -> list[str]:
+    async def closed_with(self, correlation: str) -> list[str]:
         """Return the closed streams that had a correlation key, the last closed first."""
-        found = await self._run(queries.CLOSED_WITH, {"correlation": correlation, "most": limit})
+        found = await self._run(queries.CLOSED_WITH, {"correlation": correlation})
         return list(dict.fromkeys(map(also.whose, found.scalars().all())))
 
-    async def frozen_with(self, correlation: str, limit: int = 10) -> list[str]:
+    async def frozen_with(self, correlation: str) -> list[str]:
         """Return the frozen streams that gave up a correlation key, the last opened first."""
-        found = await self._run(queries.FROZEN_WITH, {**also.gave_up(correlation), "most": limit})
+        found = await self._run(queries.FROZEN_WITH, also.gave_up(correlation))
         return list(dict.fromkeys(map(also.whose, found.scalars().all())))
 
     async def stream(self, name: str) -> StreamInfo | None:

@@ -297,9 +297,9 @@ def _fit(text: str, limit: int = LONGEST) -> str:
     return redacted(text[: limit * 4], limit)
 
 
-def _clause(text: str, limit: int = LONGEST) -> str:
+def _clause(text: str) -> str:
     """Return a sentence to stand inside another one."""
-    return _fit(text, limit).rstrip(". ")
+    return _fit(text).rstrip(". ")
 
 
 def _some(texts: Iterable[str], most: int = MOST) -> tuple[str, ...]:

@@ -39,21 +39,6 @@ class Progress(StrEnum):
     RELEASED = "released"
 
 
-SETTLED = frozenset(
-    {
-        Progress.ESTABLISHED,
-        Progress.FAILED,
-        Progress.DENIED,
-        Progress.EXPIRED,
-        Progress.SKIPPED,
-        Progress.SEALED,
-        Progress.UNAVAILABLE,
-        Progress.RELEASED,
-    }
-)
-"""Nothing more happens to these by themselves."""
-
-
 HELD = frozenset({Progress.ESTABLISHED, Progress.RELEASED})
 """What is in force, or was until a person gave it back."""
 

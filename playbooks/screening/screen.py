@@ -61,19 +61,18 @@ class Hit(Strict):
     means: Line
 
 
-def screen(definition: Mapping[str, object], rules: Rules | None = None) -> tuple[Hit, ...]:
+def screen(definition: Mapping[str, object]) -> tuple[Hit, ...]:
     """Return what the rules find in a definition, whatever text of it that stands in.
 
     Args:
         definition: a tool, prompt, resource or `{"instructions": …}`, as JSON has it.
-        rules: other rules than those of this version.
     """
-    return screen_fields(fields(definition), rules)
+    return screen_fields(fields(definition))
 
 
-def screen_text(text: str, path: str = "text", rules: Rules | None = None) -> tuple[Hit, ...]:
+def screen_text(text: str, rules: Rules | None = None) -> tuple[Hit, ...]:
     """Return what the rules find in one text, as an answer of a tool."""
-    return screen_fields([Field(path, text)], rules)
+    return screen_fields([Field("text", text)], rules)
 
 
 def screen_fields(texts: Iterable[Field], rules: Rules | None = None) -> tuple[Hit, ...]:

@@ -54,7 +54,11 @@ def printable(text: str, limit: int = 200) -> str:
 _MARKED = re.compile(r"~[0-9a-f]{16}$")
 
 
-def own_name(text: str, limit: int = 200) -> str:
+_NAME = 200
+"""Characters of a name that is shown, at most."""
+
+
+def own_name(text: str) -> str:
     """Return a name that somebody else chose as people see it, never the same for two names.
 
     What can be shown as it is stays so. Whatever is longer, or not what it looks like, ends in a mark of its own: names
@@ -62,14 +66,13 @@ def own_name(text: str, limit: int = 200) -> str:
 
     Args:
         text: the name as it is on the wire.
-        limit: characters that the result may have.
     """
-    shown = printable(text, limit)
+    shown = printable(text, _NAME)
     if shown == text and not _MARKED.search(text):
         return text
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     # No ellipsis: in NFKC it is three dots.
-    return f"{printable(text[:limit], 12 * limit)[: limit - len(mark) - 1]}~{mark}"
+    return f"{printable(text[:_NAME], 12 * _NAME)[: _NAME - len(mark) - 1]}~{mark}"
 
 
 def plain(text: str, limit: int = 2000) -> str:

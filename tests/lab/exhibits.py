@@ -104,9 +104,7 @@ async def pod_logs(
     files: Mapping[str, bytes] = LOGS,
     *,
     number: int = 1,
-    kind: str = "pod-logs",
-    incident: str = INCIDENT,
     **more: Any,  # noqa: ANN401  # what else an exhibit is made of
 ) -> Exhibit:
     """Seal an exhibit like others of its kind."""
-    return await kept(vault, incident, number, kind, files, **{"at": AT, "params": {"since": 60}, **more})
+    return await kept(vault, INCIDENT, number, "pod-logs", files, **{"at": AT, "params": {"since": 60}, **more})

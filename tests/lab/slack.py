@@ -382,9 +382,9 @@ class FakeSlack:
         assert request.transport is not None
         request.transport.pause_reading()
 
-    async def close_socket(self, socket: int = -1) -> None:
-        """Close a socket."""
-        await self.sockets[socket].close(code=WSCloseCode.GOING_AWAY)
+    async def close_socket(self) -> None:
+        """Close the youngest socket."""
+        await self.sockets[-1].close(code=WSCloseCode.GOING_AWAY)
 
     async def _link(self, request: web.Request) -> web.StreamResponse:
         ticket = request.query.get("ticket", "")

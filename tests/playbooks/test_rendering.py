@@ -225,9 +225,6 @@ INVISIBLE = re.compile(
     r"[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
 )
 
-# The dots of our own prose and of what we state of the law; there is none in a hostile text that stays.
-LAW = re.compile(r"Art\. |\([a-z]\)")
-
 
 @settings(max_examples=examples(80), deadline=None)
 @given(text=HOSTILE, language=st.sampled_from(list(Language)), kind=st.sampled_from(list(Topic)))

@@ -32,7 +32,6 @@ _LASTS: Final = 600
 
 _TRIES: Final = 3
 
-_NAMED: Final = 5
 _CLOUDS: Final = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account", "azure.workload.identity/client-id")
 """Annotations by which a cloud takes an account's tokens, and asks no cluster whether they still count."""
 

@@ -55,23 +55,22 @@ def opens(key: Fields) -> bool:
     return key.get("blocked") is not True and (ends is None or ends > datetime.now(UTC))
 
 
-def permits(key: Fields, server: Fields, tool: str = "") -> bool:
-    """Return whether a key's own permissions let it use a server, and a tool of it.
+def permits(key: Fields, server: Fields) -> bool:
+    """Return whether a key's own permissions let it use a server.
 
     Args:
         key: as `/key/info` tells of it.
         server: as the administration tells of it.
-        tool: the tool's name there; any if empty.
     """
     found = key.get("object_permission")
     may = found if isinstance(found, dict) else {}
     servers, called = {*strings(may.get("mcp_servers"))}, {str(server.get(k)) for k in _CALLED}
     tools = may.get("mcp_tool_permissions")
-    named_tools = next((tools[name] for name in called if name in tools), None) if isinstance(tools, dict) else None
+    by_tool = isinstance(tools, dict) and any(tools.get(name) is not None for name in called)
     groups = {*strings(may.get("mcp_access_groups"))} & {*strings(server.get("mcp_access_groups"))}
-    allowed = server.get("allow_all_keys") is True or bool(groups) or named_tools is not None
+    allowed = server.get("allow_all_keys") is True or bool(groups) or by_tool
     allowed = allowed or ALL_SERVERS in servers or bool(servers & called)
-    return allowed and _NONE not in servers and (named_tools is None or not tool or tool in strings(named_tools))
+    return allowed and _NONE not in servers
 
 
 _CALLED: Final = ("server_id", "server_name", "alias")

@@ -281,13 +281,12 @@ class LiteLLM(GatewayDriver):
         order = (Answer.NOT_ESTABLISHED, Answer.UNKNOWN, Answer.ESTABLISHED)
         return Asked([called, min(asked, key=lambda one: order.index(one.answer))])
 
-    async def may_use(self, user: str, entry: str, tool: str = "") -> bool:
-        """Return whether a user's newest key that opens may use a server, and a tool of it, by its own permissions.
+    async def may_use(self, user: str, entry: str) -> bool:
+        """Return whether a user's newest key that opens may use a server, by its own permissions.
 
         Args:
             user: whose key it is.
             entry: the server's id.
-            tool: the tool's name there; any if empty.
         """
         keys = [one for one in await self.keys(user) if opens(one)]
         if not keys:
@@ -296,7 +295,7 @@ class LiteLLM(GatewayDriver):
         info = await self.proxy.fields("GET", "/key/info", params={"key": str(newest.get("token"))}) or {}
         server = await self._known(entry, await self.registered())
         about = info.get("info")
-        return server is not None and permits(about if isinstance(about, dict) else {}, server, tool)
+        return server is not None and permits(about if isinstance(about, dict) else {}, server)
 
     # Who uses it
 

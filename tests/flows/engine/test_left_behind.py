@@ -12,7 +12,6 @@ from tests.lab import flags, gateway, scenes
 from tests.lab.gateway import Gateway, Place, held
 from tests.lab.house import House
 
-CUT = "cut-tool@weather/forecast"
 LONG = 600.0
 
 

@@ -125,9 +125,6 @@ async def test_what_an_earlier_release_opened_under_a_tool_takes_its_alerts_in(
         assert second.key == "server_compromise|server:weather/weather"
 
 
-C2 = IncidentClass.COMMAND_AND_CONTROL
-
-
 def unknown(*named: tuple[str, str], found: str = "", **more: Any) -> bytes:  # noqa: ANN401  # fields of the alert
     """Return an alert about what nobody knows."""
     entities = [{"kind": kind, "name": name} for kind, name in named]

@@ -45,8 +45,8 @@ def test_what_was_written_at_last_is_verified_as_often_as_what_was_written_at_on
 
 def test_a_first_look_that_finds_a_leak_is_no_leak_yet_however_long_the_write_took() -> None:
     leak = world.verified(Answer.NOT_ESTABLISHED, "it was called")
-    assert not schedule.leaking(after_a_bad_start(leak))
-    assert schedule.leaking(after_a_bad_start(leak, leak))
+    assert not schedule.leaking_at(after_a_bad_start(leak))
+    assert schedule.leaking_at(after_a_bad_start(leak, leak))
 
 
 def runs(state: Incident, at: datetime | None = None) -> list[str]:

@@ -74,10 +74,9 @@ def assert_legible(svg: str) -> None:
         assert box.bottom <= height, box
 
 
-@pytest.mark.parametrize("width", [640, 800, 1200])
 @pytest.mark.parametrize("story", [stories.contained(), stories.over(), stories.leaking()])
-def test_no_text_covers_another_and_none_leaves_the_picture(story: list[stories.Timed], width: int) -> None:
-    assert_legible(timeline(view(stories.told(story)), width=width, at=stories.at(10_800)))
+def test_no_text_covers_another_and_none_leaves_the_picture(story: list[stories.Timed]) -> None:
+    assert_legible(timeline(view(stories.told(story)), at=stories.at(10_800)))
 
 
 MOMENTS = st.floats(min_value=0, max_value=10 * 86400, allow_nan=False)
@@ -190,9 +189,8 @@ def points(number: int) -> list[Contained]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 40, 90])
-@pytest.mark.parametrize("width", [640, 800])
-def test_the_trend_is_legible_for_few_and_for_many(number: int, width: int) -> None:
-    assert_legible(trend(points(number), width=width))
+def test_the_trend_is_legible_for_few_and_for_many(number: int) -> None:
+    assert_legible(trend(points(number)))
 
 
 def test_the_trend_says_of_each_incident_how_it_went() -> None:

@@ -129,19 +129,6 @@ def test_hostile_text_is_text_in_html(text: str) -> None:
         assert " ".join(excerpt(text).split()) in " ".join(page.text.split())
 
 
-LIVE = {
-    "link_open",
-    "image",
-    "html_inline",
-    "html_block",
-    "fence",
-    "code_inline",
-    "s_open",
-    "em_open",
-    "blockquote_open",
-}
-
-
 def tokens(text: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):

@@ -169,7 +169,7 @@ async def test_all_pages_together_have_one_deadline_which_ends_the_shared_questi
     monkeypatch.setattr(client, "DEADLINE", 0.5)
     asking: set[asyncio.Task[Any] | None] = set()
 
-    async def lists(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def lists(_asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         asking.add(asyncio.current_task())
         await begin(writer, kind="text/event-stream")
         while True:
@@ -177,7 +177,6 @@ async def test_all_pages_together_have_one_deadline_which_ends_the_shared_questi
             writer.write(b": still there\n\n")
             await writer.drain()
             await asyncio.sleep(0.02)
-        del asked
 
     async with answering(lists) as endpoint:
         endpoint.patience = 20.0

@@ -20,7 +20,7 @@ from tests.integrations.systems.kubernetes.conftest import INVENTORY
 from tests.integrations.systems.kubernetes.pretended import DEPLOYMENT, ME, PROBE, RBAC, Pretended, pretended
 
 CORE = "/api/v1/namespaces/mcp"
-MINE, THEIRS = f"{CORE}/serviceaccounts/weather", f"{CORE}/serviceaccounts/billing"
+MINE = f"{CORE}/serviceaccounts/weather"
 CUTS = (RevokeTokens(server="weather"), RemoveBindings(server="weather"))
 
 
