@@ -25,6 +25,9 @@ LONGEST_WAIT: Final = 30.0
 _IDLE: Final = 4.0
 """Seconds after which an idle connection is not used again: servers commonly close theirs after five."""
 
+FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL)
+"""What its client raises where no answer comes, or none that can be read."""
+
 _LATER: Final = frozenset({408, 425, 429})
 _MOST_SAID: Final = 20_000
 """Bytes of an error's text that are looked at."""

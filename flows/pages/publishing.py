@@ -9,9 +9,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from json import JSONDecodeError
 from typing import NamedTuple
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import PrefectException
+from pydantic import ValidationError
 
 from flows.engine.case import PREFIX
 from flows.engine.opening import FLOW
@@ -21,8 +24,10 @@ from flows.pages.shelf import Shelf
 from flows.report.incident import report
 from flows.report.picture import Contained
 from flows.report.switches import switches_of
+from integrations.http import FAULTS
 from integrations.journal.records import Stop, StreamInfo
-from integrations.journal.store import Journal, Tampered
+from integrations.journal.store import Journal
+from playbooks.errors import SoarError, Transient
 from playbooks.playbook import Playbook
 from playbooks.record.journal import SYSTEM, Entry, Parsed
 from playbooks.record.projection import project
@@ -46,6 +51,10 @@ _AT_ONCE = 20
 """So many incidents at most are read in one go for the trend."""
 
 
+_PREFECTS = (*FAULTS, PrefectException, OSError, JSONDecodeError, ValidationError)
+"""What Prefect's client raises where its API is away, refuses, or answers what nobody can read. All else is ours."""
+
+
 class Mark(NamedTuple):
     """How far Prefect knows an incident.
 
@@ -58,6 +67,22 @@ class Mark(NamedTuple):
     seq: int
     stops: frozenset[int]
     busy: bool
+
+
+class _Made(NamedTuple):
+    """What Prefect is to be told of an incident.
+
+    Args:
+        it: the incident.
+        artifacts: its pages; the overview comes last and says how far all of them go.
+        key: tells it from one of that id in another journal.
+        seq: the last journal entry that it says.
+    """
+
+    it: View
+    artifacts: Sequence[Artifact]
+    key: str
+    seq: int
 
 
 class Publisher:
@@ -80,28 +105,35 @@ class Publisher:
         self._system = 0
 
     async def look(self) -> None:
-        """Tell what is new.
+        """Tell what is new. What is wrong with one incident keeps no other from being shown.
 
         Raises:
             Exception: whatever Prefect's client raises while the API does not answer, or about one of them.
+            Transient: the journal cannot be read now.
         """
         rows, stops = await self._journal.streams(PREFIX, limit=RECENT), await self._journal.stops()
         failure: Exception | None = None
         for row in rows:
             # What waits for the rest of its response now is shown when that begins.
             waits = _due(row) and row.lane == FLOW
-            if not waits and not self.knows(row, stops):
-                try:
-                    await self._tell(row, stops)
-                except Tampered as exc:
-                    # It waits for a person; the others go on being shown.
-                    LOG.warning("%s is not published: %s", row.name, exc)
-                    self._marks[row.name] = Mark(row.seq, _numbers(row, stops), busy=False)
-                except Exception as exc:
-                    if await self._client.api_healthcheck() is not None:
-                        raise
-                    # What the API does not take of one hides no other.
-                    failure = exc
+            if waits or not row.seq or self.knows(row, stops):
+                continue
+            try:
+                made = await self._made(row, stops)
+            except Transient:
+                raise
+            except Exception as exc:  # noqa: BLE001  # the others go on being shown
+                self._pass_over(row, stops, exc)
+                continue
+            try:
+                await self._show(row, stops, made)
+            except _PREFECTS as exc:
+                if await self._client.api_healthcheck() is not None:
+                    raise
+                # What the API does not take of one hides no other.
+                failure = exc
+            except Exception as exc:  # noqa: BLE001  # a fault of ours hides no other either
+                self._pass_over(row, stops, exc)
         await self._tell_trend(rows[: trend.LAST], stops)
         if failure is not None:
             raise failure
@@ -119,21 +151,29 @@ class Publisher:
         # What is only looked at, over and over, is no work: a run that has ended begins again with something new.
         return not mark.busy or _busy(row)
 
-    async def _tell(self, row: StreamInfo, stops: Sequence[Stop]) -> None:
-        """Tell of one incident what is new of it."""
-        busy = _busy(row)
+    async def _made(self, row: StreamInfo, stops: Sequence[Stop]) -> _Made:
         entries = await self._journal.read(row.name)
-        if not entries:
-            return
         await self._learn()
         # In a thread of its own: the responses of others share this loop.
-        it, made = await asyncio.to_thread(_made, entries, stops, tuple(self._switched), self._playbooks)
-        key = f"{it.id}/{entries[0].hash.hex()}"
-        run = await runs.run_of(self._client, it, key)
-        await self._shelf.put(made, run.id)
-        if await runs.tell(self._client, run, it, key, busy=busy):
-            self._marks[row.name] = Mark(entries[-1].seq, _numbers(row, stops), busy)
-        self._points[row.name] = entries[-1].seq, Contained.of(it)
+        made = await asyncio.to_thread(_made, entries, stops, tuple(self._switched), self._playbooks)
+        self._points[row.name] = made.seq, Contained.of(made.it)
+        return made
+
+    async def _show(self, row: StreamInfo, stops: Sequence[Stop], made: _Made) -> None:
+        busy = _busy(row)
+        run = await runs.run_of(self._client, made.it, made.key)
+        await self._shelf.put(made.artifacts, run.id)
+        if await runs.tell(self._client, run, made.it, made.key, busy=busy):
+            self._marks[row.name] = Mark(made.seq, _numbers(row, stops), busy)
+
+    def _pass_over(self, row: StreamInfo, stops: Sequence[Stop], exc: Exception) -> None:
+        """Leave one out until there is something new of it: it waits for a person."""
+        if isinstance(exc, SoarError):
+            LOG.warning("%s is not published: %s", row.name, exc)
+        else:
+            LOG.error("%s is not published, by a fault of mcp-soar", row.name, exc_info=exc)
+        self._marks[row.name] = Mark(row.seq, _numbers(row, stops), busy=False)
+        self._points[row.name] = row.seq, None
 
     async def _learn(self) -> None:
         """Read which kill switches there were, as far as that is new."""
@@ -148,12 +188,12 @@ class Publisher:
         missing = [row for row in rows if self._points.get(row.name, (-1, None))[0] < row.seq]
         for row in missing[:_AT_ONCE]:
             try:
-                entries = await self._journal.read(row.name)
-            except Tampered:
-                self._points[row.name] = row.seq, None
-                continue
-            it = _view(project(row.name.removeprefix(PREFIX), entries), self._playbooks)
-            self._points[row.name] = row.seq, Contained.of(it)
+                state = project(row.name.removeprefix(PREFIX), await self._journal.read(row.name))
+                self._points[row.name] = row.seq, Contained.of(_view(state, self._playbooks))
+            except Transient:
+                raise
+            except Exception as exc:  # noqa: BLE001  # the trend of the others goes on
+                self._pass_over(row, stops, exc)
         found = [one for row in rows if (one := self._points.get(row.name, (0, None))[1])]
         if found and len(missing) <= _AT_ONCE:
             await self._shelf.put([trend.page(found, stops)])
@@ -166,20 +206,26 @@ async def publish(journal: Journal, playbooks: Mapping[IncidentClass, Playbook])
         journal: what it is told of.
         playbooks: for their goals, by class.
     """
-    well = True
+    said = ""
     async with get_client() as client:
         publisher = Publisher(client, journal, playbooks)
         while True:
+            wrong: Exception | None = None
             try:
                 await publisher.look()
-                failure = None
-            except Exception as exc:  # noqa: BLE001  # whatever Prefect's client raises, it is only shown later
-                # By its kind: its text may quote what it was sent.
-                failure = type(exc).__name__
-            if well != (failure is None):
-                well = not well
-                LOG.warning("Prefect shows incidents%s", " again" if well else f" no more, or not all: {failure}")
-            await asyncio.sleep(PUBLISH_EVERY * (1 if well else _SELDOMER))
+            except Exception as exc:  # noqa: BLE001  # whatever it is, it is only shown later
+                wrong = exc
+            whose = "" if wrong is None else "theirs" if isinstance(wrong, (*_PREFECTS, SoarError)) else "ours"
+            if whose != said:
+                said = whose
+                if wrong is None:
+                    LOG.warning("Prefect shows incidents again")
+                elif whose == "theirs":
+                    # By its kind: its text may quote what it was sent.
+                    LOG.warning("Prefect shows incidents no more, or not all: %s", type(wrong).__name__)
+                else:
+                    LOG.error("Prefect is not told of incidents, by a fault of mcp-soar", exc_info=wrong)
+            await asyncio.sleep(PUBLISH_EVERY * (_SELDOMER if wrong else 1))
 
 
 def _view(state: Incident, playbooks: Mapping[IncidentClass, Playbook]) -> View:
@@ -193,8 +239,7 @@ def _made(
     stops: Sequence[Stop],
     switched: Sequence[Parsed],
     playbooks: Mapping[IncidentClass, Playbook],
-) -> tuple[View, list[Artifact]]:
-    """Return an incident, and its artifacts, of which the overview comes last and says how far all of them go."""
+) -> _Made:
     parsed = [entry.parsed() for entry in entries]
     state = project(entries[0].stream.removeprefix(PREFIX), parsed)
     document = report(
@@ -204,8 +249,8 @@ def _made(
         playbook=state.goes_by(playbooks),
         switches=switches_of(switched, state, state.scopes),
     )
-    it = _view(state, playbooks)
-    return it, pages(it, concerned(state, stops), document)
+    it, key = _view(state, playbooks), f"{state.id}/{entries[0].hash.hex()}"
+    return _Made(it, pages(it, concerned(state, stops), document), key, entries[-1].seq)
 
 
 def _busy(row: StreamInfo) -> bool:

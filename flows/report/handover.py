@@ -16,8 +16,7 @@ from playbooks.record.campaign import Mark
 from playbooks.record.incident import IncidentClass, Status
 from playbooks.record.order import place
 from playbooks.record.state import Incident
-from playbooks.record.told import Occurrence
-from playbooks.record.view import View
+from playbooks.record.view import Happened, View
 from playbooks.record.viewing import view
 
 _NOISE = frozenset({"told", "page", "exhibit", "code_issued"})
@@ -106,7 +105,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section("Suppressed alerts", [_quiet(shift.quiet)]),
             Section("Duties with a deadline", [_duties([*open_, *closed])]),
             Section("Left to people", [_tasks(open_)]),
-            Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift)]),
+            Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift, shown)]),
         ],
     )
     return as_they_are(note, names(shift.states, shift.playbooks, shift.ours))
@@ -254,16 +253,12 @@ def _tasks(open_: Sequence[View]) -> Table:
     return Table("Tasks", ("Incident", "Task", "Until"), rows, "No task is open.")
 
 
-def _changes(shift: Shift) -> Table:
+def _changes(shift: Shift, shown: Sequence[View]) -> Table:
     begin = shift.at - shift.since
     lines = [
-        (
-            line.at,
-            state.id,
-            _who(line) + excerpt(line.what) + _words(line),
-        )
-        for state in shift.states
-        for line in state.timeline
+        (line.at, it.id, _who(line) + excerpt(line.what) + _words(line))
+        for it in shown
+        for line in it.timeline
         if line.at >= begin and line.kind not in _NOISE
     ]
     lines.sort(key=lambda line: line[0])
@@ -272,11 +267,11 @@ def _changes(shift: Shift) -> Table:
     return Table("Changes", ("When (UTC)", "Incident", "What"), rows, "Nothing changed.")
 
 
-def _words(line: Occurrence) -> str:
+def _words(line: Happened) -> str:
     """Return what a person wrote; of anything else the report says more."""
     return f": {excerpt(line.detail)}" if line.kind == "noted" else ""
 
 
-def _who(line: Occurrence) -> str:
+def _who(line: Happened) -> str:
     """Return whose doing it was, where the line does not begin with it."""
     return "" if line.actor == "mcp-soar" or line.what.startswith(line.actor) else f"{excerpt(line.actor, 60)}: "

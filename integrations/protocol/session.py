@@ -18,6 +18,7 @@ from typing import Any, Final
 import httpx
 
 from integrations.hostile import printable
+from integrations.http import FAULTS
 from integrations.protocol.limits import ITEMS, PAGES, Budget
 from integrations.protocol.reply import Reply
 from integrations.protocol.wire import Carried, Carrier, Http, Message, sse
@@ -94,7 +95,7 @@ class Session:
         try:
             async with asyncio.timeout(self.patience):
                 return await self.carrier.carry(message, headers, self._budget)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
+        except (*FAULTS, TimeoutError) as exc:
             raise Transient(f"{self.name}: {method}: no answer ({type(exc).__name__})") from exc
         except (Refused, Transient) as exc:
             raise type(exc)(f"{self.name}: {method}: {exc}") from exc
@@ -280,7 +281,7 @@ async def over_http(
             try:
                 async with asyncio.timeout(patience):
                     carrier = await stack.enter_async_context(sse(client, url, budget))
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
+            except (*FAULTS, TimeoutError) as exc:
                 raise session.nothing_known() from exc
             if carrier is None:
                 raise session.nothing_known()

@@ -28,7 +28,7 @@ Those that are covered elsewhere; `test_what_is_said_to_be_covered_is_there` kee
 | 11. A restart fails all jobs (Rundeck #1033) |
     tests/flows/engine/test_killed.py::test_a_release_is_finished_by_another_responder
     tests/flows/engine/test_postgres_restart.py::test_a_response_goes_on_when_its_journal_is_back
-    tests/flows/test_respond.py::test_prefect_failing_in_the_middle_changes_nothing |
+    tests/flows/pages/test_runs.py::test_prefect_failing_in_the_middle_changes_nothing |
 | 12. Unauthenticated ingest (Falco Talon #136) |
     tests/flows/test_receiver.py::test_what_is_not_authentic_gets_one_answer_without_a_hint
     tests/flows/test_receiver.py::test_a_forged_message_is_never_accepted

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from integrations.http import FAULTS
 from integrations.siem.source import signed
 from integrations.waiting import LONGEST, Respite, wait_of
 from playbooks.errors import Refused, SoarError, Transient
@@ -86,7 +87,7 @@ class WebhookChannel:
                 status, later = response.status_code, response.headers.get("retry-after", "")
         except httpx.TransportError as exc:
             raise Transient(f"{self.where} does not answer ({type(exc).__name__})") from exc
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except FAULTS as exc:
             raise Refused(f"{self.where}: {type(exc).__name__}") from exc
         if not httpx.codes.is_success(status):
             raise self._error(status, later)
@@ -110,7 +111,7 @@ class WebhookChannel:
             # OPTIONS changes nothing (RFC 9110, 9.3.7); any answer shows that somebody is there.
             async with self._http.stream("OPTIONS", self.config.url) as response:
                 return f"{self.where} answers ({response.status_code} to OPTIONS)"
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except FAULTS as exc:
             raise Transient(f"{self.where} does not answer ({type(exc).__name__})") from exc
 
     async def aclose(self) -> None:
