@@ -47,12 +47,14 @@ class Users(Strict):
         enforces: the cluster's network enforces NetworkPolicies.
         signed_in: principals that are signed in at an identity provider, each with an access token, `WHO-session`, and
             a refresh token, `WHO-laptop`, which are held.
+        keycloak: that provider is a Keycloak, where each is signed in once more, offline, with a refresh token `phone`.
     """
 
     principals: dict[Slug, tuple[Slug, ...]] = Field(default_factory=dict)
     cluster: bool = False
     enforces: bool = False
     signed_in: tuple[Slug, ...] = ()
+    keycloak: bool = False
 
 
 class About(Strict):
@@ -121,7 +123,7 @@ class Expected(Strict):
     Args:
         status: of the incident.
         asked: what people are asked about; every other cut is automatic.
-        steps: every step of the playbook that runs, in order.
+        steps: every step of the playbook that runs, in order; twice if it ends otherwise for another thing.
         exhibits: the kinds that are sealed, the raw alert among them.
         unusable: tools that an agent cannot use then; `prompt NAME` and `resource NAME` beside.
         usable: what it still can.

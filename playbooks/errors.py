@@ -6,6 +6,7 @@ SoarError
 ├── Refused             the gate or the remote said no, and will say no again
 ├── Drifted             the world is neither at *before* nor at *after*: plan anew and ask again
 │   └── Gone            the object is no longer there: there is nothing to undo, and nothing to give back
+├── Unneeded            a step has nothing to do where it was sent, and nothing is missing: said and passed over
 ├── NotEstablished      applied, but the probe still gets through
 ├── PartiallyApplied    some changes are in force, some are not
 ├── NoSuch              nothing is called what was asked for
@@ -68,6 +69,10 @@ class Drifted(SoarError):
 
 class Gone(Drifted):
     """The object that a plan means no longer exists."""
+
+
+class Unneeded(SoarError):
+    """There is nothing for a step to do where it was sent, and nothing is missing: another one does all of it."""
 
 
 class NotEstablished(SoarError):

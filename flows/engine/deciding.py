@@ -12,7 +12,7 @@ from flows.engine.schedule import Todo
 from integrations.journal.records import Hold
 from integrations.journal.store import Tampered, Tx
 from playbooks.action import Action
-from playbooks.errors import Refused, Transient
+from playbooks.errors import Refused, Transient, Unneeded
 from playbooks.gate.corroboration import DESCRIBES
 from playbooks.gate.plan import Change, Plan, Radius, Verdict
 from playbooks.gate.policy import Decision, Facts, Outcome, Purpose, Reservation, decide
@@ -121,6 +121,9 @@ async def _is_left(tx: Tx, step: StepState | None, plan: Plan) -> bool:
     """
     if step is None or step.plan is None or not step.plan.covers(plan):
         return False
+    if plan.irreversible:
+        # Nothing of it is ever given back, whoever did a part of it meanwhile.
+        return True
     shown = {change.grip: change.before for change in step.plan.changes}
     for change in plan.changes:
         was = canonical(shown[change.grip])
@@ -489,4 +492,10 @@ async def moot(case: Case, todo: Todo) -> None:
 async def nowhere(case: Case, todo: Todo) -> None:
     """Record that a step is not done for something, because that has no place where it acts."""
     body = {"instance": todo.instance, "phase": todo.phase.value, "reason": todo.name, "nowhere": True}
+    await case.record(Event("skipped", body))
+
+
+async def unneeded(case: Case, todo: Todo, because: Unneeded) -> None:
+    """Record that a step has nothing to do for something, and why nothing is missing there."""
+    body = {"instance": todo.instance, "phase": todo.phase.value, "reason": str(because)}
     await case.record(Event("skipped", body))

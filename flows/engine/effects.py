@@ -14,12 +14,12 @@ from datetime import timedelta
 from flows.engine import calls, schedule, turns
 from flows.engine.calls import unknown, within
 from flows.engine.case import Case, Stopped
-from flows.engine.deciding import SAID_NO, intend, lapse, verdict_of
+from flows.engine.deciding import SAID_NO, intend, lapse, unneeded, verdict_of
 from flows.engine.schedule import Todo
 from flows.engine.writing import Look, apply, carry_out, settled, verified, verify
 from integrations.journal.store import LostClaim
 from playbooks.action import Action, Check
-from playbooks.errors import Drifted, NotEstablished, PartiallyApplied, SoarError, Transient
+from playbooks.errors import Drifted, NotEstablished, PartiallyApplied, SoarError, Transient, Unneeded
 from playbooks.gate.plan import Answer, Plan
 from playbooks.gate.policy import Purpose
 from playbooks.record.journal import Event
@@ -47,6 +47,8 @@ async def act(case: Case, todo: Todo) -> None:
             await _begin(case, todo, action, step)
     except (Stopped, LostClaim):
         raise
+    except Unneeded as exc:
+        await unneeded(case, todo, exc)
     except SoarError as exc:
         await failed(case, todo, exc)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from flows.engine.calls import build, listened, unknown, within
 from flows.engine.case import Case, Stopped
+from flows.engine.deciding import unneeded
 from flows.engine.effects import failed
 from flows.engine.schedule import Todo
 from integrations.hostile import printable
@@ -19,7 +20,7 @@ from integrations.journal.records import InboxItem, Told
 from integrations.journal.store import LostClaim
 from integrations.vault import Damaged, Draft, Taken, TooLarge, VaultFull
 from playbooks.action import Capture, Check
-from playbooks.errors import Misconfigured, Refused, SoarError, Transient
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient, Unneeded
 from playbooks.estate.inventory import Resolved
 from playbooks.record.evidence import Authority, Exhibit, Method, Unavailable, exhibit_id, sealed, unavailable
 from playbooks.record.incident import EntityKind
@@ -73,6 +74,8 @@ async def capture(case: Case, todo: Todo) -> None:
         await _sealed(case, todo, exhibit, broke)
     except (LostClaim, Stopped):
         raise
+    except Unneeded as exc:
+        await unneeded(case, todo, exc)
     except SoarError as exc:
         step = case.state.steps.get(todo.instance)
         known = step is not None and step.progress is Progress.UNAVAILABLE

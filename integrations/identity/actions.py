@@ -13,9 +13,9 @@ from integrations.hostile import printable
 from integrations.identity.client import Api, Claims
 from integrations.identity.proof import dead, reissue, verdict
 from integrations.identity.provider import SORT
-from integrations.identity.tokens import Held, held, one_of, same
+from integrations.identity.tokens import Held, held, none_held, one_of, same
 from playbooks.action import Action, World
-from playbooks.errors import Misconfigured, Refused
+from playbooks.errors import Refused
 from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.strict import Name, Slug, iso
 from playbooks.text.sentences import say
@@ -147,8 +147,7 @@ class RevokeTokens(_Revoke):
     def tokens(self, world: World) -> Sequence[Held]:
         found = tuple(held(world, self.principal, self.system))
         if not found:
-            where = f"principals.{self.principal}.places.{self.system or 'PROVIDER'}.refresh"
-            raise Misconfigured("no token of it is held, and only who has a token can revoke it", field=where)
+            raise none_held(world, self.principal, self.system)
         return tuple(sorted(found, key=lambda one: one.type == "access_token"))
 
 

@@ -5,9 +5,8 @@ from typing import ClassVar, Final
 from typing_extensions import override
 
 from integrations.identity.client import Api
-from integrations.identity.tokens import Held, held
+from integrations.identity.tokens import Held, held, none_held
 from playbooks.action import Capture, Sink, World
-from playbooks.errors import Misconfigured
 from playbooks.strict import Name, Slug
 
 TOKENS: Final = "issued_tokens"
@@ -35,7 +34,7 @@ class CaptureTokens(Capture):
         for one in held(world, self.principal, self.system):
             found.setdefault(one.provider, []).append(one)
         if not found:
-            raise Misconfigured("no token of it is held", field=f"principals.{self.principal}.places")
+            raise none_held(world, self.principal, self.system)
         for provider, tokens in found.items():
             api = world.reach(Api, provider)
             raw, issuer = (await api.described()).raw, api.settings.issuer

@@ -85,6 +85,8 @@ class Api:
 
     largest = LARGEST
     """Bytes of one answer."""
+    ends_sessions = False
+    """Whether a user is kept out there with all that it was issued, held or not."""
 
     def __init__(self, name: str, settings: Provider, secret: str) -> None:
         self.name = name

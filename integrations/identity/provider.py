@@ -99,6 +99,11 @@ class Identity(Account):
             raise ValueError(message)
         return self
 
+    @property
+    def for_itself(self) -> bool:
+        """Whether it is a client that acts for itself, and no user."""
+        return self.user == self.client
+
     @override
     def objects(self) -> Mapping[str, Collection[str]]:
         return {**super().objects(), **({"client": (self.client,)} if self.client else {})}

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from integrations.identity.client import Credentials
+from integrations.identity.client import Api, Credentials
 from integrations.identity.provider import SORT, Identity, identities
 from integrations.secret import secret
 from playbooks.action import World
-from playbooks.errors import Drifted, Misconfigured
+from playbooks.errors import Drifted, Misconfigured, SoarError, Unneeded
 from playbooks.estate.systems import Secret
 from playbooks.gate.plan import Target
+from playbooks.text.sentences import say
 
 _SHORTEST: Final = 16
 """Characters of a token: of less a fingerprint gives it away."""
@@ -80,6 +81,24 @@ def held(world: World, who: str, system: str | None = None) -> Iterator[Held]:
         if name == who and system in {None, provider}:
             for label in (*at.refresh, *at.held):
                 yield _read(who, provider, at, label)
+
+
+def none_held(world: World, who: str, system: str | None = None) -> SoarError:
+    """Return what it means that no token of a principal is held.
+
+    Args:
+        world: the connections.
+        who: as the inventory names it.
+        system: at which provider; at all if None.
+    """
+    at = {name: place for one, name, place in identities(world.inventory) if one == who and system in {None, name}}
+    if at and all(world.reach(Api, name).ends_sessions and not place.for_itself for name, place in at.items()):
+        named = " and ".join(f"provider {name}" for name in at)
+        return Unneeded(
+            say("no token of {a} is held; whatever it was issued ends with its sessions at {b}", a=who, b=named)
+        )
+    where = f"principals.{who}.places.{system or 'PROVIDER'}.refresh"
+    return Misconfigured("no token of it is held, and only who has a token can revoke it", field=where)
 
 
 def one_of(world: World, who: str, token: str, system: str | None) -> Held:

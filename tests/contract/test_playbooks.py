@@ -21,6 +21,8 @@ from tests.cluster.enforcer import lacking
 from tests.contract import measuring
 from tests.lab.drill import play
 from tests.lab.fixtures import Lab
+from tests.lab.keycloak import RunningKeycloak
+from tests.lab.oidc import RunningProvider
 
 OWN = os.environ.get("MCP_SOAR_PLAYBOOKS")
 PLAYBOOKS = tuple((own_in(Path(OWN)) if OWN else shipped()).values())
@@ -34,7 +36,7 @@ KINDS: dict[str, type] = {"action": Action, "capture": Capture, "check": Check}
 pytestmark = pytest.mark.system("contextforge")
 every_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda playbook: playbook.id)
 LONG = 10
-"""A drill of more steps than this takes longer than ten seconds; so does one on a cluster."""
+"""A drill of more steps than this takes longer than ten seconds; so does one on a cluster, or at a Keycloak."""
 
 
 def as_parameters(drills: dict[str, tuple[Drill, Playbook]]) -> list[ParameterSet]:
@@ -44,10 +46,24 @@ def as_parameters(drills: dict[str, tuple[Drill, Playbook]]) -> list[ParameterSe
             exercise,
             playbook,
             id=name.removesuffix(".yaml"),
-            marks=[pytest.mark.slow] if len(exercise.expected.steps) > LONG or exercise.world.cluster else [],
+            marks=[pytest.mark.slow] if _is_long(exercise) else [],
         )
         for name, (exercise, playbook) in drills.items()
     ]
+
+
+def _is_long(exercise: Drill) -> bool:
+    return len(exercise.expected.steps) > LONG or exercise.world.cluster or exercise.world.keycloak
+
+
+def signed_in_at(exercise: Drill, request: pytest.FixtureRequest) -> RunningProvider | RunningKeycloak | None:
+    """Return the identity provider of a drill's world; None if it has none."""
+    if not exercise.world.signed_in:
+        return None
+    found: RunningProvider | RunningKeycloak = request.getfixturevalue(
+        "the_keycloak" if exercise.world.keycloak else "identity_provider"
+    )
+    return found
 
 
 def an_entity(kind: EntityKind) -> Resolved:
@@ -90,7 +106,7 @@ def test_its_drills_are_about_it_and_leave_no_step_out(playbook: Playbook) -> No
     drilled: set[str] = set()
     for file, exercise in exercises.items():
         assert not list(amiss(exercise, playbook)), file
-        named = [step.id for step in exercise.expected.steps if step.id in runs]
+        named = list(dict.fromkeys(step.id for step in exercise.expected.steps if step.id in runs))
         assert named == [step for step in runs if step in named], f"{file}: in the order of the playbook"
         drilled |= exercise.tries
     assert set(runs) <= drilled, "no drill runs these"
@@ -104,5 +120,5 @@ async def test_its_drill_succeeds(
     cluster = request.getfixturevalue("cluster") if exercise.world.cluster else None
     if exercise.world.enforces and (missing := lacking()):
         pytest.skip(missing)
-    provider = request.getfixturevalue("identity_provider") if exercise.world.signed_in else None
+    provider = signed_in_at(exercise, request)
     measuring.note(exercise.playbook, await play(exercise, playbook, lab, tmp_path, cluster=cluster, provider=provider))

@@ -13,7 +13,7 @@ from tests.contract.test_actions import (  # noqa: F401  # each is collected her
     test_the_inverse_restores_exactly_what_was_there_with_declared_permissions,
     test_verify_is_not_fooled,
 )
-from tests.contract.test_playbooks import DRILLS, as_parameters
+from tests.contract.test_playbooks import DRILLS, as_parameters, signed_in_at
 from tests.lab.drill import play
 from tests.lab.fixtures import Lab
 
@@ -27,8 +27,7 @@ HERE = {file: (exercise, playbook) for file, (exercise, playbook) in DRILLS.item
 async def test_its_drill_succeeds(
     exercise: Drill, playbook: Playbook, lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    provider = request.getfixturevalue("identity_provider") if exercise.world.signed_in else None
-    await play(exercise, playbook, lab, tmp_path, provider=provider)
+    await play(exercise, playbook, lab, tmp_path, provider=signed_in_at(exercise, request))
 
 
 def test_drills_on_a_cluster_try_nothing_of_a_gateway_that_no_other_tries() -> None:

@@ -27,6 +27,7 @@ from tests.lab import scenes
 from tests.lab.clients import Clients, joined
 from tests.lab.fixtures import Lab, unique_name
 from tests.lab.house import SOURCES, House, alert, source
+from tests.lab.keycloak import RunningKeycloak
 from tests.lab.oidc import RunningProvider
 
 CLUSTER = "cluster"
@@ -45,7 +46,7 @@ async def play(
     folder: Path,
     *,
     cluster: Kubernetes | None = None,
-    provider: RunningProvider | None = None,
+    provider: RunningProvider | RunningKeycloak | None = None,
 ) -> Incident:
     """Play a drill to its end, and return the incident as it was before anything was given back.
 
@@ -94,7 +95,7 @@ async def play(
 
 
 def _signed_in(
-    exercise: Drill, clients: Clients, folder: Path, provider: RunningProvider | None
+    exercise: Drill, clients: Clients, folder: Path, provider: RunningProvider | RunningKeycloak | None
 ) -> tuple[Clients, Callable[[], dict[str, bool]]]:
     """Have principals signed in at a provider; return everybody, and what says of each token whether it is in use."""
     if provider is None:
@@ -255,7 +256,9 @@ async def _as_expected(exercise: Drill, home: House, name: str) -> None:
             ends.setdefault(step.instance.partition("@")[0], set()).add(step.progress.value)
         return ends
 
-    expected = {step.id: {step.ends.value} for step in exercise.expected.steps}
+    expected: dict[str, set[str]] = {}
+    for step in exercise.expected.steps:
+        expected.setdefault(step.id, set()).add(step.ends.value)
 
     async def so() -> bool:
         ends = ended(await home.incident(name))

@@ -133,17 +133,30 @@ class RunningKeycloak:
         """Return how an inventory lists it; our secret is in a folder."""
         return Keycloak(kind="keycloak", issuer=self.issuer, client=US, secret=kept(folder, US, self.secret))
 
-    def account(self, folder: Path, user: str, name: str) -> Identity:
-        """Return a user's place there, signed in twice: with a session, and with one that goes on offline."""
+    def active(self, token: str) -> bool:
+        """Return whether it takes a token for one that is in use."""
+        form = {"client_id": US, "client_secret": self.secret, "token": token}
+        return bool(_post(f"{self.issuer}/protocol/openid-connect/token/introspect", form)["active"])
+
+    def account(self, folder: Path, name: str, *, access: str = "access", refresh: str = "laptop") -> Identity:
+        """Make a user; return its place there, signed in twice: with a session, and with one that goes on offline.
+
+        Args:
+            folder: for the secrets.
+            name: what it signs in as.
+            access: what the access token is called.
+            refresh: the refresh token of the session; that of the other one is called `phone`.
+        """
+        user = self.user(name)
         online, offline = self.signed_in(name), self.signed_in(name, offline=True)
         return Identity.model_validate(
             {
                 "user": user,
                 "client": AGENT,
                 "secret": kept(folder, AGENT, self.secret),
-                "held": {"access": kept(folder, f"{name}-access", online["access_token"])},
+                "held": {access: kept(folder, f"{name}-{access}", online["access_token"])},
                 "refresh": {
-                    "laptop": kept(folder, f"{name}-laptop", online["refresh_token"]),
+                    refresh: kept(folder, f"{name}-{refresh}", online["refresh_token"]),
                     "phone": kept(folder, f"{name}-phone", offline["refresh_token"]),
                 },
             }

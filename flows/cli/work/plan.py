@@ -25,7 +25,7 @@ from integrations.siem.source import parse
 from integrations.system import Systems
 from playbooks.action import Check
 from playbooks.chosen import extended
-from playbooks.errors import Misconfigured, SoarError, Transient
+from playbooks.errors import Misconfigured, SoarError, Transient, Unneeded
 from playbooks.estate.inventory import Resolved, named_servers
 from playbooks.estate.naming import guesses, meant
 from playbooks.estate.places import Places
@@ -61,7 +61,7 @@ class Foreseen:
         only: the systems that they want it contained at; wherever it has a place if there are none.
         playbook: what the incident goes by that is open about it already; that of the class if None.
         faults: where it is put why something could not be planned.
-        missing: where it is put what has no place where something would be done.
+        missing: where it is put what has no place where something would be done, and where there is nothing to do.
         phrases: where it is put what can be spelled out at the terminal.
     """
 
@@ -231,15 +231,15 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
     state.named = named_servers(known, unknown) | {t.key for t in chosen if t.kind is EntityKind.SERVER}
     state.only = dict.fromkeys((thing.key for thing in case.chosen), case.only)
     case.missing.extend(_nowhere(state, playbook, places))
-    notes += case.missing
-    found = []
+    found: list[schema.Foresight] = []
     for phase in _ACTING:
         for step in playbook.phases[phase]:
             if step.action is None or (case.chosen and step.when is When.LEAKING):
                 # What is only done should it leak is asked about then.
                 continue
             for entity in runs_for(state, step, places):
-                found.append(await _step(config, world, case, playbook, phase, step, entity, reserved, reviews))  # noqa: PERF401
+                found += await _step(config, world, case, playbook, phase, step, entity, reserved, reviews)
+    notes += case.missing
     return found
 
 
@@ -262,7 +262,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
     entity: Resolved,
     reserved: list[Reservation],
     reviews: Reviews,
-) -> schema.Foresight:
+) -> list[schema.Foresight]:
     name = step.action or ""
     row: schema.Foresight = {
         "class": case.incident_class.value,
@@ -283,9 +283,12 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         kind = config.systems.step(name)
         action: Any = kind.model_validate(step.parameters(entity).of(kind))
         plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
+    except Unneeded as exc:
+        case.missing.append(f"{exc}: nothing is done there ({phase}: {step.id})")
+        return []
     except (SoarError, ValueError) as exc:
         case.faults.append(exc if isinstance(exc, SoarError) else Misconfigured(str(exc)))
-        return {**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}
+        return [{**row, "summary": f"{name} cannot be planned now", "reasons": [f"{type(exc).__name__}: {exc}"]}]
     case.phrases.extend(of_plan(plan, config.inventory))
     verdicts, why = ([], []) if case.by_hand else await _confirmations(config.systems, world, playbook, entity)
     found = corroborated([case.source] if case.authenticated else [], map(confirming, verdicts))
@@ -312,7 +315,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         reasons.append(f"people needed: {decision.quorum}")
     if step.when is When.LEAKING:
         reasons.insert(0, "only if a cut does not hold")
-    return {
+    one: schema.Foresight = {
         **row,
         "summary": plan.summary,
         "digest": plan.digest,
@@ -333,6 +336,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         "undone_by": "; ".join(map(str, plan.undone)),
         "irreversible": plan.irreversible.because if plan.irreversible else None,
     }
+    return [one]
 
 
 async def _confirmations(

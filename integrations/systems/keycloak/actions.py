@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 from pydantic import JsonValue
 from typing_extensions import override
 
+from integrations.hostile import printable
 from integrations.identity.client import Credentials
 from integrations.identity.proof import dead, verdict
 from integrations.identity.provider import SORT, Identity, identities
@@ -14,7 +15,7 @@ from integrations.secret import secret
 from integrations.systems.keycloak import Keycloak
 from integrations.systems.keycloak.client import Fields, Realm
 from playbooks.action import Action, World
-from playbooks.errors import Misconfigured, Refused, SoarError
+from playbooks.errors import Misconfigured, Refused, SoarError, Unneeded
 from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.strict import Name, Slug
 from playbooks.text.sentences import say
@@ -69,6 +70,10 @@ class DisableUser(Action):
     @override
     async def plan(self, world: World) -> Plan:
         name, at = place_of(self.principal, self.system, world)
+        if at.for_itself:
+            raise Unneeded(
+                say("{a} is no user of provider {b}, but a client that acts for itself", a=self.principal, b=name)
+            )
         target = Target(system=f"{SORT}/{name}", kind="user", id=at.user, name=self.principal)
         realm = realm_of(target, world)
         user, signed_in, ourselves = await asyncio.gather(
@@ -76,6 +81,13 @@ class DisableUser(Action):
         )
         if at.user == ourselves or _is_ours(user, realm.settings.client):
             raise Refused(f"{target} is who mcp-soar comes as at provider {name}: never a target")
+        if client := user.get("serviceAccountClientId"):
+            # What it was issued is of no session: enabled again, it would have all of it back.
+            field = f"principals.{self.principal}.places.{name}.user"
+            raise Misconfigured(
+                f"user {at.user} is the service account of client {printable(str(client))}: write that client's id",
+                field=field,
+            )
         return Plan(
             action=self.name,
             params=self.model_dump(mode="json"),

@@ -33,6 +33,7 @@ class Realm(Api):
     _ours: tuple[float, str] = (0.0, "")
     # A user's sessions are listed whole, each with the clients that it is used by: thousands are megabytes.
     largest = bounded.LARGEST
+    ends_sessions = True
 
     @property
     def root(self) -> str:

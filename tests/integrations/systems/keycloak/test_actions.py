@@ -89,10 +89,9 @@ async def connected(
 @pytest.fixture
 async def signed_in(the_keycloak: RunningKeycloak, tmp_path: Path) -> AsyncIterator[SignedIn]:
     name = unique_name("alice")
-    user = the_keycloak.user(name)
-    at = the_keycloak.account(tmp_path, user, name)
+    at = the_keycloak.account(tmp_path, name)
     async with connected(the_keycloak, tmp_path, name, at) as world:
-        yield SignedIn(the_keycloak, name, user, world, at, tmp_path)
+        yield SignedIn(the_keycloak, name, at.user, world, at, tmp_path)
 
 
 async def test_a_user_that_was_disabled_is_given_back_without_one_token_of_before(signed_in: SignedIn) -> None:
