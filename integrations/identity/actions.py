@@ -179,11 +179,12 @@ def is_theirs(one: Held, claims: Claims, api: Api) -> None:
     whose = f"provider {api.name} says that {one.target} was issued to"
     if one.at.client is not None and client is not None and client != one.at.client:
         raise Refused(f"{whose} client {_text(client)}, and the inventory says {one.at.client}")
-    # Who a client's tokens are of, only a client that acts for itself says by its name alone.
-    if one.at.user in {subject, client, username if subject is None else None}:
+    # By its client alone a token is only of a client that acts for itself: whoever signs in there has one of it, too.
+    named = subject if subject is not None else username
+    if one.at.user == named or (one.at.user == client and (named is None or api.is_itself(claims))):
         return
-    if subject is not None:
-        raise Refused(f"{whose} subject {_text(subject)}, and the inventory says {one.at.user}")
+    if named is not None:
+        raise Refused(f"{whose} subject {_text(named)}, and the inventory says {one.at.user}")
     raise Refused(f"provider {api.name} does not say to whom {one.target} was issued: people look at it there")
 
 

@@ -199,7 +199,7 @@ def keycloak(folder: Path) -> Iterator[RunningKeycloak]:
     quick = "-XX:TieredStopAtLevel=1"
     admin = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": password}
     env = environment(**admin, JAVA_OPTS_APPEND=quick)
-    with child(command, log=folder / "keycloak.log", ready=answers, within=300, env=env):
+    with child(command, log=folder / "keycloak.log", ready=answers, within=300, env=env, grace=60.0):
         _make_realm(running)
         yield running
 

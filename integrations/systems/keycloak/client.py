@@ -11,11 +11,12 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpx
+from typing_extensions import override
 
 from integrations import bounded
 from integrations.hostile import printable
 from integrations.http import Request
-from integrations.identity.client import Api, Credentials
+from integrations.identity.client import Api, Claims, Credentials
 from playbooks.errors import Gone, Misconfigured, Refused
 
 Fields = Mapping[str, Any]
@@ -47,6 +48,12 @@ class Realm(Api):
         if not found or not realm or "/" in realm:
             raise Misconfigured("no realm of a Keycloak is called so", field=f"systems.{self.name}.issuer")
         return f"{parts.scheme}://{parts.netloc}{before}/admin/realms/{realm}"
+
+    @override
+    def is_itself(self, claims: Claims) -> bool:
+        # Here it has a user of its own, with an id like any other's.
+        named = f"service-account-{claims.get('client_id')}"
+        return super().is_itself(claims) or str(claims.get("username")).casefold() == named.casefold()
 
     async def _bearer(self) -> str:
         until, token = self._ours

@@ -1,5 +1,6 @@
 """Tokens are revoked at a real provider, and proven worthless; one that only says so is found out."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,28 @@ async def test_a_token_of_which_nobody_says_whose_it_is_is_refused(signed_in: Si
     named = {"active": True, "client_id": AGENT, "username": signed_in.user}
     signed_in.provider.lies(**{INTROSPECTION: {"status": 200, "body": named}})
     assert (await intent.plan(signed_in.world)).pending
+
+
+@pytest.mark.parametrize(
+    ("said", "theirs"),
+    [
+        ({"client_id": AGENT}, True),
+        ({"client_id": AGENT, "sub": AGENT}, True),
+        ({"client_id": AGENT, "sub": "alice"}, False),
+        ({"client_id": AGENT, "username": "alice"}, False),
+        ({"client_id": AGENT, "sub": "alice", "username": AGENT}, False),
+    ],
+    ids=["says no subject", "is its own subject", "of a user", "of a user by name", "of a user called like it"],
+)
+def test_a_user_who_signed_in_at_a_client_is_not_that_client(
+    said: dict[str, str],
+    theirs: bool,  # noqa: FBT001  # a row
+    tmp_path: Path,
+) -> None:
+    one = Held(AGENT, "sso", Identity(user=AGENT, client=AGENT), LAPTOP, "refresh_token", "t" * 40)
+    settings = Provider(kind="oidc", issuer="http://127.0.0.1:1", client=US, secret=kept(tmp_path, US, "s" * 16))
+    with nullcontext() if theirs else pytest.raises(Refused, match="issued to"):
+        is_theirs(one, said, Api("sso", settings, "s" * 16))
 
 
 @pytest.mark.parametrize("claim", ["sub", "client_id", "username"])
