@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from integrations.connections import Connections
+from integrations.identity.actions import RevokeTokens
+from integrations.identity.captures import CaptureTokens
 from integrations.identity.provider import Identity
 from integrations.registry import SYSTEMS
 from integrations.systems.keycloak.actions import DisableUser
 from integrations.systems.keycloak.client import Realm
-from playbooks.errors import Refused
+from playbooks.errors import Misconfigured, Refused, Unneeded
 from playbooks.estate.inventory import Inventory, Principal
 from playbooks.gate.plan import Answer
 from tests.contract import laws
 from tests.lab import http_served
+from tests.lab.exhibits import Gathered
 from tests.lab.oidc import kept
 
 UID, OURS = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
@@ -74,14 +77,16 @@ class Pretended:
 
 
 @asynccontextmanager
-async def connected(there: Pretended, folder: Path, *, client: str = "soar") -> AsyncIterator[Connections]:
+async def connected(
+    there: Pretended, folder: Path, *, client: str = "soar", at: Identity | None = None
+) -> AsyncIterator[Connections]:
     async with http_served.serve(there.answer) as address:
         sso = {"kind": "keycloak", "issuer": f"{address}/realms/lab", "client": client}
         written: Mapping[str, object] = {
             "version": 1,
             "systems": {"sso": {**sso, "secret": kept(folder, "ours", "s3cret" * 3).model_dump()}},
             "principals": {
-                "alice": Principal(title="Alice", places={"sso": Identity(user=there.user["id"])}).model_dump()
+                "alice": Principal(title="Alice", places={"sso": at or Identity(user=there.user["id"])}).model_dump()
             },
         }
         world = Connections(Inventory.model_validate(written, context=SYSTEMS.context), SYSTEMS)
@@ -147,4 +152,29 @@ async def test_our_own_account_is_never_a_target_however_it_is_spelled(
 ) -> None:
     async with connected(Pretended(user(**fields)), tmp_path, client=client) as world:
         with pytest.raises(Refused, match="never a target"):
+            await DisableUser(principal="alice").plan(world)
+
+
+async def test_who_has_no_token_held_lacks_nothing_where_its_sessions_are_ended(tmp_path: Path) -> None:
+    async with connected(Pretended(user()), tmp_path) as world:
+        for intent in (
+            RevokeTokens(principal="alice").plan(world),
+            CaptureTokens(principal="alice").collect(world, Gathered()),
+        ):
+            with pytest.raises(Unneeded, match="no token of alice is held; whatever it was issued ends with"):
+                await intent
+
+
+async def test_a_client_that_acts_for_itself_is_no_user_and_its_token_has_to_be_held(tmp_path: Path) -> None:
+    async with connected(Pretended(user()), tmp_path, at=Identity(user="batch", client="batch")) as world:
+        with pytest.raises(Unneeded, match="is no user of provider sso, but a client that acts for itself"):
+            await DisableUser(principal="alice").plan(world)
+        with pytest.raises(Misconfigured, match="no token of it is held"):
+            await RevokeTokens(principal="alice").plan(world)
+
+
+async def test_a_service_account_that_stands_there_as_a_user_is_sent_back(tmp_path: Path) -> None:
+    """What a client was issued for itself is of no session: enabled again, its account would have all of it back."""
+    async with connected(Pretended(user(serviceAccountClientId="batch")), tmp_path) as world:
+        with pytest.raises(Misconfigured, match="is the service account of client batch: write that client's id"):
             await DisableUser(principal="alice").plan(world)
