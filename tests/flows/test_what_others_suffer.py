@@ -59,7 +59,6 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import CUT, TELL
 from flows.engine.people.notices import due
 from flows.engine.people.telling import queue, tell
@@ -117,13 +116,6 @@ def _functions(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def _tests_of(file: Path) -> set[str]:
     return {node.name for node in _functions(file)}
-
-
-async def taken_in(home: House) -> None:
-    """Have everything of the inbox judged."""
-    while (looked := await intake(home.parts)).more:
-        for opened in looked:
-            await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def test_what_cannot_go_on_says_so_and_tries_again_by_itself(tmp_path: Path) -> None:
@@ -246,7 +238,7 @@ class told_of_a_question:  # noqa: N801  # used as a function
         )
         home = home.changed(contacts=contacts, channels=Channels(contacts))
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
-        await taken_in(home)
+        await home.take_in()
         await home.journal.append(PREFIX + world.ID, [world.proposed(requested_by="ann")])
         state = await home.incident(world.ID)
         pages = [Event("page", {"id": i, "notice": n, "text": said}) for i, n, said in due(state, tuple(Notice))]
@@ -306,7 +298,7 @@ async def test_three_hundred_firings_are_one_incident_with_one_page(tmp_path: Pa
     async with house(tmp_path, connected(INVENTORY)) as home:
         for _ in range(300):
             await home.receive(alert("weather", "forecast"))
-        await taken_in(home)
+        await home.take_in()
         (incident,) = await home.incidents()
         assert len(incident.alerts) == FEW, "the others are counted, and kept"
         assert len(await home.journal.told(PREFIX + incident.id, 0, 1e11, 999)) == 300

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from flows.engine import sealing
 from flows.engine.case import PREFIX
+from flows.engine.intake import intake
 from flows.engine.parts import Parts, Timing
 from flows.engine.people.reviews import ReviewBook
 from flows.service.responder import Responder
@@ -120,6 +121,14 @@ class House:
         body = sign(request, self.keys[who].sign).model_dump_json().encode()
         await self.journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
         return request.nonce
+
+    async def take_in(self) -> None:
+        """Take in all of the inbox that can be, in as many looks as that takes, and give back the claims of it."""
+        before = 0
+        while (left := len(await self.journal.waiting(1000))) not in {0, before}:
+            before = left
+            for opened in await intake(self.parts):
+                await self.journal.release(opened.claim, runnable_at=None)
 
     async def incidents(self) -> list[Incident]:
         """Return every incident, the first opened first."""

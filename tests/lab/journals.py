@@ -1,13 +1,16 @@
-"""Migrated, empty journals: one is made by each process of tests, and copied."""
+"""Journals for tests: migrated, empty ones, of which each process makes one and copies it; and what is read of one."""
 
 import asyncio
 import os
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from integrations.journal.spool import END
-from integrations.journal.store import Journal
+from integrations.journal.store import Journal, Tx
 
 _MAKING = threading.Lock()
 _made: dict[str, bytes] = {}
@@ -24,6 +27,24 @@ def laid(path: Path) -> None:
         file = os.open(f"{path}{end}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(file, "wb") as out:  # noqa: PTH123  # a descriptor
             out.write(data)
+
+
+def streams_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by each stream of which a unit reads entries."""
+    read: list[str] = []
+    of_kinds, whole = Tx.of_kinds, Tx.read
+
+    async def spied(tx: Tx, stream: str, *kinds: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
+        read.append(stream)
+        return await of_kinds(tx, stream, *kinds, after=after)
+
+    async def never(tx: Tx, stream: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
+        read.append(f"all of {stream}")
+        return await whole(tx, stream, after)
+
+    monkeypatch.setattr(Tx, "of_kinds", spied)
+    monkeypatch.setattr(Tx, "read", never)
+    return read
 
 
 def _template() -> dict[str, bytes]:

@@ -9,8 +9,6 @@ import pytest
 
 from flows.engine import memory
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
-from integrations.journal.store import Tx
 from playbooks.people.request import Verb
 from playbooks.record import alike
 from playbooks.record.incident import Status
@@ -21,28 +19,22 @@ from tests.lab import flags, gateway, stories
 from tests.lab.connected import connected
 from tests.lab.gateway import Gateway, Place, held
 from tests.lab.house import House, alert, house
+from tests.lab.journals import streams_read
 
 FIRST, SECOND, THIRD = "inc-2026-000001", "inc-2026-000002", "inc-2026-000003"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+@pytest.fixture
+async def home(journal_url: str | None, tmp_path: Path) -> AsyncIterator[House]:
     """An installation whose gateway nobody asks: what is told is taken in, and the tests write what was done."""
-    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
-    async with house(tmp_path / "house", connected(flags.INVENTORY), url=url) as made:
+    async with house(tmp_path / "house", connected(flags.INVENTORY), url=journal_url) as made:
         yield made
 
 
 async def told(home: House, *tools: str, source: str = "siem", **more: Any) -> None:  # noqa: ANN401  # fields of the alert
     """Have an alert about tools, `forecast` if none is named, taken in, and give back the claim of what it opens."""
     await home.receive(alert("weather", *(tools or ("forecast",)), **more), source)
-    await taken_in(home)
-
-
-async def taken_in(home: House) -> None:
-    while (found := await intake(home.parts)).more:
-        for opened in found:
-            await home.journal.release(opened.claim, runnable_at=None)
+    await home.take_in()
 
 
 async def written(home: House, *events: Event, name: str = FIRST) -> None:
@@ -90,24 +82,12 @@ async def test_a_flood_after_a_release_opens_one_and_reads_nothing_of_either(
     await given_back(home)
     for _ in range(2 * alike.FEW):
         await home.receive(alert("weather", "forecast"))
-    await taken_in(home)
+    await home.take_in()
     assert await where(home) == [(FIRST, (), 1), (SECOND, (FIRST,), alike.FEW)]
-    read: list[str] = []
-    of_kinds, whole = Tx.of_kinds, Tx.read
-
-    async def spied(tx: Tx, stream: str, *kinds: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
-        read.append(stream)
-        return await of_kinds(tx, stream, *kinds, after=after)
-
-    async def never(tx: Tx, stream: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
-        read.append(f"all of {stream}")
-        return await whole(tx, stream, after)
-
-    monkeypatch.setattr(Tx, "of_kinds", spied)
-    monkeypatch.setattr(Tx, "read", never)
+    read = streams_read(monkeypatch)
     for _ in range(9):
         await home.receive(alert("weather", "forecast"))
-    await taken_in(home)
+    await home.take_in()
     assert read == []
     assert await where(home) == [(FIRST, (), 1), (SECOND, (FIRST,), alike.FEW)]
     assert len(await home.journal.told(f"{PREFIX}{SECOND}", 0, 1e11, 99)) == 2 * alike.FEW + 9

@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import CUT, TELL
 from flows.engine.people.notices import due
 from flows.engine.people.telling import queue, tell
@@ -60,17 +59,8 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
     """An installation with ann (responder, approver), bob (approver) and eve (auditor), and one open incident."""
     async with house(tmp_path / "house", connected(INVENTORY)) as made:
         await made.ask("ann", Verb.RESPOND, "new", params=NEW)
-        await taken_in(made)
+        await made.take_in()
         yield made
-
-
-async def taken_in(home: House) -> None:
-    """Have all of the inbox judged that can be, in as many looks as that takes: one has half a second for codes."""
-    before = 0
-    while (left := len(await home.journal.waiting(1000))) not in {0, before}:
-        before = left
-        for opened in await intake(home.parts):
-            await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def waits(home: House, incident: str = ID, **more: Any) -> StepState:  # noqa: ANN401  # fields of `proposed`
@@ -109,7 +99,7 @@ async def answered(home: House, who: str, typed: str, step: StepState, *, incide
     """Hand a code in, have it judged, and return what it decided, or why it did not."""
     given = CodeAnswer(incident=incident, digest=digest_of(step)[7:19], actor=who, code=typed)
     receipt = await hand_in(home.journal, given, source="slack")
-    await taken_in(home)
+    await home.take_in()
     try:
         return await judged(home.journal, given, receipt, within=5.0)
     except Refused as exc:
@@ -177,7 +167,7 @@ def test_a_code_cannot_be_guessed() -> None:
 async def test_a_code_of_somebody_or_something_else_counts_for_nothing(home: House) -> None:
     step = await waits(home)
     await home.ask("ann", Verb.RESPOND, "new", params=SECOND)
-    await taken_in(home)
+    await home.take_in()
     same_plan_elsewhere = await waits(home, OTHER)
     other_plan = await waits(home, wanted=ANOTHER_PLAN, instance="cut-tool@weather/add")
     await issued(home, "bob", "approve", step)
@@ -233,7 +223,7 @@ async def test_after_five_guesses_no_code_of_that_person_counts_for_that_plan_an
     assert await answered(home, "bob", await issued(home, "bob", "approve", other_plan), other_plan) == "approve"
     assert await answered(home, "ann", await issued(home, "ann", "approve", step), step) == "approve"
     await home.ask("bob", Verb.APPROVE, ID, digest=digest_of(step))
-    await taken_in(home)
+    await home.take_in()
     assert set((await step_of(home)).approved_by) == {"ann", "bob"}
 
 
@@ -256,7 +246,7 @@ async def test_a_hundred_guesses_at_once_are_five(home: House) -> None:
     for guess in [code.new() for _ in range(30)] + [right]:
         given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=guess)
         await hand_in(home.journal, given, source="slack")
-    await taken_in(home)
+    await home.take_in()
     assert await kinds(home, "code_refused") == TRIES
     assert (await step_of(home)).approved_by == ()
 
@@ -291,7 +281,7 @@ async def test_one_person_is_one_voice_however_they_answer(home: House) -> None:
     given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=made)
     for _ in range(3):
         await hand_in(home.journal, given, source="slack")
-    await taken_in(home)
+    await home.take_in()
     after = await step_of(home)
     assert (after.approved_by, after.progress) == (("bob",), Progress.PROPOSED)
     # A code that was sent once more changes nothing about that.
@@ -319,11 +309,11 @@ async def test_what_is_no_answer_and_what_is_about_nothing_is_said(home: House) 
     )
     for body in (b"", b"\xff\x00", b"{}", b'{"incident": "../x", "digest": "0", "actor": "b", "code": ""}'):
         await home.journal.put(kind="code", source="slack", nonce=repr(body), body=body, headers={})
-    await taken_in(home)
+    await home.take_in()
     reasons = [str(entry.body["reason"]) for entry in await home.system("set_aside")]
     assert reasons.count("refused: it is no answer with a one-time code") == 4
     await home.ask("ann", Verb.CLOSE, ID)
-    await taken_in(home)
+    await home.take_in()
     made = await issued(home, "bob", "approve", step)
     assert "not open" in await answered(home, "bob", made, step)
 
@@ -350,10 +340,10 @@ async def test_a_code_waits_while_nobody_can_say_who_is_enrolled(home: House) ->
         incident=ID, digest=digest_of(step), actor="bob", code=await issued(home, "bob", "approve", step)
     )
     receipt = await hand_in(home.journal, given, source="slack")
-    await taken_in(home.changed(people=unreadable))
+    await home.changed(people=unreadable).take_in()
     with pytest.raises(Transient):
         await judged(home.journal, given, receipt, within=0.1)
-    await taken_in(home)
+    await home.take_in()
     assert await judged(home.journal, given, receipt, within=5.0) == "approve"
 
 
@@ -377,28 +367,24 @@ async def test_an_answer_in_the_very_moment_of_the_question_is_taken(home: House
     assert again.stream == PREFIX + ID, "and yet it runs at once"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    """The journal's address; None for the installation's own SQLite file."""
-    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-
-
-async def test_two_responders_and_twenty_answers_at_once_make_one_decision(url: str | None, tmp_path: Path) -> None:
+async def test_two_responders_and_twenty_answers_at_once_make_one_decision(
+    journal_url: str | None, tmp_path: Path
+) -> None:
     async with AsyncExitStack() as stack:
         one, two = [
-            await stack.enter_async_context(house(tmp_path / "house", connected(INVENTORY), url=url, name=name))
+            await stack.enter_async_context(house(tmp_path / "house", connected(INVENTORY), url=journal_url, name=name))
             for name in ("responder-1", "responder-2")
         ]
         two = two.changed(people=one.parts.people)
         await one.ask("ann", Verb.RESPOND, "new", params=NEW)
-        await taken_in(one)
+        await one.take_in()
         step = await waits(one, quorum=2)
         made = await issued(one, "bob", "approve", step)
         given = CodeAnswer(incident=ID, digest=digest_of(step), actor="bob", code=made)
         for _ in range(10):
             await hand_in(two.journal, given, source="slack")
             await one.ask("bob", Verb.APPROVE, ID, digest=digest_of(step))
-        await asyncio.gather(*(taken_in(home) for home in (one, two) for _ in range(3)))
+        await asyncio.gather(*(home.take_in() for home in (one, two) for _ in range(3)))
         assert await one.journal.waiting(50) == []
         after = await step_of(one)
         assert (after.approved_by, after.progress) == (("bob",), Progress.PROPOSED)
@@ -570,7 +556,7 @@ async def test_a_code_stands_nowhere_but_in_its_message(
         await there.journal.put(
             kind="code", source="prefect", nonce="x" * 24, body=f'{{"code": "{bobs}"}}'.encode(), headers={}
         )
-        await taken_in(there)
+        await there.take_in()
         assert await answered(there, "bob", bobs, step) == "approve"
     assert seen != []
     codes = [*seen, anns, bobs]

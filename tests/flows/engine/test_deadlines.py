@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import TELL
 from flows.engine.people import deadlines
 from flows.engine.people.notices import due
@@ -79,8 +78,7 @@ def opened(home: House, monkeypatch: pytest.MonkeyPatch) -> Opened:
 async def asked(home: House, verb: Verb, subject: str = ID, **more: object) -> None:
     """Hand in a request of ann's, and have it judged."""
     await home.ask("ann", verb, subject, **more)
-    for taken in await intake(home.parts):
-        await home.journal.release(taken.claim, runnable_at=None)
+    await home.take_in()
 
 
 async def paged(home: House) -> None:

@@ -37,14 +37,12 @@ ROOT = Path(__file__).parents[3]
 LATER = timedelta(days=401)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+@pytest.fixture
+async def home(journal_url: str | None, tmp_path: Path) -> AsyncIterator[House]:
     """An installation with one incident: two exhibits in the vault, a bundle, and the raw alert in the inbox."""
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with house(tmp_path / "house", connected(INVENTORY), url=url) as home:
+    async with house(tmp_path / "house", connected(INVENTORY), url=journal_url) as home:
         receipt = await home.receive(alert("weather", "forecast"))
-        for opened in await intake(home.parts):
-            await home.journal.release(opened.claim, runnable_at=None)
+        await home.take_in()
         await exhibit(home, 0, "raw-alert", {"receipt": receipt})
         await exhibit(home, 100, "definitions", {})
         home.parts.bundles.mkdir(exist_ok=True)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import TELL
 from flows.engine.people import telling
 from flows.engine.people.notices import due
@@ -78,8 +77,7 @@ async def told(home: House, contacts: Contacts, **parts: Any) -> Incident:  # no
     home = home.changed(contacts=contacts, channels=channels, **parts)
     try:
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
-        for opened in await intake(home.parts):
-            await home.journal.release(opened.claim, runnable_at=None)
+        await home.take_in()
         state = await home.incident(ID)
         pages = [Event("page", {"id": i, "notice": n, "text": said}) for i, n, said in due(state, tuple(Notice))]
 

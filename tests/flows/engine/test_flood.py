@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,23 +24,16 @@ from tests.flows.cli import world
 from tests.lab import exhibits
 from tests.lab.connected import connected
 from tests.lab.house import ROOMY, SOURCES, House, alert, house
+from tests.lab.journals import streams_read
 
 INVENTORY = world.READ
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+@pytest.fixture
+async def home(journal_url: str | None, tmp_path: Path) -> AsyncIterator[House]:
     """An installation with the sources siem, second (both authenticated) and unsigned."""
-    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
-    async with house(tmp_path / "house", connected(INVENTORY), url=url) as made:
+    async with house(tmp_path / "house", connected(INVENTORY), url=journal_url) as made:
         yield made
-
-
-async def taken_in(home: House) -> None:
-    """Take in all that waits, a look at a time, and give the claims back."""
-    while (found := await intake(home.parts)).more:
-        for opened in found:
-            await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def only(home: House) -> Incident:
@@ -67,7 +59,7 @@ async def test_many_that_say_the_same_are_a_few_entries_and_all_of_them_evidence
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bodies = {await home.receive(body): body for body in (alert("weather", "unheard-of") for _ in range(150))}
-    await taken_in(home)
+    await home.take_in()
     before = (await home.journal.streams(PREFIX))[0].seq
     assert before == 1 + alike.FEW
     incident = await counted(home, monkeypatch)
@@ -85,7 +77,7 @@ async def test_many_that_say_the_same_are_a_few_entries_and_all_of_them_evidence
     for _ in range(20):
         await home.receive(alert("weather", "unheard-of"))
     again = (await home.journal.streams(PREFIX))[0].seq
-    await taken_in(home)
+    await home.take_in()
     assert (await home.journal.streams(PREFIX))[0].seq == again
     assert (await counted(home, monkeypatch)).repeats["siem"].messages == 170 - alike.FEW
 
@@ -97,7 +89,7 @@ async def test_a_lot_of_messages_is_counted_in_parts_and_none_is_left_out(
     for look in range(7):
         for _ in range(6):
             await home.receive(alert("weather", "unheard-of"))
-        await taken_in(home)
+        await home.take_in()
         assert len(await home.incidents()) == 1, look
     total = 0
     while (so_far := sum(one.messages for one in (await counted(home, monkeypatch)).repeats.values())) > total:
@@ -112,14 +104,14 @@ async def test_what_nobody_knows_of_one_sender_meets_after_a_number(home: House)
     home = home.changed(policy=ROOMY.model_copy(update={"intake": Intake(unknown=4)}))
     for number in range(60):
         await home.receive(alert(f"server-{number}", "a_tool"))
-    await taken_in(home)
+    await home.take_in()
     incidents = await home.incidents()
     assert len(incidents) == 5
     assert sorted(len(one.alerts) for one in incidents) == [1, 1, 1, 1, alike.EACH]
     assert len(await home.journal.told(f"{PREFIX}{incidents[-1].id}", 0, 1e11, 999)) == 56, "all of them are its"
     # Another sender's are its own.
     await home.receive(alert("server-1", "a_tool"), source="second")
-    await taken_in(home)
+    await home.take_in()
     assert len(await home.incidents()) == 6
 
 
@@ -147,14 +139,14 @@ async def test_a_look_reads_no_more_bytes_than_it_may(home: House, monkeypatch: 
 
 async def test_resolved_about_nothing_is_one_entry_for_all_of_them(home: House) -> None:
     sent = [await home.receive(alert("weather", "forecast", state="resolved")) for _ in range(50)]
-    await taken_in(home)
+    await home.take_in()
     entries = await home.system("set_aside")
     assert len(entries) == 1
     assert sorted(entries[0].body["receipts"]) == sorted(sent)
     # Reasons that a sender makes up end as well.
     for number in range(90):
         await home.receive(alert(f"server-{number}", state="resolved"))
-    await taken_in(home)
+    await home.take_in()
     assert len(await home.system("set_aside")) < 30
     receipts = [
         one for entry in await home.system("set_aside") for one in entry.body.get("receipts", [entry.body["receipt"]])
@@ -165,35 +157,23 @@ async def test_resolved_about_nothing_is_one_entry_for_all_of_them(home: House) 
 async def test_one_more_of_the_same_reads_nothing_of_the_incident(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         await home.receive(alert("weather", "unheard-of"))
-    await taken_in(home)
-    read: list[str] = []
-    of_kinds, whole = Tx.of_kinds, Tx.read
-
-    async def spied(tx: Tx, stream: str, *kinds: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
-        read.append(stream)
-        return await of_kinds(tx, stream, *kinds, after=after)
-
-    async def never(tx: Tx, stream: str, after: int = 0) -> Any:  # noqa: ANN401  # as the original
-        read.append(f"all of {stream}")
-        return await whole(tx, stream, after)
-
-    monkeypatch.setattr(Tx, "of_kinds", spied)
-    monkeypatch.setattr(Tx, "read", never)
+    await home.take_in()
+    read = streams_read(monkeypatch)
     for _ in range(5):
         await home.receive(alert("weather", "unheard-of"))
-    await taken_in(home)
+    await home.take_in()
     assert read == []
 
 
 async def test_what_another_responder_wrote_is_taken_in(home: House) -> None:
     await home.receive(alert("weather", "unheard-of"))
-    await taken_in(home)
+    await home.take_in()
     other = home.changed(memory=memory.Memory())
     for _ in range(9):
         await other.receive(alert("weather", "unheard-of"))
-    await taken_in(other)
+    await other.take_in()
     await home.receive(alert("weather", "unheard-of"))
-    await taken_in(home)
+    await home.take_in()
     assert len((await only(home)).alerts) == alike.FEW
 
 
@@ -214,7 +194,7 @@ async def test_a_transaction_ends_when_others_should_have_their_turn(
 async def test_what_was_not_counted_yet_is_when_the_incident_is_closed(home: House) -> None:
     for _ in range(20):
         await home.receive(alert("weather", "unheard-of"))
-    await taken_in(home)
+    await home.take_in()
     name = (await only(home)).id
     await home.ask("ann", Verb.CLOSE, name, reason="nothing of it is so", params={"as": "false-positive"})
     async with home.responding():

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from flows.engine import alerts, schedule
-from flows.engine.intake import intake
 from flows.engine.opening import resolve, triage
 from flows.engine.people import notices
 from integrations.siem.source import Sources
@@ -92,11 +91,6 @@ def test_a_token_is_its_whose_principal_is_named_beside_it_and_no_shadow_server(
     assert why == "the inventory does not know for certain who is meant: token laptop"
 
 
-async def taken_in(home: House) -> None:
-    for fresh in await intake(home.parts):
-        await home.journal.release(fresh.claim, runnable_at=None)
-
-
 def todos(incident: Incident) -> list[str]:
     """Return what the engine would do first."""
     playbook = shipped()[incident.incident_class]
@@ -124,7 +118,7 @@ async def test_nothing_approved_on_a_known_server_is_for_a_person_to_look_at(
 ) -> None:
     async with house(tmp_path, connected(INVENTORY)) as home:
         await home.receive(alert("weather", *tools))
-        await taken_in(home)
+        await home.take_in()
         (incident,) = await home.incidents()
     assert incident.triage == f"it names server weather, but no tool that is approved{named}"
     assert incident.status is Status.TRIAGE
@@ -147,7 +141,7 @@ async def test_what_else_an_alert_names_is_on_record_and_asked_about(tmp_path: P
 
         async def after(*tools: str, source: str = "siem") -> Incident:
             await home.receive(alert("weather", "forecast", *tools), source=source)
-            await taken_in(home)
+            await home.take_in()
             (incident,) = await home.incidents()
             return incident
 
@@ -349,7 +343,7 @@ async def test_what_several_servers_stand_on_is_said_and_not_guessed(tmp_path: P
     shared = INVENTORY.model_copy(update={"servers": servers})
     async with house(tmp_path, connected(shared)) as home:
         await home.receive(alert("x", entities=[{"kind": "host", "name": "node-7"}]))
-        await taken_in(home)
+        await home.take_in()
         (incident,) = await home.incidents()
     assert incident.status is Status.TRIAGE
     said = "several servers stand on what it names (host node-7): weather, mail."
@@ -363,7 +357,7 @@ async def test_a_workload_is_the_server_that_stands_on_it(tmp_path: Path) -> Non
     entities = [{"kind": "workload", "name": "prod/weather"}, {"kind": "tool", "name": "forecast"}]
     async with house(tmp_path, connected(inventory)) as home:
         await home.receive(alert("x", entities=entities))
-        await taken_in(home)
+        await home.take_in()
         (incident,) = await home.incidents()
     assert incident.triage is None
     assert incident.servers == ("weather",)

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.service.receiver import create_app
 from playbooks.people.request import Verb
 from playbooks.strict import now
@@ -38,13 +37,8 @@ async def client(home: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 async def send(home: House, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
     headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
     response = await client.post("/v1/alerts/siem", content=body, headers=headers)
-    await taken_in(home)
+    await home.take_in()
     return response
-
-
-async def taken_in(home: House) -> None:
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def test_the_same_body_is_known_while_its_incident_is_open_and_opens_another_one_after_it_was_closed(
@@ -58,7 +52,7 @@ async def test_the_same_body_is_known_while_its_incident_is_open_and_opens_anoth
     assert len((await home.incident(first.id)).alerts) == 1
 
     await home.ask("ann", Verb.CLOSE, first.id, reason="mended")
-    await taken_in(home)
+    await home.take_in()
     assert (await home.incident(first.id)).closed_at is not None
     assert (await send(home, client, body)).status_code == 202
     _, second = await home.incidents()
@@ -93,7 +87,7 @@ async def test_people_hear_once_a_day_of_a_source_whose_messages_cannot_be_read(
         assert (await send(home, client, body)).status_code == 422
 
     async def handed_in() -> bool:
-        await taken_in(home)
+        await home.take_in()
         return bool(await home.system("refused"))
 
     await home.until(handed_in, "what was refused is on record")
@@ -105,7 +99,7 @@ async def test_people_hear_once_a_day_of_a_source_whose_messages_cannot_be_read(
         for body in (json.dumps(said).encode(), b"{", b"x" * 100_000):
             nonce = f"refused-{number}-{len(body)}"
             await home.journal.put(kind="refused", source="siem", nonce=nonce, body=body, headers={})
-    await taken_in(home)
+    await home.take_in()
     # Or two, if these few seconds lie at the end of a slot.
     assert len(await home.system("refused")) in {1, 2}
     pages = [entry.parsed() for entry in await home.journal.read("telling/system")]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import TELL
 from flows.engine.people.approvals import LONGEST, counting
 from flows.engine.people.telling import queue, tell
@@ -61,14 +60,9 @@ async def asked(home: House, who: str, verb: Verb, subject: str = ID, **more: An
     """Hand a request in, have it judged, and return why it was refused; nothing if it was not."""
     before = len(await home.system("set_aside"))
     await home.ask(who, verb, subject, **more)
-    await taken_in(home)
+    await home.take_in()
     refused = (await home.system("set_aside"))[before:]
     return str(refused[0].body["reason"]).removeprefix("refused: ") if refused else ""
-
-
-async def taken_in(home: House) -> None:
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def lends(home: House, by: str = "bob", to: str = "eve", *, over: timedelta = HOUR) -> str:
@@ -144,7 +138,7 @@ async def test_a_voice_is_taken_back_from_a_machine_whose_clock_is_behind(home: 
         request = draft(actor="bob", verb=Verb.DELEGATE, subject="eve", at=signed_at, params={"until": iso(until)})
         body = sign(request, home.keys["bob"].sign).model_dump_json().encode()
         await home.journal.put(kind="request", source="person", nonce=request.nonce, body=body, headers={})
-        await taken_in(home)
+        await home.take_in()
     assert len(await home.system("delegated")) == 2, "both were accepted"
     assert NO_VOICE in await approves(home, "eve")
 
@@ -256,7 +250,7 @@ async def test_a_code_of_whoever_lost_the_role_counts_with_a_lent_voice_and_with
 
     async def answer() -> str:
         receipt = await hand_in(home.journal, given, source="slack")
-        await taken_in(home)
+        await home.take_in()
         return await judged(home.journal, given, receipt, within=5.0)
 
     with pytest.raises(Refused, match="needs the role approver"):
@@ -290,7 +284,7 @@ async def test_whoever_was_lent_a_voice_is_asked_and_gets_codes_that_count(
         codes = re.findall(rf"\b[{code.ALPHABET}]{{5}}-[{code.ALPHABET}]{{5}}\b", letter.read_text())
         given = CodeAnswer(incident=ID, digest=digest_of(step), actor="eve", code=codes[0])
         receipt = await hand_in(home.journal, given, source="slack")
-        await taken_in(home)
+        await home.take_in()
         assert await judged(home.journal, given, receipt, within=5.0) == "approve"
         assert (await step_of(home)).behalf == {"eve": "bob"}
 

@@ -9,7 +9,6 @@ import pytest
 
 from flows.engine.alerts import correlation
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from integrations.siem.source import parse
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
@@ -28,8 +27,7 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
 
 async def send(home: House, body: bytes) -> None:
     await home.receive(body)
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
+    await home.take_in()
 
 
 def about(**changes: Any) -> bytes:  # noqa: ANN401  # whatever an alert can say

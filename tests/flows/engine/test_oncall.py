@@ -9,7 +9,6 @@ import pytest
 
 from flows.engine import leases
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import intake
 from integrations.journal.store import Claim
 from integrations.registry import SYSTEMS
 from playbooks.estate.inventory import Inventory
@@ -52,8 +51,7 @@ async def asked(home: House, who: str, verb: Verb, subject: str = ID, **more: An
     """Hand a request in, have it judged, and return why it was refused, None if it was not."""
     before = len(await home.system("set_aside"))
     await home.ask(who, verb, subject, **more)
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
+    await home.take_in()
     refused = (await home.system("set_aside"))[before:]
     return str(refused[0].body["reason"]) if refused else None
 

@@ -31,13 +31,12 @@ INVENTORY = world.READ
 GUESS = {"v": 1, "incident": world.ID, "digest": "a" * 12, "actor": "bob", "code": "AAAAA-AAAAA"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+@pytest.fixture
+async def home(journal_url: str | None, tmp_path: Path) -> AsyncIterator[House]:
     """An installation with nothing in it."""
     folder = tmp_path / "house"
-    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
-    async with house(folder, connected(INVENTORY), url=url) as made:
-        made.url = url or f"sqlite:///{folder}/journal.db"  # type: ignore[attr-defined]
+    async with house(folder, connected(INVENTORY), url=journal_url) as made:
+        made.url = journal_url or f"sqlite:///{folder}/journal.db"  # type: ignore[attr-defined]
         yield made
 
 

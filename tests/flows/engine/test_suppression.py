@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from flows.engine.intake import intake
 from flows.engine.people import suppression
 from playbooks.errors import Misconfigured
 from playbooks.people.request import People, SignedRequest, Verb, sign
@@ -30,8 +29,7 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def judged(home: House) -> None:
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
+    await home.take_in()
 
 
 async def asked(home: House, who: str, verb: Verb, subject: str, **more: Any) -> str | None:  # noqa: ANN401  # a request's other fields

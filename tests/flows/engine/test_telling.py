@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.intake import intake
 from flows.engine.opening import TELL
 from flows.engine.people import telling
 from flows.engine.people.notices import due
@@ -80,7 +79,7 @@ async def home(tmp_path: Path, slack: FakeSlack) -> AsyncIterator[House]:
     async with house(tmp_path / "house", connected(INVENTORY)) as made:
         home = made.changed(contacts=contacts, channels=channels)
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
-        await taken_in(home)
+        await home.take_in()
         await home.journal.append(PREFIX + ID, [world.proposed(requested_by="ann")])
         yield home
     await channel.aclose()
@@ -91,12 +90,6 @@ version: 1
 channels:
   slack: {bot_token: {env: X}, app_token: {env: Y}}
 """
-
-
-async def taken_in(home: House) -> None:
-    """Have everything of the inbox judged."""
-    for opened in await intake(home.parts):
-        await home.journal.release(opened.claim, runnable_at=None)
 
 
 async def paged(home: House, *more: Event) -> list[str]:
@@ -211,7 +204,7 @@ async def test_a_message_offers_what_can_be_pressed_now(home: House, slack: Fake
     (step,) = (await home.incident(ID)).proposals
     assert step.plan is not None
     await home.ask("bob", Verb.DENY, ID, digest=step.plan.digest)
-    await taken_in(home)
+    await home.take_in()
     await told(home)
     assert question.buttons == private.buttons == {}
     assert "No decision is needed any more" in question.shown
@@ -326,7 +319,7 @@ async def test_what_is_pressed_arrives_by_the_socket_and_a_wrong_code_decides_no
             while not (
                 submitting.done() and (len(slack.said("views.update")) > shown or "errors" in answered(submitting))
             ):
-                await taken_in(home)
+                await home.take_in()
                 await asyncio.sleep(0.05)
         assert view.inputs, "the field is there for another try"
         assert [one.approved_by for one in (await home.incident(ID)).proposals] == [()]
@@ -373,7 +366,7 @@ async def test_a_decision_ends_the_search_for_somebody_who_decides(home: House) 
     step = (await home.incident(ID)).proposals[0]
     assert step.plan is not None
     await home.ask("bob", Verb.DENY, ID, digest=step.plan.digest)
-    await taken_in(home)
+    await home.take_in()
     assert await told(home) is None
 
 
@@ -381,14 +374,14 @@ async def test_acknowledging_is_signed_and_kept(home: House) -> None:
     ids = await paged(home)
     await told(home)
     await home.ask("eve", Verb.ACK, ID)
-    await taken_in(home)
+    await home.take_in()
     assert (await home.incident(ID)).acknowledged == dict.fromkeys(ids, "eve")
     assert await told(home) is None
 
 
 async def test_a_stop_is_told_to_the_room(home: House, slack: FakeSlack) -> None:
     await home.ask("ann", Verb.STOP, "everything", reason="maintenance of the gateway")
-    await taken_in(home)
+    await home.take_in()
     await told(home)
     assert any("maintenance of the gateway" in message.text for message in slack.messages())
     assert (await of_system(home)).untold == {}
@@ -411,7 +404,7 @@ async def test_the_log_says_it_all_in_one_line_and_what_is_stopped_first(
 ) -> None:
     home = home.changed(contacts=Contacts())
     await home.ask("ann", Verb.STOP, "server:weather", reason="wrong server")
-    await taken_in(home)
+    await home.take_in()
     await paged(home)
     with caplog.at_level(logging.WARNING, "mcp_soar.pages"):
         await told(home)
@@ -445,7 +438,7 @@ async def test_an_incident_that_was_changed_and_is_found_by_what_arrives_wakes_s
     raw.close()
     await home.ask("ann", Verb.ACK, ID)
     await home.ask("bob", Verb.ACK, ID)
-    await taken_in(home)
+    await home.take_in()
     row = await home.journal.stream(PREFIX + ID)
     assert row is not None
     assert row.frozen

@@ -28,15 +28,9 @@ def many(pretended_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    """The journal's address; None for the installation's own SQLite file."""
-    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_path: Path) -> None:
+async def test_two_responders_share_a_journal(many: Crowd, journal_url: str | None, tmp_path: Path) -> None:
     many.poison()
     for name in NAMES:
         SigningKey.generate(tmp_path / f"{name}.key")
@@ -45,10 +39,10 @@ async def test_two_responders_share_a_journal(many: Crowd, url: str | None, tmp_
     forge.patience = 30.0
     async with (
         faulty_proxy(many.gateway.url) as proxy,
-        house(tmp_path, world, url=url, key=NAMES[0], name="test") as home,
+        house(tmp_path, world, url=journal_url, key=NAMES[0], name="test") as home,
     ):
         inventory = many.site.through(proxy.url).inventory
-        crew = [Orders(tmp_path, inventory, name, url=url, claim=10.0) for name in NAMES]
+        crew = [Orders(tmp_path, inventory, name, url=journal_url, claim=10.0) for name in NAMES]
         async with responder_process(crew[0]) as one, responder_process(crew[1]) as other:
             for tool in many.tools:
                 await home.receive(alert(many.server_id, tool))
