@@ -4,7 +4,7 @@ Source of the contract's laws: DESIGN, "Laws"; tests/contract holds every regist
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from playbooks.errors import Gone
 from playbooks.estate.inventory import Inventory
-from playbooks.gate.plan import Change, Irreversible, Plan, Radius, Unapproved, Verdict
+from playbooks.gate.plan import Beside, Change, Irreversible, Plan, Radius, Unapproved, Verdict
 from playbooks.strict import Strict, canonical, fingerprint
 
 S = TypeVar("S")
@@ -69,6 +69,40 @@ class Action(Strict, ABC):
         Raises:
             SoarError: Transient if the system does not answer, Refused if the target is not what the inventory says.
         """
+
+    def plan_of(
+        self,
+        *,
+        changes: Iterable[Change],
+        summary: str,
+        breaks: str,
+        radius: Radius | None = None,
+        irreversible: Irreversible | None = None,
+        destroys: tuple[str, ...] = (),
+        beside: tuple[Beside, ...] = (),
+    ) -> Plan:
+        """Return this action's plan.
+
+        Args:
+            changes: in order, the ones already so included.
+            summary: one plain sentence that names every target.
+            breaks: what stops working for people while it lasts, without a full stop.
+            radius: how much it touches, where that is not what such an action touches.
+            irreversible: why it cannot be undone, where another of its kind could be.
+            destroys: as a plan's.
+            beside: as a plan's.
+        """
+        return Plan(
+            action=self.name,
+            params=self.model_dump(mode="json"),
+            summary=summary,
+            changes=tuple(changes),
+            radius=self.radius if radius is None else radius,
+            irreversible=irreversible or self.irreversible,
+            destroys=destroys,
+            breaks=f"{breaks}.",
+            beside=beside,
+        )
 
     def foresee(self, world: World) -> None:
         """Begin to read what `plan` will ask for in a moment; by default nothing. It decides nothing.

@@ -30,15 +30,12 @@ _WITH_ALL = ", with all that it offers: "
 
 def _breaks(target: Target, gateway: str, untouched: str) -> str:
     if not untouched:
-        return say("Nobody can use {a} through gateway {b}", a=target, b=gateway) + "."
-    return (
-        say(
-            "Nobody can use {a} through gateway {b}. Not touched, though nobody approved it: {c}",
-            a=target,
-            b=gateway,
-            c=untouched,
-        )
-        + "."
+        return say("Nobody can use {a} through gateway {b}", a=target, b=gateway)
+    return say(
+        "Nobody can use {a} through gateway {b}. Not touched, though nobody approved it: {c}",
+        a=target,
+        b=gateway,
+        c=untouched,
     )
 
 
@@ -130,12 +127,9 @@ class _OneObject(_Exposure):
             exposure.beside(self.server, driver, world.inventory, but=(self.kind, self.object_name)),
         )
         target = _target(entry, self.server, held)
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Disable {a} at gateway {b}", a=target, b=entry.name),
             changes=(Change(target=target, field="enabled", before=held.enabled, after=False),),
-            radius=self.radius,
             breaks=_breaks(target, entry.name, exposure.untouched(beside)),
             beside=beside,
         )
@@ -367,15 +361,12 @@ class DisableServer(_Exposure):
             target = _target(entry, self.server, item)
             changes.append(Change(target=target, field="enabled", before=item.enabled, after=False))
         listed = ", ".join(f"{item.kind} {item.name}" for item in held) or "nothing"
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Disable {a} at gateway {b}, with all that it offers: {c}", a=place, b=entry.name, c=listed)[
                 :20_000
             ],
-            changes=tuple(changes),
-            radius=self.radius,
-            breaks=say("Nobody can use anything of {a} through gateway {b}", a=self.server, b=entry.name) + ".",
+            changes=changes,
+            breaks=say("Nobody can use anything of {a} through gateway {b}", a=self.server, b=entry.name),
         )
 
     @override

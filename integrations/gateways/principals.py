@@ -58,14 +58,10 @@ class RevokeToken(AtGateway):
         label = next((label for label, known in account.tokens.items() if known == id_), self.token)
         target = Target(system=f"gateway/{gateway}", kind="token", id=id_, name=label)
         revoked = await _revoked(target, account.user, world)
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Revoke {a} (id {b}) of {c} at gateway {d}", a=target, b=id_, c=self.principal, d=gateway),
             changes=(Change(target=target, field="revoked", before=revoked, after=True),),
-            radius=self.radius,
-            irreversible=self.irreversible,
-            breaks=say("Whatever {a} does with this token stops until a new one is issued", a=self.principal) + ".",
+            breaks=say("Whatever {a} does with this token stops until a new one is issued", a=self.principal),
         )
 
     @override
@@ -152,14 +148,10 @@ class DeactivateUser(AtGateway):
             raise Refused(f"{account.user} is who we sign in as at gateway {gateway}: never a target")
         target = Target(system=f"gateway/{gateway}", kind="user", id=account.user, name=self.principal)
         active = await _active(target, world)
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Deactivate {a} ({b}) at gateway {c}", a=target, b=target.id, c=gateway),
             changes=(Change(target=target, field="is_active", before=active, after=False),),
-            radius=self.radius,
-            breaks=say("{a} can use nothing through gateway {b}, with any of its tokens", a=self.principal, b=gateway)
-            + ".",
+            breaks=say("{a} can use nothing through gateway {b}, with any of its tokens", a=self.principal, b=gateway),
         )
 
     @override

@@ -55,9 +55,7 @@ class _Revoke(Action):
             if claims is not None:
                 is_theirs(one, claims, api_of(one.target, world))
         pairs = list(zip(meant, said, strict=True))
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say(
                 "Revoke at {a}, for good: {b}",
                 a=" and ".join(f"provider {name}" for name in dict.fromkeys(one.provider for one in meant)),
@@ -67,12 +65,9 @@ class _Revoke(Action):
                 Change(target=one.target, field="revoked", before=_revoked(one, claims, world), after=True)
                 for one, claims in pairs
             ),
-            radius=self.radius,
-            irreversible=self.irreversible,
             breaks=say(
                 "Whatever {a} does with this, or was issued with it, stops until it signs in anew", a=self.principal
-            )
-            + ".",
+            ),
         )
 
     @override

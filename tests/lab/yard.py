@@ -132,16 +132,13 @@ class LowerFlag(Action):
             for yard, pole in found
         ]
         before = [world.reach(Yard, yard).flag(pole) for yard, pole in found]
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Lower the flag at {a}", a=", ".join(target.name for target in targets)),
             changes=tuple(
                 Change(target=target, field="flag", before=was, after="down")
                 for target, was in zip(targets, before, strict=True)
             ),
-            radius=self.radius,
-            breaks=say("Nobody sees the flag of {a}", a=self.server) + ".",
+            breaks=say("Nobody sees the flag of {a}", a=self.server),
         )
 
     @override

@@ -88,9 +88,7 @@ class DisableUser(Action):
                 f"user {at.user} is the service account of client {printable(str(client))}: write that client's id",
                 field=field,
             )
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say(
                 "Disable {a} ({b}) at provider {c}, and end its sessions for good", a=target, b=at.user, c=name
             ),
@@ -98,11 +96,9 @@ class DisableUser(Action):
                 Change(target=target, field=ENABLED, before=user["enabled"], after=False),
                 Change(target=target, field=SIGNED_IN, before=signed_in, after=False),
             ),
-            radius=self.radius,
             breaks=say(
                 "{a} is let in nowhere by provider {b}, and signs in anew after a release", a=self.principal, b=name
-            )
-            + ".",
+            ),
         )
 
     @override
@@ -222,14 +218,10 @@ class ReplaceSecret(Action):
         id_ = await realm.client(at.client)
         target = Target(system=f"{SORT}/{name}", kind="client", id=id_, name=at.client)
         works = await _works(target, world)
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Replace the secret of {a} ({b}) at provider {c}", a=target, b=id_, c=name),
             changes=(Change(target=target, field=WORKS, before=works, after=False),),
-            radius=self.radius,
-            irreversible=self.irreversible,
-            breaks=say("Nobody signs in as {a} until it is given the new secret", a=target) + ".",
+            breaks=say("Nobody signs in as {a} until it is given the new secret", a=target),
         )
 
     @override

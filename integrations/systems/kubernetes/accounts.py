@@ -133,14 +133,11 @@ class RevokeTokens(Action):
                 c=", ".join(sorted(clouds)),
             )
         named = ", ".join(f"{one.target} at {one.target.system.replace('/', ' ')}" for one in changes.values())
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Revoke every token of {a}", a=named),
-            changes=tuple(changes.values()),
-            radius=Radius.FLEET if also else self.radius,
-            irreversible=self.irreversible,
-            breaks=f"{said}.",
+            changes=changes.values(),
+            radius=Radius.FLEET if also else None,
+            breaks=said,
         )
 
     @override

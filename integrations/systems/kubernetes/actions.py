@@ -77,14 +77,11 @@ class ScaleToZero(Action):
             summary = say(
                 "Pause {b}, then scale {a} to zero", a=named, b=", ".join(str(one.target) for one in pauses.values())
             )
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=summary,
             changes=(*pauses.values(), *ends),
-            radius=self.radius,
             destroys=self.destroys if ending else (),
-            breaks=f"{_breaks(self.server, ending, paused, [name for of in some for name in of.others])}.",
+            breaks=_breaks(self.server, ending, paused, [name for of in some for name in of.others]),
         )
 
     @override

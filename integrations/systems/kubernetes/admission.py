@@ -109,17 +109,15 @@ class DenyImage(Action):
         if ours and not changes:
             raise Refused(f"all that {self.server} runs is {', '.join(sorted(ours))}, which our own probe runs there")
         unique = tuple({change.grip: change for change in changes}.values())
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say(
                 "Let no new pod of {a} in at {b}",
                 a=", ".join(change.target.name for change in unique),
                 b=", ".join(sorted({change.target.system.replace("/", " ") for change in unique})),
             ),
             changes=unique,
-            radius=Radius.FLEET if also else self.radius,
-            breaks=f"{_breaks(sorted(spared), sorted(also), blind, sorted(ours))}.",
+            radius=Radius.FLEET if also else None,
+            breaks=_breaks(sorted(spared), sorted(also), blind, sorted(ours)),
         )
 
     @override

@@ -104,14 +104,12 @@ class RemoveBindings(Action):
         because = say(
             "we may not bind what {a} binds: people make it again, from this plan", a=", ".join(sorted(closed))
         )
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Take the rights of {a} away", a=named),
-            changes=tuple(changes.values()),
-            radius=Radius.FLEET if also else self.radius,
+            changes=changes.values(),
+            radius=Radius.FLEET if also else None,
             irreversible=Irreversible(because=because) if closed else None,
-            breaks=f"{said}.",
+            breaks=said,
         )
 
     @override

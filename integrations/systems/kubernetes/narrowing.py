@@ -143,13 +143,10 @@ class _Narrowing(Action):
                 lambda id_: f"{id_}. Policies of {{d}} are not read: what they allow may go on",
                 d=", ".join(sorted(kinds)),
             )
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=summary,
             changes=changes,
-            radius=self.radius,
-            breaks=f"{breaks}.",
+            breaks=breaks,
         )
 
     async def _planned(self, cluster: str, at: Workload, world: World) -> list[Change]:

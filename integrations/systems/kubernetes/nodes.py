@@ -68,13 +68,10 @@ class Cordon(Action):
         if not changes:
             raise Refused(f"no pod of {self.server} runs on a node: there is none to cordon")
         breaks = say("No new pod of anybody comes to {a} of the nodes; what runs there goes on", a=len(changes))
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=say("Cordon {a}", a=", ".join(f"{one.target} at {_cluster(one.target)}" for one in changes)),
-            changes=tuple(changes),
-            radius=self.radius,
-            breaks=f"{breaks}.",
+            changes=changes,
+            breaks=breaks,
         )
 
     @override

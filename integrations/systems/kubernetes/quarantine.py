@@ -77,17 +77,14 @@ class Quarantine(Action):
                 lambda id_: f"{id_}. Policies of {{d}} are not read: what they allow may go on",
                 d=", ".join(unread),
             )
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=(
                 say("Quarantine {a}, and have {b} leave it out", a=named, b=others)
                 if others
                 else say("Quarantine {a}", a=named)
             ),
             changes=changes,
-            radius=self.radius,
-            breaks=f"{breaks}.",
+            breaks=breaks,
         )
 
     @override

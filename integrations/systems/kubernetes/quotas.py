@@ -77,13 +77,11 @@ class _Ceiling(Action):
         }
         if others:
             breaks = made_of(breaks, lambda id_: f"{id_}. {{d}} runs there too", d=", ".join(sorted(others)))
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=summary,
-            changes=tuple(changes),
-            radius=Radius.FLEET if others else self.radius,
-            breaks=f"{breaks}.",
+            changes=changes,
+            radius=Radius.FLEET if others else None,
+            breaks=breaks,
         )
 
     async def _planned(self, found: Found, world: World) -> Change:

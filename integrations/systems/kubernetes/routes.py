@@ -63,17 +63,14 @@ class DetachRoutes(Action):
         led = sorted({name for change in changes for name in change.before})
         named = ", ".join(f"{one.target} at cluster {one.cluster}" for one in found)
         breaks = say("Whoever comes to {a} by an HTTPRoute of its namespace is answered with an error", a=self.server)
-        return Plan(
-            action=self.name,
-            params=self.model_dump(mode="json"),
+        return self.plan_of(
             summary=(
                 say("Take {a} out of {b}", a=named, b=", ".join(f"httproute {printable(name)}" for name in led))
                 if led
                 else say("Take {a} out of every HTTPRoute: none leads there now", a=named)
             ),
-            changes=tuple(changes),
-            radius=self.radius,
-            breaks=f"{breaks}.",
+            changes=changes,
+            breaks=breaks,
         )
 
     @override
