@@ -59,9 +59,8 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, TELL
+from flows.engine.opening import CUT
 from flows.engine.people.notices import due
-from flows.engine.people.telling import queue, tell
 from integrations.channels.ways import Channels
 from integrations.journal.store import Tx
 from integrations.registry import SYSTEMS
@@ -85,6 +84,7 @@ from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import ROOMY, House, alert, house
 from tests.lab.mail import post_office
+from tests.lab.paging import paged, told
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 16
@@ -240,16 +240,8 @@ class told_of_a_question:  # noqa: N801  # used as a function
         await home.ask("ann", Verb.RESPOND, "new", params=NEW)
         await home.take_in()
         await home.journal.append(PREFIX + world.ID, [world.proposed(requested_by="ann")])
-        state = await home.incident(world.ID)
-        pages = [Event("page", {"id": i, "notice": n, "text": said}) for i, n, said in due(state, tuple(Notice))]
-
-        async def unit(tx: Tx) -> None:
-            await tx.append(PREFIX + world.ID, pages)
-            await queue(tx, world.ID)
-
-        await home.journal.submit(unit)
-        (claim,) = await home.journal.claim("responder-1", lane=TELL, limit=8, seconds=60.0)
-        await tell(home.parts, claim)
+        await paged(home)
+        await told(home)
         written = [path.read_text(encoding="utf-8") for path in box.iterdir()] if box.exists() else []
         mailed = [
             str(part.get_content())

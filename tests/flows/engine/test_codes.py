@@ -18,13 +18,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from flows.engine.case import PREFIX
-from flows.engine.opening import CUT, TELL
-from flows.engine.people.notices import due
-from flows.engine.people.telling import queue, tell
+from flows.engine.opening import CUT
 from flows.service.codes import hand_in, judged
 from integrations.channels.slack.channel import SlackChannel
 from integrations.channels.ways import Channels
-from integrations.journal.store import Tx
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.gate.policy import Approval
 from playbooks.people import code
@@ -32,7 +29,6 @@ from playbooks.people.code import ALPHABET, LENGTH, TRIES, CodeAnswer
 from playbooks.people.contacts import Contact, Contacts, OnCall, Way
 from playbooks.people.message import Channel
 from playbooks.people.request import People, Verb
-from playbooks.playbook import Notice
 from playbooks.record.journal import Event
 from playbooks.record.step import Progress, StepState
 from playbooks.strict import iso, now
@@ -40,16 +36,12 @@ from tests.flows.cli import world
 from tests.lab.connected import connected
 from tests.lab.house import ROOMY, House, house
 from tests.lab.mail import Post, post_office
+from tests.lab.paging import NEW, paged, told
 from tests.lab.slack import BOB, BOT_TOKEN, fake_slack
 
 ID = world.ID
 OTHER = "inc-2026-000002"
 INVENTORY = world.READ
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 SECOND = {**NEW, "entities": [{"kind": "tool", "name": "add", "server": "weather"}]}
 ANOTHER_PLAN = world.plan(summary="Take the tool forecast of weather away, and the tool add with it.")
 
@@ -295,7 +287,8 @@ async def test_where_the_policy_takes_no_codes_none_is_sent_and_none_counts(tmp_
     strict = ROOMY.model_copy(update={"approval": Approval(codes=False)})
     async with reached(home.changed(policy=strict), tmp_path) as (signing, post):
         step = await waits(signing)
-        await paged_and_told(signing)
+        await paged(signing)
+        await told(signing)
         assert post.taken != []
         assert codes_in(post.taken) == []
         made = await issued(signing, "bob", "approve", step)
@@ -435,23 +428,6 @@ def reached(home: House, folder: Path, slack: SlackChannel | None = None) -> _Re
     return _Reached(home, folder, slack)
 
 
-async def paged_and_told(home: House) -> datetime | None:
-    """Journal the pages that are due, as the engine does, and run the telling lane once."""
-    state = await home.incident(ID)
-    pages = [Event("page", {"id": i, "notice": n, "text": said}) for i, n, said in due(state, tuple(Notice))]
-
-    async def unit(tx: Tx) -> None:
-        await tx.append(PREFIX + ID, pages)
-        await queue(tx, ID)
-
-    await home.journal.submit(unit)
-    at = None
-    for claim in await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=60.0):
-        at = await tell(home.parts, claim)
-        await home.journal.release(claim, runnable_at=at, lane=TELL)
-    return at
-
-
 _CODE = re.compile(rf"\b[{ALPHABET}]{{5}}-[{ALPHABET}]{{5}}\b")
 
 
@@ -469,7 +445,8 @@ def codes_in(messages: list[EmailMessage]) -> list[str]:
 async def test_codes_are_sent_to_each_approver_alone_and_work(home: House, tmp_path: Path) -> None:
     async with reached(home, tmp_path) as (there, post):
         step = await waits(there, requested_by="eve", quorum=2)
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         assert {address for to in post.recipients for address in to} == {"bob@example.com"}
         bobs = codes_in(post.taken)
         (file,) = (path for path in (tmp_path / "to-ann").iterdir() if _CODE.search(path.read_text()))
@@ -485,14 +462,16 @@ async def test_codes_are_sent_to_each_approver_alone_and_work(home: House, tmp_p
         assert (await step_of(there)).progress is Progress.APPROVED
         # Told is told.
         sent = len(post.taken)
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         assert len(post.taken) == sent
 
 
 async def test_the_requester_is_sent_no_code(home: House, tmp_path: Path) -> None:
     async with reached(home, tmp_path) as (there, post):
         await waits(there, requested_by="bob")
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         assert post.taken != [], "bob is on call and hears of it"
         assert codes_in(post.taken) == []
         assert {key[1] for key in (await there.incident(ID)).codes} == {"ann"}
@@ -505,7 +484,8 @@ async def test_what_two_approvers_read_brings_no_codes(home: House, tmp_path: Pa
     contacts = Contacts(contacts=ways)
     there = home.changed(contacts=contacts, channels=Channels(contacts))
     await waits(there, requested_by="ann")
-    await paged_and_told(there)
+    await paged(there)
+    await told(there)
     assert await kinds(there, "code_issued") == codes
     (letter,) = (tmp_path / folder).iterdir()
     assert "Your decision is needed" in letter.read_text(), "he is asked all the same"
@@ -518,7 +498,8 @@ async def test_codes_are_never_sent_by_slack_not_even_when_nothing_else_works(ho
         async with reached(home, tmp_path, channel) as (there, post):
             post.data = "451 try again later"
             await waits(there, requested_by="ann")
-            await paged_and_told(there)
+            await paged(there)
+            await told(there)
             assert workspace.direct(BOB).messages != [], "bob hears of it"
             said = repr([workspace.conversations, workspace.said("chat.postMessage"), workspace.said("chat.update")])
             assert not _CODE.search(said)
@@ -543,7 +524,8 @@ async def test_a_code_stands_nowhere_but_in_its_message(
     async with reached(home, tmp_path) as (there, post):
         step = await waits(there, requested_by="ann")
         post.handle_DATA = quoting  # type: ignore[method-assign, assignment]
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         state = await there.incident(ID)
         refused = [told.detail for told in state.told if told.purpose == "code"]
         assert any("no such words here: [redacted: code]" in why for why in refused)
@@ -578,15 +560,18 @@ async def test_a_code_stands_nowhere_but_in_its_message(
 async def test_what_is_asked_a_second_time_is_told_a_second_time_with_new_codes(home: House, tmp_path: Path) -> None:
     async with reached(home, tmp_path) as (there, post):
         step = await waits(there, requested_by="ann")
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         old = codes_in(post.taken)
         body = {"instance": world.INSTANCE, "digest": digest_of(step), "why": "not in time"}
         await there.journal.append(PREFIX + ID, [Event("lapsed", body)])
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         post.taken.clear()
         again = await waits(there, requested_by="ann")
         assert digest_of(again) == digest_of(step), "the very same plan"
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         new = codes_in(post.taken)
         assert len(new) == 2
         assert len(post.taken) == 1, "and the first page wakes nobody any more"
@@ -594,12 +579,14 @@ async def test_what_is_asked_a_second_time_is_told_a_second_time_with_new_codes(
         # The same question again, for the sake of some news, is no new one.
         await waits(there, requested_by="ann", expires_at=iso(again.expires_at or datetime.now(UTC)))
         post.taken.clear()
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         assert post.taken == []
         assert await answered(there, "bob", new[0], again) == "approve"
         # Undone, and asked about for the third time.
         await waits(there, requested_by="ann")
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         assert len(codes_in(post.taken)) == 2
         state = await there.incident(ID)
         assert len([page for page in state.pages.values() if page.kind == "awaiting_approval"]) == 3
@@ -609,7 +596,8 @@ async def test_of_two_questions_the_requester_of_one_is_sent_codes_for_the_other
     async with reached(home, tmp_path) as (there, post):
         await waits(there, requested_by="bob")
         other = await waits(there, wanted=ANOTHER_PLAN, instance="cut-tool@weather/add")
-        await paged_and_told(there)
+        await paged(there)
+        await told(there)
         bobs = {digest for digest, who, _ in (await there.incident(ID)).codes if who == "bob"}
         assert bobs == {digest_of(other)}
         approve = codes_in(post.taken)[0]

@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.opening import TELL
 from flows.engine.people import deadlines
-from flows.engine.people.notices import due
-from flows.engine.people.telling import queue, tell
 from integrations.channels.ways import Channels
 from integrations.journal import batch as writing
-from integrations.journal.store import Tx
 from integrations.registry import SYSTEMS
 from playbooks.estate.inventory import Inventory
 from playbooks.people.contacts import Contact, Contacts, OnCall
 from playbooks.people.request import Verb
-from playbooks.playbook import Notice
 from playbooks.record.journal import Event, Parsed
 from playbooks.record.projection import fold, project
 from playbooks.record.state import Incident
@@ -29,13 +24,9 @@ from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.connected import connected
 from tests.lab.house import House, house
+from tests.lab.paging import NEW, paged, told
 
 ID = world.ID
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 BOUND = "    control_tool: add\n    data: [personal]\n    regimes: [gdpr, nis2]\n    stakeholders: {owner: team}\n"
 INVENTORY = parse_yaml(
     Inventory, world.INVENTORY.replace("    control_tool: add\n", BOUND), file="inventory.yaml", context=SYSTEMS.context
@@ -79,26 +70,6 @@ async def asked(home: House, verb: Verb, subject: str = ID, **more: object) -> N
     """Hand in a request of ann's, and have it judged."""
     await home.ask("ann", verb, subject, **more)
     await home.take_in()
-
-
-async def paged(home: House) -> None:
-    """Journal the pages that are due, as the engine does."""
-    state = await home.incident(ID)
-    pages = [Event("page", {"id": i, "notice": n, "text": text}) for i, n, text in due(state, tuple(Notice))]
-
-    async def unit(tx: Tx) -> None:
-        await tx.append(PREFIX + ID, pages)
-        await queue(tx, ID)
-
-    await home.journal.submit(unit)
-
-
-async def told(home: House) -> datetime | None:
-    """Run the lane once, and return when it wants to run again."""
-    (claim,) = await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0)
-    at = await tell(home.parts, claim)
-    await home.journal.release(claim, runnable_at=at, lane=TELL)
-    return at
 
 
 def letters(home: House, name: str) -> list[str]:

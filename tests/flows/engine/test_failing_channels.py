@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 
-from flows.engine.case import PREFIX
-from flows.engine.opening import TELL
 from flows.engine.people import telling
-from flows.engine.people.notices import due
-from flows.engine.people.telling import queue, tell
 from integrations.channels.ways import Channels
-from integrations.journal.store import Tx
 from playbooks.people.contacts import Contacts
 from playbooks.people.request import Verb
-from playbooks.playbook import Notice
 from playbooks.record.incident import Status
-from playbooks.record.journal import Event
 from playbooks.record.state import Incident
 from tests.flows.cli import world
-from tests.lab import scenes
+from tests.lab import paging, scenes
 from tests.lab.connected import connected
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert, house
@@ -31,11 +24,6 @@ from tests.lab.slack import BOT_TOKEN, ROOM, FakeSlack, fake_slack
 
 ID = world.ID
 INVENTORY = world.READ
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 
 
 @dataclass
@@ -76,18 +64,10 @@ async def told(home: House, contacts: Contacts, **parts: Any) -> Incident:  # no
     channels = Channels(contacts)
     home = home.changed(contacts=contacts, channels=channels, **parts)
     try:
-        await home.ask("ann", Verb.RESPOND, "new", params=NEW)
+        await home.ask("ann", Verb.RESPOND, "new", params=paging.NEW)
         await home.take_in()
-        state = await home.incident(ID)
-        pages = [Event("page", {"id": i, "notice": n, "text": said}) for i, n, said in due(state, tuple(Notice))]
-
-        async def unit(tx: Tx) -> None:
-            await tx.append(PREFIX + ID, pages)
-            await queue(tx, ID)
-
-        await home.journal.submit(unit)
-        (claim,) = await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=60.0)
-        await tell(home.parts, claim)
+        await paging.paged(home)
+        await paging.told(home)
     finally:
         await channels.aclose()
     return await home.incident(ID)

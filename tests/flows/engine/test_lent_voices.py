@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from flows.engine.case import PREFIX
-from flows.engine.opening import TELL
 from flows.engine.people.approvals import LONGEST, counting
-from flows.engine.people.telling import queue, tell
 from flows.service.codes import hand_in, judged
 from integrations.channels.ways import Channels
-from integrations.journal.store import Tx
 from integrations.signing import SigningKey
 from playbooks.errors import Refused
 from playbooks.people import code
@@ -28,14 +25,10 @@ from playbooks.strict import iso, now
 from tests.flows.cli import world
 from tests.lab.connected import connected
 from tests.lab.house import House, house
+from tests.lab.paging import NEW, queued, told
 
 ID = world.ID
 INVENTORY = world.READ
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 HOUR = timedelta(hours=1)
 NO_VOICE = "approve needs the role approver; eve has auditor"
 
@@ -270,15 +263,10 @@ async def test_whoever_was_lent_a_voice_is_asked_and_gets_codes_that_count(
     step = await waits(home, requested_by=asker)
     notice = f"awaiting_approval:{step.instance}:{digest_of(step)[7:19]}"
 
-    async def unit(tx: Tx) -> None:
-        await tx.append(PREFIX + ID, [Event("page", {"id": notice, "notice": notice, "text": "Waits."})])
-        await queue(tx, ID)
-
-    await home.journal.submit(unit)
-    claims = await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0)
-    await tell(home.parts, next(claim for claim in claims if claim.stream.endswith(ID)))
-    told = {item.contact for item in (await home.incident(ID)).told if item.contact}
-    assert told == ({"bob", "eve"} if asked_too else {"ann"}), "with a lent voice no more than with one's own"
+    await queued(home, Event("page", {"id": notice, "notice": notice, "text": "Waits."}))
+    await told(home)
+    heard = {item.contact for item in (await home.incident(ID)).told if item.contact}
+    assert heard == ({"bob", "eve"} if asked_too else {"ann"}), "with a lent voice no more than with one's own"
     if asked_too:
         (letter,) = (tmp_path / "eve").iterdir()
         codes = re.findall(rf"\b[{code.ALPHABET}]{{5}}-[{code.ALPHABET}]{{5}}\b", letter.read_text())

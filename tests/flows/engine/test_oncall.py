@@ -19,6 +19,7 @@ from playbooks.strict import iso, now, parse_yaml
 from tests.flows.cli import world
 from tests.lab.connected import connected
 from tests.lab.house import House, house
+from tests.lab.paging import NEW
 
 ID = world.ID
 # Its law sets a time to report.
@@ -38,13 +39,6 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
     async with house(tmp_path / "house", connected(INVENTORY)) as home:
         assert await asked(home, "ann", Verb.RESPOND, "new", params=NEW) is None
         yield home
-
-
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 
 
 async def asked(home: House, who: str, verb: Verb, subject: str = ID, **more: Any) -> str | None:  # noqa: ANN401  # a request's other fields

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import pytest
 from flows.engine.case import PREFIX
 from flows.engine.opening import TELL
 from flows.engine.people import telling
-from flows.engine.people.notices import due
 from flows.engine.people.telling import page, queue, tell
 from flows.service.desk import Desk
 from integrations.channels.file.channel import FileChannel
@@ -32,7 +30,6 @@ from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.people.contacts import Contact, Contacts, Language, OnCall, Way
 from playbooks.people.message import Channel, Message, Sent
 from playbooks.people.request import Verb
-from playbooks.playbook import Notice
 from playbooks.record.journal import ITSELF, Event, stream_of
 from playbooks.record.projection import project
 from playbooks.record.state import Incident
@@ -40,16 +37,12 @@ from playbooks.strict import parse_yaml
 from tests.flows.cli import world
 from tests.lab.connected import connected
 from tests.lab.house import House, house
+from tests.lab.paging import NEW, paged, queued, told
 from tests.lab.slack import ANN, APP_TOKEN, BOB, BOT_TOKEN, ROOM, Acknowledged, FakeSlack, Fault, fake_slack
 from tests.lab.teller_process import dies, with_room
 
 ID = world.ID
 INVENTORY = world.READ
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 
 
 @pytest.fixture
@@ -90,28 +83,6 @@ version: 1
 channels:
   slack: {bot_token: {env: X}, app_token: {env: Y}}
 """
-
-
-async def paged(home: House, *more: Event) -> list[str]:
-    """Journal the pages that are due, as the engine does, and return their ids."""
-    state = await home.incident(ID)
-    pages = [Event("page", {"id": i, "notice": n, "text": text}) for i, n, text in due(state, tuple(Notice))]
-
-    async def unit(tx: Tx) -> None:
-        await tx.append(PREFIX + ID, [*more, *pages])
-        await queue(tx, ID)
-
-    await home.journal.submit(unit)
-    return [str(event.body["id"]) for event in pages]
-
-
-async def told(home: House) -> datetime | None:
-    """Run the lane once, and return when it wants to run again."""
-    at = None
-    for claim in await home.journal.claim(home.parts.name, lane=TELL, limit=8, seconds=30.0):
-        at = await tell(home.parts, claim)
-        await home.journal.release(claim, runnable_at=at, lane=TELL)
-    return at
 
 
 async def of_system(home: House) -> Incident:
@@ -501,12 +472,7 @@ async def test_a_lost_claim_records_nothing(home: House, slack: FakeSlack) -> No
 @pytest.mark.parametrize(("moment", "messages"), [("before", 1), ("after", 2)])
 async def test_whoever_tells_and_is_killed_is_succeeded(home: House, moment: str, messages: int) -> None:
     """Nothing is lost; what was sent and not yet written down is sent once more."""
-
-    async def unit(tx: Tx) -> None:
-        await tx.append(PREFIX + ID, [Event("page", {"id": "opened", "notice": "opened", "text": "it is open"})])
-        await queue(tx, ID)
-
-    await home.journal.submit(unit)
+    await queued(home, Event("page", {"id": "opened", "notice": "opened", "text": "it is open"}))
     assert await dies(home.folder, moment) == -signal.SIGKILL
     assert (await home.incident(ID)).told == []
     successor = with_room(home, FileChannel())

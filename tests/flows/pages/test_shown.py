@@ -21,15 +21,11 @@ from tests.flows.cli import world
 from tests.flows.cli.world import ID
 from tests.lab.connected import connected
 from tests.lab.house import House, house
+from tests.lab.paging import NEW
 from tests.lab.prefect import PrefectServer, publishing
 
 pytestmark = pytest.mark.timeout(900)
 INVENTORY = world.READ
-NEW = {
-    "class": "tool_poisoning",
-    "title": "seen",
-    "entities": [{"kind": "tool", "name": "forecast", "server": "weather"}],
-}
 KEYS = {ID, f"{ID}-plan", f"{ID}-report"}
 
 
