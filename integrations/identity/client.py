@@ -201,7 +201,7 @@ class Api:
 
     def is_itself(self, claims: Claims) -> bool:
         """Return whether what is said of a token means that its client acts for itself, and for no user of it."""
-        return claims.get("sub") == claims.get("client_id", claims.get("azp"))
+        return bool(claims.get("sub") == claims.get("client_id", claims.get("azp")))
 
     def saw(self, token: str) -> bool:
         """Return whether the provider ever told this process that a token was in use."""
