@@ -85,6 +85,15 @@ class Catalogue(ABC):
     def administrator(self) -> str:
         """Who reads it."""
 
+    def rereads(self, entry: str) -> str:
+        """Return what makes it hand out what a server offers now, as a clause; by default nothing has to be done.
+
+        Args:
+            entry: the server's.
+        """
+        del entry
+        return ""
+
     @abstractmethod
     async def held(self, kind: PinKind, entry: str | None = None) -> Sequence[Held]:
         """Return what it holds of one kind from one server or all, the disabled included, in order of id."""

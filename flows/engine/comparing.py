@@ -41,6 +41,7 @@ class Difference(NamedTuple):
         known: it was asked for; else nobody could find out.
         about: of what it is.
         diff: a unified diff, if that is what was observed.
+        remedy: what a person can do about it, in the words of whoever was asked; empty if nothing is known.
     """
 
     said: str
@@ -48,6 +49,7 @@ class Difference(NamedTuple):
     known: bool = True
     about: str = ""
     diff: str = ""
+    remedy: str = ""
 
 
 async def of_release(
@@ -68,7 +70,7 @@ async def of_release(
         shown: what they saw of it: nothing else that nobody approved is accepted.
     """
     if taken_on and (read := await _unapproved(case, action, release)) is not None:
-        otherwise = Unapproved(given_back.unseen(read.back, shown))
+        otherwise = Unapproved(given_back.unseen(read.back, shown), remedy=read.remedy)
         return with_released((), otherwise, release, case.parts.world.inventory), read
     found, differs = await asyncio.gather(_unapproved(case, action, release), differences(case))
     return with_released(differs, found, release, case.parts.world.inventory), found
@@ -134,7 +136,9 @@ def with_released(
         if thing in found.beside:
             said += ", stays beside it, and is not what was there when this was cut"
         about = f"{what} the gateway, of {server}"
-        told.append(Difference(f"{about}: {said}", f"{about}\n{said}", about=about))
+        # What was never approved does not become so by being read anew.
+        remedy = found.remedy if pinned and thing in found.back else ""
+        told.append(Difference(f"{about}: {said}", f"{about}\n{said}", about=about, remedy=remedy))
     return tuple(told)
 
 
@@ -165,6 +169,7 @@ async def _asks(case: Case, step: Step, entity: Resolved, wanted: Answer) -> lis
             f"{one.subject}\n{one.observed}",
             about=one.subject,
             diff=parted(one.observed).diff,
+            remedy=one.remedy,
         )
         for one in against
     ]
@@ -193,10 +198,11 @@ def mark(differs: Sequence[Difference]) -> str:
 
 
 def said(differs: Sequence[Difference]) -> tuple[str, ...]:
-    """Return them for people, one a line, the first few."""
+    """Return them for people, one a line, the first few; after them what can be done about them, each once."""
     lines = [_line(one) for one in differs[:_MOST]]
     more = len(differs) - len(lines)
-    return (*lines, *([f"and {more} more, which `mcp-soar pins diff` shows"] if more else []))
+    then = dict.fromkeys(filter(None, (one.remedy for one in differs)))
+    return (*lines, *([f"and {more} more, which `mcp-soar pins diff` shows"] if more else []), *then)
 
 
 def _line(one: Difference) -> str:

@@ -102,4 +102,5 @@ async def unapproved(release: Plan, world: World) -> Unapproved:
     return Unapproved(
         back=tuple(scene.as_given_back(held) for held in other if held.id in back),
         beside=tuple(as_beside(held) for held in came if scene.unapproved(held)),
+        remedy=scene.driver.rereads(scene.entry),
     )

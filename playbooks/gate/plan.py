@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from playbooks.strict import Digest, JsonField, Line, Name, Redacted, RedactedLine, Slug, Strict, canonical, digest
 from playbooks.text.redaction import redacted
-from playbooks.text.sentences import known, made_of, named, say
+from playbooks.text.sentences import Sentence, known, made_of, named, say
 
 
 class Radius(IntEnum):
@@ -153,10 +153,12 @@ class Unapproved(NamedTuple):
     Args:
         back: what comes back.
         beside: what else clients have of it that nobody ever approved, and that was not there when it was cut.
+        remedy: what a person can do so that what comes back is as approved, as a clause; empty if nothing is known.
     """
 
     back: tuple[Beside, ...] = ()
     beside: tuple[Beside, ...] = ()
+    remedy: str = ""
 
 
 class Plan(Strict):
@@ -248,9 +250,13 @@ def undoing(summary: str) -> str:
     It does not say *enable*: what was disabled before the incident comes back disabled.
     """
     verb = summary.partition(" ")[0]
+    sentence = known(summary)
     if verb not in {"Disable", "Deactivate"}:
-        return say("Undo: {a}", a=known(summary))
-    return made_of(known(summary), lambda id_: f"Give back {id_.partition(' ')[2]}")
+        return say("Undo: {a}", a=sentence)
+    if not isinstance(sentence, Sentence):
+        # What looks like a hole in it is in a name.
+        return f"Give back {summary.partition(' ')[2]}"
+    return made_of(sentence, lambda id_: f"Give back {id_.partition(' ')[2]}")
 
 
 class Answer(StrEnum):
@@ -282,7 +288,7 @@ class Finding(Strict):
         expected: what a held containment would answer.
         observed: what came back (short, hostile); with a remedy, why it is not proven, as a clause.
         answer: what that means.
-        remedy: what a person can do where it is not established, as a clause; empty if there is nothing to say.
+        remedy: what a person can do where it is not as it should be, as a clause; empty if there is nothing to say.
         of_approval: it says whether what is there is as people approved it, and nothing of whether it is there: who
             takes a difference on takes it on.
     """

@@ -329,6 +329,8 @@ def test_what_differs_is_among_the_reasons_of_a_release() -> None:
 def test_giving_back_is_no_double_negative() -> None:
     assert plan("tool-1").inverse().summary == "Give back tool-1"
     assert plan("tool-1", summary="Revoke it").inverse().summary == "Undo: Revoke it"
+    named = "Disable tool {a} of weather, which a journal of an earlier release has as mere text"
+    assert plan("tool-1", summary=named).inverse().summary == named.replace("Disable", "Give back")
 
 
 def test_the_percentage_is_of_the_inventory_and_one_is_always_within_it() -> None:

@@ -26,6 +26,7 @@ from playbooks.action import World
 from playbooks.errors import Refused, SoarError
 from playbooks.estate.gateway import Gateway
 from playbooks.estate.pins import PinKind
+from playbooks.text.sentences import say
 
 _MOST_SINGLE: Final = 2
 _FORESEEN: Final = 0.25
@@ -279,6 +280,15 @@ class ContextForge(GatewayDriver):
         params = {"activate": str(enabled is not False).lower()}
         async with self.precedence.writing():
             await self.api.request("POST", f"/v1/gateways/{id_}/state", params=params, within=ENTRY_TIMEOUT)
+
+    @override
+    def rereads(self, entry: str) -> str:
+        return say(
+            "gateway {a} hands out what it read last: once the server offers the approved definition again, have it "
+            "read that anew, as its administrator: POST {b} with include_resources=true&include_prompts=true",
+            a=self.name,
+            b=f"/v1/gateways/{entry}/tools/refresh",
+        )
 
     async def refresh(self, entry: str) -> Fields:
         """Have the gateway read a server's definitions anew. It imports whatever the server says, poison included."""

@@ -125,6 +125,7 @@ def _says(of: Finding, check: str, expected: str, found: Sequence[Introduction])
         "check": check,
         "expected": expected,
         "observed": summary(found) if found else say("nothing of the kind"),
+        "remedy": "",
         "answer": Answer.ESTABLISHED if found else Answer.NOT_ESTABLISHED,
     }
     return Finding.model_validate({**of.model_dump(), **said})
@@ -165,6 +166,7 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
         expected="another definition than the approved one",
         observed=observed[:20_000],
         answer=answer,
+        remedy=gateway.rereads(entry) if pin is not None and answer is Answer.ESTABLISHED else "",
     )
     return _Read(finding, now, elsewhere)
 

@@ -73,6 +73,23 @@ def test_what_begins_with_the_name_of_a_thing_does_not_speak_of_it(about: str, s
     assert len(with_released((decoy,), found, plan, site.inventory)) == said
 
 
+def test_what_can_be_done_about_differences_comes_after_them_once() -> None:
+    target = Target(system="gateway/main", kind="tool", id="id-spare", name="spare", server="weather")
+    change = Change(target=target, field="enabled", before=False, after=True)
+    plan = Plan(action="gateway.disable_tool", params={}, summary="s", changes=(change,), radius=Radius.TOOL)
+    site = Place(Gateway(), approved=("spare",), imported=())
+    thing = Beside(kind="tool", name="spare", id="id-spare", digest=held("spare").digest)
+    then = "have it read anew"
+    first = Difference("tool add at gateway main: differs", "w", about="tool add at gateway main", remedy=then)
+    found = with_released((first,), Unapproved((thing,), remedy=then), plan, site.inventory)
+    assert comparing.said(found) == (first.said, found[1].said, then)
+    assert comparing.mark(found) == comparing.mark([one._replace(remedy="") for one in found]), "no other difference"
+    never = with_released(
+        (), Unapproved((thing,), remedy=then), plan, Place(Gateway(), approved=(), imported=()).inventory
+    )
+    assert comparing.said(never) == (never[0].said,), "what nobody approved is not approved by being read anew"
+
+
 class Silent:
     """An action whose system does not say what comes back."""
 

@@ -1,11 +1,14 @@
 """Whether a real server is what was approved, and what is kept of it as evidence."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from flows.demo.mcp_server import Behaviour
 from integrations.protocol import pins
 from integrations.protocol.reply import spoken
+from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection, orders
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
@@ -13,7 +16,9 @@ from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.estate.inventory import Offers
 from playbooks.estate.pins import Dossier, PinKind, Pins
 from playbooks.gate.plan import Answer
+from playbooks.people.contacts import Language
 from playbooks.strict import Strict
+from playbooks.text.sentences import said
 from tests.lab import scenes
 from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
@@ -55,6 +60,24 @@ async def test_a_pulled_rug_is_found_at_the_server_first_and_at_the_gateway_once
     assert (await DefinitionDiffers(server=lab.site.server_id, tool="add").check(lab.world)).answer is not (
         Answer.ESTABLISHED
     )
+
+
+async def test_a_gateway_that_hands_out_the_poison_of_a_healed_server_says_how_it_is_made_to_read_it(lab: Lab) -> None:
+    check = DefinitionDiffers(server=lab.site.server_id, tool="get_weather")
+    lab.victim.poison()
+    await refresh(lab)
+    lab.victim.behave()
+    verdict = await check.check(lab.world)
+    assert verdict.answer is Answer.ESTABLISHED, "the gateway goes on with it"
+    (says,) = {finding.remedy for finding in verdict.findings} - {""}
+    path, more = re.search(r"POST (\S+) with (\S+)$", says).groups()  # type: ignore[union-attr]  # it says how
+    forge = lab.world.reach(ContextForge, "main")
+    answer = await forge.api.request("POST", f"{path}?{more}")
+    assert answer["success"]
+    healed = await check.check(lab.world)
+    assert healed.answer is Answer.NOT_ESTABLISHED
+    assert not any(finding.remedy for finding in healed.findings)
+    assert "새로 읽게 하십시오" in said(says, Language.KO, SYSTEMS.words)
 
 
 @pytest.mark.parametrize(
