@@ -124,6 +124,23 @@ class NotFound(Exception):
     """There is no such thing."""
 
 
+class Nothing(NotFound):
+    """What is named is there, and there is nothing of it to decide, or to give back.
+
+    Args:
+        word: how the sentence begins that says so, as `nothing waits`.
+        message: the rest of it.
+    """
+
+    def __init__(self, word: str, message: str) -> None:
+        super().__init__(message)
+        self.word = word
+
+
+WAITS, BACK = "nothing waits", "nothing to give back"
+"""What there is nothing of."""
+
+
 class Out:
     """Where a command says what it has to say.
 
@@ -295,12 +312,13 @@ class Out:
         """Whether there is a person at a terminal to ask."""
         return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def fail(self, code: Exit, message: str, *, plain: str = "", **more: object) -> NoReturn:
+    def fail(self, code: Exit, message: str, *, word: str = "", plain: str = "", **more: object) -> NoReturn:
         """Say what went wrong on stderr, and end.
 
         Args:
             code: of the process.
             message: what; masked, as everything that may be kept.
+            word: how a sentence begins that says it; what the code means if empty.
             plain: the same with the names as the person typed them, for their own terminal.
             more: beside it, in JSON.
         """
@@ -308,7 +326,7 @@ class Out:
             error = {"code": int(code), "kind": code.name.lower(), "message": message, **more}
             sys.stderr.write(json.dumps({"error": error}) + "\n")
         else:
-            for line in wrapped(safe(f"{_SAID[code]}: {plain or message}", lines=True), columns(sys.stderr)):
+            for line in wrapped(safe(f"{word or _SAID[code]}: {plain or message}", lines=True), columns(sys.stderr)):
                 self._write(sys.stderr, [Cell(line, "bad")])
         raise typer.Exit(code)
 
@@ -407,6 +425,8 @@ def speaking(*, as_json: bool) -> Iterator[Out]:  # noqa: C901  # one branch for
         yield out
     except (Usage, Ambiguous) as exc:
         out.fail(Exit.USAGE, str(exc), plain=_plain(exc))
+    except Nothing as exc:
+        out.fail(Exit.NOT_FOUND, str(exc), word=exc.word)
     except (NotFound, NoSuch) as exc:
         out.fail(Exit.NOT_FOUND, str(exc), plain=_plain(exc))
     except Misconfigured as exc:

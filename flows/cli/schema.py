@@ -49,7 +49,7 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     doctor             {"ok", "checks": [{"check", "level", "message", "remedy"}]}
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from flows.reading.verification import CheckRow
 from playbooks.record.view import Owed, Row, Stopped, When
@@ -73,12 +73,21 @@ class PersonRow(TypedDict):
     speaks_for: list[Voice]
 
 
+class Approval(TypedDict):
+    """What another person has to say yes to: how many more, who may, and the line that each types (NAME: any)."""
+
+    summary: str
+    missing: int
+    by: list[str]
+    line: str
+
+
 class Act(TypedDict):
     """What became of a person's request.
 
     `state`: `handed_in` (--no-wait), `done` (and its effect is visible), `waiting` (for another person, see `message`),
     `pending` (accepted, its effect not visible in time; exit 1), `already` (handed in before; exit 7). `reasons`: why
-    it waits, one by one.
+    it waits, one by one. `approve`: of what waits for another person, what they have to say yes to.
     """
 
     verb: str
@@ -89,6 +98,7 @@ class Act(TypedDict):
     status: str | None
     message: str
     reasons: list[str]
+    approve: NotRequired[list[Approval]]
     answer: str | None
 
 

@@ -1,18 +1,13 @@
 """What of a release stays as it is, because others hold it too; the strictest of them is in force."""
 
-from collections.abc import Sequence
-
 from flows.engine import calls
 from flows.engine.case import Case
 from integrations.journal.store import Tx
 from playbooks.gate.plan import Change, Plan
-from playbooks.text.sentences import say
+from playbooks.record.step import stays_off
 
 Kept = dict[str, list[str]]
 """The grips of a release that others hold → those incidents, its own among them if another of its leases does."""
-
-_NAMED = 5
-"""Things that one sentence names."""
 
 
 async def as_before(tx: Tx, case: Case, instance: str, whole: Plan) -> tuple[Plan, Kept]:
@@ -59,13 +54,7 @@ def stays(case: Case, plan: Plan, kept: Kept) -> tuple[str, ...]:
         for holder in kept.get(change.grip, ()):
             who = "another cut of this incident" if holder == case.id else holder
             found.setdefault(who, []).append(str(change.target))
-    return tuple(
-        say("{a} stays off, because {b} holds it too", a=_listed(things), b=who) for who, things in found.items()
-    )
-
-
-def _listed(things: Sequence[str]) -> str:
-    return ", ".join(things[:_NAMED]) + (f" and {len(things) - _NAMED} more" if len(things) > _NAMED else "")
+    return tuple(stays_off(list(dict.fromkeys(things)), (who,)) for who, things in found.items())
 
 
 async def want_back(tx: Tx, case: Case, instance: str, plan: Plan) -> None:

@@ -158,6 +158,7 @@ def _ask(it: View, ask: Ask) -> str:
             ("Their reason", escaped(ask.reason)),
             ("It would break", escaped(ask.breaks) or "nothing that is known"),
             ("It is undone by", undo),
+            ("Once it is healed", escaped(ask.by_itself)),
             ("Asked anew, because", escaped("; ".join(ask.differs))),
             ("Still needed", f"{ask.needed}, until {at(ask.expires_at)} UTC; then it counts as denied"),
             ("Approved by", escaped(", ".join(ask.approved_by))),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flows.report.document import Block, Commands, Document, Section, Table, Text, Warn, listed
 from flows.report.open_ends import duties_table, tasks
 from flows.report.own import as_they_are, names
-from flows.report.standing import asker, holding, needed
+from flows.report.standing import asker, holding, needed, things
 from flows.report.switches import Switch, switches_table
 from flows.report.words import EXPLAINED, clock, excerpt, length
 from playbooks.people.duties import Clock
@@ -129,13 +129,13 @@ def _lead(shift: Shift, open_: Sequence[View], lost: int) -> Iterator[Block]:
     if lost:
         yield Warn(f"Messages that reached nobody: {lost}.")
     asks = sum(len(it.asks) for it in open_)
-    leases = sum(len(it.in_force) for it in open_)
+    leases = [lease for it in open_ for lease in it.in_force]
     done = sum(lease.done_at is not None for it in open_ for lease in it.leases)
     good = f" Done for good: {done}." if done else ""
     joined = sum(it.status is Status.JOINED for it in open_)
     beside = f" ({joined} more joined to them)" if joined else ""
     counted = f"Open incidents: {len(open_) - joined}{beside}. Questions that wait: {asks}."
-    yield Text(f"{counted} Containments in force: {leases}.{good}")
+    yield Text(f"{counted} Things contained: {things(leases)}.{good}")
 
 
 def _incidents(open_: Sequence[View]) -> Table:
@@ -169,11 +169,11 @@ def _campaigns(open_: Sequence[View]) -> Iterator[Block]:
             excerpt(str(shared[name])),
             ", ".join(it.id for it in found[name]),
             str(sum(len(it.asks) for it in found[name])),
-            str(sum(len(it.in_force) for it in found[name])),
+            things([lease for it in found[name] for lease in it.in_force]),
         )
         for name in sorted(found)
     ]
-    heads = ("Campaign", "The same", "Open incidents", "Questions", "In force")
+    heads = ("Campaign", "The same", "Open incidents", "Questions", "Things contained")
     yield listed("Campaigns", heads, rows, "Nothing was found at several servers.")
     if rows:
         yield Commands([f"mcp-soar campaign {name}" for name in sorted(found)][:_NAMED])
@@ -204,7 +204,8 @@ def _asks(open_: Sequence[View], approvers: Sequence[str]) -> Iterator[Block]:
 def _leaks(open_: Sequence[View]) -> Table:
     waits = [it for it in open_ if it.status is Status.TRIAGE]
     rows = [(it.id, f"nothing was done: {excerpt(it.triage or 'every plan was refused')}") for it in waits]
-    rows += [(it.id, excerpt(fact)) for it in open_ for fact in it.not_proven]
+    # What was given back is nobody's to prove any more; its report has it.
+    rows += [(it.id, excerpt(fact)) for it in open_ for fact in it.not_proven if not fact.earlier]
     return listed(
         "Not proven", ("Incident", "What, and what was seen"), rows, "Nothing that was done is without proof."
     )

@@ -12,7 +12,7 @@ from flows.report.document import (
     listed,
 )
 from flows.report.picture import timeline
-from flows.report.standing import answer_word, holding
+from flows.report.standing import answer_word, holding, things
 from flows.report.words import clock, excerpt, length
 from playbooks.gate.plan import Verdict
 from playbooks.record.incident import Status
@@ -81,7 +81,7 @@ def _sentences(it: View) -> Iterator[str]:
     yield from _contained(it)
     if it.in_force:
         until = min(lease.until for lease in it.in_force)
-        many = f"In force: {len(it.in_force)} of {len(it.leases)} containments"
+        many = f"Contained so far: {len({lease.things for lease in it.leases})}, in force: {things(it.in_force)}"
         yield f"{many}; the first runs out at {clock(until)}."
     for lease in it.leases:
         if lease.done_at:

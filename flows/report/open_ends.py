@@ -6,6 +6,7 @@ from flows.report.document import (
     Block,
     Commands,
     Table,
+    Text,
     listed,
 )
 from flows.report.standing import asker, holding, needed
@@ -35,6 +36,8 @@ def open_ends(it: View) -> Iterator[Block]:
     asks = [(excerpt(ask.summary), asker(ask), needed(ask), clock(ask.expires_at), ask.digest) for ask in it.asks]
     heads = ("Plan", "Asked for by", "Still needed", "Until", "Digest")
     yield listed("Waits for a decision", heads, asks, "No question is open.")
+    for said in dict.fromkeys(filter(None, (ask.by_itself for ask in it.asks))):
+        yield Text(f"{excerpt(said, _TASK)}.")
     leases = [
         (
             excerpt(lease.instance),

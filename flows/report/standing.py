@@ -1,6 +1,6 @@
 """How what an incident holds and asks stands, in a few words: the same at a terminal, in Prefect and in reports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from flows.report import words
@@ -26,6 +26,12 @@ def holding(lease: Held, *, clock: Callable[[datetime | None], str] = words.cloc
     again = f", put back {lease.put_backs}x" if lease.put_backs else ""
     doubt = "; BEING GIVEN BACK: it may no longer hold" if lease.releasing else ""
     return answer_word(lease.answer) + age + again + doubt
+
+
+def things(leases: Sequence[Held]) -> str:
+    """Return how many things leases hold, and how many leases that are where several hold one."""
+    count = len({lease.things for lease in leases})
+    return str(count) if count == len(leases) else f"{count} (by {len(leases)} leases)"
 
 
 def answer_word(answer: Answer | None) -> str:

@@ -1,5 +1,6 @@
 """What an incident is about: alerts, the entities that they name, and the words for where a response stands."""
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 
 from pydantic import Field
@@ -126,15 +127,18 @@ class Status(StrEnum):
     CLOSED = "closed"
     FROZEN = "frozen"
 
-    def stands(self, part_of: str | None) -> str:
+    def stands(self, part_of: str | None, awaits: Sequence[str] = ()) -> str:
         """Return it in words; of an incident that goes on in another one, in which.
 
         Args:
             part_of: that other one.
+            awaits: what people are asked to approve, as `cut`; each once.
         """
         # No colour is needed to tell the bad ones.
         bad = {Status.NOT_ESTABLISHED: "NOT contained", Status.FROZEN: "FROZEN"}
         words = bad.get(self, self.value.replace("_", " "))
+        if self is Status.AWAITING_APPROVAL and awaits:
+            words = f"{', '.join(awaits)} {'awaits' if len(awaits) == 1 else 'await'} approval"
         if part_of is None or self in {Status.CLOSED, Status.FROZEN}:
             return words
         return f"joined to {part_of}" if self is Status.JOINED else f"{words}, joined to {part_of}"

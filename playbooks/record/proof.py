@@ -52,9 +52,11 @@ class Fact(Strict):
 
     def _said(self) -> str:
         if self.remedy:
-            doubts = self.answer is Answer.UNKNOWN
-            what = f"it is not proven that {self.subject} is refused" if doubts else f"{self.subject} is NOT refused"
-            return f"{what}, because {self.observed}: {self.remedy}"
+            doubts, is_ = self.answer is Answer.UNKNOWN, "was" if self.earlier else "is"
+            subject = self.subject
+            what = f"it {is_} not proven that {subject} {is_} refused" if doubts else f"{subject} {is_} NOT refused"
+            # There is nothing to do any more about what was given back.
+            return f"{what}, because {self.observed}" + ("" if self.earlier else f": {self.remedy}")
         doubt = " (could not be found out)" if self.answer is Answer.UNKNOWN else ""
         # It stands on what this one was answered: a gateway may answer another one otherwise.
         asked = f", asked as {self.asked_as}" if self.asked_as not in _NO_CLIENT else ""
@@ -66,10 +68,10 @@ _NO_CLIENT = frozenset({"mcp-soar", "nobody"})
 
 
 def differences(facts: Iterable[Fact]) -> dict[str, str]:
-    """Return the diffs among facts, each once: the diff → of what it is."""
+    """Return the diffs among facts, each once: the diff → of what it is; not those of what was so earlier."""
     found: dict[str, str] = {}
     for fact in facts:
-        if fact.diff:
+        if fact.diff and not fact.earlier:
             found.setdefault(fact.diff, fact.subject)
     return found
 
@@ -104,7 +106,10 @@ def checks(state: Incident) -> Checks:
     answers = [verdict.answer for verdict in verdicts]
     order = (Answer.ESTABLISHED, Answer.NOT_ESTABLISHED, Answer.UNKNOWN)
     answer = min(answers, key=order.index, default=None)
-    return Checks(answer, tuple(_fact(finding) for verdict in verdicts for finding in verdict.findings))
+    facts = [_fact(finding) for verdict in verdicts for finding in verdict.findings]
+    # What a change brings in and what the screening finds of it are two questions, and often one answer.
+    once = {(fact.subject, fact.observed, fact.answer): fact for fact in reversed(facts)}
+    return Checks(answer, tuple(reversed(once.values())))
 
 
 class Proof(NamedTuple):
@@ -125,10 +130,12 @@ def proof(state: Incident) -> Proof:
     verdicts = [verdict for lease in leases.values() if (verdict := _last(lease))]
     verdicts += [step.verdict for step in state.cuts if step.instance not in leases and step.verdict]
     # What a server offers is asked too: what differs there and not yet at the gateway is on its way to clients.
-    verdicts += [step.verdict for step in state.steps.values() if step.phase in _ASKED and step.verdict]
+    asked = [step.verdict for step in state.steps.values() if step.phase in _ASKED and step.verdict]
     # Giving it back neither proves nor unproves what was so before: that comes first.
-    given_back = [lease.was for lease in leases.values() if lease.released_at and not lease.plan.irreversible]
-    found = [_fact(one, earlier=True) for verdict in given_back if verdict for one in verdict.findings]
+    before = [lease.was for lease in leases.values() if lease.was and lease.released_at and not lease.plan.irreversible]
+    # They were asked for the containment's sake, and nobody asks them again once that is over.
+    (before if state.given_back else verdicts).extend(asked)
+    found = [_fact(one, earlier=True) for verdict in before for one in verdict.findings]
     found += [_fact(finding) for verdict in verdicts for finding in verdict.findings]
     lacking = [fact for fact in found if fact.answer is not Answer.ESTABLISHED]
     good = [fact for fact in found if fact.answer is Answer.ESTABLISHED]

@@ -515,6 +515,16 @@ class Incident:
         return [step for step in self.steps.values() if step.progress is Progress.PROPOSED]
 
     @property
+    def awaits(self) -> tuple[str, ...]:
+        """What people are asked to approve, each once: `cut`, `put-back`, `release`."""
+        return tuple(dict.fromkeys(_WAITS_AS[step.purpose] for step in self.proposals))
+
+    @property
+    def contained(self) -> frozenset[frozenset[str]]:
+        """What is in force, thing by thing: what two leases hold is one."""
+        return frozenset(lease.things for lease in self.leases.values() if lease.in_force)
+
+    @property
     def status(self) -> Status:  # noqa: PLR0911  # one return for each word of the vocabulary
         """Where it stands; the worst that is true."""
         if self.frozen:
@@ -560,7 +570,7 @@ class Incident:
     @property
     def stands(self) -> str:
         """Where it stands, in words; one that goes on in another says in which."""
-        return self.status.stands(self.part_of)
+        return self.status.stands(self.part_of, self.awaits)
 
     @property
     def subject(self) -> str:
@@ -604,6 +614,9 @@ class Incident:
     def _asked_until(self, step: StepState, start: datetime, until: datetime) -> float:
         waits = [*step.waits, *([(self.opened_at, self.looked_at)] if self.opened_at and self.looked_at else [])]
         return sum(max(0.0, (min(end, until) - max(begin, start)).total_seconds()) for begin, end in waits)
+
+
+_WAITS_AS = {Purpose.CONTAIN: "cut", Purpose.PUT_BACK: "put-back", Purpose.RELEASE: "release"}
 
 
 def _server_key(server: str) -> str:

@@ -1,5 +1,6 @@
 """Steps of an incident, and the containments that came of them: how each stands, as the journal has it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -198,6 +199,24 @@ _FEW = 5
 """Things that one sentence names."""
 
 
+def stays_off(things: Sequence[str], holders: Sequence[str]) -> str:
+    """Return that something does not come back, and because of whom, in a sentence.
+
+    Args:
+        things: what, each once; not empty.
+        holders: who holds it too, each once; not empty.
+    """
+    listed = ", ".join(things[:_FEW]) + (f" and {len(things) - _FEW} more" if len(things) > _FEW else "")
+    whose = " and ".join(holders)
+    if len(things) == 1 and len(holders) == 1:
+        return say("{a} stays off, because {b} holds it too", a=listed, b=whose)
+    if len(things) == 1:
+        return say("{a} stays off, because {b} hold it too", a=listed, b=whose)
+    if len(holders) == 1:
+        return say("{a} stay off, because {b} holds them too", a=listed, b=whose)
+    return say("{a} stay off, because {b} hold them too", a=listed, b=whose)
+
+
 @dataclass(slots=True)
 class LeaseState:
     """A containment that was decided: in force once something of it was written, until it is given back."""
@@ -248,6 +267,11 @@ class LeaseState:
         return self.open and self.began_at is not None
 
     @property
+    def things(self) -> frozenset[str]:
+        """What it holds, whatever id that has just now: what another lease holds too is the same."""
+        return frozenset(target.thing for target in self.plan.things or self.plan.targets)
+
+    @property
     def holds(self) -> bool:
         """Whether something of it is as it was contained: in force, or done for good."""
         return self.in_force or self.done_at is not None
@@ -258,10 +282,7 @@ class LeaseState:
         things = list(dict.fromkeys(str(change.target) for change in self.plan.changes if change.grip in self.kept))
         if not things:
             return ""
-        listed = ", ".join(things[:_FEW]) + (f" and {len(things) - _FEW} more" if len(things) > _FEW else "")
-        return say(
-            "{a} stays off, because {b} holds it too", a=listed, b=" and ".join(self.kept_by) or "another incident"
-        )
+        return stays_off(things, self.kept_by or ("another incident",))
 
     @property
     def returned(self) -> str:
@@ -271,7 +292,7 @@ class LeaseState:
             return f"{', '.join(missing)} no longer exists there: nothing was given back"
         beside = f"; {', '.join(missing)} no longer exists there" if missing else ""
         if self.back is None:
-            return f"no probe asked whether it is back{beside}"
+            return f"{self._unasked}{beside}"
         if self.back.answer is Answer.ESTABLISHED and any(f.observed.startswith(NOT_RUN) for f in self.back.findings):
             offered = "a probe confirmed that the gateway offers it again; it was not run"
             return f"{offered}, so that it works is not proven{beside}"
@@ -282,6 +303,17 @@ class LeaseState:
         doubts = [f for f in self.back.findings if f.answer is not Answer.ESTABLISHED]
         why = f": {doubts[0].check} of {doubts[0].subject}: {doubts[0].observed[:300]}" if doubts else ""
         return f"NO probe confirmed that it is back{why}{beside}"
+
+    @property
+    def _unasked(self) -> str:
+        """Why no probe asked whether it is back, in words."""
+        if self.plan.irreversible:
+            return "nothing of it can come back: the watch over it has ended"
+        if not self.staying:
+            return "no probe asked whether it is back, and the journal does not say why"
+        if all(change.grip in self.kept for change in self.plan.changes):
+            return self.staying
+        return f"no probe asked whether the rest is back, because a part stays off: {self.staying}"
 
     @property
     def has_held(self) -> bool:

@@ -4,13 +4,14 @@ Whoever shows it puts it into words, and works out nothing anew. JSON is its dum
 added to, and not changed. Much of it is other people's text: no escaping is done here.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, PlainSerializer
 
 from playbooks.gate.plan import Answer, Finding, Plan
-from playbooks.gate.policy import Purpose
+from playbooks.gate.policy import CHANGED, Purpose
 from playbooks.people.duties import Clock
 from playbooks.playbook import Goals
 from playbooks.record.campaign import Mark, Shared
@@ -19,6 +20,7 @@ from playbooks.record.proof import Checks, Fact
 from playbooks.record.step import Progress
 from playbooks.strict import Strict, iso
 from playbooks.taxonomy import IncidentClass
+from playbooks.text.sentences import say
 
 When = Annotated[datetime, PlainSerializer(iso, when_used="json")]
 """A moment; in JSON to the millisecond, in UTC."""
@@ -76,6 +78,7 @@ class Ask(Shown):
         requested_by: who asked for it, and therefore does not count.
         reason: why they want it, in their own words; empty if they did not say.
         expires_at: after this the answer is no.
+        by_itself: when it is done without anybody's answer, in a sentence; empty if it never is.
         approve: the command that says yes.
         deny: the command that says no.
         voices: whose answer it has, or does not count.
@@ -101,6 +104,7 @@ class Ask(Shown):
     requested_by: str | None = None
     reason: str = ""
     expires_at: When | None = None
+    by_itself: str = ""
     approve: str = ""
     deny: str = ""
     voices: frozenset[str] = Field(default=frozenset(), exclude=True)
@@ -118,6 +122,7 @@ class Ask(Shown):
             breaks=plan.breaks,
             undone=tuple(map(str, plan.undone)),
             irreversible=plan.irreversible.because if plan.irreversible else None,
+            by_itself=_by_itself(more.get("purpose"), more.get("reasons", ()), more.get("requested_by")),
             **more,
         )
 
@@ -139,6 +144,17 @@ class Ask(Shown):
     def needed(self) -> str:
         """How many people still have to say yes."""
         return f"{self.missing} of {self.quorum}"
+
+
+def _by_itself(purpose: Purpose | None, reasons: Sequence[str], by: str | None) -> str:
+    """Return when what is asked is done on the word of whoever asked for it, in a sentence; empty if it never is."""
+    if purpose is not Purpose.RELEASE or by is None or CHANGED not in reasons:
+        return ""
+    return say(
+        "If what comes back is as it was approved before anybody answers, and nothing else said here takes a second "
+        "person, it is given back on the word of {a} alone; a no keeps it",
+        a=by,
+    )
 
 
 class Held(Shown):
@@ -165,6 +181,7 @@ class Held(Shown):
         released_at: when it was given back.
         released_by: who asked for that.
         release: the command that gives it back.
+        things: what it holds; what another one holds too is the same.
         about: whether a message is about this one.
     """
 
@@ -188,6 +205,7 @@ class Held(Shown):
     released_at: When | None
     released_by: str | None
     release: str = ""
+    things: frozenset[str] = Field(default=frozenset(), exclude=True)
     about: bool = Field(default=False, exclude=True)
 
     @property
@@ -506,12 +524,17 @@ class Happened(Shown):
 
 
 class Heading(Shown):
-    """What tells an incident from others, as what it is about, in words, and how it stands: a list's line begins so."""
+    """What tells an incident from others, as what it is about, in words, and how it stands: a list's line begins so.
+
+    Args:
+        awaits: what people are asked to approve, each once: `cut`, `put-back`, `release`.
+    """
 
     id: str
     incident_class: IncidentClass = Field(serialization_alias="class")
     severity: Level
     status: Status
+    awaits: tuple[str, ...] = ()
     part_of: str | None
     title: str
     about: str
@@ -523,14 +546,22 @@ class Heading(Shown):
     @property
     def stands(self) -> str:
         """Where it stands, in words; one that goes on in another says in which."""
-        return self.status.stands(self.part_of)
+        return self.status.stands(self.part_of, self.awaits)
 
 
 class Row(Heading):
-    """An incident as a line of a list: how many questions wait, how many containments are in force, its campaigns."""
+    """An incident as a line of a list.
+
+    Args:
+        asks: questions that wait.
+        leases: in force.
+        contained: things that these hold: what two hold is one.
+        campaigns: those that it is part of.
+    """
 
     asks: int
     leases: int
+    contained: int = 0
     campaigns: tuple[str, ...] = ()
 
 

@@ -102,7 +102,7 @@ _OF_ALERT = (
 )
 _OF_LEASE = (
     *("instance", "in_force", "began_at", "done_at", "opened_at", "until", "requested_by", "put_backs"),
-    *("released_at", "released_by"),
+    *("released_at", "released_by", "things"),
 )
 
 
@@ -198,7 +198,13 @@ def view(
 def row(state: Incident) -> Row:
     """Return an incident as a line of a list."""
     in_force = sum(lease.in_force for lease in state.leases.values())
-    return Row(**head_of(state), asks=len(state.proposals), leases=in_force, campaigns=tuple(state.campaigns))
+    return Row(
+        **head_of(state),
+        asks=len(state.proposals),
+        leases=in_force,
+        contained=len(state.contained),
+        campaigns=tuple(state.campaigns),
+    )
 
 
 def head_of(state: Incident) -> dict[str, Any]:

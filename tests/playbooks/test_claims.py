@@ -12,6 +12,7 @@ from playbooks.people.briefing import asking, brief
 from playbooks.people.contacts import Language
 from playbooks.people.rendering import question, render
 from playbooks.record.journal import Event
+from playbooks.record.viewing import view
 from playbooks.strict import iso
 from tests.flows.cli import world
 from tests.lab import stories
@@ -66,6 +67,15 @@ def test_what_the_check_found_stands_beside_the_claim(language: Language, what: 
     # The class of the request is no fact either.
     (line,) = [line for line in asked.splitlines() if re.match(r"- (Class|유형):", line)]
     assert ("so the alert says" if language is Language.EN else "경보의 주장") in line
+
+
+def test_what_two_questions_found_alike_is_said_once() -> None:
+    _, one = checked(Answer.ESTABLISHED, "carrying: an order")
+    (finding,) = one.body["verdict"]["findings"]
+    both = [{**finding, "check": check} for check in ("introduces", "screening")]
+    event = Event(one.kind, {**one.body, "verdict": {**one.body["verdict"], "findings": both}})
+    assert page((0.5, event), PAGE).count("carrying") == page((0.5, one), PAGE).count("carrying") > 0
+    assert len(view(stories.told([*OPENED, (0.5, event)])).checked) == 1
 
 
 def test_what_nothing_of_ours_has_answered_is_said_so() -> None:

@@ -27,6 +27,7 @@ from playbooks.people.request import Request, SignedRequest, Verb, draft
 from playbooks.record.incident import Status
 from playbooks.record.journal import INCIDENT, SYSTEM
 from playbooks.record.state import Incident
+from playbooks.record.viewing import ask_of
 from playbooks.strict import Json, canonical, now
 
 _FIRST_LOOK = 0.05
@@ -167,11 +168,17 @@ async def carry(  # a request's fields, all by name
             "reasons": [],
             "answer": None,
         }
-    return await hand_in(out, journal, signed, wait=who.wait, look=look)
+    return await hand_in(out, journal, signed, config=who.config, wait=who.wait, look=look)
 
 
 async def hand_in(
-    out: Out, journal: Journal, signed: SignedRequest, *, wait: float, look: Look | None = None
+    out: Out,
+    journal: Journal,
+    signed: SignedRequest,
+    *,
+    config: Configuration,
+    wait: float,
+    look: Look | None = None,
 ) -> schema.Act:
     """Hand in what somebody signed, and wait for what becomes of it.
 
@@ -179,6 +186,7 @@ async def hand_in(
         out: for progress.
         journal: opened without a signing key.
         signed: the request; whether it counts is for a responder to judge.
+        config: says who else may decide.
         wait: seconds to wait for an answer and its effect; 0 waits for nothing.
         look: says from the incident how far the effect is; None if the acceptance is the effect.
 
@@ -233,7 +241,28 @@ async def hand_in(
             seen, state = await _effect(journal, incident, look, deadline, progress, stopped)
     act |= {"incident": incident, "state": seen.state, "status": state.status.value}
     act |= {"message": seen.message, "reasons": list(seen.reasons)}
+    if seen.state == "waiting":
+        act["approve"] = _for_others(config, state, signed.request)
     return act
+
+
+def _for_others(config: Configuration, state: Incident, asked: Request) -> list[schema.Approval]:
+    """Return what somebody else has to say yes to before what was asked for is done, and who can."""
+    if asked.verb not in _ASK_OTHERS:
+        return []
+    roles, people = set(config.policy.approval.roles), config.people().people
+    may = {name for name, person in people.items() if roles & set(person.roles)}
+    asks = [ask_of(state, step) for step in state.proposals if step.plan]
+    if asked.verb is not Verb.APPROVE:
+        asks = [ask for ask in asks if (ask.purpose is Purpose.RELEASE) is (asked.verb is Verb.RELEASE)]
+    found: list[schema.Approval] = []
+    # Of an approval the same plan; another one, if the world changed meanwhile.
+    for ask in [ask for ask in asks if ask.digest == asked.digest] or asks:
+        by = sorted(may - ask.voices)
+        words = ("approve", state.id, "--digest", ask.short, "--as", by[0] if len(by) == 1 else "NAME")
+        line = records.command(config, *words)
+        found.append({"summary": ask.summary, "missing": ask.missing, "by": by, "line": line})
+    return found
 
 
 def _drafted(
@@ -311,6 +340,9 @@ async def held_up(journal: Journal, verb: Verb, digest: str | None, state: Incid
     )
 
 
+_ASK_OTHERS = frozenset({Verb.RESPOND, Verb.APPROVE, Verb.RELEASE})
+"""What may have to be approved by somebody else than whoever asks for it."""
+
 _STOPPABLE = frozenset({Verb.RESPOND, Verb.APPROVE})
 """What the kill switch holds up; what people give back goes on."""
 
@@ -355,20 +387,34 @@ def finish(out: Out, config: Configuration, act: schema.Act | None) -> Exit:
         act["answer"] = records.command(config, "incident", act["incident"])
     out.document(act)
     about = act["incident"] or act["subject"]
-    status = f" ({act['status']})" if act["status"] else ""
+    status = f" ({act['status'].replace('_', ' ')})" if act["status"] else ""
     word = {"waiting": "accepted", "pending": "accepted, not in effect yet", "handed_in": "handed in"}
     out.say(f"{about}{status}: {word.get(act['state'], act['state'])}", "warn" if act["state"] == "pending" else "good")
     if act["message"] != "done":
         out.say(act["message"])
     for reason in act["reasons"]:
         out.say(f"- {reason}", indent=2)
-    if act["answer"]:
+    for one in act.get("approve", ()):
+        out.say(_who_approves(one))
+        out.raw(f"  {one['line']}")
+    if act["answer"] and not act.get("approve"):
         out.raw(f"  {act['answer']}")
     if act["state"] == "already":
         return Exit.ALREADY
     # What was asked for as a response and waits for somebody to look at it does nothing yet.
     idle = act["verb"] == Verb.RESPOND and act["status"] == Status.TRIAGE
     return Exit.NO if idle or act["state"] == "pending" else Exit.OK
+
+
+def _who_approves(one: schema.Approval) -> str:
+    """Return who says yes to something, as what stands before the line that they type."""
+    what, names = one["summary"].rstrip("."), ", ".join(one["by"])
+    if not one["by"]:
+        return f"NOBODY who is enrolled may approve “{what}”: `mcp-soar enroll NAME --role approver`, who then types:"
+    if len(one["by"]) == 1:
+        return f"{names} approves “{what}” with:"
+    each = "approves" if one["missing"] <= 1 else "approve"
+    return f"{max(1, one['missing'])} of {names} {each} “{what}” with:"
 
 
 async def allowed(journal: Journal, who: Person, verb: Verb) -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from flows.cli.exits import Exit
 from flows.cli.options import key_file
-from flows.cli.output import NotFound, Out, Usage
+from flows.cli.output import BACK, WAITS, Nothing, Out, Usage
 from flows.cli.work import questions, signing
 from flows.cli.work.releasing import returned, show_unapproved
 from flows.cli.work.wish import Wish
@@ -306,7 +306,7 @@ def _plan_of(file: Path, incident: str, digest: str | None) -> tuple[str, Ask]:
 
     Raises:
         Usage: it holds none, several and nobody said which, or one that is not what it says.
-        NotFound: nothing was asked when it was written, or nothing with such a digest.
+        Nothing: nothing was asked when it was written, or nothing with such a digest.
     """
     name, asks = _asks_of(file, f"incident {incident}", _INCIDENT)
     _same(file, name, incident)
@@ -319,7 +319,7 @@ def _plans_of(file: Path, campaign: str) -> tuple[str, list[tuple[str, Ask]]]:
 
     Raises:
         Usage: it holds none, or one that is not what it says.
-        NotFound: nothing was asked when it was written.
+        Nothing: nothing was asked when it was written.
     """
     name, asks = _asks_of(file, f"campaign {campaign}", _CAMPAIGN)
     _same(file, name, campaign.removeprefix(CAM) if campaign.removeprefix(CAM).isdigit() else campaign)
@@ -334,12 +334,12 @@ def _held_in(file: Path, campaign: str) -> tuple[str, list[tuple[str, str]], lis
 
     Raises:
         Usage: it does not say what is held, or a plan in it is not what it says.
-        NotFound: nothing was held when it was written.
+        Nothing: nothing was held when it was written.
     """
     name, asks, leases = _said_in(file, f"campaign {campaign}", _CAMPAIGN, "asks", "leases")
     _same(file, name, campaign.removeprefix(CAM) if campaign.removeprefix(CAM).isdigit() else campaign)
     if not leases:
-        raise NotFound(f"{name} holds nothing, says {file}")
+        raise Nothing(BACK, f"{name} holds nothing, says {file}")
     named = [(str(one.get("incident")), one.get("lease")) if isinstance(one, dict) else ("", "") for one in leases]
     held = [(incident, lease) for incident, lease in named if _INCIDENT.fullmatch(incident) and isinstance(lease, str)]
     if len(held) < len(named):
@@ -360,11 +360,11 @@ def _asks_of(file: Path, command: str, form: re.Pattern[str]) -> tuple[str, list
     """Return what a file is about, and what is asked in it; see `_said_in`.
 
     Raises:
-        NotFound: nothing was asked when it was written.
+        Nothing: nothing was asked when it was written.
     """
     name, asks = _said_in(file, command, form, "asks")
     if not asks:
-        raise NotFound(f"{name} asked for nothing when {file} was written")
+        raise Nothing(WAITS, f"{name} asked for nothing when {file} was written")
     return name, asks
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from flows.cli import schema
-from flows.cli.output import NotFound, Out, safe
+from flows.cli.output import BACK, WAITS, Nothing, Out, safe
 from flows.cli.work import asking, questions, records, spelled
 from flows.cli.work.fitness import free
 from flows.cli.work.incidents import listed
@@ -108,7 +108,7 @@ async def decide(
         questions.decision(out, spelled.of(state, who.config.inventory).whole(ask), verb, stopped=stopped)
         items.append({"incident": state.id, "digest": ask.digest})
     if not items:
-        raise NotFound(f"{one.name} asks {who.name} for nothing")
+        raise Nothing(WAITS, f"{one.name} asks {who.name} for nothing; `mcp-soar campaign {one.name}` shows it")
     what = f"{verb.value.capitalize()} {_count(items, 'plan')} as {who.name}?"
     return await _carry(out, journal, who, one.name, verb, items, reason, what)
 
@@ -122,7 +122,7 @@ async def release(
     one, states, _ = await campaigns.meant(journal, campaign)
     held = campaigns.held(states)[:MEMBERS]
     if not held:
-        raise NotFound(f"nothing of {one.name} is in force: there is nothing to give back")
+        raise Nothing(BACK, f"nothing of {one.name} is in force; `mcp-soar campaign {one.name}` shows it")
     for state in dict.fromkeys(state.id for state, _ in held):
         out.heading(state)
         mine = [(each, key) for each, key in held if each.id == state]

@@ -1,7 +1,7 @@
 """`approve` and `deny`: what an incident asks is shown, and answered once the person says yes."""
 
 from flows.cli import schema
-from flows.cli.output import NotFound, Out
+from flows.cli.output import WAITS, Nothing, Out
 from flows.cli.work import questions, spelled
 from flows.cli.work.asking import Effect, Look, Person, acting, allowed, carry, held_up
 from flows.cli.work.fitness import free
@@ -10,7 +10,7 @@ from integrations.journal.store import Journal
 from playbooks.gate.plan import basis
 from playbooks.people.request import Verb
 from playbooks.record.state import Incident
-from playbooks.record.step import Progress, StepState
+from playbooks.record.step import REFUSED, Progress, StepState
 from playbooks.record.viewing import ask_of
 
 
@@ -59,15 +59,33 @@ def asked(state: Incident, *given: str | None) -> StepState:
         given: beginnings of the digest of what is meant.
 
     Raises:
-        NotFound: it asks for nothing, or for no such plan.
+        Nothing: it asks for nothing.
+        NotFound: it asks for no such plan.
         Usage: it asks for more than one thing.
     """
     waiting = {step.plan.digest: step for step in reversed(state.proposals) if step.plan}
     there = f"; it was joined to {state.part_of}: see `mcp-soar incident {state.part_of}`" if state.part_of else ""
     if not waiting:
-        raise NotFound(f"{state.id} ({state.status}) asks for nothing{there}")
+        seen = there or f"; `mcp-soar incident {state.id}` shows all of it"
+        raise Nothing(WAITS, f"{state.id} asks for no decision: it is {state.stands}{_became(state)}{seen}")
     plans = {digest: step.plan.summary for digest, step in reversed(waiting.items()) if step.plan}
     return waiting[questions.meant(state.id, plans, *given, there=there)]
+
+
+def _became(state: Incident) -> str:
+    """Return what became of what people were asked last, as a clause; nothing if they were asked nothing."""
+    asked = [step for step in state.steps.values() if step.plan and (step.approved_by or step.progress in REFUSED)]
+    if not asked:
+        return ""
+    last = max(asked, key=lambda step: step.asked_seq)
+    about = f"“{last.plan.summary.rstrip('.')}”" if last.plan else last.instance
+    if last.progress is Progress.EXPIRED:
+        said = "nobody answered in time, which is no"
+    elif last.progress is Progress.DENIED:
+        said = f"{last.denied_by} said no"
+    else:
+        said = f"{' and '.join(dict.fromkeys(last.approved_by))} said yes, and it is {last.progress.replace('_', ' ')}"
+    return f". It was asked about {about}: {said}"
 
 
 def decided(instance: str, digest: str, verb: Verb) -> Look:

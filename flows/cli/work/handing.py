@@ -45,7 +45,7 @@ def hand_in(out: Out, config: Configuration, *, file: str, wait: float) -> Exit:
                     look = None  # the responder says what is wrong with it
             elif asked.subject == "new":
                 look = contained
-            return await asking.hand_in(out, journal, signed, wait=wait, look=look)
+            return await asking.hand_in(out, journal, signed, config=config, wait=wait, look=look)
 
     return asking.finish(out, config, asyncio.run(work()))
 

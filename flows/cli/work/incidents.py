@@ -242,7 +242,11 @@ def _warnings(out: Out, config: Configuration, it: View, spelling: Spelling) -> 
         out.say(records.stopped(stop), "bad")
     for fact in it.not_proven:
         # As a whole sentence: it may be of the phrase that names somebody.
-        out.say(f"NOT proven: {spelling(str(fact))}", "warn")
+        said = spelling(str(fact))
+        if fact.earlier or fact.remedy:
+            out.say(said[:1].upper() + said[1:], "dim" if fact.earlier else "warn")
+        else:
+            out.say(f"NOT proven: {said}", "warn")
     for one in it.differences:
         out.say(f"How {one.about} differs from what was approved:")
         questions.difference(out, one.diff, indent=2)

@@ -110,6 +110,7 @@ def show(out: Out, ask: Ask, more: list[tuple[str, object]], *, source: str = ""
             (f"changed since it was asked before{says}", "; ".join(ask.differs)),
             (f"asked for by{says}", ask.requested_by),
             (f"their reason{says}", ask.reason),
+            (f"once it is healed{says}", ask.by_itself),
             *more,
         ]
     )

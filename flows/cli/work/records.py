@@ -166,7 +166,7 @@ def pace(config: Configuration, rows: Sequence[Watch], incidents: Collection[str
     """
     every, share = config.inventory.watch_every, config.inventory.watch_share
     return [
-        f"{len(some)} cut{'s' if len(some) > 1 else ''} at {system.partition('/')[2]}: each asked about as a client"
+        f"{len(some)} lease{'s' if len(some) > 1 else ''} at {system.partition('/')[2]}: each asked about as a client"
         f" every {_apart(some, every=every, share=share)}, and looked at every {length(every)}"
         for system, some in _by_system(rows)
         if incidents is None or any(row.incident in incidents for row in some)

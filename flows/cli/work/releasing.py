@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from flows.cli import schema
-from flows.cli.output import NotFound, Out
+from flows.cli.output import BACK, NotFound, Nothing, Out
 from flows.cli.work import questions, records, spelled
 from flows.cli.work.asking import Effect, Look, Person, acting, allowed, carry
 from flows.reading import streams
@@ -11,13 +11,14 @@ from flows.service.settings import Configuration
 from integrations.journal.store import Journal
 from playbooks.action import Action
 from playbooks.errors import SoarError
-from playbooks.gate.plan import Beside
+from playbooks.gate.plan import Beside, undoing
+from playbooks.gate.policy import CHANGED
 from playbooks.people.request import Verb
 from playbooks.record.campaign import ACCEPTED
 from playbooks.record.given_back import NAMED, named
 from playbooks.record.projection import SAME
 from playbooks.record.state import Incident
-from playbooks.record.step import LeaseState, Progress, StepState
+from playbooks.record.step import LeaseState, Progress, StepState, stays_off
 from playbooks.strict import Json
 
 
@@ -32,7 +33,7 @@ async def release(
     parts = [await streams.load(journal, part) for part in state.parts]
     held = [(one, key) for one in (state, *parts) for key, item in one.leases.items() if item.open]
     if not held:
-        raise NotFound(f"nothing of {name} is in force: there is nothing to give back{_all_of_it(who.config, state)}")
+        raise Nothing(BACK, f"nothing of {name} ({state.stands}) is in force{_all_of_it(who.config, state)}")
     if lease is not None and lease not in {key for _, key in held}:
         shown = ", ".join(dict.fromkeys(key for _, key in held))
         raise NotFound(f"{lease} is not in force in {name}; in force: {shown}")
@@ -86,7 +87,9 @@ async def show_release(
     stays = False
     for one, key in meant:
         where = "" if one is state else f" in {one.id}, which goes on here"
-        out.say(f"Give back {key}{where}: {spelled.of(one, config.inventory)(one.leases[key].plan.summary)}")
+        lease = one.leases[key].plan
+        does = f"End the watch over: {lease.summary}" if lease.irreversible else undoing(lease.summary)
+        out.say(f"{key}{where}: {spelled.of(one, config.inventory)(does)}")
         others = await _held_by_others(journal, one.leases[key], names)
         for change in one.leases[key].plan.undone:
             out.say(others.get(change.grip, change), "warn" if change.grip in others else "", indent=2)
@@ -177,8 +180,8 @@ async def _held_by_others(journal: Journal, lease: LeaseState, meant: Collection
     found: dict[str, str] = {}
     for change in lease.plan.changes:
         holds = [hold for hold in await journal.holds(grip=change.grip) if (hold.incident, hold.lease) not in meant]
-        if who := " and ".join(dict.fromkeys(f"{hold.incident} ({hold.lease})" for hold in holds)):
-            found[change.grip] = f"{change.target} stays off, because {who} holds it too"
+        if who := list(dict.fromkeys(f"{hold.incident} ({hold.lease})" for hold in holds)):
+            found[change.grip] = stays_off((str(change.target),), who)
     return found
 
 
@@ -199,7 +202,9 @@ def given_back(wanted: tuple[str, ...], elsewhere: tuple[str, ...] = ()) -> Look
         # What was asked before this very request says how it stood then.
         asked = [step for step in waiting if not _asked_earlier(state, step)]
         if asked:
-            return Effect("waiting", "it needs another person, for as long as this is so:", asked[0].reasons)
+            healed = "; healed meanwhile, it is given back on your word alone, unless somebody denies it"
+            alone = healed if CHANGED in asked[0].reasons else ""
+            return Effect("waiting", f"it needs another person, for as long as this is so{alone}:", asked[0].reasons)
         if waiting:
             return Effect("pending", f"{waiting[0].instance} waited for another person; it is looked at again")
         failed = [step for step in steps if step.progress in {Progress.FAILED, Progress.RETRYING} and step.message]
@@ -221,7 +226,7 @@ def _all_back(state: Incident, wanted: tuple[str, ...], elsewhere: tuple[str, ..
     # What stayed for the sake of another cut of this incident came back with that one.
     leases = [state.leases[key] for key in wanted]
     leases = [one for one in leases if not (one.kept and one.kept_by == (SAME,) and state.given_back)] or leases
-    words = list(dict.fromkeys(one.staying or one.returned for one in leases))
+    words = list(dict.fromkeys(one.returned for one in leases))
     return Effect("done", f"released: {'; '.join(words)}")
 
 

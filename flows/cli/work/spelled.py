@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from playbooks.estate.inventory import Inventory
-from playbooks.gate.plan import Plan
+from playbooks.gate.plan import Plan, undoing
 from playbooks.record.proof import Fact
 from playbooks.record.state import Incident
 from playbooks.text.redaction import mark, redacted
@@ -104,7 +104,7 @@ def of_plan(plan: Plan, inventory: Inventory) -> Iterator[str]:
     if who not in inventory.principals and all(who not in one.users for one in inventory.principals.values()):
         # It is a stranger's.
         return
-    for text in (plan.summary, plan.breaks):
+    for text in (plan.summary, undoing(plan.summary), plan.breaks):
         yield text.replace(_MARK, who)
     for end in (": ", ", asked as "):
         yield f"user of user {who}{end}"

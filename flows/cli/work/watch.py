@@ -110,6 +110,7 @@ class Board:
             **head_of(state),
             asks=len(state.proposals),
             leases=sum(lease.in_force for lease in state.leases.values()),
+            contained=len(state.contained),
             waits_for=tuple(waits),
             clocks=tuple(owed_of(state.id, clock, partial(records.command, self.config)) for clock in running),
             undelivered=len({page for page, _ in state.undelivered}),
@@ -256,7 +257,7 @@ def lines(view: Board, at: datetime, height: int | None, trouble: str = "") -> l
         parts = [f"waits for {', '.join(row.waits_for)}"] if row.waits_for else []
         parts += [f"{row.undelivered} pages NOT DELIVERED"] if row.undelivered else []
         parts += _duty(row, at)
-        parts += [f"{row.leases} in force", row.about[:60]]
+        parts += [f"{row.contained} contained", row.about[:60]]
         parts += [f"{_clock(row.last_at)} {row.last}"] if row.last else []
         found.append(("    " + "; ".join(parts), ""))
     if len(rows) > room:

@@ -16,6 +16,7 @@ from integrations.gateways.actions import DisableTool
 from integrations.journal.store import Tx
 from integrations.signing import SigningKey
 from playbooks.gate.plan import Beside, Irreversible, Unapproved
+from playbooks.gate.policy import CHANGED
 from playbooks.people.request import SignedRequest
 from playbooks.record.journal import Event
 from tests.flows.cli import world
@@ -261,6 +262,94 @@ def test_a_yes_that_was_given_already_is_refused_before_anything_is_shown(site: 
     assert result.exit_code == 4, result.output
     assert "forecast" not in result.stdout
     assert "you approved this plan already" in " ".join(result.stderr.split())
+
+
+def test_where_nothing_waits_for_a_yes_it_says_what_goes_on(site: Installation) -> None:
+    yes = Event("decided", {"digest": world.plan().digest, "verb": "approve", "actor": "lee", "reason": "r"}, "lee")
+    site.append(world.opened(), world.alert())
+    early = site.run("approve", "1", "--yes", "--as", "lee")
+    assert early.exit_code == Exit.NOT_FOUND
+    said = " ".join(early.stderr.split())
+    assert said == (
+        f"nothing waits: {ID} asks for no decision: it is containing; `mcp-soar incident {ID}` shows all of it"
+    )
+    site.append(world.proposed(), yes, world.intended(), world.wrote(), world.verified())
+    late = " ".join(site.run("approve", "1", "--yes", "--as", "lee").stderr.split())
+    assert "it is contained. It was asked about “Take the tool forecast of weather away" in late
+    assert "lee said yes, and it is established" in late
+
+
+def test_where_there_is_nothing_to_give_back_it_says_how_it_stands(site: Installation) -> None:
+    site.append(world.opened(), world.alert(), world.proposed())
+    said = site.run("release", "1", "--yes", "--as", "sam")
+    assert said.exit_code == Exit.NOT_FOUND
+    why = f"nothing of {ID} (cut awaits approval) is in force"
+    assert " ".join(said.stderr.split()) == f"nothing to give back: {why}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("decided", "sam said no"), ("lapsed", "nobody answered in time, which is no")],
+)
+def test_where_nothing_waits_after_a_no_it_says_whose(site: Installation, kind: str, said: str) -> None:
+    digest = world.plan().digest
+    body = {"decided": {"digest": digest, "verb": "deny", "actor": "sam", "reason": "r"}}
+    body["lapsed"] = {"instance": INSTANCE, "digest": digest, "why": "its time is over"}
+    site.append(world.opened(), world.alert(), world.proposed(), Event(kind, body[kind], "sam"))
+    assert said in site.error("approve", "1", "--yes", "--as", "lee", code=6)["message"]
+
+
+def test_what_waits_for_another_person_comes_with_the_line_that_they_type(site: Installation) -> None:
+    """Of kim, lee and sam only lee may: kim asked for it, and sam is no approver."""
+    asked = world.proposed(requested_by="kim")
+    line = f"mcp-soar approve {ID} --digest {world.plan().digest[7:19]} --as lee"
+    with site.responder(engine(asked, on="respond")):
+        shown = site.run(*NEW, "--as", "kim")
+    assert shown.exit_code == 0, shown.output
+    assert line in [one.strip() for one in shown.stdout.splitlines()], "alone, to be copied"
+    assert "lee approves “Take the tool forecast" in " ".join(shown.stdout.split())
+    site.append(world.proposed(requested_by="kim", quorum=2))
+    with site.responder():
+        act = site.json("approve", "1", "--yes", "--as", "lee")
+    assert act["approve"] == [
+        {"summary": world.plan().summary, "missing": 1, "by": [], "line": line.replace("lee", "NAME")}
+    ]
+    assert act["answer"] == f"mcp-soar incident {ID}"
+
+
+def test_several_may_decide_and_nobody_may(site: Installation) -> None:
+    for name in ("ann", "bob"):
+        assert site.run("enroll", name, "--role", "approver").exit_code == 0
+    with site.responder(engine(world.proposed(requested_by="kim"), on="respond")):
+        some = " ".join(site.run(*NEW, "--as", "kim").stdout.split())
+    assert "1 of ann, bob, lee approves “Take" in some
+    assert f"mcp-soar approve {ID} --digest {world.plan().digest[7:19]} --as NAME" in some
+    for name in ("ann", "bob", "lee"):
+        assert site.run("unenroll", name).exit_code == 0
+    site.append(world.proposed(requested_by="kim"))
+    with site.responder():
+        none = " ".join(site.run("respond", "1", "--as", "kim").stdout.split())
+    assert "NOBODY who is enrolled may approve" in none
+
+
+def test_a_release_of_what_is_still_poisoned_says_what_happens_once_it_is_healed(site: Installation) -> None:
+    contained(site)
+    asked = world.proposed(
+        world.plan().inverse(), instance=f"release-{INSTANCE}", phase="recover", purpose="release", requested_by="sam",
+        reasons=[CHANGED, "tool forecast at gateway main: differs"],
+    )  # fmt: skip
+    with site.responder(engine(asked, on="release")):
+        shown = " ".join(site.run("release", "1", "--as", "sam", "--yes").stdout.split())
+    assert "healed meanwhile, it is given back on your word alone, unless somebody denies it:" in shown
+    alone = "it is given back on the word of sam alone; a no keeps it"
+    assert alone in " ".join(site.run("incident", "1").stdout.split())
+    assert alone in " ".join(site.run("report", "1").stdout.split())
+    for language, words in (("en", alone), ("ko", "sam의 요청만으로 해제되며, 거부하면 해제되지 않음")):
+        message = site.json("message", "show", "1", "--notice", "awaiting_approval", "--language", language)
+        assert words in " ".join(str(message).split()), language
+    other = {**asked.body, "reasons": ["giving back a server needs a second person"]}
+    site.append(Event("proposed", other))
+    assert alone not in " ".join(site.run("incident", "1").stdout.split())
 
 
 def test_several_questions_are_a_list(site: Installation) -> None:

@@ -98,9 +98,22 @@ def test_lists_say_what_needs_somebody_first(site: Installation) -> None:
     shown = site.run("incidents").stdout
 
     assert {row["id"]: row["status"] for row in rows} == {ID: "contained", "inc-2026-000002": "awaiting_approval"}
+    assert "cut awaits approval" in shown
     assert shown.index("inc-2026-000002") < shown.index(ID)
     assert [lease["lease"] for lease in site.json("leases")["leases"]] == [INSTANCE]
     assert INSTANCE in site.run("leases").stdout
+
+
+def test_a_release_that_waits_is_not_taken_for_a_cut(site: Installation) -> None:
+    contained(site)
+    site.append(world.proposed(purpose="release", instance=f"release-{INSTANCE}"))
+    (row,) = site.json("incidents")["incidents"]
+    assert (row["status"], row["awaits"]) == ("awaiting_approval", ["release"])
+    assert "release awaits approval" in site.run("incidents").stdout
+    assert "RELEASE AWAITS APPROVAL" in site.run("incident", "1").stdout
+    site.append(world.proposed(world.plan("Take the tool add away."), instance="cut-tool@weather/add"))
+    assert site.json("incident", "1")["awaits"] == ["release", "cut"]
+    assert "RELEASE, CUT AWAIT APPROVAL" in site.run("incident", "1").stdout
 
 
 def test_each_lease_says_when_it_was_last_asked_about_and_how_often_that_is(site: Installation) -> None:
@@ -126,7 +139,7 @@ def test_each_lease_says_when_it_was_last_asked_about_and_how_often_that_is(site
         at, seen = (datetime.fromisoformat(lease[key]).timestamp() for key in ("checked_at", "seen_at"))
         assert abs(at - asked) < 0.002 < seen - asked, "a look that asks nothing is no verification"
         assert lease["asked_every"] == 150
-    said = "40 cuts at main: each asked about as a client every 2 min 30 s, and looked at every 1 min"
+    said = "40 leases at main: each asked about as a client every 2 min 30 s, and looked at every 1 min"
     for words in (("leases",), ("incident", "1"), ("doctor",)):
         assert said in " ".join(site.run(*words).stdout.replace("│", " ").split()), words
     assert "seen unchanged since" in " ".join(site.run("leases").stdout.split())

@@ -74,7 +74,9 @@ def test_it_says_so_wherever_it_is_shown(held: bool) -> None:  # noqa: FBT001  #
 def test_it_is_no_open_work_but_for_what_it_holds() -> None:
     document = shift(told(held=True), stories.told(stories.contained(), ID))
     (lead,) = [block.text for block in document.lead if isinstance(block, Text)]
-    assert lead == "Open incidents: 1 (1 more joined to them). Questions that wait: 0. Containments in force: 2."
+    assert (
+        lead == "Open incidents: 1 (1 more joined to them). Questions that wait: 0. Things contained: 1 (by 2 leases)."
+    )
     rows = {row[0]: row for row in _table(document, "Open incidents")}
     assert list(rows) == [ID, OTHER], "last"
     assert "critical" not in rows[OTHER]
@@ -117,7 +119,7 @@ def test_what_it_holds_and_leaks_is_not_hidden() -> None:
     assert (state.status, state.stands) == (Status.NOT_ESTABLISHED, f"NOT contained, {TO}")
     assert _table(shift(state), "Open incidents")[0][1:3] == (f"NOT contained, {TO}", "critical")
     asks = told(stories.proposed("forecast", by="kim"), held=True)
-    assert asks.stands == f"awaiting approval, {TO}"
+    assert asks.stands == f"cut awaits approval, {TO}"
 
 
 def test_people_are_told_from_both_sides_once() -> None:

@@ -143,7 +143,7 @@ def test_a_handover_is_for_people_in_80_columns_without_colour(contained: Instal
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    for said in ("Open incidents: 2", "that wait: 1", "in force: 1", ID, "mcp-soar incident"):
+    for said in ("Open incidents: 2", "that wait: 1", "contained: 1.", ID, "mcp-soar incident"):
         assert said in result.stdout
 
 

@@ -83,7 +83,7 @@ def test_what_is_in_force_and_what_is_not_proven_say_who_it_is(house: Installati
     assert f"NOT proven: user of user {ANN}, asked as administrator soar: it does not" in text
     assert MARK not in text
     released = shown(house, "release", "1", "--as", "kim", "--yes", "--no-wait")
-    assert f"Deactivate user {ANN} ({ANN})" in released
+    assert f"Give back user {ANN} ({ANN})" in released
     assert f"user of user {ANN}" in shown(house, "handover")
 
 

@@ -150,7 +150,7 @@ def test_without_a_terminal_it_shows_what_there_is_and_ends(site: Installation) 
     shown = site.run("watch")
     assert shown.exit_code == 0
     assert ID in shown.stdout
-    assert "1 in force" in shown.stdout
+    assert "1 contained" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert max(len(line) for line in shown.stdout.splitlines()) <= 80
 

@@ -305,5 +305,5 @@ def test_a_cut_that_was_refused_is_nowhere_shown_as_in_force() -> None:
     assert "Nothing is in force." in shown
     open_ = handover(Shift(at=stories.at(60), since=timedelta(hours=1), states=(state,), playbooks=shipped()))
     assert table(open_, "In force") == []
-    assert any("Containments in force: 0" in block.text for block in blocks(open_) if isinstance(block, Text))
+    assert any("Things contained: 0" in block.text for block in blocks(open_) if isinstance(block, Text))
     assert "403 no right" in str(table(open_, "Not proven")), "what failed is said instead"

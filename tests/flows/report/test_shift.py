@@ -106,7 +106,7 @@ def test_a_campaign_is_named_with_what_its_open_incidents_ask_and_hold_and_how_i
         "The same": "indicator evil[.]example[.]com",
         "Open incidents": "inc-2026-000001, inc-2026-000002",
         "Questions": "1",
-        "In force": "2",
+        "Things contained": "1 (by 2 leases)",
     }
     assert (second["Campaign"], second["Open incidents"]) == ("cam-2026-000002", "inc-2026-000004")
     (section,) = [one for one in document.sections if one.title == "Campaigns"]
