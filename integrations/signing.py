@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from integrations import whole
 from playbooks.errors import Misconfigured, Refused, Transient
 
 if TYPE_CHECKING:
@@ -196,15 +196,9 @@ class SigningKey:
         """
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            # link, not rename: it fails if the name is taken, and nobody ever sees half a key under it.
-            _write(temporary, pem)
-            try:
-                os.link(temporary, path)
-            finally:
-                temporary.unlink()
-            _sync(path.parent)
+            whole.put(path, pem)
+            whole.sync(path.parent)
         except FileExistsError as exc:
             raise Misconfigured("is there already, and a key is never overwritten: move it", file=str(path)) from exc
         except OSError as exc:
@@ -274,22 +268,6 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.id})"
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def fits(public: bytes, message: bytes, signature: bytes) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from flows.engine.case import PREFIX, Case, Stopped
 from flows.engine.effects import failed
 from flows.engine.schedule import Todo
+from integrations import whole
 from integrations.journal.store import Journal, LostClaim
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import Vault, bundle, disk
@@ -152,7 +153,7 @@ def _keep(out: Path, data: bytes, reserve: int) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        disk.sync(out.parent)
+        whole.sync(out.parent)
 
 
 def _outdated(folder: Path, name: str, current: str) -> None:

@@ -4,7 +4,6 @@ It is where people watch. It holds no secret of a target and no signing key, and
 """
 
 import contextlib
-import os
 import secrets
 import socket
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
+
+from integrations import whole
 
 _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -41,14 +42,9 @@ def password(folder: Path) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "auth"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="utf-8").strip()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        value = f"mcp-soar:{secrets.token_urlsafe(32)}"
-        file.write(value + "\n")
-    return value
+    with contextlib.suppress(FileExistsError):
+        whole.put(path, f"mcp-soar:{secrets.token_urlsafe(32)}\n".encode())
+    return path.read_text(encoding="utf-8").strip()
 
 
 def server_environment(folder: Path, *, auth: str, url: str) -> dict[str, str]:

@@ -7,10 +7,10 @@ stamp that it checked the sender: only receivers and responders have the key. (R
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
+from integrations import whole
 from integrations.journal.records import InboxItem
 from playbooks.errors import Misconfigured
 from playbooks.strict import canonical, sha256
@@ -57,17 +57,8 @@ class Stamp:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Whole or not at all: another responder may start beside us.
-            fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.link(fresh, path)
-            finally:
-                fresh.unlink()
+            # Another responder may start beside us.
+            whole.put(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
         except FileExistsError:
             pass
         except OSError as exc:

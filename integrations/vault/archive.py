@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from integrations import whole
 from integrations.vault import disk
 from playbooks.errors import Refused
 
@@ -69,11 +70,11 @@ class Folder:
         """
         with disk.translated():
             for folder, _, _ in os.walk(self._temporary, topdown=False):
-                disk.sync(Path(folder))
+                whole.sync(Path(folder))
             if os.path.lexists(out):
                 raise Refused(f"{out} is there already")
             self._temporary.rename(out)
-            disk.sync(out.parent)
+            whole.sync(out.parent)
 
     def discard(self) -> None:
         """Remove what there is so far."""
@@ -133,7 +134,7 @@ class Archive:
             except FileExistsError as exc:
                 raise Refused(f"{out} is there already") from exc
             self._temporary.unlink()
-            disk.sync(out.parent)
+            whole.sync(out.parent)
 
     def discard(self) -> None:
         """Remove what there is so far."""

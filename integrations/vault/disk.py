@@ -173,12 +173,3 @@ def shred(path: Path) -> None:
         path.unlink()
     except FileNotFoundError:
         return
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from integrations import whole
 from integrations.vault import Damaged, disk, sealed, shelf
 from integrations.vault.growing import HELD, File, Growing, Writer
 from playbooks.errors import Refused
@@ -74,11 +75,11 @@ class LocalDraft(Growing):
                 self._put_down()
             record = build()
             disk.write(building.path / sealed.RECORD, sealed.spelled(record))
-            disk.sync(building.path / sealed.FILES)
-            disk.sync(building.path)
+            whole.sync(building.path / sealed.FILES)
+            whole.sync(building.path)
             building.become(folder / self._name)
             self._building = None
-            disk.sync(folder)
+            whole.sync(folder)
             return record
 
     @override

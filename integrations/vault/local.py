@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from integrations import whole
 from integrations.vault import Damaged, Draft, disk, sealed, shelf
 from integrations.vault.draft import LocalDraft
 from playbooks.record.evidence import Exhibit, ExhibitId, Flaw, exhibit_id
@@ -165,7 +166,7 @@ class LocalVault:
                     # In one move, so that nobody who reads meanwhile finds a folder without its record.
                     dead = shelf.unread(folder)
                     place.rename(dead)
-                    disk.sync(folder)
+                    whole.sync(folder)
                     shutil.rmtree(dead)
                     return True
 

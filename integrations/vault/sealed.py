@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from integrations import whole
 from integrations.vault import Absent, Damaged, Taken, disk
 from integrations.vault.shelf import TEMPORARY
 from playbooks.errors import Refused
@@ -100,7 +101,7 @@ def same(folder: Path, incident: str, name: str, content: Mapping[str, tuple[int
     check_same(record, content)
     check_whole(folder, record)
     # The first attempt may have died between the rename and this.
-    disk.sync(folder)
+    whole.sync(folder)
     return record
 
 

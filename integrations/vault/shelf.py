@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from integrations.vault import disk
+from integrations import whole
 from playbooks.errors import Misconfigured, Refused
 
 TEMPORARY = ".tmp-"
@@ -47,7 +47,7 @@ def locked(root: Path, incident: str) -> Iterator[Path]:
     check(root)
     folder = root / incident
     folder.mkdir(mode=0o700, exist_ok=True)
-    disk.sync(root)
+    whole.sync(root)
     descriptor = _opened(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from integrations import whole
 from integrations.signing import PublicKey, SigningKey
 from integrations.vault import disk
 from integrations.vault.archive import BLOCK, LARGEST_MEMBER, Plain, UnreadableError, header, members
@@ -205,7 +206,7 @@ class Writer:
             except FileExistsError as exc:
                 raise Refused(f"{self._out} is there already") from exc
             self._temporary.unlink()
-            disk.sync(self._out.absolute().parent)
+            whole.sync(self._out.absolute().parent)
         return size
 
     def _end(self, path: str, data: bytes) -> None:

@@ -1,31 +1,13 @@
-"""Writing a file of a configuration, and showing first how it would differ."""
+"""How a file of a configuration would differ, shown before it is written."""
 
 import difflib
-import os
-import secrets
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from flows.cli.output import Out
+from integrations import whole
 from playbooks.errors import Refused
-
-
-def write(path: Path, text: str, *, mode: int) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            # The umask may have taken something away.
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def text_of(file: Path) -> str:
@@ -60,5 +42,5 @@ def settled(out: Out, file: Path, text: str, more: str, *, lines: Sequence[str],
         raise Refused("nothing was written")
     if text_of(file) != text:
         raise Refused(f"{file} was changed meanwhile; nothing was written. Run it again")
-    write(file, more, mode=stat.S_IMODE(file.stat().st_mode))
+    whole.put(file, more.encode(), mode=stat.S_IMODE(file.stat().st_mode), over=True)
     return True

@@ -14,10 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work.files import differing, settled, text_of, write
+from flows.cli.work.files import differing, settled, text_of
 from flows.cli.work.inventory import FILL_IN
 from flows.cli.work.novelties import Found, compare
 from flows.service.settings import read_inventory, systems
+from integrations import whole
 from integrations.estate import IssuedToken, Survey, Surveyed
 from integrations.hostile import printable
 from integrations.secret import secret
@@ -223,7 +224,7 @@ class _Place:
 
 def _secret(path: Path, value: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write(path, value.strip() + "\n", mode=0o600)
+    whole.put(path, f"{value.strip()}\n".encode(), over=True)
 
 
 def _document(out: Out, wanted: Wanted, found: Found, seen: Surveyed, lines: Sequence[str], *, written: bool) -> None:

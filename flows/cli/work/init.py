@@ -5,10 +5,10 @@ from pathlib import Path
 from flows.cli.exits import Exit
 from flows.cli.output import Out
 from flows.cli.work.examples import examples
-from flows.cli.work.files import write
 from flows.cli.work.people import people_text
 from flows.cli.work.templates import FILES, GITIGNORE, README
 from flows.service.settings import read
+from integrations import whole
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
 from playbooks.errors import Misconfigured, Refused
@@ -33,10 +33,10 @@ def init(out: Out, folder: Path) -> Exit:
             ".gitignore": GITIGNORE,
             "README.txt": README,
         }.items():
-            write(folder / name, text, mode=0o644)
-        write(folder / "secrets" / SOURCE, new_secret() + "\n", mode=0o600)
+            whole.put(folder / name, text.encode(), mode=0o644, over=True)
+        whole.put(folder / "secrets" / SOURCE, f"{new_secret()}\n".encode(), over=True)
         key = SigningKey.generate(folder / "keys" / "responder.key")
-        write(folder / "keys" / "responder.pub", key.public.pem.decode(), mode=0o644)
+        whole.put(folder / "keys" / "responder.pub", key.public.pem, mode=0o644, over=True)
     except OSError as exc:
         raise Misconfigured(f"cannot be written: {exc.strerror}", file=str(exc.filename or folder)) from exc
     read(folder)

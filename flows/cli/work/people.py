@@ -14,9 +14,9 @@ from flows.cli.exits import Exit
 from flows.cli.options import key_file
 from flows.cli.output import NotFound, Out, Usage, moment, precise
 from flows.cli.work import records
-from flows.cli.work.files import write
 from flows.service.access import missing
 from flows.service.settings import Configuration, present
+from integrations import whole
 from integrations.journal.store import Journal
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
@@ -193,4 +193,4 @@ def _write(file: Path, people: People) -> None:
     written = people_text(people)
     if parse_yaml(People, written, file=str(file)) != people:
         raise Refused(f"{file} would not say what was meant; nothing was written")
-    write(file, written, mode=0o644)
+    whole.put(file, written.encode(), mode=0o644, over=True)

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, Usage
 from flows.cli.work import signing
-from flows.cli.work.files import write
 from flows.cli.work.reviewing import CHANGED, Chosen, PinDifference, flagged, show
 from flows.service.settings import Configuration, read
+from integrations import whole
 from integrations.catalogue import Catalogue
 from integrations.connections import Connections
 from integrations.hostile import printable
@@ -397,6 +397,6 @@ def _write(config: Configuration, pins: Pins) -> None:
     if not same:
         raise Refused("pins.yaml would not say what was shown, so nothing was written")
     try:
-        write(file, text, mode=0o644)
+        whole.put(file, text.encode(), mode=0o644, over=True)
     except OSError as exc:
         raise Misconfigured(f"cannot be written: {exc.strerror}", file=str(file)) from exc

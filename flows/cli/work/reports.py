@@ -1,10 +1,8 @@
 """`report` and `handover`: have the document made, and write it where it is wanted."""
 
 import asyncio
-import contextlib
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -39,6 +37,7 @@ from flows.report.document import (
 from flows.report.pdf import pdf
 from flows.report.written import html, markdown
 from flows.service.settings import Configuration
+from integrations import whole
 from playbooks.errors import Refused, Transient
 from playbooks.strict import Seconds, now
 
@@ -193,26 +192,12 @@ def _save(file: Path, data: bytes, *, force: bool) -> None:
         Refused: it is there and is not to be written over.
         Transient: it cannot be written.
     """
-    # Beside it, and put in its place at the end: a link is replaced, never followed.
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        if force:
-            temporary.replace(file)
-        else:
-            # Fails if somebody made it meanwhile, where `replace` would not.
-            os.link(temporary, file)
+        whole.put(file, data, over=force)
     except FileExistsError as exc:
         raise Refused(f"{file} is there already; --force writes over it") from exc
     except OSError as exc:
         raise Transient(f"{file} cannot be written: {exc.strerror}") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _spelled(document: Document, spellings: Spellings) -> Document:

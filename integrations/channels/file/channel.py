@@ -1,11 +1,11 @@
 """Messages into a folder, a file each: for the demo, and where nothing else may leave the machine."""
 
 import asyncio
-import os
 import re
 import secrets
 from pathlib import Path
 
+from integrations import whole
 from playbooks.errors import Refused, Transient
 from playbooks.people.contacts import Contact, Way
 from playbooks.people.message import Message, Sent
@@ -49,15 +49,4 @@ class FileChannel:
 
 def _write(folder: Path, name: str, text: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{secrets.token_hex(8)}"
-    try:
-        # O_EXCL: whoever else may write there cannot have put a link in its place.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    whole.put(folder / name, text.encode(), over=True)
