@@ -15,11 +15,10 @@ from integrations.hostile import printable
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.runs_as import accounts_of, besides, still
-from integrations.systems.kubernetes.workload import CORE
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import CORE, PODS, OfServer
+from playbooks.action import World
 from playbooks.errors import Drifted, Gone, Misconfigured, SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
-from playbooks.strict import Slug
 from playbooks.text.sentences import made_of, say
 
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -64,7 +63,7 @@ async def there(api: Api, path: str) -> dict[str, Any] | None:
         return None
 
 
-class RevokeTokens(Action):
+class RevokeTokens(OfServer):
     """Revokes every token of the account that a server's pods run as: makes it anew, with another uid.
 
     Pods that go on running are issued new ones: where it is they that nobody trusts, they end first.
@@ -75,14 +74,10 @@ class RevokeTokens(Action):
     """
 
     name: ClassVar[str] = "kubernetes.revoke_account_tokens"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "tokens"
     irreversible: ClassVar[Irreversible | None] = Irreversible(because=say("a revoked token never comes back"))
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
-        "list replicasets.apps",
-        "list pods",
+        *PODS,
         "get serviceaccounts",
         "create serviceaccounts",
         "delete serviceaccounts",
@@ -90,10 +85,6 @@ class RevokeTokens(Action):
         "create serviceaccounts/token",
         "create tokenreviews.authentication.k8s.io",
     )
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

@@ -11,11 +11,21 @@ from integrations.hostile import printable
 from integrations.systems.kubernetes import Probe, probe_of, reverters
 from integrations.systems.kubernetes.client import JSON_PATCH, Api
 from integrations.systems.kubernetes.reverters import Reverter
-from integrations.systems.kubernetes.workload import Found, find, path, place_of, placed, pods, ready, same, shown
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import (
+    Found,
+    OfServer,
+    find,
+    path,
+    place_of,
+    placed,
+    pods,
+    ready,
+    same,
+    shown,
+)
+from playbooks.action import World
 from playbooks.errors import Gone, SoarError
-from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict, Widening
-from playbooks.strict import Slug
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Target, Verdict, Widening
 from playbooks.text.sentences import made_of, say
 
 POD_LOGS: Final = "workload"
@@ -32,7 +42,7 @@ def api_of(target: Target, world: World) -> Api:
     return world.reach(Api, target.system.removeprefix("kubernetes/"))
 
 
-class ScaleToZero(Action):
+class ScaleToZero(OfServer):
     """Pauses what would start a server's workloads again, ends every pod of them, and keeps how many there were.
 
     Args:
@@ -41,7 +51,6 @@ class ScaleToZero(Action):
     """
 
     name: ClassVar[str] = "kubernetes.scale_to_zero"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "pods"
     permissions: ClassVar[tuple[str, ...]] = (
         "get deployments.apps",
@@ -56,9 +65,6 @@ class ScaleToZero(Action):
     )
     destroys: ClassVar[tuple[str, ...]] = (POD_LOGS,)
     timeout: ClassVar[float] = 12.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

@@ -33,12 +33,11 @@ from integrations.systems.kubernetes.images import (
     spellings,
 )
 from integrations.systems.kubernetes.sharing import others
-from integrations.systems.kubernetes.workload import CORE, Found, find, listed, placed, pods
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import CORE, PODS, Found, OfServer, find, listed, placed, pods
+from playbooks.action import World
 from playbooks.errors import Drifted, Gone, Refused, SoarError, Transient
 from playbooks.estate.image import reference
 from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.strict import Slug
 from playbooks.text.sentences import made_of, say
 
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
@@ -53,7 +52,7 @@ _CONTROL: Final = "mcp-soar-control"
 """The tag of the image that is asked about beside: nobody has such a one, and it is to be let in."""
 
 
-class DenyImage(Action):
+class DenyImage(OfServer):
     """Lets no new pod of the images that a server runs onto its clusters, by their tags and by their digests.
 
     Args:
@@ -62,13 +61,9 @@ class DenyImage(Action):
     """
 
     name: ClassVar[str] = "kubernetes.deny_image"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "image"
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
-        "list replicasets.apps",
-        "list pods",
+        *PODS,
         # Asked as a dry run alone.
         "create pods",
         *(
@@ -78,10 +73,6 @@ class DenyImage(Action):
         ),
         "list validatingadmissionpolicies.admissionregistration.k8s.io",
     )
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

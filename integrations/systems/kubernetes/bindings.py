@@ -16,11 +16,11 @@ from integrations.systems.kubernetes.accounts import finding_of, kept_of, there,
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.runs_as import Account, accounts_of, again, still
-from integrations.systems.kubernetes.workload import listed
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import PODS, OfServer, listed
+from playbooks.action import World
 from playbooks.errors import Drifted, Misconfigured, SoarError, Transient
 from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Verdict
-from playbooks.strict import Slug, canonical, digest
+from playbooks.strict import canonical, digest
 from playbooks.text.sentences import made_of, say
 
 FIELD: Final = "bindings"
@@ -32,7 +32,7 @@ _SAMPLED: Final = 12
 """Rights of a role that are asked about."""
 
 
-class RemoveBindings(Action):
+class RemoveBindings(OfServer):
     """Takes away the rights that were given to the account of a server's pods: its role bindings, and the cluster's.
 
     Where we may not bind such a role, it cannot be given back by us; that is tried beforehand, as a dry run.
@@ -43,13 +43,9 @@ class RemoveBindings(Action):
     """
 
     name: ClassVar[str] = "kubernetes.remove_bindings"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "rights"
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
-        "list replicasets.apps",
-        "list pods",
+        *PODS,
         *(
             f"{verb} {kind}.rbac.authorization.k8s.io"
             for kind in ("rolebindings", "clusterrolebindings")
@@ -59,10 +55,6 @@ class RemoveBindings(Action):
         "get clusterroles.rbac.authorization.k8s.io",
         "create subjectaccessreviews.authorization.k8s.io",
     )
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

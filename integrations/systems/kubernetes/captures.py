@@ -8,7 +8,7 @@ from integrations.exhibits import add_json, add_text
 from integrations.systems.kubernetes import Workload
 from integrations.systems.kubernetes.actions import POD_LOGS
 from integrations.systems.kubernetes.client import Api, path_of
-from integrations.systems.kubernetes.workload import APPS, CORE, find, path, placed, pods
+from integrations.systems.kubernetes.workload import APPS, CORE, PODS, find, path, placed, pods
 from playbooks.action import Capture, Sink, World
 from playbooks.errors import SoarError
 from playbooks.strict import Slug
@@ -38,10 +38,7 @@ class CaptureWorkload(Capture):
     name: ClassVar[str] = "kubernetes.capture_workload"
     exhibit: ClassVar[str] = POD_LOGS
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
-        "list replicasets.apps",
-        "list pods",
+        *PODS,
         "get pods/log",
         "list services",
         "list events",

@@ -32,11 +32,11 @@ from integrations.systems.kubernetes.policies import (
     with_exclusion,
     within,
 )
-from integrations.systems.kubernetes.workload import placed, same
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import OfServer, placed, same
+from playbooks.action import World
 from playbooks.errors import Misconfigured, Refused, SoarError
-from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict, Widening
-from playbooks.strict import Slug, Strict, iso, now
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Target, Verdict, Widening
+from playbooks.strict import Strict, iso, now
 from playbooks.text.sentences import made_of, say
 
 NARROW: Final = Own("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", "narrow")
@@ -101,16 +101,12 @@ def _network(written: str) -> str:
     return str(found)
 
 
-class _Narrowing(Action):
+class _Narrowing(OfServer):
     """Takes something out of what a server's pods reach and are reached by."""
 
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "network"
     ways: ClassVar[Collection[str]] = tuple(WAYS)
     timeout: ClassVar[float] = 30.0
-
-    server: Slug
-    system: Slug | None = None
 
     def wanted(self, cluster: str, world: World) -> dict[str, JsonValue]:
         """Return what is taken out at a cluster."""

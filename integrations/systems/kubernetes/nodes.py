@@ -17,11 +17,10 @@ from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.isolation import finding
 from integrations.systems.kubernetes.own import patched
-from integrations.systems.kubernetes.workload import find, placed, pods
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import PODS, OfServer, find, placed, pods
+from playbooks.action import World
 from playbooks.errors import Gone, Refused, SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.strict import Slug
 from playbooks.text.sentences import say
 
 FIELD: Final = "unschedulable"
@@ -33,7 +32,7 @@ _HEEDED: Final = 10.0
 _EVERY: Final = 0.25
 
 
-class Cordon(Action):
+class Cordon(OfServer):
     """Has no new pod come to the nodes that a server's pods run on, whoever's; what runs there goes on.
 
     Args:
@@ -45,17 +44,10 @@ class Cordon(Action):
     radius: ClassVar[Radius] = Radius.FLEET
     takes: ClassVar[str] = "nodes"
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
-        "list replicasets.apps",
-        "list pods",
+        *PODS,
         "get nodes",
         "patch nodes",
     )
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

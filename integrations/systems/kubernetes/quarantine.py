@@ -22,18 +22,17 @@ from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import as_sent, denying, excluded, requirements
-from integrations.systems.kubernetes.workload import Found, placed, same
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import Found, OfServer, placed, same
+from playbooks.action import World
 from playbooks.errors import SoarError
-from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Verdict, Widening
-from playbooks.strict import Slug
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Verdict, Widening
 from playbooks.text.sentences import made_of, say
 
 DENY: Final = "deny-policy"
 OURS: Final = Own("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", "quarantine")
 
 
-class Quarantine(Action):
+class Quarantine(OfServer):
     """Shuts a server's pods off from the network in both directions, and leaves them running.
 
     Args:
@@ -42,13 +41,9 @@ class Quarantine(Action):
     """
 
     name: ClassVar[str] = "kubernetes.quarantine"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "network"
     permissions: ClassVar[tuple[str, ...]] = exclusion.PERMISSIONS
     timeout: ClassVar[float] = 30.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

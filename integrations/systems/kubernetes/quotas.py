@@ -20,11 +20,11 @@ from integrations.systems.kubernetes.isolation import finding
 from integrations.systems.kubernetes.own import Own, namespace_of
 from integrations.systems.kubernetes.policies import Raw
 from integrations.systems.kubernetes.probe import pod
-from integrations.systems.kubernetes.workload import CORE, Found, find, placed, same
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import CORE, FOUND, Found, OfServer, find, placed, same
+from playbooks.action import World
 from playbooks.errors import SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.strict import Slug, canonical
+from playbooks.strict import canonical
 from playbooks.text.sentences import made_of, say
 
 FREEZE: Final = Own("ResourceQuota", "v1", "resourcequotas", "freeze")
@@ -42,15 +42,10 @@ _HEEDED: Final = 20.0
 _EVERY: Final = 0.25
 
 
-class _Ceiling(Action):
+class _Ceiling(OfServer):
     """Sets an upper bound beside a server's workloads."""
 
-    radius: ClassVar[Radius] = Radius.SERVER
     own: ClassVar[Own]
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     def spec(self) -> dict[str, JsonValue]:
         """Return the bound, as the API has it."""
@@ -133,8 +128,7 @@ class FreezePods(_Ceiling):
     takes: ClassVar[str] = "new pods"
     own: ClassVar[Own] = FREEZE
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
+        *FOUND,
         # Asked as a dry run alone.
         "create pods",
         *(f"{verb} resourcequotas" for verb in ("get", "create", "patch", "delete")),
@@ -166,8 +160,7 @@ class LimitPods(_Ceiling):
     takes: ClassVar[str] = "larger pods"
     own: ClassVar[Own] = LIMIT
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
+        *FOUND,
         # Asked as a dry run alone.
         "create pods",
         *(f"{verb} limitranges" for verb in ("get", "create", "patch", "delete")),

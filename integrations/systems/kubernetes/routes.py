@@ -18,11 +18,11 @@ from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.isolation import finding
 from integrations.systems.kubernetes.own import namespace_of, patched
 from integrations.systems.kubernetes.policies import Raw, labels_of
-from integrations.systems.kubernetes.workload import CORE, Found, find, listed, placed, same
-from playbooks.action import Action, World
+from integrations.systems.kubernetes.workload import CORE, FOUND, Found, OfServer, find, listed, placed, same
+from playbooks.action import World
 from playbooks.errors import Drifted, Gone, SoarError
-from playbooks.gate.plan import Answer, Change, Finding, Plan, Radius, Target, Verdict
-from playbooks.strict import Slug, canonical
+from playbooks.gate.plan import Answer, Change, Finding, Plan, Target, Verdict
+from playbooks.strict import canonical
 from playbooks.text.sentences import say
 
 FIELD: Final = "routes"
@@ -33,7 +33,7 @@ Rules = dict[str, Any]
 """The rules of the routes that lead to a workload, by the routes' names."""
 
 
-class DetachRoutes(Action):
+class DetachRoutes(OfServer):
     """Takes a server's workloads out of the HTTPRoutes of their namespaces; other backends of those go on.
 
     Args:
@@ -42,18 +42,12 @@ class DetachRoutes(Action):
     """
 
     name: ClassVar[str] = "kubernetes.detach_routes"
-    radius: ClassVar[Radius] = Radius.SERVER
     takes: ClassVar[str] = "routes"
     permissions: ClassVar[tuple[str, ...]] = (
-        "get deployments.apps",
-        "get statefulsets.apps",
+        *FOUND,
         "list services",
         *(f"{verb} httproutes.gateway.networking.k8s.io" for verb in ("get", "list", "patch")),
     )
-    timeout: ClassVar[float] = 15.0
-
-    server: Slug
-    system: Slug | None = None
 
     @override
     async def plan(self, world: World) -> Plan:

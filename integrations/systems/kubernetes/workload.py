@@ -1,15 +1,16 @@
 """A workload and the pods that are its own: found by name once, known by uid from then on."""
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from integrations.hostile import printable
 from integrations.systems.kubernetes import Probe, Workload, settings_of, workloads
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.probe import stands_in
-from playbooks.action import World
+from playbooks.action import Action, World
 from playbooks.errors import Gone, Misconfigured, Refused, Transient
-from playbooks.gate.plan import Target
+from playbooks.gate.plan import Radius, Target
+from playbooks.strict import Slug
 
 APPS: Final = "/apis/apps/v1"
 CORE: Final = "/api/v1"
@@ -19,6 +20,28 @@ _MOST_PODS: Final = 500
 _MOST_PAGES: Final = 200
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """Of one list, all pages together: ten thousand pods, or role bindings of a whole cluster, have fewer."""
+
+
+FOUND: Final = ("get deployments.apps", "get statefulsets.apps")
+"""Permissions with which a workload is found."""
+
+PODS: Final = (*FOUND, "list replicasets.apps", "list pods")
+"""Permissions with which its pods are."""
+
+
+class OfServer(Action):
+    """What is done about a server's workloads.
+
+    Args:
+        server: whose.
+        system: on which cluster; on all of them if None.
+    """
+
+    radius: ClassVar[Radius] = Radius.SERVER
+    timeout: ClassVar[float] = 15.0
+
+    server: Slug
+    system: Slug | None = None
 
 
 class Found(NamedTuple):
