@@ -14,6 +14,7 @@ from typing_extensions import override
 from integrations.hostile import printable
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.runs_as import accounts_of, besides, still
 from integrations.systems.kubernetes.workload import CORE, PODS, OfServer
 from playbooks.action import World
@@ -239,21 +240,21 @@ async def _dead(change: Change, world: World) -> list[Finding]:
         asked_as = f"administrator {await api.who()}"
         raw = await there(api, _path(target))
         if raw is None:
-            return [finding_of(target, "token", expected, say("the account is not there any more"), Answer.UNKNOWN)]
+            return [finding("token", target, expected, say("the account is not there any more"), Answer.UNKNOWN)]
         if raw["metadata"]["uid"] == target.id:
             observed = say("it is the same account, and all its tokens count")
-            return [finding_of(target, "token", expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)]
+            return [finding("token", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)]
         # Of what another process cut, or we a while ago, there is no token to try.
         old, new = _canary(target), await _token(api, target)
         if not await _lets_in(api, new) or not await _reviewed(api, new):
             observed = say("a new token is turned away too: that says nothing of the ones before")
-            return [finding_of(target, "control", expected, observed, Answer.UNKNOWN, asked_as=asked_as)]
+            return [finding("control", target, expected, observed, Answer.UNKNOWN, asked_as=asked_as)]
         findings = [await _tried(target, api, old)] if old else []
         if not old:
             observed = say("the account is another one by its uid, which no token from before is for")
-            findings.append(finding_of(target, "token", expected, observed, Answer.ESTABLISHED, asked_as=asked_as))
+            findings.append(finding("token", target, expected, observed, Answer.ESTABLISHED, asked_as=asked_as))
     except SoarError as exc:
-        return [finding_of(target, "token", expected, str(exc), Answer.UNKNOWN)]
+        return [finding("token", target, expected, str(exc), Answer.UNKNOWN)]
     return findings
 
 
@@ -270,7 +271,7 @@ async def _tried(target: Target, api: Api, old: str) -> Finding:
         observed, answer = say("a token from before is let in still"), Answer.NOT_ESTABLISHED
     else:
         observed, answer = expected, Answer.ESTABLISHED
-    return finding_of(target, "token", expected, observed, answer, asked_as=say("a token made before the cut"))
+    return finding("token", target, expected, observed, answer, asked_as=say("a token made before the cut"))
 
 
 async def unnamed(plan: Plan, world: World) -> list[Finding]:
@@ -279,25 +280,11 @@ async def unnamed(plan: Plan, world: World) -> list[Finding]:
     try:
         also = await besides(plan, world)
     except SoarError as exc:
-        return [finding_of(target, "account", expected, str(exc), Answer.UNKNOWN)]
+        return [finding("account", target, expected, str(exc), Answer.UNKNOWN)]
     if not also:
         return []
     observed = say("its pods run as {a} too, which the plan does not name", a=", ".join(map(printable, sorted(also))))
-    return [finding_of(target, "account", expected, observed, Answer.NOT_ESTABLISHED, asked_as="administrator")]
-
-
-def finding_of(
-    target: Target, check: str, expected: str, observed: str, answer: Answer, *, asked_as: str = say("nobody")
-) -> Finding:
-    """Return what was asked of an account, and what came back."""
-    return Finding(
-        check=check,
-        subject=str(target),
-        asked_as=printable(asked_as),
-        expected=expected,
-        observed=observed[:20_000],
-        answer=answer,
-    )
+    return [finding("account", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as="administrator")]
 
 
 ACTIONS: Final = (RevokeTokens,)

@@ -7,9 +7,9 @@ from typing import ClassVar, Final
 from pydantic import JsonValue
 from typing_extensions import override
 
-from integrations.hostile import printable
 from integrations.systems.kubernetes import Probe, probe_of, reverters
 from integrations.systems.kubernetes.client import JSON_PATCH, Api
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.reverters import Reverter
 from integrations.systems.kubernetes.workload import (
     Found,
@@ -175,7 +175,7 @@ async def _came_since(change: Change, plan: Plan, world: World) -> list[Finding]
         # What is gone has its own finding.
         return []
     except SoarError as exc:
-        return [_finding(target, say("nothing may start its pods again"), str(exc), Answer.UNKNOWN)]
+        return [finding("pods", target, say("nothing may start its pods again"), str(exc), Answer.UNKNOWN)]
 
 
 async def _ended(change: Change, world: World) -> Finding:
@@ -191,15 +191,19 @@ async def _ended(change: Change, world: World) -> Finding:
         left = await pods(api, at, found, probe=_probe(target, world))
         asked_as = await api.who()
     except SoarError as exc:
-        return _finding(target, expected, str(exc), Answer.UNKNOWN)
+        return finding("pods", target, expected, str(exc), Answer.UNKNOWN)
     wanted = found.get("spec", {}).get("replicas", 1)
     if left:
         named = ", ".join(map(shown, left[:_NAMED])) + (f" and {len(left) - _NAMED} more" if len(left) > _NAMED else "")
-        return _finding(target, expected, f"{len(left)} left: {named}", Answer.NOT_ESTABLISHED, asked_as)
+        return finding(
+            "pods", target, expected, f"{len(left)} left: {named}", Answer.NOT_ESTABLISHED, asked_as=asked_as
+        )
     if wanted:
         observed = f"none at this moment, and {wanted} are wanted of it: they are on their way"
-        return _finding(target, expected, observed, Answer.NOT_ESTABLISHED, asked_as)
-    return _finding(target, expected, say("none is left, and none is wanted"), Answer.ESTABLISHED, asked_as)
+        return finding("pods", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)
+    return finding(
+        "pods", target, expected, say("none is left, and none is wanted"), Answer.ESTABLISHED, asked_as=asked_as
+    )
 
 
 def _probe(target: Target, world: World) -> Probe | None:
@@ -214,21 +218,12 @@ async def _back(change: Change, world: World) -> Finding:
         there = await pods(api, at, await same(target, world), probe=_probe(target, world))
         asked_as = await api.who()
     except SoarError as exc:
-        return _finding(target, expected, str(exc), Answer.UNKNOWN)
+        return finding("pods", target, expected, str(exc), Answer.UNKNOWN)
     are = sum(map(ready, there))
     enough = isinstance(before, int) and (are >= before if before else not there)
     observed = f"{are} of {len(there)} are ready"
-    return _finding(target, expected, observed, Answer.ESTABLISHED if enough else Answer.NOT_ESTABLISHED, asked_as)
-
-
-def _finding(target: Target, expected: str, observed: str, answer: Answer, asked_as: str = say("nobody")) -> Finding:
-    return Finding(
-        check="pods",
-        subject=str(target),
-        asked_as=printable(asked_as),
-        expected=expected,
-        observed=observed[:20_000],
-        answer=answer,
+    return finding(
+        "pods", target, expected, observed, Answer.ESTABLISHED if enough else Answer.NOT_ESTABLISHED, asked_as=asked_as
     )
 
 

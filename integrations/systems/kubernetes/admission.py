@@ -17,6 +17,7 @@ from typing_extensions import override
 from integrations.hostile import printable
 from integrations.systems.kubernetes import probe_of, settings_of, workloads
 from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.images import (
     BY_ID,
     DIGEST,
@@ -419,22 +420,22 @@ async def _kept_out(change: Change, world: World) -> Finding:
         control = await _asked(api, namespace, f"{_repository(target.name)}:{_CONTROL}")
         gone = await _admitted(change, world)
     except SoarError as exc:
-        return _finding(target, expected, str(exc), Answer.UNKNOWN)
+        return finding("admission", target, expected, str(exc), Answer.UNKNOWN)
     let_in = [way for way, why in zip(ways, said, strict=True) if why is None]
     if let_in:
         observed = say("a new pod of {a} is let in", a=", ".join(let_in))
-        return _finding(target, expected, observed, Answer.NOT_ESTABLISHED, asked_as)
+        return finding("admission", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)
     if gone:
         # The cluster heeds for seconds what is not there any more; and whoever names our policy need not be it.
         observed = say("it is refused at this moment, but our policy is not there as we wrote it")
-        return _finding(target, expected, observed, Answer.NOT_ESTABLISHED, asked_as)
+        return finding("admission", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)
     if not_ours:
         observed = say("it is refused for another reason: {a}", a=not_ours[0])
-        return _finding(target, expected, observed, Answer.UNKNOWN, asked_as)
+        return finding("admission", target, expected, observed, Answer.UNKNOWN, asked_as=asked_as)
     if control is not None:
         observed = say("a pod of another image is refused too: {a}", a=control)
-        return _finding(target, expected, observed, Answer.UNKNOWN, asked_as)
-    return _finding(target, expected, expected, Answer.ESTABLISHED, asked_as)
+        return finding("admission", target, expected, observed, Answer.UNKNOWN, asked_as=asked_as)
+    return finding("admission", target, expected, expected, Answer.ESTABLISHED, asked_as=asked_as)
 
 
 async def _let_in(change: Change, world: World) -> Finding:
@@ -451,20 +452,16 @@ async def _let_in(change: Change, world: World) -> Finding:
                 break
             await asyncio.sleep(_EVERY)
     except SoarError as exc:
-        return _finding(target, expected, str(exc), Answer.UNKNOWN)
+        return finding("admission", target, expected, str(exc), Answer.UNKNOWN)
     same = refused is not bool(change.before)
     observed = expected if same else said or say("a new pod of {a} is let in", a=target.name)
-    return _finding(target, expected, observed, Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED, asked_as)
-
-
-def _finding(target: Target, expected: str, observed: str, answer: Answer, asked_as: str = say("nobody")) -> Finding:
-    return Finding(
-        check="admission",
-        subject=str(target),
-        asked_as=printable(asked_as),
-        expected=expected,
-        observed=observed[:20_000],
-        answer=answer,
+    return finding(
+        "admission",
+        target,
+        expected,
+        observed,
+        Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED,
+        asked_as=asked_as,
     )
 
 

@@ -12,9 +12,10 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from integrations.hostile import printable
-from integrations.systems.kubernetes.accounts import finding_of, kept_of, there, unnamed
+from integrations.systems.kubernetes.accounts import kept_of, there, unnamed
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.runs_as import Account, accounts_of, again, still
 from integrations.systems.kubernetes.workload import PODS, OfServer, listed
 from playbooks.action import World
@@ -347,16 +348,14 @@ async def _powerless(change: Change, world: World) -> Finding:
         _, asked_as, has = await _rights(change, world)
         bound = await RemoveBindings.read(change, world)
     except SoarError as exc:
-        return finding_of(target, "rights", expected, str(exc), Answer.UNKNOWN)
+        return finding("rights", target, expected, str(exc), Answer.UNKNOWN)
     asked_as = f"administrator {asked_as}"
     if has:
-        return finding_of(
-            target, "rights", expected, "; ".join(has[:_NAMED]), Answer.NOT_ESTABLISHED, asked_as=asked_as
-        )
+        return finding("rights", target, expected, "; ".join(has[:_NAMED]), Answer.NOT_ESTABLISHED, asked_as=asked_as)
     if canonical(bound) != canonical(change.after):
         observed = say("it is bound otherwise than the plan says")
-        return finding_of(target, "rights", expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)
-    return finding_of(target, "rights", expected, expected, Answer.ESTABLISHED, asked_as=asked_as)
+        return finding("rights", target, expected, observed, Answer.NOT_ESTABLISHED, asked_as=asked_as)
+    return finding("rights", target, expected, expected, Answer.ESTABLISHED, asked_as=asked_as)
 
 
 async def _back(change: Change, world: World) -> Finding:
@@ -365,10 +364,10 @@ async def _back(change: Change, world: World) -> Finding:
         same = canonical(await RemoveBindings.read(change, world)) == canonical(change.before)
         asked_as = f"administrator {await api_of(target, world).who()}"
     except SoarError as exc:
-        return finding_of(target, "rights", expected, str(exc), Answer.UNKNOWN)
+        return finding("rights", target, expected, str(exc), Answer.UNKNOWN)
     observed = expected if same else say("it is bound otherwise than the plan says")
     answer = Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
-    return finding_of(target, "rights", expected, observed, answer, asked_as=asked_as)
+    return finding("rights", target, expected, observed, answer, asked_as=asked_as)
 
 
 ACTIONS: Final = (RemoveBindings,)

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from integrations.hostile import printable
 from integrations.systems.kubernetes import Probe, probe, settings_of
 from integrations.systems.kubernetes.client import Api
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.policies import Raw, labels_of, selects
 from playbooks.action import World
 from playbooks.errors import SoarError
@@ -293,25 +294,3 @@ def _meant(scene: Scene, node: str, seen: probe.Seen, running: Sequence[Raw]) ->
         none = say("at {b} it did not reach our receiver, which others reach", b=moment)
         out = outbound(none, Answer.ESTABLISHED)
     return [into, out]
-
-
-def finding(
-    check: str,
-    target: Target,
-    expected: str,
-    observed: str,
-    answer: Answer,
-    *,
-    asked_as: str = say("nobody"),
-    remedy: str = "",
-) -> Finding:
-    """Return one about a workload."""
-    return Finding(
-        check=check,
-        subject=str(target),
-        asked_as=asked_as,
-        expected=expected,
-        observed=observed[:20_000],
-        answer=answer,
-        remedy=remedy,
-    )

@@ -20,6 +20,7 @@ from typing_extensions import override
 from integrations.systems.kubernetes import Probe, Workload, exclusion, isolation, openings, quarantine, settings_of
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import (
     WAYS,
@@ -231,7 +232,7 @@ class _Narrowing(OfServer):
     async def _look(cls, change: Change, plan: Plan, world: World) -> tuple[list[Finding], list[Widening]]:
         """Ask what is in force about one workload, and then the network itself."""
         target, expected = change.target, say("no policy but ours lets anything through to its pods, or from them")
-        says = partial(isolation.finding, "policies", target, expected)
+        says = partial(finding, "policies", target, expected)
         try:
             says = partial(says, asked_as=say("administrator {a}", a=await api_of(target, world).who()))
             selector = (await same(target, world))["spec"]["selector"]
@@ -250,7 +251,7 @@ class _Narrowing(OfServer):
     @classmethod
     async def _tried(cls, one: exclusion.InForce, world: World) -> list[Finding]:
         target, scene = one.scene.target, one.scene
-        network = partial(isolation.finding, "network", target, say("what is taken out is out of reach"))
+        network = partial(finding, "network", target, say("what is taken out is out of reach"))
         settings = settings_of(world.inventory, target.system.removeprefix("kubernetes/"))
         if settings is None or settings.probe is None:
             return [isolation.probe_missing(target, network)]
@@ -361,7 +362,7 @@ class OnlyGateway(_Narrowing):
     @classmethod
     async def ask(cls, scene: isolation.Scene, given: Probe, world: World) -> list[Finding]:
         if not scene.running:
-            says = partial(isolation.finding, "bypass", scene.target, say("it reaches none of its pods"))
+            says = partial(finding, "bypass", scene.target, say("it reaches none of its pods"))
             return [says(say("it has no pods at this moment: there is nothing to reach"), Answer.ESTABLISHED)]
         settings = settings_of(world.inventory, scene.target.system.removeprefix("kubernetes/"))
         if settings is None or settings.gateway is None:
@@ -393,7 +394,7 @@ async def _as_written(target: Target, there: Raw, state: _State, world: World) -
 
 async def _back(cls: type[_Narrowing], change: Change, world: World) -> Finding:
     """Ask whether what was taken out is not taken out by us any more."""
-    says = partial(isolation.finding, "policies", change.target, say("nothing of ours takes it out"))
+    says = partial(finding, "policies", change.target, say("nothing of ours takes it out"))
     try:
         says = partial(says, asked_as=say("administrator {a}", a=await api_of(change.target, world).who()))
         present = await cls.read(change.inverse(), world)

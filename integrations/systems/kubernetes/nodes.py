@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
-from integrations.systems.kubernetes.isolation import finding
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import patched
 from integrations.systems.kubernetes.workload import PODS, OfServer, find, placed, pods
 from playbooks.action import World

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from integrations.hostile import printable
 from integrations.systems.kubernetes import GatewayPods, Probe
 from integrations.systems.kubernetes.client import Api, path_of
-from integrations.systems.kubernetes.isolation import Scene, addresses_of, finding, seldom, untried
+from integrations.systems.kubernetes.finding import finding
+from integrations.systems.kubernetes.isolation import Scene, addresses_of, seldom, untried
 from integrations.systems.kubernetes.policies import WAYS
 from integrations.systems.kubernetes.probe import CALLER, CORE, MOST, PORT, Run, owner_of, policy, sweep
 from playbooks.errors import Transient

@@ -20,6 +20,7 @@ from typing_extensions import override
 from integrations.systems.kubernetes import Workload, exclusion, isolation
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import as_sent, denying, excluded, requirements
 from integrations.systems.kubernetes.workload import Found, OfServer, placed, same
@@ -181,7 +182,7 @@ async def held(kind: str, id_: str, field: str, found: Iterable[Found], world: W
 async def _back(change: Change, world: World) -> Finding:
     """Ask whether what was shut off is not shut off by us any more."""
     target = change.target
-    says = partial(isolation.finding, "policies", target, say("nothing of ours shuts it off"))
+    says = partial(finding, "policies", target, say("nothing of ours shuts it off"))
     try:
         says = partial(says, asked_as=say("administrator {a}", a=await api_of(target, world).who()))
         present = await Quarantine.read(change.inverse(), world)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from integrations.systems.kubernetes import Probe, probe_of, workloads
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import path_of
-from integrations.systems.kubernetes.isolation import finding
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own, namespace_of
 from integrations.systems.kubernetes.policies import Raw
 from integrations.systems.kubernetes.probe import pod

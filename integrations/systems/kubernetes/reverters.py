@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from integrations.hostile import printable
 from integrations.systems.kubernetes import settings_of
 from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.workload import Found, listed
 from playbooks.action import World
 from playbooks.errors import Drifted, Gone, SoarError, Transient
@@ -390,24 +391,15 @@ async def stands(change: Change, world: World, *, released: bool = False) -> Fin
         asked_as = await world.reach(Api, target.system.removeprefix("kubernetes/")).who()
         value = sort.value(await _object(target, world))
     except Gone:
-        return _finding(target, "administrator", expected, say("it is no longer there"), Answer.ESTABLISHED)
+        return finding(
+            "reverter", target, expected, say("it is no longer there"), Answer.ESTABLISHED, asked_as="administrator"
+        )
     except SoarError as exc:
-        return _finding(target, "nobody", expected, str(exc), Answer.UNKNOWN)
+        return finding("reverter", target, expected, str(exc), Answer.UNKNOWN)
     same = value == wanted
     observed = expected if same else say("its {a} is {b}", a=change.field, b=canonical(value).decode())
     answer = Answer.ESTABLISHED if same else Answer.NOT_ESTABLISHED
-    return _finding(target, f"administrator {asked_as}", expected, observed, answer)
-
-
-def _finding(target: Target, asked_as: str, expected: str, observed: str, answer: Answer) -> Finding:
-    return Finding(
-        check="reverter",
-        subject=str(target),
-        asked_as=printable(asked_as),
-        expected=expected,
-        observed=observed[:20_000],
-        answer=answer,
-    )
+    return finding("reverter", target, expected, observed, answer, asked_as=f"administrator {asked_as}")
 
 
 async def came_since(found: Found, held: Sequence[str], world: World) -> AsyncIterator[Finding]:
@@ -422,6 +414,11 @@ async def came_since(found: Found, held: Sequence[str], world: World) -> AsyncIt
         change = one.change
         if change.pending and change.grip not in held:
             observed = say("it is not paused, and may start its pods again")
-            yield _finding(
-                change.target, "administrator", say("it is marked as paused"), observed, Answer.NOT_ESTABLISHED
+            yield finding(
+                "reverter",
+                change.target,
+                say("it is marked as paused"),
+                observed,
+                Answer.NOT_ESTABLISHED,
+                asked_as="administrator",
             )

@@ -15,7 +15,7 @@ from typing_extensions import override
 from integrations.hostile import printable
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
-from integrations.systems.kubernetes.isolation import finding
+from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import namespace_of, patched
 from integrations.systems.kubernetes.policies import Raw, labels_of
 from integrations.systems.kubernetes.workload import CORE, FOUND, Found, OfServer, find, listed, placed, same
