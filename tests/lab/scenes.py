@@ -201,6 +201,22 @@ async def approve(home: House, who: str, incident: str, step: StepState) -> str:
     return await home.ask(who, Verb.APPROVE, incident, digest=step.plan.digest, reason="looked at it")
 
 
+async def all_back(home: House, name: str) -> Incident:
+    """Have bob agree to what a second person is asked about, until all of an incident is given back."""
+    answered: set[str] = set()
+
+    async def back() -> bool:
+        incident = await home.incident(name)
+        for step in incident.proposals:
+            if step.plan and step.plan.digest not in answered:
+                answered.add(step.plan.digest)
+                await approve(home, "bob", name, step)
+        return incident.metrics["released_at"] is not None
+
+    await home.until(back, f"{name} has given everything back")
+    return await home.incident(name)
+
+
 async def taken_in(home: House) -> None:
     """Wait until nothing is left in the inbox."""
 

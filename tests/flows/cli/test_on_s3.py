@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 
 from flows import verify_journal
-from flows.engine import sealing
 from flows.service import workers
 from flows.service.assembly import assembled, secret_variables
 from flows.service.settings import read
 from integrations.signing import PublicKey
 from integrations.vault import bundle
 from integrations.vault.s3 import S3, VARIABLES
-from playbooks.record.evidence import SIGNED
-from playbooks.record.journal import Event
-from playbooks.strict import sha256
 from tests.flows.cli import test_privacy as privacy
 from tests.flows.cli import world
+from tests.flows.cli.test_sealed import seal
 from tests.flows.cli.world import ID, Installation
 from tests.lab.s3 import Moto
 
@@ -40,21 +37,10 @@ def closed(site: Installation, bucket: S3) -> Installation:
     text = text.replace(most, f"{most}  s3: {bucket.model_dump_json(exclude_none=True)}\n")
     file.write_text(text, encoding="utf-8")
     site.append(world.opened(), world.alert())
-    asyncio.run(_sealed(site))
+    asyncio.run(seal(site))
     with site.responder():
         site.json("close", "1", "--yes", "--as", "kim")
     return site
-
-
-async def _sealed(site: Installation) -> None:
-    async with assembled(site.config) as parts:
-        for number, kind in ((0, "raw-alert"), (100, "definitions")):
-            await privacy._exhibit(parts, number, kind)  # noqa: SLF001  # as there
-        made = await sealing.signed(ID, journal=parts.journal, signer=parts.signer, keys=parts.keys, name="test")
-        name = f"{ID}-000004{SIGNED}"
-        (parts.bundles / name).write_bytes(made.manifest)
-        body = {"digest": sha256(made.manifest), "bundle": name, "exhibits": 2, "unavailable": 0}
-        await parts.journal.append(f"incident/{ID}", [Event("sealed", body)])
 
 
 def test_what_is_in_the_bucket_is_verified_with_its_locks_and_what_others_did_is_named(

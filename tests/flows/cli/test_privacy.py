@@ -42,7 +42,7 @@ def closed(site: Installation) -> Installation:
 
 async def _evidence(site: Installation) -> None:
     async with assembled(site.config) as parts:
-        exhibits = [await _exhibit(parts, 0, "raw-alert"), await _exhibit(parts, 100, "definitions")]
+        exhibits = [await exhibit(parts, 0, "raw-alert"), await exhibit(parts, 100, "definitions")]
         stream = f"incident/{ID}"
         entries, heads = await parts.journal.read(stream), await parts.journal.heads_for([stream])
         manifest = Manifest(
@@ -67,7 +67,8 @@ async def _evidence(site: Installation) -> None:
         await parts.journal.append(stream, [Event("sealed", body)])
 
 
-async def _exhibit(parts: Parts, number: int, kind: str) -> Exhibit:
+async def exhibit(parts: Parts, number: int, kind: str) -> Exhibit:
+    """Keep one."""
     made = await exhibits.kept(parts.vault, ID, number, kind, {"data.bin": PERSONAL})
     body = {"instance": f"c{number}", "phase": "capture", **sealed(made)}
     await parts.journal.append(f"incident/{ID}", [Event("exhibit", body)])

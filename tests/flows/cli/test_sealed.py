@@ -25,16 +25,17 @@ NAME = f"{ID}-000004{SIGNED}"
 def sealed(site: Installation) -> Installation:
     """An installation with one closed incident: two exhibits, and the manifest that seals them."""
     site.append(world.opened(), world.alert())
-    asyncio.run(_sealed(site))
+    asyncio.run(seal(site))
     with site.responder():
         site.json("close", "1", "--yes", "--as", "kim")
     return site
 
 
-async def _sealed(site: Installation, *, left_out: str = "", key: SigningKey | None = None) -> None:
+async def seal(site: Installation, *, left_out: str = "", key: SigningKey | None = None) -> None:
+    """Keep two exhibits, and seal them; as somebody else would, or without one of them."""
     async with assembled(site.config) as parts:
         for number, kind in ((0, "raw-alert"), (100, "definitions")):
-            await privacy._exhibit(parts, number, kind)  # noqa: SLF001  # as there
+            await privacy.exhibit(parts, number, kind)
         manifest = await _manifest(parts, left_out, key or parts.signer)
         (parts.bundles / NAME).write_bytes(manifest)
         body = {"digest": sha256(manifest), "bundle": NAME, "exhibits": 2, "unavailable": 0}
@@ -105,13 +106,13 @@ def test_one_that_leaves_something_out_is_found_though_the_journal_names_it(
     site: Installation, harm: str, words: str
 ) -> None:
     site.append(world.opened(), world.alert())
-    asyncio.run(_sealed(site, left_out=harm))
+    asyncio.run(seal(site, left_out=harm))
     assert words in said(site, code=1 if harm else 0)
 
 
 def test_one_that_no_responder_signed_is_worth_nothing(site: Installation, tmp_path: Path) -> None:
     site.append(world.opened(), world.alert())
-    asyncio.run(_sealed(site, key=SigningKey.generate(tmp_path / "stranger.key")))
+    asyncio.run(seal(site, key=SigningKey.generate(tmp_path / "stranger.key")))
     assert "no responder signed" in said(site, code=1)
 
 

@@ -57,23 +57,8 @@ async def test_each_is_asked_about_once_and_all_comes_back_as_it_was(tmp_path: P
         assert len(plan.pending) < len(saw.pending), "what is recorded is what was left, as it was found"
         assert any(f"left to do of the plan {saw.digest[7:19]}" in reason for reason in incident.steps[second].reasons)
         await home.ask("ann", Verb.RELEASE, name, reason="over")
-        await released(home, name)
+        await scenes.all_back(home, name)
         assert [one.name for one in site.gateway.tools if site.gateway.usable(one.name)] == ["forecast", "add"]
-
-
-async def released(home: House, name: str) -> None:
-    """Have bob agree to what a second person is asked about, until all is given back."""
-    answered = set[str]()
-
-    async def back() -> bool:
-        incident = await home.incident(name)
-        for step in incident.proposals:
-            if step.plan and step.plan.digest not in answered:
-                answered.add(step.plan.digest)
-                await scenes.approve(home, "bob", name, step)
-        return incident.metrics["released_at"] is not None
-
-    await home.until(back, "all is given back")
 
 
 @pytest.mark.parametrize(("name_", "enabled"), [("spare", True), ("add", False)])

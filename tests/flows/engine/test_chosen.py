@@ -42,18 +42,7 @@ async def agreed(home: House, name: str, cuts: int) -> Incident:
 async def given_back(home: House, name: str) -> Incident:
     """Ask for everything back, have bob agree where a second person is needed, and wait for it."""
     await home.ask("ann", Verb.RELEASE, name, reason="it is well again")
-    answered: set[str] = set()
-
-    async def back() -> bool:
-        incident = await home.incident(name)
-        for step in incident.proposals:
-            if step.plan and step.plan.digest not in answered:
-                answered.add(step.plan.digest)
-                await scenes.approve(home, "bob", name, step)
-        return incident.metrics["released_at"] is not None
-
-    await home.until(back, f"{name} has given everything back")
-    return await home.incident(name)
+    return await scenes.all_back(home, name)
 
 
 async def state(lab: Lab) -> object:

@@ -21,7 +21,6 @@ from integrations.vault.draft import HELD
 from integrations.vault.local import LocalVault
 from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.record.evidence import Authority, Method
-from playbooks.strict import sha256
 from tests.lab.exhibits import AT, INCIDENT, LOGS, SEALING, SMALL, read
 from tests.lab.exhibits import pod_logs as _seal
 
@@ -42,22 +41,8 @@ def _tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-async def test_what_is_sealed_can_be_read_and_belongs_to_its_owner_alone(tmp_path: Path) -> None:
-    vault = _vault(tmp_path)
-    exhibit = await _seal(vault)
-    assert exhibit.id == "x-0001-pod-logs"
-    assert [(file.name, file.size, file.sha256) for file in exhibit.files] == [
-        (name, len(data), sha256(data)) for name, data in LOGS.items()
-    ]
-    assert [line.act for line in exhibit.custody] == ["collected", "sealed"]
-    for name, data in LOGS.items():
-        assert read(vault, INCIDENT, exhibit.id, name) == data
-    assert await vault.list(INCIDENT) == (exhibit,)
-    assert await vault.find(INCIDENT, exhibit.id) == exhibit
-    assert await vault.find(INCIDENT, "x-0002-pod-logs") is None
-    assert await vault.find("inc-2", exhibit.id) is None
-    assert await vault.list("inc-2") == ()
-    assert await vault.verify(INCIDENT, [exhibit]) == ()
+async def test_what_is_sealed_belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    await _seal(_vault(tmp_path))
     for path in (tmp_path / "vault").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o400)
     assert stat.S_IMODE((tmp_path / "vault").stat().st_mode) == 0o700
