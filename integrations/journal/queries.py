@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import CompoundSelect, LargeBinary, Select, and_, bindparam, case, func, literal, or_, select, union_all
@@ -16,6 +17,9 @@ from playbooks.record.journal import GENESIS, Entry, fits
 
 MOST_AT_ONCE = 4096
 """Entries of one stream that a commit writes, at most; their places are what is looked at to prove one of them."""
+
+_BUILT = 64
+"""Statements of one shape that are kept as they were built: to build one takes as long as to ask it."""
 
 _ALIKE = 10
 """Earlier streams of one key that are named, at most."""
@@ -230,8 +234,9 @@ def checked(stream: str, after: int, rows: Sequence[Any]) -> list[Entry]:
     return entries
 
 
+@lru_cache(_BUILT)
 def claimable(
-    lane: str, limit: int, *, early: bool = False, overdue: float = 0.0, but: Collection[str] = ()
+    lane: str, limit: int, *, early: bool = False, overdue: float = 0.0, but: frozenset[str] = frozenset()
 ) -> Select[Any]:
     """Return the statement that finds streams to claim.
 
@@ -249,7 +254,7 @@ def claimable(
         .where(
             _stream.lane == lane,
             _stream.frozen.is_(None),
-            *([_stream.name.not_in(but)] if but else []),
+            *([_stream.name.not_in(sorted(but))] if but else []),
             or_(
                 and_(_stream.owner.is_(None), due),
                 and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
@@ -260,6 +265,7 @@ def claimable(
     )
 
 
+@lru_cache(_BUILT)
 def in_hand(lane: str, *, waiting: bool = True, but: str = "") -> Select[Any]:
     """Return the statement that finds a stream of a lane that somebody works on.
 
@@ -322,8 +328,9 @@ MESSAGES = select(*HANDED).where(_inbox.id.in_(bindparam("names", expanding=True
 _WAITING = (_inbox.moved_at.is_(None), OURS)
 
 
+@lru_cache(_BUILT)
 def waiting(
-    limit: int, kinds: Sequence[str] | None, last: Sequence[str] = (), others: Sequence[str] = ()
+    limit: int, kinds: tuple[str, ...] | None, last: tuple[str, ...] = (), others: tuple[str, ...] = ()
 ) -> Select[Any]:
     """Return the statement that finds inbox entries to move, for `inbox_item`.
 
@@ -346,7 +353,8 @@ def waiting(
 _SIZE = case((func.length(_inbox.body) <= LARGEST, func.length(_inbox.body)), else_=0).label("size")
 
 
-def turns(kind: str, sources: Sequence[str], limit: int) -> CompoundSelect[Any]:
+@lru_cache(_BUILT)
+def turns(kind: str, sources: tuple[str, ...], limit: int) -> CompoundSelect[Any]:
     """Return the statement that finds what waits of each source: id, source, bytes, place in that source's line.
 
     A line is read as far as the limit and no further, however long it is.
@@ -380,7 +388,8 @@ def messages(receipts: Collection[str]) -> Select[Any]:
     return select(*INBOX).where(_inbox.id.in_(receipts)).order_by(_inbox.moved_at, _inbox.id)
 
 
-def strays(kind: str, sources: Sequence[str], limit: int) -> Select[Any]:
+@lru_cache(_BUILT)
+def strays(kind: str, sources: tuple[str, ...], limit: int) -> Select[Any]:
     """Return the statement that finds the oldest entries of a kind that none of some sources sent."""
     found = select(*HANDED).where(_inbox.kind == kind, _inbox.source.not_in(sources), *_WAITING)
     return found.order_by(_inbox.received_at, _inbox.id).limit(limit)

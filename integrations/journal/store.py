@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
@@ -354,7 +355,7 @@ class Journal(Reading):
             last: sources whose entries come after those of all others.
             others: kinds that are left out.
         """
-        statement = queries.waiting(limit, kinds, last, others)
+        statement = queries.waiting(limit, None if kinds is None else tuple(kinds), tuple(last), tuple(others))
         ahead = await self._ahead(statement)
         items = [queries.inbox_item(row) for row in await self._rows(statement)]
         if not ahead:
@@ -389,7 +390,7 @@ class Journal(Reading):
         """
         if not sources:
             return []
-        statement = queries.turns(kind, sources, limit)
+        statement = queries.turns(kind, tuple(sources), limit)
         found = [*await self._ahead(statement), *await self._rows(statement)]
         names: list[str] = []
         room = queries.LARGEST
@@ -405,7 +406,7 @@ class Journal(Reading):
 
     async def strays(self, kind: str, sources: Sequence[str], limit: int) -> list[InboxItem]:
         """Return the oldest entries of a kind that no stream has yet and that come from none of some sources."""
-        statement = queries.strays(kind, sources, limit)
+        statement = queries.strays(kind, tuple(sources), limit)
         found = [*await self._ahead(statement), *await self._rows(statement)]
         return [queries.inbox_item(row) for row in found]
 
@@ -576,9 +577,10 @@ class Journal(Reading):
         """
         self._may_write()
         # The sweep finds nothing most of the time: that takes no lock.
-        found = queries.claimable(lane, limit, early=early, overdue=overdue, but=but)
-        if not await self._rows(found.limit(1)):
+        find = partial(queries.claimable, lane, early=early, overdue=overdue, but=frozenset(but))
+        if not await self._rows(find(1)):
             return []
+        found = find(limit)
         return await self.submit(lambda tx: tx.claim(owner, found, seconds=seconds))
 
     async def in_hand(self, lane: str) -> bool:
