@@ -3,7 +3,7 @@
 from typing import Final
 
 from integrations.system import Systems
-from integrations.systems import contextforge, keycloak, kubernetes, litellm, mcp, mcp_manager_gateway, oidc
+from integrations.systems import contextforge, denylist, keycloak, kubernetes, litellm, mcp, mcp_manager_gateway, oidc
 
 SYSTEMS: Final = Systems(
     (
@@ -13,6 +13,7 @@ SYSTEMS: Final = Systems(
         kubernetes.SYSTEM,
         oidc.SYSTEM,
         keycloak.SYSTEM,
+        denylist.SYSTEM,
         mcp.SYSTEM,
     )
 )

@@ -60,6 +60,20 @@ class Provider(SystemSettings):
         return "the client that mcp-soar comes as" if id_ == self.client else super().role(id_)
 
 
+def with_ids(value: Any, *fields: str) -> Any:  # noqa: ANN401  # whatever is written
+    """Give each token that is held an id: nobody has to write down what only its name is needed for.
+
+    Args:
+        value: a principal's place, as it is written.
+        fields: of it, that say by name which are held.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    named = [some for some in map(value.get, fields) if isinstance(some, Mapping)]
+    ids = {label: str(uuid5(_IDS, f"{value.get('user')}/{label}")) for some in named for label in some}
+    return {**value, "tokens": {**ids, **(value.get("tokens") or {})}}
+
+
 class Identity(Account):
     """How a provider knows a principal.
 
@@ -82,12 +96,7 @@ class Identity(Account):
     @model_validator(mode="before")
     @classmethod
     def _have_ids(cls, value: Any) -> Any:  # noqa: ANN401  # whatever is written
-        """Give each token that is held an id: nobody has to write down what only its name is needed for."""
-        if not isinstance(value, Mapping):
-            return value
-        named = [some for some in (value.get("held"), value.get("refresh")) if isinstance(some, Mapping)]
-        ids = {label: str(uuid5(_IDS, f"{value.get('user')}/{label}")) for some in named for label in some}
-        return {**value, "tokens": {**ids, **(value.get("tokens") or {})}}
+        return with_ids(value, "held", "refresh")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
