@@ -50,9 +50,9 @@ def contain(
 
     It is contained at every system where inventory.yaml gives it a place, each step decided by itself: a server at its
     gateway, and on Kubernetes shut off from the network; a token or a principal at the gateway, and at the identity
-    provider that issues for it, where a user of a Keycloak is disabled. With --only SYSTEM it is contained there alone.
-    Where an incident of that class is open about just what you name, it is contained there; in any other: `respond ID
-    --about KIND:NAME`.
+    provider that issues for it, where a user of a Keycloak is disabled, and on a deny list. With --only SYSTEM it is
+    contained there alone. Where an incident of that class is open about just what you name, it is contained there; in
+    any other: `respond ID --about KIND:NAME`.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PLACES = {
     "contain-on-kubernetes.md": ("kubernetes",),
     "connect-an-identity-provider.md": ("oidc", "keycloak"),
+    "deny-tokens.md": ("denylist",),
 }
 """Guides, and the kinds of systems whose steps they tell of."""
 

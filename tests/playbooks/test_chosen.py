@@ -73,10 +73,19 @@ def test_a_class_that_cuts_it_at_the_gateway_alone_has_it_cut_where_it_was_issue
     assert [(step.action, step.for_each) for step in more] == [
         ("keycloak.disable_user", EntityKind.PRINCIPAL),
         ("oidc.revoke_tokens", EntityKind.PRINCIPAL),
+        ("denylist.deny_subject", EntityKind.PRINCIPAL),
+        ("denylist.deny_token", EntityKind.TOKEN),
         ("oidc.revoke_token", EntityKind.TOKEN),
     ]
     new = {step.names for _, step in made.steps()} - {step.names for _, step in own.steps()}
-    assert new == {"keycloak.disable_user", "oidc.revoke_tokens", "oidc.revoke_token", "oidc.capture_tokens"}
+    assert new == {
+        "keycloak.disable_user",
+        "oidc.revoke_tokens",
+        "oidc.revoke_token",
+        "oidc.capture_tokens",
+        "denylist.deny_subject",
+        "denylist.deny_token",
+    }
 
 
 def test_wherever_a_server_has_a_place_something_contains_it_there_by_hand_and_can_be_given_back() -> None:
