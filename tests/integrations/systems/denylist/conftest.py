@@ -128,7 +128,7 @@ class Lab:
 
     @property
     def inventory(self) -> Inventory:
-        place = {"user": self.subject, "resource": self.resource}
+        place: dict[str, object] = {"user": self.subject, "resource": self.resource}
         place |= {"held": {label: {"file": str(self.folder / label)} for label in self.held}}
         denied = {"kind": "denylist", "file": str(self.file), "url": self.url, "issuer": ISSUER, **self.settings}
         written = {

@@ -142,7 +142,7 @@ async def test_a_server_that_says_it_in_its_own_words_is_believed_where_our_own_
 )
 async def test_what_is_not_theirs_or_has_no_id_is_refused(lab: Lab, claims: dict[str, object], says: str) -> None:
     lab.settings["spared"] = ["soar"]
-    lab.keep("session", issued(lab.subject, **claims) if "sub" not in claims else issued(str(claims["sub"])))
+    lab.keep("session", signed(**{"sub": lab.subject, "jti": "x", "iat": 1, "exp": 4_000_000_000, **claims}))
     async with lab.world() as world:
         with pytest.raises(Refused, match=says):
             await intent(DenyToken, lab).plan(world)
