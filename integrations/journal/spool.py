@@ -144,6 +144,7 @@ class Spool:
         self._copies: Lane[Mapping[str, Any]] = Lane(self._into, _copy, turn)
         self._forgets: Lane[list[str]] = Lane(self._out_of, _forget, self._turn)
         self._one_copies = asyncio.Lock()
+        self._began = 0
         self._last = 0
         self._holds = True
         self._forgetting: asyncio.Task[None] | None = None
@@ -204,27 +205,41 @@ class Spool:
         Raises:
             SoarError: if the journal cannot be written, or this file not be read.
         """
+        asked = self._began
+        # Who asks at the same moment shares what is copied then: it all begins after they asked.
+        await asyncio.sleep(0)
         async with self._one_copies:
-            while behind := await self._rows(_BEHIND, {"after": self._last}):
-                last, room = behind[0][0], queries.LARGEST
-                for n, size in behind:
-                    room -= size
-                    if room < 0 and n > behind[0][0]:
-                        break
-                    last = n
-                rows = await self._rows(_COPY, {"after": self._last, "last": last})
-                copies = (self._copies.submit(dict(zip(_COPIED, row, strict=True))) for row in rows)
-                for row, outcome in zip(rows, await asyncio.gather(*copies, return_exceptions=True), strict=True):
-                    if isinstance(outcome, Transient) or not isinstance(outcome, Exception | None):
-                        raise outcome
-                    if outcome is not None:
-                        # It keeps nothing else from coming in.
-                        LOG.error("the inbox entry %a cannot be copied into the journal: %s", row[0], outcome)
-                self._last, self._holds = last, True
+            if self._began == asked:
+                self._began += 1
+                try:
+                    await self._copy_new()
+                except BaseException:
+                    self._began = asked
+                    raise
         idle = self._forgetting is None or self._forgetting.done()
         if self._holds and idle and time.monotonic() - self._forgot_at >= FORGETS:
             self._forgot_at = time.monotonic()
             self._forgetting = asyncio.create_task(self._forget_moved())
+
+    async def _copy_new(self) -> None:
+        more = True
+        while more and (behind := await self._rows(_BEHIND, {"after": self._last})):
+            last, room = behind[0][0], queries.LARGEST
+            for n, size in behind:
+                room -= size
+                if room < 0 and n > behind[0][0]:
+                    break
+                last = n
+            rows = await self._rows(_COPY, {"after": self._last, "last": last})
+            copies = (self._copies.submit(dict(zip(_COPIED, row, strict=True))) for row in rows)
+            for row, outcome in zip(rows, await asyncio.gather(*copies, return_exceptions=True), strict=True):
+                if isinstance(outcome, Transient) or not isinstance(outcome, Exception | None):
+                    raise outcome
+                if outcome is not None:
+                    # It keeps nothing else from coming in.
+                    LOG.error("the inbox entry %a cannot be copied into the journal: %s", row[0], outcome)
+            self._last, self._holds = last, True
+            more = last < behind[-1][0] or len(behind) == _SOME
 
     async def _forget_moved(self) -> None:
         after, last = 0, self._last

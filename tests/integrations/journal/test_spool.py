@@ -7,11 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integrations.journal import Journal, Receipt, spool
 from integrations.journal.poke import Poker
+from integrations.journal.spool import Spool
 from integrations.signing import SigningKey
 from playbooks.errors import Refused
 from playbooks.record.journal import BY_BODY
@@ -81,6 +83,29 @@ async def test_what_comes_in_is_taken_while_somebody_keeps_the_journal_locked(pr
         assert (await put(receiver, "1", b"other")).conflict
         assert await receiver.ready()
     assert await nonces(responder) == ["1"]
+
+
+async def test_looks_of_one_moment_share_what_is_copied_and_a_later_one_misses_nothing(
+    process: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responder, receiver = await process("responder", responder=True), await process("receiver", responder=False)
+    asked: list[object] = []
+    rows = Spool._rows  # noqa: SLF001  # how often a file is looked at shows nowhere else
+
+    async def counted(self: Spool, statement: Any, values: Any = None) -> Any:  # noqa: ANN401  # as it is
+        asked.append(statement)
+        found = await rows(self, statement, values)
+        if len(asked) == 1:
+            await put(receiver, "b")
+        return found
+
+    await put(receiver, "a")
+    monkeypatch.setattr(Spool, "_rows", counted)
+    late = asyncio.create_task(nonces(responder))
+    assert await nonces(responder) == ["a"]
+    await late
+    assert asked.count(spool._BEHIND) == 1  # noqa: SLF001  # likewise
+    assert await nonces(responder) == ["a", "b"]
 
 
 async def test_who_dies_between_the_two_files_loses_and_doubles_nothing(process: Open, path: Path) -> None:
