@@ -39,6 +39,7 @@ from playbooks.record.journal import Event
 from playbooks.strict import now
 from tests.flows.cli.world import Installation
 from tests.flows.test_up import configuration
+from tests.lab.accounts import account
 from tests.lab.house import alert
 from tests.lab.postgres import PostgresServer
 
@@ -201,15 +202,8 @@ async def test_while_somebody_keeps_the_inbox_locked_it_is_not_ready_and_alerts_
 @pytest.fixture
 async def role(postgres_url: str) -> AsyncIterator[str]:
     """Give a role that nobody gave any right, whose password is its name."""
-    name = f"receiver_{make_url(postgres_url).database}"
-    engine = create_async_engine(address(postgres_url))
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql(f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{name}'")
-    yield name
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql(f'DROP OWNED BY "{name}"')
-        await connection.exec_driver_sql(f'DROP ROLE "{name}"')
-    await engine.dispose()
+    async with account(postgres_url, "receiver") as made:
+        yield made.name
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 import contextlib
 import json
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from integrations.journal import Journal, Tampered
 from integrations.journal.client import address
@@ -19,6 +18,7 @@ from integrations.journal.store import UnknownSigner
 from integrations.signing import PublicKey, SigningKey
 from playbooks.errors import Misconfigured, Refused
 from playbooks.record.journal import Added, Entry, Event, Fault, Head, entry, head_data, link
+from tests.lab.accounts import account
 
 Open = Callable[..., Awaitable[Journal]]
 Sql = Callable[..., Awaitable[Any]]
@@ -351,18 +351,21 @@ async def test_faults_of_one_stream_do_not_hide_those_of_another(full: Journal, 
 # The receiver's role
 
 
+@asynccontextmanager
+async def signed_in(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(address(url))
+    yield engine
+    await engine.dispose()
+
+
 async def test_the_receivers_role_puts_and_does_nothing_else(postgres_url: str, key: SigningKey) -> None:
-    owner = await Journal.open(postgres_url, signer=key, name="r1")
-    engine = create_async_engine(address(postgres_url))
-    secret = secrets.token_hex()
-    role = "receiver_" + (make_url(postgres_url).database or "")
-    mine = make_url(postgres_url).set(username=role, password=secret).render_as_string(hide_password=False)
-    receiver = await Journal.open(mine, signer=key, name="receiver")
-    as_receiver = create_async_engine(address(mine))
-    try:
+    async with (
+        account(postgres_url, "receiver") as (role, mine),
+        await Journal.open(postgres_url, signer=key, name="r1") as owner,
+        await Journal.open(mine, signer=key, name="receiver") as receiver,
+        signed_in(mine) as as_receiver,
+    ):
         await owner.migrate()
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{secret}'")
         await owner.grant(role, "receiver")
         await owner.append("a", [Event("x", {})])
 
@@ -403,32 +406,21 @@ async def test_the_receivers_role_puts_and_does_nothing_else(postgres_url: str, 
                 async with as_receiver.begin() as connection:
                     await connection.exec_driver_sql(statement)
         assert len(await owner.read("a")) == 1
-    finally:
-        await receiver.aclose()
-        await as_receiver.dispose()
-        await owner.aclose()
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
-            await connection.exec_driver_sql(f'DROP ROLE "{role}"')
-        await engine.dispose()
 
 
 async def test_a_receiver_puts_alerts_and_a_worker_what_people_sign(postgres_url: str, key: SigningKey) -> None:
-    owner = await Journal.open(postgres_url, signer=key, name="r1")
-    engine = create_async_engine(address(postgres_url))
-    database = make_url(postgres_url).database or ""
-    parts: dict[str, Journal] = {}
-    roles: dict[Literal["receiver", "worker"], str] = {"receiver": f"rec_{database}", "worker": f"wrk_{database}"}
-    try:
+    async with AsyncExitStack() as stack:
+        owner = await stack.enter_async_context(await Journal.open(postgres_url, signer=key, name="r1"))
+        engine = await stack.enter_async_context(signed_in(postgres_url))
         await owner.migrate()
-        for part, role in roles.items():
-            async with engine.begin() as connection:
-                await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
+        parts: dict[str, Journal] = {}
+        of: tuple[Literal["receiver", "worker"], ...] = ("receiver", "worker")
+        for part in of:
+            role, mine = await stack.enter_async_context(account(postgres_url, part))
             # Started again, or by a second responder: the rights are given anew.
             for _ in range(2):
                 await owner.grant(role, part)
-            mine = make_url(postgres_url).set(username=role, password=role).render_as_string(hide_password=False)
-            parts[part] = await Journal.open(mine, signer=None, name=part)
+            parts[part] = await stack.enter_async_context(await Journal.open(mine, signer=None, name=part))
         rows = [("alert", "siem"), ("request", "prefect"), ("code", "prefect"), ("request", "person"), ("code", "siem")]
         may: dict[str, list[tuple[str, str]]] = {part: [] for part in parts}
         for name, journal in parts.items():
@@ -449,30 +441,18 @@ async def test_a_receiver_puts_alerts_and_a_worker_what_people_sign(postgres_url
                     await connection.exec_driver_sql(
                         f"INSERT INTO inbox (id, kind, source, nonce, digest, body, headers) VALUES ({values})"  # noqa: S608  # of our own making
                     )
-    finally:
-        for journal in (*parts.values(), owner):
-            await journal.aclose()
-        async with engine.begin() as connection:
-            for role in roles.values():
-                await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
-                await connection.exec_driver_sql(f'DROP ROLE "{role}"')
-        await engine.dispose()
 
 
 async def test_a_reader_reads_and_verifies_what_is_written_and_neither_writes_nor_sees_the_inbox(
     postgres_url: str, key: SigningKey
 ) -> None:
-    owner, engine = await Journal.open(postgres_url, signer=key, name="r1"), create_async_engine(address(postgres_url))
-    role = "reader_" + (make_url(postgres_url).database or "")
-    mine = make_url(postgres_url).set(username=role, password=role).render_as_string(hide_password=False)
-    reader, as_reader = (
-        await Journal.open(mine, signer=None, name="r", keys=[key.public]),
-        create_async_engine(address(mine)),
-    )
-    try:
+    async with (
+        account(postgres_url, "reader") as (role, mine),
+        await Journal.open(postgres_url, signer=key, name="r1") as owner,
+        await Journal.open(mine, signer=None, name="r", keys=[key.public]) as reader,
+        signed_in(mine) as as_reader,
+    ):
         await owner.migrate()
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
         await owner.grant(role, "reader")
         await owner.append("a", [Event("x", {})])
         assert len(await reader.read("a")) == 1
@@ -489,14 +469,6 @@ async def test_a_reader_reads_and_verifies_what_is_written_and_neither_writes_no
             with pytest.raises(DBAPIError, match="permission denied"):
                 async with as_reader.begin() as connection:
                     await connection.exec_driver_sql(statement)
-    finally:
-        await reader.aclose()
-        await as_reader.dispose()
-        await owner.aclose()
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
-            await connection.exec_driver_sql(f'DROP ROLE "{role}"')
-        await engine.dispose()
 
 
 async def test_what_a_responder_wrote_that_nobody_told_us_of_is_neither_believed_nor_taken_for_forged(
