@@ -16,7 +16,7 @@ of `Standing`, except for those that its document has for itself. Errors are {"e
     respond, approve, deny, answer, ack, delegate, release, close, stop, resume,
     purge, erase, note, assign, extend, suppress, unsuppress, hold, unhold
                        Act
-    plan               {"plans": [Foresight]}
+    plan               {"plans": [Foresight], "notes": [text]}
     verify             Verified
     alert send         {"source", "id", "http_status", "receipt", "incident"}
     enroll             {"name", "roles", "key", "public", "file", "replaced"}

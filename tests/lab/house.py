@@ -168,6 +168,16 @@ class House:
         await self.until(reached, f"{name or 'an incident'} is {status}")
         return next(i for i in reversed(await self.incidents()) if name in {None, i.id})
 
+    async def opened(self) -> Incident:
+        """Wait until an incident is open, the only one there is, and return it."""
+
+        async def so() -> bool:
+            return bool(await self.incidents())
+
+        await self.until(so, "an incident is open")
+        (incident,) = await self.incidents()
+        return incident
+
     async def given_back(self, name: str) -> Incident:
         """Wait until nothing of an incident is in force any more, and return it."""
 

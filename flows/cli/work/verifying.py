@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
 from flows.cli.work import records
@@ -49,7 +50,8 @@ async def _installed(
 
 def _tell(out: Out, subject: str, checks: list[CheckRow]) -> Exit:
     good = all(check["ok"] for check in checks)
-    out.document({"subject": subject, "ok": good, "checks": checks})
+    found: schema.Verified = {"subject": subject, "ok": good, "checks": checks}
+    out.document(found)
     out.table(("", "check", "found"), [("ok" if c["ok"] else "FAIL", c["check"], c["message"]) for c in checks])
     out.say(f"{subject}: " + ("verified" if good else "NOT verified"), "good" if good else "bad")
     return Exit.OK if good else Exit.NO

@@ -352,12 +352,7 @@ async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_on
     parts = {"steps": WITH_WIPE, "playbooks": wiping(phase="cut")}
     async with scenes.installation(lab, tmp_path, **parts) as home, home.responding():  # type: ignore[arg-type]
         await home.receive(alert(lab.site.server_id, "get_weather"))
-
-        async def opened() -> bool:
-            return bool(await home.incidents())
-
-        await home.until(opened, "it is opened")
-        name = (await home.incidents())[0].id
+        name = (await home.opened()).id
         await scenes.established(home, name, f"wipe@{lab.site.server_id}/get_weather")
         entries = await scenes.entries(home, name)
         course = [entry for entry in entries if entry.kind in {"skipped", "intended"} or _definitions(entry)]
@@ -378,12 +373,7 @@ async def test_it_runs_once_the_evidence_is_sealed(lab: Lab, tmp_path: Path) -> 
     parts = {"steps": WITH_WIPE, "playbooks": wiping(phase="eradicate")}
     async with scenes.installation(lab, tmp_path, **parts) as home, home.responding():  # type: ignore[arg-type]
         await home.receive(alert(lab.site.server_id, "get_weather"))
-
-        async def opened() -> bool:
-            return bool(await home.incidents())
-
-        await home.until(opened, "it is opened")
-        name = (await home.incidents())[0].id
+        name = (await home.opened()).id
         await scenes.established(home, name, f"wipe@{lab.site.server_id}/get_weather")
         kinds = [(e.kind, (e.body.get("exhibit") or {}).get("kind")) for e in await scenes.entries(home, name)]
         assert kinds.index(("exhibit", "definitions")) < kinds.index(("intended", None))

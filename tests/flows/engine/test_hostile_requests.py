@@ -126,13 +126,8 @@ async def test_an_incident_closed_while_its_cut_is_planned_cuts_nothing(
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
             await asyncio.wait_for(planned.wait(), 20)
-
             # What a plan rests on is asked for ahead, before there is an incident.
-            async def opened() -> bool:
-                return bool(await home.incidents())
-
-            await home.until(opened, "an incident is open")
-            (incident,) = await home.incidents()
+            incident = await home.opened()
             await home.ask("ann", Verb.CLOSE, incident.id, reason="a test of ours")
             await scenes.taken_in(home)
             assert (await home.incident(incident.id)).closed_at is not None

@@ -37,12 +37,7 @@ async def test_no_write_passes_and_evidence_is_kept_until_two_people_resume(
     async with scenes.installation(lab, tmp_path) as home, home.responding():
         await stop(home, scope)
         await home.receive(alert(lab.site.server_id, "get_weather"))
-
-        async def opened() -> bool:
-            return bool(await home.incidents())
-
-        await home.until(opened, "it is opened")
-        (incident,) = await home.incidents()
+        incident = await home.opened()
         assert await kept(home, incident.id) >= {"raw-alert", "definitions", "server_answer", "gateway_state"}
         assert lab.proxy.writes == []
         incident = await home.incident(incident.id)
@@ -93,12 +88,7 @@ async def test_a_switch_that_cannot_be_read_counts_as_on(
         monkeypatch.setattr(home.journal, "stops", unreadable)
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
-
-            async def opened() -> bool:
-                return bool(await home.incidents())
-
-            await home.until(opened, "it is opened")
-            (incident,) = await home.incidents()
+            incident = await home.opened()
             await kept(home, incident.id)
             assert lab.proxy.writes == []
             monkeypatch.undo()

@@ -33,12 +33,7 @@ async def test_two_captures_are_under_way_at_the_same_time(tmp_path: Path, monke
     steps = {**flags.WITH_FLAGS, Meeting.name: Meeting}
     async with flags.installation(tmp_path, playbook, steps=steps) as home, home.responding():
         await flags.respond(home)
-
-        async def opened() -> bool:
-            return bool(await home.incidents())
-
-        await home.until(opened, "it is opened")
-        incident = await home.settled((await home.incidents())[0].id)
+        incident = await home.settled((await home.opened()).id)
     kinds = [exhibit["kind"] for exhibit in incident.exhibits]
     assert [kind for kind in kinds if kind != "raw-alert"] == ["meeting", "meeting"]
     assert incident.unavailable == []
