@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 
-import httpx
-
-from integrations.tls import trusted
+from tests.lab.http_asked import Asking
 from tests.lab.http_served import read, write
 
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^/]+@[^/]+)$")
@@ -48,7 +46,8 @@ class FaultyProxy:
         self.broken = b'{"detail":"broken"}'
         self.seen: list[tuple[str, str]] = []
         self.url = ""
-        self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False, verify=trusted(upstream))
+        self._at = upstream.rstrip("/")
+        self._upstream = Asking()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -101,15 +100,13 @@ class FaultyProxy:
             # It passes whole answers on, and a stream has no end.
             status, answer = 404, b'{"detail":"no streams here"}'
         elif mode is not Mode.BROKEN:
-            passed = {name: value for name, value in request.headers.items() if name in _PASSED}
+            passed = [(name, value) for name, value in request.headers.items() if name in _PASSED]
             if "origin" in request.headers:
                 # Whoever takes changes from its own pages alone has those at its own address.
-                passed["origin"] = str(self._upstream.base_url).rstrip("/")
-            response = await self._upstream.request(method, target, content=request.body, headers=passed)
-            self._upstream.cookies.clear()  # they are the client's to keep
-            status, kind, answer = response.status_code, response.headers.get("content-type", ""), response.content
-            kept = [(name, value) for name in _RETURNED for value in response.headers.get_list(name)]
-            extra = "".join(f"{name}: {value}\r\n" for name, value in kept)
+                passed.append(("origin", self._at))
+            response = await self._upstream.ask(method, self._at + target, headers=passed, body=request.body)
+            status, kind, answer = response.status, response.header("content-type"), response.body
+            extra = "".join(f"{name}: {value}\r\n" for name, value in response.headers if name in _RETURNED)
         if mode is Mode.CUT and _changes(method, path):
             return False
         await write(writer, status, answer, kind=kind, extra=extra)
@@ -120,7 +117,7 @@ class FaultyProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._upstream.aclose()
+        self._upstream.close()
 
 
 @asynccontextmanager

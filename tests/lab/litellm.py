@@ -27,15 +27,13 @@ test_real.py`. Each behaviour, and where it is from (below `litellm/proxy/`):
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
-
-import httpx
 
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import GATEWAY
@@ -49,6 +47,7 @@ from integrations.systems.litellm.importing import issue, ordinary
 from playbooks.estate.gateway import Canary, Gateway, GatewayAccount
 from tests.lab.behind import approved, inventory_of, kept, moved
 from tests.lab.connected import connected
+from tests.lab.http_asked import Asking
 from tests.lab.http_served import Request, serve
 from tests.lab.pretended.administration import Administration
 
@@ -125,7 +124,7 @@ class StandIn:
 
     # Answering
 
-    async def answer(self, request: Request, upstream: httpx.AsyncClient) -> tuple[int, object]:
+    async def answer(self, request: Request, upstream: Asking) -> tuple[int, object]:
         """Answer a request."""
         parts = urlsplit(request.target)
         path = [unquote(part) for part in parts.path.strip("/").split("/")]
@@ -261,7 +260,7 @@ class StandIn:
 
     # The client side
 
-    async def _tools(self, who: Fields, query: Mapping[str, str], upstream: httpx.AsyncClient) -> Fields:
+    async def _tools(self, who: Fields, query: Mapping[str, str], upstream: Asking) -> Fields:
         whole = who["admin"] and query.get("include_disabled_tools") == "true"
         server = next((one for one in self._offered(who) if one["server_id"] == query["server_id"]), None)
         if server is None:
@@ -269,18 +268,18 @@ class StandIn:
             raise Said(403, {"detail": {"error": "access_denied", "message": text}})
         try:
             tools = await self._of(server, upstream)
-        except httpx.HTTPError as exc:
+        except OSError as exc:
             text = f"Failed to get tools from server {server['alias']}: {exc}"
             return {"tools": [], "error": "server_error", "message": text}
         shown = [one for one in tools if whole or _lets(server, one["name"])]
         return {"tools": shown, "error": None, "message": "Successfully retrieved tools"}
 
     @staticmethod
-    async def _of(server: Fields, upstream: httpx.AsyncClient, what: str = "tools") -> list[Fields]:
+    async def _of(server: Fields, upstream: Asking, what: str = "tools") -> list[Fields]:
         found: list[Fields] = (await Administration.upstream(server, f"{what}/list", {}, upstream))["result"][what]
         return found
 
-    async def _client(self, request: Request, who: Fields, upstream: httpx.AsyncClient) -> tuple[int, object]:
+    async def _client(self, request: Request, who: Fields, upstream: Asking) -> tuple[int, object]:
         message = request.json()
         if "id" not in message:
             return 202, None
@@ -299,7 +298,7 @@ class StandIn:
                 result = {"content": [{"type": "text", "text": text}], "isError": True}
         return 200, {"jsonrpc": "2.0", "id": message["id"], "result": result}
 
-    async def _listed(self, what: str, who: Fields, upstream: httpx.AsyncClient) -> list[Fields]:
+    async def _listed(self, what: str, who: Fields, upstream: Asking) -> list[Fields]:
         found = [(server, one) for server in self._offered(who) for one in await self._of(server, upstream, what)]
         return [
             {**one, "name": f"{server['alias']}-{one['name']}"}
@@ -307,7 +306,7 @@ class StandIn:
             if what != "tools" or (_lets(server, one["name"]) and _granted(who, server, one["name"]))
         ]
 
-    async def _call(self, name: str, arguments: Fields, who: Fields, upstream: httpx.AsyncClient) -> Fields:
+    async def _call(self, name: str, arguments: Fields, who: Fields, upstream: Asking) -> Fields:
         alias, _, tool = name.partition("-")
         server = next((one for one in self._offered(who) if one["alias"] == alias), None)
         if server is None and "-" not in name:
@@ -320,9 +319,7 @@ class StandIn:
             raise Said(403, "User not allowed to call this tool.")
         return await self._checked(server, tool, arguments, who, upstream)
 
-    async def _checked(
-        self, server: Fields, tool: str, arguments: Fields, who: Fields, upstream: httpx.AsyncClient
-    ) -> Fields:
+    async def _checked(self, server: Fields, tool: str, arguments: Fields, who: Fields, upstream: Asking) -> Fields:
         if not any(one["name"] == tool for one in await self._of(server, upstream)):
             raise Said(404, f"Tool '{tool}' not found")
         if not _lets(server, tool):
@@ -336,7 +333,7 @@ class StandIn:
         found: Fields = (await Administration.upstream(server, "tools/call", asked, upstream))["result"]
         return found
 
-    async def _beside(self, body: Fields, who: Fields, upstream: httpx.AsyncClient) -> tuple[int, object]:
+    async def _beside(self, body: Fields, who: Fields, upstream: Asking) -> tuple[int, object]:
         active = self._offered({"admin": True})
         server = next((one for one in active if one["server_id"] == body["server_id"]), None)
         if server is None:
@@ -426,7 +423,7 @@ async def proxied(victim: McpServer, folder: Path, name: str = "weather") -> Asy
     """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # once
     stand_in = StandIn(f"sk-{uuid.uuid4().hex}")
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as upstream:
+    with closing(Asking()) as upstream:
 
         async def answer(request: Request) -> tuple[int, object]:
             return await stand_in.answer(request, upstream)

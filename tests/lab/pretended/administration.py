@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import httpx
-
 from flows.demo.contextforge import ADMIN
+from tests.lab.http_asked import Asking
 from tests.lab.http_served import Request
 from tests.lab.pretended.things import KEYS, KINDS, OWN, Fields, Said, detail, fresh, jwt, moment, slug, taken_over
 
@@ -83,7 +82,7 @@ class Administration:
     # Its administration
 
     async def administer(
-        self, request: Request, path: str, query: Mapping[str, str], upstream: httpx.AsyncClient
+        self, request: Request, path: str, query: Mapping[str, str], upstream: Asking
     ) -> tuple[int, object]:
         """Answer what is no client's question: to anybody whether it lives, to its administrator all else."""
         parts = path.strip("/").split("/")
@@ -151,7 +150,7 @@ class Administration:
         raise detail(404, "Not Found")
 
     async def _does(  # noqa: PLR0911  # a line for each address
-        self, parts: list[str], query: Mapping[str, str], request: Request, upstream: httpx.AsyncClient
+        self, parts: list[str], query: Mapping[str, str], request: Request, upstream: Asking
     ) -> tuple[int, object]:
         match parts:
             case ["v1", "gateways"]:
@@ -301,7 +300,7 @@ class Administration:
 
     # Entries and what is under them
 
-    async def _register(self, body: Mapping[str, str], upstream: httpx.AsyncClient) -> Fields:
+    async def _register(self, body: Mapping[str, str], upstream: Asking) -> Fields:
         if any(entry["name"] == body["name"] for entry in self.entries.values()):
             raise Said(409, {"message": "Gateway name already exists"})
         entry: Fields = {
@@ -322,7 +321,7 @@ class Administration:
         self._wrote("create_gateway", "gateway", entry["id"], entry["name"])
         return entry
 
-    async def _set_entry(self, id_: str, *, on: bool, upstream: httpx.AsyncClient) -> Fields:
+    async def _set_entry(self, id_: str, *, on: bool, upstream: Asking) -> Fields:
         if id_ not in self.entries:
             raise detail(400, f"Failed to set gateway state: Gateway not found: {id_}")
         entry = self.entries[id_]
@@ -347,12 +346,12 @@ class Administration:
         self.remembered.pop(thing["name"], None)
         return {"status": "success", "message": f"{KINDS[kind].capitalize()} {id_} {'' if on else 'de'}activated"}
 
-    async def _read(self, entry: Fields, upstream: httpx.AsyncClient) -> None:
+    async def _read(self, entry: Fields, upstream: Asking) -> None:
         """Take over what a server says of itself now, poison included; what is known stays as enabled as it was."""
         for kind, things in self.held.items():
             try:
                 answer = await self.upstream(entry, f"{kind}/list", {}, upstream)
-            except httpx.HTTPError as exc:
+            except OSError as exc:
                 text = f"Failed to initialize gateway at {entry['url']}: All connection attempts failed"
                 raise Said(502, {"message": text}) from exc
             said = {item[KEYS[kind]]: item for item in answer["result"][kind]}
@@ -373,12 +372,13 @@ class Administration:
         return str(thing["uri" if kind == "resources" else "originalName"])
 
     @staticmethod
-    async def upstream(entry: Fields, method: str, params: object, http: httpx.AsyncClient) -> Fields:
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        accept = {"Accept": "application/json, text/event-stream"}
+    async def upstream(entry: Fields, method: str, params: object, http: Asking) -> Fields:
+        message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        headers = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
         url = entry["url"].replace("//localhost:", "//127.0.0.1:")
-        response = await http.post(url, json=message, headers=accept)
-        response.raise_for_status()
-        lines = [line for line in response.text.splitlines() if line.startswith("data:")]
-        found: Fields = json.loads(lines[-1].removeprefix("data:") if lines else response.text)
+        answer = await http.ask("POST", url, headers=headers, body=message)
+        if answer.status >= 400:
+            raise ConnectionError(f"{url} answers {answer.status}")
+        lines = [line for line in answer.body.splitlines() if line.startswith(b"data:")]
+        found: Fields = json.loads(lines[-1].removeprefix(b"data:") if lines else answer.body)
         return found

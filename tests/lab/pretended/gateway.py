@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import httpx
-
+from tests.lab.http_asked import Asking
 from tests.lab.http_served import Request
 from tests.lab.pretended.administration import Administration
 from tests.lab.pretended.things import KEYS, Fields, Said, offered
@@ -41,7 +40,7 @@ class _NotFound(Exception):
 class Gateway(Administration):
     """Both sides of it."""
 
-    async def answer(self, request: Request, upstream: httpx.AsyncClient) -> tuple[int, object]:
+    async def answer(self, request: Request, upstream: Asking) -> tuple[int, object]:
         """Answer a request."""
         parts = urlsplit(request.target)
         path, query = unquote(parts.path).rstrip("/") or "/", {k: v[-1] for k, v in parse_qs(parts.query).items()}
@@ -52,7 +51,7 @@ class Gateway(Administration):
         except Said as said:
             return said.status, said.body
 
-    async def _client(self, request: Request, path: str, upstream: httpx.AsyncClient) -> tuple[int, object]:
+    async def _client(self, request: Request, path: str, upstream: Asking) -> tuple[int, object]:
         self.whose(request, "Authentication required for MCP endpoints")
         if request.method != "POST":
             return 405, {"detail": "Stateful sessions disabled on this gateway; passive SSE stream is not available."}
@@ -69,7 +68,7 @@ class Gateway(Administration):
         return 200, {"jsonrpc": "2.0", "id": message["id"], **said}
 
     async def _mcp(
-        self, method: str, params: Mapping[str, Any], door: str | None, upstream: httpx.AsyncClient, *, plain: bool
+        self, method: str, params: Mapping[str, Any], door: str | None, upstream: Asking, *, plain: bool
     ) -> Fields:
         what, _, verb = method.partition("/")
         if verb == "list" and what in self.held:
@@ -85,9 +84,7 @@ class Gateway(Administration):
             return await self._get(what, params, upstream)
         return {"error": {"code": -32602, "message": "Invalid request parameters", "data": ""}}
 
-    async def _call(
-        self, params: Mapping[str, Any], door: str | None, upstream: httpx.AsyncClient, *, plain: bool
-    ) -> Fields:
+    async def _call(self, params: Mapping[str, Any], door: str | None, upstream: Asking, *, plain: bool) -> Fields:
         try:
             tool = self._looked_up(params["name"], door)
         except _NotFound as exc:
@@ -100,7 +97,7 @@ class Gateway(Administration):
         entry = self.entries[tool["gatewayId"]]
         try:
             answer = await self.upstream(entry, "tools/call", asked, upstream)
-        except httpx.HTTPError as exc:
+        except OSError as exc:
             text = f"Tool invocation failed: {exc}"
             return {"result": {"content": [{"type": "text", "text": text}], "isError": True}}
         return {key: answer[key] for key in ("result", "error") if key in answer}
@@ -121,7 +118,7 @@ class Gateway(Administration):
         self.remembered[name] = found[0]["id"], time.monotonic() + _REMEMBERS
         return found[0]
 
-    async def _get(self, kind: str, params: Mapping[str, Any], upstream: httpx.AsyncClient) -> Fields:
+    async def _get(self, kind: str, params: Mapping[str, Any], upstream: Asking) -> Fields:
         key = KEYS[kind]
         found = [one for one in self.held[kind].values() if one[key] == params[key]]
         live = [one for one in found if one["enabled"]]

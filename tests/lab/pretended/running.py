@@ -4,12 +4,11 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from flows.demo.contextforge import ADMIN, RunningGateway
+from tests.lab.http_asked import Asking
 from tests.lab.http_served import Request, serve
 from tests.lab.pretended.gateway import Gateway
 
@@ -30,7 +29,7 @@ def pretended(folder: Path) -> Iterator[RunningGateway]:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(stop.set))
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as upstream:
+        with closing(Asking()) as upstream:
 
             async def answer(request: Request) -> tuple[int, object]:
                 return await gateway.answer(request, upstream)
