@@ -111,18 +111,18 @@ async def test_an_incident_closed_while_its_cut_is_planned_cuts_nothing(
     lab.victim.poison()
     planned, closed = asyncio.Event(), asyncio.Event()
     upstream = lab.proxy._upstream  # noqa: SLF001  # the gateway's answer, held up on its way back
-    request = upstream.request
+    ask = upstream.ask
 
     async def held_up(method, url, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
-        response = await request(method, url, **more)
+        answer = await ask(method, url, **more)
         # What the plan rests on, whether it was asked for ahead or not.
         if method == "GET" and "/v1/tools/" in str(url):
             planned.set()
             await closed.wait()
-        return response
+        return answer
 
     async with scenes.installation(lab, tmp_path) as home:
-        monkeypatch.setattr(upstream, "request", held_up)
+        monkeypatch.setattr(upstream, "ask", held_up)
         async with home.responding():
             await home.receive(alert(lab.site.server_id, "get_weather"))
             await asyncio.wait_for(planned.wait(), 20)
