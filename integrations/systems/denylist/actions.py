@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import ClassVar, Final, NamedTuple
 
 import httpx
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 from typing_extensions import override
 
+from integrations.hostile import printable
 from integrations.protocol.client import McpEndpoint
 from integrations.protocol.reply import Reply
 from integrations.secret import secret
@@ -24,7 +25,6 @@ from playbooks.strict import Name, Slug
 from playbooks.text.sentences import say
 
 FIELD: Final = "denied"
-_PLAIN: Final = TypeAdapter(Name)
 
 
 class Jwt(NamedTuple):
@@ -39,6 +39,17 @@ class Jwt(NamedTuple):
     label: str
     value: str
     claims: Claims
+
+    @property
+    def id(self) -> str | None:
+        """Its `jti`; None if it has none."""
+        found = self.claims.get("jti")
+        return found if isinstance(found, str) and found else None
+
+    @property
+    def field(self) -> str:
+        """What says of it, and of no other that is held under its name one day, whether it is denied."""
+        return f"{FIELD}-{_short(str(self.id))}"
 
     def ended(self, skew: float) -> bool:
         """Whether it has ended by itself, whatever clock it meets."""
@@ -81,9 +92,13 @@ def is_theirs(one: Jwt, at: Subject, there: Denied) -> None:
         raise Refused(f"{says} is of another subject than {at.user}, whom the inventory says")
 
 
-def key_of(target: Target) -> str:
+def key_of(change: Change) -> str:
     """Return what our entry for something is called."""
-    return f"mcp-soar-{hashlib.sha256(target.key.encode()).hexdigest()[:24]}"
+    return f"mcp-soar-{_short(change.grip)}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def list_of(target: Target, world: World) -> Denied:
@@ -114,8 +129,8 @@ class _Deny(Action):
     system: Slug | None = None
 
     @abstractmethod
-    def target(self, name: str, at: Subject, there: Denied) -> Target:
-        """Return what is to be denied on a list.
+    def means(self, name: str, at: Subject, there: Denied) -> tuple[Target, str, str]:
+        """Return what is to be denied on a list, the field that says whether it is, and that in a sentence.
 
         Raises:
             SoarError: there is no such thing, or it is nobody's to deny.
@@ -133,29 +148,21 @@ class _Deny(Action):
             raise Misconfigured(what, field=f"principals.{self.principal}.places")
         ((name, at),) = found
         there = world.reach(Denied, name)
-        target = self.target(name, at, there)
-        change = Change(target=target, field=FIELD, before=await self._is_on(target, there), after=True)
+        target, field, said = self.means(name, at, there)
+        change = Change(target=target, field=field, before=False, after=True)
         return Plan(
             action=self.name,
             params=self.model_dump(mode="json"),
-            summary=self.said(target, name),
-            changes=(change,),
+            summary=said,
+            changes=(change.model_copy(update={"before": await _is_on(change, there)}),),
             radius=self.radius,
             breaks=say("Whatever {a} does with this stops wherever that list is asked", a=self.principal) + ".",
         )
 
-    @abstractmethod
-    def said(self, target: Target, name: str) -> str:
-        """Return what is done, in a sentence."""
-
-    @classmethod
-    async def _is_on(cls, target: Target, there: Denied) -> bool:
-        return (await there.read()).entries.of(key_of(target)) is not None
-
     @classmethod
     @abstractmethod
-    def entry(cls, target: Target, world: World) -> Entry:
-        """Return what denies a target from now on.
+    def entry(cls, change: Change, world: World) -> Entry:
+        """Return what denies it from now on.
 
         Raises:
             Drifted: what the plan means is no longer there.
@@ -163,13 +170,13 @@ class _Deny(Action):
 
     @classmethod
     @abstractmethod
-    def tried(cls, target: Target, world: World, entry: Entry | None) -> list[Jwt]:
-        """Return the tokens that a target means, to be tried."""
+    def tried(cls, change: Change, world: World, entry: Entry | None) -> list[Jwt]:
+        """Return the tokens that are meant, to be tried."""
 
     @override
     @classmethod
     async def read(cls, change: Change, world: World) -> JsonValue:
-        return await cls._is_on(change.target, list_of(change.target, world))
+        return await _is_on(change, list_of(change.target, world))
 
     @override
     @classmethod
@@ -177,22 +184,24 @@ class _Deny(Action):
         del key  # an entry has one of its own: twice is once
         there = list_of(change.target, world)
         if change.after is not True:
-            await there.drop(key_of(change.target))
-        elif not await cls._is_on(change.target, there):
+            await there.drop(key_of(change))
+        elif not await _is_on(change, there):
             # Once more, and what was issued since would be denied too.
-            await there.put(cls.entry(change.target, world))
+            await there.put(cls.entry(change, world))
 
     @override
     @classmethod
     async def verify(cls, plan: Plan, world: World) -> Verdict:
-        (target,) = plan.targets
-        return await _looked(cls, target, world, denied=True)
+        return await _looked(cls, plan.changes[0], world, denied=True)
 
     @override
     @classmethod
     async def verify_released(cls, plan: Plan, world: World) -> Verdict:
-        (target,) = plan.targets
-        return await _looked(cls, target, world, denied=False)
+        return await _looked(cls, plan.changes[0], world, denied=False)
+
+
+async def _is_on(change: Change, there: Denied) -> bool:
+    return (await there.read()).entries.of(key_of(change)) is not None
 
 
 class DenyToken(_Deny):
@@ -210,39 +219,36 @@ class DenyToken(_Deny):
     token: Name
 
     @override
-    def target(self, name: str, at: Subject, there: Denied) -> Target:
+    def means(self, name: str, at: Subject, there: Denied) -> tuple[Target, str, str]:
         id_ = at.token(self.token)
         for one in held(self.principal, name, at):
             if at.tokens[one.label] == id_:
                 is_theirs(one, at, there)
-                try:
-                    jti = _PLAIN.validate_python(one.claims.get("jti"))
-                except ValidationError as exc:
-                    raise Refused(f"token {one.label} has no id (jti): deny its principal instead") from exc
-                return Target(system=f"{KIND}/{name}", kind="token", id=jti, name=f"{self.principal}/{one.label}")
+                if one.id is None:
+                    raise Refused(f"token {one.label} has no id (jti): deny its principal instead")
+                # The gate knows a token by the inventory's id of it; which one it is by now says the field.
+                target = Target(system=f"{KIND}/{name}", kind="token", id=id_, name=f"{self.principal}/{one.label}")
+                said = say("Deny {a} (jti {b}) on deny list {c}, until it ends", a=target, b=printable(one.id), c=name)
+                return target, one.field, said
         field = f"principals.{self.principal}.places.{name}.held"
         raise Misconfigured("no JWT of it is held by that name, and its id stands in it", field=field)
 
     @override
-    def said(self, target: Target, name: str) -> str:
-        return say("Deny {a} (jti {b}) on deny list {c}, until it ends", a=target, b=target.id, c=name)
-
-    @override
     @classmethod
-    def entry(cls, target: Target, world: World) -> Entry:
-        settings = list_of(target, world).settings
-        for one in cls.tried(target, world, None):
+    def entry(cls, change: Change, world: World) -> Entry:
+        settings = list_of(change.target, world).settings
+        for one in cls.tried(change, world, None):
             end = one.claims.get("exp")
             until = end if isinstance(end, int | float) else time.time() + settings.longest
-            return Entry(key=key_of(target), iss=settings.issuer, jti=target.id, until=int(until + settings.skew) + 1)
-        raise Drifted(f"what is held as {target} is another one by now")
+            return Entry(key=key_of(change), iss=settings.issuer, jti=one.id, until=int(until + settings.skew) + 1)
+        raise Drifted(f"what is held as {change.target} is another one by now")
 
     @override
     @classmethod
-    def tried(cls, target: Target, world: World, entry: Entry | None) -> list[Jwt]:
-        who, at = _at(world, target)
-        name = target.system.removeprefix(f"{KIND}/")
-        return [one for one in held(who, name, at) if one.claims.get("jti") == target.id]
+    def tried(cls, change: Change, world: World, entry: Entry | None) -> list[Jwt]:
+        who, at = _at(world, change.target)
+        found = held(who, change.target.system.removeprefix(f"{KIND}/"), at)
+        return [one for one in found if one.id is not None and one.field == change.field]
 
 
 class DenySubject(_Deny):
@@ -260,50 +266,49 @@ class DenySubject(_Deny):
     takes: ClassVar[str] = "tokens of before"
 
     @override
-    def target(self, name: str, at: Subject, there: Denied) -> Target:
+    def means(self, name: str, at: Subject, there: Denied) -> tuple[Target, str, str]:
         if at.user in there.settings.spared:
             raise Refused(f"{at.user} is who mcp-soar comes as: never a target")
-        return Target(system=f"{KIND}/{name}", kind="subject", id=at.user, name=self.principal)
-
-    @override
-    def said(self, target: Target, name: str) -> str:
-        return say("Deny whatever {a} ({b}) was issued until now, on deny list {c}", a=target, b=target.id, c=name)
+        target = Target(system=f"{KIND}/{name}", kind="subject", id=at.user, name=self.principal)
+        said = say("Deny whatever {a} ({b}) was issued until now, on deny list {c}", a=target, b=target.id, c=name)
+        return target, FIELD, said
 
     @override
     @classmethod
-    def entry(cls, target: Target, world: World) -> Entry:
-        settings = list_of(target, world).settings
+    def entry(cls, change: Change, world: World) -> Entry:
+        settings = list_of(change.target, world).settings
         # The issuer's clock may be ahead of ours: what it dates a little later may be of before.
         at = int(time.time() + settings.skew)
-        return Entry(key=key_of(target), iss=settings.issuer, sub=target.id, issued_until=at)
+        return Entry(key=key_of(change), iss=settings.issuer, sub=change.target.id, issued_until=at)
 
     @override
     @classmethod
-    def tried(cls, target: Target, world: World, entry: Entry | None) -> list[Jwt]:
-        who, at = _at(world, target)
-        found = held(who, target.system.removeprefix(f"{KIND}/"), at)
+    def tried(cls, change: Change, world: World, entry: Entry | None) -> list[Jwt]:
+        who, at = _at(world, change.target)
+        found = held(who, change.target.system.removeprefix(f"{KIND}/"), at)
         # Its owner keeps what is held up to date: what was issued since is none of it.
         return [one for one in found if entry is None or entry.denies(one.claims, time.time())]
 
 
-async def _looked(kind: type[_Deny], target: Target, world: World, *, denied: bool) -> Verdict:
+async def _looked(kind: type[_Deny], change: Change, world: World, *, denied: bool) -> Verdict:
     """Ask whether a list turns something away, and whether the server that takes its tokens does.
 
     Args:
         kind: the action.
-        target: what is denied, or was.
+        change: whether it is denied.
         world: the connections.
         denied: whether it ought to be.
     """
+    target = change.target
     there, (who, at) = list_of(target, world), _at(world, target)
     try:
-        entry = (await there.read()).entries.of(key_of(target))
-        tokens = kind.tried(target, world, entry)
+        entry = (await there.read()).entries.of(key_of(change))
+        tokens = kind.tried(change, world, entry)
         if denied and target.kind == "token" and tokens and all(one.ended(there.settings.skew) for one in tokens):
-            return Verdict.of(
-                (_finding("token", target, say("nobody"), say("it has ended by itself"), denied=denied, holds=True),)
-            )
-        alike = tokens[0].value if tokens else asking(iss=there.settings.issuer, sub=at.user, jti=target.id, iat=0)
+            ended = _finding("token", target, say("nobody"), say("it has ended by itself"), denied=denied, holds=True)
+            return Verdict.of((ended,))
+        jti = {"jti": entry.jti} if entry and entry.jti else {}
+        alike = tokens[0].value if tokens else asking(iss=there.settings.issuer, sub=at.user, iat=0, **jti)
         turned_away = await there.asked(alike) is None
     except SoarError as exc:
         return Verdict.of((_finding("list", target, _word(there), str(exc), denied=denied, holds=None),))
@@ -312,17 +317,18 @@ async def _looked(kind: type[_Deny], target: Target, world: World, *, denied: bo
     beside: list[Finding] = []
     live = [one for one in tokens if not one.ended(there.settings.skew)]
     if at.resource is None:
-        said = say(
-            "not asked: name in {a} where its tokens are used", a=f"principals.{who}.places.{there.name}.resource"
-        )
+        place = f"principals.{who}.places.{there.name}.resource"
+        said = say("not asked: name in {a} where its tokens are used", a=place)
         # Nobody knows that any server asks the list.
-        findings += [_finding("resource", target, say("nobody"), said, denied=denied, holds=None)] if denied else []
+        nobody = _finding("resource", target, say("nobody"), said, denied=denied, holds=None)
+        findings += [nobody] if denied else []
     elif not live:
         said = say("not tried: no token of {a} that is meant is held", a=who)
         beside.append(_finding("resource", target, say("nobody"), said, denied=denied, holds=None))
     else:
+        word, url = key_of(change), at.resource
         findings += await asyncio.gather(
-            *(_at_resource(one, target, there, url=at.resource, who=who, denied=denied) for one in live)
+            *(_at_resource(one, target, there, url=url, who=who, word=word, denied=denied) for one in live)
         )
     verdict = Verdict.of(tuple(findings))
     return verdict.model_copy(update={"findings": (*verdict.findings, *beside)})
@@ -332,7 +338,9 @@ def _word(there: Denied) -> str:
     return f"administrator {there.name}"
 
 
-async def _at_resource(one: Jwt, target: Target, there: Denied, *, url: str, who: str, denied: bool) -> Finding:
+async def _at_resource(
+    one: Jwt, target: Target, there: Denied, *, url: str, who: str, word: str, denied: bool
+) -> Finding:
     """Ask a server with a token, as whoever has it; a 401 counts where it is the list's, or where our own is let in."""
     try:
         reply = await _reply(target.name, url, who, one.value)
@@ -340,7 +348,7 @@ async def _at_resource(one: Jwt, target: Target, there: Denied, *, url: str, who
         if reply.status != httpx.codes.UNAUTHORIZED:
             let_in = reply.result is not None or reply.error is not None
             turned_away = False if let_in else None
-        elif key_of(target).encode() in reply.raw:
+        elif word.encode() in reply.raw:
             turned_away = True
         elif denied:
             observed, turned_away = await _otherwise(there, url)

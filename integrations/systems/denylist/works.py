@@ -47,7 +47,7 @@ async def _looked(world: World, name: str) -> AsyncIterator[Looked]:
                 is_theirs(one, at, there)
                 ended = one.ended(0.0)
                 said = f"the token {who}/{one.label} is theirs" + (", and has ended" if ended else "")
-                lacks = not isinstance(one.claims.get("jti"), str)
+                lacks = one.id is None
                 said += ", and has no id (jti): it is denied with its principal only" if lacks else ""
                 remedy = "put the present one in its place" if ended else ""
                 yield Looked(check, "warn" if ended or lacks else "ok", said, remedy)

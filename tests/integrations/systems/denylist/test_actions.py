@@ -9,8 +9,12 @@ from integrations.registry import SYSTEMS
 from integrations.system import Holders
 from integrations.systems.denylist.actions import DenySubject, DenyToken
 from playbooks.action import Action
-from playbooks.errors import Misconfigured, Refused
-from playbooks.gate.plan import Answer
+from playbooks.errors import Drifted, Misconfigured, Refused
+from playbooks.gate.plan import Answer, Radius
+from playbooks.gate.policy import Facts, Policy, decide
+from playbooks.gate.rules import Mode
+from playbooks.record.incident import Confidence, Severity
+from playbooks.taxonomy import IncidentClass
 from tests.contract import laws
 from tests.integrations.systems.denylist.conftest import ISSUER, Lab, issued, signed
 from tests.integrations.systems.denylist.drills import DRILLS
@@ -89,7 +93,7 @@ async def test_an_entry_ends_with_its_token_and_what_has_ended_is_contained(lab:
         assert (await DenyToken.verify(plan, world)).answer is Answer.NOT_ESTABLISHED, (
             "an entry that ended denies nothing"
         )
-        ended = issued(lab.subject, lasts=-301, jti=plan.targets[0].id)
+        ended = issued(lab.subject, lasts=-301, jti=entry["jti"])
         lab.keep("session", ended)
         assert (await DenyToken.verify(plan, world)).answer is Answer.ESTABLISHED
 
@@ -187,3 +191,31 @@ async def test_doctor_says_whether_what_is_served_is_what_we_write_and_of_each_t
     lab.settings["file"] = str(lab.folder / "other" / "denied.json")
     (lab.folder / "other" / "denied.json").write_text('{"version": 1}')
     assert (await looked(lab))[0] == ("fail", f"what {lab.url} serves is another list than ours")
+
+
+async def test_a_token_that_was_renewed_since_is_another_one(lab: Lab) -> None:
+    async with lab.world() as world:
+        plan = await intent(DenyToken, lab).plan(world)
+        lab.keep("session", issued(lab.subject))
+        with pytest.raises(Drifted, match="is another one by now"):
+            await DenyToken.write(plan.changes[0], world, key="drill")
+        assert await lab.state() == b"[]"
+
+
+@every_action
+async def test_whoever_is_protected_is_so_here_too(lab: Lab, action: type[Action]) -> None:
+    inventory = lab.inventory
+    who = inventory.principals[lab.name].model_copy(update={"protected": True})
+    protected = inventory.model_copy(update={"principals": {lab.name: who}})
+    policy = Policy(version=1, classes=dict.fromkeys(IncidentClass, Mode.AUTOMATIC), automatic_up_to=Radius.SERVER)
+    facts = Facts(
+        incident_class=IncidentClass.TOOL_MISUSE,
+        severity=Severity.CRITICAL,
+        confidence=Confidence.HIGH,
+        authenticated=True,
+        confirmed=True,
+    )
+    async with lab.world() as world:
+        plan = await intent(action, lab).plan(world)
+    assert f"{plan.targets[0]} is protected" in decide(plan, policy, facts, protected, []).reasons
+    assert f"{plan.targets[0]} is protected" not in decide(plan, policy, facts, inventory, []).reasons
