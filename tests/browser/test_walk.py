@@ -180,9 +180,7 @@ async def test_a_responder_reads_answers_and_gives_back(
                 )
 
 
-async def test_what_print_prints_is_pasted_as_it_is(
-    page: Page, prefect: PrefectServer, tmp_path: Path, pictures: Path | None
-) -> None:
+async def test_what_print_prints_is_pasted_as_it_is(page: Page, prefect: PrefectServer, tmp_path: Path) -> None:
     deployments = await deployed(prefect, tmp_path)
     request = draft(actor="ann", verb=Verb.RELEASE, subject="inc-2026-000001", at=now(), reason="다시 깨끗함 `x`")
     signed = sign(request, SigningKey.generate(tmp_path / "ann.key").sign)
@@ -194,7 +192,8 @@ async def test_what_print_prints_is_pasted_as_it_is(
         assert SignedRequest.model_validate(given["request"]) == signed
     said = {"incident": "inc-2026-000001", "plan": "3fa9c2d41b07", "person": "bob", "code": "7K3M2-QX9AB"}
     fields = dict(zip(("Incident", "Plan", "Person", "One-time code"), said.values(), strict=True))
-    await submits(page, prefect, deployments["answer"]["id"], fields, pictures)
+    # No picture of it: that of this form is of a plan that there is.
+    await submits(page, prefect, deployments["answer"]["id"], fields, None)
     runs = prefect.ask("/flow_runs/filter")
     assert {"answer": said} in [run["parameters"] for run in runs]
 
