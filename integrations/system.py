@@ -219,6 +219,7 @@ class Systems:
 
     def __init__(self, systems: Sequence[System]) -> None:
         self.all = tuple(systems)
+        self._known = dict[str, Works]()
         for system in self.all:
             if system.words is None:
                 raise Misconfigured(f"system {system.kind} has no words but English: nobody else knows what it says")
@@ -236,11 +237,20 @@ class Systems:
         Raises:
             Misconfigured: one acts, and nothing says what there is ours.
         """
-        found = {system.kind: system.works() for system in self.all}
-        for system in self.all:
-            if system.settings is None and any(issubclass(step, Action) for step in found[system.kind].steps):
+        return MappingProxyType({system.kind: self._works(system) for system in self.all})
+
+    def _works(self, system: System) -> Works:
+        """Return how one works, which is imported when somebody asks: a command needs few of them."""
+        if system.kind not in self._known:
+            works = system.works()
+            if system.settings is None and any(issubclass(step, Action) for step in works.steps):
                 raise Misconfigured(f"system {system.kind} acts, and does not say what is ours there")
-        return MappingProxyType(found)
+            self._known[system.kind] = works
+        return self._known[system.kind]
+
+    def _first(self, *kinds: str) -> Iterator[Works]:
+        """Yield how each works, those of some kinds first."""
+        return map(self._works, sorted(self.all, key=lambda system: system.kind not in kinds))
 
     @cached_property
     def steps(self) -> Mapping[str, AnyStep]:
@@ -264,8 +274,9 @@ class Systems:
         Raises:
             Misconfigured: if there is none; says which ones come close.
         """
-        if name in self.steps:
-            return self.steps[name]
+        for works in self._first(name.partition(".")[0]):
+            if (found := next((step for step in works.steps if step.name == name), None)) is not None:
+                return found
         near = difflib.get_close_matches(name, self.steps) or sorted(self.steps)
         raise Misconfigured(f"there is no step {name!r}; did you mean {', '.join(near)}?")
 
@@ -280,11 +291,20 @@ class Systems:
         Raises:
             Misconfigured: nothing here does.
         """
-        ways = [way for works in self.works.values() for way in works.connections.items() if issubclass(way[0], kind)]
+        ways = list[tuple[type[S], Connection]]()
+        likely = [system.kind for system in self.all if system.settings is None]
+        if name in inventory.systems:
+            likely.append(inventory.systems[name].kind)
+        for works in self._first(*likely):
+            for way in works.connections.items():
+                if issubclass(way[0], kind):
+                    if way[1].place(inventory, name) is not None:
+                        return way
+                    ways.append(way)
         if not ways:
             raise Misconfigured(f"nothing here connects to a {kind.__name__}")
         # Where nobody knows the name, whoever is asked says so.
-        return next((way for way in ways if way[1].place(inventory, name) is not None), ways[0])
+        return ways[0]
 
     @cached_property
     def words(self) -> Sentences:
@@ -317,17 +337,19 @@ class Systems:
         return {KINDS: {one.kind: KindModels(one.settings, one.place, one.account) for one in self.all if one.settings}}
 
     def doctor(self, world: World, holders: Holders) -> Iterator[tuple[str, AsyncIterator[Looked]]]:
-        """Yield what `doctor` looks at of every system, in groups that it may ask side by side."""
-        for works in self.works.values():
-            yield from works.doctor(world, holders)
+        """Yield what `doctor` looks at of every system that there is one of, in groups that it may ask side by side."""
+        there = {one.kind for one in world.inventory.systems.values()}
+        for system in self.all:
+            if system.settings is None or system.kind in there:
+                yield from self._works(system).doctor(world, holders)
 
     def present(self, inventory: Inventory) -> dict[str, Callable[[World], Present]]:
         """Return how to look at what is really there, for every place that can be looked at."""
         return {
             place: partial(_present, look, place)
             for system in self.all
-            if (look := self.works[system.kind].present) is not None
             for place in system.places(inventory)
+            if (look := self._works(system).present) is not None
         }
 
     @cached_property

@@ -1,5 +1,6 @@
 """What libraries import beside what a command needs, left out: whoever waits for the answer waits for all of it."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,6 +11,9 @@ from typing import Any
 
 _UNUSED = ("httpx._main", "h2")
 """What httpx brings along wherever it is installed: a command line of its own, with rich and pygments; HTTP/2."""
+
+_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+"""Without it pydantic reads what every installed package says of itself, for plugins that no command has."""
 
 _PACKAGE = "sqlalchemy.ext.asyncio"
 _PARTS = ("engine", "result", "base", "exc", "session", "scoping")
@@ -48,6 +52,7 @@ class _ByPart:
 
 def lean() -> None:
     """Leave out of this process what no command needs."""
+    os.environ.setdefault(_PLUGINS, "__all__")
     for name in _UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None says that it is not to be had
     sys.meta_path.insert(0, _ByPart)

@@ -347,11 +347,13 @@ async def _confirmations(
     why: list[str] = []
     for step in playbook.confirm:
         about = asked_of(entity, step.for_each)
-        kind = systems.steps.get(step.check or "")
-        if about is None or kind is None or not issubclass(kind, Check):
+        if about is None or step.check is None:
             continue
-        check = kind.model_validate(step.parameters(about).of(kind))
         try:
+            kind = systems.step(step.check)
+            if not issubclass(kind, Check):
+                continue
+            check = kind.model_validate(step.parameters(about).of(kind))
             verdict = await within(check.timeout, check.check(world), f"asking {step.check}")
         except SoarError as exc:
             why.append(f"{step.check} could not be asked: {exc}")
