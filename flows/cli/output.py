@@ -40,6 +40,9 @@ _STYLES = {
 _WIDTH = 80
 """Columns where no terminal says otherwise."""
 
+_NAMED = 5
+"""Of many things, how many are named."""
+
 _WORDS = {
     "contained": "good",
     "established": "good",
@@ -114,6 +117,12 @@ def span(seconds: float | None) -> str:
     if whole < 86400:  # noqa: PLR2004  # in a day
         return f"{sign}{whole // 3600}h {whole % 3600 // 60}m"
     return f"{sign}{whole // 86400}d {whole % 86400 // 3600}h"
+
+
+def some(things: Sequence[str]) -> str:
+    """Return the first few of many, and how many more there are."""
+    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
+    return ", ".join(things[:_NAMED]) + more
 
 
 class Usage(Exception):

@@ -1,23 +1,29 @@
 """`doctor`: is everything there that a response needs, and what to do about what is not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import itertools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.cli.exits import Exit
-from flows.cli.output import Out
-from flows.cli.work import doctor_files, doctor_journal, doctor_running, doctor_servers, inventory, reachable, records
-from flows.service.access import missing
+from flows.cli.output import Out, some
 from flows.service.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.hostile import printable
-from integrations.journal.records import Hold
 from integrations.system import Holders, Looked
-from integrations.vault.s3 import S3
 from playbooks.errors import Misconfigured, SoarError
 
+if TYPE_CHECKING:
+    from flows.cli.work.doctor_beside import Beside
+    from integrations.journal.records import Hold
+
 _WITHIN = 20.0
+
+_TURN = 0.001
+"""Seconds after which what computes lets those go on who were answered: five times as often as Python does."""
 
 
 def doctor(out: Out, folder: Path) -> Exit:
@@ -46,63 +52,64 @@ async def _look(folder: Path, progress: Callable[[str], None]) -> list[Looked]:
     except Misconfigured as exc:
         what = "mend that line" if exc.line else "mend that file" if exc.file else "mend what it names"
         return [Looked("configuration", "fail", str(exc), f"{what}; nothing else was looked at")]
-    # What stands in files, and what listens on this machine, is looked at while the others answer.
-    settled, asked, running = await asyncio.gather(
-        asyncio.to_thread(lambda: list(doctor_files.look(config))),
-        _ask(config, progress),
-        asyncio.to_thread(lambda: list(doctor_running.look(config))),
-    )
-    return [*settled, *asked, *running, *doctor_running.read_by_whom(folder)]
-
-
-async def _ask(config: Configuration, progress: Callable[[str], None]) -> list[Looked]:
-    """Ask everybody at once, and say meanwhile who has not answered yet."""
-    world, unanswered = Connections(config.inventory, config.systems), list[str]()
+    sys.setswitchinterval(_TURN)
+    world, questions = Connections(config.inventory, config.systems), Questions(progress)
     holders = Holders(partial(_holds, config))
-
-    async def answered(check: str, lines: Awaitable[list[Looked]]) -> list[Looked]:
-        unanswered.append(check)
-        try:
-            return await lines
-        finally:
-            unanswered.remove(check)
-            progress(f"waiting for {doctor_servers.some(unanswered)}" if unanswered else "reading the answers")
-
-    asked = {
-        "journal": _within("journal", doctor_journal.look(config)),
-        "pins": _within("pins", doctor_servers.reviewed(config)),
-    }
-    if (bucket := config.settings.vault.s3) is not None:
-        asked["vault"] = _within("vault", _bucket(bucket))
-    asked |= {check: _within(check, seen) for check, seen in config.systems.doctor(world, holders)}
-    asked |= {
-        f"server {name}": _within(f"server {name}", doctor_servers.look(world, holders, name))
-        for name in config.inventory.servers
-    }
-    asked |= {check: _within(check, seen) for check, seen in reachable.channels(config)}
-    progress(f"waiting for {doctor_servers.some(list(asked))}")
     try:
-        groups = await asyncio.gather(*(answered(check, lines) for check, lines in asked.items()))
+        # Whoever is far away is asked first: all that looks at the rest is imported while they think.
+        systems = asyncio.gather(*questions.put(config.systems.doctor(world, holders)))
+        beside = await asyncio.to_thread(_beside)
+        found = await beside(config, world, holders, questions)
+        far = await systems
     finally:
         await world.aclose()
-    found = [line for lines in groups for line in lines]
-    found += [Looked("inventory", one.level, f"{one.subject}: {one.message}") for one in inventory.findings(config)]
-    return found
+    return [*found.settled, *found.before, *itertools.chain.from_iterable(far), *found.after]
 
 
-async def _holds(config: Configuration) -> list[Hold]:
-    if missing(config) is not None:
-        return []
-    async with records.opened(config) as journal:
-        return await journal.holds()
+def _beside() -> "Callable[[Configuration, Connections, Holders, Questions], Awaitable[Beside]]":
+    from flows.cli.work.doctor_beside import look  # noqa: PLC0415  # it takes half as long as the systems' answers
+
+    return look
 
 
-async def _bucket(settings: S3) -> AsyncIterator[Looked]:
-    """Yield what is to be said of the bucket with the evidence."""
-    from integrations.vault.s3 import looking  # noqa: PLC0415  # boto3, for those alone who keep evidence there
+async def _holds(config: Configuration) -> "list[Hold]":
+    from flows.cli.work.doctor_beside import holds  # noqa: PLC0415  # likewise
 
-    for line in await asyncio.to_thread(looking.looked, settings):
-        yield line
+    return await holds(config)
+
+
+class Questions:
+    """What is asked of everybody at once; says meanwhile who has not answered yet.
+
+    Args:
+        progress: where to say it.
+    """
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self._progress = progress
+        self._unanswered: list[str] = []
+
+    def put(self, asked: Iterable[tuple[str, AsyncIterator[Looked]]]) -> "list[asyncio.Task[list[Looked]]]":
+        """Ask, and return what everybody's answer comes as.
+
+        Args:
+            asked: what each is about, and what is found.
+        """
+        put = [(check, asyncio.create_task(self._answered(check, lines))) for check, lines in asked]
+        self._unanswered += [check for check, _ in put]
+        self._say()
+        return [answer for _, answer in put]
+
+    async def _answered(self, check: str, lines: AsyncIterator[Looked]) -> list[Looked]:
+        try:
+            return await _within(check, lines)
+        finally:
+            self._unanswered.remove(check)
+            self._say()
+
+    def _say(self) -> None:
+        waits = f"waiting for {some(self._unanswered)}" if self._unanswered else "reading the answers"
+        self._progress(waits)
 
 
 async def _within(check: str, lines: AsyncIterator[Looked]) -> list[Looked]:

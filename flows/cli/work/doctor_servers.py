@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from flows.cli.output import some
 from flows.cli.work import pins, records
 from flows.cli.work.reviewing import PinDifference
 from flows.engine.people.reviews import ReviewBook
@@ -15,8 +16,6 @@ from playbooks.estate.inventory import Inventory
 from playbooks.estate.pins import PinKind
 from playbooks.gate.refusing import can_refuse
 from playbooks.people.review import Reviews
-
-_NAMED = 5
 
 
 async def look(world: Connections, holders: Holders, name: str) -> AsyncIterator[Looked]:
@@ -60,12 +59,6 @@ def differing(name: str, found: Sequence[PinDifference], held: Sequence[Hold]) -
     for change, things in ways.items():
         remedy = f"`mcp-soar pins diff {name}`; then `mcp-soar pins approve {name} ...`, or respond"
         yield Looked(check, "warn", f"{_DIFFERS[change]} {some(things)}", remedy)
-
-
-def some(things: Sequence[str]) -> str:
-    """Return the first few of many, and how many more there are."""
-    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
-    return ", ".join(things[:_NAMED]) + more
 
 
 def told_apart(inventory: Inventory, name: str) -> Iterator[Looked]:

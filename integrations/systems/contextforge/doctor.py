@@ -25,18 +25,25 @@ def doctor(world: World, holders: Holders) -> Iterator[tuple[str, AsyncIterator[
 
 async def _gateway(world: World, holders: Holders, name: str) -> AsyncIterator[Looked]:
     check, forge = f"gateway {name}", world.reach(ContextForge, name)
-    await forge.warm()
-    yield Looked(check, "ok", f"signed in at {forge.gateway.url} as {forge.api.account}")
 
     async def until() -> datetime | None:
         token = world.inventory.gateways[name].canary.token
         return ends_at(secret(token, what=f"systems.{name}.canary.token"))
 
+    found: list[list[Looked]] = [[], [], []]
+    # The canary has its token already: it asks while the gateway hashes our password.
+    canary = asyncio.create_task(into(found[1], (client_side(world, holders, name, until),)))
+    try:
+        await forge.warm()
+    except BaseException:
+        # Why we are not let in is the one thing to say.
+        canary.cancel()
+        await asyncio.gather(canary, return_exceptions=True)
+        raise
+    yield Looked(check, "ok", f"signed in at {forge.gateway.url} as {forge.api.account}")
     # A gateway is one process more often than not: side by side goes only what mostly waits.
-    ours = (_rights(forge, check), entries(world, holders, name), client_side(world, holders, name, until))
-    lanes = (ours, (_audit(forge),))
-    found: list[list[Looked]] = [[] for _ in lanes]
-    asked = await asyncio.gather(*map(into, found, lanes), return_exceptions=True)
+    ours = into(found[0], (_rights(forge, check), entries(world, holders, name)))
+    asked = await asyncio.gather(ours, canary, into(found[2], (_audit(forge),)), return_exceptions=True)
     for line in itertools.chain.from_iterable(found):
         yield line
     for failure in asked:

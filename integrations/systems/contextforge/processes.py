@@ -1,6 +1,7 @@
 """How many processes answer at a gateway's address: each remembers for itself what it looked up before a cut."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ import httpx
 from integrations import bounded
 from integrations.http import AT_ONCE, Request
 from integrations.systems.contextforge.client import Forge
+
+_DRAWN: Final = re.compile("[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 _PIDS: Final = 8
 """Questions for a process's number, at most."""
@@ -20,14 +23,19 @@ _PROBES: Final = 4
 """Questions that find out whether another process answers: a proxy may give some of them to the one that is busy."""
 
 
-async def by_name(forge: Forge) -> int:
-    """Look how many processes answer by their names, and return how many there are at least.
+async def names(forge: Forge) -> frozenset[str]:
+    """Return what the processes are called that answer, of which there are as many at least.
 
     Each names itself at `/health`; those of one machine name themselves alike where `HOSTNAME` is set, so that only
     the inventory knows their number for certain.
     """
     answers = await asyncio.gather(*(_pod(forge) for _ in range(AT_ONCE // 2)))
-    return len({pod for pod in answers if pod})
+    return frozenset(filter(None, answers))
+
+
+def tells_apart(name: str) -> bool:
+    """Return whether a name is one process's own, drawn where `HOSTNAME` is not set: a random UUID (RFC 9562, 5.4)."""
+    return _DRAWN.fullmatch(name) is not None
 
 
 async def _pod(forge: Forge, over: httpx.AsyncClient | None = None) -> str | None:

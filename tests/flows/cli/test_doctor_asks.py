@@ -1,11 +1,12 @@
 """`doctor` asks everybody at once, and says whom it waits for."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
-from flows.cli.work import doctor, doctor_journal, doctor_servers
+from flows.cli.work import doctor, doctor_beside, doctor_files, doctor_journal, doctor_running, doctor_servers
 from integrations import registry
 from integrations.system import Looked
 from tests.flows.cli.world import Installation
@@ -14,7 +15,7 @@ from tests.flows.cli.world import Installation
 async def test_everybody_is_asked_at_once_and_whoever_has_not_answered_is_named(
     site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everybody = asyncio.Barrier(3)
+    everybody = asyncio.Barrier(4)
 
     async def answers(*_: object) -> AsyncIterator[Looked]:
         await everybody.wait()
@@ -22,11 +23,33 @@ async def test_everybody_is_asked_at_once_and_whoever_has_not_answered_is_named(
 
     for module, name in ((doctor_journal, "look"), (doctor_servers, "reviewed"), (doctor_servers, "look")):
         monkeypatch.setattr(module, name, answers)
-    monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda *_: ())
+    for quiet in (doctor_files, doctor_running):
+        monkeypatch.setattr(quiet, "look", lambda *_: ())
+    monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda *_: [("gateway main", answers())])
     said: list[str] = []
     async with asyncio.timeout(60):
-        found = await doctor._ask(site.config, said.append)  # noqa: SLF001  # what is in it takes a gateway
-    assert [line.message for line in found if line.check == "it"] == ["answers"] * 3
-    assert said[0] == "waiting for journal, pins, server weather"
-    assert len(said) == 4
+        found = await doctor._look(site.folder, said.append)  # noqa: SLF001  # what is in it takes a gateway
+    assert [line.message for line in found if line.check == "it"] == ["answers"] * 4
+    assert said[:2] == ["waiting for gateway main", "waiting for gateway main, journal, pins"]
+    assert said[2] == "waiting for gateway main, journal, pins, server weather"
+    assert len(said) == 7
     assert said[-1] == "reading the answers"
+
+
+async def test_a_system_is_asked_before_what_looks_at_the_rest_is_imported(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    async def answers() -> AsyncIterator[Looked]:
+        begun.set()
+        yield Looked("it", "ok", "answers")
+
+    def beside() -> object:
+        assert begun.wait(60), "it is asked while others are imported"
+        return doctor_beside.look
+
+    monkeypatch.setattr(registry.SYSTEMS, "doctor", lambda *_: [("gateway main", answers())])
+    monkeypatch.setattr(doctor, "_beside", beside)
+    found = await doctor._look(site.folder, lambda _: None)  # noqa: SLF001  # likewise
+    assert [line.message for line in found if line.check == "it"] == ["answers"]

@@ -1,5 +1,7 @@
 """What doctor finds out of use at a gateway: the incident that holds it is named, and then nothing is wrong."""
 
+import asyncio
+import gc
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -117,3 +119,24 @@ async def test_where_the_journal_does_not_say_nobody_is_said_to_hold_it(inventor
     assert [entry.level, call.level] == ["warn", "warn"]
     assert "no incident holds it" not in entry.message
     assert "see whether an incident holds it" in entry.remedy
+
+
+async def test_where_we_are_not_let_in_that_alone_is_said(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_: object) -> None:
+        await asyncio.sleep(0)  # the canary meets the same, before us
+        raise Transient("it does not answer")
+
+    async def deaf(*_: object) -> Finding:
+        raise Transient("nor does it here")
+
+    monkeypatch.setattr(Forge, "warm", refused)
+    monkeypatch.setattr(Refused, "control_by_list", deaf)
+    ((_, looked),) = doctor(World(inventory), Holders(lambda: pytest.fail("nobody asks")))
+    with pytest.raises(Transient, match="it does not answer"):
+        await anext(looked)
+    # What nobody asked a task for is printed as a traceback when it goes.
+    canary = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and "into" in repr(one.get_coro())]
+    assert canary
+    assert not any(one._log_traceback for one in canary)  # type: ignore[attr-defined]  # noqa: SLF001  # only it knows

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -31,6 +33,8 @@ class Processes:
         self._turns = itertools.cycle(range(count))
         self._proxied = proxied
         self.busy = BUSY
+        self.names = ["one"] * count
+        """What each calls itself."""
         self.asked = 0
         """How often one was asked for its number."""
 
@@ -80,11 +84,10 @@ class Processes:
             await self._free.wait_for(lambda: not all(lock.locked() for lock in self._locks))
         return next(number for number in self._turns if not self._locks[number].locked())
 
-    @staticmethod
-    def _answer(writer: asyncio.StreamWriter, path: bytes, number: int) -> None:
+    def _answer(self, writer: asyncio.StreamWriter, path: bytes, number: int) -> None:
         answers = {
             b"/version": {"host": "one", "system": {"process": {"pid": 100 + number}}},
-            b"/health": {"mcp_runtime": {"pod_id": "one"}},
+            b"/health": {"mcp_runtime": {"pod_id": self.names[number]}},
             b"/v1/auth/login": {"access_token": "token"},
         }
         body = json.dumps(answers.get(path.partition(b"?")[0], [])).encode()
@@ -104,6 +107,18 @@ async def test_each_of_several_is_found(count: int, *, proxied: bool) -> None:
     async with gateway.forge() as forge:
         assert await forge.count_pids() == count
         assert proxied or gateway.asked == count
+
+
+@pytest.mark.parametrize(("named", "slow"), [(lambda: uuid.uuid4().hex, False), (lambda: secrets.token_hex(6), True)])
+async def test_where_each_has_a_name_of_its_own_none_is_asked_for_its_number(
+    named: Callable[[], str], *, slow: bool
+) -> None:
+    gateway = Processes(2, proxied=True)
+    # A container's HOSTNAME is not random to each of its processes.
+    gateway.names = [named(), named()]
+    async with gateway.forge() as forge:
+        assert await forge.count_pids() == 2
+        assert bool(gateway.asked) is slow
 
 
 @pytest.mark.parametrize("count", [1, 3])
