@@ -108,7 +108,7 @@ def handover(shift: Shift, made: Sequence[tuple[str, str]] = ()) -> Document:
             Section(f"What changed in the last {length(shift.since.total_seconds())}", [_changes(shift, shown)]),
         ],
     )
-    return as_they_are(note, names(shift.states, shift.playbooks, shift.ours))
+    return as_they_are(note, names(shift.states, [one.goes_by(shift.playbooks) for one in shift.states], shift.ours))
 
 
 def _shown(shift: Shift, state: Incident) -> View:

@@ -101,7 +101,7 @@ def report(
             Section("Every entry of the journal", [_entries(it)]),
         ],
     )
-    return as_they_are(made, names([state], {state.incident_class: playbook} if playbook else {}, ours))
+    return as_they_are(made, names([state], [playbook], ours))
 
 
 def _made(it: View, at: datetime, witness: Witness | None) -> list[tuple[str, str]]:

@@ -1,28 +1,25 @@
 """Our own names in a report: what is ours stands as it is, though whatever looks like an address is broken up. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from flows.report.document import Block, Document, Facts, Listing, Section, Table, Text, Warn
 from playbooks.playbook import Playbook
-from playbooks.record.incident import IncidentClass
 from playbooks.record.state import Incident
 from playbooks.text.escaping import bare, plain
 from playbooks.text.own import FILES, kept, of_incident
 
 
-def names(
-    states: Iterable[Incident], playbooks: Mapping[IncidentClass, Playbook], ours: Collection[str] = ()
-) -> set[str]:
+def names(states: Iterable[Incident], playbooks: Iterable[Playbook | None], ours: Collection[str] = ()) -> set[str]:
     """Return what is called so by us: files, actions, captures and checks, servers, and who signed for something.
 
     Args:
         states: the incidents that are told of.
-        playbooks: those that they may go by.
+        playbooks: those that they go by; None for one that goes by none.
         ours: what the inventory calls so, from `playbooks.text.own`.
     """
     found = {*FILES, *ours}
-    for playbook in playbooks.values():
+    for playbook in filter(None, playbooks):
         steps = [*(step for _, step in playbook.steps()), *playbook.confirm]
         found |= {step.names for step in steps if step.names}
     for state in states:

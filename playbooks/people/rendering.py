@@ -384,6 +384,8 @@ def _environment(own: tuple[tuple[str, str], ...], *, autoescape: bool) -> jinja
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,
         bytecode_cache=_COMPILED[autoescape],
+        # Most templates are written once in a process: to look for what is constant takes longer than it saves.
+        optimized=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -34,8 +34,6 @@ from flows.report.document import (
     Warn,
     digest,
 )
-from flows.report.pdf import pdf
-from flows.report.written import html, markdown
 from flows.service.settings import Configuration
 from integrations import whole
 from playbooks.errors import Refused, Transient
@@ -140,25 +138,32 @@ async def _week(config: Configuration, older: timedelta) -> tuple[Document, End]
 def _write(  # noqa: PLR0917  # what is written, where to
     out: Out, target: Target, document: Document, head: End, subject: str, spellings: Spellings = MappingProxyType({})
 ) -> None:
+    # The next shift reads where it stands; a report is read by a person where there is a terminal.
+    read_here = target.form is None and (subject == "handover" or sys.stdout.isatty())
+    if target.file is None and not out.as_json and (target.form == "text" or read_here):
+        _show(out, _spelled(document, spellings))
+        return
     form = "md" if target.form in {None, "text"} else target.form
-    if form == "pdf":
-        data = pdf(document, made=now())
-    else:
-        data = (html(document) if form == "html" else markdown(document)).encode()
+    data = _written(document, form)
     if target.file is not None:
         _save(target.file, data, force=target.force)
     out.document(_described(target, document, head, subject, form, data))
     if out.as_json:
         return
-    # The next shift reads where it stands; a report is read by a person where there is a terminal.
-    read_here = target.form is None and (subject == "handover" or sys.stdout.isatty())
-    if target.file is None and (target.form == "text" or read_here):
-        _show(out, _spelled(document, spellings))
-        return
     if target.file is None:
         sys.stdout.write(data.decode())
     where = f"{target.file}, mode 0600" if target.file else form
     out.note(f"{where}: {len(data)} bytes, {digest(data)}")
+
+
+def _written(document: Document, form: str) -> bytes:
+    if form == "pdf":
+        from flows.report.pdf import pdf  # noqa: PLC0415  # whoever reads at a terminal needs none of it
+
+        return pdf(document, made=now())
+    from flows.report.written import html, markdown  # noqa: PLC0415  # likewise
+
+    return (html(document) if form == "html" else markdown(document)).encode()
 
 
 def _described(target: Target, document: Document, head: End, subject: str, form: str, data: bytes) -> schema.Report:  # noqa: PLR0917  # what the document holds, in its order

@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 from flows.cli import main
+from integrations import registry
 from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
@@ -39,7 +40,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "approve 2 --yes --print": JOURNAL,
     "release 1 --yes --print": JOURNAL,
     "stop everything --reason x --print": JOURNAL,
-    "handover": REPORT,
+    "handover": JOURNAL,
     "verify": JOURNAL,
     # Its module of signers looks for every vendor's.
     "verify none.tar.gz --key none.pem": JOURNAL | {"securesystemslib"},
@@ -51,10 +52,25 @@ NEEDS: dict[str, frozenset[str]] = {
     "pins diff weather": frozenset({"httpx"}),
     "playbooks list": frozenset({"httpx"}),
     "doctor --orphans": GATEWAY,
+    "doctor": GATEWAY | {"jinja2", "aiosmtplib"},
     "inventory show": frozenset(),
     "inventory check": frozenset(),
 }
 """What each command may import of it."""
+
+SYSTEMS = {system.kind for system in registry.SYSTEMS.all}
+"""All systems there are; the installation has one, a gateway of the first kind."""
+
+WORKS: dict[str, frozenset[str]] = {
+    "contain tool forecast --server weather --yes --print": frozenset({"contextforge"}),
+    "plan --class tool_poisoning --tool weather/forecast": frozenset({"contextforge"}),
+    "pins diff weather": frozenset({"contextforge", "mcp"}),
+    "doctor --orphans": frozenset({"contextforge"}),
+    # These read every shipped playbook, and whether there is each of its steps.
+    "playbooks list": frozenset(SYSTEMS),
+    "doctor": frozenset(SYSTEMS),
+}
+"""Of which systems each command imports how they work."""
 
 # Each command line runs in a child of one process, which has imported what all of them need.
 PROGRAM = """
@@ -75,7 +91,8 @@ for words in json.loads(sys.stdin.read()):
         except SystemExit as exc:
             code = exc.code
         names = sorted(name for name, module in sys.modules.items() if module)
-        os.write(writing, json.dumps([code, names, looks()]).encode())
+        plugins = sys.modules["pydantic.plugin._loader"]._plugins if "pydantic.plugin._loader" in sys.modules else None
+        os.write(writing, json.dumps([code, names, looks(), plugins]).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as said:
@@ -116,15 +133,26 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("words", NEEDS)
 def test_a_command_imports_what_it_needs_and_no_more(imported: dict[str, Any], words: str) -> None:
-    code, modules, _ = imported[words]
+    code, modules, *_ = imported[words]
     # Nobody answers at the gateway's address, and there is no such bundle: what does not depend on either is done.
     assert code in {0, 1, 3, 5}, (code, words)
     assert HEAVY & set(modules) <= NEEDS[words]
 
 
 @pytest.mark.parametrize("words", NEEDS)
+def test_a_command_imports_how_those_systems_work_that_it_meets(imported: dict[str, Any], words: str) -> None:
+    works = {name for name in SYSTEMS if f"integrations.systems.{name}.works" in imported[words][1]}
+    assert works <= WORKS.get(words, frozenset())
+
+
+@pytest.mark.parametrize("words", NEEDS)
+def test_no_command_reads_what_other_packages_say_of_themselves(imported: dict[str, Any], words: str) -> None:
+    assert imported[words][3] is None, "pydantic looks for plugins among all that is installed"
+
+
+@pytest.mark.parametrize("words", NEEDS)
 def test_no_command_looks_for_garbage_before_it_has_answered(imported: dict[str, Any], words: str) -> None:
-    _, _, looks = imported[words]
+    _, _, looks, _ = imported[words]
     # In the child of a process that has imported what all of them need.
     assert looks - imported["--help"][2] <= 0
 
@@ -162,7 +190,7 @@ def test_what_is_left_out_is_there_for_whoever_asks_for_it() -> None:
 
 
 def test_what_is_called_heavy_is_found_where_it_is_needed(imported: dict[str, Any]) -> None:
-    seen = {name for _, modules, _ in imported.values() for name in modules}
+    seen = {name for _, modules, *_ in imported.values() for name in modules}
     assert JOURNAL | {"securesystemslib", "httpx", "jinja2"} <= seen
 
 
