@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.cli import schema
 from flows.cli.exits import Exit
@@ -164,10 +164,35 @@ async def all_of(
         world: connections to use; made for it and closed afterwards if None.
         journal: one that is open; opened for it and closed afterwards if None.
     """
-    notes: list[str] = []
-    reserved: list[Reservation] = []
-    stopped: list[str] = []
-    reviews = Reviews()
+    reached = world or Connections(config.inventory, config.systems)
+    about_cases: list[str] = []
+    begun: list[_Begun] = []
+    try:
+        # The systems are asked already while the journal is read.
+        for case in cases:
+            begun += _begin(config, reached, case, about_cases)
+        recorded, reserved, reviews = await _recorded(config, journal)
+        reviews = signed_for(config, reviews)
+        notes: list[str] = []
+        if not cases:
+            notes.append("the alert reports nothing new; only what is new starts a response")
+        elif cases[0].by_hand and not cases[0].chosen:
+            notes.append(
+                "this is what `mcp-soar respond` would do, each step once another person approves it; "
+                "`mcp-soar plan FILE --source SOURCE` shows what an alert would do by itself"
+            )
+        found = [row for one in begun for row in await _step(config, reached, one, reserved, reviews)]
+    finally:
+        for one in begun:
+            one.plan.cancel()
+        await asyncio.gather(*(one.plan for one in begun), return_exceptions=True)
+        if world is None:
+            await reached.aclose()
+    return found, [*notes, *recorded, *about_cases, *(said for case in cases for said in case.missing)]
+
+
+async def _recorded(config: Configuration, journal: Journal | None) -> tuple[list[str], list[Reservation], Reviews]:
+    """Return what the journal says of it: what is stopped, what is reserved, what people have signed for."""
     try:
         async with records.opened(config) if journal is None else nullcontext(journal) as read:
             reserved = [
@@ -175,37 +200,34 @@ async def all_of(
                 for item in await read.reserved()
             ]
             reviews = await ReviewBook().current(read)
-            stopped = [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in await read.stops()]
+            stops = await read.stops()
     except Transient as exc:
-        notes.append(f"as if nothing were contained: {exc}")
-    if not cases:
-        notes.append("the alert reports nothing new; only what is new starts a response")
-    elif cases[0].by_hand and not cases[0].chosen:
-        notes.append(
-            "this is what `mcp-soar respond` would do, each step once another person approves it; "
-            "`mcp-soar plan FILE --source SOURCE` shows what an alert would do by itself"
-        )
-    notes += stopped
-    reviews = signed_for(config, reviews)
-    reached = world or Connections(config.inventory, config.systems)
-    found: list[schema.Foresight] = []
-    try:
-        for case in cases:
-            found += await _one(config, reached, case, reserved, notes, reviews)
-    finally:
-        if world is None:
-            await reached.aclose()
-    return found, notes
+        return [f"as if nothing were contained: {exc}"], [], Reviews()
+    return [f"{stop.scope} is stopped by {stop.by}: {stop.reason}" for stop in stops], reserved, reviews
 
 
-async def _one(  # noqa: PLR0917  # everything that a decision rests on
-    config: Configuration,
-    world: Connections,
-    case: Foreseen,
-    reserved: list[Reservation],
-    notes: list[str],
-    reviews: Reviews,
-) -> list[schema.Foresight]:
+class _Begun(NamedTuple):
+    """A step for one thing, whose plan is being made.
+
+    Args:
+        case: what is responded to.
+        playbook: by which.
+        phase: of the step.
+        step: itself.
+        entity: what it is about.
+        plan: what it would change.
+    """
+
+    case: Foreseen
+    playbook: Playbook
+    phase: Phase
+    step: Step
+    entity: Resolved
+    plan: "asyncio.Task[Plan]"
+
+
+def _begin(config: Configuration, world: Connections, case: Foreseen, notes: list[str]) -> list[_Begun]:
+    """Begin to plan every step that would be done in a case."""
     known, unknown = resolve(config.inventory, case.entities, unapproved=case.by_hand)
     if not case.by_hand:
         known = about(config.inventory, case.incident_class, known)
@@ -231,16 +253,14 @@ async def _one(  # noqa: PLR0917  # everything that a decision rests on
     state.named = named_servers(known, unknown) | {t.key for t in chosen if t.kind is EntityKind.SERVER}
     state.only = dict.fromkeys((thing.key for thing in case.chosen), case.only)
     case.missing.extend(_nowhere(state, playbook, places))
-    found: list[schema.Foresight] = []
-    for phase in _ACTING:
-        for step in playbook.phases[phase]:
-            if step.action is None or (case.chosen and step.when is When.LEAKING):
-                # What is only done should it leak is asked about then.
-                continue
-            for entity in runs_for(state, step, places):
-                found += await _step(config, world, case, playbook, phase, step, entity, reserved, reviews)
-    notes += case.missing
-    return found
+    return [
+        _Begun(case, playbook, phase, step, entity, asyncio.create_task(_plan(config.systems, world, step, entity)))
+        for phase in _ACTING
+        for step in playbook.phases[phase]
+        # What is only done should it leak is asked about then.
+        if step.action is not None and not (case.chosen and step.when is When.LEAKING)
+        for entity in runs_for(state, step, places)
+    ]
 
 
 def _nowhere(state: Incident, playbook: Playbook, places: Places) -> list[str]:
@@ -252,17 +272,18 @@ def _nowhere(state: Incident, playbook: Playbook, places: Places) -> list[str]:
     return [f"{said}: nothing is done there ({', '.join(steps)})" for said, steps in found.items()]
 
 
-async def _step(  # noqa: PLR0917  # everything that a decision rests on
-    config: Configuration,
-    world: Connections,
-    case: Foreseen,
-    playbook: Playbook,
-    phase: Phase,
-    step: Step,
-    entity: Resolved,
-    reserved: list[Reservation],
-    reviews: Reviews,
+async def _plan(systems: Systems, world: Connections, step: Step, entity: Resolved) -> Plan:
+    name = step.action or ""
+    kind = systems.step(name)
+    action: Any = kind.model_validate(step.parameters(entity).of(kind))
+    plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
+    return plan
+
+
+async def _step(
+    config: Configuration, world: Connections, begun: _Begun, reserved: list[Reservation], reviews: Reviews
 ) -> list[schema.Foresight]:
+    case, playbook, phase, step, entity, planning = begun
     name = step.action or ""
     row: schema.Foresight = {
         "class": case.incident_class.value,
@@ -280,9 +301,7 @@ async def _step(  # noqa: PLR0917  # everything that a decision rests on
         "irreversible": None,
     }
     try:
-        kind = config.systems.step(name)
-        action: Any = kind.model_validate(step.parameters(entity).of(kind))
-        plan: Plan = await within(action.timeout, action.plan(world), f"planning {name}")
+        plan = await planning
     except Unneeded as exc:
         case.missing.append(f"{exc}: nothing is done there ({phase}: {step.id})")
         return []
