@@ -139,4 +139,4 @@ async def test_where_we_are_not_let_in_that_alone_is_said(
     # What nobody asked a task for is printed as a traceback when it goes.
     canary = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and "into" in repr(one.get_coro())]
     assert canary
-    assert not any(one._log_traceback for one in canary)  # type: ignore[attr-defined]  # noqa: SLF001  # only it knows
+    assert not any(one._log_traceback for one in canary)  # noqa: SLF001  # only it knows
