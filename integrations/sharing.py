@@ -46,6 +46,8 @@ class Shared(Generic[T]):
             return await asyncio.shield(last)
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
+            # Everybody may have given up by the time it fails: then it is nobody's.
+            self._next.add_done_callback(_failed)
         # shield: one caller that gives up must not take the answer from the others.
         return await asyncio.shield(self._next)
 

@@ -49,3 +49,17 @@ async def test_an_answer_that_did_not_come_is_nobodys() -> None:
         await shared(since)
     asked.fails = False
     assert await shared(since) == 2
+
+
+async def test_a_failure_for_which_nobody_waits_any_more_is_told_to_nobody() -> None:
+    asked = Asked()
+    asked.fails, shared = True, Shared(asked)
+    waits = asyncio.create_task(shared())
+    await asked.begun.wait()
+    (question,) = (one for one in asyncio.all_tasks() if "_after" in repr(one.get_coro()))
+    waits.cancel()
+    asked.let.set()
+    await asyncio.wait([waits, question])
+    await asyncio.sleep(0)
+    # What nobody asked a task for is printed as a traceback when it goes.
+    assert not question._log_traceback  # noqa: SLF001  # only it knows

@@ -1,8 +1,8 @@
 """`playbooks`: what there is, what it does, and whether it is right."""
 
 import re
-from collections.abc import Collection, Iterator
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from playbooks.action import Action, Capture, Check
 from playbooks.drill import Drill, amiss, belongs
 from playbooks.errors import Misconfigured
 from playbooks.estate.places import GATEWAY
-from playbooks.playbook import SHARED, Bound, Parameters, Playbook, SharedSteps, Step, When, parse, shipped
+from playbooks.playbook import SHARED, Bound, Parameters, Playbook, SharedSteps, Shelf, Step, When, parse, shipped
 from playbooks.record.incident import Phase
 from playbooks.strict import Fastest, parse_yaml, yaml_data
 
@@ -184,11 +184,12 @@ def faults_of(path: Path, *, drills: bool = True) -> Iterator[Fault]:
     except (OSError, UnicodeDecodeError) as exc:
         yield Fault(0, "file", f"cannot be read as UTF-8 text: {exc}")
         return
+    shared = cache(shared_in(path.parent))
     try:
         book = (
             parse_yaml(SharedSteps, text, file=str(path))
             if path.parent.name == SHARED
-            else parse(text, file=str(path), shared=shared_in(path.parent))
+            else parse(text, file=str(path), shared=shared)
         )
     except Misconfigured as exc:
         yield from _read(exc)
@@ -199,16 +200,20 @@ def faults_of(path: Path, *, drills: bool = True) -> Iterator[Fault]:
         for number, step in enumerate(book.steps):
             yield from _step(text, ("steps", number), step)
         return
-    for place, step, shared in _written(path, text, book):
+    written = list(_written(path, text, book, shared))
+    for place, step, where in written:
         for fault in _step(text, place, step):
-            yield fault._replace(message=f"{shared}: {fault.message}") if shared else fault
+            yield fault._replace(message=f"{where}: {fault.message}") if where else fault
     if drills:
-        yield from _drills(path, text, book)
+        yield from _drills(path, text, book, written)
 
 
-def _written(path: Path, text: str, book: Playbook) -> Iterator[tuple[tuple[str | int, ...], Step, str]]:
+_Written = tuple[tuple[str | int, ...], Step, str]
+
+
+def _written(path: Path, text: str, book: Playbook, read: Shelf) -> Iterator[_Written]:
     """Yield every step with its place in the file, and the file in which it stands if that is another one."""
-    written, read = yaml_data(text, file=str(path)), shared_in(path.parent)
+    written = yaml_data(text, file=str(path))
     places = [("confirm",), *(("phases", phase.value) for phase in Phase)]
     for place in places:
         steps = iter(book.confirm if place == ("confirm",) else book.phases[Phase(place[-1])])
@@ -278,9 +283,9 @@ def _misplaced(step: Step, takes: Collection[str]) -> str:
     )
 
 
-def _drills(path: Path, text: str, book: Playbook) -> Iterator[Fault]:
+def _drills(path: Path, text: str, book: Playbook, steps: Iterable[_Written]) -> Iterator[Fault]:
     """A cut that was never drilled is a hope."""
-    cuts = [(at, step) for at, step, _ in _written(path, text, book) if at[:2] == ("phases", "cut") and step.action]
+    cuts = [(at, step) for at, step, _ in steps if at[:2] == ("phases", "cut") and step.action]
     drilled: set[str] = set()
     for drill in sorted(one for one in path.parent.iterdir() if belongs(one.name, path.stem)):
         try:
