@@ -16,7 +16,7 @@ from tests.lab.places import Place
 from tests.lab.prefect import PrefectServer
 
 PICTURES = "MCP_SOAR_PICTURES"
-WITHIN = 60_000
+WITHIN = 120_000
 """Milliseconds that a page may take to show something, on a loaded machine."""
 
 

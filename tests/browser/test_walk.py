@@ -27,7 +27,7 @@ from tests.lab.house import House, alert
 from tests.lab.prefect import PrefectServer, reporting
 from tests.lab.workers import deployed, worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.system("contextforge"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.system("contextforge"), pytest.mark.timeout(900)]
 
 TITLE = "도구 설명이 바뀜 ![x](https://evil.example/x.png) <img src=x onerror=alert(1)> | cell"
 """A title of an attacker's choice, with Korean in it."""
