@@ -1,7 +1,6 @@
 """An outside system of files, each a flag that is on or off: plans of several changes without a gateway, and fast."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -26,10 +25,9 @@ from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.lab import scenes
 from tests.lab.connected import connected
+from tests.lab.forked import FORKED
 from tests.lab.house import ROOMY, House, alert, house
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["__main__", "tests.lab.responder_process", __name__])
 INVENTORY = world.READ
 ASKING = ROOMY.model_copy(update={"classes": {IncidentClass.TOOL_POISONING: Mode.APPROVE}})
 CUT = "cut-flags@weather/forecast"
@@ -346,7 +344,7 @@ async def dies(folder: Path, playbooks: dict[IncidentClass, Playbook], moment: s
         moment: when it kills itself, as `SetFlags.happens` is told it.
         number: which one of those; the first is 1.
     """
-    process = _CONTEXT.Process(target=_run, args=(folder, playbooks, moment, number), daemon=True)
+    process = FORKED.Process(target=_run, args=(folder, playbooks, moment, number), daemon=True)
     process.start()
     await asyncio.to_thread(process.join, 60.0)
     process.kill()

@@ -10,7 +10,6 @@ lives no longer than the pipe that its `Process` holds.
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -39,10 +38,8 @@ from playbooks.record.incident import Status
 from playbooks.record.journal import Event
 from playbooks.record.state import Incident
 from tests.lab.connected import connected
+from tests.lab.forked import FORKED
 from tests.lab.house import House, house
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["__main__", __name__])
 
 # What happens when its time has come, and not because something was done.
 _BY_THE_CLOCK = {"Journal.renew", "Journal.set_watch", "Listener._present", "Listener.__aexit__"}
@@ -119,8 +116,8 @@ class Process:
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
-        theirs, self._ours = _CONTEXT.Pipe(duplex=False)
-        self._process: BaseProcess = _CONTEXT.Process(target=_run, args=(orders, theirs), daemon=True)
+        theirs, self._ours = FORKED.Pipe(duplex=False)
+        self._process: BaseProcess = FORKED.Process(target=_run, args=(orders, theirs), daemon=True)
         self._process.start()
         theirs.close()
 

@@ -1,7 +1,6 @@
 """A process that tells people and dies by SIGKILL right before or right after a message went out."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -13,9 +12,9 @@ from playbooks.people.contacts import Contact, Contacts, Way
 from playbooks.people.message import Channel, Message, Sent
 from tests.flows.cli import world
 from tests.lab.connected import connected
+from tests.lab.forked import FORKED
 from tests.lab.house import House, house
 
-_CONTEXT = multiprocessing.get_context("forkserver")
 CLAIM = 1.0
 """Seconds that the claim of one who dies outlives them."""
 
@@ -64,7 +63,7 @@ def _run(folder: Path, moment: str) -> None:
 
 async def dies(folder: Path, moment: str) -> int:
     """Run such a process to its end, and return its exit status: minus the signal if it was killed."""
-    process = _CONTEXT.Process(target=_run, args=(folder, moment), daemon=True)
+    process = FORKED.Process(target=_run, args=(folder, moment), daemon=True)
     process.start()
     await asyncio.to_thread(process.join, 60.0)
     return process.exitcode if process.exitcode is not None else 0

@@ -5,7 +5,6 @@ change of a system, before or after it took effect.
 """
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import socket
@@ -31,10 +30,8 @@ from playbooks.record.incident import Status
 from playbooks.strict import now
 from tests.lab import flags
 from tests.lab.flags import CLAIM, SetFlags
+from tests.lab.forked import FORKED
 from tests.lab.house import alert, source
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["__main__", __name__])
 
 TOKENS = {"siem": "siem-" * 8, "second": "second-" * 8}
 """What each source is let in with."""
@@ -107,7 +104,7 @@ def respond(folder: Path, moment: str | None) -> None:
 
 @contextmanager
 def process(target: Callable[..., None], *given: object) -> Iterator[BaseProcess]:
-    running = _CONTEXT.Process(target=target, args=given, daemon=True)
+    running = FORKED.Process(target=target, args=given, daemon=True)
     running.start()
     try:
         yield running
