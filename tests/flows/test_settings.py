@@ -185,9 +185,9 @@ def test_the_folders_own_templates_are_read_by_name(folder: Path) -> None:
     [
         (
             "{action: gateway.disable_tol, mode: approve}",
-            "action: there is no action 'gateway.disable_tol'; there is g",
+            "action: there is no action 'gateway.disable_tol'; there is denylist.",
         ),
-        ("{system: gatway, mode: approve}", "system: there is no system 'gatway'; there is gateway"),
+        ("{system: gatway, mode: approve}", "system: there is no system 'gatway'; there is denylist, gateway"),
     ],
 )
 def test_a_rule_about_what_there_is_not_is_refused(folder: Path, rule: str, says: str) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from integrations import bounded
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.strict import Name, Strict
 
@@ -194,8 +195,8 @@ def claims_of(token: str) -> Claims | None:
     if len(parts) != _PARTS:
         return None
     try:
-        said = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, RecursionError):
+        said = bounded.readable(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
         return None
     return said if isinstance(said, dict) else None
 

@@ -103,9 +103,8 @@ def test_plan_shows_a_diff_and_the_gates_decision_and_changes_nothing(
     assert (change["before"], change["after"], change["pending"]) == (True, False, True)
     assert confirmed[0]["undone_by"]
     assert by_hand[0]["digest"] == confirmed[0]["digest"]
-    assert asked["notes"][-1].startswith(
-        "this is what `mcp-soar respond` would do, each step once another person approves it"
-    )
+    by_a_person = "this is what `mcp-soar respond` would do, each step once another person approves it"
+    assert [note.startswith(by_a_person) for note in asked["notes"]].count(True) == 1
     assert any("only if a cut does not hold" in plan["reasons"] for plan in confirmed)
     assert "- enabled: true" in shown
     assert "+ enabled: false" in shown

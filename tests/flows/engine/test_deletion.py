@@ -295,7 +295,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("home", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)
 async def test_killed_between_two_exhibits_the_next_process_finishes_and_nothing_is_said_twice(home: House) -> None:
     assert await asked(home, "ann", Verb.CLOSE) is None
     assert await deletion.intend(home.parts, now() + LATER) == [ID]

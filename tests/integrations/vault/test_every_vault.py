@@ -12,7 +12,7 @@ from integrations.vault.local import LocalVault
 from playbooks.errors import Refused
 from playbooks.record.evidence import Authority, Method
 from playbooks.strict import sha256
-from tests.lab.exhibits import AT, INCIDENT, LOGS, SEALING, SMALL, read
+from tests.lab.exhibits import AT, INCIDENT, LOGS, SEALING, SMALL, kept, read
 from tests.lab.exhibits import pod_logs as _seal
 from tests.lab.vaults import KeptIn
 
@@ -107,8 +107,8 @@ async def test_no_name_leads_out_of_the_vault(evidence_kept: KeptIn, name: str) 
     vault = evidence_kept.vault()
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: _seal(vault, {name: b"x"}),
-        lambda: _seal(vault, kind=name),
-        lambda: _seal(vault, incident=name),
+        lambda: kept(vault, INCIDENT, 1, name, SMALL),
+        lambda: kept(vault, name, 1, "pod-logs", SMALL),
         lambda: vault.find(name, "x-0001-pod-logs"),
         lambda: vault.find(INCIDENT, name),
         lambda: vault.list(name),
