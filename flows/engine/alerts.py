@@ -57,6 +57,9 @@ UNSTAMPED = (
 FORESEEN = 2
 """Alerts of one look for whose cuts it is asked ahead; of more, the gateway tells in one list."""
 
+_ON_ITS_WAY = 0.001
+"""Seconds in which a question that is begun reaches its connection."""
+
 LINE = 2000
 """Characters that are kept of an id or a rule."""
 
@@ -91,8 +94,12 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
     said = [one for message in messages for one in message.alerts]
     fresh = (one for one in said if one.trusted and one.alert.state is AlertState.NEW and parts.memory.is_new(one.key))
     # What their first cuts have to know is asked for while they are being opened.
-    for one in islice(fresh, FORESEEN):
+    soon = list(islice(fresh, FORESEEN))
+    for one in soon:
         foresee(parts, one.incident_class, one.known)
+    if soon:
+        # It is on its way before the transaction has this loop, for ten times as long.
+        await asyncio.sleep(_ON_ITS_WAY)
 
     async def unit(tx: Tx) -> _Joining:
         joining = _Joining(parts, tx, aside.copy())

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.engine.case import Case
 from flows.engine.intake import intake
 from flows.engine.opening import CUT as CUTTING
+from flows.engine.opening import open_incident
 from flows.engine.parts import Parts
 from flows.service.responder import direct_flow
 from integrations.journal.store import Claim
@@ -152,6 +154,35 @@ async def test_what_a_plan_will_read_is_asked_for_while_its_incident_is_opened(
         await home.receive(alert("weather", "forecast"), source="second")
         await home.reaches(Status.CONTAINED)
         assert order.count("foreseen") == 1
+
+
+async def test_what_is_foreseen_is_on_its_way_before_the_incident_is_written(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    questions: list[asyncio.Task[None]] = []
+
+    async def question() -> None:
+        for _ in range(200):  # as a client hands a request on, step by step
+            await asyncio.sleep(0)
+        order.append("asked")
+
+    def foresee(*_: object) -> None:
+        questions.append(asyncio.create_task(question()))
+
+    async def written(*args: Any, **more: Any) -> Any:  # noqa: ANN401  # as it is
+        order.append("written")
+        return await open_incident(*args, **more)
+
+    # As much longer as this question takes more steps than a real one.
+    monkeypatch.setattr("flows.engine.alerts._ON_ITS_WAY", 0.5)
+    monkeypatch.setattr("flows.engine.alerts.open_incident", written)
+    monkeypatch.setattr(SetFlags, "foresee", foresee)
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home:
+        await home.receive(alert("weather", "forecast"))
+        await home.take_in()
+        await asyncio.gather(*questions)
+    assert order == ["asked", "written"]
 
 
 async def by_people(home: House) -> Incident:
