@@ -21,6 +21,7 @@ from playbooks.errors import Transient
 from playbooks.gate.plan import Change, Plan
 from playbooks.people.request import Verb
 from playbooks.record.incident import Status
+from playbooks.record.journal import Event
 from playbooks.record.state import Incident
 from playbooks.record.step import Progress
 from tests.lab import flags, scenes
@@ -179,6 +180,8 @@ async def test_what_is_foreseen_is_on_its_way_before_the_incident_is_written(
     monkeypatch.setattr("flows.engine.alerts.open_incident", written)
     monkeypatch.setattr(SetFlags, "foresee", foresee)
     async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home:
+        # A connection is made for the first one that writes, in a thread; every later one writes at once.
+        await home.journal.append("before", [Event("before", {})])
         await home.receive(alert("weather", "forecast"))
         await home.take_in()
         await asyncio.gather(*questions)
