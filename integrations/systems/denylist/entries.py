@@ -7,17 +7,15 @@ import base64
 import fcntl
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from integrations import bounded
+from integrations import bounded, whole
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.strict import Name, Strict
 
@@ -169,24 +167,9 @@ def _writing(file: Path) -> Iterator[Entries]:
 
 def _write(file: Path, entries: Iterable[Entry]) -> None:
     body = Entries(denied=tuple(entries)).model_dump(mode="json", exclude_none=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(body, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # Whoever serves it is somebody else, and reads only.
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    # Whoever serves it is somebody else, and reads only.
+    whole.put(file, json.dumps(body, indent=1).encode(), mode=0o644, over=True)
+    whole.sync(file.parent)
 
 
 def claims_of(token: str) -> Claims | None:
