@@ -107,7 +107,7 @@ class _Group:
         reporting = prefect_server.client_environment(self._home, auth=auth, url=self._api)
         self._reporting, self._workers = reporting, dict[str, Part]()
         self._copied: object = None
-        self._announced = False
+        self._announced, self._serving = False, set[str]()
         self._began: float | None = time.monotonic()
         self._responder = Part(
             "responder", ("responder", self._folder, self._api), places.logs / "responder.log", {**whole, **reporting}
@@ -184,12 +184,18 @@ class _Group:
             await self._end()
 
     def _announce(self) -> None:
-        """Say once that Prefect is there, and where."""
-        if self._announced or (self._prefect is not None and not self._prefect.ready.is_set()):
-            return
-        self._announced = True
-        self._say_where()
-        self._tell(prefect_ready=True)
+        """Say once of Prefect and of each worker that it is there, and where or what for, however late it is."""
+        if not self._announced and (self._prefect is None or self._prefect.ready.is_set()):
+            self._announced = True
+            self._say_where()
+            self._tell(prefect_ready=True)
+        for pool, part in self._workers.items():
+            if pool in self._serving or not part.ready.is_set():
+                continue
+            self._serving.add(pool)
+            self._say(f"{pool:<10} {_DOES[pool]}")
+            if part.unconfined:
+                self._say(f"           whoever reaches Prefect reads what our user can by it: {part.unconfined}")
 
     def _complete(self) -> None:
         """Say once that all that was started is ready, and how long that took."""
@@ -236,11 +242,9 @@ class _Group:
             log = self._places.logs / f"{pool}.log"
             self._workers[pool] = Part(pool, ("worker", pool, may), log, environment, needed=False)
             self._start(self._workers[pool])
-        for pool, part in self._workers.items():
-            if await self._ready(part) and part.ready.is_set():
-                self._say(f"{pool:<10} {_DOES[pool]}")
-                if part.unconfined:
-                    self._say(f"           whoever reaches Prefect reads what our user can by it: {part.unconfined}")
+        for part in self._workers.values():
+            await self._ready(part)
+            self._announce()
 
     async def _follow(self) -> None:
         """Have the schedules' copy of the configuration follow it."""

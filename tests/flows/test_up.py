@@ -24,6 +24,7 @@ from flows.cli.up import run as start
 from flows.service.part_responder import respond
 from flows.service.settings import read
 from flows.service.up import up as run_all
+from flows.service.workers import READING
 from integrations import landlock
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
@@ -141,12 +142,13 @@ def test_it_mends_what_dies_and_ends_in_order(up: Up) -> None:
     assert connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED
     connection.close()
     password = auth.read_text().strip()
-    up.until(lambda: "\nreading    does" in up.said, "the workers are up")
     up.until(
         lambda: re.search(r"^all 6 parts are up, \d+ s after the start$", up.said, re.MULTILINE),
         "it says that that is all",
     )
     assert up.said.index("Prefect    starts") < up.said.index("Prefect    http")
+    assert re.search(r"^requests   does what .*$", up.said, re.MULTILINE)
+    assert re.search(r"^reading    does what .*$", up.said, re.MULTILINE)
     the_forms_and_the_schedules_are_worked_on(up, status["prefect"], password)
     if landlock.version():
         whoever_commands_a_worker_finds_no_key(up, status["prefect"], password)
@@ -272,21 +274,30 @@ def whoever_commands_a_worker_finds_no_key(up: Up, api: str, password: str) -> N
 
 
 @pytest.mark.slow
-async def test_it_says_when_all_is_up_and_that_it_stops(tmp_path: Path) -> None:
-    folder = configuration(tmp_path / "config", prefect={"api": "http://127.0.0.1:9/api"})
+async def test_it_says_when_all_is_up_however_late_and_that_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = configuration(tmp_path / "config")
     said: list[str] = []
     complete, stop = asyncio.Event(), asyncio.Event()
 
     def say(line: str) -> None:
         said.append(line)
+        if line.startswith("receiver "):
+            # From here on there is only what nothing waits for, and all of it is late.
+            monkeypatch.setattr("flows.service.up.READY_WITHIN", 0.0)
         if "parts are up" in line:
             complete.set()
 
-    running = asyncio.create_task(run_all(read(folder), say, stop=stop))
+    running = asyncio.create_task(run_all(read(folder), say, pools=(READING,), stop=stop))
     async with asyncio.timeout(WITHIN):
         await complete.wait()
-        assert re.fullmatch(r"all 3 parts are up, \d+ s after the start", said[-1])
+        assert re.fullmatch(r"all 5 parts are up, \d+ s after the start", said[-1])
         assert [line for line in said if "parts are up" in line] == said[-1:]
+        for late, there in (("prefect", "Prefect    http"), (READING, f"{READING}    does")):
+            (refused,) = [at for at, line in enumerate(said) if line.startswith(f"{late} is not ready after 0 s; ")]
+            (served,) = [at for at, line in enumerate(said) if line.startswith(there)]
+            assert refused < served, said
         stop.set()
         await running
     assert said[-2].startswith("stopping   what is in hand is finished first")
