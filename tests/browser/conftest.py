@@ -1,12 +1,14 @@
 """A real browser, as a responder has one: Debian's Chromium, without a window."""
 
+import http
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Response, async_playwright, expect
 
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
@@ -15,9 +17,11 @@ from tests.lab.fixtures import unique_name
 from tests.lab.places import Place
 from tests.lab.prefect import PrefectServer
 
+_LOG = logging.getLogger(__name__)
+
 PICTURES = "MCP_SOAR_PICTURES"
-WITHIN = 120_000
-"""Milliseconds that a page may take to show something, on a loaded machine."""
+WITHIN = 60_000
+"""Milliseconds that a page may take to show something, on a loaded machine; then it is loaded again."""
 
 
 @pytest.fixture
@@ -34,6 +38,7 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
             context = await browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
             context.set_default_timeout(WITHIN)
             page = await context.new_page()
+            _say_what_fails(page)
             await page.goto(prefect.api.removesuffix("/api") + "/login?redirect=/runs")
             await page.locator("input").fill(prefect.auth)
             await page.get_by_role("button", name="Login").click()
@@ -41,6 +46,18 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
             yield page
         finally:
             await browser.close()
+
+
+def _say_what_fails(page: Page) -> None:
+    """Log what a page could not load and what its scripts threw: a form that is not drawn says nothing itself."""
+
+    def answered(response: Response) -> None:
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            _LOG.warning("%s answered %s", response.url, response.status)
+
+    page.on("response", answered)
+    page.on("requestfailed", lambda request: _LOG.warning("%s: %s", request.url, request.failure))
+    page.on("pageerror", lambda error: _LOG.warning("a script of the page threw %s", error))
 
 
 @pytest.fixture
