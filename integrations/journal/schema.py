@@ -23,6 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+RELEASE = "0005"
+"""The newest of the migrations: what a database has that needs none."""
+
 # Names are compared as bytes: a locale's order is slower, and may change with the system's libraries.
 Text = String().with_variant(String(collation="C"), "postgresql")
 

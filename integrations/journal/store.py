@@ -1,6 +1,7 @@
 """The journal in SQLite or PostgreSQL: streams with one writer at a time over all machines, and the inbox."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -168,6 +169,27 @@ class Journal(Reading):
 
     async def migrate(self) -> None:
         """Bring the tables to this release's form; does nothing if they are."""
+        try:
+            if not await self._is_of_this_release():
+                await self._upgrade()
+            if self._spool is not None:
+                await self._spool.migrate()
+        except Exception as exc:
+            if not client.foreign(exc):
+                raise
+            raise client.mapped(exc) from exc
+
+    async def _is_of_this_release(self) -> bool:
+        """Whether there is nothing to migrate, asked without a lock and without Alembic, which takes long to load.
+
+        Any fault is a no: whoever migrates meets it again, and says what it is.
+        """
+        with contextlib.suppress(SoarError):
+            async with client.reading(self._reading) as connection:
+                return await dump.release(connection) == schema.RELEASE
+        return False
+
+    async def _upgrade(self) -> None:
         from alembic import command  # noqa: PLC0415  # its import takes time that only this needs
         from alembic.config import Config  # noqa: PLC0415
 
@@ -180,12 +202,6 @@ class Journal(Reading):
         try:
             async with self._writing.begin() as connection:
                 await connection.run_sync(upgrade)
-            if self._spool is not None:
-                await self._spool.migrate()
-        except Exception as exc:
-            if not client.foreign(exc):
-                raise
-            raise client.mapped(exc) from exc
         finally:
             _MIGRATING.release()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from integrations.journal import Claim, Journal, LostClaim, Stop, Tampered, Tx, schema
@@ -54,6 +55,18 @@ async def test_migrations_make_what_the_code_expects_and_only_once(journal: Jour
         )
     await engine.dispose()
     assert difference == []
+
+
+async def test_what_is_of_this_release_is_not_migrated(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alembic.command.upgrade", None)
+    await journal.migrate()
+    monkeypatch.setattr(schema, "RELEASE", "another")
+    with pytest.raises(TypeError):
+        await journal.migrate()
+
+
+def test_this_release_is_the_newest_migration() -> None:
+    assert ScriptDirectory(str(Path(schema.__file__).parent / "migrations")).get_current_head() == schema.RELEASE
 
 
 async def test_many_may_migrate_at_once(open_journal: Open) -> None:
