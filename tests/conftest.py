@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
+from tests.lab import compiled
 from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
 pytest_plugins = ["tests.lab.fixtures", "tests.cluster.fixtures"]
@@ -21,6 +22,9 @@ _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.register_profile("in between", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("shared machine" if _ON_CI else "in between")
+
+
+compiled.share()
 
 
 def pytest_configure(config: pytest.Config) -> None:
