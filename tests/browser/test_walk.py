@@ -125,6 +125,18 @@ async def submits(
     await again_until(walk)
 
 
+async def carried_out(prefect: PrefectServer, deployment: str) -> None:
+    """Wait until a worker has carried out what a deployment's form asked for: a process of its own, begun by a poll."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            runs = await asyncio.to_thread(prefect.ask, "/flow_runs/filter")
+            # A busy server answers with an error, here its number.
+            mine = [run for run in runs if run["deployment_id"] == deployment] if isinstance(runs, list) else []
+            if any(run["state_type"] == "COMPLETED" for run in mine):
+                return
+            await asyncio.sleep(0.5)
+
+
 def signed(home: House, who: str, verb: Verb, subject: str, digest: str | None = None) -> str:
     """Return what `mcp-soar … --print` prints."""
     request = draft(actor=who, verb=verb, subject=subject, at=now(), digest=digest)
@@ -172,6 +184,7 @@ async def test_a_responder_reads_answers_and_gives_back(
                 lab.victim.behave()
                 wish = {"": signed(home, "ann", Verb.RELEASE, incident.id)}
                 await submits(page, prefect, deployments["release"]["id"], wish, None)
+                await carried_out(prefect, deployments["release"]["id"])
                 await home.given_back(incident.id)
                 await until_shown(
                     page, f"{base(prefect)}/artifacts/key/{incident.id}", "released cut-tool", newest=True
@@ -223,6 +236,8 @@ async def finds_the_run(
         await expect(page.locator("body")).to_contain_text(name)
         await page.get_by_placeholder("Search by flow run name").filter(visible=True).fill(incident.id)
         await page.get_by_role("link", name=name).first.click()
+        # The list shows the run's state as well.
+        await page.wait_for_url("**/flow-run/**")
         await expect(page.get_by_text("AwaitingApproval").first).to_be_visible()
 
     async def steps() -> None:
@@ -272,3 +287,4 @@ async def approves(  # noqa: PLR0917  # the form, and what is put into it
     code = await code_of(home, folder / "bob", "approve")
     fields = {"Incident": incident.id, "Plan": step.plan.digest[7:19], "Person": "bob", "One-time code": code}
     await submits(page, prefect, deployment, fields, pictures)
+    await carried_out(prefect, deployment)

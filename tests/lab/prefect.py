@@ -117,9 +117,11 @@ class PrefectServer:
             self._process.stdin.close()
             self._process = None
 
-    def ask(self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "") -> Any:  # noqa: ANN401
+    def ask(
+        self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "", within: float = WITHIN
+    ) -> Any:  # noqa: ANN401  # of Prefect
         """Return what the API answers, with its password unless another is given; an error's status as a number."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=within)
         headers = {"Content-Type": "application/json"}
         known = self.auth if auth == "" else auth
         if known:
@@ -136,7 +138,7 @@ class PrefectServer:
 
     def _healthy(self) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.ask("/health", method="GET") is True
+            return self.ask("/health", method="GET", within=30.0) is True
         return False
 
     def close(self) -> None:
