@@ -58,6 +58,10 @@ classes: .venv/installed .venv-gateway/installed ## Run every playbook's drill; 
 	@MCP_SOAR_MEASURED=playbooks/measured.yaml .venv/bin/pytest -n 0 tests/contract/test_playbooks.py
 	@.venv/bin/python -m tests.contract.measuring
 
+.PHONY: linted
+linted: .venv/installed ## Lint the shipped playbooks, and note that doctor need not: playbooks/linted.yaml
+	@.venv/bin/python -m tests.contract.linting
+
 # FOLDER: where the playbooks lie, each with its drills beside it.
 .PHONY: drill
 drill: .venv/installed .venv-gateway/installed ## Play the drills of your own playbooks (FOLDER=~/my-soar/playbooks)

@@ -14,6 +14,7 @@ from integrations.secret import secret
 from integrations.siem.source import Hmac, read_keys
 from integrations.signing import SigningKey
 from integrations.system import Looked
+from playbooks import linted
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.estate.systems import Secret
 from playbooks.gate.plan import Radius
@@ -141,7 +142,9 @@ def _few(approvers: Sequence[str]) -> Looked:
 
 def _playbooks(config: Configuration) -> Iterator[Looked]:
     bad = 0
-    for file in playbooks.files(config.folder):
+    # What ships is looked at where it is not what the tests of this release looked at.
+    shipped = [] if linted.is_right() else playbooks.shipped_files()
+    for file in (*shipped, *playbooks.own_files(config.folder)):
         for fault in playbooks.faults_of(file):
             drill = "has no drill" in fault.message
             bad += 1

@@ -132,8 +132,21 @@ def _steps(out: Out, title: str, steps: tuple[Step, ...]) -> None:
 
 def files(folder: Path | None) -> list[Path]:
     """Return the playbooks that are there, and what they share: the shipped ones, and a configuration's own."""
-    places = [Path(playbooks.__file__).parent / "catalog", *([folder / "playbooks"] if folder else [])]
-    return [file for place in places for file in (*_in(place), *_in(place / SHARED))]
+    return [*shipped_files(), *(own_files(folder) if folder else ())]
+
+
+def shipped_files() -> list[Path]:
+    """Return the files of the shipped playbooks, and of what they share."""
+    return _files(Path(playbooks.__file__).parent / "catalog")
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a configuration's own playbooks, and of what they share."""
+    return _files(folder / "playbooks")
+
+
+def _files(place: Path) -> list[Path]:
+    return [*_in(place), *_in(place / SHARED)]
 
 
 def _in(place: Path) -> list[Path]:

@@ -3,17 +3,18 @@
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flows.service.settings import LOOPBACK, Configuration
-from integrations.channels.ways import Channels
 from integrations.secret import secret
 from integrations.system import Looked
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.people.contacts import Way
-from playbooks.people.rendering import faults
-from playbooks.people.samples import briefings
 from playbooks.strict import line_of
+
+if TYPE_CHECKING:
+    from integrations.channels.ways import Channels
 
 
 def settled(config: Configuration) -> Iterator[Looked]:
@@ -116,6 +117,10 @@ def _folders(config: Configuration) -> Iterator[Looked]:
 def _templates(config: Configuration) -> Iterator[Looked]:
     if not config.templates:
         return
+    # What writes messages takes long to import.
+    from playbooks.people.rendering import faults  # noqa: PLC0415
+    from playbooks.people.samples import briefings  # noqa: PLC0415
+
     found = faults(config.templates, briefings())
     for fault in found:
         yield Looked("messages", "fail", f"{config.folder}/{fault}", "mend it; until then the shipped one speaks")
@@ -134,8 +139,14 @@ def channels(config: Configuration) -> Iterator[tuple[str, AsyncIterator[Looked]
         yield f"webhook {name}", _webhook(config, name)
 
 
+def _ways(config: Configuration) -> "Channels":
+    from integrations.channels.ways import Channels  # noqa: PLC0415  # for those alone who have a channel
+
+    return Channels(config.contacts)
+
+
 async def _email(config: Configuration) -> AsyncIterator[Looked]:
-    channel = Channels(config.contacts).email()
+    channel = _ways(config).email()
     try:
         yield Looked("e-mail", "ok", await channel.server.check())
     except SoarError as exc:
@@ -144,7 +155,7 @@ async def _email(config: Configuration) -> AsyncIterator[Looked]:
 
 
 async def _webhook(config: Configuration, name: str) -> AsyncIterator[Looked]:
-    channel = Channels(config.contacts).webhook(name)
+    channel = _ways(config).webhook(name)
     try:
         yield Looked(f"webhook {name}", "ok", await channel.check())
     except SoarError as exc:
@@ -158,7 +169,7 @@ async def _slack(config: Configuration) -> AsyncIterator[Looked]:
     settings = config.contacts.channels.slack
     if settings is None:
         return
-    channel = Channels(config.contacts).slack()
+    channel = _ways(config).slack()
     try:
         try:
             yield Looked("slack", "ok", f"signed in as {await channel.check()}")

@@ -52,7 +52,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "pins diff weather": frozenset({"httpx"}),
     "playbooks list": frozenset({"httpx"}),
     "doctor --orphans": GATEWAY,
-    "doctor": GATEWAY | {"jinja2", "aiosmtplib"},
+    "doctor": GATEWAY,
     "inventory show": frozenset(),
     "inventory check": frozenset(),
 }
@@ -66,9 +66,9 @@ WORKS: dict[str, frozenset[str]] = {
     "plan --class tool_poisoning --tool weather/forecast": frozenset({"contextforge"}),
     "pins diff weather": frozenset({"contextforge", "mcp"}),
     "doctor --orphans": frozenset({"contextforge"}),
-    # These read every shipped playbook, and whether there is each of its steps.
+    "doctor": frozenset({"contextforge", "mcp"}),
+    # It reads every shipped playbook, and whether there is each of its steps.
     "playbooks list": frozenset(SYSTEMS),
-    "doctor": frozenset(SYSTEMS),
 }
 """Of which systems each command imports how they work."""
 

@@ -2,13 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import typer
 
 from flows.cli.main import app
-from flows.cli.work import classes
+from flows.cli.work import classes, doctor_files, playbooks
+from playbooks import linted
 from playbooks.gate.policy import Policy
 from playbooks.playbook import shipped
 from playbooks.taxonomy import IncidentClass
@@ -144,6 +146,44 @@ def test_what_is_done_at_places_is_shown_so(site: Installation) -> None:
 
 def test_a_captures_step_says_which_exhibit_it_makes(site: Installation) -> None:
     assert "gateway_logs" in site.run("playbooks", "steps", "gateway.capture_logs").stdout
+
+
+def test_nothing_is_wrong_with_what_ships_and_doctor_knows_it(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have changed a file of it after that: then it is looked at."""
+    assert [fault for file in playbooks.shipped_files() for fault in playbooks.faults_of(file)] == []
+    assert linted.is_right(), "`make linted`"
+    looked_at: list[Path] = []
+
+    def faults_of(file: Path) -> tuple[()]:
+        looked_at.append(file)
+        return ()
+
+    monkeypatch.setattr(playbooks, "faults_of", faults_of)
+    list(doctor_files.look(site.config))
+    assert looked_at == []
+    own = Path(playbook(site.folder / "playbooks"))
+    list(doctor_files.look(site.config))
+    assert looked_at == [own]
+    monkeypatch.setattr(linted, "is_right", lambda: False)
+    list(doctor_files.look(site.config))
+    assert set(looked_at) == {own, *playbooks.shipped_files()}
+
+
+@pytest.mark.parametrize("name", ["tool_poisoning.yaml", "tool_poisoning.drill.yaml", "shared/accounts.yaml"])
+def test_a_catalog_is_another_one_when_any_file_of_it_is(tmp_path: Path, name: str) -> None:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(SHIPPED.parent, catalog)
+    assert linted.is_right(catalog)
+    with (catalog / name).open("a") as file:
+        file.write("\n")
+    assert not linted.is_right(catalog)
+    (catalog / name).unlink()
+    assert not linted.is_right(catalog)
+    shutil.copy(SHIPPED.parent / name, catalog / name)
+    (catalog / "shared" / "more.yaml").touch()
+    assert not linted.is_right(catalog)
 
 
 def test_lint_of_what_is_no_playbook(site: Installation, tmp_path: Path) -> None:
