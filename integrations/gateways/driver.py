@@ -229,6 +229,10 @@ class GatewayDriver(Catalogue):
         """The ids there of our own credentials: never a target."""
         return frozenset(self.gateway.credential_ids)
 
+    async def sign_in(self) -> None:
+        """Sign in ahead of need, where that is something of its own; it takes some gateways a quarter of a second."""
+        await self._administration.sign_in()
+
     async def warm(self) -> None:
         """Do ahead of need what the first containment would wait for; by default nothing."""
 

@@ -1,6 +1,7 @@
 """What `doctor` says of servers: how they differ from what was approved, and who has signed for that."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from copy import deepcopy
 
 from flows.cli.output import some
 from flows.cli.work import pins, records
@@ -82,13 +83,14 @@ def told_apart(inventory: Inventory, name: str) -> Iterator[Looked]:
 
 async def reviewed(config: Configuration) -> AsyncIterator[Looked]:
     """Yield whether people have signed for what is approved, and whether the journal says so."""
-    journalled, again = Reviews(), Reviews()
+    journalled = Reviews()
     if missing(config) is None:
         try:
             async with records.opened(config) as journal:
-                journalled, again = await ReviewBook().current(journal), await ReviewBook().current(journal)
+                journalled = await ReviewBook().current(journal)
         except SoarError:
             return  # the journal has a line of its own
+    again = deepcopy(journalled)
     for name in config.inventory.servers:
         if (line := _signed_for(config, name, journalled, again)) is not None:
             yield line

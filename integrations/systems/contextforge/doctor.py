@@ -34,7 +34,7 @@ async def _gateway(world: World, holders: Holders, name: str) -> AsyncIterator[L
     # The canary has its token already: it asks while the gateway hashes our password.
     canary = asyncio.create_task(into(found[1], (client_side(world, holders, name, until),)))
     try:
-        await forge.warm()
+        await forge.sign_in()
     except BaseException:
         # Why we are not let in is the one thing to say.
         canary.cancel()

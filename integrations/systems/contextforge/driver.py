@@ -104,8 +104,7 @@ class ContextForge(GatewayDriver):
 
     @override
     async def warm(self) -> None:
-        # To hash the password takes the gateway a quarter of a second.
-        await self.api.sign_in()
+        await self.sign_in()
         with suppress(SoarError):
             await asyncio.gather(self.count_processes(), self.virtual_servers())
 

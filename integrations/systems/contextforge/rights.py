@@ -4,6 +4,7 @@ Whoever is no platform administrator may besides change only what is its own (`c
 or user at all (`tokens.py`, `email_auth.py`; ContextForge 1.0.7).
 """
 
+import asyncio
 from typing import Final, NamedTuple
 
 from integrations.systems.contextforge.driver import ContextForge
@@ -32,11 +33,15 @@ async def rights(forge: ContextForge) -> tuple[Right, ...]:
     Raises:
         SoarError: the gateway does not say.
     """
-    account = await forge.api.request("GET", "/v1/auth/email/me")
-    held = await forge.api.request("GET", "/rbac/my/permissions")
+    account, held = await asyncio.gather(
+        forge.api.request("GET", "/v1/auth/email/me"), forge.api.request("GET", "/rbac/my/permissions")
+    )
     if not isinstance(account, dict) or not isinstance(held, list):
         raise Refused(f"gateway {forge.name} does not say what our account may do")
     administrator, everything = bool(account.get("is_admin")), "*" in held
+    # Several steps need the same.
+    asked = sorted({tried for _, _, tried in RIGHTS.values() if tried}) if administrator else []
+    refusals = dict(zip(asked, await asyncio.gather(*(_refusal(forge, path) for path in asked)), strict=True))
     found = []
     for step, (_, needs, tried) in RIGHTS.items():
         lacks = [need for need in needs if need != ADMINISTRATOR and not everything and need not in held]
@@ -45,7 +50,7 @@ async def rights(forge: ContextForge) -> tuple[Right, ...]:
                 lacks.append(f"being a {ADMINISTRATOR}")
             elif any(need.endswith(".update") for need in needs) and not lacks:
                 lacks.append(f"being a {ADMINISTRATOR}, to change what others own")
-        elif tried and (refused := await _refusal(forge, tried)):
+        elif refused := refusals.get(tried):
             lacks.append(refused)
         found.append(Right(step, tuple(lacks)))
     return tuple(found)

@@ -1,5 +1,6 @@
 """An account without rights is found before it is needed, and named where it was refused."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from integrations.connections import Connections
 from integrations.gateways.actions import DisableTool
+from integrations.http import AT_ONCE
 from integrations.registry import SYSTEMS
 from integrations.system import Holders
 from integrations.systems.contextforge.doctor import doctor
@@ -60,6 +62,22 @@ async def test_an_account_without_rights_is_told_permission_by_permission_and_ch
     assert "tools.update" in tool
     assert user.replace("@", " at ") in tool
     assert all(ROLE in remedy for remedy in failed.values())
+
+
+async def test_doctor_asks_for_nothing_twice(lab: Lab) -> None:
+    lab.proxy.forget()
+    world = connected(lab.site.inventory)
+    try:
+        lines = [line for _, looked in doctor(world, Holders(none)) async for line in looked]
+    finally:
+        await world.aclose()
+    assert not any(line.level == "fail" for line in lines), lines
+    asked = Counter(path.partition("?")[0] for _, path in lab.proxy.seen)
+    # Each of its processes may answer; and an entry is looked for before and after it is made, until it comes.
+    often = {"/health", "/api/logs/audit-trails"}
+    assert asked["/v1/tokens/admin/all"] == 1
+    assert {path for path, times in asked.items() if times > 1 and not path.startswith("/mcp")} <= often
+    assert asked["/health"] == AT_ONCE // 2
 
 
 async def test_our_own_account_may_do_everything(lab: Lab) -> None:
