@@ -127,6 +127,9 @@ class Expected(NamedTuple):
 class Present(ABC):
     """What is really there at one place of a system: for `doctor --orphans`."""
 
+    async def ready(self) -> None:  # noqa: B027  # most have nothing to do
+        """Do ahead of need what the first look would wait for; by default nothing."""
+
     @abstractmethod
     async def look(self) -> Sequence[Expected]:
         """Ask for everything there, and return what should be in use."""

@@ -1,5 +1,6 @@
 """What is really at a gateway, beside what inventory and pins say: for `doctor --orphans`."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
@@ -31,9 +32,13 @@ class GatewayPresent(Present):
         self._held: dict[str, Held] = {}
 
     @override
+    async def ready(self) -> None:
+        await self._driver.sign_in()
+
+    @override
     async def look(self) -> tuple[Expected, ...]:
-        for kind in _KINDS:
-            self._held |= {held.id: held for held in await self._driver.held(kind)}
+        kinds = await asyncio.gather(*map(self._driver.held, _KINDS))
+        self._held = {held.id: held for found in kinds for held in found}
         return (*expected(self._inventory, self._name), *self._unpinned())
 
     @override

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flows.cli.exits import Exit
 from flows.cli.output import Out, some
+from flows.cli.work.ahead import imported
 from flows.service.settings import Configuration, read
 from integrations.connections import Connections
 from integrations.hostile import printable
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from integrations.journal.records import Hold
 
 _WITHIN = 20.0
-
-_TURN = 0.001
-"""Seconds after which what computes lets those go on who were answered: five times as often as Python does."""
 
 
 def doctor(out: Out, folder: Path) -> Exit:
@@ -52,13 +49,12 @@ async def _look(folder: Path, progress: Callable[[str], None]) -> list[Looked]:
     except Misconfigured as exc:
         what = "mend that line" if exc.line else "mend that file" if exc.file else "mend what it names"
         return [Looked("configuration", "fail", str(exc), f"{what}; nothing else was looked at")]
-    sys.setswitchinterval(_TURN)
     world, questions = Connections(config.inventory, config.systems), Questions(progress)
     holders = Holders(partial(_holds, config))
     try:
         # Whoever is far away is asked first: all that looks at the rest is imported while they think.
         systems = asyncio.gather(*questions.put(config.systems.doctor(world, holders)))
-        beside = await asyncio.to_thread(_beside)
+        beside = await imported(_beside)
         found = await beside(config, world, holders, questions)
         far = await systems
     finally:
