@@ -5,12 +5,14 @@ anybody signs for it, with what would be right.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from importlib import import_module
 
 from flows.cli import schema
 from flows.cli.exits import Exit
 from flows.cli.output import Out, Usage
-from flows.cli.work import asking, meaning, plan, questions, records, responding
+from flows.cli.work import asking, meaning, questions, records, responding
+from flows.cli.work.ahead import imported
 from flows.cli.work.spelled import Spelling
 from flows.cli.work.wish import Wish
 from flows.engine import choosing
@@ -31,6 +33,8 @@ from playbooks.record.state import Incident
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 
+_PLANNING = "flows.cli.work.plan"
+
 
 def contain(out: Out, who: asking.Person, wish: Wish) -> Exit:
     """Show what containing something would change, and have it done once the person says yes."""
@@ -47,6 +51,31 @@ def contain(out: Out, who: asking.Person, wish: Wish) -> Exit:
 
 
 async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wish) -> schema.Act | None:
+    world = Connections(config.inventory, config.systems)
+    # The systems are asked already while what plans is imported and the journal opened.
+    meant = asyncio.create_task(_meant(world, wish))
+    try:
+        await imported(lambda: import_module(_PLANNING))
+        return await _chosen(out, config, who, wish, world, meant)
+    finally:
+        meant.cancel()
+        await asyncio.gather(meant, return_exceptions=True)
+        await world.aclose()
+
+
+async def _meant(world: Connections, wish: Wish) -> list[Resolved]:
+    found = [await meaning.of(world, one) for one in wish.chosen]
+    return list({thing.key: thing for thing in found}.values())
+
+
+async def _chosen(  # noqa: PLR0917  # what it rests on
+    out: Out,
+    config: Configuration,
+    who: asking.Person,
+    wish: Wish,
+    world: Connections,
+    meant: Awaitable[list[Resolved]],
+) -> schema.Act | None:
     subject, state, word = "new", None, wish.incident_class or IncidentClass.UNCLASSIFIED
     async with records.opened(config) as journal:
         await asking.allowed(journal, who, Verb.RESPOND)
@@ -55,11 +84,9 @@ async def _contain(out: Out, config: Configuration, who: asking.Person, wish: Wi
             state = await streams.load(journal, subject)
             still_open(state)
             word = state.incident_class
-        world = Connections(config.inventory, config.systems)
         try:
             with out.waiting("looking at the gateway"):
-                found = [await meaning.of(world, one) for one in wish.chosen]
-                things = list({thing.key: thing for thing in found}.values())
+                things = await meant
             choosing.placed_at(Places(config.inventory, config.systems.titles), things, wish.only)
             if state is not None:
                 choosing.new_in(state, things, wish.only)
@@ -129,6 +156,8 @@ async def _foresee(  # noqa: PLR0917  # what a plan rests on
     Raises:
         Refused: it cannot be done, whoever approves it.
     """
+    from flows.cli.work import plan  # noqa: PLC0415  # it takes as long to import as to be let in
+
     case = plan.Foreseen(
         incident_class=incident_class,
         severity=Severity[wish.severity.upper()],
