@@ -58,8 +58,7 @@ async def intend(
     unreviewed = await reviewed_by_nobody(case, plan, since)
 
     async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], bool]:
-        row = await tx.stream(case.stream)
-        if row is not None and row.closed_at is not None:
+        if await tx.closed(case.stream):
             # Somebody closed it while this was being planned: nobody would watch over what is begun now.
             raise Refused(f"{case.id} was closed meanwhile")
         for stop in await tx.stops():
@@ -208,9 +207,8 @@ async def _judged(
         approved_by=() if spent else approved_by(case, step, plan, left=left),
         chosen=state.asked_for_by(todo.entity) is not None,
     )
-    clock = await tx.clock()
     reserved = tuple(
-        Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=clock - item.at)
+        Reservation(incident=item.incident, target=item.target, radius=Radius(item.radius), age=item.age)
         for item in await tx.reserved()
     )
     decision = decide(plan, parts.policy, facts, parts.world.inventory, reserved)

@@ -371,10 +371,10 @@ async def open_incident(
         events: what comes right after.
         after: the stream of an open incident that gave it back.
     """
-    before = await tx.closed_with(key)
+    frozen, before = await tx.earlier(key)
     earlier = [after] if after else []
     # What is frozen takes nothing in any more: this goes on with what it was about.
-    linked = dict.fromkeys((*earlier, *await tx.frozen_with(key), *before))
+    linked = dict.fromkeys((*earlier, *frozen, *before))
     opened["linked"] = [name.removeprefix(PREFIX) for name in linked]
     stream, claim = await tx.open_stream(
         f"{PREFIX}inc", correlation=key, lane=CUT, owner=parts.name, claim_seconds=parts.timing.claim

@@ -38,7 +38,7 @@ def kept(key: str) -> str:
 
 
 def gave_up(key: str) -> dict[str, str]:
-    """Return between which keys those stand that frozen streams gave up for this one, for `FROZEN_WITH`."""
+    """Return between which keys those stand that frozen streams gave up for this one, for `EARLIER`."""
     first = f"{key}{_FROZEN}"
     return {"prefix": first, "end": f"{first[:-1]};"}
 

@@ -28,6 +28,22 @@ MOVE_TIP = (
 
 _INSERT_HEAD = insert(schema.head)
 _MOVE_CHAIN = update(schema.chain).where(schema.chain.c.id == 1).values(n=bindparam("tip"), hash=bindparam("tip_hash"))
+# All of the above at once, the rows as arrays: whoever waits for the lock waits for one round trip to PostgreSQL.
+_WRITE = f"""
+WITH made AS (
+    INSERT INTO entry (stream, seq, kind, data, hash, head)
+    SELECT *, $12::int FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
+), begun AS (
+    INSERT INTO stream (name, seq, hash, lane, fence, opened_at)
+    SELECT *, '', 0, {schema.POSTGRES_CLOCK} FROM unnest($6::text[], $7::int[], $8::bytea[])
+), moved AS (
+    UPDATE stream SET seq = tip.seq, hash = tip.hash
+    FROM unnest($9::text[], $10::int[], $11::bytea[]) AS tip (name, seq, hash) WHERE stream.name = tip.name
+), signed AS (
+    INSERT INTO head (n, data, hash, signature) VALUES ($12, $13, $14, $15)
+)
+UPDATE chain SET n = $12, hash = $14 WHERE id = 1
+"""  # noqa: S608  # names of our own
 _LOCK_CHAIN = select(schema.chain.c.n, schema.chain.c.hash, clock()).where(schema.chain.c.id == 1).with_for_update()
 _ROWS = select(
     _stream.name,
@@ -36,6 +52,7 @@ _ROWS = select(
     _stream.fence,
     func.coalesce(_stream.claimed_until > clock(), literal(value=False)).label("live"),
     _stream.frozen,
+    _stream.closed_at.is_not(None).label("closed"),
 ).where(_stream.name.in_(bindparam("names", expanding=True)))
 MOST_NAMES = 256
 """What one statement names at the most."""
@@ -47,11 +64,12 @@ class _Row(NamedTuple):
     fence: int
     live: bool
     frozen: str | None
+    closed: bool
     stored: bool
     signed: bool = True
 
 
-_NEW = _Row(0, GENESIS, 0, live=False, frozen=None, stored=False)
+_NEW = _Row(0, GENESIS, 0, live=False, frozen=None, closed=False, stored=False)
 
 
 def first_row(name: str) -> dict[str, Any]:
@@ -119,8 +137,8 @@ class Batch:
             padded = some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
             found = await self.run(_ROWS, {"names": padded})
             unproven = await self.proof.unproven([(name, seq, tip) for name, seq, tip, *_ in found if seq], self.run)
-            for name, seq, tip, fence, live, frozen in found:
-                row = _Row(seq, tip, fence, live, frozen, stored=True, signed=name not in unproven)
+            for name, seq, tip, fence, live, frozen, closed in found:
+                row = _Row(seq, tip, fence, live, frozen, closed, stored=True, signed=name not in unproven)
                 known = self._rows.get(name)
                 # The stored tip is behind what this transaction has made and not yet written.
                 self._rows[name] = row if known is None else row._replace(seq=known.seq, hash=known.hash)
@@ -136,6 +154,10 @@ class Batch:
         """Return why a stream that is loaded is frozen, None if it is not."""
         return self._rows[name].frozen
 
+    def closed(self, name: str) -> bool:
+        """Return whether a stream that is loaded was closed."""
+        return self._rows[name].closed
+
     def forget(self, name: str) -> None:
         """Read a stream's row again when it is needed next, because somebody changed it."""
         self._stale.add(name)
@@ -146,7 +168,7 @@ class Batch:
 
     def opened(self, name: str) -> None:
         """Take in a stream that was just made and claimed."""
-        self._rows[name] = _Row(0, GENESIS, 1, live=True, frozen=None, stored=True)
+        self._rows[name] = _Row(0, GENESIS, 1, live=True, frozen=None, closed=False, stored=True)
 
     async def ensure(self, name: str) -> None:
         """Write the row of a stream that this transaction began, so that it can be changed."""
@@ -207,24 +229,40 @@ class Batch:
         data = journal.head_data(n, self.at, self._signer.id, added)
         digest = journal.link(self._hash, data)
         head = Head(n, data, digest, self._signer.sign(digest))
-        run = self.connection.execute
-        rows = [
-            {"stream": e.stream, "seq": e.seq, "kind": kind, "data": e.data, "hash": e.hash, "head": n}
-            for e, kind in self._made
-        ]
-        new = [first_row(name) for name in names if not self._rows[name].stored]
-        tips = [{"stream": name, "tip": self._rows[name].seq, "tip_hash": self._rows[name].hash} for name in names]
         try:
-            await run(_INSERT_ENTRY, rows)
-            if new:
-                await run(insert(schema.stream).values(opened_at=clock()), new)
-            await run(MOVE_TIP, tips)
-            await run(_INSERT_HEAD, head._asdict())
+            await (self._write_postgres if self.connection.dialect.name == "postgresql" else self._write)(names, head)
         except IntegrityError as exc:
             lost = self._made[0].entry
             raise Tampered(lost.stream, lost.seq, "the place of a new entry or head is taken") from exc
-        await run(_MOVE_CHAIN, {"tip": n, "tip_hash": digest})
         # Before the commit: should that fail, nothing has these tips.
         for tip in added:
             self.proof.know(tip.hash)
         return head
+
+    async def _write(self, names: Sequence[str], head: Head) -> None:
+        run = self.connection.execute
+        rows = [
+            {"stream": e.stream, "seq": e.seq, "kind": kind, "data": e.data, "hash": e.hash, "head": head.n}
+            for e, kind in self._made
+        ]
+        new = [first_row(name) for name in names if not self._rows[name].stored]
+        tips = [{"stream": name, "tip": self._rows[name].seq, "tip_hash": self._rows[name].hash} for name in names]
+        await run(_INSERT_ENTRY, rows)
+        if new:
+            await run(insert(schema.stream).values(opened_at=clock()), new)
+        await run(MOVE_TIP, tips)
+        await run(_INSERT_HEAD, head._asdict())
+        await run(_MOVE_CHAIN, {"tip": head.n, "tip_hash": head.hash})
+
+    async def _write_postgres(self, names: Sequence[str], head: Head) -> None:
+        made = [(e.stream, e.seq, kind, e.data, e.hash) for e, kind in self._made]
+        tips = {
+            stored: [(name, *self._rows[name][:2]) for name in names if self._rows[name].stored is stored]
+            for stored in (False, True)
+        }
+        arrays = (*_columns(made, 5), *_columns(tips[False], 3), *_columns(tips[True], 3))
+        await self.connection.exec_driver_sql(_WRITE, (*arrays, *head))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[column] for row in rows] for column in range(width)]

@@ -38,6 +38,18 @@ class Failed(NamedTuple):
     error: BaseException
 
 
+class Spoilt(Exception):
+    """The one job of a transaction raised after it had written: nothing of the transaction stays.
+
+    Args:
+        error: what its caller gets.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Lane(Generic[J]):
     """Carries out jobs in the order they come, as many in one transaction as wait.
 
@@ -113,6 +125,8 @@ class Lane(Generic[J]):
     async def _carry_out(self, batch: list[tuple[J, asyncio.Future[Any]]]) -> None:
         try:
             outcomes = await self._attempt([job for job, _ in batch])
+        except Spoilt as exc:
+            outcomes = [Failed(exc.error)]
         except Exception as exc:  # noqa: BLE001  # whatever it is, it belongs to those who wait
             error = mapped(exc) if foreign(exc) else exc
             if len(batch) > 1 and not isinstance(error, Transient):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from integrations.journal import client, schema
+from integrations.journal import client, queries, schema
 from integrations.journal.schema import clock
 from playbooks.errors import SoarError
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from integrations.journal.store import Journal
 
 LOG = logging.getLogger(__name__)
-CHANNEL = "soar_poke"
 # A responder says that it is there twice in this time; one not seen for so long is dead.
 STALE_SECONDS = 60.0
 # A storm of alerts does not ask each time who listens.
 KNOWN_SECONDS = 1.0
 APART = 0.05
 """Seconds between two times that a poke wakes the same listener. Every account may poke, as often as it likes."""
-_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+_NOTIFY = text(f"SELECT pg_notify('{queries.CHANNEL}', '')")
 
 
 class Poker:
@@ -63,16 +62,12 @@ class Poker:
             await asyncio.wait([self._task])
         self.close()
 
-    async def notify(self, connection: AsyncConnection) -> None:
-        """Poke when a PostgreSQL transaction commits."""
-        await connection.execute(_NOTIFY)
-
     async def poke(self) -> None:
         """Poke all that listen. It raises nothing: a poke may always get lost."""
         with contextlib.suppress(SoarError, OSError):
             if self._dialect == "postgresql":
                 async with client.reading(self._engine) as connection:
-                    await self.notify(connection)
+                    await connection.execute(_NOTIFY)
                 return
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -199,7 +194,7 @@ class Listener:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None  # noqa: S101  # an open connection has one
         raw.add_termination_listener(self._died)
-        await raw.add_listener(CHANNEL, lambda *_: self._poked.set())
+        await raw.add_listener(queries.CHANNEL, lambda *_: self._poked.set())
         # What came while nobody listened is found by looking.
         self._poked.set()
 

@@ -1,11 +1,26 @@
 """The reading statements, for a unit inside the lock and for everybody beside it, and their rows as values."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import CompoundSelect, LargeBinary, Select, and_, bindparam, case, func, literal, or_, select, union_all
+from sqlalchemy import (
+    CompoundSelect,
+    Integer,
+    LargeBinary,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
 from integrations.journal import schema
 from integrations.journal.client import Tampered
@@ -14,6 +29,9 @@ from integrations.journal.records import Hold, InboxItem, Stop, StreamInfo
 from integrations.journal.schema import clock, well_typed
 from playbooks.record import journal
 from playbooks.record.journal import GENESIS, Entry, fits
+
+CHANNEL = "soar_poke"
+"""On which PostgreSQL's listeners are poked."""
 
 MOST_AT_ONCE = 4096
 """Entries of one stream that a commit writes, at most; their places are what is looked at to prove one of them."""
@@ -53,8 +71,8 @@ OPEN_BELOW = select(func.count()).select_from(
     .limit(bindparam("most"))
     .subquery()
 )
-FROZEN_WITH = (
-    select(_stream.name)
+_FROZEN = (
+    select(literal(0).label("closed"), _stream.name, _stream.opened_at.label("at"))
     .where(
         _stream.correlation >= bindparam("prefix"),
         _stream.correlation < bindparam("end"),
@@ -63,15 +81,26 @@ FROZEN_WITH = (
     .order_by(_stream.opened_at.desc(), _stream.name.desc())
     .limit(_ALIKE)
 )
-CLOSED_WITH = (
-    select(_stream.name)
+_CLOSED = (
+    select(literal(1).label("closed"), _stream.name, _stream.closed_at.label("at"))
     .where(_stream.correlation == bindparam("correlation"), _stream.closed_at.is_not(None))
     .order_by(_stream.closed_at.desc(), _stream.name.desc())
     .limit(_ALIKE)
 )
+EARLIER = union_all(*(select(some.subquery()) for some in (_FROZEN, _CLOSED)))
 _stop = schema.stop.c
 # As the first release kept them, before there was a stream of switches.
-STOPS = select(_stop.scope, _stop.reason, _stop.by, _stop.at, _stop.seq).order_by(_stop.seq)
+# With the tip of that stream, so that whoever asks where there is none asks once.
+STOPS = (
+    select(_stream.seq.label("tip"), _stop.scope, _stop.reason, _stop.by, _stop.at, _stop.seq)
+    .select_from(
+        select(literal(1).label("one"))
+        .subquery()
+        .outerjoin(schema.stream, _stream.name == journal.SWITCHES)
+        .outerjoin(schema.stop, true())
+    )
+    .order_by(_stop.seq)
+)
 _suppression = schema.suppression.c
 SUPPRESSION = (
     _suppression.scope,
@@ -200,7 +229,26 @@ async def prove(stream: str, seq: int, proof: Proof, run: Run) -> None:
         raise proof.fault(stream, expected - 1, previous)
 
 
-def stops(entries: Sequence[Entry]) -> list[Stop]:
+async def stops(proof: Proof, run: Run, read: Callable[[int], Awaitable[Sequence[Entry]]]) -> list[Stop]:
+    """Return the kill switches that are on.
+
+    Args:
+        proof: what is known to be signed.
+        run: asks the database.
+        read: reads the stream of switches, after an entry.
+
+    Raises:
+        Tampered: if they are not as responders wrote them.
+    """
+    await proof.catch_up(journal.SWITCHES, run)
+    begun = proof.reached.get(journal.SWITCHES, 0) > 0
+    rows = [] if begun else await run(STOPS, {})
+    if (begun or rows[0].tip is not None) and (entries := await read(proof.before_last(journal.SWITCHES))):
+        return switched(entries)
+    return [Stop(*row[1:]) for row in rows if row.scope is not None]
+
+
+def switched(entries: Sequence[Entry]) -> list[Stop]:
     """Return the kill switches that are on after the last of these entries."""
     return [Stop(**one) for one in entries[-1].parsed().body["on"]]
 
@@ -294,6 +342,24 @@ INBOX = (
     _inbox.stamp,
 )
 
+
+KNOWN = select(_inbox.source, _inbox.nonce, _inbox.id, _inbox.digest, _inbox.incident).where(
+    tuple_(_inbox.source, _inbox.nonce).in_(bindparam("keys", expanding=True))
+)
+
+_SENT = [schema.inbox.c[name].type for name in schema.RECEIVER_WRITES]
+_ARRAYS = {LargeBinary: "bytea[]", Integer: "int[]"}
+# As text, and the rows as arrays: one statement, however many they are, which PostgreSQL knows already.
+PUT = f"""
+WITH put AS (
+    INSERT INTO inbox ({", ".join(schema.RECEIVER_WRITES)})
+    SELECT * FROM unnest({", ".join(f"${n}::{_ARRAYS.get(type(of), 'text[]')}" for n, of in enumerate(_SENT, 1))})
+    ON CONFLICT (source, nonce) DO NOTHING
+    RETURNING source, nonce, id, digest
+)
+SELECT source, nonce, id, digest, (SELECT pg_notify('{CHANNEL}', '')) FROM put
+"""  # noqa: S608  # names of our own
+"""Puts rows into PostgreSQL's inbox and pokes if any of them is new; returns those."""
 
 LARGEST = 4 * 1024 * 1024
 """Bytes of a body that is handed out for moving: the receiver takes less, but whoever may insert may insert more."""

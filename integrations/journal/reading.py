@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Executable, func, select
@@ -87,10 +88,7 @@ class Reading:
 
     async def stops(self) -> list[Stop]:
         """Return the kill switches that are on. It raises if it cannot tell: then they count as on."""
-        await self._proof.catch_up(SWITCHES, self._rows)
-        if entries := await self.read(SWITCHES, after=self._proof.before_last(SWITCHES)):
-            return queries.stops(entries)
-        return [Stop(*row) for row in await self._rows(queries.STOPS)]
+        return await queries.stops(self._proof, self._rows, partial(self.read, SWITCHES))
 
     async def resumes(self) -> list[Entry]:
         """Return the entries in which people asked to end a stop; an index over the stream, its chain not verified."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
 
-from sqlalchemy import URL, Executable, false, func, select, text, tuple_
+from sqlalchemy import URL, Executable, false, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,7 @@ from integrations.journal import client, dump, queries, rights, schema, spool
 from integrations.journal.batch import Batch
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
 from integrations.journal.dump import Rows
-from integrations.journal.lane import Done, Failed, Lane
+from integrations.journal.lane import Done, Failed, Lane, Spoilt
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.proof import Proof
 from integrations.journal.reading import Reading
@@ -121,7 +121,7 @@ class Journal(Reading):
         self._streams: Lane[_Append | _Unit] = Lane(self._writing, self._carry_out, self._turn or asyncio.Lock())
         self._spool = Spool(url, name, read=self._rows, turn=self._turn, put=self._put_all) if self._turn else None
         self._puts: Lane[_Put | _Try] = (
-            self._spool.puts if self._spool else Lane(self._writing, self._put_all, asyncio.Lock())
+            self._spool.puts if self._spool else Lane(client.at_once(self._writing), self._put_all, asyncio.Lock())
         )
         self._put_at = -TRIED
         self._held_up = False
@@ -323,7 +323,6 @@ class Journal(Reading):
         return self._stamp is not None and self._stamp.fits(item)
 
     async def _put_all(self, connection: AsyncConnection, jobs: Sequence[_Put | _Try]) -> Done:
-        inbox = schema.inbox.c
         puts = [job for job in jobs if isinstance(job, _Put)]
         if not puts:
             table = spool.HERE if self._spool else schema.inbox
@@ -332,14 +331,7 @@ class Journal(Reading):
             return Done([None] * len(jobs), None)
         # In one order everywhere: two receivers that wait for each other's nonces would be a deadlock.
         ordered = [put._asdict() for put in sorted(puts, key=lambda put: (put.source, put.nonce))]
-        if self._spool is not None:
-            found = await self._spool.store(connection, ordered)
-        else:
-            insertion = schema.insertion(self.dialect)(schema.inbox)
-            await connection.execute(insertion.on_conflict_do_nothing(index_elements=["source", "nonce"]), ordered)
-            named = tuple_(inbox.source, inbox.nonce).in_([(put.source, put.nonce) for put in puts])
-            known = select(inbox.source, inbox.nonce, inbox.id, inbox.digest, inbox.incident)
-            found = (await connection.execute(known.where(named))).all()
+        found = await (self._spool.store if self._spool else _store)(connection, ordered)
         stored = {(source, nonce): (name, digest, incident) for source, nonce, name, digest, incident in found}
         receipts: list[Receipt | Failed | None] = []
         for put in jobs:
@@ -352,8 +344,6 @@ class Journal(Reading):
                 continue
             name, digest, incident = stored[put.source, put.nonce]
             receipts.append(Receipt(name, fresh=name == put.id, conflict=digest != put.digest, incident=incident))
-        if self.dialect == "postgresql" and any(isinstance(receipt, Receipt) and receipt.fresh for receipt in receipts):
-            await self._poker.notify(connection)
         return Done(receipts, None)
 
     async def waiting(
@@ -532,7 +522,7 @@ class Journal(Reading):
                 except Exception as exc:  # noqa: BLE001  # belongs to its caller alone
                     outcomes.append(Failed(exc))
             else:
-                outcomes.append(await self._unit(batch, job))
+                outcomes.append(await self._unit(batch, job, alone=len(jobs) == 1))
         head = await batch.flush()
 
         async def confirm(again: AsyncConnection) -> bool:
@@ -546,9 +536,9 @@ class Journal(Reading):
 
         return Done(outcomes, confirm)
 
-    async def _unit(self, batch: Batch, work: _Unit) -> Any:  # noqa: ANN401  # what the unit returns
+    async def _unit(self, batch: Batch, work: _Unit, *, alone: bool) -> Any:  # noqa: ANN401  # what the unit returns
         state = batch.state()
-        tx = Tx(batch)
+        tx = Tx(batch, alone=alone)
         limit = asyncio.timeout(UNIT_SECONDS)
         try:
             async with limit:
@@ -563,8 +553,11 @@ class Journal(Reading):
             if not await tx.undo() and isinstance(exc, DBAPIError):
                 # PostgreSQL lets a transaction do nothing more after an error that no savepoint caught.
                 raise
+            error = client.mapped(exc) if client.foreign(exc) else exc
+            if tx.spoilt:
+                raise Spoilt(error) from exc
             batch.restore(state)
-            return Failed(client.mapped(exc) if client.foreign(exc) else exc)
+            return Failed(error)
         return result
 
     # Claims
@@ -703,6 +696,20 @@ def _sound(faults: Sequence[Fault]) -> None:
         # What was set apart is part of nothing; it goes along, and stays found.
         if not fault.stream.startswith(APART):
             raise Tampered(*fault)
+
+
+async def _store(connection: AsyncConnection, puts: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+    """Put into PostgreSQL's inbox what is not there; return source, nonce, id, digest and incident of each.
+
+    What is new, which is nearly all, takes one statement, that is its own transaction and wakes the responders.
+    """
+    columns = [[put[name] for put in puts] for name in schema.RECEIVER_WRITES]
+    made = (await connection.exec_driver_sql(queries.PUT, tuple(columns))).all()
+    new = {(row.source, row.nonce) for row in made}
+    known = [key for put in puts if (key := (put["source"], put["nonce"])) not in new]
+    # Another statement, which sees what others put there while that one waited for them.
+    found = (await connection.execute(queries.KNOWN, {"keys": known})).all() if known else ()
+    return [*((row.source, row.nonce, row.id, row.digest, None) for row in made), *found]
 
 
 def _sortable() -> str:

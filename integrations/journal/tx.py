@@ -4,10 +4,11 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import (
+    LargeBinary,
     Select,
     Text,
     bindparam,
@@ -61,7 +62,11 @@ _MOVE_ALL = (
     .values(**_MOVED)
 )
 _BLANKABLE = (_inbox.kind.in_(["alert", "code"]), _inbox.moved_at.is_not(None), _inbox.body != b"")
-_ORIGINAL = select(schema.hold.c.original).where(schema.hold.c.grip == bindparam("grip")).limit(1)
+_held_before = schema.hold.alias("before")
+_ORIGINAL = func.coalesce(
+    select(_held_before.c.original).where(_held_before.c.grip == bindparam("there")).limit(1).scalar_subquery(),
+    bindparam("found", type_=LargeBinary),
+)
 
 
 def _free() -> str:
@@ -101,7 +106,8 @@ class _Sql:
         )
         self.use = insertion(schema.used).values(at=clock()).on_conflict_do_nothing().returning(schema.used.c.nonce)
         self.reserve = insertion(schema.reservation).values(at=clock()).on_conflict_do_nothing()
-        self.hold = _replacing(insertion(schema.hold).values(taken_at=clock()), ["grip", "incident", "lease"], "after")
+        taken = insertion(schema.hold).values(taken_at=clock(), original=_ORIGINAL)
+        self.hold = _replacing(taken, ["grip", "incident", "lease"], "after").returning(schema.hold.c.original)
         asked = ("incident", "verdict", "system", "severity", "took", "checked_at", "seen_at")
         self.watch = _replacing(insertion(schema.watch).values(checked_at=clock(), seen_at=null()), ["lease"], *asked)
         self.present = _replacing(insertion(schema.responder).values(seen_at=clock()), ["name"], "address", "seen_at")
@@ -122,12 +128,16 @@ class Tx:
 
     Args:
         batch: the transaction.
+        alone: nobody else's unit is in it, so that all of it can be rolled back: that takes no savepoint.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, *, alone: bool = False) -> None:
         self._batch = batch
         self._sql = _sql(batch.connection.dialect.name)
+        self._alone = alone
         self._savepoint = False
+        self.spoilt = False
+        """It wrote something that only the end of the whole transaction takes back."""
 
     async def _run(self, statement: Any, values: Any = None) -> Any:  # noqa: ANN401  # SQLAlchemy's own types say no more
         if not self._savepoint and not isinstance(statement, Select):
@@ -136,7 +146,8 @@ class Tx:
 
     async def _begin(self) -> None:
         # Only now: most units that raise have written nothing, and most that write nothing need none.
-        if not self._savepoint:
+        self.spoilt = self._alone
+        if not self._savepoint and not self._alone:
             await self._batch.connection.exec_driver_sql("SAVEPOINT unit")
             self._savepoint = True
 
@@ -356,15 +367,17 @@ class Tx:
         values = {"prefix": prefix, "end": prefix[:-1] + chr(ord(prefix[-1]) + 1), "most": limit}
         return int((await self._run(queries.OPEN_BELOW, values)).scalar_one())
 
-    async def closed_with(self, correlation: str) -> list[str]:
-        """Return the closed streams that had a correlation key, the last closed first."""
-        found = await self._run(queries.CLOSED_WITH, {"correlation": correlation})
-        return list(dict.fromkeys(map(also.whose, found.scalars().all())))
+    async def earlier(self, correlation: str) -> tuple[list[str], list[str]]:
+        """Return the streams that gave up a correlation key, the last first: those that are frozen, those closed."""
+        found = (await self._run(queries.EARLIER, {"correlation": correlation, **also.gave_up(correlation)})).all()
+        rows = sorted(found, key=lambda row: (row.at, row.name), reverse=True)
+        frozen, closed = ([also.whose(row.name) for row in rows if row.closed == which] for which in (0, 1))
+        return list(dict.fromkeys(frozen)), list(dict.fromkeys(closed))
 
-    async def frozen_with(self, correlation: str) -> list[str]:
-        """Return the frozen streams that gave up a correlation key, the last opened first."""
-        found = await self._run(queries.FROZEN_WITH, also.gave_up(correlation))
-        return list(dict.fromkeys(map(also.whose, found.scalars().all())))
+    async def closed(self, stream: str) -> bool:
+        """Return whether a stream was closed; one that does not exist was not."""
+        await self._batch.load([stream])
+        return self._batch.closed(stream)
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Return a stream's row."""
@@ -593,21 +606,17 @@ class Tx:
 
         Taken again by the same lease, it keeps what it found the first time.
         """
-        original = (await self._run(_ORIGINAL, {"grip": grip})).scalar_one_or_none()
-        if original is None:
-            original = canonical(before)
-        await self._run(
-            self._sql.hold,
-            {
-                "grip": grip,
-                "incident": incident,
-                "lease": lease,
-                "server": server,
-                "before": canonical(before),
-                "after": canonical(after),
-                "original": original,
-            },
-        )
+        row = {
+            "grip": grip,
+            "incident": incident,
+            "lease": lease,
+            "server": server,
+            "before": canonical(before),
+            "after": canonical(after),
+            "there": grip,
+            "found": canonical(before),
+        }
+        original = (await self._run(self._sql.hold, row)).scalar_one()
         return json.loads(original)  # type: ignore[no-any-return]
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
@@ -674,10 +683,9 @@ class Tx:
         Raises:
             Tampered: if they are not as responders wrote them.
         """
-        await self._batch.proof.catch_up(SWITCHES, self._batch.run)
-        if entries := await self.read(SWITCHES, after=self._batch.proof.before_last(SWITCHES)):
-            return queries.stops(entries)
-        return [Stop(*row) for row in await self._run(queries.STOPS)]
+        if self._batch.made(SWITCHES):
+            return queries.switched(await self.read(SWITCHES))
+        return await queries.stops(self._batch.proof, self._batch.run, partial(self.read, SWITCHES))
 
     async def suppress(self, suppression: Suppression) -> None:
         """Keep alerts from opening incidents; one of the same scope gives way."""

@@ -13,6 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from integrations.journal import Claim, Journal, LostClaim, Stop, Tampered, Tx, schema
@@ -212,6 +213,64 @@ async def test_a_unit_that_raises_leaves_nothing_and_takes_nobody_along(journal:
     assert (await opened(journal, "k"))[0].endswith("-000001")
 
 
+async def test_a_unit_that_raises_alone_leaves_nothing(journal: Journal) -> None:
+    async def bad(tx: Tx) -> None:
+        await tx.use_once("approval", "n1")
+        await tx.append("mine", [SEEN])
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await journal.submit(bad)
+    assert await journal.read("mine") == []
+    await journal.submit(lambda tx: tx.use_once("approval", "n1"))
+
+
+def asked(journal: Journal, engine: str) -> list[str]:
+    """Return a list of how every statement begins that one of the journal's engines sends from now on."""
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        found.append(statement.split(maxsplit=1)[0])
+
+    event.listen(getattr(journal, engine).sync_engine, "before_cursor_execute", note)
+    return found
+
+
+async def test_an_append_holds_the_lock_for_a_look_and_a_write(postgres_url: str, key: SigningKey) -> None:
+    async with await Journal.open(postgres_url, signer=key, name="r1") as journal:
+        await journal.migrate()
+        await journal.append("a", [SEEN])
+        statements = asked(journal, "_writing")
+        await journal.submit(lambda tx: tx.append("a", [SEEN, SEEN]))
+        assert statements == ["SELECT", "SELECT", "WITH"]
+        assert [entry.seq for entry in await journal.read("a")] == [1, 2, 3]
+        assert await journal.verify(public_keys=[key.public]) == []
+
+
+async def test_a_new_message_is_one_statement_and_its_own_transaction(
+    postgres_url: str, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await Journal.open(postgres_url, signer=key, name="r1") as journal:
+        await journal.migrate()
+        statements = asked(journal, "_writing")
+        monkeypatch.setattr("asyncpg.transaction.Transaction.start", None)  # whoever begins one fails
+        assert (await journal.put(kind="alert", source="s", nonce="1", body=b"x", headers={})).fresh
+        assert statements == ["WITH"]
+        assert not (await journal.put(kind="alert", source="s", nonce="1", body=b"x", headers={})).fresh
+
+
+async def test_whether_anything_is_stopped_is_one_question(journal: Journal) -> None:
+    assert await journal.stops() == []
+    statements = asked(journal, "_reading")
+    assert await journal.stops() == []
+    assert len(statements) == 1
+    await journal.submit(lambda tx: tx.stop("everything", "try", "ann"))
+    assert [stop.scope for stop in await journal.stops()] == ["everything"]
+    del statements[:]
+    assert [stop.scope for stop in await journal.stops()] == ["everything"]
+    assert len(statements) == 1
+
+
 async def test_a_unit_that_hangs_is_cut_off(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("integrations.journal.store.UNIT_SECONDS", 0.01)
 
@@ -252,7 +311,7 @@ async def test_a_correlation_key_is_one_open_streams_only(journal: Journal) -> N
     assert await journal.find_open("key") is None
     other, _ = await opened(journal, "key")
     assert other != name
-    assert await journal.submit(lambda tx: tx.closed_with("key")) == [name]
+    assert await journal.submit(lambda tx: tx.earlier("key")) == ([], [name])
     assert [row.name for row in await journal.streams("incident/", open_only=True)] == [other]
     await opened(journal, None)
     await opened(journal, None)
@@ -304,8 +363,8 @@ async def test_a_frozen_stream_gives_its_key_up_to_another(journal: Journal) -> 
     name, _ = await opened(journal, "key")
     await journal.submit(lambda tx: tx.freeze(name, "its chain is broken"))
     assert await journal.submit(lambda tx: tx.find_open("key")) is None
-    assert await journal.submit(lambda tx: tx.frozen_with("key")) == [name]
-    assert await journal.submit(lambda tx: tx.frozen_with("ke")) == []
+    assert await journal.submit(lambda tx: tx.earlier("key")) == ([name], [])
+    assert await journal.submit(lambda tx: tx.earlier("ke")) == ([], [])
     other, _ = await opened(journal, "key")
     assert await journal.find_open("key") == other
 
@@ -317,7 +376,7 @@ async def test_a_stream_that_was_frozen_with_its_key_is_passed_over(journal: Jou
     assert await journal.submit(lambda tx: tx.find_all_open({"key", "other"})) == {}
     other, _ = await opened(journal, "key")
     assert await journal.submit(lambda tx: tx.find_open("key")) == other
-    assert await journal.submit(lambda tx: tx.frozen_with("key")) == [name]
+    assert await journal.submit(lambda tx: tx.earlier("key")) == ([name], [])
 
 
 # Claims
