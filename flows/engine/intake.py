@@ -29,7 +29,7 @@ MANY = 100
 JUDGING = 0.5
 """Seconds that one look spends on one-time codes, whose hashes are slow on purpose."""
 
-_FIRST = ("request", "alert")
+_KINDS = ("request", "alert", "code")
 
 
 class Taken(list[Opened]):
@@ -72,26 +72,28 @@ async def intake(
     unsigned = [name for name in known if not parts.sources.sources[name].authenticated]
     last, waiting = [*unsigned, "prefect", "slack"], parts.journal.waiting
     # Each kind has its own place, and each source of alerts: whoever floods us keeps nothing of another waiting.
-    requests, alerts = await asyncio.gather(
-        waiting(limit, ["request"], last), parts.journal.turns("alert", known, limit, last=unsigned)
+    kinds, alerts = await asyncio.gather(
+        parts.journal.kinds(_KINDS), parts.journal.turns("alert", known, limit, last=unsigned)
     )
+    requests = await waiting(limit, ["request"], last) if "request" in kinds else []
     opened = Taken(begin)
     await _all(parts, requests, opened)
     await _together(parts, alerts, opened)
     if brief and opened:
         opened.more = True
         return opened
-    strays = await parts.journal.strays("alert", known, limit) if len(alerts) < limit else []
+    strayed = "alert" in kinds and len(alerts) < limit
+    strays = await parts.journal.strays("alert", known, limit) if strayed else []
     await _all(parts, strays, opened)
     # These one after the other: what was guessed wrong too often is not even hashed, so guessing costs us little.
-    codes = await waiting(limit, ["code"], last)
+    codes = await waiting(limit, ["code"], last) if "code" in kinds else []
     began = time.monotonic()
     for item in codes:
         await _all(parts, [item], opened)
         if time.monotonic() - began >= JUDGING:
             break  # alerts may have come meanwhile; the next look goes on here
     # Nobody reads these but to set them aside; looking for them reads whatever waits, so it waits for a quiet moment.
-    unread = [] if len(alerts) >= limit else await waiting(limit, last=last, others=[*_FIRST, "code"])
+    unread = [] if len(alerts) >= limit else await waiting(limit, last=last, others=_KINDS)
     await _all(parts, unread, opened)
     opened.more = bool(requests or alerts or strays or codes or unread)
     return opened

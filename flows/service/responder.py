@@ -13,7 +13,7 @@ import heapq
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -179,15 +179,17 @@ class Responder:
         self._gave_way = bool(taken) and not self._gave_way
         if self._gave_way:
             return
-        await self._start_cutting()
+        due = await self.parts.journal.due((CUT, RETRY, WATCH, FLOW, TELL))
+        await self._start_cutting(due)
         # The watch over what is in force gives way to what is not in force yet.
-        if (watches := (1 if self._cutting else WATCHES) - len(self._watching)) > 0:
+        watches = (1 if self._cutting else WATCHES) - len(self._watching)
+        if WATCH in due and watches > 0:
             for claim in await self._claim(WATCH, watches):
                 self._start(self._watching, self._cut(claim, None))
-        await self._watch_for_others()
-        await self._start_telling()
+        await self._watch_for_others(due)
+        await self._start_telling(due)
 
-    async def _watch_for_others(self) -> None:
+    async def _watch_for_others(self, due: Collection[str]) -> None:
         """Watch over what waits for a flow of another process, however long that takes."""
         if self._flows or (room := WATCHES - len(self._watching)) <= 0:
             return
@@ -197,7 +199,8 @@ class Responder:
             if waiting := await self.parts.journal.unattended(FLOW, UNATTENDED, but=self.parts.name):
                 await self._tell_unattended([name.removeprefix(PREFIX) for name in waiting])
         recent = [name for name in self._left if moment < self._looks.get(name, 0.0)]
-        claims = await self._claim(FLOW, room, overdue=every * schedule.LOOKS, but=[PREFIX + name for name in recent])
+        overdue, but = every * schedule.LOOKS, [PREFIX + name for name in recent]
+        claims = await self._claim(FLOW, room, overdue=overdue, but=but) if FLOW in due else []
         for claim in claims:
             self._start(self._watching, self._cut(claim, None, left=True))
         if len(claims) < room:
@@ -227,9 +230,9 @@ class Responder:
             if await self.parts.journal.submit(unit):
                 LOG.error("%s", text)
 
-    async def _start_cutting(self) -> None:
+    async def _start_cutting(self, due: Collection[str]) -> None:
         for lane in (CUT, RETRY):
-            if (room := AT_ONCE - len(self._cutting)) > 0:
+            if lane in due and (room := AT_ONCE - len(self._cutting)) > 0:
                 for claim in await self._claim(lane, room):
                     self._start(self._cutting, self._cut(claim, None))
 
@@ -265,13 +268,13 @@ class Responder:
                 LOG.warning("stopped: %s", line)
             self._stops = on
 
-    async def _start_telling(self) -> None:
+    async def _start_telling(self, due: Collection[str]) -> None:
         # Telling people gives way to what is not in force yet, but not for ever: a gateway may hang for long.
         moment = time.monotonic()
         if not self._cutting:
             self._idle_at = moment
         most = TELLS if not self._cutting else 1 if moment - self._idle_at > SILENCE else 0
-        if (room := most - len(self._telling)) > 0:
+        if TELL in due and (room := most - len(self._telling)) > 0:
             for claim in await self._claim(TELL, room):
                 self._start(self._telling, self._tell(claim))
 

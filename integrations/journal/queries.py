@@ -314,6 +314,17 @@ def claimable(
 
 
 @lru_cache(_BUILT)
+def due(lanes: tuple[str, ...]) -> Select[Any]:
+    """Return the statement that finds in which of some lanes there is a stream to claim."""
+    time = clock()
+    found = or_(
+        and_(_stream.owner.is_(None), _stream.runnable_at <= time),
+        and_(_stream.owner.is_not(None), _stream.claimed_until <= time),
+    )
+    return select(_stream.lane).where(_stream.lane.in_(lanes), _stream.frozen.is_(None), found).distinct()
+
+
+@lru_cache(_BUILT)
 def in_hand(lane: str, *, waiting: bool = True, but: str = "") -> Select[Any]:
     """Return the statement that finds a stream of a lane that somebody works on.
 
@@ -413,6 +424,13 @@ def waiting(
     found = select(*HANDED).where(*_WAITING).order_by(*order, _inbox.received_at, _inbox.id)
     found = found.limit(limit) if kinds is None else found.where(_inbox.kind.in_(kinds)).limit(limit)
     return found.where(_inbox.kind.not_in(others)) if others else found
+
+
+@lru_cache(_BUILT)
+def kinds(named: tuple[str, ...]) -> CompoundSelect[Any]:
+    """Return the statement that finds an entry to move of each of some kinds: id and kind."""
+    found = (select(_inbox.id, _inbox.kind).where(_inbox.kind == kind, *_WAITING).limit(1) for kind in named)
+    return union_all(*(select(one.subquery()) for one in found))
 
 
 # What is handed out empty takes no room.

@@ -369,6 +369,11 @@ class Journal(Reading):
         once = {item.id: item for item in [*map(queries.inbox_item, ahead), *items]}
         return sorted(once.values(), key=lambda item: (item.source in last, item.received_at, item.id))[:limit]
 
+    async def kinds(self, named: Sequence[str]) -> set[str]:
+        """Return of which of some kinds there are inbox entries that no stream has yet."""
+        statement = queries.kinds(tuple(named))
+        return {row.kind for row in [*await self._ahead(statement), *await self._rows(statement)]}
+
     async def _ahead(self, statement: Executable) -> Sequence[Any]:
         """Copy into the journal what came; whoever may not write it is told what a statement finds there."""
         if self._spool is None:
@@ -591,6 +596,10 @@ class Journal(Reading):
             return []
         found = find(limit)
         return await self.submit(lambda tx: tx.claim(owner, found, seconds=seconds))
+
+    async def due(self, lanes: Sequence[str]) -> set[str]:
+        """Return in which of some lanes there is a stream to claim; asked at once, since mostly there is none."""
+        return {row.lane for row in await self._rows(queries.due(tuple(lanes)))}
 
     async def in_hand(self, lane: str) -> bool:
         """Return whether somebody, of whatever process, works on a stream of a lane, or ought to."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from flows.engine.case import Case
 from flows.engine.intake import intake
 from flows.engine.opening import CUT as CUTTING
 from flows.engine.opening import open_incident
 from flows.engine.parts import Parts
-from flows.service.responder import direct_flow
+from flows.service.responder import Responder, direct_flow
 from integrations.journal.store import Claim
 from playbooks.action import World
 from playbooks.errors import Transient
@@ -212,6 +213,18 @@ async def test_one_process_cuts_and_another_runs_the_flows(two: Two, folder: Pat
         assert len(await home.journal.waiting(10)) == 1, "who runs flows takes nothing in"
     assert two.ran == [("responder-1-flows", f"incident/{incident.id}")]
     assert flags.writes(folder) == ["a off"]
+
+
+async def test_a_look_at_nothing_asks_the_journal_little(tmp_path: Path, folder: Path) -> None:
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home:
+        responder = Responder(home.parts, flows=0)
+        await responder.sweep()
+        asked: list[str] = []
+        reading = home.journal._reading.sync_engine  # noqa: SLF001  # what it asks has no public name
+        event.listen(reading, "before_cursor_execute", lambda *said: asked.append(said[2]))
+        await responder.sweep()
+    # What waits in the inbox, in which order, what nobody reads, which lanes are due, what is stopped.
+    assert len(asked) == 5
 
 
 async def test_flows_of_another_process_give_way_to_cuts_in_hand(two: Two) -> None:
