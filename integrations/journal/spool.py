@@ -77,7 +77,11 @@ _N: Any = literal_column("n", Integer)
 _NEXT = (bindparam("after") < _N,)
 _BEHIND = select(_N, func.min(func.length(_inbox.body), queries.LARGEST)).where(*_NEXT, queries.OURS)
 _BEHIND = _BEHIND.order_by(_N).limit(_SOME)
-_COPY = select(*queries.HANDED, _inbox.weight).where(*_NEXT, bindparam("last") >= _N, queries.OURS).order_by(_N)
+_ROWS = select(*queries.HANDED, _inbox.weight).where(*_NEXT, queries.OURS).order_by(_N)
+_COPY = _ROWS.where(bindparam("last") >= _N)
+_FEW = 4
+"""Messages that are read without a look at how large they are."""
+_FIRST = _ROWS.add_columns(_N).limit(_FEW)
 _COPIED = ("id", "kind", "source", "nonce", "digest", "body", "headers", "received_at", "stamp", "weight")
 _IDS = select(_N, _inbox.id, _inbox.kind, _inbox.received_at).where(*_NEXT).order_by(_N).limit(_SOME)
 _WHOLE = select(schema.inbox).where(_inbox.id == bindparam("id"))
@@ -147,6 +151,8 @@ class Spool:
         self._began = 0
         self._last = 0
         self._holds = True
+        self.fresh: Mapping[str, Any] = {}
+        """The first rows that were copied last, by their ids: they need not be read again a moment later."""
         self._forgetting: asyncio.Task[None] | None = None
         self._forgot_at = -FORGETS
 
@@ -222,6 +228,13 @@ class Spool:
             self._forgetting = asyncio.create_task(self._forget_moved())
 
     async def _copy_new(self) -> None:
+        first = await self._rows(_FIRST, {"after": self._last})
+        self.fresh = {row[0]: row[: len(queries.HANDED)] for row in first}
+        if len(first) < _FEW:
+            if first:
+                await self._copy_rows([row[:-1] for row in first])
+                self._last, self._holds = first[-1][-1], True
+            return
         more = True
         while more and (behind := await self._rows(_BEHIND, {"after": self._last})):
             last, room = behind[0][0], queries.LARGEST
@@ -231,15 +244,18 @@ class Spool:
                     break
                 last = n
             rows = await self._rows(_COPY, {"after": self._last, "last": last})
-            copies = (self._copies.submit(dict(zip(_COPIED, row, strict=True))) for row in rows)
-            for row, outcome in zip(rows, await asyncio.gather(*copies, return_exceptions=True), strict=True):
-                if isinstance(outcome, Transient) or not isinstance(outcome, Exception | None):
-                    raise outcome
-                if outcome is not None:
-                    # It keeps nothing else from coming in.
-                    LOG.error("the inbox entry %a cannot be copied into the journal: %s", row[0], outcome)
+            await self._copy_rows(rows)
             self._last, self._holds = last, True
             more = last < behind[-1][0] or len(behind) == _SOME
+
+    async def _copy_rows(self, rows: Sequence[Any]) -> None:
+        copies = (self._copies.submit(dict(zip(_COPIED, row, strict=True))) for row in rows)
+        for row, outcome in zip(rows, await asyncio.gather(*copies, return_exceptions=True), strict=True):
+            if isinstance(outcome, Transient) or not isinstance(outcome, Exception | None):
+                raise outcome
+            if outcome is not None:
+                # It keeps nothing else from coming in.
+                LOG.error("the inbox entry %a cannot be copied into the journal: %s", row[0], outcome)
 
     async def _forget_moved(self) -> None:
         after, last = 0, self._last

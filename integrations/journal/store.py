@@ -422,9 +422,11 @@ class Journal(Reading):
         return [queries.inbox_item(row) for row in found]
 
     async def _messages(self, names: Sequence[str]) -> list[InboxItem]:
-        items = {}
-        for start in range(0, len(names), _MOST_NAMES):
-            some = names[start : start + _MOST_NAMES]
+        fresh = self._spool.fresh if self._spool else {}
+        items = {name: queries.inbox_item(fresh[name]) for name in names if name in fresh}
+        rest = [name for name in names if name not in items]
+        for start in range(0, len(rest), _MOST_NAMES):
+            some = rest[start : start + _MOST_NAMES]
             for row in await self._rows(queries.MESSAGES, {"names": some}):
                 items[row[0]] = queries.inbox_item(row)
         return [items[name] for name in names if name in items]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from integrations.journal import Journal, Receipt, spool
+from integrations.journal import Journal, Receipt, queries, spool
 from integrations.journal.poke import Poker
 from integrations.journal.spool import Spool
 from integrations.signing import SigningKey
@@ -104,8 +104,31 @@ async def test_looks_of_one_moment_share_what_is_copied_and_a_later_one_misses_n
     late = asyncio.create_task(nonces(responder))
     assert await nonces(responder) == ["a"]
     await late
-    assert asked.count(spool._BEHIND) == 1  # noqa: SLF001  # likewise
+    assert asked.count(spool._FIRST) == 1  # noqa: SLF001  # likewise
     assert await nonces(responder) == ["a", "b"]
+
+
+async def test_a_message_that_was_just_copied_is_read_once_and_many_are_read_whole(
+    process: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, responder = await process("receiver", responder=False), await process("r1", responder=True)
+    asked: list[Any] = []
+    read = Journal._rows  # noqa: SLF001  # counts
+
+    async def counted(self: Journal, statement: Any, values: Any = None) -> Any:  # noqa: ANN401  # as it is
+        asked.append(statement)
+        return await read(self, statement, values)
+
+    monkeypatch.setattr(Journal, "_rows", counted)
+    await put(receiver, "1", b"one")
+    (item,) = await responder.turns("alert", ["s"], 9)
+    assert (item.nonce, item.body) == ("1", b"one")
+    assert queries.MESSAGES not in asked
+    several = {f"{number}": b"%d" % number for number in range(2, 12)}
+    for nonce, body in several.items():
+        await put(receiver, nonce, body)
+    found = await responder.turns("alert", ["s"], 99)
+    assert {item.nonce: item.body for item in found} == {"1": b"one", **several}
 
 
 async def test_who_dies_between_the_two_files_loses_and_doubles_nothing(process: Open, path: Path) -> None:
