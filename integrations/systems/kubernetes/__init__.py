@@ -59,6 +59,7 @@ class Cluster(SystemSettings):
         {
             "deployment",
             "statefulset",
+            "pod",
             "networkpolicy",
             "horizontalpodautoscaler",
             "scaledobject",

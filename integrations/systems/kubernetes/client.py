@@ -41,7 +41,14 @@ _GUARDED: Final = re.compile(
 )
 """What a webhook, a ValidatingAdmissionPolicy, Pod Security, a ResourceQuota and a LimitRange say (v1.36)."""
 
+_BUDGET: Final = re.compile(r"disruption ?budget", re.IGNORECASE)
+"""What an eviction says that a budget does not allow, or that several select its pod."""
+
 _UNKNOWN_TO_IT: Final = 401
+
+
+class Budgeted(Transient):
+    """A PodDisruptionBudget does not let a pod be evicted now."""
 
 
 class Api:
@@ -331,7 +338,7 @@ def _refusal(what: str, status: int, body: bytes, headers: Mapping[str, str]) ->
     """Return what a status of the API server means (API conventions, "HTTP status codes")."""
     said = ""
     if isinstance(found := bounded.readable(body), dict):
-        said = printable(str(found.get("message", "")), _SAID)
+        said = printable(_told(found), _SAID)
     text = f"{what}: {status}" + (f": {said}" if said else "")
     if _GUARDED.search(said):
         # Whichever status it chose: asking again, or with more rights, changes nothing.
@@ -343,5 +350,14 @@ def _refusal(what: str, status: int, body: bytes, headers: Mapping[str, str]) ->
     if status in {409, 422}:
         return Drifted(text)
     if status in {408, 429} or status >= 500:  # noqa: PLR2004
-        return Transient(text, retry_after=wait_of(headers.get("Retry-After"), longest=LONGEST_WAIT))
+        sort = Budgeted if _BUDGET.search(said) else Transient
+        return sort(text, retry_after=wait_of(headers.get("Retry-After"), longest=LONGEST_WAIT))
     return Refused(text + (": it sends us to another address, where we do not ask" if status < 400 else ""))  # noqa: PLR2004
+
+
+def _told(status: dict[str, Any]) -> str:
+    """Return what a refusal says; which budget refuses an eviction stands in its causes alone."""
+    message, causes = str(status.get("message", "")), (status.get("details") or {}).get("causes") or ()
+    if not _BUDGET.search(message):
+        return message
+    return " ".join([message, *(str(one.get("message", "")) for one in causes)])

@@ -18,6 +18,7 @@ from integrations.systems.kubernetes import (
     admission,
     bindings,
     captures,
+    evictions,
     narrowing,
     nodes,
     quarantine,
@@ -28,6 +29,7 @@ from integrations.systems.kubernetes.client import Api
 
 STEPS: Final = (
     *actions.ACTIONS,
+    *evictions.ACTIONS,
     *quarantine.ACTIONS,
     *narrowing.ACTIONS,
     *quotas.ACTIONS,

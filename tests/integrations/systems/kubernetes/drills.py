@@ -9,6 +9,8 @@ DRILLS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
     "kubernetes.deny_image": lambda _: {"server": "weather"},
     "kubernetes.cordon": lambda _: {"server": "weather"},
     "kubernetes.detach_routes": lambda _: {"server": "weather"},
+    "kubernetes.delete_pods": lambda _: {"server": "weather"},
+    "kubernetes.evict": lambda _: {"server": "weather"},
     "kubernetes.freeze_pods": lambda _: {"server": "weather"},
     "kubernetes.limit_pods": lambda _: {"server": "weather", "millicores": 1000},
     "kubernetes.remove_bindings": lambda _: {"server": "weather"},

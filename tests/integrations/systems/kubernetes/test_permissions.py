@@ -55,6 +55,8 @@ def led_to(yard: Yard) -> None:
 MADE: Mapping[str, Callable[[Yard], Any]] = {
     "kubernetes.deny_image": lambda yard: runs(yard, image_of(yard)),
     "kubernetes.detach_routes": led_to,
+    "kubernetes.delete_pods": lambda _: None,
+    "kubernetes.evict": lambda _: None,
     "kubernetes.freeze_pods": lambda _: None,
     "kubernetes.limit_pods": lambda _: None,
     "kubernetes.remove_bindings": lambda yard: bound(yard, "lister", PODS),
