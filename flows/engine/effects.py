@@ -89,7 +89,8 @@ async def _attempted(
     body = {
         "instance": todo.instance,
         "phase": todo.phase.value,
-        "action": todo.name,
+        # What collects evidence beside a cut is no cut.
+        "action": todo.name if todo.kind != "capture" else None,
         "epoch": step.epoch if step else 1,
         "attempt": attempt,
         "error": type(exc).__name__,

@@ -218,7 +218,9 @@ def _collecting(state: Incident) -> bool:
     """Whether an exhibit is being tried again: the bundle waits for it, or for the word that it cannot be had."""
     collecting = (Phase.CAPTURE, Phase.PRESERVE)
     return any(
-        step.progress is Progress.RETRYING and step.phase in collecting and step.instance != "seal"
+        step.progress is Progress.RETRYING
+        and (step.phase in collecting or (step.phase in ACTING and not step.action))
+        and step.instance != "seal"
         for step in state.steps.values()
     )
 
@@ -559,12 +561,12 @@ def cut_due(state: Incident, *, retries: tuple[float, ...]) -> datetime | None:
         retries: waits between verifications.
     """
     due: list[datetime | None] = []
-    for step in (step for step in state.steps.values() if step.phase in ACTING and step.action):
+    for step in (step for step in state.steps.values() if step.phase in ACTING):
         if _being_given_back(state, step.instance):
             continue
         if step.progress is Progress.RETRYING:
             due.append(step.retry_at)
-        elif step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
+        elif step.action and step.progress in {Progress.NOT_ESTABLISHED, Progress.UNKNOWN}:
             due.append(_verify_due(step, state, retries))
     return min((at for at in due if at is not None), default=None)
 

@@ -20,6 +20,9 @@ from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Rad
 from playbooks.strict import Name, Slug
 from playbooks.text.sentences import say
 
+SESSIONS: Final = "user_sessions"
+"""The exhibit that is lost with a user's sessions: since when each was, from where, and at which clients."""
+
 ENABLED: Final = "enabled"
 SIGNED_IN: Final = "signed_in"
 WORKS: Final = "known_secret_works"
@@ -48,6 +51,18 @@ def place_of(who: str, system: str | None, world: World) -> tuple[str, Identity]
     return found[0]
 
 
+def user_of(who: str, system: str | None, world: World) -> tuple[str, Identity]:
+    """Return likewise, of a principal that signs in.
+
+    Raises:
+        Unneeded: it is a client that acts for itself.
+    """
+    name, at = place_of(who, system, world)
+    if at.for_itself:
+        raise Unneeded(say("{a} is no user of provider {b}, but a client that acts for itself", a=who, b=name))
+    return name, at
+
+
 class DisableUser(Action):
     """Keeps a user out of a realm, and ends all of its sessions, those too that go on offline.
 
@@ -62,6 +77,7 @@ class DisableUser(Action):
     name: ClassVar[str] = "keycloak.disable_user"
     radius: ClassVar[Radius] = Radius.PRINCIPAL
     permissions: ClassVar[tuple[str, ...]] = ("role view-users", "role manage-users")
+    destroys: ClassVar[tuple[str, ...]] = (SESSIONS,)
     timeout: ClassVar[float] = 10.0
 
     principal: Name
@@ -69,11 +85,7 @@ class DisableUser(Action):
 
     @override
     async def plan(self, world: World) -> Plan:
-        name, at = place_of(self.principal, self.system, world)
-        if at.for_itself:
-            raise Unneeded(
-                say("{a} is no user of provider {b}, but a client that acts for itself", a=self.principal, b=name)
-            )
+        name, at = user_of(self.principal, self.system, world)
         target = Target(system=f"{SORT}/{name}", kind="user", id=at.user, name=self.principal)
         realm = realm_of(target, world)
         user, signed_in, ourselves = await asyncio.gather(
@@ -96,6 +108,7 @@ class DisableUser(Action):
                 Change(target=target, field=ENABLED, before=user["enabled"], after=False),
                 Change(target=target, field=SIGNED_IN, before=signed_in, after=False),
             ),
+            destroys=self.destroys if signed_in else (),
             breaks=say(
                 "{a} is let in nowhere by provider {b}, and signs in anew after a release", a=self.principal, b=name
             ),

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -26,6 +26,22 @@ _ROUNDS: Final = 5
 
 _EARLIER: Final = 10.0
 """Seconds before its end that our own token is not used any more."""
+
+
+class Listed(NamedTuple):
+    """Sessions of a user, as the administration lists them.
+
+    Args:
+        path: below the realm's, where they are listed.
+        offline: they go on while nobody is signed in.
+        raw: the list as it came.
+        entries: what it has; each has an id.
+    """
+
+    path: str
+    offline: bool
+    raw: bytes
+    entries: list[dict[str, Any]]
 
 
 class Realm(Api):
@@ -85,6 +101,15 @@ class Realm(Api):
             Misconfigured: our client lacks a role.
             SoarError: it says no, or nothing.
         """
+        raw = await self._raw(method, path, params=params, body=body)
+        return self._parsed(raw, f"{method} {path}") if raw else None
+
+    def _parsed(self, raw: bytes, what: str) -> Any:  # noqa: ANN401  # each endpoint's own JSON
+        return bounded.parsed(raw, f"provider {self.name}: {what}")
+
+    async def _raw(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+    ) -> bytes:
         if {".", ".."}.intersection(path.split("/")):
             # Written so it would name what is above: of a session, the realm itself.
             raise Refused(f"provider {self.name}: {printable(path)} is no path")
@@ -101,7 +126,7 @@ class Realm(Api):
             raise Gone(f"provider {self.name}: {what}: there is no such thing")
         if not answer.success:
             raise self._error(what, answer, whose=self.ourselves)
-        return bounded.parsed(answer.raw, f"provider {self.name}: {what}") if answer.raw else None
+        return answer.raw
 
     async def user(self, id_: str) -> Fields:
         """Return a user.
@@ -120,19 +145,27 @@ class Realm(Api):
         body = {**await self.user(id_), "enabled": enabled}
         await self.admin("PUT", f"/users/{quote(id_, safe='')}", body=body)
 
-    async def sessions(self, id_: str) -> list[tuple[str, bool]]:
-        """Return the sessions that tokens of a user live by, each with whether it goes on while nobody is signed in.
+    async def listed(self, id_: str) -> list[Listed]:
+        """Return what tokens of a user live by: its sessions, and by client those that go on while nobody is signed in.
 
         The latter outlive a sign-out, and are listed by client only.
         """
         user = f"/users/{quote(id_, safe='')}"
-        found = [(one, False) for one in _ids(await self.admin("GET", f"{user}/sessions"))]
         consents = await self.admin("GET", f"{user}/consents")
         grants = [grant for one in _objects(consents) for grant in _objects(one.get("additionalGrants"))]
-        for client in dict.fromkeys(str(grant.get("client")) for grant in grants):
-            listed = await self.admin("GET", f"{user}/offline-sessions/{quote(client, safe='')}")
-            found += [(one, True) for one in _ids(listed)]
-        return list(dict.fromkeys(found))
+        clients = dict.fromkeys(str(grant.get("client")) for grant in grants)
+        offline = (f"{user}/offline-sessions/{quote(client, safe='')}" for client in clients)
+        found = list[Listed]()
+        for path, goes_on in ((f"{user}/sessions", False), *((path, True) for path in offline)):
+            raw = await self._raw("GET", path)
+            entries = _objects(self._parsed(raw, f"GET {path}"))
+            found.append(Listed(path, goes_on, raw, [one for one in entries if one.get("id")]))
+        return found
+
+    async def sessions(self, id_: str) -> list[tuple[str, bool]]:
+        """Return the sessions of a user, each once, with whether it goes on while nobody is signed in."""
+        some = await self.listed(id_)
+        return list(dict.fromkeys((str(one["id"]), listed.offline) for listed in some for one in listed.entries))
 
     async def signed_in(self, id_: str) -> bool:
         """Return whether a user has a session; whoever has more than anybody reads has."""
@@ -209,10 +242,6 @@ class Realm(Api):
         if answer.status == httpx.codes.UNAUTHORIZED:
             return False
         return True if answer.success else None
-
-
-def _ids(listed: object) -> list[str]:
-    return [str(one["id"]) for one in _objects(listed) if one.get("id")]
 
 
 def _objects(listed: object) -> list[dict[str, Any]]:

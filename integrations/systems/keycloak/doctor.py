@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from integrations.identity import doctor as any_provider
 from integrations.system import Looked
 from integrations.systems.keycloak.actions import ACTIONS
+from integrations.systems.keycloak.captures import CAPTURES
 from integrations.systems.keycloak.client import Realm
 from playbooks.action import World
 
@@ -21,7 +22,7 @@ async def looked(world: World, name: str) -> AsyncIterator[Looked]:
     realm, check = world.reach(Realm, name), f"provider {name}"
     has = await realm.rights()
     wanted: dict[str, list[str]] = {}
-    for step in ACTIONS:
+    for step in (*ACTIONS, *CAPTURES):
         for permission in step.permissions:
             wanted.setdefault(permission.removeprefix("role "), []).append(step.name)
     lacks = {role: steps for role, steps in wanted.items() if role not in has}

@@ -5,7 +5,8 @@ from typing import Final
 from integrations.identity.works import provider_works
 from integrations.systems.keycloak import KIND
 from integrations.systems.keycloak.actions import ACTIONS
+from integrations.systems.keycloak.captures import CAPTURES
 from integrations.systems.keycloak.client import Realm
 from integrations.systems.keycloak.doctor import looked
 
-WORKS: Final = provider_works(KIND, Realm, steps=ACTIONS, doctor=looked)
+WORKS: Final = provider_works(KIND, Realm, steps=(*ACTIONS, *CAPTURES), doctor=looked)

@@ -14,8 +14,10 @@ from flows.demo.site import build
 from integrations.gateways.actions import DisableTool
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.driver import ContextForge
+from integrations.systems.mcp.captures import CaptureDefinitions
 from integrations.vault.local import LocalVault
-from playbooks.action import World
+from playbooks.action import Sink, World
+from playbooks.errors import Transient
 from playbooks.estate.gateway import GatewayAccount
 from playbooks.estate.inventory import Principal, ToolNotes
 from playbooks.estate.pins import PinKind
@@ -23,7 +25,7 @@ from playbooks.gate.plan import Plan
 from playbooks.gate.policy import Policy, Spacing
 from playbooks.people.request import Verb
 from playbooks.playbook import Playbook, parse, shipped
-from playbooks.record.incident import Status
+from playbooks.record.incident import Phase, Status
 from playbooks.record.journal import Parsed
 from playbooks.record.step import Progress
 from playbooks.taxonomy import IncidentClass
@@ -361,6 +363,39 @@ async def test_what_destroys_evidence_is_refused_before_it_is_sealed_and_runs_on
         assert course[0].body["awaits"] == [f"keep@{lab.site.server_id}"], "that of this server, not any of its kind"
         assert len(lab.proxy.writes) == 1
         await home.reaches(Status.CONTAINED)
+
+
+class KeepAtLast(CaptureDefinitions):
+    """Cannot be had the first time."""
+
+    name: ClassVar[str] = "test.keep_at_last"
+    tried: ClassVar[list[str]] = []
+
+    @override
+    async def collect(self, world: World, sink: Sink) -> None:
+        self.tried.append(self.server)
+        if len(self.tried) == 1:
+            raise Transient("the gateway answered 502")
+        await super().collect(world, sink)
+
+
+@pytest.mark.usefixtures("wipes")
+async def test_what_is_kept_beside_a_cut_is_tried_again_for_it_and_is_no_cut_itself(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    KeepAtLast.tried.clear()
+    whole = wiping(phase="cut")[IncidentClass.TOOL_POISONING]
+    phases = {**whole.phases, Phase.CAPTURE: ()}
+    (keep,) = whole.phases[Phase.CAPTURE]
+    phases[Phase.CUT] = (keep.model_copy(update={"capture": KeepAtLast.name}), *whole.phases[Phase.CUT])
+    beside = whole.model_copy(update={"phases": phases})
+    steps = {**WITH_WIPE, KeepAtLast.name: KeepAtLast}
+    parts = {"steps": steps, "playbooks": {beside.class_: beside}, "timing": scenes.FAST}
+    async with scenes.installation(lab, tmp_path, **parts) as home, home.responding():  # type: ignore[arg-type]
+        await home.receive(alert(lab.site.server_id, "get_weather"))
+        name = (await home.reaches(Status.CONTAINED)).id
+        entries = await scenes.entries(home, name)
+        course = [entry.kind for entry in entries if entry.kind in {"failed", "intended"} or _definitions(entry)]
+        assert course == ["failed", "exhibit", "intended"]
 
 
 def _definitions(entry: Parsed) -> bool:

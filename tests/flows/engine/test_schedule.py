@@ -14,7 +14,7 @@ from playbooks.record.incident import EntityKind, Phase
 from playbooks.record.journal import Event
 from playbooks.record.state import Incident
 from playbooks.record.step import Progress, StepState
-from playbooks.strict import now
+from playbooks.strict import iso, now
 from playbooks.taxonomy import IncidentClass
 from tests.flows.cli import world
 from tests.playbooks.test_state import incident
@@ -167,3 +167,32 @@ def test_a_server_whose_own_cut_holds_is_not_isolated_for_another_one_that_leaks
             name = state.instance_of(step.id, entity)
             state.steps[name] = StepState(name, Phase.CAPTURE, Progress.SEALED)
     assert isolates() == ["chosen-isolate@hostile"]
+
+
+def test_evidence_that_is_tried_again_beside_a_cut_is_no_cut_and_the_bundle_waits_for_it() -> None:
+    again = now() + timedelta(seconds=5)
+    body = {"instance": "sessions@principal", "phase": "cut", "action": None, "epoch": 1, "attempt": 1}
+    missing = Event("failed", {**body, "error": "Transient", "message": "502", "retry_at": iso(again)})
+    cut = (world.opened(), world.alert(), world.intended(), world.wrote(), world.verified())
+    state = incident(*cut, missing)
+    assert [step.instance for step in state.cuts] == [world.INSTANCE], "contained, whatever becomes of the evidence"
+    due = schedule.cut_due(state, retries=RETRIES)
+    assert due is not None, "what waits for it is a cut"
+    assert abs(due - again) < timedelta(seconds=1)
+
+    def sealing(state: Incident) -> bool:
+        todos = schedule.ready(
+            state,
+            shipped()[state.incident_class].model_copy(update={"phases": dict.fromkeys(Phase, ())}),
+            places=Places(Inventory(version=1)),
+            until=Phase.REVIEW,
+            now=now(),
+            stopped=False,
+            retries=RETRIES,
+        )
+        return "seal" in {todo.kind for todo in todos}
+
+    none = {"kind": "raw-alert", "reason": "of this test", "recorded_by": "raw-alert@r-1", "at": iso(now())}
+    raw = Event("unavailable", {"instance": "raw-alert@r-1", "phase": "capture", "unavailable": none})
+    assert sealing(incident(*cut, raw)), "else it says nothing"
+    assert not sealing(incident(*cut, raw, missing))

@@ -15,13 +15,16 @@ from integrations.registry import SYSTEMS
 from integrations.system import Holders, Looked
 from integrations.systems.keycloak import Keycloak
 from integrations.systems.keycloak.actions import DisableUser, ReplaceSecret
+from integrations.systems.keycloak.captures import CaptureSessions
 from integrations.systems.keycloak.client import Realm
 from playbooks.action import Action
 from playbooks.errors import Gone, Misconfigured, Refused
 from playbooks.estate.inventory import Inventory, Principal
 from playbooks.gate.plan import Answer
+from playbooks.strict import iso, now
 from tests.contract import laws
 from tests.integrations.systems.keycloak.drills import DRILLS
+from tests.lab.exhibits import Gathered, gathered
 from tests.lab.fixtures import unique_name
 from tests.lab.keycloak import AGENT, US, RunningKeycloak
 from tests.lab.oidc import kept
@@ -141,6 +144,32 @@ async def test_a_sign_out_leaves_what_goes_on_offline_and_that_is_ended_too(sign
     await signed_in.realm.end(signed_in.user)
     assert await signed_in.realm.sessions(signed_in.user) == []
     assert await signed_in.works() == [False] * 3
+
+
+async def test_what_its_sessions_were_is_kept_and_is_gone_with_them(signed_in: SignedIn) -> None:
+    """Online and offline, per client, since when, last used when, from where; and a plan says that it destroys that."""
+    capture = CaptureSessions(principal=signed_in.name)
+    files = await gathered(capture, signed_in.world)
+    head, *rows = [line.split("\t") for line in files["sso-sessions.tsv"].decode().splitlines()]
+    assert head == ["started", "last access", "address", "goes on offline", "clients", "session"]
+    known = await signed_in.realm.sessions(signed_in.user)
+    assert {(row[5], row[3] == "yes") for row in rows} == set(known)
+    assert [offline for _, offline in known].count(True) == 1, "the phone's goes on"
+    for started, last, address, _, clients, _ in rows:
+        assert started <= last <= iso(now())
+        assert (address, clients) == ("127.0.0.1", AGENT)
+    raw = [json.loads(files[name]) for name in ("sso-sessions.json", "sso-offline-1.json")]
+    assert {one["id"] for some in raw for one in some} == {id_ for id_, _ in known}, "as the realm has it, beside"
+
+    plan = await DisableUser(principal=signed_in.name).plan(signed_in.world)
+    assert plan.destroys == ("user_sessions",)
+    await laws.apply(DisableUser, plan, signed_in.world)
+    sink = Gathered()
+    await capture.collect(signed_in.world, sink)
+    assert sink.written["sso-sessions.tsv"].count(b"\n") == 1
+    assert sink.lacking == (f"{signed_in.name} had no session at provider sso when it was asked",)
+    plan = await DisableUser(principal=signed_in.name).plan(signed_in.world)
+    assert plan.destroys == (), "nothing is left of it to be destroyed"
 
 
 async def test_what_any_provider_does_is_done_here_too(signed_in: SignedIn) -> None:

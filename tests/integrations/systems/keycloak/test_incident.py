@@ -1,5 +1,6 @@
 """A person has a principal contained at a real Keycloak: disabled first, its tokens tried, given back without one."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,9 @@ async def test_a_principal_that_a_person_names_is_disabled_and_given_back_withou
             user, tokens = incident.cuts
             assert (user.action, tokens.action) == ("keycloak.disable_user", "oidc.revoke_tokens")
             assert user.established_at is not None
+            sessions = next(one for one in incident.exhibits if one["kind"] == "user_sessions")
+            assert user.intended_at is not None
+            assert datetime.fromisoformat(sessions["collected_at"]) < user.intended_at, "sealed before they end"
             assert tokens.established_at is not None
             assert user.established_at < tokens.established_at, "what is issued anew is cut first"
             assert tokens.verdict is not None

@@ -15,13 +15,14 @@ from integrations.identity.captures import CaptureTokens
 from integrations.identity.provider import Identity
 from integrations.registry import SYSTEMS
 from integrations.systems.keycloak.actions import DisableUser
+from integrations.systems.keycloak.captures import CaptureSessions
 from integrations.systems.keycloak.client import Realm
 from playbooks.errors import Misconfigured, Refused, Unneeded
 from playbooks.estate.inventory import Inventory, Principal
 from playbooks.gate.plan import Answer
 from tests.contract import laws
 from tests.lab import http_served
-from tests.lab.exhibits import Gathered
+from tests.lab.exhibits import Gathered, gathered
 from tests.lab.oidc import kept
 
 UID, OURS = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
@@ -104,6 +105,7 @@ async def test_a_user_with_hundreds_of_sessions_is_disabled_and_every_one_is_end
     async with connected(there, tmp_path) as world:
         plan = await DisableUser(principal="alice").plan(world)
         assert [change.before for change in plan.changes] == [True, True]
+        assert plan.destroys == ("user_sessions",)
         await laws.apply(DisableUser, plan, world)
         assert (there.sessions, there.user["enabled"]) == ({}, False), "who signed in meanwhile included"
         assert (await DisableUser.verify(plan, world)).answer is Answer.ESTABLISHED
@@ -167,8 +169,12 @@ async def test_who_has_no_token_held_lacks_nothing_where_its_sessions_are_ended(
 
 async def test_a_client_that_acts_for_itself_is_no_user_and_its_token_has_to_be_held(tmp_path: Path) -> None:
     async with connected(Pretended(user()), tmp_path, at=Identity(user="batch", client="batch")) as world:
-        with pytest.raises(Unneeded, match="is no user of provider sso, but a client that acts for itself"):
-            await DisableUser(principal="alice").plan(world)
+        for intent in (
+            DisableUser(principal="alice").plan(world),
+            CaptureSessions(principal="alice").collect(world, Gathered()),
+        ):
+            with pytest.raises(Unneeded, match="is no user of provider sso, but a client that acts for itself"):
+                await intent
         with pytest.raises(Misconfigured, match="no token of it is held"):
             await RevokeTokens(principal="alice").plan(world)
 
@@ -178,3 +184,18 @@ async def test_a_service_account_that_stands_there_as_a_user_is_sent_back(tmp_pa
     async with connected(Pretended(user(serviceAccountClientId="batch")), tmp_path) as world:
         with pytest.raises(Misconfigured, match="is the service account of client batch: write that client's id"):
             await DisableUser(principal="alice").plan(world)
+
+
+async def test_what_sessions_were_is_a_table_whatever_they_and_their_clients_are_called(tmp_path: Path) -> None:
+    """Of each its times in UTC, and nothing that breaks out of its cell; the list beside it is as it came."""
+    odd = {**session("s1"), "start": 1_790_000_000_000, "lastAccess": 10**18, "clients": {"a": "a\tb\nc", "b": "agent"}}
+    there = Pretended(user(), {"s1": odd, "s2": {"id": "s2"}})
+    async with connected(there, tmp_path) as world:
+        files = await gathered(CaptureSessions(principal="alice"), world)
+    rows = [line.split("\t") for line in files["sso-sessions.tsv"].decode().splitlines()[1:]]
+    assert rows == [
+        ["", "", "", "no", "", "s2"],
+        ["2026-09-21T14:13:20.000Z", "", "10.0.0.1", "no", "a\\u{9}b\\u{a}c, agent", "s1"],
+    ]
+    assert json.loads(files["sso-sessions.json"]) == [odd, {"id": "s2"}]
+    assert there.sent == [], "it only reads"
