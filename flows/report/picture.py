@@ -12,8 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from html import escape
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 from flows.report.course import MESSAGE, Course, Milestone, Sign, Stretch, course
 from flows.report.words import against, clock, excerpt, length, since
@@ -407,7 +407,7 @@ def _text(
 
 
 def _safe(text: str, limit: int = 300) -> str:
-    return escape(excerpt(text, limit))
+    return escape(excerpt(text, limit), quote=False)
 
 
 def _fit(text: str, room: float, letter: float) -> str:

@@ -21,6 +21,8 @@ HEAVY = frozenset(
         *("httpx", "aiosmtplib", "slack_sdk", "aiohttp", "boto3", "kubernetes", "asyncssh"),
         *("sqlalchemy", "aiosqlite", "asyncpg", "alembic", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "h2"),
         *("jinja2", "typst", "securesystemslib", "rich", "pygments", "click"),
+        # To escape three characters, it imports a web client.
+        "xml.sax.saxutils",
     }
 )
 """What takes long to import."""
