@@ -11,7 +11,7 @@ import pytest
 from tests.lab import compiled
 from tests.lab.postgres import PostgresServer, find_postgres, postgres_server
 
-pytest_plugins = ["tests.lab.fixtures", "tests.cluster.fixtures"]
+pytest_plugins = ["tests.lab.fixtures", "tests.lab.idle", "tests.cluster.fixtures"]
 # Its assertions are tests' own.
 pytest.register_assert_rewrite("tests.lab.succession", "tests.contract.laws")
 
