@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-_ENDED = ("the_prefect", "gateway", "cluster", "the_keycloak")
-"""Each takes a twentieth of a processor or more while nobody asks it anything."""
+_ENDED = ("the_prefect", "cluster")
+"""They take processor time while nobody asks them anything, a Prefect a twentieth; and few groups use them."""
 
 _ending: dict[str, Callable[[], None]] = {}
 
