@@ -25,7 +25,7 @@ from flows.demo.processes import child, free_port, listens
 from integrations.systems.kubernetes.workload import ready
 from tests.cluster.node import SERVER, node
 
-_WITHIN = 90.0
+_WITHIN = 300.0
 """Seconds for it to be ready."""
 
 _EVERY = 0.05

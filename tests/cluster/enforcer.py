@@ -23,7 +23,7 @@ from tests.cluster.cluster import Kubernetes
 _BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _WAYS = {"Ingress": ("-d", "-s", "from"), "Egress": ("-s", "-d", "to")}
 _EVERY = 0.1
-_WITHIN = 60.0
+_WITHIN = 300.0
 
 
 def lacking() -> str:

@@ -107,7 +107,7 @@ class RunningKeycloak:
         token = _post(f"{self.url}/realms/master/protocol/openid-connect/token", form)["access_token"]
         url = f"{self.url}/admin/realms{realm}{path}"
         headers = {"Authorization": f"Bearer {token}"}
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=60, trust_env=False)
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=300, trust_env=False)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -164,7 +164,7 @@ class RunningKeycloak:
 
 
 def _post(url: str, form: dict[str, str]) -> dict[str, Any]:
-    answer = httpx.post(url, data=form, timeout=60, trust_env=False)
+    answer = httpx.post(url, data=form, timeout=300, trust_env=False)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
