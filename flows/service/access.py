@@ -88,15 +88,24 @@ async def open_journal(config: Configuration, *, name: str, writing: bool) -> Jo
     stamp = Stamp.ensure(config.path(config.settings.receiver.stamp)) if writing else None
     keys = list(responder_keys(config).values())
     journal = await Journal.open(url, signer=signer, name=name, keys=keys, stamp=stamp)
-    if writing:
-        await journal.migrate()
-        if (account := config.settings.receiver.account) is not None:
-            await journal.grant(account.user, "receiver")
-        if (workers := config.settings.prefect.workers) is not None:
-            await journal.grant(workers.user, "worker")
-        if (readers := config.settings.prefect.readers) is not None:
-            await journal.grant(readers.user, "reader")
+    try:
+        if writing:
+            await _prepare(journal, config)
+    except BaseException:
+        await journal.aclose()
+        raise
     return journal
+
+
+async def _prepare(journal: Journal, config: Configuration) -> None:
+    """Have it have this release's tables, and each account its rights."""
+    await journal.migrate()
+    if (account := config.settings.receiver.account) is not None:
+        await journal.grant(account.user, "receiver")
+    if (workers := config.settings.prefect.workers) is not None:
+        await journal.grant(workers.user, "worker")
+    if (readers := config.settings.prefect.readers) is not None:
+        await journal.grant(readers.user, "reader")
 
 
 def responder_keys(config: Configuration) -> dict[str, PublicKey]:

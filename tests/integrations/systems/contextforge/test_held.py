@@ -31,7 +31,7 @@ class Forge:
     api, processes = SimpleNamespace(account="soar"), 1
     gateway = SimpleNamespace(url="http://127.0.0.1:9", processes=1, remembers=60.0)
 
-    async def warm(self) -> None:
+    async def sign_in(self) -> None:
         return None
 
     async def entry_at(self, _id: str) -> Entered:
@@ -131,7 +131,7 @@ async def test_where_we_are_not_let_in_that_alone_is_said(
     async def deaf(*_: object) -> Finding:
         raise Transient("nor does it here")
 
-    monkeypatch.setattr(Forge, "warm", refused)
+    monkeypatch.setattr(Forge, "sign_in", refused)
     monkeypatch.setattr(Refused, "control_by_list", deaf)
     ((_, looked),) = doctor(World(inventory), Holders(lambda: pytest.fail("nobody asks")))
     with pytest.raises(Transient, match="it does not answer"):
