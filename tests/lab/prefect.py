@@ -89,9 +89,9 @@ class PrefectServer:
         Not their runs: events that still come for one that is gone make Prefect's recorder fail over and over.
         """
         for kind in ("artifacts", "deployments"):
-            # A busy one refuses some of it, and tells of no more than two hundred at once.
+            # It tells of no more than two hundred at once.
             while items := self.ask(f"/{kind}/filter"):
-                for item in items if isinstance(items, list) else ():
+                for item in items:
                     self.ask(f"/{kind}/{item['id']}", method="DELETE")
 
     def answers(self) -> bool:
@@ -120,21 +120,29 @@ class PrefectServer:
     def ask(
         self, path: str, body: object = None, *, method: str = "POST", auth: str | None = "", within: float = WITHIN
     ) -> Any:  # noqa: ANN401  # of Prefect
-        """Return what the API answers, with its password unless another is given; an error's status as a number."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=within)
+        """Return what the API answers, with its password unless another is given; what it refuses as a status.
+
+        A fault of its own is no refusal: its SQLite, busy, answers 503 now and then. It is asked again, as Prefect's
+        client does, for as long as `within` says.
+        """
         headers = {"Content-Type": "application/json"}
         known = self.auth if auth == "" else auth
         if known:
             headers["Authorization"] = "Basic " + base64.b64encode(known.encode()).decode()
-        try:
-            connection.request(method, f"/api{path}", json.dumps(body or {}), headers)
-            response = connection.getresponse()
-            text = response.read()
-        finally:
-            connection.close()
-        if response.status >= http.HTTPStatus.BAD_REQUEST:
-            return response.status
-        return json.loads(text) if text else None
+        deadline = time.monotonic() + within
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=within)
+            try:
+                connection.request(method, f"/api{path}", json.dumps(body or {}), headers)
+                response = connection.getresponse()
+                text = response.read()
+            finally:
+                connection.close()
+            if response.status < http.HTTPStatus.BAD_REQUEST:
+                return json.loads(text) if text else None
+            if response.status < http.HTTPStatus.INTERNAL_SERVER_ERROR or time.monotonic() > deadline:
+                return response.status
+            time.sleep(0.05)
 
     def _healthy(self) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):

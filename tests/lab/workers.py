@@ -1,7 +1,6 @@
 """Stock Prefect workers, and what prefect.yaml deploys, for tests: as people start them."""
 
 import asyncio
-import http
 import os
 import subprocess
 import sys
@@ -75,19 +74,9 @@ async def deployed(prefect: PrefectServer, folder: Path) -> Deployments:
         limit = (one["global_concurrency_limit"] or {}).get("limit")
         schedules = [{"schedule": when["schedule"], "active": when["active"]} for when in one["schedules"]]
         given = {name: one[name] for name in _SAME} | {"concurrency_limit": limit, "schedules": schedules}
-        made = await _made(prefect, "/deployments/", given)
+        made = await asyncio.to_thread(prefect.ask, "/deployments/", given)
         assert isinstance(made, dict), (one["name"], made)
     return _there(prefect)
-
-
-async def _made(prefect: PrefectServer, path: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # what the server says
-    """Have the server make something, and return it, or the status with which it was refused."""
-    made: Any = http.HTTPStatus.SERVICE_UNAVAILABLE
-    # A busy SQLite is no refusal.
-    while isinstance(made, int) and made >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        made = await asyncio.to_thread(prefect.ask, path, given)
-        await asyncio.sleep(0.05)
-    return made
 
 
 def _there(prefect: PrefectServer) -> Deployments:
@@ -128,7 +117,7 @@ async def run_to_its_end(
     """
     given = {"parameters": parameters, **({"job_variables": STRAIGHT} if straight else {})}
     async with asyncio.timeout(WITHIN):
-        made = await _made(prefect, f"/deployments/{deployment}/create_flow_run", given)
+        made = await asyncio.to_thread(prefect.ask, f"/deployments/{deployment}/create_flow_run", given)
         if isinstance(made, int):
             return made
         while True:
