@@ -3,12 +3,14 @@
 With them the API server takes and keeps those objects as it does where they are in use, and nothing acts on them.
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
 import tempfile
 import urllib.error
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,22 @@ _MODULES = {
     ),
 }
 """Module with its version → its checksum as go.sum has it, and the definition in it."""
+
+_POLICIES = {
+    "github.com/cilium/cilium@v1.20.2": (
+        "h1:dqiEGIcXc+gqCLYG/l7VCFJ8GHyb4HUrwbZOpkX5dL8=",
+        "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml",
+    ),
+    "istio.io/api@v1.32.0": (
+        "h1:37mJvg9I0biYZAEQF+MATs4FNeCpXEIVO3LFpVb6iNM=",
+        "kubernetes/customresourcedefinitions.gen.yaml",
+    ),
+    "sigs.k8s.io/network-policy-api@v0.3.0": (
+        "h1:RL6fVXiix9IW1pj0ImkW645m+EWmb3dBGCiW19bg5+k=",
+        "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml",
+    ),
+}
+"""Likewise, of policies that deny."""
 
 _HELM_RELEASE = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -66,16 +84,61 @@ _HELM_RELEASE = {
 }
 """What is touched of Flux's HelmRelease; its maker's module is not to be had whole."""
 
+_ANY_OBJECT = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_CALICO = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "networkpolicies.projectcalico.org"},
+    "spec": {
+        "group": "projectcalico.org",
+        "names": {"kind": "NetworkPolicy", "plural": "networkpolicies", "singular": "networkpolicy"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v3",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "tier": {"type": "string"},
+                                    "order": {"type": "number"},
+                                    "selector": {"type": "string"},
+                                    "types": {"type": "array", "items": {"type": "string"}},
+                                    "ingress": {"type": "array", "items": _ANY_OBJECT},
+                                    "egress": {"type": "array", "items": _ANY_OBJECT},
+                                },
+                            },
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+"""What is touched of Calico's NetworkPolicy; its maker's module is not to be had."""
+
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_OF_ISTIO = "authorizationpolicies.security.istio.io"
 _WITHIN = 300.0
 
 
-def _folder() -> Path:
-    return place("definitions", repr(_MODULES).encode())
+def _folder(modules: dict[str, tuple[str, str]]) -> Path:
+    return place("definitions", repr(modules).encode())
 
 
-def fetch() -> str:
-    """Put the definitions into the cache if they are not there; return what went wrong, or nothing."""
-    if (where := _folder()).is_dir():
+def fetch(*, policies: bool = False) -> str:
+    """Put the definitions into the cache if they are not there; return what went wrong, or nothing.
+
+    Args:
+        policies: whether those of policies that deny are meant, and not the others.
+    """
+    modules = _POLICIES if policies else _MODULES
+    if (where := _folder(modules)).is_dir():
         return ""
     go = shutil.which("go")
     if go is None:
@@ -84,7 +147,7 @@ def fetch() -> str:
     with tempfile.TemporaryDirectory(dir=where.parent, prefix="fetching-") as made:
         out = Path(made) / "definitions"
         out.mkdir()
-        for module, (checksum, file) in _MODULES.items():
+        for module, (checksum, file) in modules.items():
             command = [go, "mod", "download", "-json", module]
             done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=_WITHIN, check=False)  # noqa: S603  # pinned
             said = json.loads(done.stdout or "{}")
@@ -99,15 +162,42 @@ def fetch() -> str:
 
 def install(cluster: Kubernetes) -> None:
     """Have a cluster take the objects that are defined, and wait until it does."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(_folder().glob("*.yaml"))]
-    for one in (*map(yaml.safe_load, texts), _HELM_RELEASE):
+    for one in (*_read(_MODULES), _HELM_RELEASE):
         _one(cluster, one)
 
 
-def _one(cluster: Kubernetes, definition: dict[str, Any]) -> None:
-    where = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+@contextlib.contextmanager
+def policies(cluster: Kubernetes) -> Iterator[None]:
+    """Have a cluster take policies that deny while the block lasts, and none afterwards."""
+    made = [*(one for one in _read(_POLICIES) if _denies(one)), _CALICO]
+    groups = {one["spec"]["group"] for one in made}
     try:
-        cluster.ask("POST", where, definition)
+        for one in made:
+            _one(cluster, one)
+        yield
+    finally:
+        for one in made:
+            with contextlib.suppress(urllib.error.HTTPError):
+                cluster.ask("DELETE", f"{_DEFINITIONS}/{one['metadata']['name']}")
+
+        def gone() -> bool:
+            return groups.isdisjoint(group["name"] for group in cluster.ask("GET", "/apis")["groups"])
+
+        cluster.until(gone, "it has no such policies any more")
+
+
+def _denies(definition: dict[str, Any]) -> bool:
+    return not definition["spec"]["group"].endswith("istio.io") or str(definition["metadata"]["name"]) == _OF_ISTIO
+
+
+def _read(modules: dict[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    for path in sorted(_folder(modules).glob("*.yaml")):
+        yield from (one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one)
+
+
+def _one(cluster: Kubernetes, definition: dict[str, Any]) -> None:
+    try:
+        cluster.ask("POST", _DEFINITIONS, definition)
     except urllib.error.HTTPError as exc:
         if exc.code != 409:  # HTTP
             raise

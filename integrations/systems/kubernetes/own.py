@@ -6,6 +6,7 @@ whose it is. Two incidents that want the same share it by their holds.
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import JSON_PATCH, Api, path_of
@@ -26,12 +27,14 @@ class Own(NamedTuple):
         version: of its API, as an object says it.
         resource: its plural.
         stem: what it does, in its name and its label.
+        wide: whether it is of no namespace.
     """
 
     kind: str
     version: str
     resource: str
     stem: str
+    wide: bool = False
 
     @property
     def mark(self) -> str:
@@ -45,6 +48,8 @@ class Own(NamedTuple):
     def path(self, namespace: str, name: str = "") -> str:
         """Return the path of one, or of all in a namespace."""
         prefix = f"/apis/{self.version}" if "/" in self.version else f"/api/{self.version}"
+        if self.wide:
+            return f"{prefix}/{self.resource}/{quote(name, safe='')}".rstrip("/")
         return path_of(prefix, namespace, self.resource, name)
 
     async def there(self, target: Target, world: World) -> dict[str, Any] | None:

@@ -7,7 +7,16 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from integrations.system import Expected, Present
-from integrations.systems.kubernetes import admission, bindings, exclusion, narrowing, quarantine, quotas, workloads
+from integrations.systems.kubernetes import (
+    admission,
+    bindings,
+    denials,
+    exclusion,
+    narrowing,
+    quarantine,
+    quotas,
+    workloads,
+)
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.reverters import AUTOSCALER, reverters
 from integrations.systems.kubernetes.runs_as import Account
@@ -34,7 +43,7 @@ class ClusterPresent(Present):
         self._world, self._name = world, system.removeprefix("kubernetes/")
         self._found: dict[str, Found] = {}
         self._values: dict[str, JsonValue] = {}
-        self._narrowed: dict[tuple[str, str], JsonValue] = {}
+        self._policies: dict[tuple[str, str], JsonValue] = {}
 
     @override
     async def look(self) -> Sequence[Expected]:
@@ -50,14 +59,15 @@ class ClusterPresent(Present):
             else:
                 self._found[found.uid], self._values[found.uid] = found, found.replicas
                 narrowed = await narrowing.held(found.target, self._world)
-                self._narrowed |= {(found.uid, field): value for field, value in narrowed.items()}
+                denied = await denials.held(found.target, self._world)
+                self._policies |= {(found.uid, field): value for field, value in {**narrowed, **denied}.items()}
                 expected += await self._reverters(found)
                 # However many there are: none at all is what somebody has to answer for.
                 uid, wanted = found.uid, found.replicas or 1
             of = partial(Expected, at.workload, uid, name=name, file="inventory.yaml", gone=_ABSENT, server=server)
             expected.append(of("replicas", wanted, otherwise="scaled to zero", again=_AGAIN))
             expected.append(of(quarantine.DENY, value=False, otherwise="quarantined by a policy", again=_SHUT))
-            out = [field for id_, field in self._narrowed if id_ == uid]
+            out = [field for id_, field in self._policies if id_ == uid]
             expected += [of(field, value=False, otherwise=f"narrowed ({field})", again=_SHUT) for field in out]
             bounds = (("freeze", "without new pods"), ("limit", "without larger pods"))
             expected += [of(field, value=False, otherwise=what, again=_BOUND) for field, what in bounds]
@@ -117,8 +127,10 @@ class ClusterPresent(Present):
             return await bindings.held(id_, one, self._world) if one else None
         if field in {quarantine.DENY, *map(exclusion.field_of, self._found)}:
             return await quarantine.held(kind, id_, field, self._found.values(), self._world)
-        if (id_, field) in self._narrowed:
-            return self._narrowed[id_, field]
+        if (id_, field) in self._policies:
+            return self._policies[id_, field]
+        if field in denials.FIELDS and id_ in self._found:
+            return False
         if field in quotas.KINDS and id_ in self._found:
             bound: JsonValue = await quotas.held(quotas.KINDS[field], self._found[id_].target, self._world)
             return bound or False

@@ -6,18 +6,20 @@ made to leave them out, by one requirement more in its selector. Both go by the 
 changes: whatever pods its controller makes in the place of others are shut off from their first packet, nothing of the
 workload itself is touched, and so no pod is replaced for it. (A label on pods would be missing on the next ones; one on
 the template would replace every pod at once, with its memory and its log.)
+
+Where the cluster has policies of other kinds, which can deny, one of ours of each of them denies too: see `denials`.
 """
 
 import asyncio
 import itertools
 from collections.abc import Iterable
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from pydantic import JsonValue
 from typing_extensions import override
 
-from integrations.systems.kubernetes import Workload, exclusion, isolation
+from integrations.systems.kubernetes import Workload, denials, exclusion, isolation
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.finding import finding
@@ -43,7 +45,7 @@ class Quarantine(OfServer):
 
     name: ClassVar[str] = "kubernetes.quarantine"
     takes: ClassVar[str] = "network"
-    permissions: ClassVar[tuple[str, ...]] = exclusion.PERMISSIONS
+    permissions: ClassVar[tuple[str, ...]] = (*exclusion.PERMISSIONS, *denials.PERMISSIONS)
     timeout: ClassVar[float] = 30.0
 
     @override
@@ -51,14 +53,11 @@ class Quarantine(OfServer):
         planned = await asyncio.gather(
             *(_planned(cluster, at, self.server, world) for cluster, at in placed(self.server, self.system, world))
         )
-        changes = tuple(itertools.chain.from_iterable(made for _, made, _ in planned))
-        named = ", ".join(f"{found.target} at cluster {found.cluster}" for found, _, _ in planned)
+        changes = tuple(itertools.chain.from_iterable(one.changes for one in planned))
+        named = ", ".join(f"{one.found.target} at cluster {one.found.cluster}" for one in planned)
         others = ", ".join(str(one.target) for one in changes if one.target.kind == exclusion.POLICY)
-        kept = sorted(itertools.chain.from_iterable(left for _, _, left in planned))
-        clusters = sorted({found.cluster for found, _, _ in planned})
-        unread = sorted(
-            set().union(*await asyncio.gather(*(exclusion.unread(world.reach(Api, one)) for one in clusters)))
-        )
+        kept = sorted(itertools.chain.from_iterable(one.kept for one in planned))
+        unread = sorted(set().union(*(one.unread for one in planned)))
         breaks = say("Nobody reaches {a}, and it reaches nobody; its pods go on running", a=self.server)
         if kept:
             breaks = say(
@@ -90,6 +89,8 @@ class Quarantine(OfServer):
         wanted: JsonValue = change.after if change.after is not None else change.before
         if change.target.kind == exclusion.POLICY:
             return await exclusion.read(change, world)
+        if change.field in denials.FIELDS:
+            return await denials.read(change, world)
         there = await OURS.there(change.target, world)
         if there is None:
             await same(change.target, world)
@@ -103,6 +104,8 @@ class Quarantine(OfServer):
     async def write(cls, change: Change, world: World, *, key: str) -> None:
         if change.target.kind == exclusion.POLICY:
             await exclusion.write(change, world)
+        elif change.field in denials.FIELDS:
+            await denials.write(change, world)
         elif change.after is None:
             await OURS.take_away(change.target, world)
         else:
@@ -120,7 +123,10 @@ class Quarantine(OfServer):
     @classmethod
     async def verify(cls, plan: Plan, world: World) -> Verdict:
         looks = await asyncio.gather(*(_look(one, plan, world) for one in plan.changes if one.field == DENY))
-        findings = tuple(itertools.chain.from_iterable(found for found, _ in looks))
+        denied = await asyncio.gather(
+            *(denials.look(one, world) for one in plan.changes if one.field in denials.FIELDS)
+        )
+        findings = (*itertools.chain.from_iterable(found for found, _ in looks), *denied)
         return Verdict.of(findings, tuple(itertools.chain.from_iterable(more for _, more in looks)))
 
     @override
@@ -129,14 +135,35 @@ class Quarantine(OfServer):
         return Verdict.of(tuple(await asyncio.gather(*(_back(change, world) for change in plan.changes))))
 
 
-async def _planned(cluster: str, at: Workload, server: str, world: World) -> tuple[Found, list[Change], list[str]]:
-    """Return a workload, what shuts it off, and the policies that go on letting something through."""
+class _Planned(NamedTuple):
+    """What is planned for one workload.
+
+    Args:
+        found: it.
+        changes: what shuts it off.
+        kept: the NetworkPolicies that go on letting something through.
+        unread: what else may allow something, and is neither read nor denied.
+    """
+
+    found: Found
+    changes: list[Change]
+    kept: list[str]
+    unread: set[str]
+
+
+async def _planned(cluster: str, at: Workload, server: str, world: World) -> _Planned:
     one = await exclusion.around(cluster, at, server, world)
-    wanted, present = denying(one.selector), await OURS.there(one.found.target, world)
+    target, wanted = one.found.target, denying(one.selector)
+    present, (denied, without), unread = await asyncio.gather(
+        OURS.there(target, world),
+        denials.planned(target, at.namespace, one.selector, world),
+        exclusion.unread(world.reach(Api, cluster)),
+    )
     inside = present is not None and as_sent(present["spec"]) == as_sent(wanted)
-    ours = Change(target=one.found.target, field=DENY, before=wanted if inside else None, after=wanted)
+    ours = Change(target=target, field=DENY, before=wanted if inside else None, after=wanted)
     changes, kept = exclusion.leaving_out(one)
-    return one.found, [ours, *changes], kept
+    left = {*without, *(unread - denials.beaten(denied))}
+    return _Planned(one.found, [ours, *denied, *changes], kept, left)
 
 
 async def _look(change: Change, plan: Plan, world: World) -> tuple[list[Finding], list[Widening]]:
@@ -151,9 +178,10 @@ async def _look(change: Change, plan: Plan, world: World) -> tuple[list[Finding]
         return [says(say("ours is not there"), Answer.NOT_ESTABLISHED)], []
     if any(exclusion.through(one, plan)):
         return exclusion.through(one, plan)
-    none = say("no NetworkPolicy does; those of {a} are not read", a=", ".join(sorted(one.unread)))
+    unread = one.unread - denials.beaten(plan.changes)
+    none = say("no NetworkPolicy does; those of {a} are not read", a=", ".join(sorted(unread)))
     network = await isolation.tried(one.scene, one.ours, one.policies, world)
-    return [says(none if one.unread else say("none does"), Answer.ESTABLISHED), *network], []
+    return [says(none if unread else say("none does"), Answer.ESTABLISHED), *network], []
 
 
 async def held(kind: str, id_: str, field: str, found: Iterable[Found], world: World) -> JsonValue:

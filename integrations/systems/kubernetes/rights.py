@@ -66,6 +66,7 @@ _OF: Final = {
 
 _WIDE: Final = frozenset(
     {
+        "clusternetworkpolicies",
         "clusterrolebindings",
         "clusterroles",
         "nodes",

@@ -13,7 +13,7 @@ _PATH = re.compile(
 )
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _EVERYBODY = ("authentication.k8s.io", "authorization.k8s.io")
-_DISCOVERY = ("/apis",)
+_DISCOVERY = re.compile(r"/apis(?:/[^/]+/[^/]+)?")
 """What every account may ask: who it is, what it may, and what there is."""
 
 
@@ -24,7 +24,7 @@ def asked(api: Api) -> Iterator[set[Permission]]:
     real = api.ask
 
     def ask(method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  # as the real one
-        if path in _DISCOVERY:
+        if _DISCOVERY.fullmatch(path):
             return real(method, path, **more)
         found = _PATH.fullmatch(path)
         assert found, path

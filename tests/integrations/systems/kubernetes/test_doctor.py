@@ -29,7 +29,8 @@ async def test_every_permission_that_is_missing_is_named_with_the_step_that_need
     world = yard.as_user("stranger")
     (_, whole, found, probes) = await looked(world)
     assert whole.level == found.level == "fail"
-    assert "on the whole cluster our account may not get validatingadmissionpolicies" in whole.message
+    assert "on the whole cluster our account may not get clusternetworkpolicies" in whole.message
+    assert "get validatingadmissionpolicies in admissionregistration.k8s.io (kubernetes.deny_image)" in whole.message
     assert "ClusterRole mcp-soar-responder-cluster" in whole.remedy
     assert "our account may not get deployments in apps (kubernetes.scale_to_zero" in found.message
     assert "ClusterRole mcp-soar-responder," in found.remedy
