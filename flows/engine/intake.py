@@ -7,6 +7,7 @@ takes the entry in before its next step. (The claim guards effects; the lock and
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from flows.engine.alerts import take_alerts
@@ -25,6 +26,9 @@ from playbooks.record.refusal import KIND
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 100
 """Entries of each kind that one look takes in: a look is short, so that what is grave never waits long for the next."""
+
+FEW = 4
+"""Entries of one source in a look that are taken in before those of a source that says more."""
 
 JUDGING = 0.5
 """Seconds that one look spends on one-time codes, whose hashes are slow on purpose."""
@@ -78,10 +82,13 @@ async def intake(
     requests = await waiting(limit, ["request"], last) if "request" in kinds else []
     opened = Taken(begin)
     await _all(parts, requests, opened)
-    await _together(parts, alerts, opened)
-    if brief and opened:
-        opened.more = True
-        return opened
+    said = Counter(item.source for item in alerts)
+    # Whoever says little does not wait until what a flood brought is read, and written.
+    for some in ([item for item in alerts if (said[item.source] <= FEW) is few] for few in (True, False)):
+        await _together(parts, some, opened)
+        if brief and opened:
+            opened.more = True
+            return opened
     strayed = "alert" in kinds and len(alerts) < limit
     strays = await parts.journal.strays("alert", known, limit) if strayed else []
     await _all(parts, strays, opened)

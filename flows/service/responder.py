@@ -19,7 +19,7 @@ from typing import Any
 
 from flows.engine import flood, schedule
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import intake
+from flows.engine.intake import MANY, intake
 from flows.engine.opening import CUT, FLOW, RETRY, TELL, WATCH, Opened
 from flows.engine.parts import Parts
 from flows.engine.people.telling import freeze, page, tell
@@ -66,6 +66,13 @@ GIVES_WAY = 30.0
 HEAD_START = 0.03
 """Seconds that what was just begun gets before the next look, which takes the same processor and the same database."""
 
+REST = 0.05
+"""Seconds at most that pass between a look which opened nothing and the next while something is being cut: as many as
+it took. What is being cut shares its loop, its processor and its database."""
+
+SOME = 40
+"""Entries of each kind that a look takes in while something is being cut; the longer it is, the longer that waits."""
+
 AT_ONCE = 200
 """Incidents that are cut side by side; what really limits is each gateway's connection pool."""
 
@@ -111,6 +118,7 @@ class Responder:
         """When each incident's leases are looked at again, by the monotonic clock."""
         self._poked = asyncio.Event()
         self._gave_way = False
+        self._rest = 0.0
         self._attended_until = 0.0
         self._left: dict[str, float] = {}
         """Incidents that wait for a flow of another process, since when."""
@@ -136,8 +144,8 @@ class Responder:
     ) -> None:
         while not stop.is_set():
             await self.sweep()
-            if self._gave_way:
-                await asyncio.wait({stopping}, timeout=HEAD_START)
+            if pause := HEAD_START if self._gave_way else self._rest:
+                await asyncio.wait({stopping}, timeout=pause)
             waiting = asyncio.ensure_future(wait(self._patience()))
             poked = asyncio.create_task(self._poked.wait())
             await asyncio.wait({waiting, stopping, poked}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,13 +177,16 @@ class Responder:
 
     async def _take_in(self) -> None:
         """Take in what waits and begin with it; what is begun goes before all else, but not twice in a row."""
+        began = time.monotonic()
         taken = await intake(
             self.parts,
+            SOME if self._cutting else MANY,
             begin=lambda opened: self._start(self._cutting, self._cut(opened.claim, opened)),
             brief=not self._gave_way,
         )
         if taken.more:
             self._poked.set()
+        self._rest = min(time.monotonic() - began, REST) if self._cutting and taken.more and not taken else 0.0
         self._gave_way = bool(taken) and not self._gave_way
         if self._gave_way:
             return
@@ -243,7 +254,7 @@ class Responder:
         for lane in (FLOW, RETRY):
             if not self._cutting and (slots := self._flows - len(self._flowing)) > 0:
                 for claim in await self._claim(lane, slots, early=lane == RETRY):
-                    self._start(self._flowing, self._rest(claim))
+                    self._start(self._flowing, self._go_on(claim))
 
     async def _others_cut(self) -> bool:
         """Whether flows give way to what another process cuts: not for ever, since a gateway may hang for long."""
@@ -316,7 +327,7 @@ class Responder:
 
         await self._held(claim, work)
 
-    async def _rest(self, claim: Claim) -> None:
+    async def _go_on(self, claim: Claim) -> None:
         await self._held(claim, lambda: self._flow(self.parts, claim))
 
     async def _tell(self, claim: Claim) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from flows.engine import flood, memory
 from flows.engine.case import PREFIX, Case
-from flows.engine.intake import intake
+from flows.engine.intake import FEW, intake
 from flows.engine.response import respond
 from integrations.journal import queries, store
 from integrations.journal.store import Tx
@@ -127,6 +127,17 @@ async def test_each_sender_has_its_turn_and_what_is_grave_goes_first(home: House
     await intake(home.parts, 2)
     moved = {seen.receipt for incident in await home.incidents() for seen in incident.alerts}
     assert moved == {second, grave.id}, "and whoever proves nothing comes last"
+
+
+async def test_who_says_little_does_not_wait_until_a_flood_is_taken_in(home: House) -> None:
+    for _ in range(FEW + 1):
+        await home.receive(alert("weather", "unheard-of"))
+    second = await home.receive(alert("weather", "forecast"), source="second")
+    found = await intake(home.parts, brief=True)
+    (incident,) = await home.incidents()
+    assert [seen.receipt for seen in incident.alerts] == [second]
+    assert found.more, "the rest comes with the next look"
+    assert len(await intake(home.parts)) == 1
 
 
 async def test_a_look_reads_no_more_bytes_than_it_may(home: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,23 @@
 """What waits in a queue of ours is not forgotten, no sign of a system's silence, and not written blindly."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import event
 
 from flows.engine.case import Case
-from flows.engine.intake import intake
+from flows.engine.intake import MANY, Taken, intake
 from flows.engine.opening import CUT as CUTTING
 from flows.engine.opening import open_incident
 from flows.engine.parts import Parts
-from flows.service.responder import Responder, direct_flow
+from flows.service.responder import REST, SOME, Responder, direct_flow
 from integrations.journal.store import Claim
 from playbooks.action import World
 from playbooks.errors import Transient
@@ -44,13 +46,24 @@ class Gateway:
         self.takes = asyncio.Event()
         self.broken = 0
         self.reads = 0
+        self.waiting = 0
         monkeypatch.setattr(SetFlags, "turn", self.turn)
         monkeypatch.setattr(SetFlags, "happens", self.happens)
 
     @asynccontextmanager
     async def turn(self, _change: Change, _world: World) -> AsyncIterator[None]:
+        self.waiting += 1
         await self.takes.wait()
+        self.waiting -= 1
         yield
+
+    async def waits(self, home: House) -> None:
+        """Wait until a change waits for it."""
+
+        async def so() -> bool:
+            return self.waiting > 0
+
+        await home.until(so, "a change waits for its gateway")
 
     async def is_read(self, home: House, times: int) -> None:
         """Wait until it was asked that often how the change's field stands."""
@@ -70,6 +83,14 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     return Gateway(monkeypatch)
+
+
+class Look(NamedTuple):
+    """One look at the inbox: when it began and ended, and whether another one has to follow that opened nothing."""
+
+    began: float
+    ended: float
+    again: bool
 
 
 class Questions:
@@ -225,6 +246,46 @@ async def test_a_look_at_nothing_asks_the_journal_little(tmp_path: Path, folder:
         await responder.sweep()
     # What waits in the inbox, in which order, what nobody reads, which lanes are due, what is stopped.
     assert len(asked) == 5
+
+
+async def test_while_something_is_cut_a_look_takes_in_less_and_is_followed_by_a_rest(
+    tmp_path: Path, folder: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.takes.set()
+    cutting: list[Look] = []
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home:
+        responder = Responder(home.parts, flows=0)
+
+        async def look(parts: Parts, limit: int, **given: Any) -> Taken:  # noqa: ANN401  # as it is
+            at_work = bool(responder._cutting)  # noqa: SLF001  # what is being cut has no public name
+            assert limit == (SOME if at_work else MANY)
+            began = time.monotonic()
+            taken = await intake(parts, limit, **given)
+            if at_work:
+                cutting.append(Look(began, time.monotonic(), again=taken.more and not taken))
+            return taken
+
+        async def none_waits() -> bool:
+            return not await home.journal.inbox_counts()
+
+        monkeypatch.setattr("flows.service.responder.intake", look)
+        stop = asyncio.Event()
+        running = asyncio.create_task(responder.run(stop))
+        gateway.takes.clear()
+        await flags.respond(home)
+        await gateway.waits(home)
+        for _ in range(SOME + 1):
+            await home.receive(alert("weather", "forecast"))
+        await home.until(none_waits, "all of them are taken in while it is being cut")
+        gateway.takes.set()
+        await home.reaches(Status.CONTAINED)
+        stop.set()
+        await running
+    rests = [(last, after.began - last.ended) for last, after in pairwise(cutting) if last.again]
+    assert rests
+    for last, rest in rests:
+        # A timer may be a moment early.
+        assert rest >= 0.9 * min(last.ended - last.began, REST)
 
 
 async def test_flows_of_another_process_give_way_to_cuts_in_hand(two: Two) -> None:
