@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.listing import Listing
 from flows.cli.options import Class, Config, Json, Named, Severity, configuration, options
 from flows.cli.output import speaking
 
 app = typer.Typer()
-alert = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Send alerts.")
+alert = typer.Typer(cls=Listing, rich_markup_mode=None, no_args_is_help=True, help="Send alerts.")
 app.add_typer(alert, name="alert")
 
 
@@ -49,7 +50,7 @@ def send(
 @app.command()
 @options()
 def plan(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An alert, in its source's format.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An alert, in its source's format.")] = None,
     source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="The source that sends it.")] = None,
     incident_class: Class = None,
     severity: Severity = "high",

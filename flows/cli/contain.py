@@ -26,7 +26,7 @@ def contain(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="As the inventory or the gateway calls it; a tool also as SERVER/NAME, a token as PRINCIPAL/NAME; "
             "an address, or a network, as SERVER/ADDRESS: where that server runs on Kubernetes.",
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.listing import Listing
 from flows.cli.options import As, Config, Json, Key, Yes, configuration, folder
 from flows.cli.output import Usage, speaking
 
@@ -14,9 +15,15 @@ if TYPE_CHECKING:
     from flows.cli.work.reviewing import Chosen
 
 app = typer.Typer()
-playbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own.")
-inventory = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at the inventory, check it, fill it.")
-pins = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Approve definitions; see what differs.")
+playbooks = typer.Typer(
+    cls=Listing, rich_markup_mode=None, no_args_is_help=True, help="Look at playbooks, and check your own."
+)
+inventory = typer.Typer(
+    cls=Listing, rich_markup_mode=None, no_args_is_help=True, help="Look at the inventory, check it, fill it."
+)
+pins = typer.Typer(
+    cls=Listing, rich_markup_mode=None, no_args_is_help=True, help="Approve definitions; see what differs."
+)
 app.add_typer(playbooks, name="playbooks")
 app.add_typer(inventory, name="inventory")
 app.add_typer(pins, name="pins")
@@ -65,7 +72,7 @@ def show(
 @playbooks.command()
 def lint(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="By default the shipped ones and this folder's.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="By default the shipped ones and this folder's.")
     ] = None,
     config: Config = None,
     as_json: Json = False,
@@ -86,9 +93,7 @@ def lint(
 
 @playbooks.command()
 def steps(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[STEP]", help="One of them, with all that it asks for.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="STEP", help="One of them, with all that it asks for.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -233,7 +238,7 @@ def _wanted(names: list[str] | None, changes: list[str] | None, *, flagged: bool
 
 @pins.command()
 def diff(
-    server: Annotated[str | None, typer.Argument(metavar="[SERVER]", help="By default every server.")] = None,
+    server: Annotated[str | None, typer.Argument(metavar="SERVER", help="By default every server.")] = None,
     tool: Tools = None,
     change: Changes = None,
     flagged: Flagged = False,

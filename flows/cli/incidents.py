@@ -63,7 +63,7 @@ def incidents(
     config: Config = None,
     as_json: Json = False,
     everything: Annotated[bool, typer.Option("--all", help="The closed ones too.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the youngest.")] = 100,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many, the youngest.")] = 100,
 ) -> None:
     """List the incidents, worst first.
 
@@ -106,7 +106,7 @@ def incident(given: Incident, config: Config = None, as_json: Json = False) -> N
 @app.command()
 def campaign(
     given: Annotated[
-        str | None, typer.Argument(metavar="[CAMPAIGN]", help="Its name or number, as cam-1; all are listed without.")
+        str | None, typer.Argument(metavar="CAMPAIGN", help="Its name or number, as cam-1; all are listed without.")
     ] = None,
     config: Config = None,
     as_json: Json = False,
@@ -152,7 +152,7 @@ def verify(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID|BUNDLE]",
+            metavar="ID|BUNDLE",
             help="An incident, or a bundle (.tar.gz or folder).",
             autocompletion=completion.incidents,
         ),
@@ -207,7 +207,7 @@ def respond(
     given: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]", help="An open incident, to have it tried again.", autocompletion=completion.incidents
+            metavar="ID", help="An open incident, to have it tried again.", autocompletion=completion.incidents
         ),
     ] = None,
     incident_class: Class = None,
@@ -495,7 +495,7 @@ def resume(
 @app.command("hand-in")
 def hand_in(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="What a command printed with --print; - for standard input.")
+        str, typer.Argument(metavar="FILE", help="What a command printed with --print; - for standard input.")
     ] = "-",
     wait: Wait = WAIT,
     no_wait: NoWait = False,

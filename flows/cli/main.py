@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command_name
 
 from flows.cli import (
@@ -32,6 +31,7 @@ from flows.cli import (
 )
 from flows.cli.exits import Exit
 from flows.cli.lean import lean
+from flows.cli.listing import Listing
 from flows.cli.options import Config, configuration, folder
 from flows.cli.output import Usage, speaking
 
@@ -58,16 +58,14 @@ SECTIONS = {
 """Every command, under what somebody looks for; a test compares."""
 
 
-class Commands(TyperGroup):
+class Commands(Listing):
     """The commands. With --json a command that was not understood is JSON on stderr too."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # upstream's types are private
         """Write the commands under headings: some forty in one list are found by nobody."""
         for heading, names in SECTIONS.items():
-            found = [(name, self.get_command(ctx, name)) for name in names.split()]
-            rows = [(name, command.get_short_help_str(limit=100)) for name, command in found if command]
             with formatter.section(heading):
-                formatter.write_dl(rows)
+                formatter.write_dl(self.rows(ctx, names.split()))
 
     def main(self, args: Any = None, prog_name: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  # the rest by name
         """Run a command line and exit with its code."""

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.listing import Listing
 from flows.cli.options import Config, Incident, Json, configuration
 from flows.cli.output import speaking
 
 app = typer.Typer()
-message = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try out messages, and look at them.")
+message = typer.Typer(
+    cls=Listing, rich_markup_mode=None, no_args_is_help=True, help="Try out messages, and look at them."
+)
 app.add_typer(message, name="message")
 
 

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def init(
-    where: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new or empty folder.")] = Path("mcp-soar"),
+    where: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")] = Path("mcp-soar"),
     as_json: Json = False,
 ) -> None:
     """Write a configuration folder to start from.

@@ -39,9 +39,7 @@ Force = Annotated[bool, typer.Option("--force", help="Although there is such a f
 
 @app.command()
 def report(
-    given: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The incident, or a unique part of its id.")
-    ] = None,
+    given: Annotated[str | None, typer.Argument(metavar="ID", help="The incident, or a unique part of its id.")] = None,
     week: Annotated[bool, typer.Option("--week", help="The report of the last seven days, and no incident's.")] = False,
     older: Annotated[
         str, typer.Option("--older-than", metavar="TIME", help="With --week: list containments in force for longer.")

@@ -16,3 +16,29 @@ def test_every_command_stands_under_one_heading() -> None:
 def test_the_version_is_said_though_no_command_follows() -> None:
     said = CliRunner().invoke(app, ["--version"])
     assert (said.exit_code, said.stdout) == (0, f"mcp-soar {version('mcp-soar')}\n")
+
+
+def _helps() -> dict[str, str]:
+    """Return what every command says of itself, by its name."""
+    found, todo = {}, [((), typer.main.get_command(app))]
+    while todo:
+        words, command = todo.pop()
+        found[" ".join(words)] = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100"}).stdout
+        todo += [((*words, name), one) for name, one in getattr(command, "commands", {}).items()]
+    return found
+
+
+def test_no_help_breaks_off_or_speaks_of_how_it_is_programmed() -> None:
+    helps = _helps()
+    assert len(helps) > len(SECTIONS)
+    odd = {
+        (name, line)
+        for name, said in helps.items()
+        for line in said.splitlines()
+        # What is cut off, a bracket within the library's own, and a type where a name belongs.
+        if (line.endswith("...") and not line.startswith("Usage:"))
+        or "[[" in line
+        or "...}" in line
+        or "range>" in line
+    }
+    assert not odd
