@@ -24,7 +24,7 @@ _APPROVERS = 2
 
 def look(config: Configuration) -> Iterator[Looked]:
     """Yield what can be said without asking anybody."""
-    yield Looked("configuration", "ok", f"{config.folder} is valid")
+    yield Looked("configuration", "ok", f"{config.folder.resolve()} is valid")
     if (word := restored(config.folder)) is not None:
         message = f"{word}: what is in force here may have been released since; the next `up` verifies every lease"
         yield Looked(

@@ -258,7 +258,9 @@ def _warnings(out: Out, config: Configuration, it: View, spelling: Spelling) -> 
             who, reason = f"source:{more.source}", ("--for", "2h", "--reason", "REASON", "--as", "NAME")
             out.raw("  " + records.command(config, "suppress", who, *reason))
     for page in it.untold:
-        out.say(f"NOT DELIVERED to anybody: {page.text}", "bad")
+        # Whoever looks a moment after it was written looks before anybody was tried.
+        said, how = ("NOT DELIVERED to anybody", "bad") if page.tried else ("nobody was told yet", "warn")
+        out.say(f"{said}: {page.text}", how)
 
 
 def _ask(out: Out, config: Configuration, incident: str, ask: Ask) -> None:

@@ -132,5 +132,5 @@ async def _briefing(config: Configuration, given: str, kind: Topic) -> Briefing:
         clocks=duties.clocks(state, inventory, duties.load(), moment),
         witness=f"{head.n}:{head.hash.hex()[:16]}" if head else "",
         # Whoever reads it is at another terminal.
-        line=lambda *words: shlex.join(["mcp-soar", *words, "--config", str(config.folder)]),
+        line=lambda *words: shlex.join(["mcp-soar", *words, "--config", str(config.folder.resolve())]),
     )

@@ -20,7 +20,8 @@ def test_the_version_is_said_though_no_command_follows() -> None:
 
 def _helps() -> dict[str, str]:
     """Return what every command says of itself, by its name."""
-    found, todo = {}, [((), typer.main.get_command(app))]
+    found: dict[str, str] = {}
+    todo: list[tuple[tuple[str, ...], object]] = [((), typer.main.get_command(app))]
     while todo:
         words, command = todo.pop()
         found[" ".join(words)] = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100"}).stdout

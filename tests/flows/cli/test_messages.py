@@ -81,11 +81,15 @@ def asked(site: Installation) -> Installation:
     return site
 
 
-def test_show_renders_without_sending(asked: Installation) -> None:
+def test_show_renders_without_sending(asked: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = asked.json("message", "show", "1", "--notice", "awaiting_approval", "--language", "ko")
     assert "승인 필요" in shown["subject"]
     # The commands can be copied: they find this configuration.
     assert f"--config {asked.folder}" in shown["text"]
+    # From whatever folder: in its own one it is not called by its name.
+    monkeypatch.chdir(asked.folder)
+    here = asked.run("message", "show", "1", "--notice", "awaiting_approval", env={"MCP_SOAR_CONFIG": None})
+    assert f"--config {asked.folder}" in here.stdout
     assert "https[:]//evil[.]example" in shown["text"]
     for shape, mark in {
         "text": "Subject",

@@ -125,6 +125,15 @@ def test_pages_that_reached_nobody_are_in_every_answer(site: Installation) -> No
     assert site.json("leases")["undelivered"] == []
 
 
+def test_a_page_is_called_undelivered_once_somebody_was_tried(site: Installation) -> None:
+    site.append(world.opened(), page("a"))
+    shown = site.run("incident", "1").stdout
+    assert "nobody was told yet: Waits for a decision." in shown
+    assert "NOT DELIVERED" not in shown
+    site.append(told("a", delivered=False))
+    assert "NOT DELIVERED to anybody: Waits for a decision." in site.run("incident", "1").stdout
+
+
 def test_a_page_that_nobody_even_tried_counts_after_a_minute() -> None:
     at = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
     old = entry("incident/x", 1, bytes(32), iso(at - timedelta(seconds=61)), page("a"))
