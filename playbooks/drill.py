@@ -48,6 +48,9 @@ class Users(Strict):
         signed_in: principals that are signed in at an identity provider, each with an access token, `WHO-session`, and
             a refresh token, `WHO-laptop`, which are held.
         keycloak: that provider is a Keycloak, where each is signed in once more, offline, with a refresh token `phone`.
+        listed: principals that use a JWT each, `WHO-jwt`, at a server that asks a deny list about it, which is held.
+        clients: principals that are clients there which act for themselves, each with an access token, `WHO-session`,
+            which is held.
     """
 
     principals: dict[Slug, tuple[Slug, ...]] = Field(default_factory=dict)
@@ -55,6 +58,15 @@ class Users(Strict):
     enforces: bool = False
     signed_in: tuple[Slug, ...] = ()
     keycloak: bool = False
+    clients: tuple[Slug, ...] = ()
+    listed: tuple[Slug, ...] = ()
+
+    @model_validator(mode="after")
+    def _clients_are_of_a_keycloak(self) -> Self:
+        if self.clients and not self.keycloak:
+            message = "clients: only a Keycloak has them: write `keycloak: true`"
+            raise ValueError(message)
+        return self
 
 
 class About(Strict):
@@ -72,17 +84,22 @@ class Given(Strict):
         severity: of the alert.
         server: it names the lab's server, and what it names of one is that server's.
         entities: what it names beside.
+        chosen: a person names its server then, as `mcp-soar respond ID --about server:NAME` does.
     """
 
     tag: Slug
     severity: SeverityName = Severity.HIGH
     server: bool = True
     entities: tuple[About, ...] = ()
+    chosen: bool = False
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
         if not self.server and not self.entities:
             message = "entities: an alert that names nothing is nobody's incident; name something, or `server: true`"
+            raise ValueError(message)
+        if self.chosen and not self.server:
+            message = "chosen: there is no server to choose; write `server: true`"
             raise ValueError(message)
         return self
 
@@ -131,6 +148,7 @@ class Expected(Strict):
         let_in: clients that it still answers.
         pods: how many there are on the cluster, in such a world.
         worthless: tokens that the identity provider takes for nothing then, and after a release; the others it takes.
+        turned_away: tokens that a server which asks a deny list turns away then, and takes again after a release.
         notices: what people are told of, by the first word.
     """
 
@@ -144,6 +162,7 @@ class Expected(Strict):
     let_in: tuple[Client, ...] = ()
     pods: int | None = None
     worthless: tuple[Slug, ...] = ()
+    turned_away: tuple[Slug, ...] = ()
     notices: tuple[Slug, ...]
 
 

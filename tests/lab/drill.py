@@ -1,13 +1,14 @@
 """Plays a playbook's drill: a real server behind a real gateway is attacked, alerts come, people answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flows.demo.mcp_server import Behaviour
+from integrations.systems.denylist import DenyList, Subject
 from integrations.systems.kubernetes import Cluster, GatewayPods, Probe, Workload
 from integrations.systems.kubernetes.probe import ours
 from playbooks.drill import Drill
@@ -23,15 +24,17 @@ from playbooks.taxonomy import IncidentClass
 from tests.cluster.cluster import Kubernetes
 from tests.cluster.enforcer import enforcing
 from tests.cluster.fixtures import PROBES
-from tests.lab import scenes
+from tests.lab import denied, http_served, scenes
 from tests.lab.clients import Clients, joined
 from tests.lab.fixtures import Lab, unique_name
 from tests.lab.house import SOURCES, House, alert, source
 from tests.lab.keycloak import RunningKeycloak
-from tests.lab.oidc import RunningProvider
+from tests.lab.oidc import RunningProvider, kept
 
 CLUSTER = "cluster"
 PROVIDER = "sso"
+LIST = "denied"
+_DENIED = 401  # HTTP
 ARGUMENTS: dict[str, dict[str, Any]] = {"add": {"a": 1, "b": 2}}
 BY_CLASS = SOURCES.model_copy(
     update={"sources": {"siem": source(classify=[{"tag": one.value, "class": one.value} for one in IncidentClass])}}
@@ -68,11 +71,16 @@ async def play(
     lab.victim.behave(Behaviour.model_validate(exercise.attack.model_dump()))
     world: dict[str, Any] = {"sources": BY_CLASS, "playbooks": {playbook.class_: playbook}}
     async with (
+        _listed(exercise, clients, folder / "listed", lab) as (clients, turned_away),
         _standing(lab, clients.inventory, folder, cluster, enforces=exercise.world.enforces) as (inventory, pods),
         scenes.installation(lab, folder, inventory=inventory, **world) as home,
         home.responding(),
     ):
         await home.receive(_alert(exercise, lab, clients))
+        if exercise.alert.chosen:
+            entities = [{"kind": "server", "name": lab.site.server_id}]
+            opened = (await home.reaches(Status.AWAITING_APPROVAL)).id
+            await home.ask("ann", Verb.RESPOND, opened, reason="look at it", params={"entities": entities})
         if exercise.expected.asked:
             await _asked(exercise, home, lab, clients)
         name = (await home.reaches(exercise.expected.status)).id
@@ -83,6 +91,7 @@ async def play(
         assert pods() == exercise.expected.pods
         worthless = set(exercise.expected.worthless)
         assert {name for name, active in issued().items() if not active} == worthless
+        assert await turned_away() == set(exercise.expected.turned_away)
         contained = await home.incident(name)
         if exercise.release is None:
             await home.ask("ann", Verb.CLOSE, name, reason="nothing can be given back", params={"as": "resolved"})
@@ -91,6 +100,7 @@ async def play(
             await _released(exercise, home, name, lab=lab, clients=clients, before=before)
             assert pods() == exercise.release.pods
             assert {name for name, active in issued().items() if not active} == worthless, "nothing is resurrected"
+            assert await turned_away() == set(), "what was on the list alone is taken again"
     return contained
 
 
@@ -102,9 +112,13 @@ def _signed_in(
         return clients, dict
     names, tokens = dict(clients.names), dict[str, str]()
     principals = dict(clients.inventory.principals)
-    for who in exercise.world.signed_in:
+    for who in (*exercise.world.signed_in, *exercise.world.clients):
         name = names.setdefault(who, unique_name(who))
-        at = provider.account(folder, name, access=f"{who}-session", refresh=f"{who}-laptop")
+        if who in exercise.world.signed_in:
+            at = provider.account(folder, name, access=f"{who}-session", refresh=f"{who}-laptop")
+        else:
+            assert isinstance(provider, RunningKeycloak), "a drill that has clients has one"
+            at = provider.service(folder, name, access=f"{who}-session")
         known = principals.get(name) or Principal(title=who)
         principals[name] = known.model_copy(update={"places": {**known.places, PROVIDER: at}})
         for label in at.tokens:
@@ -114,6 +128,41 @@ def _signed_in(
     return replace(clients, inventory=inventory, names=names), lambda: {
         label: provider.active(token) for label, token in tokens.items()
     }
+
+
+@asynccontextmanager
+async def _listed(
+    exercise: Drill, clients: Clients, folder: Path, lab: Lab
+) -> AsyncIterator[tuple[Clients, Callable[[], Awaitable[set[str]]]]]:
+    """Have principals use JWTs at a server that asks a list; yield everybody, and what says which it turns away."""
+    if not exercise.world.listed:
+        yield clients, _nobody
+        return
+    folder.mkdir(mode=0o700)  # noqa: ASYNC240  # at the start
+    file, names, principals = folder / "denied.json", dict(clients.names), dict(clients.inventory.principals)
+    with denied.listed(file) as url:
+        async with http_served.serve(denied.Door(url, lab.victim.url).answer) as address:
+            resource, tokens = f"{address}/mcp", dict[str, str]()
+            for who in exercise.world.listed:
+                name = names.setdefault(who, unique_name(who))
+                tokens[label := f"{who}-jwt"] = denied.issued(name)
+                held = {label: kept(folder, f"{name}-{label}", tokens[label])}
+                known = principals.get(name) or Principal(title=who)
+                at = Subject.model_validate({"user": name, "resource": resource, "held": held})
+                principals[name] = known.model_copy(update={"places": {**known.places, LIST: at}})
+            settings = DenyList(kind="denylist", file=str(file), url=url, issuer=denied.ISSUER)
+            systems = {**clients.inventory.systems, LIST: settings}
+            inventory = clients.inventory.model_copy(update={"systems": systems, "principals": principals})
+
+            async def turned_away() -> set[str]:
+                return {label for label, token in tokens.items() if await denied.status(resource, token) == _DENIED}
+
+            assert await turned_away() == set()
+            yield replace(clients, inventory=inventory, names=names), turned_away
+
+
+async def _nobody() -> set[str]:
+    return set()
 
 
 @asynccontextmanager
@@ -185,11 +234,21 @@ async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> No
         assert incident.metrics["first_effect_at"] is None, "what waits has no effect"
         await _usable(lab, (*exercise.expected.usable, *exercise.expected.unusable), ())
     await _let_in(clients, (*exercise.expected.let_in, *exercise.expected.locked_out), ())
-    for step in incident.proposals:
-        assert step.plan is not None
-        answer = asked[step.instance.partition("@")[0]]
-        for who in answer.by:
-            await home.ask(who, Verb(answer.says), name, digest=step.plan.digest, reason="looked at it")
+    answered: set[str] = set()
+
+    async def all_answered() -> bool:
+        waits = (await home.incident(name)).proposals
+        # One step may be asked about several things, and about one of them later.
+        for step in waits:
+            assert step.plan is not None
+            if step.plan.digest not in answered:
+                answered.add(step.plan.digest)
+                answer = asked[step.instance.partition("@")[0]]
+                for who in answer.by:
+                    await home.ask(who, Verb(answer.says), name, digest=step.plan.digest, reason="looked at it")
+        return not waits
+
+    await home.until(all_answered, f"people have answered whatever {name} asks")
 
 
 async def _released(

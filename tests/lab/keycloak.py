@@ -129,6 +129,25 @@ class RunningKeycloak:
         scope = "openid offline_access" if offline else "openid"
         return self.grant(grant_type="password", username=name, password=name, scope=scope)
 
+    def service(self, folder: Path, name: str, *, access: str = "access") -> Identity:
+        """Make a client that acts for itself; return its place there, with a token that it was issued.
+
+        Args:
+            folder: for the secrets.
+            name: what it is called.
+            access: what the token is called.
+        """
+        self.admin("POST", "/clients", {"clientId": name, "secret": self.secret, "serviceAccountsEnabled": True})
+        issued = self.grant(grant_type="client_credentials", client_id=name)
+        return Identity.model_validate(
+            {
+                "user": name,
+                "client": name,
+                "secret": kept(folder, name, self.secret),
+                "held": {access: kept(folder, f"{name}-{access}", issued["access_token"])},
+            }
+        )
+
     def settings(self, folder: Path) -> Keycloak:
         """Return how an inventory lists it; our secret is in a folder."""
         return Keycloak(kind="keycloak", issuer=self.issuer, client=US, secret=kept(folder, US, self.secret))

@@ -26,6 +26,7 @@ SESSIONS: Final = "user_sessions"
 ENABLED: Final = "enabled"
 SIGNED_IN: Final = "signed_in"
 WORKS: Final = "known_secret_works"
+OUTLIVES: Final = "issued_before_counts"
 
 
 def realm_of(target: Target, world: World) -> Realm:
@@ -85,24 +86,11 @@ class DisableUser(Action):
 
     @override
     async def plan(self, world: World) -> Plan:
-        name, at = user_of(self.principal, self.system, world)
-        target = Target(system=f"{SORT}/{name}", kind="user", id=at.user, name=self.principal)
-        realm = realm_of(target, world)
-        user, signed_in, ourselves = await asyncio.gather(
-            realm.user(at.user), realm.signed_in(at.user), realm.ourselves_there()
-        )
-        if at.user == ourselves or _is_ours(user, realm.settings.client):
-            raise Refused(f"{target} is who mcp-soar comes as at provider {name}: never a target")
-        if client := user.get("serviceAccountClientId"):
-            # What it was issued is of no session: enabled again, it would have all of it back.
-            field = f"principals.{self.principal}.places.{name}.user"
-            raise Misconfigured(
-                f"user {at.user} is the service account of client {printable(str(client))}: write that client's id",
-                field=field,
-            )
+        target, user, signed_in = await _found(self.principal, self.system, world)
+        name = target.system.removeprefix(f"{SORT}/")
         return self.plan_of(
             summary=say(
-                "Disable {a} ({b}) at provider {c}, and end its sessions for good", a=target, b=at.user, c=name
+                "Disable {a} ({b}) at provider {c}, and end its sessions for good", a=target, b=target.id, c=name
             ),
             changes=(
                 Change(target=target, field=ENABLED, before=user["enabled"], after=False),
@@ -159,18 +147,105 @@ class DisableUser(Action):
     @classmethod
     async def verify(cls, plan: Plan, world: World) -> Verdict:
         target = plan.changes[0].target
-        tokens = list(held(world, target.name, target.system.removeprefix(f"{SORT}/")))
-        said = await _administrator(target, world, enabled=False)
-        asked = await asyncio.gather(*(dead(one, realm_of(target, world), seen=False) for one in tokens))
-        # It decides nothing: the user is what the plan is about.
-        untried = _finding(target, _OUT, say("not tried: no token of {a} is held", a=target.name), Answer.UNKNOWN)
-        return verdict(asked, said, () if tokens else (untried,))
+        return await _out(target, await _administrator(target, world, enabled=False), world)
 
     @override
     @classmethod
     async def verify_released(cls, plan: Plan, world: World) -> Verdict:
         enabled = next(change for change in plan.changes if change.field == ENABLED)
         return Verdict.of(await _administrator(enabled.target, world, enabled=enabled.before is True))
+
+
+class SignOut(Action):
+    """Ends all sessions of a user, those too that go on offline, and keeps it from nothing: it has to sign in anew.
+
+    For whoever is no suspect, and had its tokens taken. Who has its password, too, is kept out by `DisableUser` alone.
+
+    Args:
+        principal: who, as the inventory names it.
+        system: in which realm; in the one that it is in if None.
+    """
+
+    name: ClassVar[str] = "keycloak.sign_out"
+    radius: ClassVar[Radius] = Radius.PRINCIPAL
+    takes: ClassVar[str] = "sessions"
+    permissions: ClassVar[tuple[str, ...]] = ("role view-users", "role manage-users")
+    irreversible: ClassVar[Irreversible | None] = Irreversible(
+        because=say("a session that was ended does not come back; whose it was signs in anew")
+    )
+    destroys: ClassVar[tuple[str, ...]] = (SESSIONS,)
+    timeout: ClassVar[float] = 10.0
+
+    principal: Name
+    system: Slug | None = None
+
+    @override
+    async def plan(self, world: World) -> Plan:
+        target, _, signed_in = await _found(self.principal, self.system, world)
+        name = target.system.removeprefix(f"{SORT}/")
+        return self.plan_of(
+            summary=say("Sign {a} ({b}) out everywhere at provider {c}", a=target, b=target.id, c=name),
+            changes=(Change(target=target, field=SIGNED_IN, before=signed_in, after=False),),
+            destroys=self.destroys if signed_in else (),
+            breaks=say("{a} signs in anew at provider {b}, and whatever it runs stops until then", a=target, b=name),
+        )
+
+    @override
+    @classmethod
+    async def read(cls, change: Change, world: World) -> JsonValue:
+        return await DisableUser.read(change, world)
+
+    @override
+    @classmethod
+    async def write(cls, change: Change, world: World, *, key: str) -> None:
+        await DisableUser.write(change, world, key=key)
+
+    @override
+    @classmethod
+    async def verify(cls, plan: Plan, world: World) -> Verdict:
+        (target,) = plan.targets
+        return await _out(target, await _administrator(target, world, enabled=None), world)
+
+    @override
+    @classmethod
+    async def verify_released(cls, plan: Plan, world: World) -> Verdict:
+        del world
+        (target,) = plan.targets
+        observed = say("a session that was ended stays so")
+        return Verdict.of((_finding(target, "it is signed in again", observed, Answer.NOT_ESTABLISHED),))
+
+
+async def _found(who: str, system: str | None, world: World) -> tuple[Target, Fields, bool]:
+    """Return a user as a target, what the realm says of it, and whether it has a session.
+
+    Raises:
+        Refused: it is who we come as.
+        Misconfigured: it is no user.
+    """
+    name, at = user_of(who, system, world)
+    target = Target(system=f"{SORT}/{name}", kind="user", id=at.user, name=who)
+    realm = realm_of(target, world)
+    user, signed_in, ourselves = await asyncio.gather(
+        realm.user(at.user), realm.signed_in(at.user), realm.ourselves_there()
+    )
+    if at.user == ourselves or _is_ours(user, realm.settings.client):
+        raise Refused(f"{target} is who mcp-soar comes as at provider {name}: never a target")
+    if client := user.get("serviceAccountClientId"):
+        # What it was issued is of no session: enabled again, it would have all of it back.
+        raise Misconfigured(
+            f"user {at.user} is the service account of client {printable(str(client))}: write that client's id",
+            field=f"principals.{who}.places.{name}.user",
+        )
+    return target, user, signed_in
+
+
+async def _out(target: Target, said: tuple[Finding, ...], world: World) -> Verdict:
+    """Try every token of a user that is held, beside what the administration says of it."""
+    tokens = list(held(world, target.name, target.system.removeprefix(f"{SORT}/")))
+    asked = await asyncio.gather(*(dead(one, realm_of(target, world), seen=False) for one in tokens))
+    # It decides nothing: the user is what the plan is about.
+    untried = _finding(target, _OUT, say("not tried: no token of {a} is held", a=target.name), Answer.UNKNOWN)
+    return verdict(asked, said, () if tokens else (untried,))
 
 
 def _is_ours(user: Fields, client: str) -> bool:
@@ -182,34 +257,48 @@ def _is_ours(user: Fields, client: str) -> bool:
 _OUT: Final = say("the provider turns it away as invalid")
 
 
-async def _administrator(target: Target, world: World, *, enabled: bool) -> tuple[Finding, ...]:
-    """Ask the administration how a user stands, and whether anything lives on of its sessions."""
+_WANTED: Final = {
+    True: say("the user is enabled"),
+    False: say("the user is disabled, and has no session"),
+    None: say("the user has no session"),
+}
+
+
+async def _administrator(target: Target, world: World, *, enabled: bool | None) -> tuple[Finding, ...]:
+    """Ask the administration how a user stands, and whether anything lives on of its sessions.
+
+    Args:
+        target: the user.
+        world: the connections.
+        enabled: whether it ought to be; either is well if None.
+    """
     realm = realm_of(target, world)
     asked_as = f"administrator {realm.settings.client}"
-    expected = say("the user is enabled") if enabled else say("the user is disabled, and has no session")
+    expected = _WANTED[enabled]
     try:
         user, sessions = await asyncio.gather(realm.user(target.id), realm.sessions(target.id))
     except SoarError as exc:
         return (_finding(target, expected, str(exc), Answer.UNKNOWN, asked_as),)
     is_, count = user["enabled"], len(sessions)
-    holds = is_ is True if enabled else is_ is False and not sessions
+    holds = is_ is True if enabled else enabled in {None, is_} and not sessions
     state = say("enabled, {a} sessions", a=count) if is_ else say("disabled, {a} sessions", a=count)
     return (_finding(target, expected, state, Answer.ESTABLISHED if holds else Answer.NOT_ESTABLISHED, asked_as),)
 
 
 class ReplaceSecret(Action):
-    """Gives a principal's client another secret: with the one that is known, nobody is issued a token any more.
+    """Gives a client that acts for itself another secret, and has no token count that it was issued before.
 
-    The new one stays at the provider, where its owner takes it from. Tokens that were issued before go on until they
-    are revoked, or end.
+    With the secret that is known nobody is issued a token any more; the new one stays at the provider, where its owner
+    takes it from. Replaced alone, what was issued before would go on until it ends.
 
     Args:
-        principal: whose client, as the inventory names that.
+        principal: the client, as the inventory names it.
         system: in which realm; in the one that it is in if None.
     """
 
     name: ClassVar[str] = "keycloak.replace_secret"
     radius: ClassVar[Radius] = Radius.PRINCIPAL
+    takes: ClassVar[str] = "secret"
     permissions: ClassVar[tuple[str, ...]] = ("role view-clients", "role manage-clients")
     irreversible: ClassVar[Irreversible | None] = Irreversible(
         because=say("the secret that was replaced is not taken again; whatever used it needs the new one")
@@ -222,25 +311,52 @@ class ReplaceSecret(Action):
     @override
     async def plan(self, world: World) -> Plan:
         name, at = place_of(self.principal, self.system, world)
-        if at.client is None or at.secret is None:
+        if at.client is None or not at.for_itself:
+            # Everybody who signs in there has tokens of that client, and comes by its secret.
+            raise Unneeded(
+                say(
+                    "{a} is a user of provider {b}, and no client that has a secret of its own",
+                    a=self.principal,
+                    b=name,
+                )
+            )
+        if at.secret is None:
             field = f"principals.{self.principal}.places.{name}.secret"
-            raise Misconfigured("say whose secret it is, and where the known one is", field=field)
+            raise Misconfigured("say where the known secret is", field=field)
         realm = world.reach(Realm, name)
         if at.client == realm.settings.client:
             raise Refused(f"client {at.client} is who mcp-soar comes as at provider {name}: never a target")
         id_ = await realm.client(at.client)
-        target = Target(system=f"{SORT}/{name}", kind="client", id=id_, name=at.client)
-        works = await _works(target, world)
+        # By what the inventory calls it and tokens do: so the gate knows whose it is, and ours.
+        target = Target(system=f"{SORT}/{name}", kind="client", id=at.client, name=at.client)
+        works, outlives = await asyncio.gather(_works(target, world), realm.outlives(id_))
         return self.plan_of(
-            summary=say("Replace the secret of {a} ({b}) at provider {c}", a=target, b=id_, c=name),
-            changes=(Change(target=target, field=WORKS, before=works, after=False),),
-            breaks=say("Nobody signs in as {a} until it is given the new secret", a=target),
+            summary=say(
+                "Replace the secret of {a} ({b}) at provider {c}, and have nothing count that it was issued before",
+                a=target,
+                b=id_,
+                c=name,
+            ),
+            # First what it would be issued the next one for.
+            changes=(
+                Change(target=target, field=WORKS, before=works, after=False),
+                # What a secret that is replaced lets in for the last time counts, too.
+                Change(target=target, field=OUTLIVES, before=works or outlives, after=False),
+            ),
+            breaks=say(
+                "Nobody signs in as {a} until it is given the new secret, which its owner takes from the provider",
+                a=target,
+            ),
         )
 
     @override
     @classmethod
     async def read(cls, change: Change, world: World) -> JsonValue:
-        return await _works(change.target, world)
+        works = await _works(change.target, world)
+        if change.field == OUTLIVES:
+            realm = realm_of(change.target, world)
+            return works or await realm.outlives(await realm.client(change.target.id))
+        return works
 
     @override
     @classmethod
@@ -248,9 +364,13 @@ class ReplaceSecret(Action):
         del key
         if change.after is not False:
             raise Refused("the secret that was replaced is not taken again; whatever used it needs the new one")
+        realm = realm_of(change.target, world)
+        id_ = await realm.client(change.target.id)
+        if change.field == OUTLIVES:
+            await realm.end_issued(id_)
         # Once more, and what its owner was given meanwhile would be worthless too.
-        if await _works(change.target, world):
-            await realm_of(change.target, world).replace_secret(change.target.id)
+        elif await _works(change.target, world):
+            await realm.replace_secret(id_)
 
     @override
     @classmethod
@@ -268,7 +388,12 @@ class ReplaceSecret(Action):
             observed, answer = say("it is let in"), Answer.NOT_ESTABLISHED
         else:
             observed, answer = say("it is turned away"), Answer.ESTABLISHED
-        return Verdict.of((_finding(target, expected, observed, answer, who),))
+        secret_ = _finding(target, expected, observed, answer, who)
+        asked = [*await _issued(target, world), *await _tried(target, who, world)]
+        # The token that is held may have been worthless before: that says nothing, and decides nothing.
+        beside = [one for one in asked if one.check != target.kind and one.answer is Answer.UNKNOWN]
+        found = Verdict.of((secret_, *(one for one in asked if one not in beside)))
+        return found.model_copy(update={"findings": (*found.findings, *beside)})
 
     @override
     @classmethod
@@ -277,6 +402,38 @@ class ReplaceSecret(Action):
         (target,) = plan.targets
         observed = say("a secret that was replaced stays so")
         return Verdict.of((_finding(target, "it is taken again", observed, Answer.NOT_ESTABLISHED),))
+
+
+async def _issued(target: Target, world: World) -> list[Finding]:
+    """Ask the administration whether what a client was issued before its secret counts."""
+    realm = realm_of(target, world)
+    expected, asked_as = (
+        say("nothing counts that was issued before its secret"),
+        f"administrator {realm.settings.client}",
+    )
+    try:
+        outlives = await realm.outlives(await realm.client(target.id))
+    except SoarError as exc:
+        return [_finding(target, expected, str(exc), Answer.UNKNOWN, asked_as)]
+    if outlives:
+        return [
+            _finding(
+                target,
+                expected,
+                say("what was issued before its secret still counts"),
+                Answer.NOT_ESTABLISHED,
+                asked_as,
+            )
+        ]
+    return [_finding(target, expected, say("nothing of before counts"), Answer.ESTABLISHED, asked_as)]
+
+
+async def _tried(target: Target, who: str, world: World) -> list[Finding]:
+    """Try the tokens of a client that are held."""
+    realm = realm_of(target, world)
+    tokens = held(world, who, realm.name)
+    asked = await asyncio.gather(*(dead(one, realm, seen=realm.saw(one.value)) for one in tokens))
+    return [finding for one in asked for finding in (*one.decides, *one.beside)]
 
 
 def _known(target: Target, world: World) -> Credentials:
@@ -294,7 +451,8 @@ def _known(target: Target, world: World) -> Credentials:
 
 
 async def _works(target: Target, world: World) -> bool:
-    return await realm_of(target, world).secret_of(target.id) == _known(target, world).secret
+    realm = realm_of(target, world)
+    return await realm.secret_of(await realm.client(target.id)) == _known(target, world).secret
 
 
 def _finding(target: Target, expected: str, observed: str, answer: Answer, asked_as: str = say("nobody")) -> Finding:
@@ -308,4 +466,4 @@ def _finding(target: Target, expected: str, observed: str, answer: Answer, asked
     )
 
 
-ACTIONS: Final = (DisableUser, ReplaceSecret)
+ACTIONS: Final = (DisableUser, SignOut, ReplaceSecret)

@@ -225,6 +225,33 @@ class Realm(Api):
         """Give a client another secret, which stays at the provider."""
         await self.admin("POST", f"/clients/{quote(client, safe='')}/client-secret")
 
+    async def outlives(self, client: str) -> bool:
+        """Return whether what a client was issued before its present secret counts."""
+        made, since = _times(await self._client(client))
+        return made is None or since <= made
+
+    async def end_issued(self, client: str) -> None:
+        """Have nothing count that a client was issued before its present secret, and leave all else as it is.
+
+        Raises:
+            Refused: the provider does not say since when it has that.
+        """
+        found = await self._client(client)
+        made, since = _times(found)
+        if made is None:
+            raise Refused(f"provider {self.name} does not say since when the client {client} has its secret")
+        if since <= made:
+            # Whole, but for the secret, which another may have replaced meanwhile. By the provider's clock: what it
+            # dates of the same second may be of before.
+            body = {**{key: value for key, value in found.items() if key != "secret"}, "notBefore": made + 1}
+            await self.admin("PUT", f"/clients/{quote(client, safe='')}", body=body)
+
+    async def _client(self, id_: str) -> Fields:
+        found = await self.admin("GET", f"/clients/{quote(id_, safe='')}")
+        if not isinstance(found, dict) or found.get("id") != id_:
+            raise Refused(f"provider {self.name}: what it calls client {id_} is none")
+        return found
+
     async def rights(self) -> frozenset[str]:
         """Return the roles of the realm's management that our client has."""
         claims = await self.introspect(await self._bearer()) or {}
@@ -242,6 +269,14 @@ class Realm(Api):
         if answer.status == httpx.codes.UNAUTHORIZED:
             return False
         return True if answer.success else None
+
+
+def _times(client: Fields) -> tuple[int | None, int]:
+    """Return since when a client has its secret, None if that is not said, and since when its tokens count."""
+    some = client.get("attributes")
+    made = str(some.get("client.secret.creation.time", "") if isinstance(some, dict) else "")
+    since = client.get("notBefore")
+    return int(made) if made.isdecimal() else None, since if isinstance(since, int) else 0
 
 
 def _objects(listed: object) -> list[dict[str, Any]]:

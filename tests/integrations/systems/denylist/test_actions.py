@@ -16,8 +16,9 @@ from playbooks.gate.rules import Mode
 from playbooks.record.incident import Confidence, Severity
 from playbooks.taxonomy import IncidentClass
 from tests.contract import laws
-from tests.integrations.systems.denylist.conftest import ISSUER, Lab, issued, signed
+from tests.integrations.systems.denylist.conftest import Lab
 from tests.integrations.systems.denylist.drills import DRILLS
+from tests.lab.denied import ISSUER, issued, signed
 
 pytestmark = pytest.mark.timeout(300)
 

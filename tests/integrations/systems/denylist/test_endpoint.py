@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flows.demo.processes import child, environment, free_port, listens
 from integrations.systems.denylist.entries import Entries, Entry, claims_of, drop, judged, put, read
-from tests.integrations.systems.denylist.conftest import ISSUER, issued
+from tests.lab.denied import ISSUER, issued
 
 ENTRY = Entry(key="mcp-soar-1", iss=ISSUER, sub="agent", issued_until=4_000_000_000)
 

@@ -14,11 +14,11 @@ from integrations.identity.provider import Identity
 from integrations.registry import SYSTEMS
 from integrations.system import Holders, Looked
 from integrations.systems.keycloak import Keycloak
-from integrations.systems.keycloak.actions import DisableUser, ReplaceSecret
+from integrations.systems.keycloak.actions import DisableUser, ReplaceSecret, SignOut
 from integrations.systems.keycloak.captures import CaptureSessions
 from integrations.systems.keycloak.client import Realm
 from playbooks.action import Action
-from playbooks.errors import Gone, Misconfigured, Refused
+from playbooks.errors import Gone, Misconfigured, Refused, Unneeded
 from playbooks.estate.inventory import Inventory, Principal
 from playbooks.gate.plan import Answer
 from playbooks.strict import iso, now
@@ -27,7 +27,6 @@ from tests.integrations.systems.keycloak.drills import DRILLS
 from tests.lab.exhibits import Gathered, gathered
 from tests.lab.fixtures import unique_name
 from tests.lab.keycloak import AGENT, US, RunningKeycloak
-from tests.lab.oidc import kept
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 LAPTOP, ACCESS = "laptop", "access"
@@ -146,6 +145,27 @@ async def test_a_sign_out_leaves_what_goes_on_offline_and_that_is_ended_too(sign
     assert await signed_in.works() == [False] * 3
 
 
+async def test_who_had_its_tokens_taken_signs_in_anew_and_is_let_in(signed_in: SignedIn) -> None:
+    intent = SignOut(principal=signed_in.name)
+    before = await signed_in.state()
+    await laws.plan_only_reads(intent, signed_in.world, signed_in.state)
+    await laws.speaks_every_language(intent, signed_in.world, SYSTEMS.words)
+    assert await signed_in.works() == [True] * 3
+    plan = await intent.plan(signed_in.world)
+    assert plan.destroys == ("user_sessions",)
+    assert (await SignOut.verify(plan, signed_in.world)).answer is Answer.NOT_ESTABLISHED
+    await laws.apply(SignOut, plan, signed_in.world)
+    verdict = await SignOut.verify(plan, signed_in.world)
+    assert verdict.answer is Answer.ESTABLISHED, verdict
+    assert {one.check for one in verdict.findings if one.tried} == {"userinfo", "refresh"}
+    assert (await intent.plan(signed_in.world)).pending == ()
+    assert await signed_in.works() == [False] * 3, "what goes on offline, too"
+    assert await signed_in.state() == before, "nothing of the user itself was changed"
+    since = signed_in.keycloak.signed_in(signed_in.name)["access_token"]
+    assert signed_in.keycloak.active(since), "whoever signs in anew is let in"
+    assert await signed_in.works() == [False] * 3
+
+
 async def test_what_its_sessions_were_is_kept_and_is_gone_with_them(signed_in: SignedIn) -> None:
     """Online and offline, per client, since when, last used when, from where; and a plan says that it destroys that."""
     capture = CaptureSessions(principal=signed_in.name)
@@ -189,17 +209,7 @@ async def test_what_any_provider_does_is_done_here_too(signed_in: SignedIn) -> N
 async def batch(the_keycloak: RunningKeycloak, tmp_path: Path) -> AsyncIterator[SignedIn]:
     """A client of the test's own, that acts for itself."""
     name = unique_name("batch")
-    client = {"clientId": name, "secret": the_keycloak.secret, "serviceAccountsEnabled": True}
-    the_keycloak.admin("POST", "/clients", client)
-    issued = the_keycloak.grant(grant_type="client_credentials", client_id=name)
-    at = Identity.model_validate(
-        {
-            "user": name,
-            "client": name,
-            "secret": kept(tmp_path, name, the_keycloak.secret),
-            "held": {"access": kept(tmp_path, f"{name}-access", issued["access_token"])},
-        }
-    )
+    at = the_keycloak.service(tmp_path, name)
     async with connected(the_keycloak, tmp_path, name, at) as world:
         yield SignedIn(the_keycloak, name, name, world, at, tmp_path)
 
@@ -220,18 +230,48 @@ async def test_a_secret_that_was_replaced_lets_nobody_in(batch: SignedIn) -> Non
     assert verdict.tried
     assert (await intent.plan(batch.world)).pending == ()
     (target,) = plan.targets
-    new = await batch.realm.secret_of(target.id)
-    await ReplaceSecret.write(plan.changes[0], batch.world, key="drill")
-    assert await batch.realm.secret_of(target.id) == new, "what its owner was given meanwhile is good"
+    client = await batch.realm.client(target.id)
+    new = await batch.realm.secret_of(client)
+    own = {"grant_type": "client_credentials", "client_id": batch.name, "client_secret": new}
+    since = batch.keycloak.grant(**own)["access_token"]
+    while await batch.realm.introspect(since) is None:
+        # Of the very second in which the secret was replaced nothing counts.
+        since = batch.keycloak.grant(**own)["access_token"]
+    for change in plan.changes:
+        await ReplaceSecret.write(change, batch.world, key="drill")
+    assert await batch.realm.secret_of(client) == new, "what its owner was given meanwhile is good"
+    assert await batch.realm.introspect(since) is not None, "and so is what that was issued"
     text = plan.model_dump_json() + verdict.model_dump_json()
     assert batch.keycloak.secret not in text
     assert new not in text
 
 
-async def test_what_was_issued_before_outlives_the_secret(batch: SignedIn) -> None:
+async def test_what_was_issued_before_would_outlive_the_secret_and_counts_no_more(batch: SignedIn) -> None:
+    def client() -> dict[str, object]:
+        (found,) = batch.keycloak.admin("GET", f"/clients?clientId={batch.name}")
+        return {key: value for key, value in found.items() if key not in {"secret", "attributes", "notBefore"}}
+
+    before = client()
     plan = await ReplaceSecret(principal=batch.name).plan(batch.world)
-    await laws.apply(ReplaceSecret, plan, batch.world)
+    works, outlives = plan.changes
     assert await batch.active("access") == [True]
+    await ReplaceSecret.write(works, batch.world, key="drill")
+    assert await batch.active("access") == [True], "with a secret that lets nobody in any more"
+    verdict = await ReplaceSecret.verify(plan, batch.world)
+    assert verdict.answer is Answer.NOT_ESTABLISHED
+    assert {one.check for one in verdict.findings if one.answer is Answer.NOT_ESTABLISHED} >= {
+        "client",
+        "introspection",
+    }
+    await ReplaceSecret.write(outlives, batch.world, key="drill")
+    assert await batch.active("access") == [False], "held or not"
+    assert (await ReplaceSecret.verify(plan, batch.world)).answer is Answer.ESTABLISHED
+    assert client() == before, "all else is as it was"
+
+
+async def test_the_secret_that_a_user_s_tokens_are_issued_by_is_not_its_own(signed_in: SignedIn) -> None:
+    with pytest.raises(Unneeded, match="no client that has a secret of its own"):
+        await ReplaceSecret(principal=signed_in.name).plan(signed_in.world)
 
 
 async def looked(world: Connections) -> list[Looked]:
@@ -251,7 +291,7 @@ async def test_doctor_names_the_roles_that_our_client_has_or_lacks(signed_in: Si
     async with connected(signed_in.keycloak, signed_in.folder, signed_in.name, signed_in.at, as_agent) as world:
         last = (await looked(world))[-1]
         assert last.level == "fail"
-        assert "manage-users (keycloak.disable_user)" in last.message
+        assert "manage-users (keycloak.disable_user, keycloak.sign_out)" in last.message
         with pytest.raises(Misconfigured, match="client agent may not do this there"):
             await DisableUser(principal=signed_in.name).plan(world)
 
