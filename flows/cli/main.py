@@ -37,8 +37,8 @@ from flows.cli.output import Usage, speaking
 
 _ABOUT = f"""Incident response for MCP: contains, captures, verifies, releases.
 
-Every command takes --config DIR (or MCP_SOAR_CONFIG) and --json. Start with `mcp-soar init`, then `mcp-soar doctor`;
-`mcp-soar incidents` when something happened.
+Commands find an installation by --config DIR (or MCP_SOAR_CONFIG), and all but up, demo and completion take --json.
+Start with `mcp-soar init`, then `mcp-soar doctor`; `mcp-soar incidents` when something happened.
 
 Whatever asks before it does something takes --yes; without it, and without a terminal to ask at, nothing is done.
 

@@ -28,7 +28,7 @@ HEAVY = frozenset(
 """What takes long to import."""
 
 JOURNAL = frozenset({"sqlalchemy", "aiosqlite"})
-REPORT = JOURNAL | {"jinja2", "typst"}
+REPORT = JOURNAL | {"jinja2"}
 GATEWAY = JOURNAL | {"httpx"}
 
 NEEDS: dict[str, frozenset[str]] = {
@@ -47,7 +47,7 @@ NEEDS: dict[str, frozenset[str]] = {
     # Its module of signers looks for every vendor's.
     "verify none.tar.gz --key none.pem": JOURNAL | {"securesystemslib"},
     "report 1": REPORT,
-    "message show 1": JOURNAL | {"jinja2"},
+    "message show 1": REPORT,
     "respond --class tool_poisoning --tool weather/add --print": JOURNAL,
     "contain tool forecast --server weather --yes --print": GATEWAY,
     "plan --class tool_poisoning --tool weather/forecast": GATEWAY,
