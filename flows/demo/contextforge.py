@@ -75,7 +75,12 @@ def contextforge(folder: Path) -> Iterator[RunningGateway]:
         SSRF_ALLOW_LOCALHOST="true",
         CACHE_TYPE="memory",
         MCPGATEWAY_UI_ENABLED="false",
-        MCPGATEWAY_ADMIN_API_ENABLED="true",
+        # What nobody asks for here is a quarter of what it takes to start, and, since each route is tried in turn, of
+        # what it takes to answer.
+        MCPGATEWAY_ADMIN_API_ENABLED="false",
+        MCPGATEWAY_A2A_ENABLED="false",
+        MCPGATEWAY_CATALOG_ENABLED="false",
+        LLMCHAT_ENABLED="false",
         AUDIT_TRAIL_ENABLED="true",
         PERMISSION_AUDIT_ENABLED="true",
         SECURITY_LOGGING_ENABLED="true",
