@@ -55,10 +55,11 @@ _SLOW = {"cluster", "the_keycloak"}
 
 
 _OF_CONTRACT = "gateway of contract"
-_STARTED = ("the_prefect", _OF_CONTRACT, "gateway", "cluster", "postgres")
+_STARTED = ("cluster", "the_prefect", _OF_CONTRACT, "gateway", "postgres")
 """What takes a session longest to start. In this order, so that nobody waits for the last of it at the end.
 
-Half of what a real gateway does is for the contract tests: they may have one of their own beside the others'.
+Half of what a real gateway does is for the contract tests: they may have one of their own beside the others', and
+whatever asks a Keycloak does so beside them. A cluster is one for all that ask for it, at whichever gateway.
 """
 
 
@@ -76,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.engine)
         if _PLATFORM & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.platform)
-        if _SLOW & set(getattr(item, "fixturenames", ())) or _as_well_pretended(item):
+        if _SLOW & _starts(item) or _as_well_pretended(item):
             item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         _share_out(items)
@@ -106,14 +107,15 @@ def _file(item: pytest.Item) -> str:
 
 
 def _started(item: pytest.Item) -> str | None:
-    if any("contextforge" in mark.args for mark in item.iter_markers("system")) and _file(item).startswith(_CONTRACT):
-        return _OF_CONTRACT
     return next((name for name in _STARTED if name in _starts(item)), None)
 
 
 def _starts(item: pytest.Item) -> set[str]:
     real = any("contextforge" in mark.args for mark in item.iter_markers("system"))
-    return {*getattr(item, "fixturenames", ())} - {"gateway"} | ({"gateway"} if real else set())
+    asked = {name for mark in item.iter_markers("starts") for name in mark.args}
+    starts = {*getattr(item, "fixturenames", ())} - {"gateway"} | asked | ({"gateway"} if real else set())
+    of_contract = (real and _file(item).startswith(_CONTRACT)) or "the_keycloak" in starts
+    return starts | ({_OF_CONTRACT} if of_contract else set())
 
 
 # Outermost, since pytest itself marks the reports of expected failures in a wrapper.

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ KINDS: dict[str, type] = {"action": Action, "capture": Capture, "check": Check}
 pytestmark = pytest.mark.system("contextforge")
 every_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda playbook: playbook.id)
 LONG = 10
-"""A drill of more steps than this takes longer than ten seconds; so does one on a cluster, or at a Keycloak."""
+"""A drill of more steps than this takes longer than ten seconds."""
 
 
 def as_parameters(drills: dict[str, tuple[Drill, Playbook]]) -> list[ParameterSet]:
@@ -46,14 +47,19 @@ def as_parameters(drills: dict[str, tuple[Drill, Playbook]]) -> list[ParameterSe
             exercise,
             playbook,
             id=name.removesuffix(".yaml"),
-            marks=[pytest.mark.slow] if _is_long(exercise) else [],
+            marks=list(_marks(exercise)),
         )
         for name, (exercise, playbook) in drills.items()
     ]
 
 
-def _is_long(exercise: Drill) -> bool:
-    return len(exercise.expected.steps) > LONG or exercise.world.cluster or exercise.world.keycloak
+def _marks(exercise: Drill) -> Iterator[pytest.MarkDecorator]:
+    if len(exercise.expected.steps) > LONG:
+        yield pytest.mark.slow
+    if exercise.world.cluster:
+        yield pytest.mark.starts("cluster")
+    if exercise.world.keycloak:
+        yield pytest.mark.starts("the_keycloak")
 
 
 def signed_in_at(exercise: Drill, request: pytest.FixtureRequest) -> RunningProvider | RunningKeycloak | None:

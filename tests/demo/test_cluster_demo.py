@@ -83,4 +83,5 @@ def test_it_plays_on_a_cluster_and_leaves_nothing_there(cluster: Kubernetes, tmp
         "It all held",
     ):
         assert words in said
-    assert names() == before
+    # Others' may still be going.
+    assert names() <= before

@@ -35,6 +35,8 @@ CLUSTER = "cluster"
 PROVIDER = "sso"
 LIST = "denied"
 _DENIED = 401  # HTTP
+WATCH_EVERY = 6.0
+"""Seconds between two verifications of a lease; no drill is about what they find, and each asks the gateway a lot."""
 ARGUMENTS: dict[str, dict[str, Any]] = {"add": {"a": 1, "b": 2}}
 BY_CLASS = SOURCES.model_copy(
     update={"sources": {"siem": source(classify=[{"tag": one.value, "class": one.value} for one in IncidentClass])}}
@@ -73,7 +75,7 @@ async def play(
     async with (
         _listed(exercise, clients, folder / "listed", lab) as (clients, turned_away),
         _standing(lab, clients.inventory, folder, cluster, enforces=exercise.world.enforces) as (inventory, pods),
-        scenes.installation(lab, folder, inventory=inventory, **world) as home,
+        scenes.installation(lab, folder, inventory=inventory, watch_every=WATCH_EVERY, **world) as home,
         home.responding(),
     ):
         await home.receive(_alert(exercise, lab, clients))
