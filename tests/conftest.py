@@ -17,10 +17,11 @@ pytest.register_assert_rewrite("tests.lab.succession", "tests.contract.laws")
 
 _ON_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
-# The suite shares few cores with its own servers: how long one example takes says nothing about the code. On CI as many
-# are tried as Hypothesis tries by itself; in between, other ones each time.
-hypothesis.settings.register_profile("shared machine", deadline=None)
-hypothesis.settings.register_profile("in between", deadline=None, max_examples=25)
+# The suite shares few cores with its own servers: how long one example takes says nothing about the code, nor does how
+# long it takes to make one up. On CI as many are tried as Hypothesis tries by itself; in between, other ones each time.
+_AT_ITS_OWN_PACE = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("shared machine", _AT_ITS_OWN_PACE)
+hypothesis.settings.register_profile("in between", _AT_ITS_OWN_PACE, max_examples=25)
 hypothesis.settings.load_profile("shared machine" if _ON_CI else "in between")
 
 

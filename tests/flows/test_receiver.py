@@ -440,7 +440,9 @@ def test_the_receiver_loads_no_client_of_a_target_and_no_signing() -> None:
 # What an attacker may do to a request, each a law of its own: none of it is ever accepted.
 
 SECRETS = (secret(NEW), secret(OLD), TOKEN, secret(NEW)[6:], secret(OLD)[6:])
-SLOW = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(
+    max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 def post(inbox: MemoryInbox, to: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:

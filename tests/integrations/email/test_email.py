@@ -70,7 +70,11 @@ async def test_the_messages_of_an_incident_are_one_thread() -> None:
     assert len({first.reference, second.reference, other.reference}) == 3
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(text=st.text(max_size=300), joined=st.sampled_from(["\r\n", "\n", "\r", "\x00", "\u2028", "\u0085", ""]))
 def test_nothing_that_is_said_becomes_a_header(text: str, joined: str) -> None:
     said = f"{text}{joined}Bcc: mallory@example.com{joined}{joined}x"
