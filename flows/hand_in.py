@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, WithJsonSchema
 
-from flows.pages.pages import LONG, PLAN, WAITING
+from flows.pages.waiting import LONG, PLAN, WAITING
 from flows.service import workers
 from integrations.hostile import printable
 from integrations.journal.schema import WORKERS

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from flows.pages.text import at, escaped, facts, image, table
+from flows.pages.waiting import PLAN, WAITING
 from flows.report.document import Document
 from flows.report.incident import metrics
 from flows.report.picture import timeline
@@ -27,13 +28,6 @@ MOST = 500
 LACKING = 20
 """Lines of what is not proven; `mcp-soar incident` has them all."""
 
-LONG = 12
-"""Hexadecimal digits by which people name a plan."""
-
-WAITING = "plans that wait: "
-"""Before their short digests in the description of the artifact."""
-
-PLAN = "-plan"
 EVIDENCE = "-evidence"
 REPORT = "-report"
 

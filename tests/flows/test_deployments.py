@@ -15,8 +15,8 @@ from flows.cli.main import app
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
 from flows.hand_in import INBOX
-from flows.pages.pages import WAITING
 from flows.pages.scheduled import CONFIG
+from flows.pages.waiting import WAITING
 from flows.service.access import open_journal
 from flows.service.entrance import server
 from flows.service.receiver import create_app
