@@ -24,7 +24,7 @@ from playbooks.errors import Refused, Transient
 from playbooks.record.refusal import KIND
 
 LOG = logging.getLogger("mcp_soar.engine")
-MANY = 100
+MANY = 50
 """Entries of each kind that one look takes in: a look is short, so that what is grave never waits long for the next."""
 
 FEW = 4

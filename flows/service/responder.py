@@ -66,11 +66,11 @@ GIVES_WAY = 30.0
 HEAD_START = 0.03
 """Seconds that what was just begun gets before the next look, which takes the same processor and the same database."""
 
-REST = 0.05
+REST = 0.03
 """Seconds at most that pass between a look which opened nothing and the next while something is being cut: as many as
 it took. What is being cut shares its loop, its processor and its database."""
 
-SOME = 40
+SOME = 20
 """Entries of each kind that a look takes in while something is being cut; the longer it is, the longer that waits."""
 
 AT_ONCE = 200
