@@ -5,6 +5,8 @@ them now and then: when they have doubled, and when they have stopped coming. So
 its raw bytes as many exhibits.
 """
 
+import math
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -66,6 +68,19 @@ async def count(case: Case) -> None:
         return [Event("counted", body)], None
 
     await case.transact(work)
+
+
+async def due(case: Case) -> datetime | None:
+    """Return when it is time to count what an incident was told and did not write down, None if that is nothing.
+
+    Asked by whoever gives its claim back: to claim it is to forget when it was to run, and that may have been for this.
+    """
+    state = case.state
+    after = state.counted[-1].until if state.counted else 0.0
+    own = frozenset(alert.receipt for alert in state.alerts)
+    found = await case.parts.journal.told(case.stream, after, math.inf, len(own) + 1)
+    uncounted = state.alerts and any(one.receipt not in own for one in found)
+    return datetime.fromtimestamp(time.time() + COUNTED, UTC) if uncounted else None
 
 
 def _together(found: Sequence[Told]) -> tuple[Sequence[Told], bool]:

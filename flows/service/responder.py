@@ -375,6 +375,9 @@ class Responder:
                 lane, at = (RETRY, again) if again and again > present else (FLOW, at)
             else:
                 lane, at = self._later(case, halted=halted)
+                # Whoever watches over it counts at each look.
+                if lane == CUT and (counted := await flood.due(case)) is not None:
+                    at = min(at, counted) if at else counted
             await self._release(case.claim, lane, at)
         except LostClaim as exc:
             LOG.info("%s", exc)
