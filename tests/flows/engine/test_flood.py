@@ -219,6 +219,25 @@ async def test_what_was_not_counted_yet_is_when_the_incident_is_closed(home: Hou
     assert incident.repeats["siem"].messages == 20 - alike.FEW
 
 
+async def test_whoever_has_the_incident_meanwhile_sees_to_it_that_the_rest_is_counted(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flood, "SETTLED", -1.0)
+    for _ in range(alike.FEW):
+        await home.receive(alert("weather", "unheard-of"))
+    await home.take_in()
+    row = (await home.journal.streams(PREFIX))[0]
+    (claim,) = await home.journal.claim("responder-1", lane=row.lane, limit=1, seconds=30)
+    case = await Case.take(home.parts, claim)
+    assert await flood.due(case) is None, "each of them is an entry"
+    await home.receive(alert("weather", "unheard-of"))
+    await home.take_in()
+    assert await flood.due(case) is not None
+    monkeypatch.setattr(flood, "QUIET", -9.0)
+    await flood.count(case)
+    assert await flood.due(case) is None
+
+
 async def test_the_responder_counts_and_goes_on_by_itself(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (memory, flood):
         monkeypatch.setattr(module, "COUNTED", 0.1)
