@@ -47,7 +47,7 @@ _BUILT_WITHIN = 3600.0
 _STEPS = [
     step.id
     for _, step in shipped()[IncidentClass.SERVER_COMPROMISE].steps()
-    if step.action and step.when is not When.LEAKING
+    if step.action and step.when not in {When.LEAKING, When.CHOSEN}
 ]
 """What people are asked about."""
 
