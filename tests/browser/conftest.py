@@ -13,6 +13,7 @@ from playwright.async_api import Page, Response, async_playwright, expect
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import build
+from tests.browser.reloading import again_until
 from tests.lab.fixtures import unique_name
 from tests.lab.places import Place
 from tests.lab.prefect import PrefectServer
@@ -39,10 +40,14 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
             context.set_default_timeout(WITHIN)
             page = await context.new_page()
             _say_what_fails(page)
-            await page.goto(prefect.api.removesuffix("/api") + "/login?redirect=/runs")
-            await page.locator("input").fill(prefect.auth)
-            await page.get_by_role("button", name="Login").click()
-            await page.wait_for_url("**/runs**")
+
+            async def sign_in() -> None:
+                await page.goto(prefect.api.removesuffix("/api") + "/login?redirect=/runs")
+                await page.locator("input").fill(prefect.auth)
+                await page.get_by_role("button", name="Login").click()
+                await page.wait_for_url("**/runs**")
+
+            await again_until(sign_in)
             yield page
         finally:
             await browser.close()

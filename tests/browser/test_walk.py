@@ -2,13 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.async_api import FloatRect, Page, expect
-from playwright.async_api import TimeoutError as TooLate
 
 from flows.hand_in import INBOX
 from flows.pages import trend
@@ -20,6 +18,7 @@ from playbooks.people.request import SignedRequest, Verb, draft, sign
 from playbooks.record.incident import Status
 from playbooks.record.state import Incident
 from playbooks.strict import canonical, now
+from tests.browser.reloading import PATIENCE, again_until
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
@@ -41,27 +40,6 @@ MENU = 256
 
 def base(prefect: PrefectServer) -> str:
     return prefect.api.removesuffix("/api")
-
-
-PATIENCE = 480.0
-"""Seconds within which a page is as it has to be, however often it is loaded for it."""
-
-
-async def again_until(walk: Callable[[], Awaitable[None]]) -> None:
-    """Walk through a page, from its loading on, as often as it takes.
-
-    A person does so too: for what is answered 503 while its SQLite is busy, a page of Prefect draws nothing.
-    """
-    lacked: Exception | None = None
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    return await walk()
-                except (AssertionError, TooLate) as exc:
-                    lacked = exc
-    except TimeoutError as exc:
-        raise AssertionError(str(lacked)) from exc
 
 
 async def until_shown(page: Page, url: str, text: str, *, newest: bool = False) -> None:
