@@ -132,6 +132,18 @@ def pattern(source: str, known: Mapping[str, str]) -> Pattern:
     return Pattern(source, tuple(steps), own)
 
 
+class Beginning(NamedTuple):
+    """What can begin with a word.
+
+    Args:
+        sets: those of which the word alone is a phrase.
+        longer: longer phrases that can start with it, each with its set.
+    """
+
+    sets: tuple[str, ...]
+    longer: tuple[tuple[Phrase, str], ...]
+
+
 class Lexicon:
     """All phrases of all sets, indexed by their first word.
 
@@ -154,21 +166,20 @@ class Lexicon:
             for letter in {stem[0] for stem in self._stems}
         }
         # Texts repeat their words, and each other's.
-        self._known: dict[str, tuple[tuple[Phrase, str], ...]] = {}
+        self._known: dict[str, Beginning] = {}
 
-    def starting(self, words: Sequence[str], index: int) -> Iterator[tuple[str, int]]:
-        """Yield which sets have a phrase that starts here, and how many words each has."""
-        word = words[index]
+    def begins(self, word: str) -> Beginning:
+        """Return what can begin with a word."""
         found = self._known.get(word)
         if found is None:
-            found = tuple(self._beginning(word))
+            phrases = tuple(self._beginning(word))
+            sets = tuple(sorted({name for one, name in phrases if len(one) == 1}))
+            found = Beginning(sets, tuple((one, name) for one, name in phrases if len(one) > 1))
             # Whoever writes texts makes up words: those that nothing begins with, or many, are not kept for ever.
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[word] = found
-        for one, name in found:
-            if len(one) == 1 or _follows(one, words, index):
-                yield name, len(one)
+        return found
 
     def _beginning(self, word: str) -> Iterator[tuple[Phrase, str]]:
         """Yield the phrases that can start with a word, with their sets."""
@@ -186,11 +197,11 @@ _MOST_KNOWN: Final = 20_000
 def _follows(one: Phrase, words: Sequence[str], index: int) -> bool:
     if index + len(one) > len(words):
         return False
-    return all(
-        words[index + offset].startswith(word[:-1]) if word.endswith("*") else words[index + offset] == word
-        for offset, word in enumerate(one)
-        if offset
-    )
+    for offset in range(1, len(one)):
+        wanted, word = one[offset], words[index + offset]
+        if word != wanted and not (wanted.endswith("*") and word.startswith(wanted[:-1])):
+            return False
+    return True
 
 
 @dataclass
@@ -213,23 +224,30 @@ class Words:
     def __post_init__(self) -> None:
         size = len(self.words) // 8 + 1
         marks: dict[tuple[str, int], bytearray] = {}
-
-        def mark(name: str, index: int, length: int) -> None:
-            marks.setdefault((name, length), bytearray(size))[index >> 3] |= 1 << (index & 7)
-
+        # A word stands in many sets: where it is is marked once for all of them.
+        alone: dict[tuple[str, ...], bytearray] = {}
         stops = bytearray(size)
+        begins = self.lexicon.begins
         for index, word in enumerate(self.words):
+            at, bit = index >> 3, 1 << (index & 7)
             if word == STOP:
-                stops[index >> 3] |= 1 << (index & 7)
-                mark(END, index, 1)
+                stops[at] |= bit
                 continue
-            for name, length in self.lexicon.starting(self.words, index):
-                mark(name, index, length)
+            sets, longer = begins(word)
+            if sets:
+                (alone.get(sets) or alone.setdefault(sets, bytearray(size)))[at] |= bit
+            for one, name in longer:
+                if _follows(one, self.words, index):
+                    marks.setdefault((name, len(one)), bytearray(size))[at] |= bit
         for name, index, length in self.places:
-            mark(name, index, length)
+            marks.setdefault((name, length), bytearray(size))[index >> 3] |= 1 << (index & 7)
         self._starts = defaultdict(dict)
         for (name, length), bits in marks.items():
             self._starts[name][length] = int.from_bytes(bits, "little")
+        for sets, bits in ((END,), stops), *alone.items():
+            if starts := int.from_bytes(bits, "little"):
+                for name in sets:
+                    self._starts[name][1] = self._starts[name].get(1, 0) | starts
         everything = (1 << (len(self.words) + 1)) - 1
         self._open = everything & ~int.from_bytes(stops, "little")
         self._everything = everything
