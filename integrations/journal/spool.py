@@ -40,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from integrations.journal import client, queries, schema
+from integrations.journal.insertions import Insertion
 from integrations.journal.lane import Done, Lane
 from integrations.journal.turn import Turn
 from playbooks.errors import Misconfigured, SoarError, Transient
@@ -145,7 +146,10 @@ class Spool:
         self._into, _ = client.engines(journal, name, durable=False)
         self._out_of, _ = client.engines(url, name, durable=False)
         self.puts: Lane[Any] = Lane(self._writing, put, self._turn)
-        self._copies: Lane[Mapping[str, Any]] = Lane(self._into, _copy, turn)
+        new = schema.insertion("sqlite")(schema.inbox).on_conflict_do_nothing()
+        self._copies: Lane[Mapping[str, Any]] = Lane(
+            self._into, partial(_copy, Insertion(new, self._into.dialect)), turn
+        )
         self._forgets: Lane[list[str]] = Lane(self._out_of, _forget, self._turn)
         self._one_copies = asyncio.Lock()
         self._began = 0
@@ -309,9 +313,8 @@ def _attach(journal: str, connection: Any, _record: object) -> None:  # noqa: AN
     cursor.close()
 
 
-async def _copy(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> Done:
-    insertion = schema.insertion("sqlite")(schema.inbox).on_conflict_do_nothing()
-    await connection.execute(insertion, list(rows))
+async def _copy(new: Insertion, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> Done:
+    await connection.execute(new.compiled(rows[0]), list(rows))
     return Done([None] * len(rows), None)
 
 

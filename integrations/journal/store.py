@@ -21,6 +21,7 @@ from integrations.journal import client, dump, queries, rights, schema, spool
 from integrations.journal.batch import Batch
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner, Unsure
 from integrations.journal.dump import Rows
+from integrations.journal.insertions import Insertions
 from integrations.journal.lane import Done, Failed, Lane, Spoilt
 from integrations.journal.poke import Listener, Poker
 from integrations.journal.proof import Proof
@@ -115,6 +116,7 @@ class Journal(Reading):
         if url.get_backend_name() == "sqlite":
             client.private(Path(url.database or ""))
         self._writing, reading = client.engines(url, name)
+        self._insertions = Insertions(self._writing.dialect)
         super().__init__(reading, Proof([*keys, *([signer.public] if signer else [])]))
         # PostgreSQL's lanes have a lock each: its own are fair, and a receiver's inserts wait for nobody.
         self._turn = Turn(Path(url.database or "")) if self.dialect == "sqlite" else None
@@ -545,7 +547,7 @@ class Journal(Reading):
 
     async def _unit(self, batch: Batch, work: _Unit, *, alone: bool) -> Any:  # noqa: ANN401  # what the unit returns
         state = batch.state()
-        tx = Tx(batch, alone=alone)
+        tx = Tx(batch, self._insertions, alone=alone)
         limit = asyncio.timeout(UNIT_SECONDS)
         try:
             async with limit:

@@ -2,13 +2,12 @@
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
-    LargeBinary,
     Select,
     Text,
     bindparam,
@@ -26,13 +25,13 @@ from sqlalchemy import (
 from integrations.journal import also, queries, schema
 from integrations.journal.batch import MOST_NAMES, MOVE_TIP, Batch, first_row
 from integrations.journal.client import LostClaim, Tampered, UnknownSigner
+from integrations.journal.insertions import Insertion, Insertions
 from integrations.journal.records import Claim, Hold, Reservation, Stop, StreamInfo, Suppression
 from integrations.journal.schema import clock, holds
 from playbooks.errors import Refused
 from playbooks.record.journal import (
     APART,
     BY_BODY,
-    GENESIS,
     SWITCHES,
     SYSTEM,
     UNSIGNED,
@@ -62,65 +61,10 @@ _MOVE_ALL = (
     .values(**_MOVED)
 )
 _BLANKABLE = (_inbox.kind.in_(["alert", "code"]), _inbox.moved_at.is_not(None), _inbox.body != b"")
-_held_before = schema.hold.alias("before")
-_ORIGINAL = func.coalesce(
-    select(_held_before.c.original).where(_held_before.c.grip == bindparam("there")).limit(1).scalar_subquery(),
-    bindparam("found", type_=LargeBinary),
-)
 
 
 def _free() -> str:
     return f"was:{secrets.token_hex(8)}:"
-
-
-class _Sql:
-    """The statements that each database spells in its own way, made once.
-
-    Args:
-        insertion: the dialect's INSERT.
-    """
-
-    def __init__(self, insertion: Any) -> None:  # noqa: ANN401  # two functions of one shape and no common type
-        self.next = (
-            insertion(schema.number)
-            .values(value=1)
-            .on_conflict_do_update(index_elements=["name"], set_={"value": schema.number.c.value + 1})
-            .returning(schema.number.c.value)
-        )
-        # A row comes back from those that say so only if the insert happened.
-        self.open_stream = (
-            insertion(schema.stream)
-            .values(
-                name=bindparam("name"),
-                seq=0,
-                hash=GENESIS,
-                lane=bindparam("lane"),
-                owner=bindparam("owner"),
-                fence=1,
-                claimed_until=bindparam("until"),
-                correlation=bindparam("correlation"),
-                opened_at=bindparam("time"),
-            )
-            .on_conflict_do_nothing()
-            .returning(_stream.name)
-        )
-        self.use = insertion(schema.used).values(at=clock()).on_conflict_do_nothing().returning(schema.used.c.nonce)
-        self.reserve = insertion(schema.reservation).values(at=clock()).on_conflict_do_nothing()
-        taken = insertion(schema.hold).values(taken_at=clock(), original=_ORIGINAL)
-        self.hold = _replacing(taken, ["grip", "incident", "lease"], "after").returning(schema.hold.c.original)
-        asked = ("incident", "verdict", "system", "severity", "took", "checked_at", "seen_at")
-        self.watch = _replacing(insertion(schema.watch).values(checked_at=clock(), seen_at=null()), ["lease"], *asked)
-        self.present = _replacing(insertion(schema.responder).values(seen_at=clock()), ["name"], "address", "seen_at")
-
-
-def _replacing(insertion: Any, key: list[str], *columns: str) -> Any:  # noqa: ANN401
-    new = {column: insertion.excluded[column] for column in columns}
-    return insertion.on_conflict_do_update(index_elements=key, set_=new)
-
-
-@cache
-def _sql(dialect: str) -> _Sql:
-    return _Sql(schema.insertion(dialect))
 
 
 class Tx:
@@ -128,12 +72,13 @@ class Tx:
 
     Args:
         batch: the transaction.
+        insertions: of its database.
         alone: nobody else's unit is in it, so that all of it can be rolled back: that takes no savepoint.
     """
 
-    def __init__(self, batch: Batch, *, alone: bool = False) -> None:
+    def __init__(self, batch: Batch, insertions: Insertions, *, alone: bool = False) -> None:
         self._batch = batch
-        self._sql = _sql(batch.connection.dialect.name)
+        self._insertions = insertions
         self._alone = alone
         self._savepoint = False
         self.spoilt = False
@@ -143,6 +88,10 @@ class Tx:
         if not self._savepoint and not isinstance(statement, Select):
             await self._begin()
         return await self._batch.connection.execute(statement, values)
+
+    async def _insert(self, insertion: Insertion, values: Mapping[str, Any]) -> Any:  # noqa: ANN401  # likewise
+        await self._begin()
+        return await self._batch.connection.execute(insertion.compiled(values), values)
 
     async def _begin(self) -> None:
         # Only now: most units that raise have written nothing, and most that write nothing need none.
@@ -277,13 +226,13 @@ class Tx:
         name = f"{numbers}-{await self._next(numbers):06d}"
         until = time + claim_seconds
         row = {"name": name, "lane": lane, "owner": owner, "until": until, "correlation": correlation, "time": time}
-        if (await self._run(self._sql.open_stream, row)).first() is None:
+        if (await self._insert(self._insertions.open_stream, row)).first() is None:
             raise Refused(f"another open stream has the correlation key {correlation}")
         self._batch.opened(name)
         return name, Claim(name, owner, 1, until)
 
     async def _next(self, name: str) -> int:
-        return int((await self._run(self._sql.next, {"name": name})).scalar_one())
+        return int((await self._insert(self._insertions.next, {"name": name})).scalar_one())
 
     async def find_open(self, correlation: str) -> str | None:
         """Return the open stream that has a correlation key; one that is frozen has none."""
@@ -616,7 +565,7 @@ class Tx:
             "there": grip,
             "found": canonical(before),
         }
-        original = (await self._run(self._sql.hold, row)).scalar_one()
+        original = (await self._insert(self._insertions.hold, row)).scalar_one()
         return json.loads(original)  # type: ignore[no-any-return]
 
     async def holds(self, grip: str | None = None, incident: str | None = None, lease: str | None = None) -> list[Hold]:
@@ -633,7 +582,7 @@ class Tx:
     async def reserve(self, incident: str, step: str, target: str, *, server: str, radius: int) -> None:
         """Reserve blast radius; the same again changes nothing."""
         row = {"incident": incident, "step": step, "target": target, "server": server, "radius": radius}
-        await self._run(self._sql.reserve, row)
+        await self._insert(self._insertions.reserve, row)
 
     async def unreserve(self, incident: str, step: str | None = None) -> None:
         """Give back what an incident, or one of its steps, had reserved."""
@@ -651,7 +600,7 @@ class Tx:
             Refused: if it was used before.
         """
         # A row comes back only from an insert that happened.
-        if (await self._run(self._sql.use, {"kind": kind, "nonce": nonce})).first() is None:
+        if (await self._insert(self._insertions.use, {"kind": kind, "nonce": nonce})).first() is None:
             raise Refused(f"the {kind} {nonce} was used before")
 
     # Stops, suppressions and watches
@@ -718,7 +667,7 @@ class Tx:
     ) -> None:
         """Keep the latest check of a lease; see `Watch`."""
         asked = {"lease": lease, "incident": incident, "verdict": verdict}
-        await self._run(self._sql.watch, {**asked, "system": system, "severity": severity, "took": took})
+        await self._insert(self._insertions.watch, {**asked, "system": system, "severity": severity, "took": took})
 
     async def seen(self, lease: str) -> None:
         """Keep that a lease was just seen as it was; nothing was asked as a client."""
@@ -733,7 +682,7 @@ class Tx:
 
     async def present(self, name: str, address: str) -> None:
         """Say where a responder can be poked."""
-        await self._run(self._sql.present, {"name": name, "address": address})
+        await self._insert(self._insertions.present, {"name": name, "address": address})
 
     async def absent(self, name: str, older: float | None = None) -> None:
         """Forget a responder, and those not seen for `older` seconds."""
