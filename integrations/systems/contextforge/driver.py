@@ -172,8 +172,8 @@ class ContextForge(GatewayDriver):
         return await self._catalogs.setdefault(entry, Shared(lambda: self._catalog(entry)))(since)
 
     async def _catalog(self, entry: str) -> tuple[Held, ...]:
-        kinds = await asyncio.gather(*(self.held(kind, entry) for kind in _PATHS))
-        return tuple(held for kind in kinds for held in kind)
+        # One after the other: this gateway takes a sixth longer for all three at once, and the calls beside them wait.
+        return tuple([held for kind in _PATHS for held in await self.held(kind, entry)])
 
     @override
     async def listing(self, entry: str, since: float) -> Sequence[AnyHeld]:

@@ -1,8 +1,10 @@
 """A tool, prompt or resource as ContextForge holds it, and which of its fields mean nothing."""
 
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Final
 
 from integrations.catalogue import Names
@@ -104,4 +106,23 @@ class Held:
     @cached_property
     def digest(self) -> str:
         """Of everything that decides what clients get and where their calls go."""
-        return fingerprint({**self.definition, "held": {key: self.fields.get(key) for key in _ALSO_HELD}}).digest
+        return _digest({**self.definition, "held": {key: self.fields.get(key) for key in _ALSO_HELD}})
+
+
+_MOST_KNOWN: Final = 20_000
+"""Forms of things of which the digest is kept; a gateway that shows more is one whose things change all the time."""
+_known: dict[bytes, str] = {}
+
+
+def _digest(form: Fields) -> str:
+    # A list of everything is read again and again, and nearly nothing in it changes. Equality would not do: to Python
+    # `true` is 1, and to whoever reads a schema it is not.
+    try:
+        same = sha256(marshal.dumps(form, 2)).digest()
+    except ValueError:  # nested too deep for that
+        return fingerprint(form).digest
+    if (known := _known.get(same)) is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[same] = fingerprint(form).digest
+    return known
