@@ -114,7 +114,7 @@ _MOST_KNOWN: Final = 20_000
 _known: dict[bytes, str] = {}
 
 
-def _digest(form: Fields) -> str:
+def _digest(form: dict[str, Any]) -> str:
     # A list of everything is read again and again, and nearly nothing in it changes. Equality would not do: to Python
     # `true` is 1, and to whoever reads a schema it is not.
     try:
