@@ -155,6 +155,7 @@ class Spool:
         self._began = 0
         self._last = 0
         self._holds = True
+        self._looked = 0
         self.fresh: Mapping[str, Any] = {}
         """The first rows that were copied last, by their ids: they need not be read again a moment later."""
         self._forgetting: asyncio.Task[None] | None = None
@@ -262,17 +263,20 @@ class Spool:
                 LOG.error("the inbox entry %a cannot be copied into the journal: %s", row[0], outcome)
 
     async def _forget_moved(self) -> None:
-        after, last = 0, self._last
+        last = self._last
         with contextlib.suppress(SoarError):  # then the next time
             for _ in range(_LOOKS):
-                rows = await self._rows(_IDS, {"after": after})
+                rows = await self._rows(_IDS, {"after": self._looked})
                 if not rows:
-                    self._holds = after > 0 or self._last > last
+                    self._holds = self._looked > 0 or self._last > last
+                    self._looked = 0
                     return
                 moved = await self._journal(_MOVED, {"ids": [row.id for row in rows]})
-                if moved:
-                    await self._forgets.submit([name for (name,) in moved])
-                after = rows[-1].n
+                self._looked = rows[-1].n
+                if not moved:
+                    # What is behind what waits waits too, most of it; the next look goes on there all the same.
+                    return
+                await self._forgets.submit([name for (name,) in moved])
 
     # Reading what no responder has copied yet
 

@@ -178,6 +178,35 @@ async def test_only_what_is_moved_is_forgotten(process: Open, path: Path, monkey
     assert await nonces(responder) == ["new"]
 
 
+async def test_a_look_for_what_is_moved_does_not_read_all_that_waits(
+    process: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "FORGETS", 3600.0)
+    monkeypatch.setattr(spool, "_IDS", spool._IDS.limit(2))  # noqa: SLF001  # how many at once
+    responder = await process("r1", responder=True)
+    receipts = [await put(responder, f"{n:02}") for n in range(10)]
+    assert len(await nonces(responder)) == 10
+    inbox = responder._spool  # noqa: SLF001  # what is looked at
+    assert inbox
+    assert inbox._forgetting  # noqa: SLF001  # the look that came with the first copy
+    await inbox._forgetting  # noqa: SLF001  # likewise
+    asked, read = 0, inbox._journal  # noqa: SLF001  # where it asks what was moved
+
+    async def counted(*given: Any) -> Any:  # noqa: ANN401
+        nonlocal asked
+        asked += 1
+        return await read(*given)
+
+    monkeypatch.setattr(inbox, "_journal", counted)
+    for looks in range(1, 4):
+        await inbox._forget_moved()  # noqa: SLF001  # one look
+        assert asked == looks, "it went on behind what waits"
+    monkeypatch.setattr(spool, "FORGETS", 0.0)
+    # Where it is in a row with others does not keep it: the looks come round.
+    await responder.submit(lambda tx: tx.move_all([receipts[1].id, receipts[8].id], None))
+    await forgotten(responder, path, [f"{n:02}" for n in range(10) if n not in {1, 8}])
+
+
 async def test_what_was_let_go_comes_again_though_it_is_not_forgotten_yet(process: Open, path: Path) -> None:
     receiver, responder = await process("receiver", responder=False), await process("r1", responder=True)
     by_body = BY_BODY + "0" * 64
