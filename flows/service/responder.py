@@ -63,8 +63,9 @@ _EARLY = 0.01
 GIVES_WAY = 30.0
 """Seconds for which cuts in hand of another process keep a flow from being started: both ask the same gateways."""
 
-HEAD_START = 0.03
-"""Seconds that what was just begun gets before the next look, which takes the same processor and the same database."""
+HEAD_START = 0.1
+"""Seconds that what was just begun gets before the next look, which takes the same processor and the same database: as
+many as its first effect takes."""
 
 REST = 0.03
 """Seconds at most that pass between a look which opened nothing and the next while something is being cut: as many as
