@@ -13,7 +13,7 @@ from playwright.async_api import Page, Response, async_playwright, expect
 from flows.demo.contextforge import RunningGateway
 from flows.demo.mcp_server import McpServer
 from flows.demo.site import build
-from tests.browser.reloading import again_until
+from tests.browser.reloading import again_until, put_away
 from tests.lab.fixtures import unique_name
 from tests.lab.places import Place
 from tests.lab.prefect import PrefectServer
@@ -33,10 +33,13 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
         pytest.skip("Chromium is not installed (no chromium on PATH)")
     expect.set_options(timeout=WITHIN)
     async with async_playwright() as playwright:
-        # Inside a container there are no namespaces for its own sandbox; the pages are ours.
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        # Inside a container there are no namespaces for its own sandbox; the pages are ours. A graphics card that is
+        # not there is worked out by processor, each picture of whatever moves.
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
-            context = await browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+            context = await browser.new_context(
+                viewport={"width": 1280, "height": 1000}, color_scheme="light", reduced_motion="reduce"
+            )
             context.set_default_timeout(WITHIN)
             page = await context.new_page()
             _say_what_fails(page)
@@ -48,6 +51,7 @@ async def page(prefect: PrefectServer) -> AsyncIterator[Page]:
                 await page.wait_for_url("**/runs**")
 
             await again_until(sign_in)
+            await put_away(page)
             yield page
         finally:
             await browser.close()

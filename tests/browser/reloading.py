@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from playwright.async_api import Page
 from playwright.async_api import TimeoutError as TooLate
 
 PATIENCE = 480.0
@@ -25,3 +26,8 @@ async def again_until(walk: Callable[[], Awaitable[None]]) -> None:
                     lacked = exc
     except TimeoutError as exc:
         raise AssertionError(str(lacked)) from exc
+
+
+async def put_away(page: Page) -> None:
+    """Show nothing until a page is loaded: one that nobody looks at asks and draws for as long as others work."""
+    await page.goto("about:blank")

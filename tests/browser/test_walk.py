@@ -18,7 +18,7 @@ from playbooks.people.request import SignedRequest, Verb, draft, sign
 from playbooks.record.incident import Status
 from playbooks.record.state import Incident
 from playbooks.strict import canonical, now
-from tests.browser.reloading import PATIENCE, again_until
+from tests.browser.reloading import PATIENCE, again_until, put_away
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
@@ -101,6 +101,7 @@ async def submits(
         assert answer.ok
 
     await again_until(walk)
+    await put_away(page)
 
 
 async def carried_out(prefect: PrefectServer, deployment: str) -> None:
