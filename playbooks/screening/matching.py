@@ -226,14 +226,10 @@ class Words:
         marks: dict[tuple[str, int], bytearray] = {}
         # A word stands in many sets: where it is is marked once for all of them.
         alone: dict[tuple[str, ...], bytearray] = {}
-        stops = bytearray(size)
         begins = self.lexicon.begins
         for index, word in enumerate(self.words):
             at, bit = index >> 3, 1 << (index & 7)
-            if word == STOP:
-                stops[at] |= bit
-                continue
-            sets, longer = begins(word)
+            sets, longer = ((END,), ()) if word == STOP else begins(word)
             if sets:
                 (alone.get(sets) or alone.setdefault(sets, bytearray(size)))[at] |= bit
             for one, name in longer:
@@ -244,12 +240,12 @@ class Words:
         self._starts = defaultdict(dict)
         for (name, length), bits in marks.items():
             self._starts[name][length] = int.from_bytes(bits, "little")
-        for sets, bits in ((END,), stops), *alone.items():
-            if starts := int.from_bytes(bits, "little"):
-                for name in sets:
-                    self._starts[name][1] = self._starts[name].get(1, 0) | starts
+        for sets, bits in alone.items():
+            starts = int.from_bytes(bits, "little")
+            for name in sets:
+                self._starts[name][1] = self._starts[name].get(1, 0) | starts
         everything = (1 << (len(self.words) + 1)) - 1
-        self._open = everything & ~int.from_bytes(stops, "little")
+        self._open = everything & ~int.from_bytes(alone.get((END,), b""), "little")
         self._everything = everything
 
     def find(self, wanted: Pattern, most: int) -> list[tuple[int, int]]:
