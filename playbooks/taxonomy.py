@@ -55,6 +55,7 @@ class EntityKind(StrEnum):
     PRINCIPAL = "principal"
     SERVER = "server"
     IMAGE = "image"
+    PACKAGE = "package"
     WORKLOAD = "workload"
     HOST = "host"
     CLOUD_RESOURCE = "cloud_resource"
@@ -67,6 +68,7 @@ class MarkKind(StrEnum):
 
     INDICATOR = "indicator"
     DIGEST = "digest"
+    VULNERABILITY = "vulnerability"
     TEXT = "text"
 
 

@@ -108,6 +108,7 @@ def overview(it: View, stops: Sequence[Stop]) -> str:
     if it.triage:
         parts.append(f"**Needs a person:** {escaped(it.triage)}")
     parts += [f"**Part of a campaign:** {escaped(str(one))}" for one in it.campaigns]
+    parts += [f"**Published:** {escaped(str(one))}" for one in it.advisories]
     if it.frozen:
         parts.append(f"**Frozen:** {escaped(it.frozen)}")
     lost = [(f"NOT DELIVERED to {escaped(one.who, 60)}", escaped(f"{one.text} ({one.why})")) for one in it.missed[:10]]

@@ -138,6 +138,7 @@ def _lead(it: View, switches: Sequence[Switch]) -> Iterator[Block]:
         ("About", excerpt(it.about)),
         ("Not known to the inventory", "; ".join(excerpt(one, 120) for one in it.unresolved)),
         ("Part of a campaign", "; ".join(excerpt(str(one)) for one in it.campaigns)),
+        ("Published", " ".join(excerpt(str(one)) for one in it.advisories)),
         ("Needs a person", excerpt(it.triage or "")),
         ("Started by", excerpt(it.requested_by or "")),
         ("Because", "; ".join(map(excerpt, it.why))),

@@ -63,6 +63,7 @@ _FOUND = (
     ("threat.indicator.url.domain", MarkKind.INDICATOR),
     ("threat.indicator.file.hash.sha256", MarkKind.DIGEST),
     ("file.hash.sha256", MarkKind.DIGEST),
+    ("vulnerability.id", MarkKind.VULNERABILITY),
 )
 _HINT = "lower the rule's *Max alerts per run*, or let its action run for each alert"
 _AS_TEXT = "is a text: write {{{context.alerts}}} with three braces and without quotes (or toJson) in the action's body"

@@ -89,7 +89,8 @@ class GenericMark(Strict):
     """Something that was found, which alerts about other things may have in common with it.
 
     Args:
-        kind: an `indicator` (address, host, URL), a `digest`, or an injected `text`.
+        kind: an `indicator` (address, host, URL), a `digest`, a `vulnerability` (as CVE-2025-68144), or an injected
+            `text`.
         value: what it is.
     """
 

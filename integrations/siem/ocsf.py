@@ -1,10 +1,11 @@
-"""OCSF Detection Finding (class 2004), an event or several of them, in any 1.x version of the schema.
+"""OCSF Detection Finding (2004) and Vulnerability Finding (2002), one or several, in any 1.x version of the schema.
 
 What it names is read from `unmapped` (`{"mcp": {"server": …}}` or `{"mcp.server": …}`), from observables with such
 names, from resources of the types `mcp_server`, `mcp_tool` …, and from the evidences' endpoints, users and container
-images. Without an MCP server, what one may stand on is read too: other resources, containers and devices.
+images. Without an MCP server, what one may stand on is read too: other resources, containers and devices, and the
+packages that a vulnerability is in.
 
-https://schema.ocsf.io/classes/detection_finding
+https://schema.ocsf.io/classes/detection_finding, https://schema.ocsf.io/classes/vulnerability_finding
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ _SEVERITY = {
     6: Severity.CRITICAL,
     99: Severity.MEDIUM,
 }
-_DETECTION = 2004
+_DETECTION, _VULNERABILITY = 2004, 2002
 _CLOSE, _UPDATE = 3, 2
 _IN_PROGRESS = 2
 _OVER = frozenset({3, 4, 5, 6})  # suppressed, resolved, archived, deleted
@@ -73,8 +74,8 @@ def _ours(event: dict[str, Json]) -> bool:
 
 def _finding(document: dict[str, Json], path: str) -> Reported:
     event = Fields(document, path)
-    if event.number("class_uid") != _DETECTION:
-        event.fault("class_uid", f"must be {_DETECTION}, a detection finding")
+    if event.number("class_uid") not in {_DETECTION, _VULNERABILITY}:
+        event.fault("class_uid", f"must be {_DETECTION}, a detection finding, or {_VULNERABILITY}, a vulnerability's")
     severity = _SEVERITY.get(number) if (number := event.number("severity_id")) is not None else None
     if severity is None:
         event.fault("severity_id", "must be a number from 0 to 6, or 99")
@@ -120,6 +121,8 @@ def _entities(event: Fields) -> Iterator[Entity]:
     named: dict[str, object] = {}
     rest: list[Entity] = []
     stands = [*beside(EntityKind.HOST, [event.text("device.hostname") or event.text("device.name")])]
+    for vulnerability in event.objects("vulnerabilities"):
+        stands += _packages(vulnerability)
     for resource in event.objects("resources"):
         _of_resource(resource, named, rest, stands)
     for observable in event.objects("observables"):
@@ -158,7 +161,16 @@ def _of_resource(resource: Fields, named: dict[str, object], rest: list[Entity],
         stands += beside(EntityKind.CLOUD_RESOURCE, [resource.text("uid")])
 
 
+def _packages(vulnerability: Fields) -> Iterator[Entity]:
+    for package in vulnerability.objects("affected_packages"):
+        name, version = package.text("name"), package.text("version")
+        named = f"{name}@{version}" if name and version else name
+        yield from beside(EntityKind.PACKAGE, [package.text("purl") or named])
+
+
 def _found(event: Fields) -> Iterator[Claimed]:
+    for vulnerability in event.objects("vulnerabilities"):
+        yield from marked(MarkKind.VULNERABILITY, [vulnerability.text("cve.uid") or vulnerability.text("advisory.uid")])
     for observable in event.objects("observables"):
         kind = _FOUND.get(observable.number("type_id") or 0)
         if kind is not None:

@@ -1,4 +1,4 @@
-"""What a server stands on, as alerts name it: an image, a workload, a host. Pure.
+"""What a server stands on, as alerts name it: an image, a package, a workload, a host. Pure.
 
 A detection that sees processes and packets knows no server's name. What people wrote of a server (`found_by`), and what
 its places say of it (`Place.known_by`), tells which one is meant; where that could be several, nobody guesses.
@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from playbooks.estate.image import reference
+from playbooks.estate.package import named as package
 from playbooks.record.incident import Entity
 from playbooks.taxonomy import EntityKind
 
 GROUNDS: Final = (
     EntityKind.WORKLOAD,
     EntityKind.IMAGE,
+    EntityKind.PACKAGE,
     EntityKind.CLOUD_RESOURCE,
     EntityKind.WORKSPACE,
     EntityKind.HOST,
@@ -22,7 +24,7 @@ GROUNDS: Final = (
 )
 """The kinds of things that servers stand on."""
 
-_NEAREST: Final = ((*GROUNDS[:4],), (EntityKind.HOST,), (EntityKind.ADDRESS,))
+_NEAREST: Final = ((*GROUNDS[:5],), (EntityKind.HOST,), (EntityKind.ADDRESS,))
 """What says which server it is: what it is itself, else where that runs, else an address, which may be a peer's."""
 
 
@@ -87,6 +89,8 @@ def _drawer(kind: EntityKind, name: str) -> tuple[EntityKind, str]:
     match kind:
         case EntityKind.IMAGE:
             return kind, _image(name)[0]
+        case EntityKind.PACKAGE:
+            return kind, package(name).package
         case EntityKind.WORKLOAD:
             return kind, _segments(name)[-1]
         case EntityKind.ADDRESS:
@@ -100,6 +104,8 @@ def _same(kind: EntityKind, known: str, said: str) -> bool:
     if kind is EntityKind.IMAGE:
         # Which tag or digest it is counts where it is written.
         return all(mine in {"", theirs} for mine, theirs in zip(_image(known)[1:], _image(said)[1:], strict=True))
+    if kind is EntityKind.PACKAGE:
+        return package(known).version in {"", package(said).version}
     if kind is EntityKind.WORKLOAD:
         # `prod/weather` is said with its namespace or without.
         mine, theirs = _segments(known), _segments(said)

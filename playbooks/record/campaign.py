@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from playbooks.estate.inventory import Resolved
+from playbooks.estate.package import named as package
 from playbooks.record.incident import Claimed, Entity, EntityKind
 from playbooks.strict import Json, digest
 from playbooks.taxonomy import MarkKind
@@ -48,6 +49,8 @@ class Shared(StrEnum):
     PRINCIPAL = "principal"
     INDICATOR = "indicator"
     DIGEST = "digest"
+    PACKAGE = "package"
+    VULNERABILITY = "vulnerability"
     TEXT = "text"
 
 
@@ -87,7 +90,7 @@ def marks(
 
     Args:
         known: what it names and the inventory knows: whose it is, counts.
-        named: all that it names: images count by their digest.
+        named: all that it names: images count by their digest, packages by their version.
         unknown: what of that the inventory does not know: addresses count that mean the same everywhere.
         claimed: what it says that it found.
     """
@@ -95,10 +98,12 @@ def marks(
     some = islice(dict.fromkeys(claimed), EACH)
     addresses = (one.name for one in unknown if one.kind is EntityKind.ADDRESS and _everywhere(one.name))
     images = (one.name for one in named if one.kind is EntityKind.IMAGE and "@sha256:" in one.name)
+    packages = (package(one.name) for one in named if one.kind is EntityKind.PACKAGE)
     found = [
         *(Mark(Shared.PRINCIPAL, thing.principal) for thing in known if thing.principal),
         *(_mark(MarkKind.INDICATOR, name) for name in addresses),
         *(_mark(MarkKind.DIGEST, name.rpartition("@")[2]) for name in images),
+        *(_mark(Shared.PACKAGE, f"{one.package}@{one.version}") for one in packages if one.version),
         *(_mark(one.kind, one.value) for one in some if one.kind is not MarkKind.TEXT or _long(one.value)),
     ]
     return tuple(dict.fromkeys(found))[:EACH]
@@ -123,7 +128,7 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _mark(kind: MarkKind, value: str) -> Mark:
+def _mark(kind: MarkKind | Shared, value: str) -> Mark:
     folded = _folded(value)
     # What would be masked where it is shown, or is too long to be looked through, is told from others by its digest.
     plain = kind is not MarkKind.TEXT and len(folded) <= _SHOWN and redacted(folded, _SHOWN) == folded

@@ -45,7 +45,7 @@ class Claimed(Strict):
     """What an alert says that was found, beside the things that it names.
 
     Args:
-        kind: indicator, digest, text.
+        kind: indicator, digest, vulnerability, text.
         value: what it is; of a text all of it, or its beginning.
     """
 

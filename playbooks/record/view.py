@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainSerializer
 
+from playbooks.advisories import Advisory
 from playbooks.gate.plan import Answer, Finding, Plan
 from playbooks.gate.policy import CHANGED, Purpose
 from playbooks.people.duties import Clock
@@ -572,6 +573,7 @@ class View(Heading):
         entities: what it is about, one by one.
         unresolved: what alerts named and the inventory does not know.
         campaigns: what it has in common with others at other servers.
+        advisories: what is published of the vulnerabilities that its alerts name.
         claimed: the class is what alerts say, and no person has said what it is.
         confirmed: whether our own checks confirm that; None if none has answered.
         checks: what they found.
@@ -604,6 +606,7 @@ class View(Heading):
     unresolved: tuple[str, ...]
     repeats: tuple[Repeated, ...]
     campaigns: tuple[Shares, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
     closed_at: When | None
     closed_as: str | None
     duplicate_of: str | None

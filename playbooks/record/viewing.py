@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
+from playbooks import advisories
 from playbooks.estate import naming
 from playbooks.estate.inventory import Inventory
 from playbooks.gate.plan import Answer, basis
@@ -13,6 +14,7 @@ from playbooks.people.duties import Clock
 from playbooks.people.escalation import over, urgent
 from playbooks.people.left import Left, left
 from playbooks.playbook import Playbook
+from playbooks.record.campaign import Shared
 from playbooks.record.evidence import Act
 from playbooks.record.proof import checks, differences, proof
 from playbooks.record.state import Incident
@@ -143,6 +145,7 @@ def view(
             Shares(campaign=name, kind=part.mark.kind, value=part.mark.value, others=part.others)
             for name, part in state.campaigns.items()
         ),
+        advisories=tuple(advisories.named(one.value for one in state.marks if one.kind is Shared.VULNERABILITY)),
         notes=tuple(Noted.model_validate(note, from_attributes=True) for note in state.notes),
         clocks=tuple(owed_of(state.id, clock, line) for clock in clocks),
         confirmed=found.answer,

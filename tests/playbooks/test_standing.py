@@ -36,6 +36,7 @@ servers:
     found_by:
       image: [ghcr.io/acme/weather, "docker.io/library/mcp:1.2", "acme/pinned@sha256:ab"]
       workload: [prod/weather]
+      package: [pkg:pypi/weather-mcp, "pkg:npm/%40acme/pinned@1.2.3", Weather Tools]
       host: [node-7]
       address: [10.0.3.7, "2001:db8::7"]
       cloud_resource: ["arn:aws:ec2:eu-west-1:1:instance/i-0abc"]
@@ -84,6 +85,14 @@ def named(*said: str) -> list[Entity]:
         (["workload weather-mcp"], None),
         (["workload staging/weather"], None),
         (["workload staging/mailer"], None),
+        # A kind of package spells its names in one way, and has names of its own.
+        (["package pkg:pypi/Weather_MCP@9"], "weather"),
+        (["package pkg:npm/weather-mcp@9"], None),
+        (["package pkg:npm/@acme/pinned@1.2.3?arch=x86#lib"], "weather"),
+        (["package pkg:npm/%40acme/pinned@1.2.4"], None),
+        (["package pkg:npm/%40acme/pinned"], None),
+        (["package weather tools"], "weather"),
+        (["package pkg:npm/left-pad@1.0.0"], None),
         (["address 10.0.3.7"], "weather"),
         (["address ::ffff:10.0.3.7"], "weather"),
         (["address 2001:0db8:0::0007"], "weather"),

@@ -333,19 +333,19 @@ LAST_CLASS = TEXT[TEXT.index("  - id: unclassified\n") :]
             id="an extra field in a variant",
         ),
         pytest.param(
-            corrupted("    entities: [image, server]\n", "    entities: [image, image]\n"),
+            corrupted("    entities: [tool, package, image, server]\n", "    entities: [image, image]\n"),
             "classes.supply_chain.entities",
             "image stands here more than once",
             id="an entity twice",
         ),
         pytest.param(
-            corrupted("    entities: [image, server]\n", "    entities: []\n"),
+            corrupted("    entities: [tool, package, image, server]\n", "    entities: []\n"),
             "classes.7.entities",
             "at least 1 item",
             id="about nothing",
         ),
         pytest.param(
-            corrupted("    entities: [image, server]\n", "    entities: [image, cluster]\n"),
+            corrupted("    entities: [tool, package, image, server]\n", "    entities: [image, cluster]\n"),
             "classes.7.entities.1",
             "(it is 'cluster')",
             id="an unknown kind of entity",

@@ -153,6 +153,7 @@ def _show(
             ("about", it.about),
             ("not known", ", ".join(it.unresolved)),
             ("part of a campaign", "; ".join(map(str, it.campaigns))),
+            ("published", "\n".join(map(str, it.advisories))),
             ("refused", "; ".join(it.refused)),
             ("needs triage", it.triage),
             ("frozen", it.frozen),

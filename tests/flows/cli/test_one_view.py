@@ -11,6 +11,7 @@ from flows.pages.pages import overview
 from flows.report.handover import Shift, handover
 from flows.report.incident import report
 from flows.report.written import markdown
+from playbooks import advisories
 from playbooks.gate.plan import Answer
 from playbooks.people import duties
 from playbooks.people.briefing import brief
@@ -31,6 +32,7 @@ SHOWN_BY = ("flows.cli.work.records", "flows.report.incident", "flows.report.han
 UNTIL = datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
 ENDS = datetime(2032, 3, 4, 5, 6, tzinfo=UTC)
 DUE = datetime(2033, 4, 5, 6, 7, tzinfo=UTC)
+HOLE = next(iter(advisories.load().values())).model_copy(update={"does": "a marked hole"})
 
 
 def fact(observed: str, answer: Answer) -> Fact:
@@ -68,6 +70,7 @@ def otherwise(it: View) -> View:
             ),
             "clocks": (duty.model_copy(update={"law": "a marked law", "until": DUE, "clock": clock}),),
             "campaigns": (Shares(campaign="cam-1", kind=Shared.TEXT, value="a marked text", others=("inc-9",)),),
+            "advisories": (HOLE,),
             "untold": (Lost(page="p", text="a marked page", since=UNTIL),),
         }
     )  # fmt: skip
@@ -78,16 +81,17 @@ COMMON = ("a marked thing", "a marked doubt", "A marked plan", "7 of 9", "2031-0
 """What each of them says: about what, what is not proven, what waits for whom until when, how long it is held."""
 
 ALSO = {
-    "command line": ("a marked text",
+    "command line": ("a marked text", "a marked hole",
                      "NOT CONTAINED", "a marked title", "a marked reason", "cut@marked", "unknown", "a marked law",
                      "2033-04-05 06:07", "a marked page"),
-    "JSON": ("a marked text",
+    "JSON": ("a marked text", "a marked hole",
              "not_established", "a marked title", "a marked reason", "a marked proof", "cut@marked", "unknown",
              "a marked law", "2033-04-05 06:07", "a marked page"),
     "message": ("a marked text",
                 "NOT contained", "a marked title", "a marked reason", "a marked proof", "A marked cut",
                 "could not be verified", "a marked law", "2033-04-05 06:07", "a marked page"),
-    "Prefect": ("a marked text", "NOT contained", "a marked title", "a marked reason", "A marked cut", "unknown"),
+    "Prefect": ("a marked text", "a marked hole",
+                "NOT contained", "a marked title", "a marked reason", "A marked cut", "unknown"),
     "report": ("NOT contained", "a marked proof", "cut@marked", "unknown", "a marked law", "2033-04-05 06:07",
                "a marked page"),
     "handover": ("NOT contained", "a marked reason", "cut@marked", "unknown", "a marked law", "2033-04-05 06:07",
@@ -151,6 +155,7 @@ KEYS = frozenset(
         "entities",
         "unresolved",
         "repeats",
+        "advisories",
         "opened_at",
         "closed_at",
         "closed_as",

@@ -84,6 +84,7 @@ async def lists(made: House) -> dict[str, list[str]]:
     [
         (("text", TEXT), ("text", f"  {TEXT.upper()}\n")),
         (("indicator", "https://evil.example/x"), ("indicator", "HTTPS://evil.example/x ")),
+        (("vulnerability", "CVE-2025-68144"), ("vulnerability", " cve-2025-68144")),
         (("digest", f"sha256:{'a' * 64}"), ("digest", f"sha256:{'A' * 64}")),
     ],
     ids=lambda pair: pair[0],
@@ -118,6 +119,24 @@ async def test_the_same_principal_and_the_same_public_address_are_known_by_thems
             ]
             found.append(await told(made, server, entities=named))
         assert {str(part.mark) for part in found[-1].campaigns.values()} == {"principal agent", "indicator 203.0.114.7"}
+
+
+async def test_the_same_version_of_a_package_at_two_servers_is_a_campaign_and_another_version_is_none(
+    tmp_path: Path,
+) -> None:
+    async with estate(tmp_path) as made:
+        found = []
+        for server, version in (("s0", "2.0"), ("s1", "1.9"), ("s2", "2.0"), ("s3", "")):
+            package = f"pkg:pypi/Weather_MCP@{version}" if version else "pkg:pypi/weather-mcp"
+            named = [
+                {"kind": "tool", "name": "forecast", "server": server},
+                {"kind": "package", "name": package},
+            ]
+            found.append(await told(made, server, entities=named))
+        states = [await made.incident(one.id) for one in found]
+        assert [[str(part.mark) for part in one.campaigns.values()] for one in states] == [
+            ["package pkg:pypi/weather-mcp@2.0"], [], ["package pkg:pypi/weather-mcp@2.0"], []
+        ]  # fmt: skip
 
 
 async def test_at_one_server_nothing_is_a_campaign(tmp_path: Path) -> None:

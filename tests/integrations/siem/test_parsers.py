@@ -11,7 +11,7 @@ import pytest
 from integrations.siem.reading import MAX_ALERTS, MAX_BYTES, Unreadable, load
 from integrations.siem.source import FORMATS, Format, Malformed, Source, generic_schema, parse
 from playbooks.estate.standing import GROUNDS
-from playbooks.record.incident import Alert, AlertState, Entity, EntityKind, Severity
+from playbooks.record.incident import Alert, AlertState, Entity, EntityKind, MarkKind, Severity
 from playbooks.strict import Json
 from playbooks.taxonomy import IncidentClass
 from playbooks.text.escaping import own_name
@@ -344,7 +344,7 @@ def test_an_update_or_resolution_keeps_the_id(alert_format: str, state: str) -> 
         ("elastic-updated", {"alerts": []}, "alerts"),
         ("elastic-updated", {"alerts": [1]}, "alerts.0"),
         ("elastic-updated", {"alerts": [{}]}, "alerts.0.kibana.alert.uuid"),
-        ("ocsf-updated", {"class_uid": 2002}, "class_uid"),
+        ("ocsf-updated", {"class_uid": 2001}, "class_uid"),
         ("ocsf-updated", {"severity_id": 7}, "severity_id"),
         ("ocsf-updated", {"severity_id": True}, "severity_id"),
         ("ocsf-updated", {"time": 10**30}, "time"),
@@ -509,3 +509,24 @@ def test_the_published_schema_is_what_the_model_generates() -> None:
 def test_our_fixtures_satisfy_the_published_schema(state: str) -> None:
     jsonschema.Draft202012Validator.check_schema(generic_schema())
     jsonschema.validate(json.loads((ALERTS / f"generic-{state}.json").read_bytes()), generic_schema())
+
+
+def test_an_ocsf_vulnerability_names_its_packages_and_its_number() -> None:
+    vulnerabilities = [
+        {
+            "cve": {"uid": "CVE-2025-68144"},
+            "affected_packages": [
+                {"name": "mcp-server-git", "version": "0.6.2", "purl": "pkg:pypi/mcp-server-git@0.6.2"},
+                {"name": "git", "version": "2.1"},
+                {"name": None, "version": "3"},
+                "x",
+            ],
+        },
+        {"advisory": {"uid": "GHSA-1"}, "affected_packages": None},
+        {"cve": "x"},
+    ]
+    body = changed("ocsf-tool-poisoning", class_uid=2002, vulnerabilities=vulnerabilities, resources=[], unmapped=None)
+    (alert,) = parse(body, "siem", source("ocsf"))
+    packages = [entity.name for entity in alert.entities if entity.kind is EntityKind.PACKAGE]
+    assert packages == ["pkg:pypi/mcp-server-git@0.6.2", "git@2.1"]
+    assert [mark.value for mark in alert.marks if mark.kind is MarkKind.VULNERABILITY] == ["CVE-2025-68144", "GHSA-1"]
