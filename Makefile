@@ -71,6 +71,11 @@ drill: .venv/installed .venv-gateway/installed ## Play the drills of your own pl
 pictures: .venv/installed .venv-gateway/installed programs ## Photograph the Prefect UI as the browser's test walks through the demonstration's estate: docs/
 	@MCP_SOAR_PICTURES=docs .venv/bin/pytest -n 0 tests/browser
 
+# FILE: where to. On Debian; no engine is needed, and `skopeo copy oci-archive:FILE docker://...` brings it to a registry.
+.PHONY: image
+image: .venv/installed ## Write an image of mcp-soar (FILE=mcp-soar.tar), to run on a cluster: docs/production.md
+	@.venv/bin/python -m tests.cluster.own_image "$(or $(FILE),mcp-soar.tar)"
+
 .PHONY: lock
 lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--upgrade for newer versions)
 	@echo "Locking requirements/*.txt"

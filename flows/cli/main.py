@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +57,13 @@ SECTIONS = {
     "Running it": "up demo backup restore completion",
 }
 """Every command, under what somebody looks for; a test compares."""
+
+
+class Alone(StrEnum):
+    """What `up` may run alone."""
+
+    RECEIVER = "receiver"
+    RESPONDER = "responder"
 
 
 class Commands(Listing):
@@ -119,6 +127,9 @@ def up(
     no_workers: Annotated[
         bool, typer.Option("--no-workers", help="Leave out the workers of Prefect's forms and schedules.")
     ] = False,
+    only: Annotated[
+        Alone | None, typer.Option("--only", help="Run that alone: where each has a machine or a pod of its own.")
+    ] = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: receiver, responder, Prefect, and the work of its forms.
 
@@ -129,7 +140,7 @@ def up(
     with speaking(as_json=False) as out:
         from flows.cli import up as work
 
-        raise typer.Exit(work.run(folder(config, out), work=not no_workers))
+        raise typer.Exit(work.run(folder(config, out), work=not no_workers, only=only or ""))
 
 
 @app.command()

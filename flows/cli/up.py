@@ -11,17 +11,18 @@ from flows.service.up import up
 from playbooks.errors import Misconfigured
 
 
-def run(folder: Path, *, work: bool = True) -> int:
+def run(folder: Path, *, work: bool = True, only: str = "") -> int:
     """Check a configuration folder, run all parts and return the exit status: 3 if something has to be mended.
 
     Args:
         folder: made by `mcp-soar init`.
         work: do the work of Prefect's forms and schedules too, as far as the configuration says.
+        only: `receiver` or `responder`: run that alone.
     """
     try:
         config = read(folder)
         playbooks.check(folder)
-        asyncio.run(up(config, say, pools=workers.wanted(config) if work else ()))
+        asyncio.run(up(config, say, pools=workers.wanted(config) if work else (), only=only))
     except Misconfigured as exc:
         sys.stderr.write(f"mcp-soar up: {exc}\n")
         return 3

@@ -1,7 +1,8 @@
 """All parts on one machine: responder, flows, receiver, our own Prefect server, each a child that never outlives us.
 
 The responder comes first, so that containment is possible before there is anything to watch it in. A part that dies is
-started again, a few times and not in silence.
+started again, a few times and not in silence. Receiver and responder run each alone where they have a machine or a pod
+of their own: one needs neither a key nor what is acted on, the other no way in.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ from playbooks.errors import Misconfigured, SoarError
 READY_WITHIN = 60.0
 """Seconds that a part has to get ready before everything else goes on; one that is needed has three times as many."""
 
+RECEIVER, RESPONDER = "receiver", "responder"
+"""What may run alone."""
+
 LOOK_EVERY = 5.0
 """Seconds between two looks whether the configuration has changed, for the schedules' copy of it."""
 
@@ -40,7 +44,12 @@ _DOES = {
 
 
 async def up(
-    config: Configuration, say: Say, *, pools: tuple[str, ...] = (), stop: asyncio.Event | None = None
+    config: Configuration,
+    say: Say,
+    *,
+    pools: tuple[str, ...] = (),
+    only: str = "",
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Run all parts until told to stop.
 
@@ -48,6 +57,7 @@ async def up(
         config: the configuration, checked.
         say: tells the person at the terminal.
         pools: the pools of Prefect whose work is done here.
+        only: `receiver` or `responder`: that alone.
         stop: ends it; by default SIGINT and SIGTERM do.
 
     Raises:
@@ -57,23 +67,30 @@ async def up(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if only == RESPONDER and config.settings.prefect.api is None:
+        raise Misconfigured(
+            "a responder alone starts no Prefect: write where yours is, or run the whole of `mcp-soar up`",
+            file=str(config.folder / "mcp-soar.yaml"),
+            field="prefect.api",
+        )
     state = config.folder.resolve() / "state"
     logs = state / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     receiver = config.settings.receiver
     with contextlib.ExitStack() as sockets:
-        entrance = sockets.enter_context(_listening(receiver.host, receiver.port, "receiver.port", config))
-        own = None
-        if config.settings.prefect.api is None:
+        entrance = own = None
+        if only != RESPONDER:
+            entrance = sockets.enter_context(_listening(receiver.host, receiver.port, "receiver.port", config))
+        if config.settings.prefect.api is None and not only:
             own = sockets.enter_context(_listening("127.0.0.1", config.settings.prefect.port, "prefect.port", config))
-        await _Group(config, say, stop, _Places(state, logs, entrance, own), pools).run()
+        await _Group(config, say, stop, _Places(state, logs, entrance, own), () if only else pools, only=only).run()
 
 
 @dataclass(frozen=True)
 class _Places:
     state: Path
     logs: Path
-    entrance: socket.socket
+    entrance: socket.socket | None
     own: socket.socket | None
 
 
@@ -81,9 +98,16 @@ class _Group:
     """The parts of one installation, as they are started, watched and ended."""
 
     def __init__(  # what `up` was given, and what it made of it
-        self, config: Configuration, say: Say, stop: asyncio.Event, places: _Places, pools: tuple[str, ...] = ()
+        self,
+        config: Configuration,
+        say: Say,
+        stop: asyncio.Event,
+        places: _Places,
+        pools: tuple[str, ...] = (),
+        *,
+        only: str = "",
     ) -> None:
-        self._say, self._places, self._config, self._pools = say, places, config, pools
+        self._say, self._places, self._config, self._pools, self._only = say, places, config, pools, only
         self._stopping = asyncio.create_task(stop.wait())
         self._running: dict[asyncio.Task[None], Part] = {}
         self._sources = ", ".join(config.sources.sources) or "none"
@@ -94,7 +118,8 @@ class _Group:
             auth = prefect_server.password(self._home)
             self._api = f"http://127.0.0.1:{places.own.getsockname()[1]}/api"
         else:
-            auth = secret(settings.prefect.auth, what="prefect.auth") if settings.prefect.auth else None
+            tells = settings.prefect.auth if only != RECEIVER else None
+            auth = secret(tells, what="prefect.auth") if tells else None
             self._api = settings.prefect.api or ""
         self._folder = str(config.folder.resolve())
         from flows.service.assembly import secret_variables  # noqa: PLC0415  # the database's driver, for nobody's --help
@@ -122,16 +147,19 @@ class _Group:
             lasting=True,
         )
         scheme = "https" if settings.receiver.tls else "http"
-        host, port = settings.receiver.host, places.entrance.getsockname()[1]
-        self._entrance = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        self._receiver = Part(
-            "receiver",
-            ("receiver", self._folder, str(places.entrance.fileno())),
-            places.logs / "receiver.log",
-            entering,
-            sockets=(places.entrance,),
-            healthy=_asks(host, port, "/readyz", scheme),
-        )
+        self._entrance = ""
+        self._receiver: Part | None = None
+        if places.entrance:
+            host, port = settings.receiver.host, places.entrance.getsockname()[1]
+            self._entrance = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+            self._receiver = Part(
+                "receiver",
+                ("receiver", self._folder, str(places.entrance.fileno())),
+                places.logs / "receiver.log",
+                entering,
+                sockets=(places.entrance,),
+                healthy=_asks(host, port, "/readyz", scheme),
+            )
         self._prefect: Part | None = None
         if places.own:
             self._prefect = Part(
@@ -151,20 +179,8 @@ class _Group:
             Misconfigured: naming what has to be mended.
         """
         try:
-            self._start(self._responder)
-            if not await self._ready(self._responder):
+            if not await self._started():
                 return
-            self._say(f"responder  ready, configuration {self._folder}")
-            self._start(self._receiver)
-            self._start(self._flows)
-            if self._prefect:
-                self._start(self._prefect)
-            if not await self._ready(self._receiver):
-                return
-            self._say(f"receiver   {self._entrance}/v1/alerts/<source>, sources: {self._sources}")
-            if self._receiver.unconfined:
-                self._say(f"           it could read the responder's keys: {self._receiver.unconfined}")
-            self._tell(prefect_ready=False)
             if self._prefect:
                 self._say("Prefect    starts, which takes a minute or more; nothing waits for it")
                 if not await self._ready(self._prefect):
@@ -183,11 +199,34 @@ class _Group:
         finally:
             await self._end()
 
+    async def _started(self) -> bool:
+        """Start what nothing else is done without; False if we are to stop instead."""
+        if self._only != RECEIVER:
+            self._start(self._responder)
+            if not await self._ready(self._responder):
+                return False
+            self._say(f"responder  ready, configuration {self._folder}")
+        if self._receiver:
+            self._start(self._receiver)
+        if self._only != RECEIVER:
+            self._start(self._flows)
+        if self._prefect:
+            self._start(self._prefect)
+        if self._receiver:
+            if not await self._ready(self._receiver):
+                return False
+            self._say(f"receiver   {self._entrance}/v1/alerts/<source>, sources: {self._sources}")
+            if self._receiver.unconfined:
+                self._say(f"           it could read the responder's keys: {self._receiver.unconfined}")
+        self._tell(prefect_ready=False)
+        return True
+
     def _announce(self) -> None:
         """Say once of Prefect and of each worker that it is there, and where or what for, however late it is."""
         if not self._announced and (self._prefect is None or self._prefect.ready.is_set()):
             self._announced = True
-            self._say_where()
+            if self._api and self._only != RECEIVER:
+                self._say_where()
             self._tell(prefect_ready=True)
         for pool, part in self._workers.items():
             if pool in self._serving or not part.ready.is_set():
@@ -304,7 +343,7 @@ class _Group:
 
     def _tell(self, *, prefect_ready: bool) -> None:
         status = {"pid": os.getpid(), "receiver": self._entrance, "prefect": self._api, "prefect_ready": prefect_ready}
-        status["receiver_unconfined"] = self._receiver.unconfined
+        status["receiver_unconfined"] = self._receiver and self._receiver.unconfined
         fresh = self._places.state / (STATUS + ".new")
         fresh.write_text(json.dumps(status), encoding="utf-8")
         fresh.replace(self._places.state / STATUS)
@@ -318,7 +357,8 @@ class _Group:
         await asyncio.gather(*self._running, self._stopping, return_exceptions=True)
         # The entrance first, so that nothing is accepted that nobody works on; then the step in hand is finished, and
         # last goes Prefect, which is told of it.
-        await asyncio.gather(self._receiver.end(), *(part.end() for part in self._workers.values()))
+        entering = [self._receiver] if self._receiver else []
+        await asyncio.gather(*(part.end() for part in (*entering, *self._workers.values())))
         await asyncio.gather(self._responder.end(), self._flows.end())
         if self._prefect:
             await self._prefect.end()

@@ -1,11 +1,11 @@
-"""An image that a cluster without a registry runs: one static busybox, as an OCI archive (image-spec v1.1)."""
+"""Images without an engine and a registry, as OCI archives (image-spec v1.1); and one of a static busybox alone."""
 
 import hashlib
 import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 APPLETS = ("cat", "echo", "httpd", "ls", "nc", "sh", "sleep", "true", "wget")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -22,13 +22,27 @@ def write(file: Path, name: str, command: list[str], busybox: Path = Path("/bin/
         command: what it runs.
         busybox: the program that is everything in it.
     """
-    layer = _layer(busybox)
+    return archive(file, name, {"Entrypoint": command, "Env": ["PATH=/bin"]}, io.BytesIO(_layer(busybox)))
+
+
+def archive(file: Path, name: str, runs: dict[str, Any], layer: IO[bytes]) -> str:
+    """Write an image of one layer, and return what it is called.
+
+    Args:
+        file: where.
+        name: what it is called, with its tag; one that ends with `@` is called by its digest.
+        runs: what it runs, and with which environment; the configuration's `config`.
+        layer: its files, as a tar, from the beginning.
+    """
+    # A file that is read and sought in, as typeshed does not say of one.
+    digest = f"sha256:{hashlib.file_digest(layer, 'sha256').hexdigest()}"  # type: ignore[arg-type]
+    size = layer.seek(0, io.SEEK_END)
     config = _text(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": command, "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+            "config": runs,
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
         }
     )
     manifest = _text(
@@ -36,17 +50,21 @@ def write(file: Path, name: str, command: list[str], busybox: Path = Path("/bin/
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
             "config": _part(_CONFIG, config),
-            "layers": [_part(_LAYER, layer)],
+            "layers": [{"mediaType": _LAYER, "digest": digest, "size": size}],
         }
     )
     name = f"{name}{_digest(manifest)}" if name.endswith("@") else name
     named = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
     index = _text({"schemaVersion": 2, "manifests": [{**_part(_MANIFEST, manifest), "annotations": named}]})
-    blobs = {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in (config, manifest, layer)}
+    blobs = {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in (config, manifest)}
     files = {"oci-layout": _text({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}
-    with tarfile.open(file, "w") as archive:
+    with tarfile.open(file, "w") as out:
         for path, data in files.items():
-            _add(archive, path, data)
+            _add(out, path, data)
+        item = tarfile.TarInfo(f"blobs/sha256/{digest.removeprefix('sha256:')}")
+        item.size = size
+        layer.seek(0)
+        out.addfile(item, layer)
     return name
 
 

@@ -1,4 +1,4 @@
-"""Puts into the guides what is known elsewhere: which class runs which step, and the roles of an account on a cluster.
+"""Writes what is known elsewhere: which class runs which step, in the guides; the roles of an account on a cluster.
 
 Run it after a change of a playbook or of a step's permissions: `python -m tests.contract.guides`.
 """
@@ -14,6 +14,8 @@ from integrations.systems.kubernetes.rights import NAME, PROBES, REVERTERS, WIDE
 from playbooks.playbook import shipped
 
 DOCS = Path(__file__).parents[2] / "docs"
+MANIFESTS = Path(__file__).parents[2] / "integrations" / "systems" / "kubernetes" / "manifests"
+ROLES_FILE = MANIFESTS / "account" / "roles.yaml"
 PLACES = {
     "contain-on-kubernetes.md": ("kubernetes",),
     "connect-an-identity-provider.md": ("oidc", "keycloak"),
@@ -21,6 +23,7 @@ PLACES = {
 }
 """Guides, and the kinds of systems whose steps they tell of."""
 
+_MADE = "# What the steps declare: written by `python -m tests.contract.guides`.\n"
 ROLES = (NAME, PROBES, REVERTERS, WIDE)
 
 
@@ -40,7 +43,7 @@ def classes(kinds: tuple[str, ...]) -> str:
 
 def roles() -> str:
     """Return the roles of our account, as a file that `kubectl apply` takes."""
-    return "```yaml\n" + "\n---\n".join(_role(role(name)) for name in ROLES) + "\n```"
+    return _MADE + "\n---\n".join(_role(role(name)) for name in ROLES) + "\n"
 
 
 def _role(one: dict[str, Any]) -> str:
@@ -51,7 +54,7 @@ def _role(one: dict[str, Any]) -> str:
     return "\n".join([*head, "rules:", *rules])
 
 
-PARTS: dict[str, Callable[[tuple[str, ...]], str]] = {"steps by class": classes, "roles": lambda _: roles()}
+PARTS: dict[str, Callable[[tuple[str, ...]], str]] = {"steps by class": classes}
 """What stands between two marks of a guide, by their name."""
 
 
@@ -69,3 +72,4 @@ def written(guide: str) -> str:
 if __name__ == "__main__":
     for guide in PLACES:
         (DOCS / guide).write_text(written(guide), encoding="utf-8")
+    ROLES_FILE.write_text(roles(), encoding="utf-8")

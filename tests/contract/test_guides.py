@@ -12,6 +12,5 @@ def test_a_guide_says_what_ships(guide: str) -> None:
     assert "<!-- steps by class: begin -->" in text
 
 
-def test_the_roles_are_in_the_guide_of_clusters() -> None:
-    text = (guides.DOCS / "contain-on-kubernetes.md").read_text(encoding="utf-8")
-    assert f"<!-- roles: begin -->\n{guides.roles()}\n" in text
+def test_the_roles_among_the_manifests_are_what_the_steps_declare() -> None:
+    assert guides.ROLES_FILE.read_text(encoding="utf-8") == guides.roles(), "run: python -m tests.contract.guides"

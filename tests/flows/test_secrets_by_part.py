@@ -88,7 +88,9 @@ async def test_the_receiver_lacks_the_gateways_and_prefect_lacks_them_all(
         stop = asyncio.Event()
         stop.set()
         group = _Group(config, lambda _: None, stop, places)
-        assert group._prefect is not None  # noqa: SLF001  # what its parts are started with has no public name
+        # What its parts are started with has no public name.
+        assert group._prefect is not None  # noqa: SLF001
+        assert group._receiver is not None  # noqa: SLF001
         await group._stopping  # noqa: SLF001
         responder, receiver, prefect = (
             part.environment

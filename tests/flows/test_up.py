@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from flows.service.workers import READING
 from integrations import landlock
 from integrations.siem.source import new_secret
 from integrations.signing import SigningKey
+from playbooks.errors import Misconfigured
 from playbooks.people.request import People, Person, Verb, draft, sign
 from playbooks.strict import now
 
@@ -68,14 +70,21 @@ class Up:
 
     Args:
         folder: its configuration.
+        only: the part that it runs alone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, only: str = "") -> None:
         self.folder = folder
         self.log = folder / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603  # of our own making
-                [sys.executable, "-m", "flows.cli.up", str(folder)],
+                [
+                    Path(sys.executable).with_name("mcp-soar"),
+                    "up",
+                    "--config",
+                    folder,
+                    *(["--only", only] if only else []),
+                ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -365,6 +374,30 @@ def test_a_mistake_is_told_by_the_process_itself(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert f"{folder / 'inventory.yaml'}:1: version: " in done.stderr
     assert done.stdout == ""
+
+
+def is_up(running: Up) -> bool:
+    return "parts are up" in running.said
+
+
+def test_a_responder_and_a_receiver_run_each_alone(tmp_path: Path) -> None:
+    folder = configuration(tmp_path / "config", prefect={"api": "http://127.0.0.1:9/api"})
+    for only, runs in (("responder", {"responder", "flows"}), ("receiver", {"receiver"})):
+        running = Up(folder, only=only)
+        try:
+            running.until(partial(is_up, running), "it is up")
+            parts = {one for one in ("responder", "flows", "receiver", "prefect") if running.processes(f"part {one}")}
+            assert parts == runs
+            assert bool(running.status()["receiver"]) is (only == "receiver")
+        finally:
+            running.process.terminate()
+            assert running.process.wait(WITHIN) == 0
+        assert not running.processes()
+
+
+def test_a_responder_alone_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"prefect\.api"):
+        asyncio.run(run_all(read(configuration(tmp_path / "config")), print, only="responder"))
 
 
 def test_a_mistake_that_a_part_finds_ends_it_with_its_words(tmp_path: Path) -> None:

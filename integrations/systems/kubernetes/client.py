@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -75,10 +76,11 @@ class Api:
             present = next(reversed(self._clients.values()), None)
             if present is not None and present is not refused:
                 return present
-            text = await asyncio.to_thread(self._kubeconfig)
+            found = await asyncio.to_thread(lambda: self._read_as(self._kubeconfig()))
+            text = json.dumps(found)
             if text not in self._clients:
                 # Its models take seconds to import: nobody who asks no cluster waits for that.
-                self._clients[text] = await _client(self.name, await asyncio.to_thread(_library), self._read_as(text))
+                self._clients[text] = await _client(self.name, await asyncio.to_thread(_library), found)
             return self._clients[text]
 
     def _read_as(self, text: str) -> dict[str, Any]:
@@ -94,7 +96,8 @@ class Api:
         if context not in contexts:
             known = ", ".join(map(str, contexts)) or "none"
             raise Misconfigured(f"it has no context {context!r}; it has: {known}", field=where)
-        return {**found, "current-context": context}
+        users = [_with_token(one, where) for one in found.get("users") or ()]
+        return {**found, "users": users, "current-context": context}
 
     def bearing(self, token: str) -> "Api":
         """Return the same cluster as whoever bears a token; whoever takes it closes it.
@@ -284,6 +287,18 @@ def path_of(prefix: str, namespace: str, resource: str, name: str = "", sub: str
     """
     parts = [prefix, "namespaces", quote(namespace, safe=""), resource, *([quote(name, safe="")] if name else [])]
     return "/".join([*parts, *([sub] if sub else [])])
+
+
+def _with_token(user: Any, where: str) -> Any:  # noqa: ANN401  # whatever the file says
+    """Return a user of a kubeconfig with the token that its file holds now: a kubelet writes it anew each hour."""
+    has = user.get("user") if isinstance(user, dict) else None
+    if not isinstance(has, dict) or "tokenFile" not in has:
+        return user
+    try:
+        token = Path(str(has["tokenFile"])).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as exc:
+        raise Misconfigured(f"its tokenFile {has['tokenFile']} cannot be read: {exc}", field=where) from exc
+    return {**user, "user": {"token": token, **{key: has[key] for key in has.keys() - {"token", "tokenFile"}}}}
 
 
 def _library() -> Any:  # noqa: ANN401  # it has no types

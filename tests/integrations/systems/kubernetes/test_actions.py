@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -213,4 +214,20 @@ async def test_a_token_that_was_renewed_is_taken_up_without_a_restart(yard: Yard
     assert await api.who() == "responder"
     assert await api.who() == "responder"
     assert reads == ["expired", "expired", good], "it is read again where the cluster refuses it, and only there"
+    await api.aclose()
+
+
+async def test_a_token_in_a_file_is_read_again_where_the_cluster_refuses_it(yard: Yard, tmp_path: Path) -> None:
+    config, file = json.loads(yard.cluster.kubeconfig("responder")), tmp_path / "token"
+    good = config["users"][0]["user"].pop("token")
+    config["users"][0]["user"]["tokenFile"] = str(file)
+    api = Api("prod", lambda: json.dumps(config))
+    with pytest.raises(Misconfigured, match="tokenFile"):
+        await api.who()
+    file.write_text("expired")
+    with pytest.raises(Misconfigured, match="401"):
+        await api.who()
+    # As a kubelet does in a pod.
+    file.write_text(f"{good}\n")
+    assert await api.who() == "responder"
     await api.aclose()

@@ -18,7 +18,9 @@ from integrations.systems.kubernetes.rights import PROBES, REVERTERS, lacking
 from playbooks.estate.inventory import Inventory
 from playbooks.gate.plan import Answer
 from playbooks.strict import parse_yaml
+from tests.cluster.manifests import built
 from tests.contract import laws
+from tests.contract.guides import MANIFESTS
 from tests.integrations.systems.kubernetes.conftest import INVENTORY, Yard
 from tests.integrations.systems.kubernetes.test_doctor import looked
 from tests.lab.connected import connected
@@ -55,9 +57,9 @@ def block(mark: str) -> str:
 def secret(yard: Yard) -> Iterator[dict[str, Any]]:
     """Apply what the guide has, for the servers of a test's namespace, and give the account's secret."""
     made: list[str] = []
-    objects = [*yaml.safe_load_all(block("roles")), {"kind": "Namespace", "metadata": {"name": "argocd"}}]
-    text = block("account").replace("namespace: mcp}", f"namespace: {yard.namespace}}}")
-    for one in (*objects, *yaml.safe_load_all(text)):
+    objects = [*built(MANIFESTS / "account"), {"kind": "Namespace", "metadata": {"name": "argocd"}}]
+    text = block("servers").replace("namespace: mcp}", f"namespace: {yard.namespace}}}")
+    for one in (*objects, *yaml.safe_load_all(text), *yaml.safe_load_all(block("token"))):
         if one["kind"] == "ClusterRoleBinding":
             # The session's own responder has that one.
             one["metadata"]["name"] = f"{one['metadata']['name']}-of-the-guide"
