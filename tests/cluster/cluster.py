@@ -8,6 +8,7 @@ import contextlib
 import json
 import secrets
 import ssl
+import subprocess
 import tempfile
 import time
 import urllib.error
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from flows.demo.processes import child, free_port, listens
 from integrations.systems.kubernetes.workload import ready
-from tests.cluster.node import SERVER, node
+from tests.cluster.node import SERVER, bridge, node
 
 _WITHIN = 300.0
 """Seconds for it to be ready."""
@@ -45,12 +46,24 @@ class Kubernetes:
         authority: the certificate that its own is signed by, as PEM.
         tokens: the users there are → their tokens.
         probe: the image that pods of ours run there which ask.
+        taking: the command by which its node takes an image from an archive.
     """
 
     url: str
     authority: str
     tokens: dict[str, str]
     probe: str = ""
+    taking: tuple[str, ...] = ()
+
+    def take(self, archive: Path) -> None:
+        """Have its node run what is in an archive."""
+        subprocess.run([*self.taking, str(archive)], check=True, capture_output=True)  # noqa: S603  # ours
+
+    def door(self) -> str:
+        """Return the address by which pods reach what listens on this machine, and nothing else of it."""
+        (node,) = self.ask("GET", "/api/v1/nodes")["items"]
+        (address,) = (one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP")
+        return bridge(str(address))
 
     def kubeconfig(self, user: str = "admin") -> str:
         """Return a kubeconfig of a user."""
@@ -80,6 +93,14 @@ class Kubernetes:
         context = ssl.create_default_context(cadata=self.authority)
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310  # https
             found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+    def read(self, path: str) -> bytes:
+        """Return what it answers an administrator where that is no object: a log."""
+        request = urllib.request.Request(self.url + path, headers={"authorization": f"Bearer {self.tokens['admin']}"})  # noqa: S310  # https
+        context = ssl.create_default_context(cadata=self.authority)
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310  # https
+            found: bytes = answer.read()
         return found
 
     @contextlib.contextmanager
@@ -242,7 +263,8 @@ def kubernetes(programs: Path) -> Iterator[Kubernetes]:
                     ready = partial(listens, opened)
                     parts.enter_context(child(command, log=log, ready=ready, within=_WITHIN, env=env))
                 probe = parts.enter_context(node(programs, cluster().kubeconfig(), folder))
-                running = replace(cluster(), probe=probe)
+                ctr = (str(programs / "ctr"), "--address", str(folder / "c.sock"), "-n", "k8s.io", "images", "import")
+                running = replace(cluster(), probe=probe, taking=ctr)
                 running.until(running.has_a_node, "its node is ready")
                 yield running
 

@@ -66,6 +66,12 @@ def node(programs: Path, kubeconfig: str, folder: Path) -> Iterator[str]:
                         empty.rmdir()
 
 
+def bridge(node: str) -> str:
+    """Return the address of a node's bridge, which its pods reach, by the node's own."""
+    first, second, number, last = node.split(".")
+    return f"{first}.{second}.{int(number) + _MOST}.{last}"
+
+
 @contextlib.contextmanager
 def _number() -> Iterator[int]:
     """Yield a number that no other node on this machine has; it is free again when whoever has it ends."""

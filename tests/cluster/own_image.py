@@ -90,6 +90,7 @@ class _Layer:
     def __init__(self, out: tarfile.TarFile) -> None:
         self._out = out
         self._there: set[str] = set()
+        self._loaded: list[Path] = []
 
     def fill(self) -> None:
         """Put everything in."""
@@ -118,7 +119,7 @@ class _Layer:
             self._text(f"usr/local/bin/{name}", text, mode=0o755)
         for place in map(Path, _SYSTEM):
             self._tree(place, place)
-        for shared in _libraries([python, *(library / "lib-dynload").glob("*.so")]):
+        for shared in _libraries([python, *self._loaded]):
             self._file(shared.resolve(), shared)
 
     def _tree(self, source: Path, target: Path, without: frozenset[str] = frozenset()) -> None:
@@ -133,6 +134,8 @@ class _Layer:
         if name in self._there:
             return
         self._there.add(name)
+        if source.suffix == ".so":
+            self._loaded.append(source)
         # The time stays: by it Python knows whether what it compiled is of this file.
         item = self._out.gettarinfo(str(source), name)
         item.uid = item.gid = 0
@@ -168,9 +171,10 @@ def _installed() -> Iterator[tuple[Path, PurePath]]:
 
 
 def _libraries(programs: list[Path]) -> Iterator[Path]:
-    """Yield the shared libraries that programs load, where the loader looks for them."""
-    done = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True)  # noqa: S603, S607  # ours
-    yield from sorted({Path(one) for one in re.findall(r"(/\S+) \(0x", done.stdout)})
+    """Yield the system's shared libraries that programs load, where the loader looks for them."""
+    # Of what was built for another C library it says so, and goes on.
+    done = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False)  # noqa: S603, S607  # ours
+    yield from sorted({Path(one) for one in re.findall(r"(/(?:usr/)?lib\S*) \(0x", done.stdout)})
 
 
 if __name__ == "__main__":
