@@ -142,6 +142,8 @@ def _write(programs: Path, kubeconfig: str, folder: Path, number: int, address: 
                 "failCgroupV1": False,
                 "failSwapOn": False,
                 "containerRuntimeEndpoint": f"unix://{folder}/c.sock",
+                # Another cluster's kubelet on this machine clears away what it does not know.
+                "podLogsDir": str(folder / "logs"),
                 "readOnlyPort": 0,
                 "healthzPort": 0,
                 "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "1Mi"},

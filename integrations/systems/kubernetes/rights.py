@@ -18,6 +18,7 @@ from integrations.systems.kubernetes import (
     admission,
     bindings,
     captures,
+    collector,
     evictions,
     narrowing,
     nodes,
@@ -39,6 +40,7 @@ STEPS: Final = (
     *accounts.ACTIONS,
     *nodes.ACTIONS,
     *captures.CAPTURES,
+    *collector.CAPTURES,
 )
 NAME: Final = "mcp-soar-responder"
 PROBES: Final = f"{NAME}-probes"

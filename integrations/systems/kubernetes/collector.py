@@ -1,0 +1,168 @@
+"""Evidence from beside a server's processes: what runs in its containers, with what open, and whom they talk to.
+
+An ephemeral container of ours is put into each pod, shares the process namespace of the container that is in doubt, and
+writes what `/proc` says to its own log. Of all ways that is the one with the least right: `patch` on
+`pods/ephemeralcontainers` where servers run, where our account may make pods already. A pod that sees a whole node's
+processes takes a namespace in which privileged pods may be made, and whoever makes pods there has every node;
+`pods/exec` would be a way into each pod that runs. What it costs is said beside the evidence: it runs as the same user
+as the server, who may see it and end it, and it stays in the pod's object until the pod ends.
+
+Source: Kubernetes API reference v1.36, EphemeralContainer; proc(5).
+"""
+
+import asyncio
+import secrets
+from typing import Any, ClassVar, Final
+
+from typing_extensions import override
+
+from integrations.exhibits import add_text
+from integrations.systems.kubernetes import Probe, Workload, probe_of
+from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.workload import CORE, PODS, find, placed, pods
+from playbooks.action import Capture, Sink, World
+from playbooks.errors import Misconfigured, SoarError, Transient
+from playbooks.strict import Slug
+
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
+_MOST: Final = 8 << 20
+"""Bytes of one container's answer. A kubelet begins another log after ten MiB, and gives the last alone."""
+
+_WITHIN: Final = 60.0
+"""Seconds in which our container has to have been pulled, started and done."""
+
+_EVERY: Final = 0.25
+_CHUNK: Final = 65_536
+_STUCK: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "CreateContainerError"})
+_END: Final = b"# all of it\n"
+# What a process says of itself may look like any line: it is set in by a blank, what we say is not.
+_SCRIPT: Final = f"""\
+show() {{ echo "# $1"; tr '\\000' '\\n' <"$1" 2>&1 | sed 's/^/ /'; }}
+all() {{
+echo "# the collector is process $$ and those that it started"
+for p in /proc/[0-9]*; do
+  for f in status cmdline environ maps cgroup; do [ -e "$p/$f" ] && show "$p/$f"; done
+  echo "# $p: exe, cwd, root, fd"; ls -l "$p/exe" "$p/cwd" "$p/root" "$p/fd" 2>&1 | sed 's/^/ /'
+done
+for f in tcp tcp6 udp udp6 raw raw6 unix route; do [ -e "/proc/net/$f" ] && show "/proc/net/$f"; done
+show /proc/mounts
+}}
+all 2>&1 | head -c {_MOST}
+echo; printf '{_END.decode().strip()}\\n'
+"""
+_HOW: Final = (
+    "read from /proc by an ephemeral container of ours, which ran in the pod as the server's user: whoever has the"
+    " server could see it, and could have ended or deceived it"
+)
+
+
+class CaptureProcesses(Capture):
+    """What runs in each container of a server's pods: processes, environment, open files, memory maps, sockets.
+
+    Args:
+        server: whose.
+        system: on which cluster; on all of them if None.
+    """
+
+    name: ClassVar[str] = "kubernetes.capture_processes"
+    exhibit: ClassVar[str] = "processes"
+    permissions: ClassVar[tuple[str, ...]] = (*PODS, "get pods", "get pods/log", "patch pods/ephemeralcontainers")
+    silence: ClassVar[float] = _WITHIN + 30.0
+
+    server: Slug
+    system: Slug | None = None
+
+    @override
+    async def collect(self, world: World, sink: Sink) -> None:
+        for number, (cluster, at) in enumerate(placed(self.server, self.system, world), 1):
+            probe = probe_of(world.inventory, cluster)
+            if probe is None:
+                message = "no image is named that can look there: write one, by its digest"
+                raise Misconfigured(message, field=f"systems.{cluster}.probe")
+            api = world.reach(Api, cluster)
+            found = await find(cluster, at, self.server, world)
+            before = f"{number}-" if number > 1 else ""
+            missing: list[str] = []
+            for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
+                for count, container in enumerate(pod["spec"]["containers"], 1):
+                    name = f"{before}pod-{place}-{count}-processes.txt"
+                    try:
+                        await _look(api, at, pod, container, probe, name, sink)
+                    except SoarError as exc:
+                        missing.append(f"{name} ({container['name']} of {pod['metadata']['name']}): {exc}")
+            for one in missing:
+                sink.lacks(one)
+            text = "\n".join([_HOW, *missing]) + "\n"
+            await add_text(sink, f"{before}how.txt", text, f"cluster {cluster}")
+
+
+async def _look(  # noqa: PLR0917  # what is looked at, and where to
+    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, name: str, sink: Sink
+) -> None:
+    """Write what a container's processes are.
+
+    Raises:
+        SoarError: they could not be looked at, or not to the end.
+    """
+    own = await _started(api, at, pod, container, probe)
+    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "log")
+    last = b""
+    async with (
+        api.ask("GET", where, query={"container": own}) as answer,
+        sink.file(name, media_type="text/plain", origin=f"{where}?container={own}") as file,
+    ):
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            last = (last + chunk)[-len(_END) :]
+            await file.write(chunk)
+    if last != _END:
+        raise Transient("it broke off: our container was ended, or its log was")
+
+
+async def _started(api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe) -> str:
+    """Have a container of ours look beside one of a pod, and return its name when it is done."""
+    own = f"mcp-soar-{secrets.token_hex(4)}"
+    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"])
+    beside = {
+        "name": own,
+        "image": probe.image,
+        "targetContainerName": container["name"],
+        "command": ["sh", "-c", _SCRIPT],
+        "securityContext": _as(pod, container),
+    }
+    body = {"metadata": {"uid": pod["metadata"]["uid"]}, "spec": {"ephemeralContainers": [beside]}}
+    await api.request("PATCH", f"{where}/ephemeralcontainers", body=body, media_type=_STRATEGIC)
+    why = "nothing is said of it"
+    try:
+        async with asyncio.timeout(_WITHIN):
+            while True:
+                now = await api.request("GET", where)
+                statuses = now.get("status", {}).get("ephemeralContainerStatuses") or ()
+                state: dict[str, Any] = next((one.get("state", {}) for one in statuses if one.get("name") == own), {})
+                if "terminated" in state:
+                    return own
+                waiting = state.get("waiting", {})
+                why = f"{waiting.get('reason', 'it runs')} {waiting.get('message', '')}".strip()
+                if waiting.get("reason") in _STUCK:
+                    break
+                await asyncio.sleep(_EVERY)
+    except TimeoutError:
+        pass
+    raise Transient(f"our container beside it did not come to its end: {why}")
+
+
+def _as(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
+    """Return as whom ours runs: as whom that one does, with no more rights, for /proc says nothing to others."""
+    given = {key: value for key, value in (container.get("securityContext") or {}).items() if key != "privileged"}
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    user: dict[str, Any] = next(
+        (one.get("user", {}).get("linux", {}) for one in statuses if one["name"] == container["name"]), {}
+    )
+    who = {
+        key: user[name]
+        for key, name in (("runAsUser", "uid"), ("runAsGroup", "gid"))
+        if isinstance(user.get(name), int)
+    }
+    return {**given, **who, "readOnlyRootFilesystem": True}
+
+
+CAPTURES: Final = (CaptureProcesses,)

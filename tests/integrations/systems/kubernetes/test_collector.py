@@ -1,0 +1,36 @@
+"""What runs in a server's containers, as a container of ours beside them sees it on a real node."""
+
+import re
+
+import pytest
+
+from integrations.systems.kubernetes import Probe, collector
+from integrations.systems.kubernetes.collector import CaptureProcesses
+from tests.integrations.systems.kubernetes.conftest import Yard
+from tests.lab.exhibits import Gathered, gathered
+
+
+async def test_processes_and_sockets_of_each_container_are_kept(yard: Yard) -> None:
+    files = await gathered(CaptureProcesses(server="weather"), yard.world)
+    assert set(files) == {"pod-1-1-processes.txt", "pod-2-1-processes.txt", "how.txt"}
+    for name in ("pod-1-1-processes.txt", "pod-2-1-processes.txt"):
+        text = files[name].decode()
+        assert "\n# /proc/1/cmdline\n httpd\n -f\n -p\n 8000\n" in text
+        assert re.search(r"\n# /proc/1/environ\n( \S*\n)* KUBERNETES_PORT=", text), "as another user it is told nothing"
+        # Port 8000, listening.
+        assert re.search(r"\n# /proc/net/tcp6?\n(?: .*\n)* +\d+: [0-9A-F]+:1F40 [0-9A-F:]+ 0A ", text)
+        assert text.endswith("# all of it\n")
+    assert "as the server's user" in files["how.txt"].decode()
+    for pod in yard.cluster.pods(yard.namespace):
+        (state,) = (one["state"] for one in pod["status"]["ephemeralContainerStatuses"])
+        assert state["terminated"]["exitCode"] == 0, "nothing of ours goes on there"
+
+
+async def test_what_cannot_be_looked_at_is_said_with_its_reason(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = Probe(image=f"registry.example/absent@sha256:{'0' * 64}")
+    monkeypatch.setattr(collector, "probe_of", lambda *_: absent)
+    sink = Gathered()
+    await CaptureProcesses(server="weather").collect(yard.world, sink)
+    assert len(sink.lacking) == 2
+    assert all("ErrImagePull" in one or "ImagePullBackOff" in one for one in sink.lacking), sink.lacking
+    assert set(sink.written) == {"how.txt"}
