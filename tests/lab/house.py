@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class House:
     parts: Parts
     keys: dict[str, SigningKey]
     folder: Path
+    _known: dict[str, tuple[int, Incident]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def journal(self) -> Journal:
@@ -133,10 +134,17 @@ class House:
     async def incidents(self) -> list[Incident]:
         """Return every incident, the first opened first."""
         streams = await self.journal.streams(PREFIX)
-        return [await self.incident(row.name.removeprefix(PREFIX)) for row in reversed(streams)]
+        return [await self._worked_out(row.name.removeprefix(PREFIX), row.seq) for row in reversed(streams)]
 
     async def incident(self, name: str) -> Incident:
-        return project(name, await self.journal.read(f"{PREFIX}{name}"))
+        row = await self.journal.stream(f"{PREFIX}{name}")
+        return await self._worked_out(name, row.seq if row else 0)
+
+    async def _worked_out(self, name: str, seq: int) -> Incident:
+        # Who waits for something asks fifty times a second; what it has grown by meanwhile is seen by the next look.
+        if name not in self._known or self._known[name][0] != seq:
+            self._known[name] = seq, project(name, await self.journal.read(f"{PREFIX}{name}"))
+        return self._known[name][1]
 
     async def system(self, kind: str) -> list[Parsed]:
         return [e for e in (entry.parsed() for entry in await self.journal.read(SYSTEM)) if e.kind == kind]
