@@ -55,12 +55,13 @@ _SLOW = {"cluster", "the_keycloak"}
 """What a machine of two cores is busy with for as long as it runs."""
 
 
-_OF_CONTRACT = "gateway of contract"
-_STARTED = ("cluster", "the_prefect", _OF_CONTRACT, "gateway", "postgres")
+_OF_CONTRACT, _OF_SYSTEM = "gateway of contract", "gateway of system"
+_STARTED = ("cluster", "the_prefect", _OF_CONTRACT, _OF_SYSTEM, "gateway", "postgres")
 """What takes a session longest to start. In this order, so that nobody waits for the last of it at the end.
 
-Half of what a real gateway does is for the contract tests: they may have one of their own beside the others', and
-whatever asks a Keycloak does so beside them. A cluster is one for all that ask for it, at whichever gateway.
+Half of what a real gateway does is for the contract tests, and half of the rest for its own system's: each may have one
+of their own beside the others', and whatever asks a Keycloak does so beside the first. A cluster is one for all that
+ask for it, at whichever gateway.
 """
 
 
@@ -115,8 +116,9 @@ def _starts(item: pytest.Item) -> set[str]:
     real = any("contextforge" in mark.args for mark in item.iter_markers("system"))
     asked = {name for mark in item.iter_markers("starts") for name in mark.args}
     starts = {*getattr(item, "fixturenames", ())} - {"gateway"} | asked | ({"gateway"} if real else set())
-    of_contract = (real and _file(item).startswith(_CONTRACT)) or "the_keycloak" in starts
-    return starts | ({_OF_CONTRACT} if of_contract else set())
+    if (real and _file(item).startswith(_CONTRACT)) or "the_keycloak" in starts:
+        return starts | {_OF_CONTRACT}
+    return starts | ({_OF_SYSTEM} if real and _file(item).startswith(_SYSTEMS) else set())
 
 
 # Outermost, since pytest itself marks the reports of expected failures in a wrapper.
