@@ -17,6 +17,7 @@ from playbooks.gate.change import Brought as ChangeKind
 from playbooks.gate.change import Introduction, introduced, summary
 from playbooks.gate.corroboration import DEFINITION, INTRODUCES, SCREENING
 from playbooks.gate.plan import Answer, Finding, Verdict
+from playbooks.screening.screen import screen
 from playbooks.strict import Name, Slug
 from playbooks.text.sentences import say
 
@@ -143,7 +144,12 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
             offered = await gateway.held(PinKind.TOOL, entry)
             held = next((one for one in offered if one.name == tool), None)
         else:
-            held = await gateway.tool(pin.gateway_id or "", entry)
+            asked = asyncio.ensure_future(gateway.tool(pin.gateway_id or "", entry))
+            await asyncio.sleep(0)
+            if len(repr(pin.definition)) <= _LARGE:
+                # While the gateway looks: it is remembered, and compared with as soon as that answers.
+                screen(pin.definition)
+            held = await asked
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:
