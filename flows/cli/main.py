@@ -18,6 +18,7 @@ from typer.main import get_command_name
 from flows.cli import (
     alerts,
     answering,
+    checks,
     completion,
     contain,
     estate,
@@ -51,7 +52,7 @@ SECTIONS = {
     "What happened": "incidents incident campaign watch leases handover report",
     "What you decide": "contain respond classify join approve deny answer release close stop resume hand-in",
     "On call": "ack note assign delegate extend suppress unsuppress suppressions message",
-    "Before it happens": "init doctor plan inventory pins playbooks alert",
+    "Before it happens": "init doctor check plan inventory pins playbooks alert",
     "People": "enroll unenroll people",
     "Evidence and the law": "verify archive hold unhold erase purge",
     "Running it": "up demo backup restore completion",
@@ -179,7 +180,20 @@ def demo(
         work.heal(configuration(config, out))
 
 
-for group in (contain, incidents, answering, alerts, estate, messages, oncall, operations, people, privacy, reports):
+for group in (
+    contain,
+    incidents,
+    answering,
+    alerts,
+    checks,
+    estate,
+    messages,
+    oncall,
+    operations,
+    people,
+    privacy,
+    reports,
+):
     app.registered_commands += group.app.registered_commands
     app.registered_groups += group.app.registered_groups
 

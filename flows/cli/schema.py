@@ -166,6 +166,37 @@ class Unasked(TypedDict):
     message: str
 
 
+class CheckLine(TypedDict):
+    """A check, and its last run (`playbooks/record/check.py`), null if it never ran."""
+
+    check: str
+    looks: str
+    ended: str | None
+    said: str
+    last: dict[str, object] | None
+
+
+class CheckRun(TypedDict):
+    """A check that ran now. What is `unknown` could not be asked, and is not clean.
+
+    `found` and the lists after it name the first 50; `differ` counts all. `reported`: what became of the alerts;
+    `unrecorded`: why the journal does not have the run, empty if it has, or if --no-report was given.
+    """
+
+    check: str
+    by: str
+    began: str
+    ended: str
+    pieces: int
+    asked: int
+    found: list[dict[str, object]]
+    differ: int
+    unknown: list[dict[str, str]]
+    left_out: list[dict[str, str]]
+    reported: str
+    unrecorded: str
+
+
 class Verified(TypedDict):
     """What a verification found; `ok` only if every check is."""
 

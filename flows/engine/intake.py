@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flows.engine.alerts import take_alerts
 from flows.engine.case import PREFIX
+from flows.engine.checked import take_check
 from flows.engine.opening import Opened, set_aside
 from flows.engine.parts import Parts
 from flows.engine.people.approvals import take_code
@@ -21,7 +22,7 @@ from flows.engine.requests import take_request
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Tampered, Tx
 from playbooks.errors import Refused, Transient
-from playbooks.record.refusal import KIND
+from playbooks.record import check, refusal
 
 LOG = logging.getLogger("mcp_soar.engine")
 MANY = 50
@@ -99,7 +100,8 @@ async def intake(
         await _all(parts, [item], opened)
         if time.monotonic() - began >= JUDGING:
             break  # alerts may have come meanwhile; the next look goes on here
-    # Nobody reads these but to set them aside; looking for them reads whatever waits, so it waits for a quiet moment.
+    # Reports of receivers and checks, and what nobody reads; looking for them reads whatever waits, so it waits for a
+    # quiet moment.
     unread = [] if len(alerts) >= limit else await waiting(limit, last=last, others=_KINDS)
     await _all(parts, unread, opened)
     opened.more = bool(requests or alerts or strays or codes or unread)
@@ -166,4 +168,10 @@ async def _take_alert(parts: Parts, item: InboxItem) -> list[Opened]:
     return await take_alerts(parts, [item])
 
 
-_READERS = {"alert": _take_alert, "code": take_code, "request": take_request, KIND: take_refused}
+_READERS = {
+    "alert": _take_alert,
+    "code": take_code,
+    "request": take_request,
+    check.KIND: take_check,
+    refusal.KIND: take_refused,
+}

@@ -3,7 +3,7 @@
 It authenticates the raw bytes, checks that they are an alert, puts them into the inbox and answers. It imports no
 client of a target and no signing key; what an alert means for anybody is the responder's business.
 
-POST /v1/alerts/{source}
+POST /v1/alerts/{source}, and for what a check of ours says of its run POST /v1/checks/drift
     202 accepted, durably · 200 accepted before · 401 not authentic · 404 no such source · 405 · 408 the body took too
     long · 409 same id, other body · 413 too large · 415 not JSON · 422 not the source's format · 503 try again later
 GET /healthz, /readyz, /metrics
@@ -18,7 +18,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from http import HTTPStatus
@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -46,11 +47,16 @@ from integrations.siem.source import (
     verify,
 )
 from playbooks.errors import Misconfigured, Transient
+from playbooks.gate.corroboration import OWN_COMPARISON
+from playbooks.record.check import KIND, Ran
 from playbooks.record.incident import Alert, AlertState
 from playbooks.record.journal import BY_BODY
 from playbooks.strict import iso
 
 log = logging.getLogger(__name__)
+
+_Read = Callable[[bytes, str, Source], Awaitable[tuple[str, int]]]
+"""Reads a body of a source; returns what kind of entry it is, and how grave."""
 
 BODY_WITHIN = 10.0
 """Seconds in which a whole body must have arrived."""
@@ -96,7 +102,7 @@ class Inbox(Protocol):
         """Store an entry once per source and nonce, and return after it is durable.
 
         Args:
-            kind: what it is; `alert` here.
+            kind: what it is; `alert` here, or `check`.
             source: the configured source.
             nonce: the sender's id of the message.
             body: the message as it came.
@@ -174,6 +180,7 @@ def create_app(
     # Nothing around it: each message of a flood would pay for what no route here needs.
     routes = [
         Route("/v1/alerts/{source}", receiver.alert, methods=["POST"]),
+        Route("/v1/checks/{source}", receiver.check, methods=["POST"]),
         Route("/healthz", receiver.healthz),
         Route("/readyz", receiver.readyz),
         Route("/metrics", receiver.metrics),
@@ -217,12 +224,23 @@ class _Receiver:
         Args:
             request: as it came.
         """
+        return await self._answered(request, self._weighed, "alerts")
+
+    async def check(self, request: Request) -> Response:
+        """Take in what a check of ours says of its run.
+
+        Args:
+            request: as it came.
+        """
+        return await self._answered(request, self._ran, "checks")
+
+    async def _answered(self, request: Request, read: _Read, where: str) -> Response:
         began = time.perf_counter()
         name = request.path_params["source"]
         known = name in self._sources
-        instance = f"/v1/alerts/{name}" if known else None
+        instance = f"/v1/{where}/{name}" if known else None
         try:
-            return await self._take(request, name)
+            return await self._take(request, name, read)
         except _Rejected as exc:
             self._metrics.rejected.labels(name if known else "-", exc.reason).inc()
             log.info("alert refused", extra={"source": name if known else "-", "reason": exc.reason})
@@ -239,7 +257,7 @@ class _Receiver:
         finally:
             self._metrics.seconds.observe(time.perf_counter() - began)
 
-    async def _take(self, request: Request, name: str) -> Response:
+    async def _take(self, request: Request, name: str, read: _Read) -> Response:
         source = self._sources.get(name)
         if source is None:
             raise _Rejected(HTTPStatus.NOT_FOUND, "unknown_source", "There is no such source.")
@@ -247,15 +265,14 @@ class _Receiver:
         body = await _read_body(request, source.largest)
         nonce = self._authenticate(request, name, source, body)
         try:
-            alerts = await self._parsed(body, name, source)
+            kind, weight = await read(body, name, source)
         except Malformed as exc:
             if source.authenticated:
                 # Its sender proved who it is, and few send a second time: people have to hear of it.
                 self._refusals.note(name, f"{exc}.")
             detail = "The message is not what this source's format says."
             raise _Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", detail, errors=exc.faults) from exc
-        weight = max((alert.severity for alert in alerts if alert.state is AlertState.NEW), default=0)
-        receipt = await self._store(name, nonce, body, request, weight)
+        receipt = await self._store(kind, name, nonce, body, request, weight)
         if receipt.conflict:
             detail = "Another message was accepted under this id."
             raise _Rejected(HTTPStatus.CONFLICT, "conflict", detail)
@@ -266,6 +283,20 @@ class _Receiver:
         self._metrics.accepted.labels(name).inc()
         return _json(HTTPStatus.ACCEPTED, {"receipt": receipt.id, "accepted_at": iso(self._clock())})
 
+    async def _weighed(self, body: bytes, name: str, source: Source) -> tuple[str, int]:
+        alerts = await self._parsed(body, name, source)
+        return "alert", max((alert.severity for alert in alerts if alert.state is AlertState.NEW), default=0)
+
+    @staticmethod
+    async def _ran(body: bytes, name: str, source: Source) -> tuple[str, int]:
+        if name != OWN_COMPARISON or not source.authenticated:
+            raise _Rejected(HTTPStatus.NOT_FOUND, "unknown_source", "No check of ours reports by that name.")
+        try:
+            Ran.model_validate_json(body)
+        except ValidationError as exc:
+            raise Malformed("body", "is no run of a check of this release") from exc
+        return KIND, 0
+
     async def _parsed(self, body: bytes, name: str, source: Source) -> Sequence[Alert]:
         if len(body) <= _LONG:
             return parse(body, name, source)
@@ -273,12 +304,14 @@ class _Receiver:
         threads = None if source.authenticated else self._unproven
         return await asyncio.get_running_loop().run_in_executor(threads, parse, body, name, source)
 
-    async def _store(self, name: str, nonce: str, body: bytes, request: Request, weight: int) -> Stored:
+    async def _store(  # noqa: PLR0917  # in the order of `put`
+        self, kind: str, name: str, nonce: str, body: bytes, request: Request, weight: int
+    ) -> Stored:
         kept = {key: _fit(value) for key in _KEPT if (value := _only(request, key))}
         try:
             async with asyncio.timeout(_STORE_WITHIN):
                 return await self._inbox.put(
-                    kind="alert", source=name, nonce=nonce, body=body, headers=kept, weight=weight
+                    kind=kind, source=name, nonce=nonce, body=body, headers=kept, weight=weight
                 )
         except TimeoutError as exc:
             # It may have been stored after all; the repeat then finds it under its nonce.

@@ -42,6 +42,7 @@ from integrations.journal.tx import Tx
 from integrations.journal.verify import Verification
 from integrations.signing import PublicKey
 from playbooks.errors import Misconfigured, Refused, SoarError, Transient
+from playbooks.record import check
 from playbooks.record.journal import APART, Entry, Event, Fault
 from playbooks.strict import canonical, sha256
 
@@ -50,7 +51,7 @@ __all__ = ["Claim", "InboxItem", "Journal", "LostClaim", "Receipt", "Tampered", 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 UNIT_SECONDS = 5.0
-ALERT = "alert"
+STAMPED = frozenset({"alert", check.KIND})
 """The kind of entry that only a receiver may put in."""
 
 LOCKED = 0.03
@@ -310,7 +311,7 @@ class Journal(Reading):
             raise Refused(f"{long[0]} has more than {schema.LONGEST[long[0]]} characters")
         digest, kept = sha256(body), canonical(dict(headers))
         stamp = None
-        if self._stamp is not None and kind == ALERT:
+        if self._stamp is not None and kind in STAMPED:
             stamp = self._stamp.of(kind=kind, source=source, nonce=nonce, digest=digest, headers=kept)
         put = _Put(_sortable(), kind, source, nonce, digest, body, kept, weight, stamp)
         receipt: Receipt = await self._puts.submit(put)

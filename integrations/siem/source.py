@@ -36,6 +36,7 @@ from integrations.siem import alertmanager, elastic, falco, generic, ocsf
 from integrations.siem.reading import MAX_BYTES, Malformed, Reported, load, read
 from playbooks.errors import Misconfigured
 from playbooks.estate.systems import Secret
+from playbooks.gate.corroboration import OWN_COMPARISON
 from playbooks.record.incident import Alert, Confidence
 from playbooks.strict import Json, Line, Seconds, Slug, Strict, parse_yaml
 from playbooks.taxonomy import IncidentClass
@@ -249,19 +250,20 @@ def parse(raw: bytes, name: str, source: Source) -> tuple[Alert, ...]:
             {
                 **finding.model_dump(exclude={"tags"}),
                 "source": name,
-                "incident_class": classify(source, finding),
+                "incident_class": classify(source, finding, own=name == OWN_COMPARISON),
             },
         )
         for finding in FORMATS[source.format](load(raw, largest=source.largest))
     )
 
 
-def classify(source: Source, finding: Reported) -> IncidentClass | None:
+def classify(source: Source, finding: Reported, *, own: bool = False) -> IncidentClass | None:
     """Return the class that a source's configuration gives a finding, or None.
 
     Args:
         source: the configuration.
         finding: what was reported. Its rule, tags and title are compared, never interpreted.
+        own: whether it is a check of ours that reports: where no rule says another, a tag that is a class counts.
     """
     title = finding.title.casefold()
     for match in source.classify:
@@ -271,7 +273,8 @@ def classify(source: Source, finding: Reported) -> IncidentClass | None:
             or (match.title_contains is not None and match.title_contains.casefold() in title)
         ):
             return match.incident_class
-    return source.default_class
+    named = (IncidentClass(tag) for tag in finding.tags if own and tag in set(IncidentClass))
+    return next(named, source.default_class)
 
 
 _PREFIX = "whsec_"

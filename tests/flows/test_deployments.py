@@ -17,6 +17,7 @@ from flows.demo.processes import free_port
 from flows.hand_in import INBOX
 from flows.pages.scheduled import CONFIG
 from flows.pages.waiting import WAITING
+from flows.reading import checks
 from flows.service.access import open_journal
 from flows.service.entrance import server
 from flows.service.receiver import create_app
@@ -265,7 +266,9 @@ async def test_a_definition_that_drifts_is_red_and_reported(
                     run["state"]["message"],
                     (tmp_path / "worker.log").read_text()[-3000:],
                 )
-                assert not await journal.waiting(10)
+                (ran,) = await journal.waiting(10)
+                assert (ran.kind, ran.source, journal.genuine(ran)) == ("check", "drift", True)
+                assert json.loads(ran.body)["differ"] == 0
                 assert said(prefect, "pin-drift").startswith("# Definitions: as they were approved")
                 await asyncio.to_thread(stopped, site)
                 victim.poison()
@@ -274,7 +277,13 @@ async def test_a_definition_that_drifts_is_red_and_reported(
                     assert run["state_type"] == "FAILED"
                     assert "tool get_weather of weather is changed" in run["state"]["message"]
                     assert "1 of 1 were reported to the receiver as drift." in run["state"]["message"]
-            (alert,) = await journal.waiting(10)
+            (alert,) = await journal.waiting(10, ["alert"])
+            # The first was taken in by the responder that took in the kill switch.
+            kept = await checks.last(journal, "drift")
+            assert (kept and kept.differ) == 0
+            assert [json.loads(one.body)["differ"] for one in await journal.waiting(10, ["check"])] == [1, 1]
+    (shown,) = {a["key"] for a in prefect.ask("/artifacts/filter") if a["type"] == "progress"}
+    assert shown == "pin-drift-progress"
     body: dict[str, Any] = json.loads(alert.body)
     assert (alert.source, body["entities"]) == ("drift", [{"kind": "tool", "name": "get_weather", "server": "weather"}])
     page = said(prefect, "pin-drift")

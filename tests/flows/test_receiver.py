@@ -52,6 +52,7 @@ class MemoryInbox:
     hangs: bool = False
     incident: str | None = None
     weights: list[int] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     refused: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stored: dict[tuple[str, str], tuple[str, bytes, dict[str, str]]] = field(default_factory=dict)
 
@@ -61,7 +62,8 @@ class MemoryInbox:
         if kind == "refused":
             self.refused.append((source, json.loads(body)))
             return Receipt("r", fresh=True, conflict=False, incident=None)
-        assert kind == "alert"
+        assert kind in {"alert", "check"}
+        self.kinds.append(kind)
         self.weights.append(weight)
         if self.hangs:
             await asyncio.sleep(3600)
@@ -719,3 +721,40 @@ async def test_long_messages_of_nobody_in_particular_do_not_hold_up_those_of_sen
     assert answer.status_code == 202
     assert {one.status_code for one in answers} == {202}
     assert 1 <= most <= 2
+
+
+RUN = json.dumps(
+    {
+        "check": "drift",
+        "by": "schedule",
+        "began": "2026-01-31T12:00:00Z",
+        "ended": "2026-01-31T12:00:01Z",
+        "pieces": 1,
+        "asked": 1,
+        "found": [],
+        "differ": 0,
+        "unknown": [],
+        "left_out": [],
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("who", "named", "body", "status"),
+    [
+        ("signed", "drift", RUN, 202),
+        ("signed", "drift", RUN.replace(b'"drift"', b'"../drift"'), 422),
+        ("signed", "drift", BODY, 422),
+        ("signed", "siem", RUN, 404),
+        ("open", "drift", RUN, 404),
+        ("forged", "drift", RUN, 401),
+    ],
+)
+async def test_only_our_own_checks_say_that_they_ran(who: str, named: str, body: bytes, status: int) -> None:
+    inbox, key = MemoryInbox(), OLD if who == "forged" else NEW
+    one = SOURCES["open"] if who == "open" else source({"hmac": {"secrets": [{"env": "SOAR_TEST_NEW"}]}}, "high")
+    app = create_app({named: one}, inbox, clock=lambda: NOW)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver") as client:
+        answer = await client.post(f"/v1/checks/{named}", content=body, headers=headers_of(body, key=key))
+    assert answer.status_code == status, answer.text
+    assert inbox.kinds == (["check"] if status == 202 else [])

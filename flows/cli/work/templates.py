@@ -203,13 +203,14 @@ sources:
 #    confidence: medium
 #    # Each label is a tag.
 #    classify: [{tag: alertname=McpToolDefinitionChanged, class: tool_poisoning}]
-#  # Our own comparison of definitions with pins, each hour, by this name.
+#  # What our own checks find, `mcp-soar check`, comes by this name: definitions that differ from their pins, and what
+#  # brings its class with it.
 #  drift:
 #    format: generic
 #    # `whsec_` and the base64 of 32 random bytes.
 #    authentication: {hmac: {secrets: [{file: secrets/drift}]}}
 #    confidence: high
-#    classify: [{tag: tool_poisoning, class: tool_poisoning}]
+#    classify: [{tag: definition-differs, class: tool_poisoning}]
 #  # Proves nothing: opens incidents and runs read-only steps, and is never believed further than this.
 #  lab:
 #    format: generic

@@ -1,34 +1,25 @@
 """What slips in at a server that no lease watches: our own comparison finds it, and the same path contains it."""
 
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from flows import drift
+from flows.checks import drift
+from flows.checks.running import Run
+from flows.checks.telling import messages
 from flows.demo.mcp_server import Behaviour
 from playbooks.estate.pins import PinKind
 from playbooks.gate.corroboration import ONE_FACT
+from playbooks.record.check import Found
 from playbooks.record.incident import Status
+from playbooks.strict import canonical, now
 from tests.lab import scenes
 from tests.lab.fixtures import Lab
 from tests.lab.house import House, alert
 
 
-def reported(monkeypatch: pytest.MonkeyPatch, found: list[drift.Drift]) -> list[bytes]:
+def reported(found: list[Found]) -> list[bytes]:
     """Return the messages that the drift run sends to the receiver about what it found."""
-    sent: list[bytes] = []
-
-    def deliver(*words: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401  # those of `deliver`
-        sent.append(words[4])
-        return 202, {}
-
-    monkeypatch.setattr(drift, "deliver", deliver)
-    monkeypatch.setattr(drift, "read_keys", lambda *_: ())
-    monkeypatch.setattr(drift, "_address", lambda _: ("http://127.0.0.1:9", None))
-    for some in drift._together(found):  # noqa: SLF001  # what is tried here
-        drift._send(None, None, some)  # type: ignore[arg-type]  # noqa: SLF001  # neither is used by what is replaced above
-    return sent
+    run = Run(drift.CHECK, now(), now(), len(found), tuple(found), (), ())
+    return [canonical(one.alert) for one in messages(run, None, now())]
 
 
 async def opened(home: House, body: bytes, source: str, status: Status) -> str:
@@ -36,13 +27,11 @@ async def opened(home: House, body: bytes, source: str, status: Status) -> str:
     return (await home.reaches(status)).id
 
 
-async def test_a_new_tool_that_the_comparison_reports_is_asked_about_and_cut(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_new_tool_that_the_comparison_reports_is_asked_about_and_cut(lab: Lab, tmp_path: Path) -> None:
     await scenes.turn(lab, Behaviour(added=("new_evil",)))
-    found = await drift._of(lab.world, lab.site.server_id)  # noqa: SLF001  # what a run finds of one server
-    assert [(one.change, one.name) for one in found] == [("new", "new_evil")]
-    (body,) = reported(monkeypatch, found)
+    found = await drift.compared(lab.world, lab.site.server_id)
+    assert [(one.observed, one.about[0].name) for one in found] == [("new", "new_evil")]
+    (body,) = reported(found)
     body = body.replace(b'"definition-differs"', b'"tool_poisoning"')  # as the source's configuration maps it
     async with scenes.installation(lab, tmp_path) as home, home.responding():
         name = await opened(home, body, "drift", Status.AWAITING_APPROVAL)
@@ -69,10 +58,10 @@ async def test_whoever_else_names_what_nobody_approved_opens_nothing_that_acts(l
         assert lab.proxy.writes == []
 
 
-def test_what_is_new_at_a_server_is_one_message_however_much_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = [drift.Drift("weather", PinKind.TOOL, f"t{n}", "new", "sha256:0", "+") for n in range(5000)]
-    changed = [drift.Drift("weather", PinKind.TOOL, f"c{n}", "changed", "sha256:0", "+") for n in range(3)]
-    sent = reported(monkeypatch, [*new, *changed])
+def test_what_is_new_at_a_server_is_one_message_however_much_it_is() -> None:
+    new = [drift.differs("weather", PinKind.TOOL, f"t{n}", "new", "sha256:0", diff="+") for n in range(5000)]
+    changed = [drift.differs("weather", PinKind.TOOL, f"c{n}", "changed", "sha256:0", diff="+") for n in range(3)]
+    sent = reported([*new, *changed])
     assert len(sent) == 4
     assert b"t0 of weather and 4999 more are new" in sent[-1]
     assert sent[-1].count(b'"kind":"tool"') == 20

@@ -1,0 +1,9 @@
+"""Every check there is, by its name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from flows.checks import drift
+from flows.checks.inspection import Inspection
+
+CHECKS: Mapping[str, Inspection] = MappingProxyType({one.name: one for one in (drift.CHECK,)})

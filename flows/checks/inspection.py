@@ -1,0 +1,44 @@
+"""What a check says of itself."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flows.service.settings import Configuration
+from playbooks.action import World
+from playbooks.record.check import Found
+
+Ask = Callable[[], Awaitable[Sequence[Found]]]
+"""Asks one piece, and returns what is not as it should be there; raises `SoarError` if it cannot tell."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Something that is looked at by schedule, and by hand. It only reads.
+
+    Args:
+        name: as `mcp-soar check` takes it.
+        key: what its deployment, its flow and its page in Prefect are called.
+        title: of its page.
+        looks: what it does, in the words of a flow run's name.
+        about: what it looks at, and what red means: the text of its deployment.
+        good: what is said where nothing is to be found, after its title.
+        against: what is said where something is, after *differ from*.
+        to_do: what a person does about it.
+        pieces: what is asked one by one, so that one that is slow, hostile or away costs its own answer only.
+        left_out: the pieces that are not asked from where this runs, with the reason.
+        within: seconds that one piece may take.
+        daily: a finding is told again each day while it lasts; otherwise once, until it changes or was over.
+    """
+
+    name: str
+    key: str
+    title: str
+    looks: str
+    about: str
+    good: str
+    against: str
+    to_do: str
+    pieces: Callable[[Configuration, World], Mapping[str, Ask]]
+    left_out: Callable[[Configuration], Mapping[str, str]] = lambda _: {}
+    within: float = 120.0
+    daily: bool = False

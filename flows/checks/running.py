@@ -1,0 +1,123 @@
+"""A check, run: each piece is asked by itself, and what cannot be asked is said to be unknown."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from flows.checks.inspection import Ask, Inspection
+from flows.service.settings import Configuration
+from integrations.connections import Connections
+from playbooks.errors import SoarError
+from playbooks.record.check import NAMED, Found, KeptUnasked, Ran, line, row
+from playbooks.strict import now
+
+_AT_ONCE = 32
+"""Pieces that are asked side by side."""
+
+
+class Run(NamedTuple):
+    """What a run found.
+
+    Args:
+        check: which.
+        began: when.
+        ended: when.
+        pieces: how many pieces there are.
+        found: what is not as it should be, in the order of the pieces.
+        unknown: the pieces that could not be asked, with the reason.
+        left_out: those that are not asked from here, likewise.
+    """
+
+    check: Inspection
+    began: datetime
+    ended: datetime
+    pieces: int
+    found: tuple[Found, ...]
+    unknown: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def asked(self) -> int:
+        """Of how many pieces it says how they are."""
+        return self.pieces - len(self.unknown) - len(self.left_out)
+
+    def since(self, before: Ran | None) -> dict[str, datetime]:
+        """Return since when each finding is there, by its key.
+
+        Args:
+            before: the run before, if there was one.
+        """
+        known = {one.key: one.since for one in before.found} if before else {}
+        return {one.key: known.get(one.key, self.began) for one in self.found}
+
+    def ran(self, by: Literal["schedule", "hand"], before: Ran | None) -> Ran:
+        """Return what the journal keeps of it.
+
+        Args:
+            by: what started it.
+            before: the run before, if there was one.
+        """
+        since = self.since(before)
+        return Ran(
+            check=self.check.name,
+            by=by,
+            began=self.began,
+            ended=self.ended,
+            pieces=self.pieces,
+            asked=self.asked,
+            found=tuple(row(one, since[one.key]) for one in self.found[:NAMED]),
+            differ=len(self.found),
+            unknown=_kept(self.unknown),
+            left_out=_kept(self.left_out),
+        )
+
+
+def _kept(pairs: tuple[tuple[str, str], ...]) -> tuple[KeptUnasked, ...]:
+    return tuple(KeptUnasked(piece=line(piece), why=line(why)) for piece, why in pairs[:NAMED])
+
+
+async def run(check: Inspection, config: Configuration, tell: Callable[[str, int, int], None] = lambda *_: None) -> Run:
+    """Ask everything that a check looks at.
+
+    Args:
+        check: which.
+        config: the configuration.
+        tell: told which piece answered, how many did, and of how many.
+    """
+    began, world = now(), Connections(config.inventory, config.systems)
+    left = dict(check.left_out(config))
+    try:
+        pieces = check.pieces(config, world)
+        found, unknown = await _all(check, {name: pieces[name] for name in pieces if name not in left}, tell)
+    finally:
+        await world.aclose()
+    return Run(check, began, now(), len(pieces), tuple(found), tuple(unknown), tuple(sorted(left.items())))
+
+
+async def _all(
+    check: Inspection, pieces: Mapping[str, Ask], tell: Callable[[str, int, int], None]
+) -> tuple[list[Found], list[tuple[str, str]]]:
+    places, done = asyncio.Semaphore(_AT_ONCE), 0
+
+    async def one(name: str) -> list[Found] | str:
+        nonlocal done
+        async with places:
+            try:
+                async with asyncio.timeout(check.within):
+                    return list(await pieces[name]())
+            except TimeoutError:
+                return f"it did not answer within {check.within:g} s"
+            except SoarError as exc:
+                return str(exc)
+            except Exception as exc:  # noqa: BLE001  # who chooses what is read chooses what it breaks: theirs alone
+                return f"what it says is more than we can read ({type(exc).__name__})"
+            finally:
+                done += 1
+                tell(name, done, len(pieces))
+
+    tell("", 0, len(pieces))
+    names = sorted(pieces)
+    answers = await asyncio.gather(*map(one, names))
+    found = [each for answer in answers if not isinstance(answer, str) for each in answer]
+    return found, [(name, answer) for name, answer in zip(names, answers, strict=True) if isinstance(answer, str)]

@@ -1,0 +1,183 @@
+"""What a check by schedule finds, and what the journal keeps of its run. Pure."""
+
+import hashlib
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import Field
+
+from playbooks.gate.plan import Answer
+from playbooks.strict import Moment, RedactedLine, Slug, Strict
+from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
+
+KIND: Final = "check"
+"""The kind of an inbox entry that holds a `Ran`."""
+
+CHECK: Final = "check/"
+"""Begins the name of the stream of a check's runs."""
+
+NAMED: Final = 50
+"""Findings, and pieces that could not be asked, that the journal names of one run; what is beyond is counted."""
+
+_SHORT: Final = 300
+"""Characters of a text that the journal keeps."""
+
+
+class About(NamedTuple):
+    """A thing that a finding is about, as an alert names it.
+
+    Args:
+        kind: what it is.
+        name: as the inventory, or whoever offers it, calls it.
+        server: whose it is.
+    """
+
+    kind: EntityKind
+    name: str
+    server: str | None = None
+
+
+class Found(NamedTuple):
+    """Something that is not as it should be.
+
+    Args:
+        id: what tells it from everything else that the check looks at, while it is there.
+        subject: what people call the thing; may be hostile.
+        what: which of its properties; empty for the thing itself.
+        expected: what that should be.
+        observed: what it is, after the word *is*.
+        severity: how grave.
+        incident_class: what an alert of it is, unless the source's own rules say another.
+        remedy: what to do about it.
+        state: as long as that is the same, it is the same finding.
+        rule: what an alert of it is called.
+        answer: `not established`, or `unknown` where it could not be told.
+        about: what an alert of it names.
+        tags: of an alert; its class, if it has none.
+        diff: before and after, if there is more to read; hostile.
+        marks: what alerts about other things may have in common with it; hostile.
+        together: findings with the same are told in one message; empty for none.
+        tells: whether it becomes an alert.
+    """
+
+    id: str
+    subject: str
+    what: str
+    expected: str
+    observed: str
+    severity: Severity
+    incident_class: IncidentClass
+    remedy: str
+    state: str
+    rule: str
+    answer: Answer = Answer.NOT_ESTABLISHED
+    about: tuple[About, ...] = ()
+    tags: tuple[str, ...] = ()
+    diff: str = ""
+    marks: tuple[tuple[MarkKind, str], ...] = ()
+    together: str = ""
+    tells: bool = True
+
+    @property
+    def said(self) -> str:
+        """It in one sentence."""
+        return f"{self.subject}: {self.what} is {self.observed}" if self.what else f"{self.subject} is {self.observed}"
+
+    @property
+    def key(self) -> str:
+        """What it is known again by at the next run."""
+        return difference(self)
+
+
+def difference(*found: Found) -> str:
+    """Return what tells findings that are told together from what is told otherwise."""
+    return hashlib.sha256("\n\n".join(one.state for one in found).encode()).hexdigest()[:32]
+
+
+_Text = Annotated[RedactedLine, Field(max_length=2000)]
+
+
+class KeptFinding(Strict):
+    """A finding, as the journal keeps it.
+
+    Args:
+        key: of the finding.
+        since: of the first run that found it so, without one between that did not.
+        subject: as in the finding, like the rest.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    since: Moment
+    subject: _Text
+    what: _Text
+    expected: _Text
+    observed: _Text
+    answer: Answer
+    severity: Annotated[str, Field(max_length=20)]
+    incident_class: IncidentClass
+    remedy: _Text
+
+
+class KeptUnasked(Strict):
+    """What could not be asked, or is not asked from there, and why."""
+
+    piece: _Text
+    why: _Text
+
+
+class Ran(Strict):
+    """One run of a check.
+
+    Args:
+        check: which.
+        by: what started it.
+        began: when.
+        ended: when.
+        pieces: how many there are.
+        asked: of how many we know how they are.
+        found: what is not as it should be.
+        differ: how many there are of that.
+        unknown: what could not be asked.
+        left_out: what is not asked from there.
+    """
+
+    check: Slug
+    by: Literal["schedule", "hand"]
+    began: Moment
+    ended: Moment
+    pieces: Annotated[int, Field(ge=0, le=10**9)]
+    asked: Annotated[int, Field(ge=0, le=10**9)]
+    found: Annotated[tuple[KeptFinding, ...], Field(max_length=NAMED)]
+    differ: Annotated[int, Field(ge=0, le=10**9)]
+    unknown: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
+    left_out: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
+
+    @property
+    def partial(self) -> bool:
+        """Whether there is something of which it does not say how it is."""
+        return self.asked < self.pieces
+
+
+def row(found: Found, since: Moment) -> KeptFinding:
+    """Return what is kept of a finding.
+
+    Args:
+        found: it.
+        since: see `KeptFinding`.
+    """
+    return KeptFinding(
+        key=found.key,
+        since=since,
+        subject=line(found.subject),
+        what=line(found.what),
+        expected=line(found.expected),
+        observed=line(found.observed),
+        answer=found.answer,
+        severity=found.severity.label,
+        incident_class=found.incident_class,
+        remedy=line(found.remedy),
+    )
+
+
+def line(text: str) -> str:
+    """Return a text that may be hostile as one line, of a length that is kept."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text[:_SHORT]).split())

@@ -1,0 +1,73 @@
+"""`check`: what it shows, what it ends with, and that it is known afterwards."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from flows.checks.every import CHECKS
+from flows.checks.inspection import Ask
+from flows.cli.exits import Exit
+from flows.cli.work import checks as work
+from flows.service.access import open_journal
+from playbooks.record.check import CHECK
+from playbooks.record.journal import Event
+from tests.flows.checks.test_room import AUDIT, away, bad, check, clean, ran
+from tests.flows.cli import world
+from tests.flows.cli.world import Installation
+
+
+def only(monkeypatch: pytest.MonkeyPatch, **pieces: Ask) -> None:
+    """Have one check, `tried`."""
+    monkeypatch.setattr(work, "CHECKS", {"tried": check(**pieces)})
+
+
+async def keep(site: Installation, event: Event) -> None:
+    """Have the journal have a run of it, as a responder writes it."""
+    async with await open_journal(site.config, name="test", writing=True) as journal:
+        await journal.append(f"{CHECK}tried", [event])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ({"a": clean}, Exit.OK),
+        ({"a": clean, "b": away}, Exit.UNREACHABLE),
+        ({"a": bad, "b": away}, Exit.NO),
+    ],
+)
+def test_clean_differs_and_unknown_end_with_codes_of_their_own(
+    site: Installation, monkeypatch: pytest.MonkeyPatch, pieces: Mapping[str, Ask], code: Exit
+) -> None:
+    only(monkeypatch, **pieces)
+    (said,) = site.json("check", "tried", "--no-report", code=code)["runs"]
+    assert (said["pieces"], said["differ"]) == (len(pieces), int(code is Exit.NO))
+    assert [one["piece"] for one in said["unknown"]] == [name for name, ask in pieces.items() if ask is away]
+    shown = site.run("check", "tried", "--no-report")
+    assert shown.exit_code == code
+    assert ("unknown, for it could not be asked" in " ".join(shown.stdout.split())) == ("b" in pieces)
+    assert ("switch it on" in shown.stdout) == (code is Exit.NO)
+
+
+def test_there_is_no_check_of_another_name(site: Installation) -> None:
+    assert f"there is: {', '.join(CHECKS)}" in site.error("check", "nonsense", code=Exit.NOT_FOUND)["message"]
+
+
+def test_without_a_name_each_is_listed_with_its_last_run(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, a=clean)
+    site.append(world.opened())
+    (row,) = site.json("check")["checks"]
+    assert (row["check"], row["ended"], row["said"]) == ("tried", None, "has not run yet")
+    body = ran(AUDIT, pieces=3, unknown=(("b", "away"),)).ran("schedule", None)
+    asyncio.run(keep(site, Event("ran", body.model_dump(mode="json"), "drift")))
+    (row,) = site.json("check")["checks"]
+    assert row["said"] == "1 differ, 1 of 3 not asked"
+    assert row["ended"]
+    assert row["last"]["found"][0]["since"] == row["last"]["began"]
+
+
+def test_nobody_is_told_without_a_source_and_it_is_said(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, a=bad)
+    (said,) = site.json("check", "tried", code=Exit.NO)["runs"]
+    assert said["reported"] == "Nobody was told: sources.yaml has no source drift with a secret."
+    assert said["unrecorded"]
