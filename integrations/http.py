@@ -62,12 +62,14 @@ class Answer:
         retry_after: what that header says.
         raw: the body.
         challenge: what its `WWW-Authenticate` says; hostile.
+        readable_by: whose pages may read it, as `Access-Control-Allow-Origin` says; hostile.
     """
 
     status: int
     retry_after: str | None
     raw: bytes
     challenge: str = ""
+    readable_by: str = ""
 
     @property
     def success(self) -> bool:
@@ -170,4 +172,5 @@ async def _answer(http: httpx.AsyncClient, asked: httpx.Request, name: str, larg
     finally:
         await response.aclose()
     headers = response.headers
-    return Answer(response.status_code, headers.get("Retry-After"), raw, headers.get("WWW-Authenticate", ""))
+    allowed = headers.get("Access-Control-Allow-Origin", "")
+    return Answer(response.status_code, headers.get("Retry-After"), raw, headers.get("WWW-Authenticate", ""), allowed)

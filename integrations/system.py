@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pydantic import JsonValue
 
 from integrations.estate import Survey, Surveyed
+from integrations.settings import Ask, Asks
 from playbooks.action import Action, Capture, Check, World
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.estate.inventory import Inventory
@@ -165,6 +166,7 @@ class Works:
             What is out of use there may be so because an incident holds it.
         present: how to look at what is really there, by the place as a plan's target names it.
         imports: what `inventory import` asks, of a gateway.
+        configuration: what the check `configuration` asks, by what it is about: how what there is of it is set.
     """
 
     steps: tuple[AnyStep, ...]
@@ -174,6 +176,7 @@ class Works:
     doctor: Callable[[World, Holders], Iterable[tuple[str, AsyncIterator[Looked]]]] = lambda *_: ()
     present: Callable[[World, str], Present] | None = None
     imports: Callable[[Survey], Coroutine[Any, Any, Surveyed]] | None = None
+    configuration: Callable[[World], Asks] = lambda _: {}
 
     def asks(self, step: AnyStep) -> tuple[str, ...]:
         """Return what one of its steps asks for there."""
@@ -345,6 +348,12 @@ class Systems:
         for system in self.all:
             if system.settings is None or system.kind in there:
                 yield from self._works(system).doctor(world, holders)
+
+    def configuration(self, world: World) -> dict[str, Ask]:
+        """Return what the check `configuration` asks of every system that there is one of."""
+        there = {one.kind for one in world.inventory.systems.values()}
+        works = (self._works(system) for system in self.all if system.settings is None or system.kind in there)
+        return {what: ask for one in works for what, ask in one.configuration(world).items()}
 
     def present(self, inventory: Inventory) -> dict[str, Callable[[World], Present]]:
         """Return how to look at what is really there, for every place that can be looked at."""

@@ -42,6 +42,13 @@ class Run(NamedTuple):
         """Of how many pieces it says how they are."""
         return self.pieces - len(self.unknown) - len(self.left_out)
 
+    @property
+    def said(self) -> str:
+        """How what it looked at is, in one line; what could not be asked is not called good."""
+        if self.found:
+            return f"{len(self.found)} {'differs' if len(self.found) == 1 else 'differ'} from {self.check.against}"
+        return self.check.good if self.asked else "nothing was asked"
+
     def since(self, before: Ran | None) -> dict[str, datetime]:
         """Return since when each finding is there, by its key.
 

@@ -105,9 +105,8 @@ def page(run: Run, told: Told) -> str:
         )
         for one in found[:_LINES]
     ]
-    differ = "differs" if len(found) == 1 else "differ"
     parts = [
-        f"# {check.title}: {len(found)} {differ} from {check.against}" if found else f"# {check.title}: {check.good}",
+        f"# {check.title}: {run.said}",
         f"{run.asked} of {run.pieces} were asked.",
         table(("Where", "What", "It is", "It should be", "Severity"), rows, empty=""),
         f"{len(found) - _LINES} more are left out here." if len(found) > _LINES else "",
@@ -132,7 +131,7 @@ def _ended(run: Run, told: Told) -> State[Any]:
     check = run.check
     left = f"; left out: {', '.join(piece for piece, _ in run.left_out[:_NAMED])}" if run.left_out else ""
     if not run.found and not run.unknown:
-        return scheduled.ended(f"{check.title}: {check.good}, {run.asked} asked{left}", good=True)
+        return scheduled.ended(f"{check.title}: {run.said}, {run.asked} of {run.pieces} asked{left}", good=True)
     names = [one.said for one in run.found[:_NAMED]]
     names += [f"{piece} does not answer" for piece, _ in run.unknown[:_NAMED]]
     said = f"{check.title}: {_summary(run)}: {'; '.join(names)}{left}. {told.alerts}"

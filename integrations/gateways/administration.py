@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final
 
 import httpx
@@ -59,6 +59,10 @@ class Administration:
     def account(self) -> str:
         """Whom we sign in as, for messages: they mask e-mail addresses, and this one is what has to be looked up."""
         return self.gateway.user.replace("@", " at ")
+
+    def placeholder(self, known: Collection[str]) -> bool:
+        """Return whether the password is one of some that anybody would try first; it is not tried here."""
+        return self._password.casefold() in known
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -12,6 +12,7 @@ from integrations.gateways.present import GatewayPresent
 from integrations.gateways.steps import steps_of
 from integrations.protocol.client import McpEndpoint
 from integrations.secret import secret
+from integrations.settings import Asks
 from integrations.system import Connection, Holders, Looked, Works
 from playbooks.action import World
 from playbooks.errors import Misconfigured
@@ -43,6 +44,7 @@ class Product:
         *,
         doctor: Callable[[World, Holders], Iterable[tuple[str, AsyncIterator[Looked]]]],
         imports: Callable[[Survey], Coroutine[Any, Any, Surveyed]],
+        configuration: Callable[[World], Asks] = lambda _: {},
     ) -> Works:
         """Return how they work.
 
@@ -51,6 +53,7 @@ class Product:
             canary: that of its client side.
             doctor: what `doctor` looks at there.
             imports: what `inventory import` asks there.
+            configuration: what the check `configuration` asks there.
         """
         return Works(
             steps=steps_of(driver.rights),
@@ -64,6 +67,7 @@ class Product:
             doctor=doctor,
             present=GatewayPresent,
             imports=imports,
+            configuration=configuration,
         )
 
     def _settings(self, inventory: Inventory, name: str) -> Gateway:

@@ -8,7 +8,9 @@ from integrations.identity.captures import CAPTURES, CaptureTokens
 from integrations.identity.client import Api
 from integrations.identity.doctor import looked
 from integrations.identity.provider import Provider
+from integrations.identity.settings import asks
 from integrations.secret import secret
+from integrations.settings import Asks
 from integrations.system import AnyStep, Connection, Holders, Looked, Works
 from playbooks.action import World
 from playbooks.errors import Misconfigured
@@ -27,11 +29,12 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     CaptureTokens.name: (_ASKS,),
 }
 
+Asked = Callable[[World, str], Asks]
 Doctor = Callable[[World, str], AsyncIterator[Looked]]
 
 
 def provider_works(
-    kind: str, api: type[Api] = Api, *, steps: tuple[AnyStep, ...] = (), doctor: Doctor = looked
+    kind: str, api: type[Api] = Api, *, steps: tuple[AnyStep, ...] = (), doctor: Doctor = looked, asked: Asked = asks
 ) -> Works:
     """Return how a product works.
 
@@ -40,6 +43,7 @@ def provider_works(
         api: the way to one.
         steps: what only it has, beside what any provider has.
         doctor: looks at one, by its name.
+        asked: what the check `configuration` asks of one, by its name.
     """
 
     def settings(inventory: Inventory, name: str) -> Provider | None:
@@ -71,4 +75,7 @@ def provider_works(
         connections={api: Connection(make, settings)},
         warm=warm,
         doctor=looks,
+        configuration=lambda world: {
+            what: ask for name in names(world.inventory) for what, ask in asked(world, name).items()
+        },
     )

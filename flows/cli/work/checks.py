@@ -40,7 +40,7 @@ async def _listed(config: Configuration) -> list[schema.CheckLine]:
 def _line(check: Inspection, ran: Ran | None) -> schema.CheckLine:
     if ran is None:
         return {"check": check.name, "looks": check.looks, "ended": None, "said": "has not run yet", "last": None}
-    said = f"{ran.differ} differ" if ran.differ else check.good
+    said = f"{ran.differ} differ" if ran.differ else check.good if ran.asked else "nothing was asked"
     away = f", {ran.pieces - ran.asked} of {ran.pieces} not asked" if ran.partial else ""
     last = ran.model_dump(mode="json")
     return {"check": check.name, "looks": check.looks, "ended": moment(ran.ended), "said": said + away, "last": last}
@@ -106,7 +106,7 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
             )
             for each in one.found
         ],
-        empty=check.good,
+        empty=one.said,
     )
     for each in one.found:
         if each.diff:

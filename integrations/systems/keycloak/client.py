@@ -213,6 +213,10 @@ class Realm(Api):
             raise Refused(f"provider {self.name} has no client {name}")
         return ids[0]
 
+    async def settings_of(self, client: str) -> Fields:
+        """Return how a client is set, by its id, without its secret."""
+        return {key: value for key, value in (await self._client(client)).items() if key != "secret"}
+
     async def secret_of(self, client: str) -> str:
         """Return the present secret of a client, by its id."""
         found = await self.admin("GET", f"/clients/{quote(client, safe='')}/client-secret")

@@ -8,5 +8,6 @@ from integrations.systems.keycloak.actions import ACTIONS
 from integrations.systems.keycloak.captures import CAPTURES
 from integrations.systems.keycloak.client import Realm
 from integrations.systems.keycloak.doctor import looked
+from integrations.systems.keycloak.settings import asks
 
-WORKS: Final = provider_works(KIND, Realm, steps=(*ACTIONS, *CAPTURES), doctor=looked)
+WORKS: Final = provider_works(KIND, Realm, steps=(*ACTIONS, *CAPTURES), doctor=looked, asked=asks)
