@@ -56,7 +56,10 @@ class Run(NamedTuple):
             before: the run before, if there was one.
         """
         known = {one.key: one.since for one in before.found} if before else {}
-        return {one.key: known.get(one.key, self.began) for one in self.found}
+        # Where the journal names not all that was found then, what it does not name may be of then.
+        cut = before is not None and before.differ > len(before.found)
+        new = self.began.replace(hour=0, minute=0, second=0, microsecond=0) if cut else self.began
+        return {one.key: known.get(one.key, new) for one in self.found}
 
     def ran(self, by: Literal["schedule", "hand"], before: Ran | None) -> Ran:
         """Return what the journal keeps of it.

@@ -179,7 +179,7 @@ class CheckLine(TypedDict):
 class CheckRun(TypedDict):
     """A check that ran now. What is `unknown` could not be asked, and is not clean.
 
-    `found` and the lists after it name the first 50; `differ` counts all. `reported`: what became of the alerts;
+    `found` and the lists after it name the first 200; `differ` counts all. `reported`: what became of the alerts;
     `unrecorded`: why the journal does not have the run, empty if it has, or if --no-report was given.
     """
 

@@ -1,7 +1,6 @@
 """A check as a flow: its run shows how far it is, ends green or red, and its page is what people read of it."""
 
 import asyncio
-import time
 from typing import Any
 
 from prefect import Flow, flow, get_client
@@ -39,12 +38,13 @@ def by_schedule(check: Inspection) -> Flow[..., Any]:
 
     async def checked() -> State[Any]:
         config = scheduled.configuration()
-        far = {"done": 0, "all": 0}
+        far = {"done": 0, "all": 0, "over": 0}
         showing = asyncio.create_task(_progress(check, far))
         try:
             done = await run(check, config, lambda _, some, every: far.update(done=some, all=every))
         finally:
-            showing.cancel()
+            far["over"] = 1
+            # Whatever keeps Prefect from showing it, what was found is told.
             await asyncio.gather(showing, return_exceptions=True)
         top, before = await _journal(config, check)
         told = await asyncio.to_thread(tell, config, done, "schedule", before)
@@ -56,26 +56,17 @@ def by_schedule(check: Inspection) -> Flow[..., Any]:
 
 
 async def _progress(check: Inspection, far: dict[str, int]) -> None:
-    """Show how far a run is, once that is known, until it is over."""
+    """Show how far a run is, until it is over."""
     async with get_client() as client:
-        shown, at = None, 0.0
+        made = ArtifactCreate(key=f"{check.key}-progress", type="progress", data=0.0, flow_run_id=flow_run.id)
+        shown = (await client.create_artifact(made)).id
         while True:
-            await asyncio.sleep(_EVERY if at else 0)
-            at = time.monotonic()
-            if far["all"]:
-                data = 100.0 * far["done"] / far["all"]
-                said = f"{far['done']} of {far['all']} asked"
-                if shown is None:
-                    made = ArtifactCreate(
-                        key=f"{check.key}-progress",
-                        type="progress",
-                        description=said,
-                        data=data,
-                        flow_run_id=flow_run.id,
-                    )
-                    shown = (await client.create_artifact(made)).id
-                else:
-                    await client.update_artifact(shown, ArtifactUpdate(description=said, data=data))
+            data = 100.0 * far["done"] / max(far["all"], 1)
+            said = f"{far['done']} of {far['all']} asked"
+            await client.update_artifact(shown, ArtifactUpdate(description=said, data=data))
+            if far["over"]:
+                return
+            await asyncio.sleep(_EVERY)
 
 
 async def _journal(config: Configuration, check: Inspection) -> tuple[str, Ran | None]:

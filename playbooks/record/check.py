@@ -15,7 +15,7 @@ KIND: Final = "check"
 CHECK: Final = "check/"
 """Begins the name of the stream of a check's runs."""
 
-NAMED: Final = 50
+NAMED: Final = 200
 """Findings, and pieces that could not be asked, that the journal names of one run; what is beyond is counted."""
 
 _SHORT: Final = 300

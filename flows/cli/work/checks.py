@@ -14,6 +14,7 @@ from flows.cli.exits import Exit
 from flows.cli.output import NotFound, Out, moment
 from flows.cli.work import records
 from flows.reading import checks
+from flows.service.access import missing
 from flows.service.settings import Configuration
 from playbooks.errors import SoarError
 from playbooks.record.check import Found, Ran
@@ -33,6 +34,8 @@ def listing(out: Out, config: Configuration) -> None:
 
 
 async def _listed(config: Configuration) -> list[schema.CheckLine]:
+    if missing(config) is not None:
+        return [_line(check, None) for check in CHECKS.values()]
     async with records.opened(config) as journal:
         return [_line(check, await checks.last(journal, check.name)) for check in CHECKS.values()]
 

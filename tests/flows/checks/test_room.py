@@ -24,7 +24,7 @@ from flows.service.workers import DEPLOYMENTS
 from integrations.siem.source import parse
 from playbooks.action import World
 from playbooks.errors import Transient
-from playbooks.record.check import CHECK, KIND, About, Found, Ran
+from playbooks.record.check import CHECK, KIND, NAMED, About, Found, Ran
 from playbooks.strict import canonical, now
 from playbooks.taxonomy import EntityKind, IncidentClass, Severity
 from tests.flows.cli.world import Installation
@@ -130,6 +130,17 @@ def test_a_finding_is_told_once_until_it_changes_or_was_over() -> None:
     daily = ran(AUDIT, began=later)._replace(check=replace(check(), daily=True))
     numbers = {telling.messages(daily, before, at)[0].number for at in (later, later + timedelta(days=1))}
     assert len(numbers) == 2, "what stays a danger is told again each day"
+
+
+def test_what_the_journal_does_not_name_any_more_is_told_once_a_day_at_most() -> None:
+    many = [AUDIT._replace(state=f"{n}") for n in range(NAMED + 1)]
+    noon = now().replace(hour=12)
+    before = ran(*many, began=noon).ran("schedule", None)
+    numbers = [
+        {one.number for one in telling.messages(ran(*many, began=at), before, at)}
+        for at in (noon + timedelta(hours=1), noon + timedelta(hours=2))
+    ]
+    assert numbers[0] == numbers[1]
 
 
 def test_a_finding_is_an_alert_of_the_class_that_it_says_unless_a_rule_says_another() -> None:

@@ -13,7 +13,6 @@ from flows.service.access import open_journal
 from playbooks.record.check import CHECK
 from playbooks.record.journal import Event
 from tests.flows.checks.test_room import AUDIT, away, bad, check, clean, ran
-from tests.flows.cli import world
 from tests.flows.cli.world import Installation
 
 
@@ -55,7 +54,6 @@ def test_there_is_no_check_of_another_name(site: Installation) -> None:
 
 def test_without_a_name_each_is_listed_with_its_last_run(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, a=clean)
-    site.append(world.opened())
     (row,) = site.json("check")["checks"]
     assert (row["check"], row["ended"], row["said"]) == ("tried", None, "has not run yet")
     body = ran(AUDIT, pieces=3, unknown=(("b", "away"),)).ran("schedule", None)
