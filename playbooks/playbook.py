@@ -88,7 +88,7 @@ class When(StrEnum):
     UNREFUTED = "unrefuted"
 
 
-OF_TASKS = frozenset({When.CONTAINED, When.UNREFUTED})
+OF_TASKS = frozenset({When.UNREFUTED})
 """When a task is there; nothing that mcp-soar does waits for these."""
 
 
@@ -110,7 +110,8 @@ class Step(Strict):
             named itself, and not for the server of a tool that was; `chosen` only for what a person chose;
             `unattributed` only for what was named itself, while no principal and no token is named who does it. Of a
             task: `contained` only once something of the kind that `for` says was contained; `unrefuted` only while our
-            own checks have not found what was reported to be untrue.
+            own checks have not found what was reported to be untrue. Of an action: `contained` only once all that is
+            cut of the very thing holds.
         lease: how long an action stays in force before it is extended and paged.
         why: one sentence for the people who review it.
     """
@@ -147,6 +148,9 @@ class Step(Strict):
             raise ValueError(message)
         if self.when in OF_TASKS and self.task is None:
             message = f"step {self.id}: only a task says `when: {self.when}`"
+            raise ValueError(message)
+        if self.when is When.CONTAINED and self.task is None and self.action is None:
+            message = f"step {self.id}: only a task or an action says `when: {self.when}`"
             raise ValueError(message)
         if self.when is When.NAMED and self.for_each is not EntityKind.SERVER:
             message = f"step {self.id}: only a server can be there without being named: leave `when: named` out"

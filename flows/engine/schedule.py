@@ -266,13 +266,28 @@ def _phase(
             # The list's order binds actions on the same target; its places do not wait for each other.
             if step.kind == "action" and busy.get(entity.key, step.id) != step.id:
                 continue
-            if _being_given_back(state, todo.instance):
+            if _being_given_back(state, todo.instance) or _too_early(state, step, todo):
                 continue
             if _runnable(state.steps.get(todo.instance), step.kind, state, now=now, retries=retries):
                 busy[entity.key] = step.id
                 yield todo
     if phase is Phase.CUT:
         yield from _widenings(state, now, retries)
+
+
+def _too_early(state: Incident, step: Step, todo: Todo) -> bool:
+    """Whether a step that waits until its thing is contained has to wait; what was begun is brought to its end."""
+    if step.when is not When.CONTAINED or todo.instance in state.leases:
+        return False
+    stand = {
+        one.progress
+        for one in state.steps.values()
+        if one.action and one.entity == todo.entity and one.phase in ACTING
+        if one.instance.partition("@")[0] != step.id
+        # What has no place, or nothing to do, is no cut; what waits for evidence, or was said no to, is one.
+        if one.progress is not Progress.SKIPPED or one.awaits or one.no
+    }
+    return Progress.ESTABLISHED not in stand or not stand <= HELD
 
 
 def _nowhere(state: Incident, step: Step, phase: Phase, places: Places) -> Iterator[Todo]:

@@ -10,7 +10,7 @@ from playbooks.gate.plan import Answer
 from playbooks.people.briefing import brief
 from playbooks.people.contacts import Language
 from playbooks.people.rendering import render
-from playbooks.playbook import Step, shipped
+from playbooks.playbook import shipped
 from playbooks.record.journal import Event
 from playbooks.record.viewing import view
 from playbooks.taxonomy import IncidentClass
@@ -95,8 +95,3 @@ def test_it_says_so_in_korean() -> None:
     state = stories.told([*OPENED, CHANGED, ASKED, denied()])
     text = render(brief(state, inventory=INVENTORY, at=stories.at(60)), Language.KO, words=SYSTEMS.words).text
     assert "- 거부된 조치: carol 거부: " in text
-
-
-def test_only_a_task_waits_for_what_was_done() -> None:
-    with pytest.raises(ValueError, match="only a task says `when: contained`"):
-        Step.model_validate({"id": "a", "action": "gateway.disable_tool", "when": "contained", "why": "w"})

@@ -20,6 +20,7 @@ ONLY: Final = {
     When.UNATTRIBUTED: " if nobody is named who does it",
     When.CHOSEN: " if a person chose it",
     When.LEAKING: " if a cut leaks",
+    When.CONTAINED: " once all other cuts of it hold",
 }
 
 

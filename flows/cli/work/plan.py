@@ -334,6 +334,8 @@ async def _step(
         reasons.append(f"people needed: {decision.quorum}")
     if step.when is When.LEAKING:
         reasons.insert(0, "only if a cut does not hold")
+    if step.when is When.CONTAINED:
+        reasons.insert(0, "only once what else is cut of it holds")
     one: schema.Foresight = {
         **row,
         "summary": plan.summary,

@@ -29,6 +29,7 @@ _WHEN = {
     When.NAMED: "only if the server itself is named, not a tool of it",
     When.CHOSEN: "only what a person chose",
     When.UNATTRIBUTED: "only what is named itself, while nobody is named who does it",
+    When.CONTAINED: "only once it is contained",
 }
 _FAULT = re.compile(r"^\s*(?P<file>.+?):(?P<line>\d+): (?P<field>[^:\s]+): (?P<message>.*)$", re.DOTALL)
 
