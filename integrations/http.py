@@ -43,6 +43,7 @@ class Request(NamedTuple):
         json: the body.
         headers: beside those that the connection has.
         form: the body, where it is one.
+        content: the body as it is, whose type a header says.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Request(NamedTuple):
     json: Any = None
     headers: Mapping[str, str] = {}
     form: Mapping[str, str] | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,13 @@ async def send(
         Transient: nothing came back.
         Refused: more came back than anybody reads.
     """
-    method, path, params, json, headers, form = request
+    method, path, params, json, headers, form, content = request
     try:
         # The clock starts when it is its turn: a burst of our own is not the gateway's silence.
         async with turns or nullcontext(), asyncio.timeout(within):
             limit = httpx.Timeout(within, connect=2.0)
             asked = http.build_request(
-                method, path, params=params, json=json, data=form, headers=headers, timeout=limit
+                method, path, params=params, json=json, data=form, content=content, headers=headers, timeout=limit
             )
             try:
                 return await _answer(http, asked, name, largest)

@@ -3,7 +3,17 @@
 from typing import Final
 
 from integrations.system import Systems
-from integrations.systems import contextforge, denylist, keycloak, kubernetes, litellm, mcp, mcp_manager_gateway, oidc
+from integrations.systems import (
+    contextforge,
+    denylist,
+    keycloak,
+    kubernetes,
+    litellm,
+    mcp,
+    mcp_manager_gateway,
+    oidc,
+    ssf,
+)
 
 SYSTEMS: Final = Systems(
     (
@@ -14,6 +24,7 @@ SYSTEMS: Final = Systems(
         oidc.SYSTEM,
         keycloak.SYSTEM,
         denylist.SYSTEM,
+        ssf.SYSTEM,
         mcp.SYSTEM,
     )
 )

@@ -49,6 +49,7 @@ class Users(Strict):
             a refresh token, `WHO-laptop`, which are held.
         keycloak: that provider is a Keycloak, where each is signed in once more, offline, with a refresh token `phone`.
         listed: principals that use a JWT each, `WHO-jwt`, at a server that asks a deny list about it, which is held.
+        subscribed: principals whose sessions an application keeps that listens to security events.
         clients: principals that are clients there which act for themselves, each with an access token, `WHO-session`,
             which is held.
     """
@@ -60,6 +61,7 @@ class Users(Strict):
     keycloak: bool = False
     clients: tuple[Slug, ...] = ()
     listed: tuple[Slug, ...] = ()
+    subscribed: tuple[Slug, ...] = ()
 
     @model_validator(mode="after")
     def _clients_are_of_a_keycloak(self) -> Self:
@@ -149,6 +151,7 @@ class Expected(Strict):
         pods: how many there are on the cluster, in such a world.
         worthless: tokens that the identity provider takes for nothing then, and after a release; the others it takes.
         turned_away: tokens that a server which asks a deny list turns away then, and takes again after a release.
+        told: principals of whose sessions an application that listens was told, once each.
         notices: what people are told of, by the first word.
     """
 
@@ -163,6 +166,7 @@ class Expected(Strict):
     pods: int | None = None
     worthless: tuple[Slug, ...] = ()
     turned_away: tuple[Slug, ...] = ()
+    told: tuple[Slug, ...] = ()
     notices: tuple[Slug, ...]
 
 

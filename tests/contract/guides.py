@@ -18,7 +18,7 @@ MANIFESTS = Path(__file__).parents[2] / "integrations" / "systems" / "kubernetes
 ROLES_FILE = MANIFESTS / "account" / "roles.yaml"
 PLACES = {
     "contain-on-kubernetes.md": ("kubernetes",),
-    "connect-an-identity-provider.md": ("oidc", "keycloak"),
+    "connect-an-identity-provider.md": ("oidc", "keycloak", "ssf"),
     "deny-tokens.md": ("denylist",),
 }
 """Guides, and the kinds of systems whose steps they tell of."""

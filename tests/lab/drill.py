@@ -11,12 +11,13 @@ from flows.demo.mcp_server import Behaviour
 from integrations.systems.denylist import DenyList, Subject
 from integrations.systems.kubernetes import Cluster, GatewayPods, Probe, Workload
 from integrations.systems.kubernetes.probe import ours
+from integrations.systems.ssf import Subject as Listened
 from playbooks.drill import Drill
 from playbooks.estate.inventory import Inventory, Principal
 from playbooks.estate.pins import PinKind
 from playbooks.estate.systems import Secret
 from playbooks.people.request import Verb
-from playbooks.playbook import Playbook
+from playbooks.playbook import Playbook, When
 from playbooks.record.incident import EntityKind, Status
 from playbooks.record.state import Incident
 from playbooks.record.step import Progress
@@ -30,10 +31,12 @@ from tests.lab.fixtures import Lab, unique_name
 from tests.lab.house import SOURCES, House, alert, source
 from tests.lab.keycloak import RunningKeycloak
 from tests.lab.oidc import RunningProvider, kept
+from tests.lab.ssf import listening
 
 CLUSTER = "cluster"
 PROVIDER = "sso"
 LIST = "denied"
+RECEIVER = "app"
 _DENIED = 401  # HTTP
 WATCH_EVERY = 6.0
 """Seconds between two verifications of a lease; no drill is about what they find, and each asks the gateway a lot."""
@@ -74,6 +77,7 @@ async def play(
     world: dict[str, Any] = {"sources": BY_CLASS, "playbooks": {playbook.class_: playbook}}
     async with (
         _listed(exercise, clients, folder / "listed", lab) as (clients, turned_away),
+        _subscribed(exercise, clients, folder / "subscribed") as (clients, told),
         _standing(lab, clients.inventory, folder, cluster, enforces=exercise.world.enforces) as (inventory, pods),
         scenes.installation(lab, folder, inventory=inventory, watch_every=WATCH_EVERY, **world) as home,
         home.responding(),
@@ -84,7 +88,8 @@ async def play(
             opened = (await home.reaches(Status.AWAITING_APPROVAL)).id
             await home.ask("ann", Verb.RESPOND, opened, reason="look at it", params={"entities": entities})
         if exercise.expected.asked:
-            await _asked(exercise, home, lab, clients)
+            later = {step.id for _, step in playbook.steps() if step.action and step.when is When.CONTAINED}
+            await _asked(exercise, home, lab, clients, later=later)
         name = (await home.reaches(exercise.expected.status)).id
         await home.settled(name)
         await _as_expected(exercise, home, name)
@@ -94,6 +99,7 @@ async def play(
         worthless = set(exercise.expected.worthless)
         assert {name for name, active in issued().items() if not active} == worthless
         assert await turned_away() == set(exercise.expected.turned_away)
+        assert told() == list(exercise.expected.told), "once each, and nobody else"
         contained = await home.incident(name)
         if exercise.release is None:
             await home.ask("ann", Verb.CLOSE, name, reason="nothing can be given back", params={"as": "resolved"})
@@ -103,6 +109,7 @@ async def play(
             assert pods() == exercise.release.pods
             assert {name for name, active in issued().items() if not active} == worthless, "nothing is resurrected"
             assert await turned_away() == set(), "what was on the list alone is taken again"
+            assert told() == list(exercise.expected.told), "what was told stays told, and no more is"
     return contained
 
 
@@ -163,6 +170,30 @@ async def _listed(
             yield replace(clients, inventory=inventory, names=names), turned_away
 
 
+@asynccontextmanager
+async def _subscribed(
+    exercise: Drill, clients: Clients, folder: Path
+) -> AsyncIterator[tuple[Clients, Callable[[], list[str]]]]:
+    """Have an application that listens keep sessions of principals; yield everybody, and what says whose it ended."""
+    if not exercise.world.subscribed:
+        yield clients, list
+        return
+    async with listening(folder) as there:
+        names, principals = dict(clients.names), dict(clients.inventory.principals)
+        for who in exercise.world.subscribed:
+            name = names.setdefault(who, unique_name(who))
+            known = principals.get(name) or Principal(title=who)
+            at = Listened(iss=denied.ISSUER, sub=name)
+            principals[name] = known.model_copy(update={"places": {**known.places, RECEIVER: at}})
+        systems = {**clients.inventory.systems, RECEIVER: there.settings()}
+        inventory = clients.inventory.model_copy(update={"systems": systems, "principals": principals})
+        called = {name: who for who, name in names.items()}
+        yield (
+            replace(clients, inventory=inventory, names=names),
+            lambda: [called[subject["sub"]] for subject in there.application.told],
+        )
+
+
 async def _nobody() -> set[str]:
     return set()
 
@@ -214,8 +245,16 @@ def _alert(exercise: Drill, lab: Lab, clients: Clients) -> bytes:
     return alert(server, tags=[given.tag], severity=given.severity.label, title=exercise.title, entities=entities)
 
 
-async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> None:
-    """Have people answer, after the whole of what needs nobody: the evidence, and every cut that is automatic."""
+async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients, *, later: set[str]) -> None:
+    """Have people answer, after the whole of what needs nobody: the evidence, and every cut that is automatic.
+
+    Args:
+        exercise: the drill.
+        home: who responds.
+        lab: the world.
+        clients: who is there.
+        later: steps that nobody is asked about before what is cut holds.
+    """
     name = (await home.reaches(Status.AWAITING_APPROVAL)).id
     await home.settled(name)
     asked = {one.step: one for one in exercise.expected.asked}
@@ -224,7 +263,7 @@ async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> No
         return {step.instance.partition("@")[0]: "; ".join(step.reasons) for step in incident.proposals}
 
     async def all_asked() -> bool:
-        return waiting(await home.incident(name)).keys() == asked.keys()
+        return waiting(await home.incident(name)).keys() == asked.keys() - later
 
     await home.until(all_asked, f"people are asked about {sorted(asked)}, and about nothing else")
     incident = await home.incident(name)
@@ -237,6 +276,7 @@ async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> No
         await _usable(lab, (*exercise.expected.usable, *exercise.expected.unusable), ())
     await _let_in(clients, (*exercise.expected.let_in, *exercise.expected.locked_out), ())
     answered: set[str] = set()
+    steps: set[str] = set()
 
     async def all_answered() -> bool:
         waits = (await home.incident(name)).proposals
@@ -245,10 +285,12 @@ async def _asked(exercise: Drill, home: House, lab: Lab, clients: Clients) -> No
             assert step.plan is not None
             if step.plan.digest not in answered:
                 answered.add(step.plan.digest)
+                steps.add(step.instance.partition("@")[0])
                 answer = asked[step.instance.partition("@")[0]]
+                assert answer.because in "; ".join(step.reasons), step.instance
                 for who in answer.by:
                     await home.ask(who, Verb(answer.says), name, digest=step.plan.digest, reason="looked at it")
-        return not waits
+        return not waits and steps == asked.keys()
 
     await home.until(all_answered, f"people have answered whatever {name} asks")
 
