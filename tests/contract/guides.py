@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.cli.work.classes import ONLY
 from integrations.registry import SYSTEMS
-from integrations.systems.kubernetes.rights import NAME, PROBES, REVERTERS, WIDE, role
+from integrations.systems.kubernetes.rights import CHECKPOINT, NAME, PROBES, REVERTERS, WIDE, role
 from playbooks.playbook import shipped
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,7 +24,7 @@ PLACES = {
 """Guides, and the kinds of systems whose steps they tell of."""
 
 _MADE = "# What the steps declare: written by `python -m tests.contract.guides`.\n"
-ROLES = (NAME, PROBES, REVERTERS, WIDE)
+ROLES = (NAME, PROBES, REVERTERS, WIDE, CHECKPOINT)
 
 
 def classes(kinds: tuple[str, ...]) -> str:

@@ -354,6 +354,9 @@ def _refusal(what: str, status: int, body: bytes, headers: Mapping[str, str]) ->
     said = ""
     if isinstance(found := bounded.readable(body), dict):
         said = printable(_told(found), _SAID)
+    else:
+        # What a kubelet says through the API server is no object.
+        said = printable(body.decode(errors="replace").strip(), _SAID)
     text = f"{what}: {status}" + (f": {said}" if said else "")
     if _GUARDED.search(said):
         # Whichever status it chose: asking again, or with more rights, changes nothing.

@@ -13,6 +13,7 @@ Source: Kubernetes API reference v1.36, EphemeralContainer; proc(5).
 import asyncio
 import secrets
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ from integrations.systems.kubernetes import Probe, Workload, probe_of
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.workload import CORE, PODS, find, placed, pods
 from playbooks.action import Capture, Sink, World
-from playbooks.errors import Misconfigured, SoarError, Transient
+from playbooks.errors import Misconfigured, Refused, SoarError, Transient
 from playbooks.strict import Slug
 
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
@@ -165,4 +166,52 @@ def _as(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
     return {**given, **who, "readOnlyRootFilesystem": True}
 
 
-CAPTURES: Final = (CaptureProcesses,)
+class CaptureCheckpoint(Capture):
+    """A checkpoint of each container of a server's pods, memory included, on its node; what is kept is where it is.
+
+    The container stands still meanwhile, and the node's disk takes all of its memory, where none but root reads it.
+    Asking takes `nodes/proxy`, which is a right over every container of every node: a role of its own, to be bound for
+    as long as it is needed. Source: Kubernetes, "Kubelet Checkpoint API" (KEP-2008).
+
+    Args:
+        server: whose.
+        system: on which cluster; on all of them if None.
+    """
+
+    name: ClassVar[str] = "kubernetes.capture_checkpoint"
+    exhibit: ClassVar[str] = "checkpoint"
+    permissions: ClassVar[tuple[str, ...]] = (*PODS, "create nodes/proxy")
+
+    server: Slug
+    system: Slug | None = None
+
+    @override
+    async def collect(self, world: World, sink: Sink) -> None:
+        for number, (cluster, at) in enumerate(placed(self.server, self.system, world), 1):
+            api = world.reach(Api, cluster)
+            found = await find(cluster, at, self.server, world)
+            there = await pods(api, at, found.raw, probe=probe_of(world.inventory, cluster))
+            made, missing = [], []
+            for pod in there:
+                for container in pod["spec"]["containers"]:
+                    of = f"{container['name']} of {pod['metadata']['name']}"
+                    try:
+                        answer = await api.request("POST", _checkpoint(at, pod, container["name"]))
+                        made.append(f"{of}: node {pod['spec']['nodeName']}, {answer.get('items')}")
+                    except SoarError as exc:
+                        missing.append(f"not available: {of}: {exc}")
+            if not made:
+                raise Refused("; ".join(missing) or "it has no pods")
+            for one in missing:
+                sink.lacks(one)
+            before = f"{number}-" if number > 1 else ""
+            await add_text(sink, f"{before}checkpoints.txt", "\n".join([*made, *missing]) + "\n", f"cluster {cluster}")
+
+
+def _checkpoint(at: Workload, pod: dict[str, Any], container: str) -> str:
+    names = (at.namespace, pod["metadata"]["name"], container)
+    node = quote(str(pod["spec"].get("nodeName", "")), safe="")
+    return f"{CORE}/nodes/{node}/proxy/checkpoint/" + "/".join(quote(str(name), safe="") for name in names)
+
+
+CAPTURES: Final = (CaptureProcesses, CaptureCheckpoint)

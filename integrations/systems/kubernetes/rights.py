@@ -46,7 +46,10 @@ NAME: Final = "mcp-soar-responder"
 PROBES: Final = f"{NAME}-probes"
 REVERTERS: Final = f"{NAME}-reverters"
 WIDE: Final = f"{NAME}-cluster"
+CHECKPOINT: Final = f"{NAME}-checkpoint"
 _OF: Final = {
+    # Whoever has it may run commands in every container of every node: for a while, where somebody decides so.
+    CHECKPOINT: {"create nodes/proxy"},
     PROBES: {
         *(f"{verb} pods" for verb in ("create", "delete", "get", "list")),
         "get pods/log",
@@ -130,14 +133,15 @@ def of_role(name: str, steps: Iterable[Any] = STEPS) -> dict[Permission, list[st
     every = wanted(steps)
     if name in _OF:
         return {one: every[one] for one in map(Permission.read, sorted(_OF[name])) if one in every}
-    return {one: found for one, found in every.items() if one.wide is (name == WIDE)}
+    apart = set(map(Permission.read, _OF[CHECKPOINT]))
+    return {one: found for one, found in every.items() if one.wide is (name == WIDE) and one not in apart}
 
 
 def role(name: str = NAME, steps: Iterable[Any] = STEPS) -> dict[str, Any]:
     """Return the ClusterRole of a name that has what steps declare, and nothing else.
 
     Args:
-        name: `NAME`, `PROBES`, `REVERTERS` or `WIDE`.
+        name: `NAME`, `PROBES`, `REVERTERS`, `WIDE` or `CHECKPOINT`.
         steps: those that are to be run.
     """
     verbs: dict[tuple[str, str], set[str]] = {}

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from integrations.systems.kubernetes import Probe, collector
-from integrations.systems.kubernetes.collector import CaptureProcesses
+from integrations.systems.kubernetes.collector import CaptureCheckpoint, CaptureProcesses
+from playbooks.errors import SoarError
 from tests.integrations.systems.kubernetes.conftest import Yard
 from tests.lab.exhibits import Gathered, gathered
 
@@ -34,3 +35,15 @@ async def test_what_cannot_be_looked_at_is_said_with_its_reason(yard: Yard, monk
     assert len(sink.lacking) == 2
     assert all("ErrImagePull" in one or "ImagePullBackOff" in one for one in sink.lacking), sink.lacking
     assert set(sink.written) == {"how.txt"}
+
+
+async def test_a_checkpoint_that_is_not_to_be_had_says_what_the_kubelet_says(yard: Yard) -> None:
+    capture = CaptureCheckpoint(server="weather")
+    with pytest.raises(SoarError, match=r"not available: server of weather-.*403"):
+        await gathered(capture, yard.world)
+    # As whoever has the right: this node's runtime has no CRIU.
+    admin = yard.as_user("admin")
+    with pytest.raises(SoarError, match=r"not available: server of weather-.*: 500: .*[Cc][Rr][Ii][Uu]") as caught:
+        await gathered(capture, admin)
+    assert str(caught.value).count("not available: ") == 2
+    await admin.aclose()
