@@ -87,10 +87,12 @@ class CaptureProcesses(Capture):
             for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
                 for count, container in enumerate(pod["spec"]["containers"], 1):
                     name = f"{before}pod-{place}-{count}-processes.txt"
+                    said = f"{name} ({container['name']} of {pod['metadata']['name']})"
                     try:
-                        await _look(api, at, pod, container, probe, name, sink)
+                        if not await _look(api, at, pod, container, probe, name, sink):
+                            missing.append(f"{said}: there is more of it than {_MOST} bytes, which are the first")
                     except SoarError as exc:
-                        missing.append(f"{name} ({container['name']} of {pod['metadata']['name']}): {exc}")
+                        missing.append(f"{said}: {exc}")
             for one in missing:
                 sink.lacks(one)
             text = "\n".join([_HOW, *missing]) + "\n"
@@ -99,24 +101,25 @@ class CaptureProcesses(Capture):
 
 async def _look(  # noqa: PLR0917  # what is looked at, and where to
     api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, name: str, sink: Sink
-) -> None:
-    """Write what a container's processes are.
+) -> bool:
+    """Write what a container's processes are, and return whether that is all.
 
     Raises:
         SoarError: they could not be looked at, or not to the end.
     """
     own = await _started(api, at, pod, container, probe)
     where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "log")
-    last = b""
+    last, size = b"", 0
     async with (
         api.ask("GET", where, query={"container": own}) as answer,
         sink.file(name, media_type="text/plain", origin=f"{where}?container={own}") as file,
     ):
         async for chunk in answer.content.iter_chunked(_CHUNK):
-            last = (last + chunk)[-len(_END) :]
+            last, size = (last + chunk)[-len(_END) :], size + len(chunk)
             await file.write(chunk)
     if last != _END:
         raise Transient("it broke off: our container was ended, or its log was")
+    return size <= _MOST
 
 
 async def _started(api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe) -> str:

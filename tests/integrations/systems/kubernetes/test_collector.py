@@ -37,6 +37,19 @@ async def test_what_cannot_be_looked_at_is_said_with_its_reason(yard: Yard, monk
     assert set(sink.written) == {"how.txt"}
 
 
+async def test_of_what_is_too_much_the_first_is_kept_and_the_rest_is_said_to_be_missing(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = collector._SCRIPT.replace(str(collector._MOST), "2000")  # noqa: SLF001  # what runs there
+    monkeypatch.setattr(collector, "_SCRIPT", short)
+    monkeypatch.setattr(collector, "_MOST", 2000)
+    sink = Gathered()
+    await CaptureProcesses(server="weather").collect(yard.world, sink)
+    assert len(sink.lacking) == 2
+    assert all("more of it than 2000 bytes" in one for one in sink.lacking)
+    assert len(sink.written["pod-1-1-processes.txt"]) < 2100
+
+
 async def test_a_checkpoint_that_is_not_to_be_had_says_what_the_kubelet_says(yard: Yard) -> None:
     capture = CaptureCheckpoint(server="weather")
     with pytest.raises(SoarError, match=r"not available: server of weather-.*403"):
