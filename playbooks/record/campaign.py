@@ -8,7 +8,7 @@ import ipaddress
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from typing import Any, Final, NamedTuple
 
 from playbooks.estate.inventory import Resolved
@@ -106,7 +106,11 @@ def marks(
         *(_mark(Shared.PACKAGE, f"{one.package}@{one.version}") for one in packages if one.version),
         *(_mark(one.kind, one.value) for one in some if one.kind is not MarkKind.TEXT or _long(one.value)),
     ]
-    return tuple(dict.fromkeys(found))[:EACH]
+    # Each kind has its turn: whoever fills in one of them hides none of the others.
+    kinds: dict[Shared, list[Mark]] = {}
+    for mark in dict.fromkeys(found):
+        kinds.setdefault(mark.kind, []).append(mark)
+    return tuple(filter(None, chain.from_iterable(zip_longest(*kinds.values()))))[:EACH]
 
 
 def _everywhere(address: str) -> bool:

@@ -109,3 +109,13 @@ def test_a_text_is_the_same_whatever_its_case_and_spacing_and_a_secret_in_a_mark
     assert mark.kind is Shared.INDICATOR
     assert "hunter2" not in mark.value
     assert {kind.value for kind in MarkKind} <= {kind.value for kind in Shared}
+
+
+def test_many_packages_leave_room_for_the_vulnerability_that_they_share() -> None:
+    packages = [{"purl": f"pkg:deb/debian/libssl-{n}@3.0"} for n in range(MAX_ENTITIES)]
+    weak = [{"cve": {"uid": "CVE-2025-68144"}, "affected_packages": packages}]
+    said = {**FINDING, "class_uid": 2002, "vulnerabilities": weak, "unmapped": None}
+    (one,) = FORMATS[Format.OCSF](load(json.dumps(said).encode()))
+    kinds = [mark.kind for mark in marks((), one.entities, one.entities, one.marks)]
+    assert len(kinds) == EACH
+    assert Shared.VULNERABILITY in kinds, "whoever fills in packages hides the campaign"
