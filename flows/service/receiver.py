@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -69,6 +69,9 @@ _MAX_HEADER = 200
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _JSON = re.compile(r"(?ia)application/(?:(?:x-)?(?:nd)?json|[a-z0-9.-]+\+json)(?:\s*;\s*charset=\"?utf-8\"?)?\s*")
 _LONG = 64 * 1024
+_AHEAD = timedelta(minutes=5)
+"""How much later than ours the clock of a check of ours may be."""
+
 _UNPROVEN_AT_ONCE = 2
 """Long messages of unauthenticated sources that are read at the same time."""
 
@@ -287,14 +290,13 @@ class _Receiver:
         alerts = await self._parsed(body, name, source)
         return "alert", max((alert.severity for alert in alerts if alert.state is AlertState.NEW), default=0)
 
-    @staticmethod
-    async def _ran(body: bytes, name: str, source: Source) -> tuple[str, int]:
+    async def _ran(self, body: bytes, name: str, source: Source) -> tuple[str, int]:
         if name != OWN_COMPARISON or not source.authenticated:
             raise _Rejected(HTTPStatus.NOT_FOUND, "unknown_source", "No check of ours reports by that name.")
-        try:
-            Ran.model_validate_json(body)
-        except ValidationError as exc:
-            raise Malformed("body", "is no run of a check of this release") from exc
+        said = _run(body) if len(body) <= _LONG else await asyncio.to_thread(_run, body)
+        if said.ended > self._clock() + _AHEAD:
+            # Nobody would see that nothing runs any more.
+            raise Malformed("ended", "lies in the future")
         return KIND, 0
 
     async def _parsed(self, body: bytes, name: str, source: Source) -> Sequence[Alert]:
@@ -413,6 +415,13 @@ def _only(request: Request, header: str) -> str:
 
 def _fit(value: str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in value[:_MAX_HEADER])
+
+
+def _run(body: bytes) -> Ran:
+    try:
+        return Ran.model_validate_json(body)
+    except ValidationError as exc:
+        raise Malformed("body", "is no run of a check of this release") from exc
 
 
 def _require_json(request: Request) -> None:

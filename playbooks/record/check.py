@@ -112,7 +112,7 @@ class KeptFinding(Strict):
     expected: _Text
     observed: _Text
     answer: Answer
-    severity: Annotated[str, Field(max_length=20)]
+    severity: Annotated[str, Field(pattern=f"^({'|'.join(one.label for one in Severity)})$")]
     incident_class: IncidentClass
     remedy: _Text
 

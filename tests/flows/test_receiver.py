@@ -27,6 +27,7 @@ from flows.service.entrance import server
 from flows.service.receiver import create_app
 from integrations.siem.source import MAX_BYTES, Source, parse, sign, signed
 from playbooks.errors import Misconfigured, Transient
+from playbooks.record.check import Ran
 from playbooks.record.incident import Severity
 from tests.lab.examples import examples
 
@@ -738,11 +739,24 @@ RUN = json.dumps(
     }
 ).encode()
 
+ROW = {"key": "0" * 32, "since": "2026-01-31T12:00:00Z", "answer": "unknown", "incident_class": "tool_poisoning"}
+
+
+def run_of(subject: str, severity: str = "high", found: int = 1) -> bytes:
+    """Return what a check says of a run that found something."""
+    row = {**ROW, "severity": severity, **dict.fromkeys(("subject", "what", "expected", "observed", "remedy"), subject)}
+    return json.dumps({**json.loads(RUN), "found": [row] * found, "differ": found}).encode()
+
 
 @pytest.mark.parametrize(
     ("who", "named", "body", "status"),
     [
         ("signed", "drift", RUN, 202),
+        ("signed", "drift", RUN.replace(b"12:00:01", b"12:04:59"), 202),
+        ("signed", "drift", RUN.replace(b"12:00:01", b"12:05:01"), 422),
+        ("signed", "drift", run_of("forecast"), 202),
+        ("signed", "drift", run_of("forecast", "\x1b[2J"), 422),
+        ("signed", "drift", run_of("\x1b[2J"), 422),
         ("signed", "drift", RUN.replace(b'"drift"', b'"../drift"'), 422),
         ("signed", "drift", BODY, 422),
         ("signed", "siem", RUN, 404),
@@ -758,3 +772,30 @@ async def test_only_our_own_checks_say_that_they_ran(who: str, named: str, body:
         answer = await client.post(f"/v1/checks/{named}", content=body, headers=headers_of(body, key=key))
     assert answer.status_code == status, answer.text
     assert inbox.kinds == (["check"] if status == 202 else [])
+
+
+async def test_a_long_record_of_a_run_is_read_beside_what_everybody_else_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, begun, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    class Slow:
+        """Reads a run for as long as it is made to."""
+
+        @staticmethod
+        def model_validate_json(body: bytes) -> Any:  # noqa: ANN401  # a run
+            loop.call_soon_threadsafe(begun.set)
+            release.wait(5)
+            return Ran.model_validate_json(body)
+
+    monkeypatch.setattr(receiver, "Ran", Slow)
+    monkeypatch.setenv("SOAR_TEST_DRIFT", TOKEN[::-1])
+    inbox, body = MemoryInbox(), run_of("x" * 300, found=100)
+    drift = source({"bearer": {"secrets": [{"env": "SOAR_TEST_DRIFT"}]}})
+    app = create_app({**SOURCES, "drift": drift}, inbox, clock=lambda: NOW)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver") as client:
+        known = {**JSON, "authorization": f"Bearer {TOKEN[::-1]}"}
+        long = asyncio.create_task(client.post("/v1/checks/drift", content=body, headers=known))
+        await begun.wait()
+        assert (await client.post("/v1/alerts/signed", content=BODY, headers=headers_of())).status_code == 202
+        assert not long.done(), "whoever holds that one secret would keep every alert out"
+        release.set()
+        assert (await long).status_code == 202
