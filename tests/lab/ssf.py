@@ -67,7 +67,7 @@ class Application:
         lost: how many of its next answers are lost on the way.
         told: subjects whose sessions it ended, each once for each event.
         taken: the events that it has, by their ids, as they came.
-        presented: how often it was shown an event.
+        presented: each event that it was shown, to the letter.
     """
 
     jwks: KeySetSerialization
@@ -116,7 +116,7 @@ class Application:
         return self._taken(claims, request.body.decode())
 
     def _taken(self, claims: dict[str, Any], event: str) -> tuple[int, object]:
-        self.presented.append(claims["jti"])
+        self.presented.append(event)
         ((kind, what),) = claims["events"].items()
         if kind == REVOKED:
             assert what["event_timestamp"] <= time.time()
