@@ -21,7 +21,8 @@ async def take_check(parts: Parts, item: InboxItem) -> list[Opened]:
         said = Ran.model_validate_json(item.body) if ours else None
     except ValidationError:
         said = None
-    if said is None:
+    # A stream for each name that somebody thinks of would have no end.
+    if said is None or said.check not in parts.checks:
         await parts.journal.submit(lambda tx: set_aside(tx, item, _STRANGE))
         return []
     body, stream = said.model_dump(mode="json"), f"{CHECK}{said.check}"

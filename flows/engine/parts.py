@@ -65,6 +65,7 @@ class Parts:
         steps: every action, capture and check, by name.
         titles: what each kind of system calls itself.
         sources: the configured senders of alerts.
+        checks: what each check is called, of which runs are written down.
         people: who may ask for what; read anew for each request.
         contacts: whom there is to tell.
         channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
@@ -93,6 +94,7 @@ class Parts:
     templates: Mapping[str, str] = field(default_factory=dict)
     words: Sentences = NONE
     titles: Mapping[str, str] = field(default_factory=dict)
+    checks: frozenset[str] = frozenset()
     reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)

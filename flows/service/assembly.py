@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flows.checks.every import CHECKS
 from flows.engine.parts import Parts
 from flows.engine.response import check_steps
 from flows.service import running
@@ -102,6 +103,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             templates=config.templates,
             words=config.systems.words,
             titles=config.systems.titles,
+            checks=frozenset(CHECKS),
             reserve=settings.vault.reserve,
         )
         # Read now, which takes a moment: the first cut does not wait for it.

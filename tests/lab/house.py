@@ -300,6 +300,7 @@ async def house(
                 words=SYSTEMS.words,
                 titles=SYSTEMS.titles,
                 sources=SOURCES,
+                checks=frozenset({"tried"}),
                 people=lambda: people,
                 contacts=Contacts(),
                 channels=lambda _contact, _way: LogChannel(),

@@ -194,6 +194,18 @@ async def test_nobody_else_says_that_a_check_ran(tmp_path: Path, who: str) -> No
         assert not await made.journal.waiting(10), "it is set aside"
 
 
+async def test_a_run_of_a_check_that_there_is_not_begins_no_stream(tmp_path: Path) -> None:
+    other = ran()._replace(check=replace(check(), name="made-up"))
+    body = canonical(other.ran("schedule", None).model_dump(mode="json"))
+    async with estate(tmp_path) as made:
+        await made.journal.put(kind=KIND, source="drift", nonce="n", body=body, headers={})
+        await intake(made.parts)
+        assert await made.journal.stream(f"{CHECK}made-up") is None, (
+            "whoever holds one secret begins as many as it likes"
+        )
+        assert not await made.journal.waiting(10), "it is set aside"
+
+
 def test_every_check_has_its_flow_and_its_schedule() -> None:
     deployed = {one["name"]: one for one in yaml.safe_load(DEPLOYMENTS.read_text())["deployments"]}
     for name, one in CHECKS.items():
