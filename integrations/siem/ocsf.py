@@ -31,6 +31,7 @@ from integrations.siem.reading import (
     workloads,
     written,
 )
+from playbooks.estate.package import versioned
 from playbooks.record.incident import AlertState, Claimed, Entity, EntityKind, MarkKind, Severity
 from playbooks.strict import Json
 
@@ -163,9 +164,9 @@ def _of_resource(resource: Fields, named: dict[str, object], rest: list[Entity],
 
 def _packages(vulnerability: Fields) -> Iterator[Entity]:
     for package in vulnerability.objects("affected_packages"):
-        name, version = package.text("name"), package.text("version")
+        name, version, url = package.text("name"), package.text("version"), package.text("purl")
         named = f"{name}@{version}" if name and version else name
-        yield from beside(EntityKind.PACKAGE, [package.text("purl") or named])
+        yield from beside(EntityKind.PACKAGE, [versioned(url, version) if url else named])
 
 
 def _found(event: Fields) -> Iterator[Claimed]:

@@ -32,3 +32,17 @@ def named(said: str) -> Named:
         return Named(said.strip().casefold(), "")
     # What qualifies it (architecture, where it is fetched from) and what lies within it make no other package.
     return Named(PackageURL(url.type, url.namespace, url.name).to_string(), url.version or "")
+
+
+def versioned(said: str, version: str) -> str:
+    """Return a package URL that says which version, where it did not; anything else as it is.
+
+    Args:
+        said: a package URL, or whatever somebody wrote for one; hostile.
+        version: which is meant; empty if none is said.
+    """
+    try:
+        url = PackageURL.from_string(said.strip())
+        return said if url.version or not version else url._replace(version=version).to_string()
+    except ValueError:
+        return said

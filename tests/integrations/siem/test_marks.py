@@ -8,7 +8,7 @@ import pytest
 from integrations.siem.reading import MAX_ENTITIES, Malformed, load
 from integrations.siem.source import FORMATS, Format
 from playbooks.record.campaign import EACH, Shared, marks
-from playbooks.record.incident import MarkKind
+from playbooks.record.incident import EntityKind, MarkKind
 from tests.integrations.siem.test_as_sent import FINDING, FULL, GENERIC, SENT
 
 SHA = "a" * 64
@@ -114,8 +114,27 @@ def test_a_text_is_the_same_whatever_its_case_and_spacing_and_a_secret_in_a_mark
 def test_many_packages_leave_room_for_the_vulnerability_that_they_share() -> None:
     packages = [{"purl": f"pkg:deb/debian/libssl-{n}@3.0"} for n in range(MAX_ENTITIES)]
     weak = [{"cve": {"uid": "CVE-2025-68144"}, "affected_packages": packages}]
-    said = {**FINDING, "class_uid": 2002, "vulnerabilities": weak, "unmapped": None}
+    said = {**FINDING, "class_uid": 2002, "vulnerabilities": weak, "unmapped": None, "resources": []}
     (one,) = FORMATS[Format.OCSF](load(json.dumps(said).encode()))
     kinds = [mark.kind for mark in marks((), one.entities, one.entities, one.marks)]
     assert len(kinds) == EACH
     assert Shared.VULNERABILITY in kinds, "whoever fills in packages hides the campaign"
+
+
+@pytest.mark.parametrize(
+    ("url", "version", "named"),
+    [
+        ("pkg:pypi/mcp-server-git", "0.6.2", "pkg:pypi/mcp-server-git@0.6.2"),
+        ("pkg:pypi/mcp-server-git@0.6.3", "0.6.2", "pkg:pypi/mcp-server-git@0.6.3"),
+        ("pkg:deb/debian/libssl3?arch=arm64", "1:3.0", "pkg:deb/debian/libssl3@1:3.0?arch=arm64"),
+        ("pkg:pypi/mcp-server-git", None, "pkg:pypi/mcp-server-git"),
+        ("no package URL", "0.6.2", "no package URL"),
+    ],
+)
+def test_a_package_whose_url_says_no_version_is_of_the_version_beside_it(
+    url: str, version: str | None, named: str
+) -> None:
+    weak = [{"affected_packages": [{"purl": url, "version": version}]}]
+    said = {**FINDING, "class_uid": 2002, "vulnerabilities": weak, "unmapped": None, "resources": []}
+    (one,) = FORMATS[Format.OCSF](load(json.dumps(said).encode()))
+    assert named in [each.name for each in one.entities if each.kind is EntityKind.PACKAGE]
