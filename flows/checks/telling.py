@@ -19,6 +19,7 @@ from playbooks.errors import SoarError
 from playbooks.gate.corroboration import OWN_COMPARISON
 from playbooks.record.check import Found, Ran, difference
 from playbooks.strict import canonical, iso, now
+from playbooks.taxonomy import MarkKind
 
 SOURCE = OWN_COMPARISON
 """The source of `sources.yaml` in whose name is reported; without it, what is found is only shown."""
@@ -98,6 +99,9 @@ def messages(run: Run, before: Ran | None, at: datetime) -> list[Message]:
             together.setdefault(one.together, []).append(one)
         elif one.tells:
             alone.append([one])
+    # A message names few, and whoever makes them chooses their names: what brings in a place is named first.
+    for some in together.values():
+        some.sort(key=lambda one: all(kind is not MarkKind.INDICATOR for kind, _ in one.marks))
     since = run.since(before)
     found = []
     for some in (*alone, *together.values()):

@@ -26,7 +26,7 @@ from playbooks.action import World
 from playbooks.errors import Transient
 from playbooks.record.check import CHECK, KIND, NAMED, About, Found, Ran
 from playbooks.strict import canonical, now
-from playbooks.taxonomy import EntityKind, IncidentClass, Severity
+from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 from tests.flows.cli.world import Installation
 from tests.flows.engine.test_campaigns import estate
 from tests.lab.house import source
@@ -130,6 +130,15 @@ def test_a_finding_is_told_once_until_it_changes_or_was_over() -> None:
     daily = ran(AUDIT, began=later)._replace(check=replace(check(), daily=True))
     numbers = {telling.messages(daily, before, at)[0].number for at in (later, later + timedelta(days=1))}
     assert len(numbers) == 2, "what stays a danger is told again each day"
+
+
+def test_what_is_new_and_brings_in_a_place_is_named_however_many_decoys_come_before_it() -> None:
+    decoys = [AUDIT._replace(state=f"{n}", about=(About(EntityKind.TOOL, f"a{n}", "weather"),)) for n in range(50)]
+    evil = AUDIT._replace(about=(About(EntityKind.TOOL, "z", "weather"),), marks=((MarkKind.INDICATOR, "e.example"),))
+    new = [one._replace(together="weather") for one in (*decoys, evil)]
+    (one,) = telling.messages(ran(*new), None, now())
+    assert one.about == 51
+    assert {"kind": "tool", "name": "z", "server": "weather"} in one.alert["entities"], "nobody would be asked about it"
 
 
 def test_what_the_journal_does_not_name_any_more_is_told_once_a_day_at_most() -> None:
