@@ -8,8 +8,9 @@ counted: its message is moved to the incident, where the raw bytes stay, and cos
 import asyncio
 import contextlib
 import hashlib
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -57,6 +58,8 @@ UNSTAMPED = (
 FORESEEN = 2
 """Alerts of one look for whose cuts it is asked ahead; of more, the gateway tells in one list."""
 
+LOG = logging.getLogger(__name__)
+
 _ON_ITS_WAY = 0.001
 """Seconds in which a question that is begun reaches its connection."""
 
@@ -92,12 +95,8 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
         await asyncio.sleep(0)
 
     said = [one for message in messages for one in message.alerts]
-    fresh = (one for one in said if one.trusted and one.alert.state is AlertState.NEW and parts.memory.is_new(one.key))
     # What their first cuts have to know is asked for while they are being opened.
-    soon = list(islice(fresh, FORESEEN))
-    for one in soon:
-        foresee(parts, one.incident_class, one.known)
-    if soon:
+    if _foreseen(parts, (one for one in said if one.item.id not in parts.memory.ahead)):
         # It is on its way before the transaction has this loop, for ten times as long.
         await asyncio.sleep(_ON_ITS_WAY)
 
@@ -109,6 +108,28 @@ async def take_alerts(parts: Parts, items: Sequence[InboxItem]) -> list[Opened]:
     joining = await parts.journal.submit(unit)
     parts.memory.keep(joining.heard, joining.counted, (one.key for one in said))
     return joining.opened
+
+
+def look_ahead(parts: Parts, items: Sequence[InboxItem]) -> None:
+    """Begin to read what the first cuts of messages will ask for, while those are still on their way into the journal.
+
+    Args:
+        parts: what the engine works with.
+        items: messages, of which nothing is done yet: whatever is wrong with one, taking it in will say so.
+    """
+    said: list[_Said] = []
+    for item in items:
+        source = parts.sources.sources.get(item.source)
+        if item.kind != "alert" or source is None or not source.authenticated or len(item.body) > LONG:
+            continue
+        try:
+            if parts.journal.genuine(item):
+                read = parse(item.body, item.source, source)
+                said += (_read(parts, item, source, alert, trusted=True) for alert in read)
+        except Exception as exc:  # noqa: BLE001  # whatever it does to us, it keeps nothing from coming in
+            LOG.debug("nothing is foreseen of inbox entry %s: %s", item.id, type(exc).__name__)
+    parts.memory.ahead = frozenset(item.id for item in items)
+    _foreseen(parts, said)
 
 
 def correlation(
@@ -172,6 +193,15 @@ class _Said(NamedTuple):
         known = {thing.server for thing in self.known if thing.server}
         claimed = {one.server or one.name for one in self.unknown if one.server or one.kind is EntityKind.SERVER}
         return frozenset(known or {redacted(name.casefold(), LINE) for name in claimed} or {""})
+
+
+def _foreseen(parts: Parts, said: Iterable[_Said]) -> bool:
+    """Begin to read what the first cuts of alerts will ask for, and return whether anything was begun."""
+    fresh = (one for one in said if one.trusted and one.alert.state is AlertState.NEW and parts.memory.is_new(one.key))
+    soon = list(islice(fresh, FORESEEN))
+    for one in soon:
+        foresee(parts, one.incident_class, one.known)
+    return bool(soon)
 
 
 class _Message(NamedTuple):

@@ -28,6 +28,8 @@ class Memory:
         self.counted: dict[str, float] = {}
         """When each incident was last asked to count, by the monotonic clock."""
         self._open: OrderedDict[str, None] = OrderedDict()
+        self.ahead: frozenset[str] = frozenset()
+        """The messages whose first questions were begun before they were read for good."""
         self.responses = 0
         """Incidents whose response runs at this moment."""
         self.marks: OrderedDict[str, str] = OrderedDict()

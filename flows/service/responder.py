@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows.engine import flood, schedule
+from flows.engine.alerts import look_ahead
 from flows.engine.case import PREFIX, Case
 from flows.engine.intake import MANY, intake
 from flows.engine.opening import CUT, FLOW, RETRY, TELL, WATCH, Opened
@@ -105,6 +106,8 @@ class Responder:
     ) -> None:
         check_steps(parts)
         self.parts = parts
+        if cuts:
+            parts.journal.tell_ahead(lambda items: look_ahead(self.parts, items))
         self._flow = flow
         self._flows = flows
         self._cuts = cuts
@@ -145,7 +148,8 @@ class Responder:
     ) -> None:
         while not stop.is_set():
             await self.sweep()
-            if pause := HEAD_START if self._gave_way else self._rest:
+            # Whoever cuts nothing leaves the processor to who does: what is new is cut first of all.
+            if pause := HEAD_START if self._gave_way or not self._cuts else self._rest:
                 await asyncio.wait({stopping}, timeout=pause)
             waiting = asyncio.ensure_future(wait(self._patience()))
             poked = asyncio.create_task(self._poked.wait())

@@ -156,6 +156,8 @@ class Spool:
         self._last = 0
         self._holds = True
         self._looked = 0
+        self.news: Callable[[Sequence[Any]], None] = lambda _: None
+        """Told of the first rows that are new, before they are copied."""
         self.fresh: Mapping[str, Any] = {}
         """The first rows that were copied last, by their ids: they need not be read again a moment later."""
         self._forgetting: asyncio.Task[None] | None = None
@@ -237,6 +239,7 @@ class Spool:
         self.fresh = {row[0]: row[: len(queries.HANDED)] for row in first}
         if len(first) < _FEW:
             if first:
+                self.news([row[: len(queries.HANDED)] for row in first])
                 await self._copy_rows([row[:-1] for row in first])
                 self._last, self._holds = first[-1][-1], True
             return

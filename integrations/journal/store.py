@@ -349,6 +349,15 @@ class Journal(Reading):
             receipts.append(Receipt(name, fresh=name == put.id, conflict=digest != put.digest, incident=incident))
         return Done(receipts, None)
 
+    def tell_ahead(self, told: Callable[[Sequence[InboxItem]], None]) -> None:
+        """Have somebody told of messages while they are on their way into the journal, where they are few: a hint.
+
+        Args:
+            told: returns at once, and raises nothing; it may be told of a message again.
+        """
+        if self._spool is not None:
+            self._spool.news = lambda rows: told([queries.inbox_item(row) for row in rows])
+
     async def waiting(
         self,
         limit: int,

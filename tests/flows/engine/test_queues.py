@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import event
 
+from flows.engine.alerts import look_ahead
 from flows.engine.case import Case
 from flows.engine.intake import MANY, Taken, intake
 from flows.engine.opening import CUT as CUTTING
@@ -208,6 +209,32 @@ async def test_what_is_foreseen_is_on_its_way_before_the_incident_is_written(
         await home.take_in()
         await asyncio.gather(*questions)
     assert order == ["asked", "written"]
+
+
+async def test_nothing_is_foreseen_of_what_nobody_proves_or_can_read_and_it_keeps_nothing_from_coming_in(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(SetFlags, "foresee", lambda *_: asked.append(None))
+    async with flags.installation(tmp_path, flags.playbook(flags.step(folder))) as home:
+        await home.receive(alert("weather", "forecast"))
+        (item,) = await home.journal.waiting(9)
+        for none in (
+            {"body": b"{"},
+            {"kind": "request"},
+            {"source": "nobody"},
+            {"stamp": None},
+            {"body": b"[" * 9_000},
+        ):
+            look_ahead(home.parts, [item._replace(**none)])
+        with monkeypatch.context() as during:
+            during.setattr("flows.engine.alerts.about", lambda *_: 1 // 0)
+            look_ahead(home.parts, [item])
+        assert not asked
+        look_ahead(home.parts, [item])
+        assert asked == [None]
+        await home.take_in()
+        assert await home.incidents()
 
 
 async def by_people(home: House) -> Incident:

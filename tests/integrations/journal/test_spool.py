@@ -162,6 +162,19 @@ async def test_copies_that_a_power_cut_took_are_made_again(process: Open, path: 
     assert await nonces(await process("r2", responder=True)) == ["0", "2"]
 
 
+async def test_a_few_messages_are_told_of_before_they_are_in_the_journal(process: Open, path: Path) -> None:
+    responder = await process("r1", responder=True)
+    told: list[tuple[list[str], list[str]]] = []
+    responder.tell_ahead(lambda items: told.append(([item.nonce for item in items], rows(path, ""))))
+    await put(responder, "first")
+    assert await nonces(responder) == ["first"]
+    assert told == [(["first"], [])]
+    for n in range(10):
+        await put(responder, f"{n}")
+    assert len(await nonces(responder)) == 11
+    assert len(told) == 1, "of many nobody is told: one list answers for all of them"
+
+
 async def test_only_what_is_moved_is_forgotten(process: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "FORGETS", 0.0)
     monkeypatch.setattr(spool, "_SOME", 3)
