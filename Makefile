@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 # Arguments for the command behind a target: make test ARGS="-k gate"
 ARGS ?=
 # More than there are cores to run on: the tests mostly wait for other processes, and each worker starts its own servers.
-WORKERS ?= 4
+WORKERS ?= 3
 # Containers' images often switch it off; then each process that the tests start compiles all of it again.
 export PYTHONDONTWRITEBYTECODE :=
 

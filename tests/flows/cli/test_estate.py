@@ -248,7 +248,7 @@ def test_a_response_by_hand_from_start_to_release(estate: tuple[Installation, st
     assert not planned["changes"][0]["pending"]
     (differs,) = [line for line in checks if line["check"] == f"server {name}"]
     assert differs["remedy"].startswith(f"{act['incident']} holds it: see why"), "not: approve it"
-    assert freed["state"] == "done"
+    assert freed["state"] == "done", freed
     assert after["metrics"]["released_at"]
     assert site.json("verify")["ok"]
     key = str(site.folder / "keys" / "responder.pub")

@@ -3,7 +3,7 @@
 from integrations.system import Holders, Looked
 from integrations.systems.kubernetes.doctor import doctor
 from integrations.systems.kubernetes.present import ClusterPresent
-from integrations.systems.kubernetes.rights import NAME, PROBES, REVERTERS, WIDE, Permission, of_role, wanted
+from integrations.systems.kubernetes.rights import CHECKPOINT, NAME, PROBES, REVERTERS, WIDE, Permission, of_role, wanted
 from playbooks.action import World
 from tests.integrations.systems.kubernetes.conftest import Yard
 
@@ -72,9 +72,11 @@ async def test_what_is_not_there_is_said_to_be_gone(yard: Yard) -> None:
 
 
 def test_the_roles_have_each_permission_and_no_more() -> None:
-    written = {name: set(of_role(name)) for name in (NAME, PROBES, REVERTERS, WIDE)}
-    assert written[NAME] | written[WIDE] == set(wanted())
+    written = {name: set(of_role(name)) for name in (NAME, PROBES, REVERTERS, WIDE, CHECKPOINT)}
+    assert written[NAME] | written[WIDE] | written[CHECKPOINT] == set(wanted())
     assert not written[NAME] & written[WIDE]
+    # Root on every node: nobody has it along with anything else.
+    assert not written[CHECKPOINT] & (written[NAME] | written[WIDE])
     for name in (PROBES, REVERTERS):
         assert written[name] < written[NAME]
     assert not {one for one in written[REVERTERS] if one.verb not in {"get", "patch"} or not one.group}

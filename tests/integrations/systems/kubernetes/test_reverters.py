@@ -356,6 +356,7 @@ async def test_what_our_account_may_not_pause_holds_up_no_containment_and_is_nam
         for rule in role()["rules"]
         if rule["apiGroups"] != ["keda.sh"]
     ]
+    rules = [rule for rule in rules if rule["verbs"]]
     rbac, group = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{idle.namespace}", "rbac.authorization.k8s.io"
     idle.cluster.ask("POST", f"{rbac}/roles", {"metadata": {"name": "half"}, "rules": rules})
     binding = {
