@@ -3,7 +3,16 @@
 from integrations.system import Holders, Looked
 from integrations.systems.kubernetes.doctor import doctor
 from integrations.systems.kubernetes.present import ClusterPresent
-from integrations.systems.kubernetes.rights import CHECKPOINT, NAME, PROBES, REVERTERS, WIDE, Permission, of_role, wanted
+from integrations.systems.kubernetes.rights import (
+    CHECKPOINT,
+    NAME,
+    PROBES,
+    REVERTERS,
+    WIDE,
+    Permission,
+    of_role,
+    wanted,
+)
 from playbooks.action import World
 from tests.integrations.systems.kubernetes.conftest import Yard
 
