@@ -1,10 +1,10 @@
 """What the check `configuration` asks of any provider: what it describes of itself, and of the tokens that we hold."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
+from integrations import bounded
 from integrations.identity.client import Api
 from integrations.identity.provider import identities
 from integrations.identity.tokens import held
@@ -32,7 +32,7 @@ def asks(world: World, name: str) -> Mapping[str, Ask]:
 async def described(world: World, name: str) -> Sequence[Found]:
     """Read what a provider says that it takes."""
     subject, found = f"provider {name}", list[Found]()
-    said = json.loads((await world.reach(Api, name).described()).raw)
+    said = bounded.parsed((await world.reach(Api, name).described()).raw, f"provider {name}: its description")
     pkce = _names(said, "code_challenge_methods_supported")
     if "S256" not in pkce or "plain" in pkce:
         found.append(

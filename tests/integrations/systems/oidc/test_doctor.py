@@ -134,7 +134,7 @@ def test_the_guide_says_what_the_client_has_to_be_let_do() -> None:
 
 def test_what_the_guide_writes_into_an_inventory_is_read() -> None:
     text = (Path(__file__).parents[4] / "docs" / "connect-an-identity-provider.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    block, receiver = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (ids,) = re.findall(r"`tokens: (\{desk: [\w-]+\})`", text)
     place = "        held: {session"
     assert place in block
@@ -145,3 +145,5 @@ def test_what_the_guide_writes_into_an_inventory_is_read() -> None:
     assert at.tokens["desk"] == "support-desk-1"
     (desk,) = naming.chosen(inventory, [Entity(kind=EntityKind.TOKEN, name="agent/desk")])
     assert desk.principal == "agent"
+    listens = read("version: 1\n" + receiver.replace("  agent:\n", "  agent:\n    title: The agent\n"))
+    assert set(listens.principals["agent"].places) == set(listens.systems) == {"app"}
