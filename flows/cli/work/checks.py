@@ -1,6 +1,7 @@
 """`check`: what is looked at by schedule, looked at now."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from flows.cli.work import records
 from flows.reading import checks
 from flows.service.access import missing
 from flows.service.settings import Configuration
-from playbooks.errors import SoarError
+from playbooks.errors import Misconfigured, Transient
 from playbooks.record.check import Found, Ran
 
 _HELD = 600
@@ -78,13 +79,13 @@ def run(out: Out, config: Configuration, names: Sequence[str], *, report: bool) 
 async def _one(
     config: Configuration, check: Inspection, progress: Callable[[str, int, int], None], *, report: bool
 ) -> tuple[Run, Ran, Told]:
-    done = await running.run(check, config, progress)
     before, told = None, Told("", "")
-    try:
+    # A journal that is away, or not made yet, says of nothing that it was found before; one that is not as it was
+    # written is heard of before anything is asked.
+    with contextlib.suppress(Transient, Misconfigured):
         async with records.opened(config) as journal:
             before = await checks.last(journal, check.name)
-    except SoarError:
-        pass  # where there is no journal, everything is found for the first time
+    done = await running.run(check, config, progress)
     if report:
         told = await asyncio.to_thread(tell, config, done, "hand", before)
     return done, done.ran("hand", before), told

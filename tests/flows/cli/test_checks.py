@@ -1,6 +1,8 @@
 """`check`: what it shows, what it ends with, and that it is known afterwards."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +12,7 @@ from flows.checks.inspection import Ask
 from flows.cli.exits import Exit
 from flows.cli.work import checks as work
 from flows.service.access import open_journal
-from playbooks.record.check import CHECK
+from playbooks.record.check import CHECK, Found
 from playbooks.record.journal import Event
 from tests.flows.checks.test_room import AUDIT, away, bad, check, clean, ran
 from tests.flows.cli.world import Installation
@@ -69,3 +71,21 @@ def test_nobody_is_told_without_a_source_and_it_is_said(site: Installation, monk
     (said,) = site.json("check", "tried", code=Exit.NO)["runs"]
     assert said["reported"] == "Nobody was told: sources.yaml has no source drift with a secret."
     assert said["unrecorded"]
+
+
+def test_a_journal_that_is_not_as_it_was_written_is_heard_of_before_anything_is_asked(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+
+    async def look() -> list[Found]:
+        asked.append(None)
+        return []
+
+    only(monkeypatch, a=look)
+    body = ran(AUDIT).ran("schedule", None)
+    asyncio.run(keep(site, Event("ran", body.model_dump(mode="json"), "drift")))
+    with contextlib.closing(sqlite3.connect(site.folder / "state" / "journal.db")) as database, database:
+        database.execute("UPDATE entry SET data = data || ' ' WHERE stream = ?", (f"{CHECK}tried",))
+    assert site.run("check", "tried", "--no-report").exit_code is Exit.NO
+    assert not asked
