@@ -5,9 +5,10 @@
 Real parts, each its own process: a gateway with 110 tools of a real MCP server, receiver, responder and Prefect as
 `mcp-soar up` runs them. The bare script makes the same gateway calls (GET the tool, POST its state; then, where it also
 probes, one tools/call) over eight connections, with no engine, journal, gate or evidence. Before each of (a), for both
-alike, the gateway takes over a poisoned definition, and with that forgets what it had looked up.
+alike, the gateway takes over a poisoned definition, and with that forgets what it had looked up. In (a) the two take
+turns, for a machine's speed changes within minutes: the script's are measured while ours is up and has nothing to do.
 
-(a) 50 incidents one at a time · (b) 100 alerts about 100 tools at once
+(a) 50 incidents one at a time, the bare script after each · (b) 100 alerts about 100 tools at once
 """
 
 import asyncio
@@ -21,10 +22,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,50 +93,58 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 # The bare script
 
 
-async def bare(
-    site: Site,
-    tools: list[str],
-    *,
-    probing: bool,
-    turned: Callable[[int], Awaitable[None]] | None = None,
-) -> Times:
-    """Disable tools at the gateway with nothing around it.
+@dataclass
+class Bare:
+    """What disables tools at the gateway with nothing around it.
 
     Args:
-        site: the gateway.
-        tools: their ids.
-        probing: whether each is also asked for as a client.
-        turned: called before each with its number, and then they are disabled one at a time; else all at once.
+        http: signed in at the gateway.
+        canary: the token of who asks as a client.
+        offered: what the gateway calls each tool, by its id there.
     """
+
+    http: httpx.AsyncClient
+    canary: str
+    offered: Mapping[str, str]
+    times: Times = field(default_factory=Times)
+
+    async def cut(self, tool: str, *, probing: bool) -> None:
+        """Disable a tool.
+
+        Args:
+            tool: its id.
+            probing: whether it is also asked for as a client.
+        """
+        begun = time.perf_counter()
+        (await self.http.get(f"/v1/tools/{tool}")).raise_for_status()
+        (await self.http.post(f"/v1/tools/{tool}/state?activate=false")).raise_for_status()
+        self.times.first_effect.append(time.perf_counter() - begun)
+        if probing:
+            ask = {
+                "Authorization": f"Bearer {self.canary}",
+                "Accept": "application/json, text/event-stream",
+                "MCP-Protocol-Version": "2025-06-18",
+            }
+            call = {"name": self.offered[tool], "arguments": {"": 1}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+            (await self.http.post("/mcp/", headers=ask, json=body)).raise_for_status()
+            self.times.verified.append(time.perf_counter() - begun)
+
+
+@asynccontextmanager
+async def bare(site: Site) -> AsyncIterator[Bare]:
+    """Sign the bare script in at a site's gateway."""
     canary = Path(site.inventory.gateways["main"].canary.token.file or "").read_text()  # noqa: ASYNC240  # before it is measured
-    times = Times()
+    pins = site.inventory.pins.of(site.server_id, PinKind.TOOL)
     async with _signed_in(site) as http:
-        ask = {
-            "Authorization": f"Bearer {canary}",
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": "2025-06-18",
-        }
+        yield Bare(http, canary, {pin.gateway_id or "": pin.gateway_name or "" for pin in pins})
 
-        async def one(tool: str, offered: str) -> None:
-            begun = time.perf_counter()
-            (await http.get(f"/v1/tools/{tool}")).raise_for_status()
-            (await http.post(f"/v1/tools/{tool}/state?activate=false")).raise_for_status()
-            times.first_effect.append(time.perf_counter() - begun)
-            if probing:
-                call = {"name": offered, "arguments": {"": 1}}
-                body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
-                (await http.post("/mcp/", headers=ask, json=body)).raise_for_status()
-                times.verified.append(time.perf_counter() - begun)
 
-        pins = {pin.gateway_id: pin.gateway_name or "" for pin in site.inventory.pins.of(site.server_id, PinKind.TOOL)}
-        work = [one(tool, pins[tool]) for tool in tools]
-        if turned is None:
-            await asyncio.gather(*work)
-        else:
-            for number, item in enumerate(work, 1):
-                await turned(number)
-                await item
-    return times
+async def bare_burst(site: Site, tools: list[str], *, probing: bool) -> Times:
+    """Disable tools all at once with nothing around it."""
+    async with bare(site) as script:
+        await asyncio.gather(*(script.cut(tool, probing=probing) for tool in tools))
+        return script.times
 
 
 # mcp-soar
@@ -264,20 +272,32 @@ def _times(found: dict[str, Incident], begun: dict[str, float]) -> Times:
     return times
 
 
-async def one_at_a_time(site: Site, server: McpServer, tools: list[str], url: str | None) -> Times:
-    """Poison a tool, let the gateway take it over, alert; and again when all of that incident is done."""
-    async with running(site, url) as house:
-        begun: dict[str, float] = {}
-        found: dict[str, Incident] = {}
-        for number, tool in enumerate(tools, 1):
-            await _turned(site, server, tools, number)
+async def one_at_a_time(site: Site, server: McpServer, url: str | None) -> tuple[Times, Times]:
+    """Poison a tool, let the gateway take it over, alert; when all of that incident is done, the bare script's turn.
+
+    Returns:
+        The bare script's times, and ours.
+    """
+    ids, names = _tools(site)
+    begun: dict[str, float] = {}
+    found: dict[str, Incident] = {}
+    turned = 0
+    async with running(site, url) as house, bare(site) as script:
+        # Each has every second tool.
+        for tool, other in zip(names[: SERIAL * 2 : 2], ids[1 : SERIAL * 2 : 2], strict=True):
+            turned += 1
+            await _turned(site, server, names[:turned])
             begun[tool] = await house.alert(tool)
             found |= await house.until([tool], sealed=True)
-    return _times(found, begun)
+            turned += 1
+            await _turned(site, server, names[:turned])
+            await script.cut(other, probing=True)
+    return script.times, _times(found, begun)
 
 
-async def burst(site: Site, server: McpServer, tools: list[str], url: str | None) -> Times:
+async def burst(site: Site, server: McpServer, url: str | None) -> Times:
     """Poison every tool at the server, before any gateway took it over, and alert about all of them at once."""
+    tools = _tools(site)[1][:BURST]
     server.behave(Behaviour(poisoned=tuple(tools)))
     async with running(site, url) as house:
         begun = dict(zip(tools, await asyncio.gather(*(house.alert(tool) for tool in tools)), strict=True))
@@ -297,7 +317,7 @@ async def measure(path: str | None, stores: list[str]) -> None:
             contextforge(folder / "gateway") as gateway,
         ):
             site = await build(gateway, server, folder / "site")
-            await _bare(site, server, path)
+            await _bare(site, path)
             for store in stores:
                 if store == "postgresql":
                     programs = find_postgres()
@@ -310,26 +330,22 @@ async def measure(path: str | None, stores: list[str]) -> None:
                     await _ours(site, server, path, store, None)
 
 
-async def _bare(site: Site, server: McpServer, path: str | None) -> None:
-    ids, names = _tools(site)
-    serial = await bare(site, ids[:SERIAL], probing=True, turned=partial(_turned, site, server, names[:SERIAL]))
-    results(serial.figures("(a) bare"), path)
-    server.behave()
-    await _restore(site)
-    results((await bare(site, ids[:BURST], probing=False)).figures("(b) bare"), path)
-    await _restore(site)
-    results((await bare(site, ids[:BURST], probing=True)).figures("(b) bare probing"), path)
-    await _restore(site)
+async def _bare(site: Site, path: str | None) -> None:
+    ids, _ = _tools(site)
+    for label, probing in (("(b) bare", False), ("(b) bare probing", True)):
+        results((await bare_burst(site, ids[:BURST], probing=probing)).figures(label), path)
+        await _restore(site)
 
 
 async def _ours(site: Site, server: McpServer, path: str | None, store: str, database: Any) -> None:  # noqa: ANN401
-    _, names = _tools(site)
-    for label, count, way in (("(a)", SERIAL, one_at_a_time), ("(b)", BURST, burst)):
-        with contextlib.nullcontext(None) if database is None else database.fresh_database() as url:
-            times = await way(site, server, names[:count], url)
-        results(times.figures(f"{label} {store}"), path)
-        server.behave()
-        await _restore(site)
+    fresh = contextlib.nullcontext if database is None else database.fresh_database
+    with fresh() as url:
+        script, ours = await one_at_a_time(site, server, url)
+    results({**script.figures(f"(a) bare beside {store}"), **ours.figures(f"(a) {store}")}, path)
+    await _put_back(site, server)
+    with fresh() as url:
+        results((await burst(site, server, url)).figures(f"(b) {store}"), path)
+    await _put_back(site, server)
 
 
 def _tools(site: Site) -> tuple[list[str], list[str]]:
@@ -338,10 +354,15 @@ def _tools(site: Site) -> tuple[list[str], list[str]]:
     return [pin.gateway_id or "" for pin in pins], [pin.name for pin in pins]
 
 
-async def _turned(site: Site, server: McpServer, tools: list[str], number: int) -> None:
-    """Poison the first so many tools, and have the gateway take that over."""
-    server.behave(Behaviour(poisoned=tuple(tools[:number])))
+async def _turned(site: Site, server: McpServer, tools: list[str]) -> None:
+    """Poison tools, and have the gateway take that over."""
+    server.behave(Behaviour(poisoned=tuple(tools)))
     await _refresh(site)
+
+
+async def _put_back(site: Site, server: McpServer) -> None:
+    server.behave()
+    await _restore(site)
 
 
 async def _refresh(site: Site) -> None:
