@@ -238,13 +238,18 @@ async def test_what_cannot_be_read_is_set_aside_and_the_rest_goes_on(
 
         monkeypatch.setattr(alerts, "_read", trips)
         good = await home.receive(alert(lab.site.server_id, "get_weather"))
+
+        async def all_seen() -> bool:
+            return await home.journal.waiting(10) == []
+
         async with home.responding():
             incident = await home.reaches(Status.CONTAINED)
+            # What is to be cut goes before what nobody can read.
+            await home.until(all_seen, "everything is taken in or set aside")
         assert [seen.receipt for seen in incident.alerts] == [good]
         aside = {entry.body["receipt"]: entry.body["reason"] for entry in await home.system("set_aside")}
         assert set(aside) == {*bad, odd.id, poison}
         assert "a fault of ours" in aside[poison]
-        assert await home.journal.waiting(10) == []
         for receipt in (*bad, poison):
             kept = await home.journal.message(receipt)
             assert kept is not None, "set aside is not thrown away"
