@@ -1,6 +1,7 @@
 """One request to an outside system, what came back, read within limits, and what a refusal means."""
 
 import asyncio
+import ssl
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -85,7 +86,12 @@ class Answer:
 
 
 def connecting(
-    url: str, headers: Mapping[str, str] | None = None, *, base: str = "", keep: int = 2 * AT_ONCE
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    base: str = "",
+    keep: int = 2 * AT_ONCE,
+    verify: ssl.SSLContext | None = None,
 ) -> httpx.AsyncClient:
     """Return what makes connections, and keeps some of them for the next request; nothing is followed elsewhere.
 
@@ -94,13 +100,14 @@ def connecting(
         headers: that go along with every request.
         base: what paths are below; empty if each request names all of its address.
         keep: how many are kept; without any, each request has a connection of its own.
+        verify: what its certificate is checked against, if not the public authorities.
     """
     return httpx.AsyncClient(
         base_url=base,
         headers={"Accept-Encoding": bounded.ENCODINGS, **(headers or {})},
         timeout=httpx.Timeout(TIMEOUT, connect=2.0),
         limits=httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=keep, keepalive_expiry=_IDLE),
-        verify=trusted(url),
+        verify=verify or trusted(url),
         trust_env=False,
     )
 

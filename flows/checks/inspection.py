@@ -2,13 +2,31 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from flows.service.settings import Configuration
 from playbooks.action import World
-from playbooks.record.check import Found
+from playbooks.record.check import Found, Ran
+from playbooks.record.trust import Judged
 
 Ask = Callable[[], Awaitable[Sequence[Found]]]
 """Asks one piece, and returns what is not as it should be there; raises `SoarError` if it cannot tell."""
+
+
+class Sight(Protocol):
+    """What a run saw, as far as servers are judged by it."""
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """What is not as it should be."""
+
+    @property
+    def unknown(self) -> tuple[tuple[str, str], ...]:
+        """The pieces that could not be asked, with the reason."""
+
+
+Judge = Callable[[Configuration, Sight, Sequence[Ran]], Sequence[Judged]]
+"""Says how far each server is trusted, by a run and by what the other checks found last."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,7 @@ class Inspection:
         pieces: what is asked one by one, so that one that is slow, hostile or away costs its own answer only.
         left_out: the pieces that are not asked from where this runs, with the reason.
         within: seconds that one piece may take.
+        judge: says how far servers are trusted by what it and other checks found; None for a check that does not.
         daily: a finding is told again each day while it lasts; otherwise once, until it changes or was over.
     """
 
@@ -41,4 +60,5 @@ class Inspection:
     pieces: Callable[[Configuration, World], Mapping[str, Ask]]
     left_out: Callable[[Configuration], Mapping[str, str]] = lambda _: {}
     within: float = 120.0
+    judge: Judge | None = None
     daily: bool = False

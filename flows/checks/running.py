@@ -1,7 +1,7 @@
 """A check, run: each piece is asked by itself, and what cannot be asked is said to be unknown."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -9,6 +9,7 @@ from flows.checks.inspection import Ask, Inspection
 from flows.service.settings import Configuration
 from integrations.connections import Connections
 from playbooks.errors import SoarError
+from playbooks.record import trust
 from playbooks.record.check import NAMED, Found, KeptUnasked, Ran, line, row
 from playbooks.strict import now
 
@@ -27,6 +28,7 @@ class Run(NamedTuple):
         found: what is not as it should be, in the order of the pieces.
         unknown: the pieces that could not be asked, with the reason.
         left_out: those that are not asked from here, likewise.
+        config: of what; None where nobody is judged.
     """
 
     check: Inspection
@@ -36,6 +38,7 @@ class Run(NamedTuple):
     found: tuple[Found, ...]
     unknown: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
+    config: Configuration | None = None
 
     @property
     def asked(self) -> int:
@@ -61,14 +64,16 @@ class Run(NamedTuple):
         new = self.began.replace(hour=0, minute=0, second=0, microsecond=0) if cut else self.began
         return {one.key: known.get(one.key, new) for one in self.found}
 
-    def ran(self, by: Literal["schedule", "hand"], before: Ran | None) -> Ran:
+    def ran(self, by: Literal["schedule", "hand"], before: Ran | None, beside: Sequence[Ran] = ()) -> Ran:
         """Return what the journal keeps of it.
 
         Args:
             by: what started it.
             before: the run before, if there was one.
+            beside: the last run of every other check.
         """
-        since = self.since(before)
+        since, judge = self.since(before), self.check.judge
+        judged = judge(self.config, self, beside) if judge and self.config else ()
         return Ran(
             check=self.check.name,
             by=by,
@@ -80,6 +85,7 @@ class Run(NamedTuple):
             differ=len(self.found),
             unknown=_kept(self.unknown),
             left_out=_kept(self.left_out),
+            trust=trust.kept(judged, before.trust if before else (), self.began, NAMED),
         )
 
 
@@ -102,7 +108,7 @@ async def run(check: Inspection, config: Configuration, tell: Callable[[str, int
         found, unknown = await _all(check, {name: pieces[name] for name in pieces if name not in left}, tell)
     finally:
         await world.aclose()
-    return Run(check, began, now(), len(pieces), tuple(found), tuple(unknown), tuple(sorted(left.items())))
+    return Run(check, began, now(), len(pieces), tuple(found), tuple(unknown), tuple(sorted(left.items())), config)
 
 
 async def _all(

@@ -57,7 +57,9 @@ class Told(NamedTuple):
     journal: str
 
 
-def tell(config: Configuration, run: Run, by: Literal["schedule", "hand"], before: Ran | None) -> Told:
+def tell(
+    config: Configuration, run: Run, by: Literal["schedule", "hand"], before: Ran | None, beside: Sequence[Ran] = ()
+) -> Told:
     """Send what was found, and then that it ran; return what became of it.
 
     Args:
@@ -65,6 +67,7 @@ def tell(config: Configuration, run: Run, by: Literal["schedule", "hand"], befor
         run: the run.
         by: what started it.
         before: the run before, if it is known.
+        beside: the last run of every other check.
     """
     wanted = messages(run, before, now())
     source = config.sources.sources.get(SOURCE)
@@ -75,7 +78,7 @@ def tell(config: Configuration, run: Run, by: Literal["schedule", "hand"], befor
     for one in wanted:
         fault = _sent(config, source, "alerts", one.number, one.alert)
         failed, accepted = fault or failed, accepted + (0 if fault else one.about)
-    ran = run.ran(by, before)
+    ran = run.ran(by, before, beside)
     number = f"ran-{ran.check}-{ran.began:%Y%m%dT%H%M%S%f}"
     journal = _sent(config, source, "checks", number, ran.model_dump(mode="json"))
     if not wanted:

@@ -8,6 +8,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
+from flows.checks.every import CHECKS
 from flows.checks.inspection import Inspection
 from flows.checks.running import Run, run
 from flows.checks.telling import Told, tell
@@ -18,6 +19,8 @@ from flows.reading import checks
 from flows.service.settings import Configuration
 from playbooks.errors import SoarError
 from playbooks.record.check import Ran
+from playbooks.record.trust import KeptTrust, Tier
+from playbooks.strict import iso
 
 _NAMED = 10
 """Findings that the end of a run names; its page has them all."""
@@ -46,9 +49,11 @@ def by_schedule(check: Inspection) -> Flow[..., Any]:
             far["over"] = 1
             # Whatever keeps Prefect from showing it, what was found is told.
             await asyncio.gather(showing, return_exceptions=True)
-        top, before = await _journal(config, check)
-        told = await asyncio.to_thread(tell, config, done, "schedule", before)
-        await scheduled.show(check.key, _summary(done), top + page(done, told))
+        top, known = await _journal(config, check)
+        before = known.pop(check.name, None)
+        beside = tuple(known.values())
+        told = await asyncio.to_thread(tell, config, done, "schedule", before, beside)
+        await scheduled.show(check.key, _summary(done), top + page(done, told, done.ran("schedule", before, beside)))
         return _ended(done, told)
 
     checked.__doc__ = check.about
@@ -69,21 +74,23 @@ async def _progress(check: Inspection, far: dict[str, int]) -> None:
             await asyncio.sleep(_EVERY)
 
 
-async def _journal(config: Configuration, check: Inspection) -> tuple[str, Ran | None]:
-    """Return the kill switch's banner, and the run before."""
+async def _journal(config: Configuration, check: Inspection) -> tuple[str, dict[str, Ran]]:
+    """Return the kill switch's banner, and the run before; of a check that judges servers, of every other one too."""
     try:
         async with scheduled.journal(config) as journal:
-            return banner(await journal.stops()), await checks.last(journal, check.name)
+            known = await checks.of_all(journal, CHECKS if check.judge else [check.name])
+            return banner(await journal.stops()), known
     except SoarError as exc:
-        return f"> Whether a kill switch is on cannot be read: {escaped(exc)}\n\n", None
+        return f"> Whether a kill switch is on cannot be read: {escaped(exc)}\n\n", {}
 
 
-def page(run: Run, told: Told) -> str:
+def page(run: Run, told: Told, ran: Ran | None = None) -> str:
     """Return what people read of a run, as Markdown.
 
     Args:
         run: the run.
         told: what became of its messages.
+        ran: what the journal keeps of it, if that says how far servers are trusted.
     """
     check, found = run.check, run.found
     rows = [
@@ -101,6 +108,7 @@ def page(run: Run, told: Told) -> str:
         f"{run.asked} of {run.pieces} were asked.",
         table(("Where", "What", "It is", "It should be", "Severity"), rows, empty=""),
         f"{len(found) - _LINES} more are left out here." if len(found) > _LINES else "",
+        _trust(ran.trust) if ran else "",
         facts((escaped(one.subject, 100), escaped(one.diff, 600)) for one in found[:_LINES] if one.diff),
         facts((escaped(one.said, 200), escaped(one.remedy, 300)) for one in found[:_LINES] if not one.diff),
     ]
@@ -112,6 +120,20 @@ def page(run: Run, told: Told) -> str:
     if told.journal:
         parts.append(f"The journal does not have this run: {escaped(told.journal)}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _trust(some: tuple[KeptTrust, ...]) -> str:
+    rows = [
+        (
+            escaped(one.server, 100),
+            one.words,
+            iso(one.since),
+            escaped("; ".join(one.reasons) or Tier(one.tier).means, 300),
+            "; ".join(f"{Tier(was.tier)} since {iso(was.since)}" for was in one.earlier) or "-",
+        )
+        for one in some[:_LINES]
+    ]
+    return table(("Server", "Trust", "Since", "Why", "Before"), rows, empty="") if rows else ""
 
 
 def _summary(run: Run) -> str:

@@ -19,6 +19,7 @@ from flows.service.access import journal_url
 from flows.service.needed import laid_open
 from flows.service.settings import Configuration, DatabaseAccount, read
 from integrations import landlock
+from integrations.identity.provider import Provider
 from playbooks.estate.inventory import Inventory
 from playbooks.gate.corroboration import OWN_COMPARISON
 
@@ -231,8 +232,12 @@ def renew(folder: Path, state: Path) -> bool:
 
 
 def urls(inventory: Inventory) -> list[str]:
-    """Return the addresses of the servers that have one."""
-    return [server.url for server in inventory.servers.values() if server.url]
+    """Return the addresses that the schedules ask: of servers, of what is probed with them, and of our own ranges."""
+    servers = [server.url for server in inventory.servers.values() if server.url]
+    signed_in = any(server.probing and server.probing.sign_in for server in inventory.servers.values())
+    providers = [one.issuer for one in inventory.systems.values() if isinstance(one, Provider)] if signed_in else []
+    ranges = [f"tcp://any:{port}" for one in inventory.ranges for port in one.ports]
+    return [*servers, *providers, *ranges]
 
 
 def ports(addresses: Iterable[str]) -> set[int]:

@@ -30,7 +30,9 @@ MODERN: Final = "2026-07-28"
 HANDSHAKE: Final = "2025-11-25"
 """The newest revision with one; servers answer with the one that they speak."""
 
-_US: Final = {"name": "mcp-soar", "version": version("mcp-soar")}
+US: Final = {"name": "mcp-soar", "version": version("mcp-soar")}
+"""Who we say that we are."""
+
 _VERSION: Final = re.compile(r"[0-9A-Za-z.-]{1,40}")
 _SESSION: Final = re.compile(r"[\x21-\x7e]{1,1000}")
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -134,7 +136,7 @@ class Session:
         return True
 
     async def _greet(self) -> bool:
-        hello = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": _US}
+        hello = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": US}
         carried = await self._carry("initialize", hello, revision="")
         greeted = reply_of(carried, self.name, "initialize")
         if _turned_away(greeted):
@@ -245,7 +247,7 @@ def _strings(value: object) -> list[str]:
 
 def _envelope(revision: str) -> Message:
     about = "io.modelcontextprotocol"
-    return {f"{about}/protocolVersion": revision, f"{about}/clientInfo": _US, f"{about}/clientCapabilities": {}}
+    return {f"{about}/protocolVersion": revision, f"{about}/clientInfo": US, f"{about}/clientCapabilities": {}}
 
 
 def _header(text: str) -> str:

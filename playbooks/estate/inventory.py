@@ -24,6 +24,7 @@ from yaml import Node
 from playbooks.estate import earlier
 from playbooks.estate.gateway import Account, Entry, Gateway, GatewayAccount, GatewayEntry
 from playbooks.estate.pins import PinKind, Pins
+from playbooks.estate.probing import MOST, OwnRange, Probed
 from playbooks.estate.spelling import fold, plainly
 from playbooks.estate.standing import GROUNDS, Index
 from playbooks.estate.systems import AnyPlace, AnySettings, Url, names_of, placed
@@ -113,6 +114,7 @@ class Server(Strict):
         places: where it stands, by the name of the system: at its gateway, as a workload, on a host.
         found_by: what it stands on, by kind, as alerts name it that know no server: image, workload, host, address …;
             beside what its places say of that.
+        probing: what its owner lets a stranger ask it; without it, it is not probed.
     """
 
     title: Line
@@ -132,6 +134,7 @@ class Server(Strict):
     regimes: tuple[Slug, ...] = ()
     places: dict[Slug, AnyPlace] = Field(default_factory=dict)
     found_by: dict[EntityKind, tuple[Name, ...]] = Field(default_factory=dict)
+    probing: Probed | None = Field(default=None, exclude_if=lambda some: some is None)
 
     @field_validator("found_by")
     @classmethod
@@ -292,6 +295,7 @@ class Inventory(Strict):
         systems: what is acted on, each by the models of its kind: gateways, and whatever else there is.
         servers: MCP servers by id.
         principals: users and agents by id.
+        ranges: addresses of our own, to be looked through for servers that nobody listed.
         pins: the approved definitions; they come from their own file.
         watch_every: how often a containment in force is looked at again; as a client it is asked about so often at
             most.
@@ -302,6 +306,7 @@ class Inventory(Strict):
     systems: dict[Slug, AnySettings] = Field(default_factory=dict)
     servers: dict[Slug, Server] = Field(default_factory=dict)
     principals: dict[Name, Principal] = Field(default_factory=dict)
+    ranges: tuple[OwnRange, ...] = Field(default=(), max_length=16, exclude_if=lambda some: not some)
     watch_every: Seconds = 60.0
     watch_share: float = Field(default=0.1, ge=0.01, le=0.5)
     pins: Pins = Pins()
@@ -325,6 +330,8 @@ class Inventory(Strict):
                 if len(at := [place for place in one.places if place in self.gateways]) > 1:
                     message = f"{field}.{name}.places: {' and '.join(at)} are gateways, and it is cut at one of them: "
                     raise ValueError(f"{message}write one {field.removesuffix('s')} for each")
+        if (size := sum(one.size for one in self.ranges)) > MOST:
+            raise ValueError(f"ranges: {size} addresses times ports, and one run asks {MOST} at most: narrow them")
         _one_meaning("servers", {name: (name, *server.aliases) for name, server in self.servers.items()})
         _one_meaning("principals", {name: (name, *who.names) for name, who in self.principals.items()})
         return self

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import Field
 
 from playbooks.gate.plan import Answer
+from playbooks.record.trust import KeptTrust, Reason
 from playbooks.strict import Moment, RedactedLine, Slug, Strict
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 
@@ -87,6 +88,12 @@ class Found(NamedTuple):
         """What it is known again by at the next run."""
         return difference(self)
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Whose it is, of the servers."""
+        named = (one.name if one.kind is EntityKind.SERVER else one.server for one in self.about)
+        return tuple(dict.fromkeys(name for name in named if name))
+
 
 def difference(*found: Found) -> str:
     """Return what tells findings that are told together from what is told otherwise."""
@@ -103,6 +110,7 @@ class KeptFinding(Strict):
         key: of the finding.
         since: of the first run that found it so, without one between that did not.
         subject: as in the finding, like the rest.
+        servers: whose it is.
     """
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -115,6 +123,16 @@ class KeptFinding(Strict):
     severity: Annotated[str, Field(pattern=f"^({'|'.join(one.label for one in Severity)})$")]
     incident_class: IncidentClass
     remedy: _Text
+    servers: Annotated[tuple[_Text, ...], Field(max_length=NAMED)] = Field(default=(), exclude_if=lambda some: not some)
+
+    def reason(self, check: str) -> Reason:
+        """Return it as something that speaks against its servers.
+
+        Args:
+            check: which found it.
+        """
+        said = f"{self.subject}: {self.what} is {self.observed}" if self.what else f"{self.subject} is {self.observed}"
+        return Reason(check, self.what, said, Severity[self.severity.upper()], self.incident_class)
 
 
 class KeptUnasked(Strict):
@@ -138,6 +156,7 @@ class Ran(Strict):
         differ: how many there are of that.
         unknown: what could not be asked.
         left_out: what is not asked from there.
+        trust: how far each server is trusted, of a check that says so.
     """
 
     check: Slug
@@ -150,6 +169,9 @@ class Ran(Strict):
     differ: Annotated[int, Field(ge=0, le=10**9)]
     unknown: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
     left_out: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
+    trust: Annotated[tuple[KeptTrust, ...], Field(max_length=NAMED)] = Field(
+        default=(), exclude_if=lambda some: not some
+    )
 
     @property
     def partial(self) -> bool:
@@ -175,6 +197,7 @@ def row(found: Found, since: Moment) -> KeptFinding:
         severity=found.severity.label,
         incident_class=found.incident_class,
         remedy=line(found.remedy),
+        servers=tuple(line(one) for one in found.servers[:NAMED]),
     )
 
 

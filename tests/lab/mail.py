@@ -138,12 +138,13 @@ def _authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechan
     return AuthResult(success=good, handled=False)
 
 
-def self_made(folder: Path, *, name: str = "127.0.0.1") -> Path:
+def self_made(folder: Path, *, name: str = "127.0.0.1", days: int = 1) -> Path:
     """Return a PEM file with a key and a certificate that nobody but itself vouches for.
 
     Args:
         folder: where to write it.
         name: the address that it is for.
+        days: until it ends.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail of a test")])
@@ -155,7 +156,7 @@ def self_made(folder: Path, *, name: str = "127.0.0.1") -> Path:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(at - dt.timedelta(days=1))
-        .not_valid_after(at + dt.timedelta(days=1))
+        .not_valid_after(at + dt.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

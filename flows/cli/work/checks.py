@@ -19,6 +19,8 @@ from flows.service.access import missing
 from flows.service.settings import Configuration
 from playbooks.errors import Misconfigured, Transient
 from playbooks.record.check import Found, Ran
+from playbooks.record.trust import Tier
+from playbooks.strict import canonical
 
 _HELD = 600
 """Characters of a difference that a terminal shows."""
@@ -32,6 +34,9 @@ def listing(out: Out, config: Configuration) -> None:
         ("check!", "ran last!", "looks at"),
         [(one["check"], one["ended"] or "never", f"{one['looks']}\n→ {one['said']}") for one in rows],
     )
+    for one in rows:
+        if one["last"] is not None:
+            trusted(out, Ran.model_validate_json(canonical(one["last"])))
 
 
 async def _listed(config: Configuration) -> list[schema.CheckLine]:
@@ -79,16 +84,17 @@ def run(out: Out, config: Configuration, names: Sequence[str], *, report: bool) 
 async def _one(
     config: Configuration, check: Inspection, progress: Callable[[str, int, int], None], *, report: bool
 ) -> tuple[Run, Ran, Told]:
-    before, told = None, Told("", "")
+    known, told = dict[str, Ran](), Told("", "")
     # A journal that is away, or not made yet, says of nothing that it was found before; one that is not as it was
     # written is heard of before anything is asked.
     with contextlib.suppress(Transient, Misconfigured):
         async with records.opened(config) as journal:
-            before = await checks.last(journal, check.name)
+            known = await checks.of_all(journal, CHECKS if check.judge else [check.name])
+    before = known.pop(check.name, None)
     done = await running.run(check, config, progress)
     if report:
-        told = await asyncio.to_thread(tell, config, done, "hand", before)
-    return done, done.ran("hand", before), told
+        told = await asyncio.to_thread(tell, config, done, "hand", before, tuple(known.values()))
+    return done, done.ran("hand", before, tuple(known.values())), told
 
 
 def _code(runs: Sequence[Run]) -> Exit:
@@ -112,6 +118,7 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
         ],
         empty=one.said,
     )
+    trusted(out, ran)
     for each in one.found:
         if each.diff:
             out.say()
@@ -126,6 +133,24 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
         out.note(told.alerts)
     if told.journal:
         out.note(f"The journal does not have this run: {told.journal}")
+
+
+def trusted(out: Out, ran: Ran) -> None:
+    """Show how far each server is trusted, why, since when, and what it was before."""
+    if not ran.trust:
+        return
+    out.table(
+        ("server!", "trust", "why"),
+        [
+            (
+                one.server,
+                f"{one.words}\nsince {moment(one.since)}"
+                + "".join(f"\nbefore: {Tier(was.tier)}, since {moment(was.since)}" for was in one.earlier),
+                "\n".join(one.reasons) or Tier(one.tier).means,
+            )
+            for one in ran.trust
+        ],
+    )
 
 
 def _with(found: Found, since: str) -> str:

@@ -15,7 +15,9 @@ const client = (id, more = {}) => ({
 });
 const may = async (ctx, asking, token) => asking.clientId === 'responder' || token.clientId === asking.clientId;
 const provider = new Provider(issuer, {
-  clients: [client('responder'), client('agent'), client('other')],
+  clients: [client('responder'), client('agent'), client('other'), client('careful')],
+  // Of one only: what leaves the challenge out is found at the others.
+  pkce: { required: (ctx, of) => of.clientId === 'careful' },
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },

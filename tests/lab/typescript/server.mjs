@@ -32,7 +32,13 @@ function body(request) {
   return new Promise((resolve, reject) => {
     let text = "";
     request.on("data", (chunk) => (text += chunk));
-    request.on("end", () => resolve(text ? JSON.parse(text) : undefined));
+    request.on("end", () => {
+      try {
+        resolve(text ? JSON.parse(text) : undefined);
+      } catch (error) {
+        reject(error);
+      }
+    });
     request.on("error", reject);
   });
 }

@@ -11,6 +11,8 @@ import pytest
 
 from flows.demo.processes import child, environment
 from integrations.connections import Connections
+from integrations.probing.manners import PROBES
+from integrations.probing.stranger import Stranger
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
 from integrations.protocol.wire import Stdio
@@ -19,7 +21,9 @@ from integrations.systems.mcp.captures import CaptureAnswer
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.estate.inventory import Inventory
 from playbooks.estate.pins import Dossier, PinKind, Pins
+from playbooks.estate.probing import Probed
 from playbooks.gate.plan import Answer
+from playbooks.record.trust import AUTHENTICATION
 from tests.lab import python_sdk, typescript_sdk
 from tests.lab.connected import connected
 from tests.lab.exhibits import gathered
@@ -132,6 +136,36 @@ async def test_it_is_read_compared_and_its_answers_are_kept(place: dict[str, Any
             assert clean.answer is Answer.ESTABLISHED, clean.findings
     finally:
         await bare.aclose()
+
+
+STRANGE_PAGE = ("a request from a strange web page", "answered")
+
+
+@pytest.mark.parametrize(
+    ("place", "faults"),
+    [
+        ("mcp-stateful", set()),
+        ("mcp-stateless", set()),
+        ("mcp-sse", set()),
+        ("fastmcp-stateful", {STRANGE_PAGE}),
+        ("fastmcp-sse", {STRANGE_PAGE}),
+        # The laboratory's own reading of a body breaks on half a request, as the example that it follows does.
+        ("typescript-2025-11-25-stateful", {STRANGE_PAGE, ("its answer to a bad request", "500, to half a request")}),
+    ],
+    indirect=["place"],
+)
+async def test_a_stranger_asks_it_what_a_good_server_refuses_and_runs_nothing(
+    place: dict[str, Any], faults: set[tuple[str, str]], folder: Path
+) -> None:
+    calls = folder / "calls.txt"
+    before = calls.read_text() if calls.exists() else ""
+    agreed = Probed(agreed="Kim", open=True)
+    async with Stranger("server lab", place["url"]) as asking:
+        found = [one for probe in PROBES.values() for one in await probe("lab", agreed, asking)]
+        assert {(one.what, one.observed) for one in found} == faults
+        (open_,) = await PROBES["stranger"]("lab", Probed(agreed="Kim"), asking)
+        assert open_.what == AUTHENTICATION
+    assert (calls.read_text() if calls.exists() else "") == before, "a tool ran"
 
 
 @pytest.mark.parametrize("place", ["fastmcp-stateful"], indirect=True)
