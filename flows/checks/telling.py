@@ -69,22 +69,39 @@ def tell(
         before: the run before, if it is known.
         beside: the last run of every other check.
     """
-    wanted = messages(run, before, now())
+    alerts, source = told_of(config, run, before), _source(config)
+    if source is None:
+        return Told(alerts, _NOBODY)
+    ran = run.ran(by, before, beside)
+    number = f"ran-{ran.check}-{ran.began:%Y%m%dT%H%M%S%f}"
+    return Told(alerts, _sent(config, source, "checks", number, ran.model_dump(mode="json")))
+
+
+_NOBODY = f"sources.yaml has no source {SOURCE} with a secret."
+
+
+def _source(config: Configuration) -> Source | None:
     source = config.sources.sources.get(SOURCE)
-    if source is None or not source.secrets:
-        nobody = f"sources.yaml has no source {SOURCE} with a secret."
-        return Told(f"Nobody was told: {nobody}" if wanted else "", nobody)
+    return source if source is not None and source.secrets else None
+
+
+def told_of(config: Configuration, run: Run, before: Ran | None) -> str:
+    """Send what was found, and nothing of the run; return what became of it, empty if there was nothing to send.
+
+    Args:
+        config: the configuration.
+        run: the run.
+        before: the run before, if it is known.
+    """
+    wanted, source = messages(run, before, now()), _source(config)
+    if not wanted or source is None:
+        return f"Nobody was told: {_NOBODY}" if wanted else ""
     failed, accepted = "", 0
     for one in wanted:
         fault = _sent(config, source, "alerts", one.number, one.alert)
         failed, accepted = fault or failed, accepted + (0 if fault else one.about)
-    ran = run.ran(by, before, beside)
-    number = f"ran-{ran.check}-{ran.began:%Y%m%dT%H%M%S%f}"
-    journal = _sent(config, source, "checks", number, ran.model_dump(mode="json"))
-    if not wanted:
-        return Told("", journal)
     said = f"{accepted} of {sum(one.about for one in wanted)} were reported to the receiver as {SOURCE}."
-    return Told(f"{said} It answered: {failed}." if failed else said, journal)
+    return f"{said} It answered: {failed}." if failed else said
 
 
 def messages(run: Run, before: Ran | None, at: datetime) -> list[Message]:

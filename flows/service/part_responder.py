@@ -6,12 +6,13 @@ import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.engine import left_behind
 from flows.engine.parts import Parts
-from flows.service import retention, running
+from flows.service import listener, retention, running
 from flows.service.assembly import assembled, reloading
 from flows.service.desk import Desk
 from flows.service.part import DIED
@@ -69,7 +70,7 @@ async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable
         )
         if api:
             opened.stack.push_async_callback(_ended, asyncio.create_task(_published(opened.parts)))
-        await _work(responder, opened, stop, ready, beside=retention.keep)
+        await _work(responder, opened, stop, ready, beside=partial(_kept_and_heard, opened.config))
 
 
 class _Opened(NamedTuple):
@@ -123,6 +124,11 @@ async def _work(
         opened.stack.push_async_callback(_ended, asyncio.create_task(other))
     ready()
     await working
+
+
+async def _kept_and_heard(config: Configuration, parts: Callable[[], Parts], stop: asyncio.Event) -> None:
+    """Delete what may go, and listen to servers that say that something of them changed."""
+    await asyncio.gather(retention.keep(parts, stop), listener.listen(parts, config, stop))
 
 
 async def _pressed(parts: Callable[[], Parts], stop: asyncio.Event) -> None:

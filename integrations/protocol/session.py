@@ -21,7 +21,7 @@ from integrations.hostile import printable
 from integrations.http import FAULTS
 from integrations.protocol.limits import ITEMS, PAGES, Budget
 from integrations.protocol.reply import Reply
-from integrations.protocol.wire import Carried, Carrier, Http, Message, sse
+from integrations.protocol.wire import Carried, Carrier, Http, Message, Sse, sse
 from playbooks.errors import Misconfigured, Refused, Transient
 
 MODERN: Final = "2026-07-28"
@@ -111,6 +111,26 @@ class Session:
             Refused: it answered something else than a list, or one that is longer than anybody needs.
         """
         return await pages(self.ask, what, self.name)
+
+    @asynccontextmanager
+    async def unasked(self) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """Open the stream on which the server says what nobody asked; None if it has none, or is no web server.
+
+        Raises:
+            Transient: it does not answer.
+            Refused: what it says is packed.
+        """
+        if not isinstance(self.carrier, Http | Sse):
+            yield None
+            return
+        headers = {"MCP-Protocol-Version": self.revision} | ({"Mcp-Session-Id": self.id} if self.id else {})
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self.patience):
+                    chunks = await stack.enter_async_context(self.carrier.unasked(headers))
+            except (*FAULTS, TimeoutError) as exc:
+                raise Transient(f"{self.name}: no stream ({type(exc).__name__})") from exc
+            yield chunks
 
     # Opening
 

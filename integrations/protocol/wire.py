@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from integrations.hostile import printable
+from integrations.http import TIMEOUT
 from integrations.protocol.limits import ANSWER, AT_ONCE, EVENTS, Budget, parsed
 from playbooks.errors import Refused, Transient
 
@@ -29,9 +30,14 @@ STREAM: Final = "text/event-stream"
 _INHERITED: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 """What a server that we start ourselves sees of our environment: what the SDKs give it, and no secret."""
 
-_EMPTY_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+EMPTY_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+"""Ends an event."""
+
 _LONGEST: Final = 4
 """Bytes of the longest of them."""
+
+HELD: Final = httpx.Timeout(TIMEOUT, connect=2.0, read=3600.0)
+"""A stream that is held open says nothing for as long as there is nothing to say."""
 
 _GOES: Final = 1.0
 """Seconds that a process has to end by itself."""
@@ -55,7 +61,7 @@ class Carried:
 
 
 class Carrier(Protocol):
-    """A way to a server."""
+    """A way to a server, on which it may say something unasked, too: see `Http.unasked`, `Sse.unasked`."""
 
     async def carry(self, message: Message, headers: Mapping[str, str], budget: Budget) -> Carried:
         """Send a message and return its answer; of a notification, whatever acknowledges it.
@@ -91,6 +97,21 @@ class Http:
                     break  # a stream may stay open for as long as the server likes
             answer = await body.ends()
             return Carried(response.status_code, bytes(body.raw), answer, response.headers)
+
+    @asynccontextmanager
+    async def unasked(self, headers: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """Open the stream on which a server says what nobody asked; None if it has none.
+
+        Args:
+            headers: of the conversation.
+        """
+        asked = {"Accept": STREAM, **headers}
+        async with self.client.stream("GET", self.url, headers=asked, timeout=HELD) as response:
+            if not response.is_success or STREAM not in response.headers.get("Content-Type", ""):
+                yield None
+                return
+            packed(response)
+            yield response.aiter_raw()
 
 
 def packed(response: httpx.Response) -> None:
@@ -131,13 +152,13 @@ class Body:
         # What came already need not be waited for, so nothing else here would let others have their turn.
         await asyncio.sleep(0)
         while self._framed and not self._answer and (event := self._event()) is not None:
-            self._answer = answering(await parsed(await _data(event)), self._number)
+            self._answer = answering(await parsed(await data(event)), self._number)
             await asyncio.sleep(0)
         return bool(self._answer)
 
     def _event(self) -> bytes | None:
         """Return the next event, None if it is not whole yet. It ends with an empty line; no byte is sought twice."""
-        found = _EMPTY_LINE.search(self.raw, self._looked)
+        found = EMPTY_LINE.search(self.raw, self._looked)
         if found is None:
             self._looked = max(self.read, len(self.raw) - _LONGEST + 1)  # the next chunk may complete one
             return None
@@ -153,10 +174,11 @@ class Body:
         if self._answer:
             return self._answer
         rest = bytes(self.raw[self.read :])
-        return answering(await parsed(await _data(rest) if self._framed else rest), self._number)
+        return answering(await parsed(await data(rest) if self._framed else rest), self._number)
 
 
-async def _data(event: bytes) -> bytes:
+async def data(event: bytes) -> bytes:
+    """Return what an event says."""
     return _joined(event) if len(event) <= AT_ONCE else await asyncio.to_thread(_joined, event)
 
 
@@ -192,6 +214,18 @@ class Sse:
         self._url = url
         self._stream = stream
         self._held = held
+
+    @asynccontextmanager
+    async def unasked(self, headers: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """Yield the stream, on which it says what nobody asked, too; nothing else is to be read of it meanwhile."""
+        del headers
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield self._held
+            async for chunk in self._stream:
+                yield chunk
+
+        yield chunks()
 
     async def carry(self, message: Message, headers: Mapping[str, str], budget: Budget) -> Carried:
         """Send a message and return its answer; see `Carrier`."""
@@ -229,13 +263,14 @@ async def sse(client: httpx.AsyncClient, url: str, budget: Budget) -> AsyncItera
     Raises:
         Refused: messages should go to another host: whoever follows there asks somebody else.
     """
-    async with client.stream("GET", url, headers={"Accept": STREAM}) as response:
+    # How long an answer may take, whoever asks knows; the stream itself may be silent for long.
+    async with client.stream("GET", url, headers={"Accept": STREAM}, timeout=HELD) as response:
         if not response.is_success or STREAM not in response.headers.get("Content-Type", ""):
             yield None
             return
         packed(response)
         raw, looked, stream = bytearray(), 0, aiter(response.aiter_raw())
-        while (found := _EMPTY_LINE.search(raw, looked)) is None:
+        while (found := EMPTY_LINE.search(raw, looked)) is None:
             looked = max(0, len(raw) - _LONGEST + 1)
             chunk = await anext(stream, None)
             if chunk is None:
@@ -246,7 +281,7 @@ async def sse(client: httpx.AsyncClient, url: str, budget: Budget) -> AsyncItera
             await asyncio.sleep(0)
         end = found.end()
         event = bytes(raw[:end])
-        target = urljoin(url, (await _data(event)).decode(errors="replace").strip())
+        target = urljoin(url, (await data(event)).decode(errors="replace").strip())
         if b"event: endpoint" not in event and b"event:endpoint" not in event:
             yield None
             return

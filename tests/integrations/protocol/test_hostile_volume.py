@@ -220,7 +220,7 @@ class Looks:
 @pytest.mark.parametrize("at_once", [1, 100, 100_000])
 async def test_a_stream_is_looked_through_once(monkeypatch: pytest.MonkeyPatch, stream: bytes, at_once: int) -> None:
     looks = Looks()
-    monkeypatch.setattr(wire, "_EMPTY_LINE", looks)
+    monkeypatch.setattr(wire, "EMPTY_LINE", looks)
     body = wire.Body(1, framed=True)
     for start in range(0, len(stream), at_once):
         await body.takes(stream[start : start + at_once])

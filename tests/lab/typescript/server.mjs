@@ -14,6 +14,21 @@ const { McpServer } = await load("server/mcp.js");
 const { z } = await import(pathToFileURL(require.resolve("zod/v3")).href);
 
 let calls = 0;
+let changed = false;
+const all = new Set();
+
+// What it offers is another than it was, and every session is told so.
+function change() {
+  for (const server of all) {
+    if (changed) server.sendToolListChanged();
+    else added(server);
+  }
+  changed = true;
+}
+
+function added(server) {
+  server.tool("added", "Nobody approved this.", async () => ({ content: [{ type: "text", text: "1" }] }));
+}
 
 function offered() {
   const server = new McpServer({ name: "lab", version: "1.0.0" }, { instructions: "Two tools." });
@@ -24,6 +39,9 @@ function offered() {
   server.prompt("greet", { name: z.string() }, ({ name }) => ({
     messages: [{ role: "user", content: { type: "text", text: `Say hello to ${name}` } }],
   }));
+  if (changed) added(server);
+  all.add(server);
+  server.server.onclose = () => all.delete(server);
   server.resource("version", "config://version", async (uri) => ({ contents: [{ uri: uri.href, text: "1" }] }));
   return server;
 }
@@ -98,6 +116,11 @@ if (transport === "stdio") {
 } else {
   const answer = { stateful, stateless, sse: older }[transport];
   const http = createServer((request, response) => {
+    if (request.url === "/change") {
+      change();
+      response.end();
+      return;
+    }
     if (request.url === "/state") {
       response.end(JSON.stringify({ sessions: sessions.size, calls }));
       return;

@@ -15,6 +15,7 @@ from integrations.probing.manners import PROBES
 from integrations.probing.stranger import Stranger
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
+from integrations.protocol.listening import changes
 from integrations.protocol.wire import Stdio
 from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly
 from integrations.systems.mcp.captures import CaptureAnswer
@@ -136,6 +137,16 @@ async def test_it_is_read_compared_and_its_answers_are_kept(place: dict[str, Any
             assert clean.answer is Answer.ESTABLISHED, clean.findings
     finally:
         await bare.aclose()
+
+
+@pytest.mark.parametrize("place", [kind for kind in SERVING if "stateless" not in kind], indirect=True)
+async def test_it_is_listened_to_on_a_stream_that_stays_open(place: dict[str, Any]) -> None:
+    endpoint = world_of(place).reach(McpEndpoint, "lab")
+    try:
+        async with contextlib.aclosing(changes(endpoint, ["config://version"])) as said:
+            assert await anext(said) == ""
+    finally:
+        await endpoint.aclose()
 
 
 STRANGE_PAGE = ("a request from a strange web page", "answered")
