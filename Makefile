@@ -40,12 +40,13 @@ check: .venv/installed ## Lint, formatting, types, import layers
 
 # One after another: a benchmark shares the machine with nothing else.
 .PHONY: bench
-bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path, journal, evidence, command line: bench.json
+bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path, journal, evidence, checks, command line: bench.json
 	@rm -f bench.json
 	@.venv/bin/python -m tests.bench.bench_cli bench.json
 	@.venv/bin/python -m tests.bench.bench_journal bench.json
 	@.venv/bin/python -m tests.bench.bench_evidence bench.json
 	@.venv/bin/python -m tests.bench.bench_response bench.json
+	@.venv/bin/python -m tests.bench.bench_checks bench.json
 	@.venv/bin/python -m tests.bench.bench_flood bench.json
 
 .PHONY: screening

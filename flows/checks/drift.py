@@ -54,7 +54,12 @@ async def compared(world: World, server: str) -> list[Found]:
     Raises:
         SoarError: it could not be asked.
     """
-    offered = {(one.kind, one.name): one for one in await pins.snapshot(world.reach(McpEndpoint, server))}
+    endpoint = world.reach(McpEndpoint, server)
+    try:
+        offered = {(one.kind, one.name): one for one in await pins.snapshot(endpoint)}
+    finally:
+        # It is asked once: of thousands of servers none may keep a connection until the last one was asked.
+        await endpoint.aclose()
     approved = {(pin.kind, pin.name): pin for pin in world.inventory.pins.of(server)}
     found = []
     for key in sorted({*offered, *approved}):

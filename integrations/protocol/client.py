@@ -50,16 +50,25 @@ class McpEndpoint:
         self._turns = asyncio.Semaphore(AT_ONCE)
         # identity: what is packed may unfold into a thousand times its size.
         headers = {"Accept": "application/json, text/event-stream", "Accept-Encoding": "identity"}
-        self._http = connecting(self.url, {**headers, "Authorization": f"Bearer {token}"} if token else headers)
+        self._headers = {**headers, "Authorization": f"Bearer {token}"} if token else headers
+        self._open: httpx.AsyncClient | None = None
 
     @property
     def place(self) -> str:
         """Where it is, for people: the address, or the program that is started."""
         return self.url or f"{self.command[0]} over stdio"
 
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        if self._open is None:
+            self._open = connecting(self.url, self._headers)
+        return self._open
+
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections; whoever asks again opens others."""
+        if self._open is not None:
+            closing, self._open = self._open, None
+            await closing.aclose()
 
     async def ask(self, method: str, params: dict[str, Any] | None = None, *, ahead: bool = False) -> Reply:
         """Send one request without a session, and return whatever came back, a refusal included.

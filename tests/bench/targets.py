@@ -93,6 +93,10 @@ def _targets() -> Iterator[Target]:
         yield Target(f"(e) {store} 10 x the messages, times the processor", "<=", 12)
         yield Target(f"journal {store} appends/s", ">=", 5000)
         yield Target(f"journal {store} verify s", "<=", 30)
+    yield Target("(h) ours 1000 servers, s", "<=", 60)
+    yield Target("(h) ours 1000 servers, s", "<=", 2, "(h) bare 1000 servers, s")
+    yield Target("(h) ours 1000 servers, peak MB", "<=", 200)
+    yield Target("(h) 10 x the servers, times the time", "<=", 12)
     for phase in PHASES:
         yield Target(peak(phase), "<=", 150)
     for phase in IN_BUCKET:

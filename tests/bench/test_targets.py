@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import bench_cli
+from tests.bench import bench_checks, bench_cli
 from tests.bench.bench_flood import Flood, growth
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import Times
@@ -51,6 +51,8 @@ def test_every_target_is_about_a_figure_that_is_measured() -> None:
     flood = Flood(times, [0.1, 0.2], lost=0, refused=0, drained=0, incidents=1, shown=0.5, memory={})
     for store in ("sqlite", "postgresql"):
         measured |= {*times.figures(f"(e) calm {store}"), *flood.figures(f"(e) flood {store}"), *growth(store, 1, 2)}
+    turn = {"s": 1.0, "processor s": 1.0, "peak MB": 1.0}
+    measured |= {*bench_checks.figures({(what, n): [turn] for what in ("bare", "ours") for n in (100, 1000)})}
     measured |= {bench_cli.figure(words) for words in ("--help", *COMMANDS)}
     measured |= {SMALL, *map(peak, PHASES), *(peak(phase, bucket=True) for phase in IN_BUCKET)}
     assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
