@@ -12,6 +12,7 @@ from flows.checks.inspection import Ask, Inspection, Sight
 from flows.service.settings import Configuration
 from integrations.probing import ranges
 from integrations.probing.certificate import pinned, transport
+from integrations.probing.manifest import signed_tools
 from integrations.probing.manners import PROBES, Probe, many_calls
 from integrations.probing.sign_in import sign_in
 from integrations.probing.stranger import Stranger
@@ -61,6 +62,8 @@ def _of(name: str, url: str, agreed: Probed, inventory: Inventory) -> dict[str, 
     # One after the other, and the many calls last: a server that then turns us away has said so to nothing else.
     turns = asyncio.Lock()
     probes: dict[str, Probe] = {**PROBES, "sign-in": partial(sign_in, inventory=inventory)}
+    if agreed.manifest is not None:
+        probes["manifest"] = signed_tools
     if agreed.calls is not None:
         probes["~ many calls"] = many_calls
 

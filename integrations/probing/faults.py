@@ -177,6 +177,27 @@ class Fault(Enum):
         "have the provider require S256 of that client",
     )
 
+    NO_MANIFEST = Kind(
+        "signed manifest",
+        "served, and signed by a pinned key",
+        Severity.MEDIUM,
+        "see with its owner where it is now: servers.NAME.probing.manifest.path in inventory.yaml",
+    )
+    BAD_MANIFEST = Kind(
+        "signed manifest",
+        "signed by a pinned key",
+        Severity.HIGH,
+        "ask its owner whether the key is another one; if so, pin that, and if not, somebody else wrote it",
+        IncidentClass.SERVER_SPOOFING,
+    )
+    OTHER_MANIFEST = Kind(
+        "signed manifest",
+        "of what is offered",
+        Severity.HIGH,
+        "compare with `mcp-soar pins diff NAME`, and ask its owner which of both is right",
+        IncidentClass.TOOL_POISONING,
+    )
+
     def of(self, server: str, observed: str) -> Found:
         """Return that a server has it.
 

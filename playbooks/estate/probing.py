@@ -14,6 +14,9 @@ from playbooks.strict import Digest, Line, Name, Strict
 MOST: Final = 65_536
 """Addresses times ports of all ranges together: what one run asks, at a bounded rate."""
 
+_KEYS: Final = {"OKP": {"crv", "x"}, "EC": {"crv", "x", "y"}, "RSA": {"n", "e"}}
+"""What a public key of each type has."""
+
 _PLAIN: Final = r"^/[!-~]{0,199}$"
 
 
@@ -29,6 +32,30 @@ class SignIn(Strict):
     redirect: Url | None = None
 
 
+class Manifest(Strict):
+    """Where a server has its signed list of tools, and who may sign it.
+
+    Args:
+        path: at its own host.
+        keys: public keys, as JSON Web Keys (RFC 7517).
+    """
+
+    path: Annotated[str, Field(pattern=_PLAIN)] = "/.well-known/mcp-tools.jws"
+    keys: Annotated[tuple[dict[Name, Line], ...], Field(min_length=1, max_length=5)]
+
+    @field_validator("keys")
+    @classmethod
+    def _are_public(cls, value: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+        for one in value:
+            if lacking := sorted(_KEYS.get(one.get("kty", ""), {"kty: OKP, EC or RSA"}) - one.keys()):
+                message = f"a public key has {', '.join(lacking)} (RFC 7517); this one does not"
+                raise ValueError(message)
+            if "d" in one:
+                message = "this is a private key: write its public half, and see who has read this one"
+                raise ValueError(message)
+        return value
+
+
 class Probed(Strict):
     """What the owner of a server agreed to.
 
@@ -39,6 +66,7 @@ class Probed(Strict):
         certificate: SHA-256 of its certificate (DER); also trusted where no public authority vouches for it.
         calls: of how many calls within some seconds it must turn one away; not tried without.
         sign_in: a client at its authorization server.
+        manifest: its signed list of tools.
     """
 
     agreed: Line
@@ -47,6 +75,7 @@ class Probed(Strict):
     certificate: Digest | None = None
     calls: Annotated[int, Field(ge=2, le=1000)] | None = None
     sign_in: SignIn | None = None
+    manifest: Manifest | None = None
 
 
 class OwnRange(Strict):

@@ -51,7 +51,7 @@ _MEANS: Final[Mapping[Tier, str]] = MappingProxyType(
     }
 )
 
-_MAY_BE_OURS: Final = frozenset({("drift", ""), ("probing", "certificate")})
+_MAY_BE_OURS: Final = frozenset({("drift", ""), ("probing", "certificate"), ("probing", "signed manifest")})
 """What differs from what people approved: whoever runs the server may have changed it, so that alone is not bad."""
 
 
