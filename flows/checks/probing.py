@@ -5,13 +5,16 @@ and by what the other checks found last.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from flows.checks.inspection import Ask, Inspection, Sight
+from flows.service import workers
 from flows.service.settings import Configuration
 from integrations.probing import ranges
 from integrations.probing.certificate import pinned, transport
+from integrations.probing.issued import issued_tokens
 from integrations.probing.manifest import signed_tools
 from integrations.probing.manners import PROBES, Probe, many_calls
 from integrations.probing.sign_in import sign_in
@@ -19,7 +22,7 @@ from integrations.probing.stranger import Stranger
 from integrations.protocol.client import deadline
 from integrations.sharing import Shared
 from playbooks.action import World
-from playbooks.estate.inventory import Inventory, Server
+from playbooks.estate.inventory import Server
 from playbooks.estate.probing import Probed
 from playbooks.record.check import Found, Ran, row
 from playbooks.record.trust import Judged, judged
@@ -30,7 +33,14 @@ _WITHIN = 60.0
 
 
 def _left_out(config: Configuration) -> dict[str, str]:
-    return {name: why for name, one in config.inventory.servers.items() if (why := _why_not(one, name))}
+    servers = config.inventory.servers.items()
+    found = {name: why for name, one in servers if (why := _why_not(one, name))}
+    if workers.CONFIG in os.environ:
+        # A worker is given no secret of a target, and no provider's.
+        why = "this worker has no secret for it: `mcp-soar check probing` asks, where the responder runs"
+        asked = (name for name, one in servers if name not in found and one.probing and one.probing.canary)
+        found |= dict.fromkeys((f"{name}: issued tokens" for name in asked), why)
+    return found
 
 
 def _why_not(server: Server, name: str) -> str:
@@ -42,13 +52,13 @@ def _why_not(server: Server, name: str) -> str:
     return ""
 
 
-def _pieces(config: Configuration, _: World) -> Mapping[str, Ask]:
+def _pieces(config: Configuration, world: World) -> Mapping[str, Ask]:
     inventory, found = config.inventory, dict[str, Ask]()
     for name, server in inventory.servers.items():
         if server.url is None or server.probing is None:
             found[name] = _nothing
             continue
-        found |= _of(name, server.url, server.probing, inventory)
+        found |= _of(name, server.url, server.probing, world)
     known, pace = Shared(partial(ranges.listed, inventory)), ranges.Pace(ranges.A_SECOND)
     found |= {f"range {one.cidr}": partial(ranges.looked_through, one, known, pace) for one in inventory.ranges}
     return found
@@ -58,10 +68,12 @@ async def _nothing() -> Sequence[Found]:
     return ()
 
 
-def _of(name: str, url: str, agreed: Probed, inventory: Inventory) -> dict[str, Ask]:
+def _of(name: str, url: str, agreed: Probed, world: World) -> dict[str, Ask]:
     # One after the other, and the many calls last: a server that then turns us away has said so to nothing else.
     turns = asyncio.Lock()
-    probes: dict[str, Probe] = {**PROBES, "sign-in": partial(sign_in, inventory=inventory)}
+    probes: dict[str, Probe] = {**PROBES, "sign-in": partial(sign_in, inventory=world.inventory)}
+    if agreed.canary is not None:
+        probes["issued tokens"] = partial(issued_tokens, world=world)
     if agreed.manifest is not None:
         probes["manifest"] = signed_tools
     if agreed.calls is not None:

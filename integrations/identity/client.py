@@ -227,6 +227,23 @@ class Api:
         answer = await self._post("token_endpoint", {"grant_type": "refresh_token", "refresh_token": token}, by)
         return answer, error_of(answer)
 
+    async def issued(self, to: Credentials) -> str:
+        """Return an access token that the provider issues to a client for itself.
+
+        Args:
+            to: the client.
+
+        Raises:
+            SoarError: it issues none.
+        """
+        answer = await self._post("token_endpoint", {"grant_type": "client_credentials"}, to)
+        if not answer.success:
+            raise self._error("client credentials", answer, whose=to)
+        token = self._fields(answer, "client credentials").get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise Refused(f"provider {self.name}: client credentials brought no token")
+        return token
+
     async def userinfo(self, token: str) -> Answer:
         """Ask who is signed in with an access token, as whoever has it would."""
         headers = {"Authorization": f"Bearer {token}"}

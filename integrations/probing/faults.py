@@ -108,6 +108,24 @@ class Fault(Enum):
         Severity.CRITICAL,
         "have it check signature, issuer, audience and end of every token",
     )
+    FOREIGN = Kind(
+        "a token for somebody else",
+        "refused (401)",
+        Severity.HIGH,
+        "have it take tokens for its own address alone (RFC 8707): whoever is sent one elsewhere can use it here",
+    )
+    EXPIRED = Kind(
+        "a token that has ended",
+        "refused (401)",
+        Severity.HIGH,
+        "have it look at the end of every token",
+    )
+    REVOKED = Kind(
+        "a token that was revoked",
+        "refused (401)",
+        Severity.MEDIUM,
+        "have it ask the provider (introspection), or have tokens that are good for minutes alone",
+    )
     NO_LIMIT = Kind(
         "how much it takes",
         "refused at some point (429)",

@@ -332,6 +332,10 @@ class Inventory(Strict):
                     raise ValueError(f"{message}write one {field.removesuffix('s')} for each")
         if (size := sum(one.size for one in self.ranges)) > MOST:
             raise ValueError(f"ranges: {size} addresses times ports, and one run asks {MOST} at most: narrow them")
+        for name, server in self.servers.items():
+            canary = server.probing and server.probing.canary
+            if canary and canary.provider not in self.systems:
+                raise ValueError(f"servers.{name}.probing.canary.provider: no system is called {canary.provider}")
         _one_meaning("servers", {name: (name, *server.aliases) for name, server in self.servers.items()})
         _one_meaning("principals", {name: (name, *who.names) for name, who in self.principals.items()})
         return self

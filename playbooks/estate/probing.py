@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from playbooks.estate.systems import Url
-from playbooks.strict import Digest, Line, Name, Strict
+from playbooks.estate.systems import Secret, Url
+from playbooks.strict import Digest, Line, Name, Slug, Strict
 
 MOST: Final = 65_536
 """Addresses times ports of all ranges together: what one run asks, at a bounded rate."""
@@ -30,6 +30,22 @@ class SignIn(Strict):
 
     client: Name
     redirect: Url | None = None
+
+
+class Canary(Strict):
+    """A client that is there for nothing but probing: a server that is asked sees its tokens.
+
+    Args:
+        provider: the system that issues them, by its name here.
+        client: its id there; it may come with its secret alone (client credentials), and do nothing anywhere.
+        secret: the client's.
+        expired: a token of it that has ended.
+    """
+
+    provider: Slug
+    client: Name
+    secret: Secret
+    expired: Secret | None = None
 
 
 class Manifest(Strict):
@@ -67,6 +83,7 @@ class Probed(Strict):
         calls: of how many calls within some seconds it must turn one away; not tried without.
         sign_in: a client at its authorization server.
         manifest: its signed list of tools.
+        canary: a client whose tokens it must refuse, where they are for somebody else or have ended.
     """
 
     agreed: Line
@@ -76,6 +93,7 @@ class Probed(Strict):
     calls: Annotated[int, Field(ge=2, le=1000)] | None = None
     sign_in: SignIn | None = None
     manifest: Manifest | None = None
+    canary: Canary | None = None
 
 
 class OwnRange(Strict):
