@@ -14,7 +14,7 @@ from integrations.probing.stranger import Stranger, answered, turned_away
 from integrations.secret import secret
 from playbooks.action import World
 from playbooks.errors import SoarError
-from playbooks.estate.probing import Canary, Probed
+from playbooks.estate.probing import Probed, TrialClient
 from playbooks.record.check import Found
 
 _TYPE: Final = "access_token"
@@ -57,7 +57,7 @@ async def issued_tokens(server: str, agreed: Probed, asking: Stranger, world: Wo
     return found
 
 
-def _credentials(server: str, canary: Canary) -> Credentials:
+def _credentials(server: str, canary: TrialClient) -> Credentials:
     field = f"servers.{server}.probing.canary.secret"
     return Credentials(canary.client, secret(canary.secret, what=field), field)
 

@@ -32,7 +32,7 @@ class SignIn(Strict):
     redirect: Url | None = None
 
 
-class Canary(Strict):
+class TrialClient(Strict):
     """A client that is there for nothing but probing: a server that is asked sees its tokens.
 
     Args:
@@ -93,7 +93,7 @@ class Probed(Strict):
     calls: Annotated[int, Field(ge=2, le=1000)] | None = None
     sign_in: SignIn | None = None
     manifest: Manifest | None = None
-    canary: Canary | None = None
+    canary: TrialClient | None = None
 
 
 class OwnRange(Strict):
