@@ -30,16 +30,21 @@ ORIGIN: Final = "https://mcp-soar-probe.invalid"
 _A_SECOND: Final = 50.0
 """Calls a second at most, where it is asked whether there is a limit."""
 
-_TRACE: Final = re.compile(
-    rb"Traceback \(most recent call last\)"
-    rb"|File \\?\"[^\"\n]{1,300}\", line \d{1,7}"
-    rb"|\bat [^\n]{1,200}[:(][^\s:()]{1,200}\.(?:[cm]?[jt]s|java|kt|scala|cs|php|rb):(?:line )?\d{1,7}"
+_FRAME: Final = re.compile(
+    rb"File \\?\"[^\"]{1,300}\", line \d"
+    rb"|at .{1,300}\.(?:[cm]?[jt]s|java|kt|scala|cs|php|rb):(?:line )?\d"
     rb"|goroutine \d{1,9} \["
-    rb"|panicked at "
-    rb"|\bfrom [^\n]{1,200}\.rb:\d{1,7}:in "
-    rb"|#\d{1,3} [^\n]{1,200}\.php\(\d{1,7}\)"
+    rb"|thread '.{1,100}' panicked at "
+    rb"|from .{1,300}\.rb:\d{1,7}:in "
+    rb"|#\d{1,3} .{1,300}\.php\(\d"
 )
-"""What only a program's own stack looks like: of Python, Node, Java, .NET, Go, Rust, Ruby and PHP."""
+"""What a line of a program's own stack begins with: of Python, Node, Java, .NET, Go, Rust, Ruby and PHP."""
+
+_LINE_ENDS: Final = re.compile(rb"(?:\n|\\n)(?:\\t)?")
+"""Within JSON they are written out, as a tab behind them is."""
+
+_LOOKED_AT: Final = 64 * 1024
+_LONGEST_LINE: Final = 400
 
 _METHODS_AWAY: Final = frozenset({404, 405, 406})
 
@@ -73,9 +78,16 @@ async def stranger(server: str, agreed: Probed, asking: Stranger) -> list[Found]
         found.append(Fault.CALLS.of(server, f"let through: {reply.said}"))
     if reply.result is not None and not reply.result.get("isError"):
         found.append(Fault.RUNS.of(server, "answered as if it had run"))
-    if _TRACE.search(reply.raw):
+    if _traced(reply.raw):
         found.append(Fault.TRACE.of(server, "a stack trace, to a call of a tool that there is not"))
     return found
+
+
+def _traced(raw: bytes) -> bool:
+    """Return whether an answer shows a program's stack. A line is looked at from its beginning only, and not far."""
+    lines = _LINE_ENDS.split(raw[:_LOOKED_AT])
+    starts = (line[:_LONGEST_LINE].lstrip(b' \t\r"') for line in lines)
+    return any(_FRAME.match(line) for line in starts) or b"Traceback (most recent call last)" in raw[:_LOOKED_AT]
 
 
 def _sent_away(server: str, url: str, carried: Carried) -> list[Found]:
@@ -95,7 +107,7 @@ async def bad_requests(server: str, _: Probed, asking: Stranger) -> list[Found]:
     except Transient:
         return [await _cut_off(server, asking)]
     for what, carried in (("half a request", half), ("members that it does not know", strange)):
-        if _TRACE.search(carried.raw):
+        if _traced(carried.raw):
             found.setdefault("trace", Fault.TRACE.of(server, f"a stack trace, to {what}"))
         elif carried.status >= httpx.codes.INTERNAL_SERVER_ERROR:
             found.setdefault("breaks", Fault.BREAKS.of(server, f"{carried.status}, to {what}"))

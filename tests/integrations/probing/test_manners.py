@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from integrations.probing import manners
 from integrations.probing.faults import Fault
 from integrations.probing.manners import NOBODYS, PROBES, many_calls, stranger
 from integrations.probing.stranger import Stranger
@@ -253,6 +254,34 @@ async def test_a_server_without_an_end_is_unknown_within_its_time(
     async with rogue(respond) as place, Stranger("server lab", place.url) as asking:
         with pytest.raises(SoarError):
             await PROBES[probe]("lab", AGREED, asking)
+
+
+FRAMES = [
+    'Traceback (most recent call last):\n  File "/srv/app.py", line 3, in call',
+    '  File "/srv/app.py", line 3, in call',
+    "    at JSON.parse (<anonymous>)\n    at body (/srv/server.mjs:42:17)",
+    "\tat com.acme.Weather.call(Weather.java:42)",
+    "   at Acme.Weather.Call() in /srv/Weather.cs:line 42",
+    "goroutine 17 [running]:\nmain.main()",
+    "thread 'main' panicked at src/main.rs:4:5:",
+    "\tfrom /srv/app.rb:12:in `call'",
+    "#0 /srv/app.php(12): call()",
+]
+
+
+@pytest.mark.parametrize("trace", FRAMES)
+@pytest.mark.parametrize("written", [str, json.dumps])
+def test_a_stack_is_known_in_every_language_plain_and_within_json(trace: str, written: Callable[[str], str]) -> None:
+    assert manners._traced(written(f"oops:\n{trace}").encode())  # noqa: SLF001  # what both askers go by
+    assert not manners._traced(written("at noon, from the file, line 3: no tool is called that").encode())  # noqa: SLF001  # likewise
+
+
+@pytest.mark.parametrize("hostile", [b"at " * 400_000, b"at (" * 300_000, b"at .js" * 200_000, b'File "' * 200_000])
+def test_looking_for_a_stack_takes_no_time_whatever_is_sent(hostile: bytes) -> None:
+    began = time.process_time()
+    for way in (hostile, hostile.replace(b" ", b"\n"), hostile.replace(b" ", b" \\n")):
+        manners._traced(way)  # noqa: SLF001  # likewise
+    assert time.process_time() - began < 1.0
 
 
 async def test_a_session_that_is_begun_is_given_back() -> None:

@@ -7,11 +7,14 @@ import pytest
 
 from flows.demo.contextforge import RunningGateway, contextforge
 from integrations.connections import Connections
+from integrations.probing.manners import PROBES
+from integrations.probing.stranger import Stranger, turned_away
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.contextforge.enrol import client_user
 from playbooks.errors import SoarError
 from playbooks.estate.inventory import Inventory
+from playbooks.estate.probing import Probed
 from playbooks.record.check import Found
 from playbooks.taxonomy import IncidentClass, Severity
 from tests.lab.connected import connected
@@ -39,6 +42,13 @@ async def test_a_gateway_that_is_set_well_gives_nothing_and_is_only_read(lab: La
     assert unknown.keys() <= {"gateway main: audit"}
     assert lab.proxy.writes == []
     assert [one["id"] for one in await lab.world.reach(ContextForge, "main").tokens()] == tokens
+
+
+async def test_to_a_stranger_it_gives_nothing_that_a_good_server_refuses(lab: Lab) -> None:
+    agreed = Probed(agreed="Kim")
+    async with Stranger("gateway main", lab.site.client_url) as asking:
+        assert [one for probe in PROBES.values() for one in await probe("main", agreed, asking)] == []
+        assert turned_away(await asking.initialize())
 
 
 async def test_a_gateway_that_is_broken_is_unknown(lab: Lab) -> None:
