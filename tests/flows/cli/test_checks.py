@@ -12,8 +12,11 @@ from flows.checks.inspection import Ask
 from flows.cli.exits import Exit
 from flows.cli.work import checks as work
 from flows.service.access import open_journal
+from playbooks.record import trust
 from playbooks.record.check import CHECK, Found
 from playbooks.record.journal import Event
+from playbooks.record.trust import Judged, Tier
+from playbooks.strict import now
 from tests.flows.checks.test_room import AUDIT, away, bad, check, clean, ran
 from tests.flows.cli.world import Installation
 
@@ -64,6 +67,21 @@ def test_without_a_name_each_is_listed_with_its_last_run(site: Installation, mon
     assert row["said"] == "1 differ, 1 of 3 not asked"
     assert row["ended"]
     assert row["last"]["found"][0]["since"] == row["last"]["began"]
+
+
+def test_how_far_each_server_is_trusted_is_listed_with_what_it_was(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, a=clean)
+    before = trust.kept([Judged("weather", Tier.SOUND, ())], (), now(), 10)
+    after = trust.kept([Judged("weather", Tier.MALICIOUS, ("it speaks to the model",))], before, now(), 10)
+    body = ran().ran("schedule", None).model_copy(update={"trust": after})
+    asyncio.run(keep(site, Event("ran", body.model_dump(mode="json"), "drift")))
+    shown = " ".join(site.run("check").stdout.split())
+    for part in ("Tier 1 - malicious", "it speaks to the model", "before: Tier 5 - sound"):
+        assert part in shown
+    (row,) = site.json("check")["checks"]
+    assert row["last"]["trust"][0]["earlier"][0]["tier"] == Tier.SOUND
 
 
 def test_nobody_is_told_without_a_source_and_it_is_said(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

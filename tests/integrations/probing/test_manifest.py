@@ -71,12 +71,24 @@ async def test_one_that_a_pinned_key_signed_and_that_is_of_what_is_offered_gives
         ([], "add is not in it"),
         ([TOOL, {**TOOL, "name": "gone"}], "gone is not offered"),
         ([TOOL, TOOL], "add differs"),
-        ([{**TOOL, "inputSchema": {"minimum": 2**60}}], "add differs"),
     ],
 )
 async def test_one_of_other_tools_is_told_as_poisoning(tools: list[dict[str, Any]], said: str) -> None:
     wanted = (f"valid, and of other tools: {said}", IncidentClass.TOOL_POISONING)
     assert await found(signed({"tools": tools})) == {wanted}
+
+
+async def test_what_has_no_canonical_form_is_of_nothing_that_is_signed() -> None:
+    odd = {**TOOL, "inputSchema": {"minimum": 2**60}}
+
+    def served(asked: Asked) -> tuple[int, dict[str, str], object]:
+        if asked.message.get("method") == "tools/list":
+            return 200, {}, {"jsonrpc": "2.0", "id": asked.message["id"], "result": {"tools": [odd]}}
+        return (200, {}, signed({"tools": [odd]})) if asked.target == PATH else good(asked)
+
+    async with serving(served) as place, Stranger("server lab", place.url) as asking:
+        (one,) = await signed_tools("lab", agreed(), asking)
+    assert one.observed == "valid, and of other tools: add differs"
 
 
 def _tampered() -> str:
