@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import IO, Any
 
-APPLETS = ("cat", "echo", "head", "httpd", "ls", "nc", "sed", "sh", "sleep", "tr", "true", "wget")
+APPLETS = ("cat", "echo", "grep", "head", "httpd", "ls", "nc", "sed", "sh", "sleep", "tar", "tr", "true", "wget")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"

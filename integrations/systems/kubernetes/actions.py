@@ -29,6 +29,10 @@ from playbooks.gate.plan import Answer, Change, Finding, Plan, Target, Verdict, 
 from playbooks.text.sentences import made_of, say
 
 POD_LOGS: Final = "workload"
+PROCESSES: Final = "processes"
+FILES: Final = "files"
+OF_PODS: Final = (POD_LOGS, PROCESSES, FILES)
+"""Kinds of exhibits that are gone with a pod."""
 """The exhibit that is lost with a pod: what its containers wrote, the instances before included."""
 
 _NAMED: Final = 5
@@ -63,7 +67,7 @@ class ScaleToZero(OfServer):
         "list pods",
         *reverters.PERMISSIONS,
     )
-    destroys: ClassVar[tuple[str, ...]] = (POD_LOGS,)
+    destroys: ClassVar[tuple[str, ...]] = OF_PODS
     timeout: ClassVar[float] = 12.0
 
     @override

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 import yaml
@@ -46,6 +46,22 @@ _BUDGET: Final = re.compile(r"disruption ?budget", re.IGNORECASE)
 """What an eviction says that a budget does not allow, or that several select its pod."""
 
 _UNKNOWN_TO_IT: Final = 401
+
+_CHANNELS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_MESSAGE: Final = 1 << 20
+"""Bytes of one message of a stream: a cluster sends 32 KiB at once."""
+
+
+class Said(NamedTuple):
+    """A piece of what a container says.
+
+    Args:
+        channel: 1 for its standard output, 2 for its errors, 3 for what the cluster says of the stream.
+        data: the bytes.
+    """
+
+    channel: int
+    data: memoryview
 
 
 class Budgeted(Transient):
@@ -158,6 +174,53 @@ class Api:
             yield answer
         finally:
             answer.release()
+
+    @asynccontextmanager
+    async def attached(self, path: str, query: Mapping[str, str], begin: bytes) -> AsyncIterator[AsyncIterator[Said]]:
+        """Yield what a container that waits for a word says, once it has been told that word.
+
+        Its standard input ends with the block, or with us. Source: Kubernetes, "WebSockets" of `pods/attach` (v5 of the
+        subprotocol `channel.k8s.io`): the first byte of each message is its channel.
+
+        Args:
+            path: of the pod's `attach`.
+            query: which container, and what of it.
+            begin: the word, for its standard input.
+
+        Raises:
+            SoarError: as `ask` does.
+        """
+        what = f"cluster {self.name}: GET {path}"
+        client = await self._opened()
+        headers: dict[str, str] = {}
+        await client.update_params_for_auth(headers, [], ["BearerToken"])
+        rest = client.rest_client
+        asked = {"params": {**query}, "headers": headers, "protocols": _CHANNELS, "max_msg_size": _MESSAGE}
+        if rest.proxy:
+            asked |= {"proxy": rest.proxy, "proxy_headers": rest.proxy_headers}
+        try:
+            async with asyncio.timeout(self.patience):
+                socket = await rest.pool_manager.ws_connect(client.configuration.host + path, **asked)
+                await socket.send_bytes(b"\0" + begin)
+        except TimeoutError as exc:
+            raise Transient(f"{what}: no answer within {self.patience:g} s") from exc
+        except SoarError:
+            raise
+        except Exception as exc:
+            raise _mapped(what, exc) from exc
+
+        async def said() -> AsyncIterator[Said]:
+            try:
+                async for message in socket:
+                    if isinstance(message.data, bytes) and message.data:
+                        yield Said(message.data[0], memoryview(message.data)[1:])
+            except Exception as exc:
+                raise _mapped(what, exc) from exc
+
+        try:
+            yield said()
+        finally:
+            await socket.close()
 
     async def _asked(
         self,
@@ -334,6 +397,14 @@ class _Staying:
     def request(self, **asked: Any) -> Any:  # noqa: ANN401  # as the library calls it
         """Ask once."""
         return self._session.request(**asked, allow_redirects=False)
+
+    async def ws_connect(self, url: str, **asked: Any) -> Any:  # noqa: ANN401  # likewise
+        """Begin a stream. aiohttp cannot be told to stay here: it takes no token along, and what it found is left."""
+        found = await self._session.ws_connect(url, **asked)
+        if found._response.history:  # noqa: SLF001  # the only place that says so
+            await found.close()
+            raise Refused("it sends us to another address, where we do not ask")
+        return found
 
     async def close(self) -> None:
         """Close what is open."""

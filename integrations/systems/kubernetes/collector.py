@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from integrations.exhibits import add_text
 from integrations.systems.kubernetes import Probe, Workload, probe_of
+from integrations.systems.kubernetes.actions import PROCESSES
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.workload import CORE, PODS, find, placed, pods
 from playbooks.action import Capture, Sink, World
@@ -29,8 +30,8 @@ _STRATEGIC: Final = "application/strategic-merge-patch+json"
 _MOST: Final = 8 << 20
 """Bytes of one container's answer. A kubelet begins another log after ten MiB, and gives the last alone."""
 
-_WITHIN: Final = 60.0
-"""Seconds in which our container has to have been pulled, started and done."""
+WITHIN: Final = 60.0
+"""Seconds in which our container has to have been pulled and started, and those in which it has to be done."""
 
 _EVERY: Final = 0.25
 _CHUNK: Final = 65_536
@@ -66,9 +67,9 @@ class CaptureProcesses(Capture):
     """
 
     name: ClassVar[str] = "kubernetes.capture_processes"
-    exhibit: ClassVar[str] = "processes"
+    exhibit: ClassVar[str] = PROCESSES
     permissions: ClassVar[tuple[str, ...]] = (*PODS, "get pods", "get pods/log", "patch pods/ephemeralcontainers")
-    silence: ClassVar[float] = _WITHIN + 30.0
+    silence: ClassVar[float] = WITHIN + 30.0
 
     server: Slug
     system: Slug | None = None
@@ -107,7 +108,8 @@ async def _look(  # noqa: PLR0917  # what is looked at, and where to
     Raises:
         SoarError: they could not be looked at, or not to the end.
     """
-    own = await _started(api, at, pod, container, probe)
+    own = await put(api, at, pod, container, probe, _SCRIPT)
+    await came_to(api, at, pod, own, "terminated")
     where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "log")
     last, size = b"", 0
     async with (
@@ -122,36 +124,59 @@ async def _look(  # noqa: PLR0917  # what is looked at, and where to
     return size <= _MOST
 
 
-async def _started(api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe) -> str:
-    """Have a container of ours look beside one of a pod, and return its name when it is done."""
+async def put(  # noqa: PLR0917  # beside what, and what it does
+    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, script: str, **more: object
+) -> str:
+    """Put a container of ours beside one of a pod, as its user, and return its name.
+
+    Args:
+        api: the cluster.
+        at: whose pod.
+        pod: the pod.
+        container: the one beside which it is, and whose processes it sees.
+        probe: its image.
+        script: what its shell does.
+        more: what else is written of it.
+    """
     own = f"mcp-soar-{secrets.token_hex(4)}"
     where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"])
     beside = {
         "name": own,
         "image": probe.image,
         "targetContainerName": container["name"],
-        "command": ["sh", "-c", _SCRIPT],
+        "command": ["sh", "-c", script],
         "securityContext": _as(pod, container),
+        **more,
     }
     body = {"metadata": {"uid": pod["metadata"]["uid"]}, "spec": {"ephemeralContainers": [beside]}}
     await api.request("PATCH", f"{where}/ephemeralcontainers", body=body, media_type=_STRATEGIC)
+    return own
+
+
+async def came_to(api: Api, at: Workload, pod: dict[str, Any], own: str, state: str) -> dict[str, Any]:
+    """Wait until a container of ours is `running`, or `terminated`, and return what is said of that.
+
+    Raises:
+        Transient: it does not come to that, or has gone past it.
+    """
+    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"])
     why = "nothing is said of it"
     try:
-        async with asyncio.timeout(_WITHIN):
+        async with asyncio.timeout(WITHIN):
             while True:
                 now = await api.request("GET", where)
                 statuses = now.get("status", {}).get("ephemeralContainerStatuses") or ()
-                state: dict[str, Any] = next((one.get("state", {}) for one in statuses if one.get("name") == own), {})
-                if "terminated" in state:
-                    return own
-                waiting = state.get("waiting", {})
+                found: dict[str, Any] = next((one.get("state", {}) for one in statuses if one.get("name") == own), {})
+                if state in found:
+                    return dict(found[state] or {})
+                waiting = found.get("waiting") or found.get("terminated") or {}
                 why = f"{waiting.get('reason', 'it runs')} {waiting.get('message', '')}".strip()
-                if waiting.get("reason") in _STUCK:
+                if waiting.get("reason") in _STUCK or "terminated" in found:
                     break
                 await asyncio.sleep(_EVERY)
     except TimeoutError:
         pass
-    raise Transient(f"our container beside it did not come to its end: {why}")
+    raise Transient(f"our container beside it did not come to be {state}: {why}")
 
 
 def _as(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:

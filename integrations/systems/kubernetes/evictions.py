@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from integrations.hostile import printable
 from integrations.systems.kubernetes import Workload, probe_of
-from integrations.systems.kubernetes.actions import POD_LOGS, api_of
+from integrations.systems.kubernetes.actions import OF_PODS, api_of
 from integrations.systems.kubernetes.client import Api, Budgeted, path_of
 from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import namespace_of
@@ -42,7 +42,7 @@ class _Ends(OfServer):
     irreversible: ClassVar[Irreversible | None] = Irreversible(
         because=say("a pod that ended never comes back, nor what it had in memory and on disk")
     )
-    destroys: ClassVar[tuple[str, ...]] = (POD_LOGS,)
+    destroys: ClassVar[tuple[str, ...]] = OF_PODS
 
     @classmethod
     @abstractmethod

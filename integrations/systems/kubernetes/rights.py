@@ -20,6 +20,7 @@ from integrations.systems.kubernetes import (
     captures,
     collector,
     evictions,
+    filesystem,
     narrowing,
     nodes,
     quarantine,
@@ -41,6 +42,7 @@ STEPS: Final = (
     *nodes.ACTIONS,
     *captures.CAPTURES,
     *collector.CAPTURES,
+    *filesystem.CAPTURES,
 )
 NAME: Final = "mcp-soar-responder"
 PROBES: Final = f"{NAME}-probes"

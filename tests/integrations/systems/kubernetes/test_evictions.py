@@ -3,7 +3,7 @@
 import pytest
 
 from integrations import registry
-from integrations.systems.kubernetes.actions import POD_LOGS
+from integrations.systems.kubernetes.actions import OF_PODS
 from integrations.systems.kubernetes.client import PATIENCE, Budgeted
 from integrations.systems.kubernetes.evictions import DeletePods, Evict
 from playbooks.errors import Drifted, Gone, Refused, Transient
@@ -46,7 +46,7 @@ async def test_each_pod_there_ends_and_what_comes_in_its_place_is_said(idle: Yar
     plan = await intent.plan(idle.world)
     assert {one.name.partition("/")[2] for one in plan.targets} == before
     assert plan.irreversible == action.irreversible
-    assert plan.destroys == (POD_LOGS,), "its evidence is sealed first"
+    assert plan.destroys == OF_PODS, "its evidence is sealed first"
     assert "starts as many in their place" in plan.breaks
     assert (await action.verify(plan, idle.world)).answer is Answer.NOT_ESTABLISHED
     await laws.apply(action, plan, idle.world)

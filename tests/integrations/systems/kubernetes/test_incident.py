@@ -30,6 +30,8 @@ phases:
     - {id: end-pods, action: kubernetes.scale_to_zero, at: kubernetes, why: Its process is not ours any more.}
   capture:
     - {id: keep-workload, capture: kubernetes.capture_workload, at: kubernetes, why: A log ends with its pod.}
+    - {id: keep-processes, capture: kubernetes.capture_processes, at: kubernetes, why: They end with it.}
+    - {id: keep-files, capture: kubernetes.capture_files, at: kubernetes, why: They end with it.}
   isolate: []
   preserve: []
   eradicate: []
@@ -54,7 +56,7 @@ async def test_its_pods_end_after_their_evidence_is_sealed_and_come_back(yard: Y
             assert len(yard.cluster.pods(yard.namespace)) == 2, "nobody has agreed yet"  # as deployed
             plan = step.plan
             assert plan is not None
-            assert plan.destroys == ("workload",)
+            assert plan.destroys == ("workload", "processes", "files")
             await home.settled(incident.id)
             await home.ask("bob", Verb.APPROVE, incident.id, digest=plan.digest, reason="a shell was started in it")
             incident = await home.reaches(Status.CONTAINED)

@@ -1,0 +1,166 @@
+"""The file system of a server's containers as tar, streamed from beside them: nothing in the server's image does it.
+
+An ephemeral container of ours (`collector.py`) reads it through `/proc/PID/root` as the server's user, when told to,
+and writes it to its standard output, to which we are attached. So it takes no `pods/exec`, and an image without a shell
+or tar has its files kept too. Raw bytes survive that way, the reader's pace is the writer's, and it ends with us: its
+standard input does. Through its log alone it could not be: a kubelet keeps ten MiB of one as it is.
+
+Source: Kubernetes API reference v1.36, `pods/attach`; proc(5), `/proc/PID/root`; POSIX.1-2017 pax, "ustar".
+"""
+
+from shlex import quote
+from typing import Any, ClassVar, Final, NamedTuple
+
+from typing_extensions import override
+
+from integrations.exhibits import add_text
+from integrations.hostile import printable
+from integrations.systems.kubernetes import Probe, Workload, probe_of
+from integrations.systems.kubernetes.actions import FILES
+from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.collector import WITHIN, came_to, put
+from integrations.systems.kubernetes.workload import CORE, PODS, find, placed, pods
+from playbooks.action import Capture, Sink, World
+from playbooks.errors import Misconfigured, SoarError
+from playbooks.strict import Slug
+
+_MOST: Final = 4 << 30
+"""Bytes of one container's files."""
+
+_OUT, _ERRORS = 1, 2
+_SAID: Final = 4096
+"""Bytes of what tar could not read that are kept."""
+
+_ROWS: Final = 20
+_BLOCK: Final = 512
+_END: Final = bytes(2 * _BLOCK)
+"""How a tar ends."""
+
+_GO: Final = b"go\n"
+# What is stopped when nobody listens any more is tar: its output would go on into the node's log.
+_SCRIPT: Final = """\
+read go || exit 1
+p={process}
+cd "/proc/$p/root" || exit 1
+for f in * .[!.]* ..?*; do
+  case $f in proc|sys|dev) continue;; esac
+  if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "./$f"; fi
+done
+exec 3<&0
+tar -c -f - "$@" & t=$!
+{{ cat <&3 >/dev/null; kill $t; }} 2>/dev/null & wait $t
+"""
+_HOW: Final = (
+    "read through /proc by an ephemeral container of ours, which ran in the pod as the server's user, without /proc,"
+    " /sys and /dev, while the server went on: whoever has the server could see it, and could have ended or deceived it"
+)
+
+
+class CaptureFiles(Capture):
+    """The file system of each container of a server's pods, volumes included, as tar.
+
+    Args:
+        server: whose.
+        system: on which cluster; on all of them if None.
+    """
+
+    name: ClassVar[str] = "kubernetes.capture_files"
+    exhibit: ClassVar[str] = FILES
+    permissions: ClassVar[tuple[str, ...]] = (
+        *PODS,
+        "get pods",
+        "patch pods/ephemeralcontainers",
+        # A WebSocket begins with GET; since v1.35 `create` is asked for as well.
+        "get pods/attach",
+        "create pods/attach",
+    )
+    silence: ClassVar[float] = 2 * WITHIN + 30.0
+
+    server: Slug
+    system: Slug | None = None
+
+    @override
+    async def collect(self, world: World, sink: Sink) -> None:
+        for number, (cluster, at) in enumerate(placed(self.server, self.system, world), 1):
+            probe = probe_of(world.inventory, cluster)
+            if probe is None:
+                message = "no image is named that can look there: write one, by its digest"
+                raise Misconfigured(message, field=f"systems.{cluster}.probe")
+            api = world.reach(Api, cluster)
+            found = await find(cluster, at, self.server, world)
+            before = f"{number}-" if number > 1 else ""
+            missing: list[str] = []
+            for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
+                for count, container in enumerate(pod["spec"]["containers"], 1):
+                    name = f"{before}pod-{place}-{count}-files.tar"
+                    said = f"{name} ({container['name']} of {pod['metadata']['name']})"
+                    try:
+                        missing += [f"{said}: {one}" for one in await _kept(api, at, pod, container, probe, name, sink)]
+                    except SoarError as exc:
+                        missing.append(f"{said}: {exc}")
+            for one in missing:
+                sink.lacks(one)
+            await add_text(sink, f"{before}how.txt", "\n".join([_HOW, *missing]) + "\n", f"cluster {cluster}")
+
+
+class _Read(NamedTuple):
+    size: int
+    last: bytes
+    errors: bytes
+
+
+async def _kept(  # noqa: PLR0917  # whose files, and where to
+    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, name: str, sink: Sink
+) -> list[str]:
+    """Write a container's files, and return what is missing of them.
+
+    Raises:
+        SoarError: they could not be read, or not to the end.
+    """
+    own = await put(api, at, pod, container, probe, _script(pod, container), stdin=True, stdinOnce=True)
+    await came_to(api, at, pod, own, "running")
+    read = await _streamed(api, at, pod, own, name, sink)
+    wrong = [printable(line.strip(), 200) for line in read.errors.decode(errors="replace").splitlines() if line.strip()]
+    missing = wrong[:_ROWS] + ([f"and more that tar says, {len(wrong)} lines at least"] if len(wrong) > _ROWS else [])
+    if read.size >= _MOST:
+        return [f"there is more of it than {_MOST} bytes, which are the first", *missing]
+    ended = await came_to(api, at, pod, own, "terminated")
+    if read.last != _END:
+        return [f"it broke off after {read.size} bytes ({ended.get('reason', 'our container was ended')})", *missing]
+    return missing or ([f"tar ended with {ended['exitCode']}"] if ended.get("exitCode") else [])
+
+
+async def _streamed(  # noqa: PLR0917  # as `_kept`
+    api: Api, at: Workload, pod: dict[str, Any], own: str, name: str, sink: Sink
+) -> _Read:
+    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "attach")
+    query = {"container": own, "stdin": "true", "stdout": "true", "stderr": "true"}
+    size, last, errors = 0, b"", b""
+    async with (
+        api.attached(where, query, _GO) as said,
+        sink.file(name, media_type="application/x-tar", origin=f"{where}?container={own}") as file,
+    ):
+        async for channel, data in said:
+            if channel == _ERRORS:
+                errors += bytes(data[: _SAID - len(errors)])
+            elif channel == _OUT:
+                piece = bytes(data[: _MOST - size])
+                size, last = size + len(piece), (last + piece[-len(_END) :])[-len(_END) :]
+                await file.write(piece)
+                if size >= _MOST:
+                    break
+    return _Read(size, last, errors)
+
+
+def _script(pod: dict[str, Any], container: dict[str, Any]) -> str:
+    """Return what our container does: it sees its target's first process as 1, unless all of the pod share theirs."""
+    process = "1"
+    if pod["spec"].get("shareProcessNamespace"):
+        statuses = pod.get("status", {}).get("containerStatuses") or ()
+        id_ = next((one.get("containerID", "") for one in statuses if one["name"] == container["name"]), "")
+        sought = quote(id_.rpartition("/")[2] or "no container")
+        process = f"$(grep -l -F -e {sought} /proc/[0-9]*/cgroup | sed -n '1s,^/proc/\\([0-9]*\\)/cgroup$,\\1,p')"
+    return _SCRIPT.format(process=process)
+
+
+CAPTURES: Final = (CaptureFiles,)
