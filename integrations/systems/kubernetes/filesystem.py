@@ -8,6 +8,7 @@ standard input does. Through its log alone it could not be: a kubelet keeps ten 
 Source: Kubernetes API reference v1.36, `pods/attach`; proc(5), `/proc/PID/root`; POSIX.1-2017 pax, "ustar".
 """
 
+import re
 from shlex import quote
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -24,8 +25,16 @@ from playbooks.action import Capture, Sink, World
 from playbooks.errors import Misconfigured, SoarError
 from playbooks.strict import Slug
 
-_MOST: Final = 4 << 30
-"""Bytes of one container's files."""
+_MOST: Final = 2 << 30
+"""Bytes of one container's files: they pass through our container's log, for which the node's disk has to have room."""
+
+_SHARE: Final = 4
+"""What part of what a pod may hold on its node: a kubelet ends one that holds more, with all that is wanted of it."""
+
+_QUANTITY: Final = re.compile(r"(\d+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_UNITS: Final = {letter: 1000**power for power, letter in enumerate(("", "k", "M", "G", "T"))} | {
+    f"{letter}i": 1024**power for power, letter in enumerate("KMGT", 1)
+}
 
 _OUT, _ERRORS = 1, 2
 _SAID: Final = 4096
@@ -117,13 +126,14 @@ async def _kept(  # noqa: PLR0917  # whose files, and where to
     Raises:
         SoarError: they could not be read, or not to the end.
     """
+    most = _most(pod)
     own = await put(api, at, pod, container, probe, _script(pod, container), stdin=True, stdinOnce=True)
     await came_to(api, at, pod, own, "running")
-    read = await _streamed(api, at, pod, own, name, sink)
+    read = await _streamed(api, at, pod, own, name, sink, most)
     wrong = [printable(line.strip(), 200) for line in read.errors.decode(errors="replace").splitlines() if line.strip()]
     missing = wrong[:_ROWS] + ([f"and more that tar says, {len(wrong)} lines at least"] if len(wrong) > _ROWS else [])
-    if read.size >= _MOST:
-        return [f"there is more of it than {_MOST} bytes, which are the first", *missing]
+    if read.size >= most:
+        return [f"there is more of it than {most} bytes, which are the first", *missing]
     ended = await came_to(api, at, pod, own, "terminated")
     if read.last != _END:
         return [f"it broke off after {read.size} bytes ({ended.get('reason', 'our container was ended')})", *missing]
@@ -131,7 +141,7 @@ async def _kept(  # noqa: PLR0917  # whose files, and where to
 
 
 async def _streamed(  # noqa: PLR0917  # as `_kept`
-    api: Api, at: Workload, pod: dict[str, Any], own: str, name: str, sink: Sink
+    api: Api, at: Workload, pod: dict[str, Any], own: str, name: str, sink: Sink, most: int
 ) -> _Read:
     where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "attach")
     query = {"container": own, "stdin": "true", "stdout": "true", "stderr": "true"}
@@ -144,12 +154,24 @@ async def _streamed(  # noqa: PLR0917  # as `_kept`
             if channel == _ERRORS:
                 errors += bytes(data[: _SAID - len(errors)])
             elif channel == _OUT:
-                piece = bytes(data[: _MOST - size])
+                piece = bytes(data[: most - size])
                 size, last = size + len(piece), (last + piece[-len(_END) :])[-len(_END) :]
                 await file.write(piece)
-                if size >= _MOST:
+                if size >= most:
                     break
     return _Read(size, last, errors)
+
+
+def _most(pod: dict[str, Any]) -> int:
+    """Return how many bytes of a container's files are read. What a pod may hold is divided among its containers."""
+    containers = pod["spec"]["containers"]
+    limits = [((one.get("resources") or {}).get("limits") or {}).get("ephemeral-storage") for one in containers]
+    written = [_QUANTITY.fullmatch(str(one)) for one in limits if one is not None]
+    if not written:
+        return _MOST
+    # What we cannot read is no room at all.
+    may = sum(int(one[1]) * _UNITS[one[2] or ""] if one else 0 for one in written)
+    return min(_MOST, may // (_SHARE * len(containers)))
 
 
 def _script(pod: dict[str, Any], container: dict[str, Any]) -> str:

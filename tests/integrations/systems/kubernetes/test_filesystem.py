@@ -1,6 +1,7 @@
 """The files of a server's containers, as a container of ours beside them reads them on a real node."""
 
 import io
+import signal
 import tarfile
 from typing import Any
 
@@ -89,18 +90,36 @@ async def test_under_restricted_pod_security_what_the_server_may_read_is_kept_an
 async def test_of_too_many_files_the_first_are_kept_and_nothing_is_read_on(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await _as_written(yard, "busybox truncate -s 200M /0-large")
     monkeypatch.setattr(filesystem, "_MOST", 100_000)
     sink = Gathered()
     await CaptureFiles(server="weather").collect(yard.world, sink)
-    assert len(sink.lacking) == 2
-    assert all("more of it than 100000 bytes" in one for one in sink.lacking)
+    (lacking,) = sink.lacking
+    assert "more of it than 100000 bytes" in lacking
     assert len(sink.written["pod-1-1-files.tar"]) == 100_000
 
-    def ended() -> bool:
-        statuses = [pod["status"]["ephemeralContainerStatuses"] for pod in yard.cluster.pods(yard.namespace)]
-        return all("terminated" in one["state"] for found in statuses for one in found)
+    def ended() -> list[int]:
+        (pod,) = yard.cluster.pods(yard.namespace)
+        states = [one["state"] for one in pod["status"]["ephemeralContainerStatuses"]]
+        return [one["terminated"]["exitCode"] for one in states if "terminated" in one]
 
     yard.cluster.until(ended, "nothing of ours goes on there")
+    assert ended() == [128 + signal.SIGTERM], "it read on for nobody, into the log"
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        ((None, None), 2 << 30),
+        (("1Gi", None), 1 << 27),
+        (("1M", "512Ki"), (1_000_000 + 524_288) // 8),
+        (("100Gi",), 2 << 30),
+        (("some",), 0),
+    ],
+)
+def test_no_pod_is_ended_by_what_is_read_of_it(limits: tuple[str | None, ...], most: int) -> None:
+    containers = [{"resources": {"limits": {"ephemeral-storage": one}}} if one else {} for one in limits]
+    assert filesystem._most({"spec": {"containers": containers}}) == most  # noqa: SLF001  # what a kubelet goes by
 
 
 async def test_a_cut_stream_and_a_missing_right_are_said(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
