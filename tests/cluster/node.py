@@ -53,9 +53,10 @@ def node(programs: Path, kubeconfig: str, folder: Path) -> Iterator[str]:
         script.write_text(_SCRIPT.format(folder=folder, node=address))
         command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", str(script)]
         environment = {"PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder)}
+        # `unshare` heeds no SIGTERM while its child runs; killed, it takes along all that runs there.
         log, ready = folder / "node.log", (folder / "ready").exists
         try:
-            with child(command, log=log, ready=ready, within=_WITHIN, env=environment):
+            with child(command, log=log, ready=ready, within=_WITHIN, env=environment, grace=0.0):
                 yield probe
         finally:
             _ip("link", "delete", f"mcpsoar{number}")

@@ -142,6 +142,7 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object = None,
         media_type: str = _MERGE,
+        patience: float | None = None,
     ) -> AsyncIterator["ClientResponse"]:
         """Yield the answer to a request, its body still to be read.
 
@@ -151,6 +152,7 @@ class Api:
             query: what follows the path.
             body: what is sent, as JSON.
             media_type: of a patch's body.
+            patience: seconds that it has to begin an answer, where that is not as usual.
 
         Raises:
             SoarError: Transient if nobody answers in time, Gone if there is no such object, else what the answer says.
@@ -164,10 +166,10 @@ class Api:
             headers["Content-Type"] = media_type if method == "PATCH" else "application/json"
         what = f"cluster {self.name}: {method} {path}"
         question = {"query_params": list((query or {}).items()), "header_params": headers, "body": body}
-        answer = await self._asked(client, what, method, path, question)
+        answer = await self._asked(client, what, method, path, question, patience=patience)
         if answer.status == _UNKNOWN_TO_IT and (renewed := await self._opened(client)) is not client:
             answer.release()
-            answer = await self._asked(renewed, what, method, path, question)
+            answer = await self._asked(renewed, what, method, path, question, patience=patience)
         try:
             if answer.status >= 300:  # noqa: PLR2004  # HTTP
                 raise _refusal(what, answer.status, await self._read(answer, what), answer.headers)
@@ -229,9 +231,12 @@ class Api:
         method: str,
         path: str,
         question: Mapping[str, Any],
+        *,
+        patience: float | None,
     ) -> "ClientResponse":
+        patience = self.patience if patience is None else patience
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(patience):
                 answer: ClientResponse = await client.call_api(
                     path,
                     method,
@@ -242,7 +247,7 @@ class Api:
                     _return_http_data_only=True,
                 )
         except TimeoutError as exc:
-            raise Transient(f"{what}: no answer within {self.patience:g} s") from exc
+            raise Transient(f"{what}: no answer within {patience:g} s") from exc
         except OSError as exc:
             raise Transient(f"{what}: {exc}") from exc
         except Exception as exc:
@@ -257,13 +262,14 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object = None,
         media_type: str = _MERGE,
+        patience: float | None = None,
     ) -> dict[str, Any]:
         """Return the object that a request is answered with; see `ask`.
 
         Raises:
             SoarError: as `ask` does, and if the answer is no object.
         """
-        async with self.ask(method, path, query=query, body=body, media_type=media_type) as answer:
+        async with self.ask(method, path, query=query, body=body, media_type=media_type, patience=patience) as answer:
             raw = await self._read(answer, f"cluster {self.name}: {method} {path}")
         return self.read(raw, f"{method} {path}")
 

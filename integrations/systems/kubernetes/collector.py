@@ -34,6 +34,11 @@ WITHIN: Final = 60.0
 """Seconds in which our container has to have been pulled and started, and those in which it has to be done."""
 
 _EVERY: Final = 0.25
+
+_WRITTEN_WITHIN: Final = 300.0
+"""Seconds that a container's memory has to be written in: the kubelet is told, and we wait a little longer."""
+
+_PATIENCE: Final = _WRITTEN_WITHIN + 15.0
 _CHUNK: Final = 65_536
 _STUCK: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "CreateContainerError"})
 _END: Final = b"# all of it\n"
@@ -209,31 +214,49 @@ class CaptureCheckpoint(Capture):
     name: ClassVar[str] = "kubernetes.capture_checkpoint"
     exhibit: ClassVar[str] = "checkpoint"
     permissions: ClassVar[tuple[str, ...]] = (*PODS, "create nodes/proxy")
+    silence: ClassVar[float] = 1800.0
 
     server: Slug
     system: Slug | None = None
 
     @override
     async def collect(self, world: World, sink: Sink) -> None:
-        for number, (cluster, at) in enumerate(placed(self.server, self.system, world), 1):
-            api = world.reach(Api, cluster)
-            found = await find(cluster, at, self.server, world)
-            there = await pods(api, at, found.raw, probe=probe_of(world.inventory, cluster))
-            made, missing = [], []
-            for pod in there:
-                for container in pod["spec"]["containers"]:
-                    of = f"{container['name']} of {pod['metadata']['name']}"
-                    try:
-                        answer = await api.request("POST", _checkpoint(at, pod, container["name"]))
-                        made.append(f"{of}: node {pod['spec']['nodeName']}, {answer.get('items')}")
-                    except SoarError as exc:
-                        missing.append(f"not available: {of}: {exc}")
-            if not made:
-                raise Refused("; ".join(missing) or "it has no pods")
-            for one in missing:
-                sink.lacks(one)
+        rows: dict[str, list[str]] = {}
+        missing: list[str] = []
+        some = False
+        for cluster, at in placed(self.server, self.system, world):
+            try:
+                made, left = await self._made(cluster, at, world)
+            except SoarError as exc:
+                made, left = [], [f"not available: cluster {cluster}: {exc}"]
+            rows[cluster] = [*made, *left]
+            missing += left
+            some = some or bool(made)
+        if not some:
+            raise Refused("; ".join(missing) or "it has no pods")
+        for one in missing:
+            sink.lacks(one)
+        for number, (cluster, said) in enumerate(rows.items(), 1):
             before = f"{number}-" if number > 1 else ""
-            await add_text(sink, f"{before}checkpoints.txt", "\n".join([*made, *missing]) + "\n", f"cluster {cluster}")
+            await add_text(sink, f"{before}checkpoints.txt", "\n".join(said) + "\n", f"cluster {cluster}")
+
+    async def _made(self, cluster: str, at: Workload, world: World) -> tuple[list[str], list[str]]:
+        """Have a cluster's checkpoints made, and return where each is, and what there is none of."""
+        api = world.reach(Api, cluster)
+        found = await find(cluster, at, self.server, world)
+        made, missing = [], []
+        for pod in await pods(api, at, found.raw, probe=probe_of(world.inventory, cluster)):
+            for container in pod["spec"]["containers"]:
+                of = f"{container['name']} of {pod['metadata']['name']}"
+                where = _checkpoint(at, pod, container["name"])
+                try:
+                    answer = await api.request(
+                        "POST", where, query={"timeout": f"{_WRITTEN_WITHIN:.0f}"}, patience=_PATIENCE
+                    )
+                    made.append(f"{of}: node {pod['spec']['nodeName']}, {answer.get('items')}")
+                except SoarError as exc:
+                    missing.append(f"not available: {of}: {exc}")
+        return made, missing
 
 
 def _checkpoint(at: Workload, pod: dict[str, Any], container: str) -> str:

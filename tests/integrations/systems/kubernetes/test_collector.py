@@ -1,13 +1,18 @@
 """What runs in a server's containers, as a container of ours beside them sees it on a real node."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integrations.systems.kubernetes import Probe, collector
+from integrations.systems.kubernetes.client import PATIENCE, Api
 from integrations.systems.kubernetes.collector import CaptureCheckpoint, CaptureProcesses
 from playbooks.errors import SoarError
 from tests.integrations.systems.kubernetes.conftest import Yard
+from tests.integrations.systems.kubernetes.pretended import Pretended, pretended
+from tests.lab.connected import connected
 from tests.lab.exhibits import Gathered, gathered
 
 
@@ -60,3 +65,52 @@ async def test_a_checkpoint_that_is_not_to_be_had_says_what_the_kubelet_says(yar
         await gathered(capture, admin)
     assert str(caught.value).count("not available: ") == 2
     await admin.aclose()
+
+
+_CHECKPOINT = "/api/v1/nodes/node/proxy/checkpoint/mcp/weather-1/server"
+
+
+def _of_pods(method: str, path: str, body: object) -> tuple[int, Any] | None:
+    del method, body
+    if path.endswith("/pods"):
+        pod = {"metadata": {"name": "weather-1", "uid": "1", "labels": {"app": "weather"}}}
+        return 200, {"items": [{**pod, "spec": {"nodeName": "node", "containers": [{"name": "server"}]}, "status": {}}]}
+    if path == _CHECKPOINT:
+        return 200, {"items": ["/var/lib/kubelet/checkpoints/checkpoint-weather.tar"]}
+    return None
+
+
+async def test_a_checkpoint_is_made_at_the_next_cluster_where_the_first_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without, having = Pretended(), Pretended()
+    without.objects.clear()
+    having.answers = _of_pods
+    (tmp_path / "second").mkdir()
+    async with pretended(without, tmp_path) as first, pretended(having, tmp_path / "second") as second:
+        (settings, there), (also,) = (
+            (first.inventory.systems["prod"], first.inventory.servers["weather"]),
+            (second.inventory.systems["prod"],),
+        )
+        places = {**there.places, "second": there.places["prod"]}
+        update = {
+            "systems": {"prod": settings, "second": also},
+            "servers": {"weather": there.model_copy(update={"places": places})},
+        }
+        both = connected(first.inventory.model_copy(update=update))
+        sink = Gathered()
+        given: dict[str, float | None] = {}
+        request = Api.request
+
+        async def noted(self: Api, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # as it takes
+            given[path] = more.get("patience")
+            return await request(self, method, path, **more)
+
+        monkeypatch.setattr(Api, "request", noted)
+        await CaptureCheckpoint(server="weather").collect(both, sink)
+        await both.aclose()
+    assert b"node, ['/var/lib/kubelet/checkpoints/checkpoint-weather.tar']" in bytes(sink.written["2-checkpoints.txt"])
+    (lacking,) = sink.lacking
+    assert "cluster prod" in lacking
+    # A container's memory takes longer to write than an API server to answer.
+    assert [path for path, patience in given.items() if patience and patience > 10 * PATIENCE] == [_CHECKPOINT]
