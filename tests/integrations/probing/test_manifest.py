@@ -56,6 +56,7 @@ async def found(manifest: object, probed: Probed | None = None, *, status: int =
         (ECKey.generate_key("P-256"), "ES256"),
         (RSAKey.generate_key(2048), "RS256"),
     ],
+    ids=["Ed25519", "EdDSA", "ES256", "RS256"],
 )
 async def test_one_that_a_pinned_key_signed_and_that_is_of_what_is_offered_gives_nothing(
     key: Key, algorithm: str
@@ -112,6 +113,8 @@ def _unsigned() -> str:
         (signed([TOOL]), "what is signed is no list of tools"),
         (signed({"tools": "all"}), "what is signed is no list of tools"),
     ],
+    # Signed anew in each process, so no name for a test.
+    ids=["foreign", "tampered", "unsigned", "long", "too long", "a page", "a list", "no list"],
 )
 async def test_one_that_is_not_valid_is_told_as_spoofing(manifest: str, why: str) -> None:
     assert await found(manifest) == {(f"not valid: {why}", IncidentClass.SERVER_SPOOFING)}
