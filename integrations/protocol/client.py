@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from copy import copy
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 from typing_extensions import override
@@ -24,6 +25,26 @@ STARTS: Final = 12.0
 
 DEADLINE: Final = 12.0
 """Seconds for everything that one question takes, all pages together."""
+
+
+class _Kept:
+    """Connections that are opened for the first question, and shared by all addresses that they are asked at."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._url, self._headers = url, headers
+        self._client: httpx.AsyncClient | None = None
+
+    def open(self) -> httpx.AsyncClient:
+        """Return them, opened if they are not."""
+        if self._client is None:
+            self._client = connecting(self._url, self._headers)
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close them."""
+        if self._client is not None:
+            closing, self._client = self._client, None
+            await closing.aclose()
 
 
 class McpEndpoint:
@@ -50,8 +71,7 @@ class McpEndpoint:
         self._turns = asyncio.Semaphore(AT_ONCE)
         # identity: what is packed may unfold into a thousand times its size.
         headers = {"Accept": "application/json, text/event-stream", "Accept-Encoding": "identity"}
-        self._headers = {**headers, "Authorization": f"Bearer {token}"} if token else headers
-        self._open: httpx.AsyncClient | None = None
+        self._kept = _Kept(url, {**headers, "Authorization": f"Bearer {token}"} if token else headers)
 
     @property
     def place(self) -> str:
@@ -60,15 +80,21 @@ class McpEndpoint:
 
     @property
     def _http(self) -> httpx.AsyncClient:
-        if self._open is None:
-            self._open = connecting(self.url, self._headers)
-        return self._open
+        return self._kept.open()
+
+    def at(self, url: str) -> Self:
+        """Return the same principal's connections for another address of the same place.
+
+        Args:
+            url: of the same host.
+        """
+        other = copy(self)
+        other.url = url
+        return other
 
     async def aclose(self) -> None:
-        """Close the connections; whoever asks again opens others."""
-        if self._open is not None:
-            closing, self._open = self._open, None
-            await closing.aclose()
+        """Close the connections, those for other addresses too; whoever asks again opens others."""
+        await self._kept.aclose()
 
     async def ask(self, method: str, params: dict[str, Any] | None = None, *, ahead: bool = False) -> Reply:
         """Send one request without a session, and return whatever came back, a refusal included.

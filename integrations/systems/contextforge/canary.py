@@ -10,7 +10,6 @@ process that does it forget the offered name, and only that (`tool_service.py`, 
 import asyncio
 import re
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -83,10 +82,7 @@ class ForgeCanary(Canary):
         """Return the connection to a door."""
         if not door.path:
             return self.endpoint
-        # The same principal over the same connections, at another address.
-        other = copy(self.endpoint)
-        other.url = self._root + door.path
-        return other
+        return self.endpoint.at(self._root + door.path)
 
     @override
     def met(self, kind: PinKind, name: str, reply: Reply, absent: Reply | None) -> bool | None:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from integrations.protocol.client import McpEndpoint
 from playbooks.errors import Refused
+from tests.lab.http_served import read, write
 
 DEEP = 200_000
 
@@ -104,3 +105,28 @@ async def test_what_many_wait_for_is_asked_ahead_of_what_each_asks_alone() -> No
         finally:
             over.set()
             await endpoint.aclose()
+
+
+async def test_another_address_of_a_place_is_asked_over_the_same_connections_which_all_end_with_it() -> None:
+    opened: list[asyncio.StreamWriter] = []
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                await read(reader)
+                await write(writer, 200, b'{"jsonrpc": "2.0", "id": 1, "result": {}}')
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        endpoint = McpEndpoint("gateway", f"{url}/mcp", principal="canary")
+        endpoint.patience = 20.0
+        for door in ("/rpc", "/servers/1/mcp"):  # before anything is asked at its own address
+            assert (await endpoint.at(f"{url}{door}").ask("tools/call")).error is None
+        await endpoint.ask("tools/list")
+        assert len(opened) == 1
+        await endpoint.aclose()
+        await asyncio.wait_for(ended.wait(), 20)
