@@ -1,5 +1,6 @@
 """What a gateway holds of the servers behind it, whichever product it is: how others than its own folder read it."""
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -110,3 +111,8 @@ class Catalogue(ABC):
     @abstractmethod
     async def tool(self, id_: str, entry: str) -> Held | None:
         """Return a tool of one server by its id, or None if there is none."""
+
+    def foreseen(self, id_: str) -> asyncio.Future[Any] | None:
+        """Return the answer about a tool that was asked for ahead, where one is on its way; by default None."""
+        del id_
+        return None

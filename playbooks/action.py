@@ -295,6 +295,13 @@ class Check(Strict, ABC):
         del inventory
         return True
 
+    def foresee(self, world: World) -> None:
+        """Begin to work out what `check` will say in a moment, of what is being read ahead anyway; by default nothing.
+
+        Args:
+            world: the connections.
+        """
+
     @abstractmethod
     async def check(self, world: World) -> Verdict:
         """Return what the world says."""

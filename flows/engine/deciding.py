@@ -1,6 +1,5 @@
 """Deciding on a plan: ask the gate and, in the same transaction, freeze the intent; or ask people, or say no."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -36,7 +35,6 @@ async def intend(
     epoch: int,
     purpose: Purpose,
     first: Sequence[Event] = (),
-    since: float = math.inf,
 ) -> bool:
     """Ask the gate and, in the same transaction, freeze the intent with its holds and its reservation.
 
@@ -47,7 +45,6 @@ async def intend(
         epoch: 1 for the first time, one more for each put-back.
         purpose: contain or put back.
         first: what was found out on the way and is recorded along with it.
-        since: when planning it began, in monotonic seconds: who reviewed what it rests on may have been read then.
 
     Returns:
         Whether it is to be carried out.
@@ -55,7 +52,8 @@ async def intend(
     Raises:
         Stopped: if the kill switch is on.
     """
-    unreviewed = await reviewed_by_nobody(case, plan, since)
+    parts = case.parts
+    so_far = parts.reviews.so_far(parts.world.inventory, parts.policy, plan)
 
     async def work(tx: Tx, state: Incident) -> tuple[Sequence[Event], bool]:
         if await tx.closed(case.stream):
@@ -69,6 +67,7 @@ async def intend(
             return first, False
         step = state.steps.get(todo.instance)
         left = await _is_left(tx, step, plan)
+        unreviewed = await parts.reviews.in_decision(tx, so_far)
         decision, facts = await _judged(
             tx, case, state, todo, plan, purpose=purpose, first=first, unreviewed=unreviewed, left=left
         )
@@ -160,12 +159,6 @@ def _still(case: Case, state: Incident, todo: Todo) -> bool:
     return playbook is not None and schedule.wanted(
         state, playbook, todo, places=parts.places, now=now(), retries=waits
     )
-
-
-async def reviewed_by_nobody(case: Case, plan: Plan, since: float = math.inf) -> tuple[str, ...]:
-    """Return which approved definitions a plan rests on that nobody who may review has signed for, each with why."""
-    parts = case.parts
-    return await parts.reviews.lacking(parts.journal, parts.world.inventory, parts.policy, plan, since=since)
 
 
 async def _judged(

@@ -5,7 +5,6 @@ counts as done because an API said so (`writing`).
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -106,27 +105,21 @@ async def _begin(case: Case, todo: Todo, action: Action, step: StepState | None)
         purpose = Purpose.PUT_BACK
     else:
         purpose = Purpose.CONTAIN
-    began, planning = time.monotonic(), within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
+    planning = within(action.timeout, action.plan(case.parts.world), f"planning {todo.name}")
     if step and step.plan and step.progress is Progress.APPROVED:
         # People have decided on it: what would confirm the alert is no question any more, unless it is another plan.
         plan = _asked(step, await planning)
         same = step.plan.covers(plan)
         events, again = (list[Event](), list[Event]()) if same else await confirm(case, todo)
     else:
-        anew, (events, again), _ = await asyncio.gather(planning, confirm(case, todo), _read_reviews(case))
+        anew, (events, again) = await asyncio.gather(planning, confirm(case, todo))
         plan = _asked(step, anew)
     read_at = time.monotonic()
     if again and (step.attempt if step else 0) < CONFIRM_ATTEMPTS:
         raise Transient(f"our own confirmation of the alert came to no answer: {_doubt(again[0])}")
     await case.outlast(action.timeout)
-    if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events, since=began):
+    if await intend(case, todo, plan, epoch=epoch, purpose=purpose, first=events):
         await carry_out(case, calls.action_of(case, plan), case.state.steps[todo.instance], plan, read_at=read_at)
-
-
-async def _read_reviews(case: Case) -> None:
-    # The decision takes what is read here, or says why it could not be read.
-    with contextlib.suppress(SoarError):
-        await case.parts.reviews.current(case.parts.journal)
 
 
 def _asked(step: StepState | None, anew: Plan) -> Plan:

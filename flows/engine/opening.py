@@ -11,7 +11,7 @@ from flows.engine.parts import Parts
 from flows.engine.schedule import WHO, runs_for, unplaced
 from integrations.journal.records import InboxItem
 from integrations.journal.store import Claim, Tx
-from playbooks.action import Action
+from playbooks.action import Action, Check
 from playbooks.chosen import extended
 from playbooks.errors import SoarError
 from playbooks.estate.inventory import ON_SERVER, Inventory, Resolved, named_servers
@@ -347,6 +347,12 @@ def foresee(parts: Parts, incident_class: IncidentClass, known: Sequence[Resolve
                 # Whatever is wrong with it, its plan will say so.
                 with contextlib.suppress(SoarError, ValidationError):
                     action.model_validate(step.parameters(entity).of(action)).foresee(parts.world)
+    for step in playbook.confirm if playbook else ():
+        check = parts.steps.get(step.check or "")
+        for entity in known[:_FORESEEN]:
+            if entity.kind is step.for_each and check is not None and issubclass(check, Check):
+                with contextlib.suppress(SoarError, ValidationError):
+                    check.model_validate(step.parameters(entity).of(check)).foresee(parts.world)
 
 
 _FORESEEN = 2

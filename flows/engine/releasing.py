@@ -128,7 +128,8 @@ async def _planned(case: Case, instance: str) -> Planned:
             case, action, plan, taken_on=state.change_accepted(instance), shown=state.shown(instance)
         )
     )
-    unreviewed = tuple(await deciding.reviewed_by_nobody(case, plan))
+    parts = case.parts
+    unreviewed = await parts.reviews.lacking(parts.journal, parts.world.inventory, parts.policy, plan)
     return Planned(plan, about, ended, differs, unapproved, unreviewed)
 
 

@@ -241,7 +241,11 @@ class Reviewed(ReviewBook):
     """What a laboratory approves counts as reviewed; tests about reviews use the real book."""
 
     @override
-    async def lacking(self, *_asked: object, since: float = 0.0) -> tuple[str, ...]:
+    async def lacking(self, *_asked: object) -> tuple[str, ...]:
+        return ()
+
+    @override
+    async def in_decision(self, *_asked: object) -> tuple[str, ...]:
         return ()
 
 

@@ -4,9 +4,10 @@ The file is people's and can be edited; the journal cannot. What stands in the f
 may review, or is no longer what they signed for, is compared with as before, and people are asked.
 """
 
+import copy
 import logging
-import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from integrations.journal.store import Journal, Tx
 from integrations.sharing import Shared
@@ -17,7 +18,7 @@ from playbooks.gate.plan import Plan, Target
 from playbooks.gate.policy import Policy
 from playbooks.people.request import People, Request, SignedRequest
 from playbooks.people.review import KIND, STREAM, Reviews, judged
-from playbooks.record.journal import Event
+from playbooks.record.journal import Event, Parsed
 from playbooks.strict import now
 from playbooks.text.sentences import made_of, named, say
 
@@ -33,15 +34,11 @@ class ReviewBook:
         self._reviews = Reviews()
         self._seq = 0
         self._refused: set[str] = set()
-        # A burst of cuts asks once: each of them asks before it is decided.
+        # Whoever asks meanwhile is answered by one reading.
         self._shared: dict[Journal, Shared[Reviews]] = {}
 
-    async def current(self, journal: Journal, since: float = math.inf) -> Reviews:
+    async def current(self, journal: Journal) -> Reviews:
         """Return what the journal says.
-
-        Args:
-            journal: the journal.
-            since: the moment, in monotonic seconds, after which it has to be read; else after this call began.
 
         Raises:
             SoarError: it cannot be read.
@@ -49,14 +46,13 @@ class ReviewBook:
         shared = self._shared.get(journal)
         if shared is None:
             shared = self._shared[journal] = Shared(lambda: self._read(journal))
-        return await shared(since)
+        return await shared()
 
     async def _read(self, journal: Journal) -> Reviews:
         for entry in await journal.read(STREAM, after=self._seq):
             parsed = entry.parsed()
+            _take(self._reviews, parsed)
             self._seq = parsed.seq
-            if parsed.kind == KIND:
-                self._reviews.take(SignedRequest.model_validate(parsed.body["signed"]).request)
         return self._reviews
 
     async def take(self, journal: Journal, inventory: Inventory, policy: Policy, people: Callable[[], People]) -> None:
@@ -72,6 +68,8 @@ class ReviewBook:
             for signed in sorted(inventory.pins.reviews, key=lambda one: one.request.issued_at):
                 if signed.request.nonce not in (await self.current(journal)).nonces:
                     await self._judge(journal, signed, policy, people())
+            # What this added: a decision goes by what was read, and reads the rest under the journal's lock.
+            await self.current(journal)
         except SoarError as exc:
             # Nothing is automatic until they are read; everything else goes on.
             LOG.error("reviews of approved definitions cannot be journalled: %s", exc)  # noqa: TRY400  # it says what to mend
@@ -84,23 +82,74 @@ class ReviewBook:
                 LOG.error("a review of %s in pins.yaml does not count: %s", signed.request.subject, exc)  # noqa: TRY400  # it says what to mend
             self._refused.add(signed.request.nonce)
 
-    async def lacking(
-        self, journal: Journal, inventory: Inventory, policy: Policy, plan: Plan, *, since: float = math.inf
-    ) -> tuple[str, ...]:
+    async def lacking(self, journal: Journal, inventory: Inventory, policy: Policy, plan: Plan) -> tuple[str, ...]:
         """Return which approved definitions a plan rests on that are not reviewed, each with why, for people.
 
         Args:
-            journal: the journal.
+            journal: the journal, which is read.
             inventory: with the pins.
             policy: says what a review takes.
             plan: what is to be done.
-            since: the moment, in monotonic seconds, after which the journal has to be read; else after this call began.
         """
         try:
-            reviews = await self.current(journal, since)
+            return unreviewed(await self.current(journal), inventory, policy, plan)
         except SoarError as exc:
-            return (say("who reviewed its approved definitions cannot be read: {a}", a=exc)[:2000],)
-        return unreviewed(reviews, inventory, policy, plan)
+            return _unreadable(exc)
+
+    def so_far(self, inventory: Inventory, policy: Policy, plan: Plan) -> "Lacking":
+        """Return the same by what was read until now, for `in_decision` to go by.
+
+        Args:
+            inventory: with the pins.
+            policy: says what a review takes.
+            plan: what is to be done.
+        """
+
+        def judge(reviews: Reviews) -> tuple[str, ...]:
+            return unreviewed(reviews, inventory, policy, plan)
+
+        return Lacking(self._seq, judge(self._reviews), judge)
+
+    async def in_decision(self, tx: Tx, so_far: "Lacking") -> tuple[str, ...]:
+        """Return it as the journal stands in a transaction; what came since is read there, and remembered by nobody.
+
+        Args:
+            tx: the transaction that it is decided in.
+            so_far: from `so_far`.
+        """
+        try:
+            if await tx.tip(STREAM) == so_far.seq:
+                return so_far.lacking
+            # With what others of this commit write, which may yet come to nothing.
+            reviews = copy.deepcopy(self._reviews)
+            for entry in await tx.read(STREAM, after=self._seq):
+                _take(reviews, entry.parsed())
+        except SoarError as exc:
+            return _unreadable(exc)
+        return so_far.judge(reviews)
+
+
+class Lacking(NamedTuple):
+    """What is not reviewed of what a plan rests on, by what was read so far.
+
+    Args:
+        seq: the last entry of the journal's reviews that was read.
+        lacking: which definitions, each with why, for people.
+        judge: says the same by other reviews.
+    """
+
+    seq: int
+    lacking: tuple[str, ...]
+    judge: Callable[[Reviews], tuple[str, ...]]
+
+
+def _take(reviews: Reviews, entry: Parsed) -> None:
+    if entry.kind == KIND:
+        reviews.take(SignedRequest.model_validate(entry.body["signed"]).request)
+
+
+def _unreadable(exc: SoarError) -> tuple[str, ...]:
+    return (say("who reviewed its approved definitions cannot be read: {a}", a=exc)[:2000],)
 
 
 def unreviewed(reviews: Reviews, inventory: Inventory, policy: Policy, plan: Plan) -> tuple[str, ...]:

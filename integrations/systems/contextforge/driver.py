@@ -239,6 +239,11 @@ class ContextForge(GatewayDriver):
         asked.add_done_callback(answered)
         self._ahead[id_] = (moment, self.precedence.writes, asked)
 
+    @override
+    def foreseen(self, id_: str) -> asyncio.Future[Any] | None:
+        _, _, asked = self._ahead.get(id_, (0.0, 0, None))
+        return asked
+
     async def _one(self, id_: str, entry: str) -> Held | None:
         self._single[entry] = self._single.get(entry, 0) + 1
         try:

@@ -1,6 +1,7 @@
 """Questions about a server's definitions: is it still what was approved."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
@@ -46,6 +47,21 @@ class DefinitionDiffers(Check):
     tool: Name
 
     @override
+    def foresee(self, world: World) -> None:
+        # What was screened is remembered: the approved one while the gateway looks, its own as soon as it answers.
+        pin, known = (
+            world.inventory.pins.find(self.server, PinKind.TOOL, self.tool),
+            world.inventory.servers[self.server],
+        )
+        if pin is None or known.gateway is None or len(repr(pin.definition)) > _LARGE:
+            return
+        asked = world.reach(Catalogue, known.gateway.name).foreseen(pin.gateway_id or "")
+        if asked is None or asked.done():
+            return
+        asyncio.get_running_loop().call_later(_ON_ITS_WAY, screen, pin.definition)
+        asked.add_done_callback(_screened)
+
+    @override
     async def check(self, world: World) -> Verdict:
         pin = world.inventory.pins.find(self.server, PinKind.TOOL, self.tool)
         if pin is None and not world.inventory.pins.of(self.server):
@@ -74,6 +90,20 @@ class DefinitionDiffers(Check):
         else:
             answer = Answer.NOT_ESTABLISHED
         return Verdict(answer=answer, findings=tuple(findings))
+
+
+_ON_ITS_WAY: Final = 0.003
+"""Seconds after which a question that was begun is on the wire, and the answer to it not yet there."""
+
+
+def _screened(asked: asyncio.Future[Held | None]) -> None:
+    if asked.cancelled() or asked.exception() is not None or (held := asked.result()) is None:
+        return
+    # Whatever a gateway's answer does to this, the check itself says it.
+    with contextlib.suppress(Exception):
+        now = pins.gateway_fields(held)
+        if len(repr(now)) <= _LARGE:
+            screen(now)
 
 
 class _Read(NamedTuple):
@@ -144,12 +174,7 @@ async def _at_gateway(pin: Pin | None, tool: str, gateway: Catalogue, entry: str
             offered = await gateway.held(PinKind.TOOL, entry)
             held = next((one for one in offered if one.name == tool), None)
         else:
-            asked = asyncio.ensure_future(gateway.tool(pin.gateway_id or "", entry))
-            await asyncio.sleep(0)
-            if len(repr(pin.definition)) <= _LARGE:
-                # While the gateway looks: it is remembered, and compared with as soon as that answers.
-                screen(pin.definition)
-            held = await asked
+            held = await gateway.tool(pin.gateway_id or "", entry)
     except SoarError as exc:
         observed, answer = str(exc), Answer.UNKNOWN
     else:

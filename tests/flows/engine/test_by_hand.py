@@ -29,8 +29,12 @@ class Nobody(ReviewBook):
     """Nobody signed for what was approved."""
 
     @override
-    async def lacking(self, *_asked: object, since: float = 0.0) -> tuple[str, ...]:
+    async def lacking(self, *_asked: object) -> tuple[str, ...]:
         return ("nobody who may review has signed for it",)
+
+    @override
+    async def in_decision(self, *_asked: object) -> tuple[str, ...]:
+        return await self.lacking()
 
 
 @pytest.mark.parametrize("way", [{"exact": True}, {}], ids=["contain", "respond --class"])

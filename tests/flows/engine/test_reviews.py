@@ -97,6 +97,17 @@ async def test_what_a_reviewer_signed_for_is_gone_by_and_an_edited_file_is_not(l
             await world.aclose()
 
 
+async def test_what_another_process_journalled_counts_in_a_decision(lab: Lab, tmp_path: Path) -> None:
+    lab.victim.poison()
+    async with scenes.installation(lab, tmp_path) as made:
+        home, other = with_book(made), with_book(made)
+        assert not (await home.parts.reviews.current(home.parts.journal)).nonces, "read before anybody signed"
+        await take(other, signed_by_ann(other, lab.world.inventory))
+        async with home.responding():
+            await home.receive(alert(lab.site.server_id, "get_weather"))
+            await home.reaches(Status.CONTAINED)
+
+
 async def test_two_people_where_the_policy_says_so(lab: Lab, tmp_path: Path) -> None:
     lab.victim.poison()
     policy = ROOMY.model_copy(update={"review": Review(people={"medium": 2})})

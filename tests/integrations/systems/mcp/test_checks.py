@@ -1,11 +1,13 @@
 """Whether a real server is what was approved, and what is kept of it as evidence."""
 
+import asyncio
 import re
 
 import pytest
 from pydantic import ValidationError
 
 from flows.demo.mcp_server import Behaviour
+from integrations.gateways.actions import DisableTool
 from integrations.protocol import pins
 from integrations.protocol.reply import spoken
 from integrations.registry import SYSTEMS
@@ -17,6 +19,7 @@ from playbooks.estate.inventory import Offers
 from playbooks.estate.pins import Dossier, PinKind, Pins
 from playbooks.gate.plan import Answer
 from playbooks.people.contacts import Language
+from playbooks.screening import screen
 from playbooks.strict import Strict
 from playbooks.text.sentences import said
 from tests.lab import scenes
@@ -60,6 +63,27 @@ async def test_a_pulled_rug_is_found_at_the_server_first_and_at_the_gateway_once
     assert (await DefinitionDiffers(server=lab.site.server_id, tool="add").check(lab.world)).answer is not (
         Answer.ESTABLISHED
     )
+
+
+async def test_what_is_read_ahead_is_screened_by_the_time_it_is_asked_about(lab: Lab) -> None:
+    pin = lab.site.inventory.pins.find(lab.site.server_id, PinKind.TOOL, "get_weather")
+    assert pin is not None
+    lab.victim.poison()
+    await refresh(lab)
+    lab.proxy.forget()
+    screen._remembered.cache_clear()  # noqa: SLF001  # what only a clock would show otherwise
+    DisableTool(server=lab.site.server_id, tool="get_weather").foresee(lab.world)
+    check = DefinitionDiffers(server=lab.site.server_id, tool="get_weather")
+    check.foresee(lab.world)
+    asked = lab.world.reach(ContextForge, "main").foreseen(pin.gateway_id or "")
+    assert asked is not None
+    await asked
+    async with asyncio.timeout(20):
+        while (known := screen._remembered.cache_info()).currsize < 2:  # noqa: ASYNC110, SLF001  # it tells nobody
+            await asyncio.sleep(0.001)
+    assert (await check.check(lab.world)).answer is Answer.ESTABLISHED
+    assert screen._remembered.cache_info().misses == known.misses  # noqa: SLF001  # likewise
+    assert len(lab.proxy.seen) == 1, "and nothing is asked twice"
 
 
 async def test_a_gateway_that_hands_out_the_poison_of_a_healed_server_says_how_it_is_made_to_read_it(lab: Lab) -> None:
