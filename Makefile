@@ -48,6 +48,7 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 	@.venv/bin/python -m tests.bench.bench_response bench.json
 	@.venv/bin/python -m tests.bench.bench_checks bench.json
 	@.venv/bin/python -m tests.bench.bench_flood bench.json
+	@.venv/bin/python -m tests.bench.bench_cluster bench.json
 
 .PHONY: screening
 screening: .venv/installed ## Measure the screening on its labelled set: docs/screening.md

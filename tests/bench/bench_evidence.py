@@ -102,7 +102,7 @@ def _commands(folder: Path, url: str) -> dict[str, list[str]]:
     return dict(zip(PHASES, done, strict=True))
 
 
-def _run(command: list[str], folder: Path) -> tuple[float, float]:
+def run_alone(command: list[str], folder: Path) -> tuple[float, float]:
     """Run a command and return the most memory that it had, in MB, and the seconds that it took."""
     said = folder / "launched.json"
     begun = time.perf_counter()
@@ -152,7 +152,7 @@ def measure(folder: Path) -> dict[str, float]:
     figures = {SMALL: asyncio.run(small(folder))}
     with noise(SIZE) as url:
         for phase, command in _commands(folder, url).items():
-            figures[peak(phase)], figures[f"{phase_of(phase)}, s"] = _run(command, folder)
+            figures[peak(phase)], figures[f"{phase_of(phase)}, s"] = run_alone(command, folder)
     return figures
 
 
@@ -169,7 +169,7 @@ def in_bucket(folder: Path) -> dict[str, float]:
         (site.folder / "mcp-soar.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         commands = _commands(folder, url)
         for phase in IN_BUCKET:
-            resident, took = _run(commands[phase], folder)
+            resident, took = run_alone(commands[phase], folder)
             figures[peak(phase, bucket=True)], figures[f"{phase_of(phase, bucket=True)}, s"] = resident, took
     return figures
 

@@ -34,6 +34,9 @@ COMMANDS = (
 """What a person types who waits for the answer; `bench_cli` measures each."""
 
 
+FILES_OF_A_GIBIBYTE = "files of 1 GiB from a container, peak MB"
+
+
 SMALL = "evidence: a small exhibit p50 ms"
 
 PHASES = ("capture", "seal", "archive", "verify of the bundle", "verify", "backup", "restore")
@@ -102,6 +105,10 @@ def _targets() -> Iterator[Target]:
     for phase in IN_BUCKET:
         # boto3's client of S3 alone takes 15 MB, and a part is 5.
         yield Target(peak(phase, bucket=True), "<=", 160 if phase == "capture" else 150)
+    for kind in ("", " burst"):
+        yield Target(f"(f){kind} first_effect p50 ms", "<=", 2, f"(f) bare{kind} first_effect p50 ms")
+        yield Target(f"(f){kind} first_effect p99 ms", "<=", 3, f"(f) bare{kind} first_effect p99 ms")
+    yield Target(FILES_OF_A_GIBIBYTE, "<=", 150)
     yield Target(SMALL, "<=", 10)
     yield Target("mcp-soar --help p50 ms", "<=", 500)
     for words in COMMANDS:

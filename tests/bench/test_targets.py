@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import bench_checks, bench_cli
+from tests.bench import bench_checks, bench_cli, bench_cluster
 from tests.bench.bench_flood import Flood, growth
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import Times
-from tests.bench.targets import COMMANDS, IN_BUCKET, PHASES, SMALL, TARGETS, peak, reached
+from tests.bench.targets import COMMANDS, FILES_OF_A_GIBIBYTE, IN_BUCKET, PHASES, SMALL, TARGETS, peak, reached
 
 BARE = {"(a) bare beside sqlite first_effect p50 ms": 30.0, "(b) bare probing verified max ms": 6000.0}
 
@@ -54,6 +54,8 @@ def test_every_target_is_about_a_figure_that_is_measured() -> None:
     turn = {"s": 1.0, "processor s": 1.0, "peak MB": 1.0}
     measured |= {*bench_checks.figures({(what, n): [turn] for what in ("bare", "ours") for n in (100, 1000)})}
     measured |= {bench_cli.figure(words) for words in ("--help", *COMMANDS)}
+    one_at_a_time, at_once = bench_cluster.figures(times, times), bench_cluster.figures(times, times, " burst")
+    measured |= {*one_at_a_time, *at_once, FILES_OF_A_GIBIBYTE}
     measured |= {SMALL, *map(peak, PHASES), *(peak(phase, bucket=True) for phase in IN_BUCKET)}
     assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
 

@@ -13,6 +13,21 @@ PROBES = "mcp-soar-probes"
 _RBAC = "rbac.authorization.k8s.io"
 
 
+def permitted(running: Kubernetes) -> None:
+    """Have user `responder` of a cluster be allowed what the steps declare, and nothing else."""
+    running.ask("POST", "/api/v1/namespaces", {"metadata": {"name": PROBES}})
+    rbac = f"/apis/{_RBAC}/v1"
+    for one in (role(), role(WIDE)):
+        name = one["metadata"]["name"]
+        running.ask("POST", f"{rbac}/clusterroles", one)
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "User", "name": "responder", "apiGroup": _RBAC}],
+        }
+        running.ask("POST", f"{rbac}/clusterrolebindings", binding)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Kubernetes]:
     """Give a cluster whose user `responder` may do what the steps declare, and nothing else."""
@@ -22,17 +37,7 @@ def cluster() -> Iterator[Kubernetes]:
     if missing := lacking():
         pytest.skip(missing)
     with kubernetes(programs) as running:
-        running.ask("POST", "/api/v1/namespaces", {"metadata": {"name": PROBES}})
-        rbac = f"/apis/{_RBAC}/v1"
-        for one in (role(), role(WIDE)):
-            name = one["metadata"]["name"]
-            running.ask("POST", f"{rbac}/clusterroles", one)
-            binding = {
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
-                "subjects": [{"kind": "User", "name": "responder", "apiGroup": _RBAC}],
-            }
-            running.ask("POST", f"{rbac}/clusterrolebindings", binding)
+        permitted(running)
         yield running
 
 

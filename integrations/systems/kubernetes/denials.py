@@ -20,6 +20,7 @@ from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import Raw, Requirement, requirements
+from integrations.systems.kubernetes.workload import groups
 from playbooks.action import World
 from playbooks.errors import SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Target
@@ -119,14 +120,17 @@ PERMISSIONS: Final = tuple(
 )
 
 
-async def served(api: Api) -> list[Denial]:
+async def served(api: Api, there: Iterable[Mapping[str, Any]]) -> list[Denial]:
     """Return the kinds that a cluster has.
+
+    Args:
+        api: the cluster.
+        there: the API groups that it serves.
 
     Raises:
         SoarError: it does not say.
     """
-    groups = (await api.request("GET", "/apis")).get("groups") or ()
-    versions = {str(one.get("groupVersion")) for group in groups for one in group.get("versions") or ()}
+    versions = {str(one.get("groupVersion")) for group in there for one in group.get("versions") or ()}
     some = [one for one in KINDS if one.own.version in versions]
     lists = await asyncio.gather(*(api.request("GET", f"/apis/{one.own.version}") for one in some))
     return [
@@ -136,22 +140,22 @@ async def served(api: Api) -> list[Denial]:
     ]
 
 
-async def planned(target: Target, namespace: str, selector: Raw, world: World) -> tuple[list[Change], list[str]]:
+async def planned(
+    kinds: Iterable[Denial], target: Target, namespace: str, selector: Raw, world: World
+) -> tuple[list[Change], list[str]]:
     """Return what denies a workload's traffic by each kind that its cluster has, and by which nothing can.
 
     A kind that our account may not use holds up none of the others.
 
     Args:
+        kinds: that its cluster has.
         target: the workload.
         namespace: where it stands.
         selector: which pods are its own.
         world: the connections.
-
-    Raises:
-        SoarError: the cluster does not say which kinds it has.
     """
     changes, without = list[Change](), list[str]()
-    for one in await served(api_of(target, world)):
+    for one in kinds:
         wanted = one.spec(namespace, selector)
         try:
             there = await one.own.there(target, world) if wanted is not None else None
@@ -188,7 +192,8 @@ async def held(target: Target, world: World) -> dict[str, JsonValue]:
     Raises:
         SoarError: the cluster does not say.
     """
-    kinds = await served(api_of(target, world))
+    api = api_of(target, world)
+    kinds = await served(api, await groups(api))
     some = await asyncio.gather(*(one.own.there(target, world) for one in kinds))
     return {one.field: there["spec"] for one, there in zip(kinds, some, strict=True) if there is not None}
 

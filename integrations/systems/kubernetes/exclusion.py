@@ -28,7 +28,7 @@ from integrations.systems.kubernetes.policies import (
     telling,
     with_exclusion,
 )
-from integrations.systems.kubernetes.workload import CORE, Found, find, listed
+from integrations.systems.kubernetes.workload import CORE, Found, find, groups, listed
 from playbooks.action import World
 from playbooks.errors import Gone, Refused
 from playbooks.gate.plan import Answer, Change, Finding, Plan, Target, Widening
@@ -109,8 +109,12 @@ async def policies_of(api: Api, namespace: str) -> list[dict[str, Any]]:
 
 async def unread(api: Api) -> set[str]:
     """Return which kinds of policy a cluster has that are not read, by their API groups."""
-    groups = (await api.request("GET", "/apis")).get("groups") or ()
-    return {str(one.get("name")) for one in groups} & UNREAD
+    return unread_of(await groups(api))
+
+
+def unread_of(served: list[dict[str, Any]]) -> set[str]:
+    """Return which kinds of policy are not read, of the API groups that a cluster serves."""
+    return {str(one.get("name")) for one in served} & UNREAD
 
 
 def field_of(uid: str) -> str:
@@ -128,10 +132,10 @@ def leaving_out(
         but_for: the name of a policy that may let something through.
         ways: that count.
     """
-    found, changes, kept, told = one.found, list[Change](), list[str](), one.told
+    found, changes, kept, told, own = one.found, list[Change](), list[str](), one.told, one.own
     for policy in sorted(one.policies, key=lambda policy: str(policy["metadata"]["name"])):
         what = told.negated.raw if told else {}
-        if policy["metadata"]["name"] == but_for or not any(letting([without(policy, what)], one.own, ways)):
+        if policy["metadata"]["name"] == but_for or not any(letting([without(policy, what)], own, ways)):
             continue
         target = Target(
             system=found.target.system,

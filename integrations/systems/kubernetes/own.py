@@ -4,7 +4,7 @@ Each is called after the workload's uid, so that whichever incident wants it fin
 whose it is. Two incidents that want the same share it by their holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import JSON_PATCH, Api, path_of
 from integrations.systems.kubernetes.policies import MANAGED, Raw, key_of, labels_of, name_of
 from playbooks.action import World
-from playbooks.errors import Gone, Refused
+from playbooks.errors import Drifted, Gone, Refused
 from playbooks.gate.plan import Target
 
 ABOUT: Final = "mcp-soar.io/about"
@@ -63,8 +63,18 @@ class Own(NamedTuple):
             found = await api_of(target, world).request("GET", self.path(namespace, name))
         except Gone:
             return None
+        return self._ours(found, target)
+
+    def among(self, found: Iterable[dict[str, Any]], target: Target) -> dict[str, Any] | None:
+        """Return ours about a workload among all of its kind that are there; see `there`."""
+        name = self.name(target.id)
+        one = next((one for one in found if one["metadata"]["name"] == name), None)
+        return self._ours(one, target) if one is not None else None
+
+    def _ours(self, found: dict[str, Any], target: Target) -> dict[str, Any]:
         if labels_of(found).get(self.mark) != key_of(target.id):
-            raise Refused(f"{self.kind.lower()} {namespace}/{name} has our name and is not ours: take it away")
+            name = f"{namespace_of(target)}/{self.name(target.id)}"
+            raise Refused(f"{self.kind.lower()} {name} has our name and is not ours: take it away")
         return found
 
     async def put(
@@ -80,13 +90,7 @@ class Own(NamedTuple):
             notes: what else is written on it.
         """
         notes = {ABOUT: str(target), **notes}
-        api, there = api_of(target, world), await self.there(target, world)
-        if there is not None:
-            if dry:
-                return
-            where = self.path(namespace_of(target), there["metadata"]["name"])
-            await patched(api, where, there, {"/spec": spec, "/metadata/annotations": notes})
-            return
+        api = api_of(target, world)
         metadata = {
             "name": self.name(target.id),
             "labels": {**MANAGED, self.mark: key_of(target.id)},
@@ -94,7 +98,16 @@ class Own(NamedTuple):
         }
         body = {"apiVersion": self.version, "kind": self.kind, "metadata": metadata, "spec": spec}
         query = {"dryRun": "All"} if dry else None
-        await api.request("POST", self.path(namespace_of(target)), query=query, body=body)
+        try:
+            # Mostly there is none: whoever asked first would make it a round later.
+            await api.request("POST", self.path(namespace_of(target)), query=query, body=body)
+        except Drifted:
+            there = await self.there(target, world)
+            if there is None:
+                raise
+            if not dry:
+                where = self.path(namespace_of(target), there["metadata"]["name"])
+                await patched(api, where, there, {"/spec": spec, "/metadata/annotations": notes})
 
     async def take_away(self, target: Target, world: World) -> None:
         """Have none of ours about a workload there."""

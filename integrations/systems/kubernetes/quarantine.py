@@ -25,7 +25,7 @@ from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import as_sent, denying, excluded, requirements
-from integrations.systems.kubernetes.workload import Found, OfServer, placed, same
+from integrations.systems.kubernetes.workload import Found, OfServer, groups, placed, same
 from playbooks.action import World
 from playbooks.errors import SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Plan, Verdict, Widening
@@ -152,13 +152,13 @@ class _Planned(NamedTuple):
 
 
 async def _planned(cluster: str, at: Workload, server: str, world: World) -> _Planned:
-    one = await exclusion.around(cluster, at, server, world)
+    api = world.reach(Api, cluster)
+    # All that is to be known is asked for at once: every round more is a round later.
+    one, there = await asyncio.gather(exclusion.around(cluster, at, server, world), groups(api))
     target, wanted = one.found.target, denying(one.selector)
-    present, (denied, without), unread = await asyncio.gather(
-        OURS.there(target, world),
-        denials.planned(target, at.namespace, one.selector, world),
-        exclusion.unread(world.reach(Api, cluster)),
-    )
+    present, unread = OURS.among(one.policies, target), exclusion.unread_of(there)
+    kinds = await denials.served(api, there)
+    denied, without = await denials.planned(kinds, target, at.namespace, one.selector, world)
     inside = present is not None and as_sent(present["spec"]) == as_sent(wanted)
     ours = Change(target=target, field=DENY, before=wanted if inside else None, after=wanted)
     changes, kept = exclusion.leaving_out(one)

@@ -173,6 +173,12 @@ def _bears(pod: dict[str, Any], labels: dict[str, str]) -> bool:
     return bool(labels) and labels.items() <= (pod["metadata"].get("labels") or {}).items()
 
 
+async def groups(api: Api) -> list[dict[str, Any]]:
+    """Return the API groups that a cluster serves."""
+    found: list[dict[str, Any]] = (await api.request("GET", "/apis")).get("groups") or []
+    return found
+
+
 async def listed(api: Api, where: str) -> list[dict[str, Any]]:
     """Return all objects of a list, page after page.
 
