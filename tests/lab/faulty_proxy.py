@@ -3,11 +3,11 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
 from tests.lab.http_asked import Asking
-from tests.lab.http_served import read, write
+from tests.lab.http_served import listening, read, write
 
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^/]+@[^/]+)$")
 _SIGN_IN = "/auth/login"
@@ -48,7 +48,6 @@ class FaultyProxy:
         self.url = ""
         self._at = upstream.rstrip("/")
         self._upstream = Asking()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def writes(self) -> list[tuple[str, str]]:
@@ -68,19 +67,10 @@ class FaultyProxy:
         """Start counting anew."""
         self.seen.clear()
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection until it closes."""
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
-                while await self._exchange(reader, writer):
-                    pass
-        finally:
-            writer.close()
+        while await self._exchange(reader, writer):
+            pass
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await read(reader)
@@ -112,11 +102,8 @@ class FaultyProxy:
         await write(writer, status, answer, kind=kind, extra=extra)
         return True
 
-    async def stop(self) -> None:
-        """End every connection."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def close(self) -> None:
+        """End what goes on to the gateway."""
         self._upstream.close()
 
 
@@ -124,14 +111,11 @@ class FaultyProxy:
 async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
     """Run a proxy on a free loopback port, in this event loop."""
     proxy = FaultyProxy(upstream)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    proxy.url = f"http://127.0.0.1:{port}"
     try:
-        yield proxy
+        async with listening(proxy.converse) as proxy.url:
+            yield proxy
     finally:
-        server.close()
-        await proxy.stop()
+        proxy.close()
 
 
 def _mcp(path: str) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,35 +54,19 @@ async def serving(
     answer: Callable[[Asked], tuple[int, dict[str, str], object]], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Serving]:
     """Serve on a free loopback port; an answer is a status, headers, and JSON or a text."""
-    scheme = "https" if tls else "http"
-    place, tasks = Serving(""), set[asyncio.Task[None]]()
+    place = Serving("")
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
-                while True:
-                    request = await http_served.read(reader)
-                    asked = Asked(request.method, request.target, request.headers, _message(request.body))
-                    place.seen.append(asked)
-                    status, headers, body = answer(asked)
-                    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-                    kind = headers.pop("Content-Type", "application/json")
-                    extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-                    await http_served.write(writer, status, raw, kind=kind, extra=extra)
-        finally:
-            writer.close()
+        while True:
+            request = await http_served.read(reader)
+            asked = Asked(request.method, request.target, request.headers, _message(request.body))
+            place.seen.append(asked)
+            status, headers, body = answer(asked)
+            raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            kind = headers.pop("Content-Type", "application/json")
+            extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            await http_served.write(writer, status, raw, kind=kind, extra=extra)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(converse(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-    place.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-    try:
+    async with http_served.listening(converse, tls=tls) as url:
+        place.url = f"{url}/mcp"
         yield place
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -34,29 +34,23 @@ async def provider(
     """Serve a provider that answers as it is told; yield our way to it, and what it was sent."""
     seen: list[http_served.Request] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                request = await http_served.read(reader)
-                seen.append(request)
-                status, body = answers(request)
-                extra = f"Location: {body}\r\n" if status in {301, 302, 307} else ""
-                raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-                await http_served.write(writer, status, raw, extra=extra)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await http_served.read(reader)
+            seen.append(request)
+            status, body = answers(request)
+            extra = f"Location: {body}\r\n" if status in {301, 302, 307} else ""
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            await http_served.write(writer, status, raw, extra=extra)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{settings.pop('path', '')}"
-    given = {"kind": "oidc", "issuer": issuer, "client": "us", "secret": Secret(env="UNUSED"), **settings}
-    api = Api("sso", Provider.model_validate(given), OURS)
-    try:
-        yield api, seen
-    finally:
-        await api.aclose()
-        server.close()
+    async with http_served.listening(converse) as url:
+        issuer = f"{url}{settings.pop('path', '')}"
+        given = {"kind": "oidc", "issuer": issuer, "client": "us", "secret": Secret(env="UNUSED"), **settings}
+        api = Api("sso", Provider.model_validate(given), OURS)
+        try:
+            yield api, seen
+        finally:
+            await api.aclose()
 
 
 def describing(made: Callable[[str], dict[str, Any]], *answers: tuple[int, Any]) -> Answers:
