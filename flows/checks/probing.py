@@ -6,14 +6,14 @@ and by what the other checks found last.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from flows.checks.inspection import Ask, Inspection, Sight
 from flows.service import workers
 from flows.service.settings import Configuration
 from integrations.probing import ranges
-from integrations.probing.certificate import pinned, transport
+from integrations.probing.certificate import oldest, pinned, transport
 from integrations.probing.issued import issued_tokens
 from integrations.probing.manifest import signed_tools
 from integrations.probing.manners import PROBES, Probe, many_calls
@@ -85,12 +85,13 @@ def _of(name: str, url: str, agreed: Probed, world: World) -> dict[str, Ask]:
             async with Stranger(f"server {name}", url, trusted) as asking:
                 return await ask(name, agreed, asking)
 
-    async def protected() -> Sequence[Found]:
+    async def handshake(ask: Callable[[str, str, Probed], Awaitable[Sequence[Found]]]) -> Sequence[Found]:
         async with turns, deadline(_WITHIN, f"server {name}: its handshake"):
-            return await transport(name, url, agreed)
+            return await ask(name, url, agreed)
 
     found: dict[str, Ask] = {f"{name}: {what}": partial(probe, ask) for what, ask in probes.items()}
-    return {f"{name}: certificate": protected, **found}
+    handshakes = {"certificate": transport, "oldest TLS": oldest}
+    return {**{f"{name}: {what}": partial(handshake, ask) for what, ask in handshakes.items()}, **found}
 
 
 def _judge(config: Configuration, seen: Sight, beside: Sequence[Ran]) -> list[Judged]:

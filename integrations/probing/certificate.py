@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import ssl
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,11 @@ _OLDER: Final = {
     "1.3": (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_2),
 }
 """What must not be taken, by the oldest version that may be."""
+
+_SAYS_NO: Final = re.compile("ALERT|EOF|UNSUPPORTED_PROTOCOL|WRONG_(SSL_)?VERSION")
+"""What OpenSSL calls it when the other side does not take a version; all else is of our own side's making."""
+
+_CIPHERS: Final = "ALL:@SECLEVEL=0"
 
 
 class Shaken(NamedTuple):
@@ -67,17 +73,41 @@ async def transport(server: str, url: str, agreed: Probed) -> list[Found]:
         except ssl.SSLCertVerificationError as exc:
             found.append(Fault.UNTRUSTED.of(server, f"not trusted: {exc.verify_message}"))
     try:
-        older = await _shaken(url, any_certificate(*_OLDER[agreed.tls]))
-        found.append(Fault.OLD_TLS.of(server, f"{older.version}, if a client asks for it"))
-    except (ssl.SSLError, ConnectionError):
-        pass  # refused, as it should be
-    try:
         ends = load_der_x509_certificate(shaken.certificate).not_valid_after_utc
     except ValueError as exc:
         raise Refused(f"server {server}: its certificate cannot be read ({type(exc).__name__})") from exc
     if ends < datetime.now(UTC) + _SOON:
         found.append(Fault.ENDS.of(server, f"{ends:%Y-%m-%d}"))
     return found
+
+
+async def oldest(server: str, url: str, agreed: Probed) -> list[Found]:
+    """Look whether a server takes an older version of TLS than it may.
+
+    Args:
+        server: as the inventory names it.
+        url: its address.
+        agreed: which version may be the oldest.
+
+    Raises:
+        Transient: it does not answer, or broke off and answers nobody now: that is no refusal.
+        Refused: our own OpenSSL cannot offer such a version.
+    """
+    if not url.startswith("https:"):
+        return []
+    try:
+        older = await _shaken(url, any_certificate(*_OLDER[agreed.tls]))
+    except ConnectionResetError:
+        pass
+    except (ssl.SSLError, ValueError) as exc:
+        reason = str(getattr(exc, "reason", None) or exc)
+        if not _SAYS_NO.search(reason):
+            raise Refused(f"{ssl.OPENSSL_VERSION} cannot ask it for so old a version here ({reason})") from exc
+    else:
+        return [Fault.OLD_TLS.of(server, f"{older.version}, if a client asks for it")]
+    # Refused, as it should be, if it still takes another: whoever has gone refuses everything.
+    await _first(url)
+    return []
 
 
 async def pinned(url: str, agreed: Probed) -> ssl.SSLContext | None:
@@ -105,7 +135,7 @@ def any_certificate(oldest: ssl.TLSVersion | None = None, newest: ssl.TLSVersion
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if oldest is not None and newest is not None:
         # What a server takes is asked; our own OpenSSL would not offer it.
-        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.set_ciphers(_CIPHERS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # that they are is why they are asked for
             context.minimum_version, context.maximum_version = oldest, newest

@@ -1,5 +1,6 @@
 """TLS as it is really spoken: its oldest version, whose certificate, until when; a pin is trusted, and nothing else."""
 
+import asyncio
 import hashlib
 import ssl
 import warnings
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from integrations.probing.certificate import pinned, transport
+from integrations.probing import certificate
+from integrations.probing.certificate import oldest, pinned, transport
 from integrations.probing.manners import stranger
 from integrations.probing.stranger import Stranger
 from playbooks.errors import Refused, SoarError, Transient
@@ -15,6 +17,7 @@ from playbooks.estate.probing import Probed
 from playbooks.taxonomy import IncidentClass
 from tests.integrations.probing.test_manners import good
 from tests.lab import mail
+from tests.lab.http_served import listening
 from tests.lab.served import serving
 
 
@@ -36,7 +39,7 @@ def served_by(
 
 async def found(url: str, **agreed: object) -> set[tuple[str, str]]:
     probed = Probed.model_validate({"agreed": "Kim", **agreed})
-    return {(one.what, one.observed) for one in await transport("lab", url, probed)}
+    return {(one.what, one.observed) for ask in (transport, oldest) for one in await ask("lab", url, probed)}
 
 
 async def test_a_pinned_certificate_gives_nothing_and_is_trusted_for_every_other_question(tmp_path: Path) -> None:
@@ -101,3 +104,24 @@ async def test_what_speaks_no_tls_or_is_away_is_unknown(monkeypatch: pytest.Monk
             await found(url)
     with pytest.raises(Transient):
         await found(url)
+
+
+async def test_who_has_gone_has_refused_no_old_version() -> None:
+    async def breaks_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    agreed = Probed(agreed="Kim")
+    async with listening(breaks_off) as address:
+        url = address.replace("http:", "https:")
+        with pytest.raises(SoarError, match=r"no answer|no TLS"):
+            await oldest("lab", url, agreed)
+    with pytest.raises(Transient, match="ConnectionRefusedError"):
+        await oldest("lab", url, agreed)
+
+
+async def test_what_our_own_openssl_does_not_offer_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "_CIPHERS", "ALL:@SECLEVEL=5")
+    context, pin = served_by(tmp_path, oldest=ssl.TLSVersion.TLSv1)
+    async with serving(good, tls=context) as place:
+        with pytest.raises(Refused, match="cannot ask it for so old a version"):
+            await oldest("lab", place.url, Probed(agreed="Kim", certificate=pin))
