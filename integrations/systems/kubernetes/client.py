@@ -7,23 +7,27 @@ Source of paths and verbs: Kubernetes API reference v1.36.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import yaml
 
 from integrations import bounded
 from integrations.hostile import printable
 from integrations.http import LONGEST_WAIT
+from integrations.sharing import Shared
 from integrations.waiting import wait_of
 from playbooks.errors import Drifted, Gone, Misconfigured, Refused, SoarError, Transient
 from playbooks.text.sentences import say
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
+
+T = TypeVar("T")
 
 PATIENCE: Final = 10.0
 """Seconds that the API server has for an answer."""
@@ -33,6 +37,13 @@ MOST: Final = 16 * 1024 * 1024
 
 _MOST_VALUES: Final = 4_000_000
 """JSON values of an answer: a page of a list has 500 objects, of some thousand each."""
+
+_TOGETHER: Final = 120.0
+"""Seconds for a question that many ask, however many pages its answer has; each page has its own."""
+
+JSON: Final = "application/json"
+NAMES: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
+"""What is accepted of a list of which only names, labels and owners are read: objects are ten times as long."""
 
 _MERGE: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
@@ -85,6 +96,27 @@ class Api:
         self._opening = asyncio.Lock()
         self._clients: dict[str, Any] = {}
         """By the text that each was opened with; the last is the present one, and what goes on with others may end."""
+
+        self._together: WeakValueDictionary[object, Shared[Any]] = WeakValueDictionary()
+        """What is being asked by somebody; an answer that nobody waits for any more is forgotten."""
+
+    async def together(self, what: object, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return an answer to a question that was put after this was called, once for all who ask it by then.
+
+        What is done about a hundred servers of a namespace at once asks for its lists a few times, not a hundred times.
+
+        Args:
+            what: tells the question from others.
+            ask: puts it; nobody changes what it returns.
+
+        Raises:
+            SoarError: as the question does.
+        """
+        shared = self._together.get(what)
+        if shared is None:
+            shared = self._together[what] = Shared(ask, within=_TOGETHER)
+        found: T = await shared()
+        return found
 
     async def _opened(self, refused: object = None) -> Any:  # noqa: ANN401  # the library has no types
         """Return the present client; another one than the cluster refused, if its kubeconfig is another by now."""
@@ -142,6 +174,7 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object = None,
         media_type: str = _MERGE,
+        accept: str = JSON,
         patience: float | None = None,
     ) -> AsyncIterator["ClientResponse"]:
         """Yield the answer to a request, its body still to be read.
@@ -152,6 +185,7 @@ class Api:
             query: what follows the path.
             body: what is sent, as JSON.
             media_type: of a patch's body.
+            accept: as what the answer is wanted.
             patience: seconds that it has to begin an answer, where that is not as usual.
 
         Raises:
@@ -161,9 +195,9 @@ class Api:
         if {"?", "#"} & set(path):
             raise Refused(f"cluster {self.name}: {method} {path!r} is no path: nothing was asked")
         client = await self._opened()
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if body is not None:
-            headers["Content-Type"] = media_type if method == "PATCH" else "application/json"
+            headers["Content-Type"] = media_type if method == "PATCH" else JSON
         what = f"cluster {self.name}: {method} {path}"
         question = {"query_params": list((query or {}).items()), "header_params": headers, "body": body}
         answer = await self._asked(client, what, method, path, question, patience=patience)
@@ -307,9 +341,9 @@ class Api:
             raise Transient(f"cluster {self.name}: {what}: the answer is no object")
         return found
 
-    async def raw(self, path: str, *, query: Mapping[str, str] | None = None) -> bytes:
+    async def raw(self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON) -> bytes:
         """Return an object's bytes as the API server sent them; see `ask`."""
-        async with self.ask("GET", path, query=query) as answer:
+        async with self.ask("GET", path, query=query, accept=accept) as answer:
             return await self._read(answer, f"cluster {self.name}: GET {path}")
 
     async def _read(self, answer: "ClientResponse", what: str) -> bytes:

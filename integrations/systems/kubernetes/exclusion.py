@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from integrations.hostile import printable
 from integrations.systems.kubernetes import Workload, isolation, probe, probe_of
 from integrations.systems.kubernetes.actions import api_of
-from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.client import JSON, Api, path_of
 from integrations.systems.kubernetes.own import Own, namespace_of, patched
 from integrations.systems.kubernetes.policies import (
     NETWORKING,
@@ -83,8 +83,15 @@ class Around(NamedTuple):
         return [*mine, labels_of(self.found.raw["spec"]["template"])]
 
 
-async def around(cluster: str, at: Workload, server: str, world: World) -> Around:
+async def around(cluster: str, at: Workload, server: str, world: World, *, pods_as: str = JSON) -> Around:
     """Return a workload among the pods and policies of its namespace.
+
+    Args:
+        cluster: what the inventory calls the cluster.
+        at: where the workload stands.
+        server: whose.
+        world: the connections.
+        pods_as: as what the pods are wanted; see `client.NAMES`.
 
     Raises:
         Refused: no policy reaches its pods.
@@ -92,7 +99,7 @@ async def around(cluster: str, at: Workload, server: str, world: World) -> Aroun
     api = world.reach(Api, cluster)
     found, there, policies = await asyncio.gather(
         find(cluster, at, server, world),
-        listed(api, path_of(CORE, at.namespace, "pods")),
+        listed(api, path_of(CORE, at.namespace, "pods"), accept=pods_as),
         policies_of(api, at.namespace),
     )
     if (found.raw["spec"]["template"].get("spec") or {}).get("hostNetwork"):

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from integrations.systems.kubernetes import Workload, denials, exclusion, isolation
 from integrations.systems.kubernetes.actions import api_of
-from integrations.systems.kubernetes.client import Api
+from integrations.systems.kubernetes.client import NAMES, Api
 from integrations.systems.kubernetes.finding import finding
 from integrations.systems.kubernetes.own import Own
 from integrations.systems.kubernetes.policies import as_sent, denying, excluded, requirements
@@ -46,7 +46,8 @@ class Quarantine(OfServer):
     name: ClassVar[str] = "kubernetes.quarantine"
     takes: ClassVar[str] = "network"
     permissions: ClassVar[tuple[str, ...]] = (*exclusion.PERMISSIONS, *denials.PERMISSIONS)
-    timeout: ClassVar[float] = 30.0
+    # A claim that was just taken outlasts it: to renew it would cost a write to disk before the first effect.
+    timeout: ClassVar[float] = 25.0
 
     @override
     async def plan(self, world: World) -> Plan:
@@ -154,7 +155,7 @@ class _Planned(NamedTuple):
 async def _planned(cluster: str, at: Workload, server: str, world: World) -> _Planned:
     api = world.reach(Api, cluster)
     # All that is to be known is asked for at once: every round more is a round later.
-    one, there = await asyncio.gather(exclusion.around(cluster, at, server, world), groups(api))
+    one, there = await asyncio.gather(exclusion.around(cluster, at, server, world, pods_as=NAMES), groups(api))
     target, wanted = one.found.target, denying(one.selector)
     present, unread = OURS.among(one.policies, target), exclusion.unread_of(there)
     kinds = await denials.served(api, there)

@@ -1,11 +1,12 @@
 """A workload and the pods that are its own: found by name once, known by uid from then on."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 from integrations.hostile import printable
 from integrations.systems.kubernetes import Probe, Workload, settings_of, workloads
-from integrations.systems.kubernetes.client import Api, path_of
+from integrations.systems.kubernetes.client import JSON, Api, path_of
 from integrations.systems.kubernetes.probe import stands_in
 from playbooks.action import Action, World
 from playbooks.errors import Gone, Misconfigured, Refused, Transient
@@ -175,20 +176,33 @@ def _bears(pod: dict[str, Any], labels: dict[str, str]) -> bool:
 
 async def groups(api: Api) -> list[dict[str, Any]]:
     """Return the API groups that a cluster serves."""
+    return await api.together(groups, partial(_groups, api))
+
+
+async def _groups(api: Api) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (await api.request("GET", "/apis")).get("groups") or []
     return found
 
 
-async def listed(api: Api, where: str) -> list[dict[str, Any]]:
-    """Return all objects of a list, page after page.
+async def listed(api: Api, where: str, *, accept: str = JSON) -> list[dict[str, Any]]:
+    """Return all objects of a list, page after page; one answer for all who ask for it at the same time.
+
+    Args:
+        api: the cluster.
+        where: the list's path.
+        accept: as what its objects are wanted; see `client.NAMES`.
 
     Raises:
         SoarError: as `Api.request` does; Refused if it has no end, or too much before that.
     """
+    return await api.together((where, accept), partial(_listed, api, where, accept))
+
+
+async def _listed(api: Api, where: str, accept: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     query, size, tokens = {"limit": str(_MOST_PODS)}, 0, set[str]()
     for _ in range(_MOST_PAGES):
-        raw = await api.raw(where, query=query)
+        raw = await api.raw(where, query=query, accept=accept)
         size += len(raw)
         if size > _MOST_BYTES:
             raise Refused(f"cluster {api.name}: {where} has more than {_MOST_BYTES} bytes")

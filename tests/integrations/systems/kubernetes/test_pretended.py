@@ -1,5 +1,6 @@
 """What no real cluster can be brought to say at will, asked of a pretended one."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from integrations.systems.kubernetes.admission import DenyImage
 from integrations.systems.kubernetes.bindings import RemoveBindings
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.images import id_of, spelled
-from playbooks.errors import Drifted, Refused, SoarError
+from playbooks.errors import Drifted, Refused, SoarError, Transient
 from playbooks.gate.plan import Answer, Change, Plan, Radius, Target
 from tests.contract import laws
 from tests.integrations.systems.kubernetes.pretended import DEPLOYMENT, ME, RBAC, Pretended, pretended, serving
@@ -210,3 +211,18 @@ async def test_whoever_else_the_policy_would_keep_out_is_counted_however_it_name
         assert "mcp/job-1 runs it too, and starts no new pod either" in plan.breaks
         init[0]["image"] = "nginx:1.26"
         assert (await DenyImage(server="weather").plan(world)).radius is Radius.SERVER
+
+
+async def test_a_list_that_many_want_at_once_is_asked_for_twice_and_never_remembered(tmp_path: Path) -> None:
+    at, pods = Pretended(), "/api/v1/namespaces/mcp/pods"
+    async with pretended(at, tmp_path) as world:
+        api = world.reach(Api, "prod")
+        at.objects[f"{pods}/a"] = {"metadata": {"name": "a"}}
+        found = await asyncio.gather(*(workload.listed(api, pods) for _ in range(20)))
+        assert [[one["metadata"]["name"] for one in some] for some in found] == [["a"]] * 20
+        assert len(at.asked) <= 2
+        at.objects[f"{pods}/b"] = {"metadata": {"name": "b"}}
+        assert len(await workload.listed(api, pods)) == 2
+        at.answers = lambda *_: (500, {})
+        for one in await asyncio.gather(*(workload.listed(api, pods) for _ in range(3)), return_exceptions=True):
+            assert isinstance(one, Transient), "each is told"
