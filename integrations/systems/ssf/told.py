@@ -1,6 +1,8 @@
 """What a receiver was told, as it was signed: written down before it is sent, so that it is the same one ever after."""
 
+import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,6 +18,14 @@ from playbooks.strict import Name, Strict, canonical
 
 _LARGEST: Final = 64 * 1024
 """Bytes of one; it has less than two thousand."""
+
+KEPT: Final = 30 * 86_400.0
+"""Seconds for which an event is kept: nobody sends it again after that. Which it was, and when, is in the journal."""
+
+MOST: Final = 1000
+"""Events that are kept at most of those that were taken."""
+
+_SWEEPS: Final = 3600.0
 
 
 class Told(Strict):
@@ -49,6 +59,7 @@ class Shelf:
 
     def __init__(self, folder: Path, receiver: str) -> None:
         self._folder, self._receiver = folder, receiver
+        self._swept = -math.inf
 
     def prepared(self, subject: Mapping[str, str], key: str, sign: Callable[[str, int], str]) -> Told:
         """Return the event of a key, signed and written down if that is not done yet.
@@ -80,7 +91,7 @@ class Shelf:
         return made
 
     def taken(self, subject: Mapping[str, str], told: Told) -> None:
-        """Write down that a receiver has an event.
+        """Write down that a receiver has an event; what nobody needs any more goes, each hour.
 
         Raises:
             Misconfigured: that cannot be kept.
@@ -88,6 +99,9 @@ class Shelf:
         file = self._folder / f"{self._of(subject)}-{told.jti}.json"
         try:
             whole.put(file, told.model_copy(update={"taken": time.time()}).model_dump_json().encode(), over=True)
+            if time.monotonic() - self._swept >= _SWEEPS:
+                self._swept = time.monotonic()
+                self._sweep()
         except OSError as exc:
             raise self._unusable(exc) from exc
 
@@ -102,6 +116,22 @@ class Shelf:
         except OSError as exc:
             raise self._unusable(exc) from exc
         return max((one for one in found if one and one.taken), key=lambda one: one.taken or 0.0, default=None)
+
+    def _sweep(self) -> None:
+        """Take away what is older than anybody asks for, whichever receiver it was for, and all but so many."""
+        taken: list[tuple[float, Path]] = []
+        for file in self._folder.glob("*.json"):
+            # What is no event of ours is whoever put it there's; and what cannot be taken away was told all the same.
+            with contextlib.suppress(Misconfigured, OSError):
+                if (one := _read(file)) is None:
+                    continue
+                if (one.taken or one.at) < time.time() - KEPT:
+                    file.unlink(missing_ok=True)
+                elif one.taken is not None:
+                    taken.append((one.taken, file))
+        for _, file in sorted(taken, reverse=True)[MOST:]:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
     def _of(self, subject: Mapping[str, str]) -> str:
         return hashlib.sha256(canonical([self._receiver, dict(subject)])).hexdigest()[:24]

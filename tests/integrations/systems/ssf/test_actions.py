@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from joserfc.jwk import KeySet
 
 from integrations.registry import SYSTEMS
 from integrations.system import Holders
+from integrations.systems.ssf import told
 from integrations.systems.ssf.actions import TellSessionRevoked
 from integrations.systems.ssf.client import Listener
 from integrations.systems.ssf.events import REVOKED
+from integrations.systems.ssf.told import Told
 from playbooks.errors import Drifted, Misconfigured, Refused, SoarError, Transient
 from playbooks.gate.plan import Answer, Plan
 from tests.contract import laws
@@ -282,3 +285,28 @@ def test_the_public_half_is_printed_as_receivers_take_it_and_nothing_of_the_priv
     assert key.kid == key.thumbprint()
     none = subprocess.run([*run, str(tmp_path / "none")], capture_output=True, text=True, check=False)  # noqa: S603
     assert none.returncode == 2
+
+
+async def test_what_was_told_long_ago_goes_and_no_more_is_kept_than_so_much(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lab.there.folder / "told"
+    folder.mkdir()
+
+    def there(name: str, taken: float | None) -> None:
+        at = int(taken if taken is not None else time.time())
+        (folder / f"{name}.json").write_text(Told(jti=name, at=at, event="e", taken=taken).model_dump_json())
+
+    monkeypatch.setattr(told, "MOST", 3)
+    there("long-ago", time.time() - told.KEPT - 1)
+    there("not-taken-yet", None)
+    for number in range(4):
+        there(f"taken-{number}", time.time() - 1000 + number)
+    (folder / "other.json").write_text("somebody else's")
+    (folder / "folder.json").mkdir()
+    await write(lab, await planned(lab))
+    left = {file.stem for file in folder.iterdir()}
+    assert {one for one in left if one.startswith(("long", "not", "taken"))} == {"not-taken-yet", "taken-2", "taken-3"}
+    assert {"other", "folder"} < left
+    (jti,) = lab.application.taken
+    assert any(one.endswith(jti) for one in left), "the newest is kept, for it is presented once more"
