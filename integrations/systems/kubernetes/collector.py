@@ -12,7 +12,8 @@ Source: Kubernetes API reference v1.36, EphemeralContainer; proc(5).
 
 import asyncio
 import secrets
-from typing import Any, ClassVar, Final
+from abc import abstractmethod
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
 
 from typing_extensions import override
@@ -63,18 +64,40 @@ _HOW: Final = (
 )
 
 
-class CaptureProcesses(Capture):
-    """What runs in each container of a server's pods: processes, environment, open files, memory maps, sockets.
+class Beside(NamedTuple):
+    """A container beside which one of ours is put.
+
+    Args:
+        api: its cluster.
+        at: whose it is.
+        pod: its pod.
+        container: it.
+        probe: what ours runs.
+    """
+
+    api: Api
+    at: Workload
+    pod: dict[str, Any]
+    container: dict[str, Any]
+    probe: Probe
+
+    def path(self, sub: str = "") -> str:
+        """Return its pod's path."""
+        return path_of(CORE, self.at.namespace, "pods", self.pod["metadata"]["name"], sub)
+
+
+class CaptureBeside(Capture):
+    """What is read from beside each container of a server's pods.
 
     Args:
         server: whose.
         system: on which cluster; on all of them if None.
     """
 
-    name: ClassVar[str] = "kubernetes.capture_processes"
-    exhibit: ClassVar[str] = PROCESSES
-    permissions: ClassVar[tuple[str, ...]] = (*PODS, "get pods", "get pods/log", "patch pods/ephemeralcontainers")
-    silence: ClassVar[float] = WITHIN + 30.0
+    ending: ClassVar[str]
+    """How the names of its files end."""
+    how: ClassVar[str]
+    """How it was read, for whoever judges it."""
 
     server: Slug
     system: Slug | None = None
@@ -92,86 +115,102 @@ class CaptureProcesses(Capture):
             missing: list[str] = []
             for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
                 for count, container in enumerate(pod["spec"]["containers"], 1):
-                    name = f"{before}pod-{place}-{count}-processes.txt"
+                    name = f"{before}pod-{place}-{count}-{self.ending}"
                     said = f"{name} ({container['name']} of {pod['metadata']['name']})"
                     try:
-                        if not await _look(api, at, pod, container, probe, name, sink):
-                            missing.append(f"{said}: there is more of it than {_MOST} bytes, which are the first")
+                        some = await self.keep(Beside(api, at, pod, container, probe), name, sink)
+                        missing += [f"{said}: {one}" for one in some]
                     except SoarError as exc:
                         missing.append(f"{said}: {exc}")
             for one in missing:
                 sink.lacks(one)
-            text = "\n".join([_HOW, *missing]) + "\n"
-            await add_text(sink, f"{before}how.txt", text, f"cluster {cluster}")
+            await add_text(sink, f"{before}how.txt", "\n".join([self.how, *missing]) + "\n", f"cluster {cluster}")
+
+    @classmethod
+    @abstractmethod
+    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+        """Write one container's, and return what is missing of it.
+
+        Args:
+            one: the container.
+            name: of the file.
+            sink: where to.
+
+        Raises:
+            SoarError: it could not be read, or not to the end.
+        """
 
 
-async def _look(  # noqa: PLR0917  # what is looked at, and where to
-    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, name: str, sink: Sink
-) -> bool:
-    """Write what a container's processes are, and return whether that is all.
+class CaptureProcesses(CaptureBeside):
+    """What runs in each container of a server's pods: processes, environment, open files, memory maps, sockets.
 
-    Raises:
-        SoarError: they could not be looked at, or not to the end.
+    Args:
+        server: whose.
+        system: on which cluster; on all of them if None.
     """
-    own = await put(api, at, pod, container, probe, _SCRIPT)
-    await came_to(api, at, pod, own, "terminated")
-    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "log")
-    last, size = b"", 0
-    async with (
-        api.ask("GET", where, query={"container": own}) as answer,
-        sink.file(name, media_type="text/plain", origin=f"{where}?container={own}") as file,
-    ):
-        async for chunk in answer.content.iter_chunked(_CHUNK):
-            last, size = (last + chunk)[-len(_END) :], size + len(chunk)
-            await file.write(chunk)
-    if last != _END:
-        raise Transient("it broke off: our container was ended, or its log was")
-    return size <= _MOST
+
+    name: ClassVar[str] = "kubernetes.capture_processes"
+    exhibit: ClassVar[str] = PROCESSES
+    permissions: ClassVar[tuple[str, ...]] = (*PODS, "get pods", "get pods/log", "patch pods/ephemeralcontainers")
+    silence: ClassVar[float] = WITHIN + 30.0
+    ending: ClassVar[str] = "processes.txt"
+    how: ClassVar[str] = _HOW
+
+    @override
+    @classmethod
+    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+        own = await put(one, _SCRIPT)
+        await came_to(one, own, "terminated")
+        where = one.path("log")
+        last, size = b"", 0
+        async with (
+            one.api.ask("GET", where, query={"container": own}) as answer,
+            sink.file(name, media_type="text/plain", origin=f"{where}?container={own}") as file,
+        ):
+            async for chunk in answer.content.iter_chunked(_CHUNK):
+                last, size = (last + chunk)[-len(_END) :], size + len(chunk)
+                await file.write(chunk)
+        if last != _END:
+            raise Transient("it broke off: our container was ended, or its log was")
+        return [f"there is more of it than {_MOST} bytes, which are the first"] if size > _MOST else []
 
 
-async def put(  # noqa: PLR0917  # beside what, and what it does
-    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, script: str, **more: object
-) -> str:
+async def put(one: Beside, script: str, **more: object) -> str:
     """Put a container of ours beside one of a pod, as its user, and return its name.
 
     Args:
-        api: the cluster.
-        at: whose pod.
-        pod: the pod.
-        container: the one beside which it is, and whose processes it sees.
-        probe: its image.
+        one: the container beside which it is, and whose processes it sees.
         script: what its shell does.
         more: what else is written of it.
     """
     own = f"mcp-soar-{secrets.token_hex(4)}"
-    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"])
     beside = {
         "name": own,
-        "image": probe.image,
-        "targetContainerName": container["name"],
+        "image": one.probe.image,
+        "targetContainerName": one.container["name"],
         "command": ["sh", "-c", script],
-        "securityContext": _as(pod, container),
+        "securityContext": _as(one.pod, one.container),
         **more,
     }
-    body = {"metadata": {"uid": pod["metadata"]["uid"]}, "spec": {"ephemeralContainers": [beside]}}
-    await api.request("PATCH", f"{where}/ephemeralcontainers", body=body, media_type=_STRATEGIC)
+    body = {"metadata": {"uid": one.pod["metadata"]["uid"]}, "spec": {"ephemeralContainers": [beside]}}
+    await one.api.request("PATCH", one.path("ephemeralcontainers"), body=body, media_type=_STRATEGIC)
     return own
 
 
-async def came_to(api: Api, at: Workload, pod: dict[str, Any], own: str, state: str) -> dict[str, Any]:
+async def came_to(one: Beside, own: str, state: str) -> dict[str, Any]:
     """Wait until a container of ours is `running`, or `terminated`, and return what is said of that.
 
     Raises:
         Transient: it does not come to that, or has gone past it.
     """
-    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"])
     why = "nothing is said of it"
     try:
         async with asyncio.timeout(WITHIN):
             while True:
-                now = await api.request("GET", where)
+                now = await one.api.request("GET", one.path())
                 statuses = now.get("status", {}).get("ephemeralContainerStatuses") or ()
-                found: dict[str, Any] = next((one.get("state", {}) for one in statuses if one.get("name") == own), {})
+                states = (each.get("state", {}) for each in statuses if each.get("name") == own)
+                found: dict[str, Any] = next(states, {})
                 if state in found:
                     return dict(found[state] or {})
                 waiting = found.get("waiting") or found.get("terminated") or {}

@@ -14,16 +14,11 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from typing_extensions import override
 
-from integrations.exhibits import add_text
 from integrations.hostile import printable
-from integrations.systems.kubernetes import Probe, Workload, probe_of
 from integrations.systems.kubernetes.actions import FILES
-from integrations.systems.kubernetes.client import Api, path_of
-from integrations.systems.kubernetes.collector import WITHIN, came_to, put
-from integrations.systems.kubernetes.workload import CORE, PODS, find, placed, pods
-from playbooks.action import Capture, Sink, World
-from playbooks.errors import Misconfigured, SoarError
-from playbooks.strict import Slug
+from integrations.systems.kubernetes.collector import WITHIN, Beside, CaptureBeside, came_to, put
+from integrations.systems.kubernetes.workload import PODS
+from playbooks.action import Sink
 
 _MOST: Final = 2 << 30
 """Bytes of one container's files: they pass through our container's log, for which the node's disk has to have room."""
@@ -65,7 +60,7 @@ _HOW: Final = (
 )
 
 
-class CaptureFiles(Capture):
+class CaptureFiles(CaptureBeside):
     """The file system of each container of a server's pods, volumes included, as tar.
 
     Args:
@@ -84,32 +79,27 @@ class CaptureFiles(Capture):
         "create pods/attach",
     )
     silence: ClassVar[float] = 2 * WITHIN + 30.0
-
-    server: Slug
-    system: Slug | None = None
+    ending: ClassVar[str] = "files.tar"
+    how: ClassVar[str] = _HOW
 
     @override
-    async def collect(self, world: World, sink: Sink) -> None:
-        for number, (cluster, at) in enumerate(placed(self.server, self.system, world), 1):
-            probe = probe_of(world.inventory, cluster)
-            if probe is None:
-                message = "no image is named that can look there: write one, by its digest"
-                raise Misconfigured(message, field=f"systems.{cluster}.probe")
-            api = world.reach(Api, cluster)
-            found = await find(cluster, at, self.server, world)
-            before = f"{number}-" if number > 1 else ""
-            missing: list[str] = []
-            for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
-                for count, container in enumerate(pod["spec"]["containers"], 1):
-                    name = f"{before}pod-{place}-{count}-files.tar"
-                    said = f"{name} ({container['name']} of {pod['metadata']['name']})"
-                    try:
-                        missing += [f"{said}: {one}" for one in await _kept(api, at, pod, container, probe, name, sink)]
-                    except SoarError as exc:
-                        missing.append(f"{said}: {exc}")
-            for one in missing:
-                sink.lacks(one)
-            await add_text(sink, f"{before}how.txt", "\n".join([_HOW, *missing]) + "\n", f"cluster {cluster}")
+    @classmethod
+    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+        most = _most(one.pod)
+        own = await put(one, _script(one.pod, one.container), stdin=True, stdinOnce=True)
+        await came_to(one, own, "running")
+        read = await _streamed(one, own, name, sink, most)
+        lines = (line.strip() for line in read.errors.decode(errors="replace").splitlines())
+        wrong = [printable(line, 200) for line in lines if line]
+        more = [f"and more that tar says, {len(wrong)} lines at least"] if len(wrong) > _ROWS else []
+        missing = wrong[:_ROWS] + more
+        if read.size >= most:
+            return [f"there is more of it than {most} bytes, which are the first", *missing]
+        ended = await came_to(one, own, "terminated")
+        if read.last != _END:
+            why = ended.get("reason", "our container was ended")
+            return [f"it broke off after {read.size} bytes ({why})", *missing]
+        return missing or ([f"tar ended with {ended['exitCode']}"] if ended.get("exitCode") else [])
 
 
 class _Read(NamedTuple):
@@ -118,36 +108,12 @@ class _Read(NamedTuple):
     errors: bytes
 
 
-async def _kept(  # noqa: PLR0917  # whose files, and where to
-    api: Api, at: Workload, pod: dict[str, Any], container: dict[str, Any], probe: Probe, name: str, sink: Sink
-) -> list[str]:
-    """Write a container's files, and return what is missing of them.
-
-    Raises:
-        SoarError: they could not be read, or not to the end.
-    """
-    most = _most(pod)
-    own = await put(api, at, pod, container, probe, _script(pod, container), stdin=True, stdinOnce=True)
-    await came_to(api, at, pod, own, "running")
-    read = await _streamed(api, at, pod, own, name, sink, most)
-    wrong = [printable(line.strip(), 200) for line in read.errors.decode(errors="replace").splitlines() if line.strip()]
-    missing = wrong[:_ROWS] + ([f"and more that tar says, {len(wrong)} lines at least"] if len(wrong) > _ROWS else [])
-    if read.size >= most:
-        return [f"there is more of it than {most} bytes, which are the first", *missing]
-    ended = await came_to(api, at, pod, own, "terminated")
-    if read.last != _END:
-        return [f"it broke off after {read.size} bytes ({ended.get('reason', 'our container was ended')})", *missing]
-    return missing or ([f"tar ended with {ended['exitCode']}"] if ended.get("exitCode") else [])
-
-
-async def _streamed(  # noqa: PLR0917  # as `_kept`
-    api: Api, at: Workload, pod: dict[str, Any], own: str, name: str, sink: Sink, most: int
-) -> _Read:
-    where = path_of(CORE, at.namespace, "pods", pod["metadata"]["name"], "attach")
+async def _streamed(one: Beside, own: str, name: str, sink: Sink, most: int) -> _Read:
+    where = one.path("attach")
     query = {"container": own, "stdin": "true", "stdout": "true", "stderr": "true"}
     size, last, errors = 0, b"", b""
     async with (
-        api.attached(where, query, _GO) as said,
+        one.api.attached(where, query, _GO) as said,
         sink.file(name, media_type="application/x-tar", origin=f"{where}?container={own}") as file,
     ):
         async for channel, data in said:
