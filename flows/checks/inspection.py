@@ -27,6 +27,8 @@ class Inspection:
         pieces: what is asked one by one, so that one that is slow, hostile or away costs its own answer only.
         left_out: the pieces that are not asked from where this runs, with the reason.
         within: seconds that one piece may take.
+        here: it takes what only the responder's machine and account have: by schedule, a worker asks for it, and the
+            process `flows` runs it.
         daily: a finding is told again each day while it lasts; otherwise once, until it changes or was over.
     """
 
@@ -41,4 +43,16 @@ class Inspection:
     pieces: Callable[[Configuration, World], Mapping[str, Ask]]
     left_out: Callable[[Configuration], Mapping[str, str]] = lambda _: {}
     within: float = 120.0
+    here: bool = False
     daily: bool = False
+
+    def said(self, found: int, asked: int) -> str:
+        """Return how what it looked at is, in one line; what could not be asked is not called good.
+
+        Args:
+            found: how much is not as it should be.
+            asked: of how many pieces it says how they are.
+        """
+        if found:
+            return f"{found} {'differs' if found == 1 else 'differ'} from {self.against}"
+        return self.good if asked else "nothing was asked"

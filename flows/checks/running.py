@@ -45,9 +45,7 @@ class Run(NamedTuple):
     @property
     def said(self) -> str:
         """How what it looked at is, in one line; what could not be asked is not called good."""
-        if self.found:
-            return f"{len(self.found)} {'differs' if len(self.found) == 1 else 'differ'} from {self.check.against}"
-        return self.check.good if self.asked else "nothing was asked"
+        return self.check.said(len(self.found), self.asked)
 
     def since(self, before: Ran | None) -> dict[str, datetime]:
         """Return since when each finding is there, by its key.

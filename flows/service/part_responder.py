@@ -6,9 +6,11 @@ import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.checks import asked
 from flows.engine import left_behind
 from flows.engine.parts import Parts
 from flows.service import retention, running
@@ -45,11 +47,11 @@ async def respond(folder: Path, _api: str, stop: asyncio.Event, *, ready: Callab
     """
     async with _opened(folder) as opened:
         responder = Responder(opened.parts, flows=0, reload=opened.reload)
-        await _work(responder, opened, stop, ready, beside=_pressed)
+        await _work(responder, opened, stop, ready, _pressed)
 
 
 async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
-    """Run what comes after the cuts, show it in Prefect, and delete what may go, until told to stop.
+    """Run what comes after the cuts and what checks are asked for, show it in Prefect, and delete what may go.
 
     Args:
         folder: of the configuration.
@@ -69,7 +71,7 @@ async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable
         )
         if api:
             opened.stack.push_async_callback(_ended, asyncio.create_task(_published(opened.parts)))
-        await _work(responder, opened, stop, ready, beside=retention.keep)
+        await _work(responder, opened, stop, ready, retention.keep, partial(asked.attend, folder))
 
 
 class _Opened(NamedTuple):
@@ -107,7 +109,7 @@ async def _opened(folder: Path, part: str = RESPONDER) -> AsyncIterator[_Opened]
 
 
 async def _work(
-    responder: Responder, opened: _Opened, stop: asyncio.Event, ready: Callable[[], None], *, beside: Beside
+    responder: Responder, opened: _Opened, stop: asyncio.Event, ready: Callable[[], None], *beside: Beside
 ) -> None:
     """Have a responder work until told to stop.
 
@@ -119,7 +121,7 @@ async def _work(
         beside: what runs beside it, with the parts that it works with then.
     """
     working = asyncio.create_task(responder.run(stop))
-    for other in (_warm(opened.parts), beside(lambda: responder.parts, stop)):
+    for other in (_warm(opened.parts), *(one(lambda: responder.parts, stop) for one in beside)):
         opened.stack.push_async_callback(_ended, asyncio.create_task(other))
     ready()
     await working

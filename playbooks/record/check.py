@@ -3,17 +3,23 @@
 import hashlib
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from playbooks.gate.plan import Answer
 from playbooks.strict import Moment, RedactedLine, Slug, Strict
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 
 KIND: Final = "check"
-"""The kind of an inbox entry that holds a `Ran`."""
+"""The kind of an inbox entry that holds a `Ran` or an `Asked`."""
 
 CHECK: Final = "check/"
 """Begins the name of the stream of a check's runs."""
+
+ASKED: Final = "asked/"
+"""Begins the name of the stream of a check that was asked for, and of how far that is."""
+
+AGAIN: Final = 600.0
+"""Seconds that pass at least between two times that a check is asked for."""
 
 NAMED: Final = 200
 """Findings, and pieces that could not be asked, that the journal names of one run; what is beyond is counted."""
@@ -80,12 +86,16 @@ class Found(NamedTuple):
     @property
     def said(self) -> str:
         """It in one sentence."""
-        return f"{self.subject}: {self.what} is {self.observed}" if self.what else f"{self.subject} is {self.observed}"
+        return _sentence(self.subject, self.what, self.observed)
 
     @property
     def key(self) -> str:
         """What it is known again by at the next run."""
         return difference(self)
+
+
+def _sentence(subject: str, what: str, observed: str) -> str:
+    return f"{subject}: {what} is {observed}" if what else f"{subject} is {observed}"
 
 
 def difference(*found: Found) -> str:
@@ -115,6 +125,11 @@ class KeptFinding(Strict):
     severity: Annotated[str, Field(pattern=f"^({'|'.join(one.label for one in Severity)})$")]
     incident_class: IncidentClass
     remedy: _Text
+
+    @property
+    def said(self) -> str:
+        """It in one sentence."""
+        return _sentence(self.subject, self.what, self.observed)
 
 
 class KeptUnasked(Strict):
@@ -155,6 +170,20 @@ class Ran(Strict):
     def partial(self) -> bool:
         """Whether there is something of which it does not say how it is."""
         return self.asked < self.pieces
+
+
+class Asked(Strict):
+    """A check is to be run where the credentials are that it takes.
+
+    Args:
+        asked: which.
+    """
+
+    asked: Slug
+
+
+SAID: Final[TypeAdapter[Ran | Asked]] = TypeAdapter(Ran | Asked)
+"""What a check of ours may say to the receiver."""
 
 
 def row(found: Found, since: Moment) -> KeptFinding:

@@ -110,7 +110,7 @@ async def test_what_is_left_out_is_not_asked_and_is_said(config: Configuration) 
     done = await run(one, config)
     assert (done.unknown, done.left_out, done.asked) == ((), (("b", "not from here"),), 1)
     assert done.ran("hand", None).partial
-    shown = page(done, telling.Told("", ""))
+    shown = page(one, done.ran("hand", None), telling.Told("", ""))
     assert shown.startswith("# Tried: as they were approved")
     assert "## Left out" in shown
 
@@ -166,7 +166,8 @@ def test_a_finding_is_an_alert_of_the_class_that_it_says_unless_a_rule_says_anot
 
 def test_what_is_hostile_is_harmless_in_a_page_and_in_the_journal() -> None:
     evil = AUDIT._replace(subject="![x](http://e/)\x1b[2J\n# Tried: good", diff="<script>" * 200)
-    shown = page(ran(evil), telling.Told("", ""))
+    done = ran(evil)
+    shown = page(done.check, done.ran("hand", None), telling.Told("", ""), [(evil.subject, evil.diff)])
     assert "![x](" not in shown
     assert "<script>" not in shown
     assert "\x1b" not in shown
