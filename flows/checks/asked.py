@@ -99,5 +99,5 @@ async def _run(folder: Path, journal: Journal, check: Inspection, far: list[int]
     def progress(_: str, done: int, of: int) -> None:
         far[:] = done, of
 
-    done = await run(check, config, progress)
+    done = await run(check, config, progress, journal.holds)
     return (await asyncio.to_thread(tell, config, done, "schedule", before)).journal

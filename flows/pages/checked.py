@@ -1,6 +1,7 @@
 """A check as a flow: its run shows how far it is, ends green or red, and its page is what people read of it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,6 +20,7 @@ from flows.pages.pages import banner
 from flows.pages.text import escaped, facts, table
 from flows.reading import checks
 from flows.service.settings import Configuration
+from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from playbooks.errors import SoarError, Transient
 from playbooks.record.check import AGAIN, NAMED, Ran
@@ -58,7 +60,15 @@ def by_schedule(check: Inspection) -> Flow[..., Any]:
 
 async def _looked_at(check: Inspection, config: Configuration, far: dict[str, int]) -> State[Any]:
     """Run a check here, tell what was found, and show it."""
-    done = await run(check, config, lambda _, some, every: far.update(done=some, all=every))
+
+    async def holds() -> Sequence[Hold]:
+        # A journal that is away keeps nobody from looking.
+        with contextlib.suppress(SoarError):
+            async with scheduled.journal(config) as journal:
+                return await journal.holds()
+        return ()
+
+    done = await run(check, config, lambda _, some, every: far.update(done=some, all=every), holds)
     top, before = await _journal(config, check)
     told = await asyncio.to_thread(tell, config, done, "schedule", before)
     ran, diffs = done.ran("schedule", before), [(one.subject, one.diff) for one in done.found if one.diff]
@@ -176,7 +186,7 @@ def page(check: Inspection, ran: Ran, told: Told, diffs: Sequence[tuple[str, str
         facts((escaped(subject, 100), escaped(diff, 600)) for subject, diff in diffs[:NAMED]),
         facts((escaped(one.said, 200), escaped(one.remedy, 300)) for one in ran.found if one.subject not in differ),
     ]
-    for title, some in (("Left out", ran.left_out), ("Not asked", ran.unknown)):
+    for title, some in (("Left out", ran.left_out), ("Not asked", ran.unknown), ("Held", ran.held)):
         if some:
             parts += [f"## {title}", facts((escaped(one.piece), escaped(one.why)) for one in some)]
     if ran.differ:

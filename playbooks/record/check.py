@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from playbooks.gate.plan import Answer
-from playbooks.strict import Moment, RedactedLine, Slug, Strict
+from playbooks.strict import Json, Moment, RedactedLine, Slug, Strict
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 
 KIND: Final = "check"
@@ -63,6 +63,8 @@ class Found(NamedTuple):
         marks: what alerts about other things may have in common with it; hostile.
         together: findings with the same are told in one message; empty for none.
         tells: whether it becomes an alert.
+        grip: the field that it speaks of, as `Change.grip` says it; empty if nothing of ours ever writes that.
+        value: what that field is.
     """
 
     id: str
@@ -82,6 +84,8 @@ class Found(NamedTuple):
     marks: tuple[tuple[MarkKind, str], ...] = ()
     together: str = ""
     tells: bool = True
+    grip: str = ""
+    value: Json = None
 
     @property
     def said(self) -> str:
@@ -133,7 +137,7 @@ class KeptFinding(Strict):
 
 
 class KeptUnasked(Strict):
-    """What could not be asked, or is not asked from there, and why."""
+    """What could not be asked, is not asked from there, or is what an incident holds, and why."""
 
     piece: _Text
     why: _Text
@@ -153,6 +157,7 @@ class Ran(Strict):
         differ: how many there are of that.
         unknown: what could not be asked.
         left_out: what is not asked from there.
+        held: what is as an incident holds it, and so no finding; earlier releases did not say.
     """
 
     check: Slug
@@ -165,6 +170,7 @@ class Ran(Strict):
     differ: Annotated[int, Field(ge=0, le=10**9)]
     unknown: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
     left_out: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)]
+    held: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)] = ()
 
     @property
     def partial(self) -> bool:

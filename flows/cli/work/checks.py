@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from flows.checks import running
 from flows.checks.every import CHECKS
@@ -17,6 +18,7 @@ from flows.cli.work import records
 from flows.reading import checks
 from flows.service.access import missing
 from flows.service.settings import Configuration
+from integrations.journal.records import Hold
 from playbooks.errors import Misconfigured, Transient
 from playbooks.record.check import Found, Ran
 
@@ -85,10 +87,17 @@ async def _one(
     with contextlib.suppress(Transient, Misconfigured):
         async with records.opened(config) as journal:
             before = await checks.last(journal, check.name)
-    done = await running.run(check, config, progress)
+    done = await running.run(check, config, progress, partial(_holds, config))
     if report:
         told = await asyncio.to_thread(tell, config, done, "hand", before)
     return done, done.ran("hand", before), told
+
+
+async def _holds(config: Configuration) -> Sequence[Hold]:
+    with contextlib.suppress(Transient, Misconfigured):
+        async with records.opened(config) as journal:
+            return await journal.holds()
+    return ()
 
 
 def _code(runs: Sequence[Run]) -> Exit:
@@ -122,6 +131,8 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
         out.say(f"{piece}: unknown, for it could not be asked: {why}", "bad")
     for piece, why in one.left_out:
         out.say(f"{piece}: not asked from here: {why}", "warn")
+    for what, why in one.held:
+        out.say(f"{what}: no finding, for {why}", "dim")
     if told.alerts:
         out.note(told.alerts)
     if told.journal:
