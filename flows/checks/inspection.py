@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flows.service.settings import Configuration
 from playbooks.action import World
@@ -29,6 +30,8 @@ class Inspection:
         within: seconds that one piece may take.
         here: it takes what only the responder's machine and account have: by schedule, a worker asks for it, and the
             process `flows` runs it.
+        write: writes a baseline of what is there now into the configuration folder, and returns where; None where
+            there is nothing of the sort to compare with.
         daily: a finding is told again each day while it lasts; otherwise once, until it changes or was over.
     """
 
@@ -44,6 +47,7 @@ class Inspection:
     left_out: Callable[[Configuration], Mapping[str, str]] = lambda _: {}
     within: float = 120.0
     here: bool = False
+    write: Callable[[Path], str] | None = None
     daily: bool = False
 
     def said(self, found: int, asked: int) -> str:

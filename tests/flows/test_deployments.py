@@ -130,6 +130,7 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         "verify-journal": ["17 3 * * *"],
         "pin-drift": ["7 * * * *"],
         "configuration": ["37 4 * * *"],
+        "clients": ["47 4 * * *"],
         "report-of-the-week": ["0 6 * * 1"],
     }
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)

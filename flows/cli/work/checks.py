@@ -78,6 +78,26 @@ def run(out: Out, config: Configuration, names: Sequence[str], *, report: bool) 
     return code
 
 
+def baseline(out: Out, config: Configuration, names: Sequence[str]) -> Exit:
+    """Write down what checks find there now, for people to read.
+
+    Args:
+        out: where to.
+        config: the configuration.
+        names: of the checks.
+    """
+    kinds = {name: one.write for name, one in CHECKS.items() if one.write}
+    if not names or set(names) - kinds.keys():
+        raise NotFound(
+            f"a baseline is written of {', '.join(kinds)}: name which, as mcp-soar check NAME --write-baseline"
+        )
+    files = [kinds[name](config.folder) for name in dict.fromkeys(names)]
+    out.document({"ok": True, "files": files})
+    for file in files:
+        out.say(f"{file} has what is there now. Read it, and take out what should not be: the rest counts as approved.")
+    return Exit.OK
+
+
 async def _one(
     config: Configuration, check: Inspection, progress: Callable[[str, int, int], None], *, report: bool
 ) -> tuple[Run, Ran, Told]:
