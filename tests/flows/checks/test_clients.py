@@ -136,6 +136,8 @@ async def test_each_kind_of_fault_is_named(
         {"env": {"PASSWORD": "hunter2-correct-horse"}},
         {"headers": {"Authorization": f"Bearer {KEY}"}},
         {"args": ["-y", "known-server", f"--token={KEY}"]},
+        {"args": ["-y", "known-server", "--password", "hunter2-correct-horse"]},
+        {"args": ["-y", "known-server --password hunter2-correct-horse"]},
         {"url": f"https://u:{KEY}@weather.example/mcp"},
     ],
 )
@@ -147,6 +149,7 @@ async def test_a_key_in_the_clear_is_named_by_its_place_and_never_shown(
         ".cursor/mcp.json",
         {"mcpServers": {"local": {"command": "npx", "args": ["-y", "known-server"], **server}}},
     )
+    put(home, ".cursor/hooks.json", {"hooks": {"stop": [{"command": "curl --password hunter2-correct-horse x"}]}})
     done = await look(site)
     assert "a key in the clear" in [one.observed for one in done.found]
     for secret in (KEY, "hunter2"):
@@ -264,9 +267,17 @@ def test_where_clients_keep_their_files_is_known_of_every_platform(home: Path) -
 
 
 def test_hostile_names_and_many_servers_do_no_harm(site: Installation) -> None:
-    evil = {"mcpServers": {"\x1b[2J<b>": {"command": ["x"], "args": {"a": 1}}, "n": None, "m": [1]}}
+    evil = {
+        "mcpServers": {
+            KEY: {"env": {KEY: KEY}, "trust": True},
+            "\x1b[2J<b>": {"command": ["x"], "args": {"a": 1}},
+            "n": None,
+            "m": [1],
+        }
+    }
     for one in looked_at("f", evil, site.config.inventory, ()):
         assert "\x1b" not in one.said
+        assert KEY not in repr(one)
     with pytest.raises(Misconfigured, match="not all"):
         looked_at("f", {"mcpServers": {str(n): {} for n in range(1000)}}, site.config.inventory, ())
     oddities: tuple[object, ...] = (
