@@ -27,7 +27,7 @@ from playbooks.estate.inventory import Inventory
 from playbooks.record.check import About, Found
 from playbooks.strict import Line, Strict, canonical, parse_yaml
 from playbooks.taxonomy import EntityKind, IncidentClass, Severity
-from playbooks.text.redaction import mark, redacted
+from playbooks.text.redaction import redacted
 
 BASELINE = "clients.yaml"
 """What of a machine's clients is as it should be: a file of the configuration folder."""
@@ -188,13 +188,13 @@ def things(where: str, said: Any) -> Iterator[Thing]:  # noqa: ANN401  # whateve
         said: what it holds; hostile.
     """
     for name, one in _servers(where, said):
-        runs = _shown(_words(*_runs(one)))
+        runs = redacted(" ".join(_runs(one)))
         # What is given to it decides what it does, too; of a secret it is enough that there is one.
         given = (redacted(f"{key}: {value}") for key, value in _given(one))
-        digest = _digest("server", *runs, *sorted(given))
-        yield Thing("server", _name(where, name), " ".join(runs)[:300], digest)
+        digest = _digest("server", runs, *sorted(given))
+        yield Thing("server", _name(where, name), runs[:300], digest)
     for event, command in _hooks(_at(said, "hooks")):
-        text = " ".join(_shown(_words(command)))
+        text = redacted(command)
         yield Thing("hook", _name(where, event), text[:300], _digest("hook", event, text))
 
 
@@ -240,23 +240,6 @@ def _hooks(said: Any, event: str = "") -> Iterator[tuple[str, str]]:  # noqa: AN
             waiting += [(name, each) for each in one]
 
 
-def _words(*parts: str) -> list[str]:
-    return " ".join(parts).split()
-
-
-def _option(part: str) -> str:
-    """Return what a part of a command says of the part after it, as `--password` does."""
-    return f"{part.lstrip('-')}: " if part.startswith("-") and "=" not in part else ""
-
-
-def _shown(runs: Sequence[str]) -> list[str]:
-    """Return what a server runs without secrets, those too that only the option before them tells."""
-    return [
-        mark("value") if _option(before) and _secret(_option(before), part) else redacted(part)
-        for before, part in zip(["", *runs], runs, strict=False)
-    ]
-
-
 def _at(said: Any, *path: str) -> Any:  # noqa: ANN401  # likewise
     for key in path:
         said = said.get(key) if isinstance(said, dict) else None
@@ -285,8 +268,7 @@ def keys(where: str, said: Any) -> Iterator[str]:  # noqa: ANN401  # likewise
         for key, value in _given(one):
             if _secret(f"{key}: ", value):
                 yield f"{redacted(key, 100)} of the server {name}"
-        runs = _words(*_runs(one))
-        if any(_secret(_option(before), part) for before, part in zip(["", *runs], runs, strict=False)):
+        if _secret("", " ".join(_runs(one))):
             yield f"what starts the server {name}"
 
 
