@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flows.checks import clients, configuration, drift
+from flows.checks import clients, configuration, drift, hosts
 from flows.checks.inspection import Inspection
 
 CHECKS: Mapping[str, Inspection] = MappingProxyType(
-    {one.name: one for one in (drift.CHECK, configuration.CHECK, clients.CHECK)}
+    {one.name: one for one in (drift.CHECK, configuration.CHECK, clients.CHECK, hosts.CHECK)}
 )

@@ -131,6 +131,7 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         "pin-drift": ["7 * * * *"],
         "configuration": ["37 4 * * *"],
         "clients": ["47 4 * * *"],
+        "hosts": ["57 4 * * *"],
         "report-of-the-week": ["0 6 * * 1"],
     }
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
