@@ -76,6 +76,11 @@ def test_a_machine_that_is_as_its_baseline_says_gives_an_empty_report(root: Path
         ("proc/modules", "evil 1 0 - Live 0x0\nveth 1 0 - Live 0x0\n", ("kernel module evil", "there")),
         ("etc/ssh/sshd_config.d/a.conf", "PasswordAuthentication no\n", ("sshd's permitrootlogin", "yes")),
         ("etc/ssh/sshd_config.d/a.conf", "PermitRootLogin no\n", ("sshd's passwordauthentication", "not set")),
+        (
+            "etc/ssh/sshd_config.d/a.conf",
+            "PasswordAuthentication no\nMatch user a\nPermitRootLogin no\n",
+            ("sshd's permitrootlogin", "yes"),
+        ),
         ("sys/module/apparmor/parameters/enabled", "N\n", ("mandatory access control", "off")),
         ("proc/net/tcp", TCP.replace("0100007F:0016 0", "00000000:0016 0"), ("listening at tcp/0.0.0.0:22", "there")),
         ("proc/net/udp6", TCP6.replace("0A", "07"), ("listening at udp/[::]:80", "there")),
