@@ -105,7 +105,7 @@ class Approved(Strict):
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Baseline(Strict):
+class KnownClients(Strict):
     """`clients.yaml`.
 
     Args:
@@ -137,7 +137,7 @@ class Thing(NamedTuple):
     digest: str
 
 
-def read(folder: Path) -> Baseline | None:
+def read(folder: Path) -> KnownClients | None:
     """Return the baseline of a configuration; None if there is none.
 
     Raises:
@@ -150,7 +150,7 @@ def read(folder: Path) -> Baseline | None:
         return None
     except (OSError, UnicodeDecodeError) as exc:
         raise Misconfigured("it cannot be read", file=str(path)) from exc
-    return parse_yaml(Baseline, text, file=str(path))
+    return parse_yaml(KnownClients, text, file=str(path))
 
 
 def files(platform: str) -> dict[str, str]:
@@ -361,7 +361,7 @@ class _Places(NamedTuple):
     unlisted: dict[str, SoarError]
 
 
-def places(baseline: Baseline | None, platform: str = sys.platform, home: Path | None = None) -> _Places:
+def places(baseline: KnownClients | None, platform: str = sys.platform, home: Path | None = None) -> _Places:
     """Return what there is to look at.
 
     Args:
@@ -386,12 +386,14 @@ def places(baseline: Baseline | None, platform: str = sys.platform, home: Path |
     return found
 
 
-async def _file(where: str, path: Path, inside: Path, inventory: Inventory, baseline: Baseline | None) -> list[Found]:
+async def _file(
+    where: str, path: Path, inside: Path, inventory: Inventory, baseline: KnownClients | None
+) -> list[Found]:
     said = await asyncio.to_thread(machine.settings, path, inside)
     return looked_at(where, said, inventory, _approved(baseline))
 
 
-async def _extension(where: str, path: Path, baseline: Baseline) -> list[Found]:
+async def _extension(where: str, path: Path, baseline: KnownClients) -> list[Found]:
     now, approved = await asyncio.to_thread(machine.digest, path), _approved(baseline)
     if ("extension", where, now) in approved:
         return []
@@ -413,7 +415,7 @@ async def _unlisted(exc: SoarError) -> list[Found]:
     raise exc
 
 
-def _approved(baseline: Baseline | None) -> frozenset[tuple[str, str, str]]:
+def _approved(baseline: KnownClients | None) -> frozenset[tuple[str, str, str]]:
     return frozenset((one.what, one.name, one.digest) for one in baseline.approved) if baseline else frozenset()
 
 
@@ -450,7 +452,7 @@ def write(folder: Path) -> str:
     Raises:
         SoarError: there is one that approves something, or not all can be read.
     """
-    path, before = folder / BASELINE, read(folder) or Baseline(version=1)
+    path, before = folder / BASELINE, read(folder) or KnownClients(version=1)
     if before.approved:
         raise Refused(f"{path} approves something already: move it aside, but for its homes and folders, and compare")
     there, found = places(before), list[Approved]()

@@ -61,7 +61,7 @@ _ROW: Final = re.compile(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) [0-9
 _EPHEMERAL: Final = 32_768
 
 
-class Baseline(Strict):
+class KnownHost(Strict):
     """`hosts.yaml`; what it leaves out is not looked at.
 
     Args:
@@ -83,7 +83,7 @@ class Baseline(Strict):
     services: tuple[Line, ...] | None = None
 
 
-def read(folder: Path) -> Baseline | None:
+def read(folder: Path) -> KnownHost | None:
     """Return the baseline of a configuration; None if there is none.
 
     Raises:
@@ -96,7 +96,7 @@ def read(folder: Path) -> Baseline | None:
         return None
     except (OSError, UnicodeDecodeError) as exc:
         raise Misconfigured("it cannot be read", file=str(path)) from exc
-    return parse_yaml(Baseline, text, file=str(path))
+    return parse_yaml(KnownHost, text, file=str(path))
 
 
 def _text(root: Path, place: str) -> str:
@@ -257,7 +257,7 @@ def _control(wanted: str, root: Path) -> list[Found]:
     ]
 
 
-def looks(baseline: Baseline, root: Path) -> dict[str, Callable[[], list[Found]]]:
+def looks(baseline: KnownHost, root: Path) -> dict[str, Callable[[], list[Found]]]:
     """Return what is looked at, by what it is; what a baseline leaves out is not.
 
     Args:
@@ -286,7 +286,7 @@ def looks(baseline: Baseline, root: Path) -> dict[str, Callable[[], list[Found]]
 
 
 def _pieces(config: Configuration, _world: World) -> Mapping[str, Ask]:
-    baseline = read(config.folder) or Baseline(version=1, mandatory="apparmor")
+    baseline = read(config.folder) or KnownHost(version=1, mandatory="apparmor")
     return {name: partial(asyncio.to_thread, look) for name, look in looks(baseline, ROOT).items()}
 
 
@@ -317,7 +317,7 @@ def write(folder: Path) -> str:
     except Transient:
         # Most machines run none.
         there = {}
-    found = Baseline(
+    found = KnownHost(
         version=1,
         sysctl={name: value for name, value in sysctl(ROOT, _SYSCTL).items() if value},
         modules=tuple(modules(ROOT)),

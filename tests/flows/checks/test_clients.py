@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.checks import clients
-from flows.checks.clients import CHECK, FILES, Baseline, files, looked_at, places, read
+from flows.checks.clients import CHECK, FILES, KnownClients, files, looked_at, places, read
 from flows.checks.running import Run, run
 from integrations import machine
 from playbooks.errors import Misconfigured, Refused
@@ -169,7 +169,7 @@ async def test_what_was_approved_is_as_it_should_be_until_it_changes(site: Insta
     assert len(before.left_out) == 1, "there is no baseline to compare an extension with"
     shown = site.json("check", "clients", "--write-baseline")
     assert shown["files"] == [str(site.folder / clients.BASELINE)]
-    assert len((read(site.folder) or Baseline(version=1)).approved) == 4
+    assert len((read(site.folder) or KnownClients(version=1)).approved) == 4
     done = await look(site)
     assert (done.found, done.left_out, done.unknown) == ((), (), ())
     assert "approves something already" in site.error("check", "clients", "--write-baseline", code=4)["message"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.checks import hosts
-from flows.checks.hosts import CHECK, Baseline, looks
+from flows.checks.hosts import CHECK, KnownHost, looks
 from flows.checks.running import run
 from playbooks.errors import Refused, SoarError, Transient
 from tests.flows.cli.world import Installation
@@ -30,7 +30,7 @@ FILES = {
     "sys/module/apparmor/parameters/enabled": "Y\n",
     "etc/systemd/system/multi-user.target.wants/ssh.service": "",
 }
-GOOD = Baseline(
+GOOD = KnownHost(
     version=1,
     sysctl={"net.ipv4.ip_forward": "0", "kernel.yama.ptrace_scope": "1"},
     modules=("bridge", "veth"),
@@ -58,7 +58,7 @@ def put(root: Path, place: str, text: str) -> None:
     (root / place).write_text(text)
 
 
-def found(root: Path, baseline: Baseline = GOOD) -> list[tuple[str, str]]:
+def found(root: Path, baseline: KnownHost = GOOD) -> list[tuple[str, str]]:
     """Return what is not as it should be."""
     return [(one.what, one.observed) for look in looks(baseline, root).values() for one in look()]
 
@@ -66,7 +66,7 @@ def found(root: Path, baseline: Baseline = GOOD) -> list[tuple[str, str]]:
 def test_a_machine_that_is_as_its_baseline_says_gives_an_empty_report(root: Path) -> None:
     assert found(root) == []
     assert len(looks(GOOD, root)) == 6
-    assert found(root, Baseline(version=1)) == [], "what a baseline leaves out is not looked at"
+    assert found(root, KnownHost(version=1)) == [], "what a baseline leaves out is not looked at"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_each_kind_of_drift_is_named(root: Path, place: str, text: str, named: t
 
 
 def test_selinux_counts_where_it_enforces(root: Path) -> None:
-    wanted = Baseline(version=1, mandatory="selinux")
+    wanted = KnownHost(version=1, mandatory="selinux")
     assert found(root, wanted) == [("mandatory access control", "apparmor")]
     put(root, "sys/fs/selinux/enforce", "1")
     assert found(root, wanted) == []
