@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import yaml
 from pydantic import Field
@@ -25,6 +25,8 @@ from playbooks.errors import Misconfigured, Refused, Transient
 from playbooks.record.check import About, Found
 from playbooks.strict import Line, Strict, parse_yaml
 from playbooks.taxonomy import EntityKind, IncidentClass, Severity
+
+_T = TypeVar("_T")
 
 BASELINE = "hosts.yaml"
 """What of this machine is as it should be: a file of the configuration folder."""
@@ -121,9 +123,9 @@ def sysctl(root: Path, names: Collection[str]) -> dict[str, str]:
     return found
 
 
-def modules(root: Path) -> list[str]:
+def modules(root: Path) -> tuple[str, ...]:
     """Return the modules that the kernel has loaded."""
-    return sorted(line.split()[0] for line in _text(root, "proc/modules").splitlines() if line.strip())
+    return tuple(sorted(line.split()[0] for line in _text(root, "proc/modules").splitlines() if line.strip()))
 
 
 def sshd(root: Path) -> dict[str, str]:
@@ -161,7 +163,7 @@ def mandatory(root: Path) -> str:
     return "apparmor" if on else ""
 
 
-def listening(root: Path) -> list[str]:
+def listening(root: Path) -> tuple[str, ...]:
     """Return the addresses that something listens at; of UDP those below the ports that clients come from."""
     found = set()
     for protocol, state in _LISTENS.items():
@@ -175,7 +177,7 @@ def listening(root: Path) -> list[str]:
                 port = int(row[2], 16)
                 if protocol == "tcp" or port < _EPHEMERAL:
                     found.add(f"{protocol}/{_address(row[1])}:{port}")
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def _address(text: str) -> str:
@@ -300,6 +302,14 @@ def _left_out(config: Configuration) -> dict[str, str]:
     return {}
 
 
+def _there(look: Callable[[Path], _T]) -> _T | None:
+    """Return what a machine has of something, None where it has nothing of the sort, as most have no sshd."""
+    try:
+        return look(ROOT)
+    except Transient:
+        return None
+
+
 def write(folder: Path) -> str:
     """Write the baseline of what is there now, for people to read and to keep what they approve; return where it is.
 
@@ -312,18 +322,14 @@ def write(folder: Path) -> str:
     path = folder / BASELINE
     if path.exists():
         raise Refused(f"{path} is there already: move it aside, and compare")
-    try:
-        there = sshd(ROOT)
-    except Transient:
-        # Most machines run none.
-        there = {}
+    there = _there(sshd) or {}
     found = KnownHost(
         version=1,
         sysctl={name: value for name, value in sysctl(ROOT, _SYSCTL).items() if value},
-        modules=tuple(modules(ROOT)),
+        modules=_there(modules),
         sshd={name: there[name] for name in _SSHD if there.get(name)} or None,
         mandatory=mandatory(ROOT) or None,  # type: ignore[arg-type]  # one of the two, or nothing
-        listening=tuple(listening(ROOT)),
+        listening=_there(listening),
         services=tuple(services(ROOT)),
     )
     text = yaml.safe_dump(found.model_dump(mode="json", exclude_none=True), allow_unicode=True, sort_keys=False)
