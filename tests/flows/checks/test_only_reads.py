@@ -21,16 +21,26 @@ KEYCLOAK = """\
     secret: {file: secrets/login}
 """
 PLACE = ", login: {user: u-1, client: agent, secret: {file: secrets/agent}}"
-SIGNS_IN = re.compile(r"/(token|introspect|login)$")
+SIGNS_IN = re.compile(r"/(token|introspection|login)$")
 READS = frozenset({"initialize", "notifications/initialized", "server/discover", "ping"})
+REALM = "http://127.0.0.1:9/realms/mcp"
+ENDPOINTS = ("token", "introspection", "revocation", "userinfo", "authorization")
 ANSWER = {
     "access_token": "a",
     "expires_in": 60,
     "token_type": "Bearer",
     "active": True,
     "id": "1",
-    "sub": "x",
-    "items": [],
+    "issuer": REALM,
+    "jwks_uri": f"{REALM}/certs",
+    **{f"{name}_endpoint": f"{REALM}/{name}" for name in ENDPOINTS},
+}
+
+OFFERED = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "weather", "version": "1"},
+    "tools": [],
 }
 
 
@@ -47,6 +57,18 @@ def reads(request: httpx.Request, body: bytes) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     return said in READS or str(said).endswith("/list")
+
+
+def answer(body: bytes) -> httpx.Response:
+    """Return what a server, a gateway and a provider may answer, each to its own question."""
+    said: dict[str, Any] = ANSWER
+    try:
+        asked = json.loads(body)
+        said = {"jsonrpc": "2.0", "id": asked["id"], "result": OFFERED}
+    except (ValueError, KeyError, TypeError):
+        pass
+    headers = {"Content-Type": "application/json"}
+    return httpx.Response(200, headers=headers, stream=httpx.ByteStream(json.dumps(said).encode()))
 
 
 def stats(*folders: Path) -> dict[Path, tuple[int, ...]]:
@@ -80,7 +102,7 @@ async def test_a_check_writes_nothing_anywhere(name: str, tmp_path: Path, monkey
         sent, body = sent + 1, await request.aread()
         if not reads(request, body):
             strange.append(f"{request.method} {request.url} {body[:100]!r}")
-        return httpx.Response(200, json=ANSWER)
+        return answer(body)
 
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answered)
     before = stats(site.folder, home)
