@@ -6,6 +6,7 @@ switched on, and keys in the clear, of which only the place is ever said.
 
 import asyncio
 import hashlib
+import os
 import re
 import socket
 import sys
@@ -91,6 +92,10 @@ _MOST = 500
 """Things of one file that are looked at."""
 
 
+_Folder = Annotated[Line, Field(pattern=r"^(/|~|[A-Za-z]:)")]
+"""From the root: whoever runs it is anywhere."""
+
+
 class Approved(Strict):
     """Something that is as it should be.
 
@@ -116,8 +121,8 @@ class KnownClients(Strict):
     """
 
     version: Literal[1]
-    homes: tuple[Line, ...] = ()
-    folders: tuple[Line, ...] = ()
+    homes: tuple[_Folder, ...] = ()
+    folders: tuple[_Folder, ...] = ()
     approved: tuple[Approved, ...] = ()
 
 
@@ -370,19 +375,27 @@ def places(baseline: KnownClients | None, platform: str = sys.platform, home: Pa
         home: of whoever runs it.
     """
     kind = platform if platform in _CONFIG else "linux"
-    homes = [Path(one).expanduser() for one in baseline.homes] if baseline and baseline.homes else [home or Path.home()]
-    found = _Places({}, {}, {})
-    for one in homes:
+    named = {one: Path(one).expanduser() for one in baseline.homes} if baseline else {}
+    homes, found = named or {"~": home or Path.home()}, _Places({}, {}, {})
+    for label, one in homes.items():
+        if not os.path.isdir(one):  # noqa: PTH112  # what may not be looked into is no error here
+            found.unlisted[f"home {label}"] = Misconfigured("there is no such folder", file=BASELINE, field="homes")
+            continue
         for place, client in files(kind).items():
-            found.files[f"{client}: {one.name}/{place}"] = (one / place, one)
+            found.files[f"{client}: {label}/{place}"] = (one / place, one)
         try:
             for client, path in extensions(one, kind):
-                found.extensions[f"{client}: {one.name}/{printable(path.relative_to(one).as_posix(), 200)}"] = path
+                below = printable(path.relative_to(one).as_posix(), 200)
+                found.extensions[f"{client}: {label}/{below}"] = path
         except SoarError as exc:
-            found.unlisted[f"extensions of {one.name}"] = exc
-    for folder in map(Path, baseline.folders if baseline else ()):
+            found.unlisted[f"extensions of {label}"] = exc
+    for label in baseline.folders if baseline else ():
+        folder = Path(label).expanduser()
+        if not os.path.isdir(folder):  # noqa: PTH112  # likewise
+            found.unlisted[f"folder {label}"] = Misconfigured("there is no such folder", file=BASELINE, field="folders")
+            continue
         for place in WORKSPACE:
-            found.files[f"workspace {folder.name}: {place}"] = (folder / place, folder)
+            found.files[f"workspace {label}: {place}"] = (folder / place, folder)
     return found
 
 

@@ -196,9 +196,22 @@ async def test_what_a_repository_brings_along_is_looked_at_where_people_work(
     assert [one.what for one in (await look(site)).found] == ["hook", "server"]
 
 
+async def test_a_home_that_is_not_there_is_unknown_and_two_of_one_name_are_two(
+    site: Installation, tmp_path: Path
+) -> None:
+    for where in ("a", "b"):
+        put(tmp_path / where / "kim", ".cursor/mcp.json", {"mcpServers": {"evil": {"command": where}}})
+    homes = [str(tmp_path / where / "kim") for where in ("a", "b", "c")]
+    (site.folder / clients.BASELINE).write_text(f"version: 1\nhomes: {homes}\nfolders: [/not/there]\n")
+    done = await look(site)
+    assert len(done.found) == 2
+    assert [piece for piece, _ in done.unknown] == ["folder /not/there", f"home {homes[2]}"]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "field"),
     [
+        ("version: 1\nhomes: [kim]\n", 2, "homes"),
         ("version: 1\nhome: x\n", 2, "home"),
         ("version: 1\napproved:\n- {what: server, name: a, digest: zz}\n", 3, "digest"),
         ("version: 1\nhomes: [\n", None, ""),
