@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from flows.service.settings import Configuration
@@ -46,6 +47,10 @@ class Inspection:
         left_out: the pieces that are not asked from where this runs, with the reason.
         within: seconds that one piece may take.
         judge: says how far servers are trusted by what it and other checks found; None for a check that does not.
+        here: it takes what only the responder's machine and account have: by schedule, a worker asks for it, and the
+            process `flows` runs it.
+        write: writes a baseline of what is there now into the configuration folder, and returns where; None where
+            there is nothing of the sort to compare with.
         daily: a finding is told again each day while it lasts; otherwise once, until it changes or was over.
     """
 
@@ -61,4 +66,17 @@ class Inspection:
     left_out: Callable[[Configuration], Mapping[str, str]] = lambda _: {}
     within: float = 120.0
     judge: Judge | None = None
+    here: bool = False
+    write: Callable[[Path], str] | None = None
     daily: bool = False
+
+    def said(self, found: int, asked: int) -> str:
+        """Return how what it looked at is, in one line; what could not be asked is not called good.
+
+        Args:
+            found: how much is not as it should be.
+            asked: of how many pieces it says how they are.
+        """
+        if found:
+            return f"{found} {'differs' if found == 1 else 'differ'} from {self.against}"
+        return self.good if asked else "nothing was asked"

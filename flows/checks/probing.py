@@ -5,12 +5,10 @@ and by what the other checks found last.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from flows.checks.inspection import Ask, Inspection, Sight
-from flows.service import workers
 from flows.service.settings import Configuration
 from integrations.probing import ranges
 from integrations.probing.certificate import oldest, pinned, transport
@@ -34,13 +32,7 @@ _WITHIN = 60.0
 
 def _left_out(config: Configuration) -> dict[str, str]:
     servers = config.inventory.servers.items()
-    found = {name: why for name, one in servers if (why := _why_not(one, name))}
-    if workers.CONFIG in os.environ:
-        # A worker is given no secret of a target, and no provider's.
-        why = "this worker has no secret for it: `mcp-soar check probing` asks, where the responder runs"
-        asked = (name for name, one in servers if name not in found and one.probing and one.probing.canary)
-        found |= dict.fromkeys((f"{name}: issued tokens" for name in asked), why)
-    return found
+    return {name: why for name, one in servers if (why := _why_not(one, name))}
 
 
 def _why_not(server: Server, name: str) -> str:
@@ -128,4 +120,6 @@ CHECK = Inspection(
     # A range of the largest size takes some minutes.
     within=900.0,
     judge=_judge,
+    # A canary's token takes a secret.
+    here=True,
 )

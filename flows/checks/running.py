@@ -1,17 +1,32 @@
-"""A check, run: each piece is asked by itself, and what cannot be asked is said to be unknown."""
+"""A check, run: each piece is asked by itself, and what cannot be asked is said to be unknown.
+
+What an incident holds is no finding, whatever check looks at it: a field that is as a hold wants it, and a server that
+does not answer where a hold shuts off all of it.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from flows.checks.inspection import Ask, Inspection
 from flows.service.settings import Configuration
 from integrations.connections import Connections
+from integrations.journal.records import Hold
 from playbooks.errors import SoarError
+from playbooks.estate.pins import PinKind
+from playbooks.gate.plan import LIST
 from playbooks.record import trust
 from playbooks.record.check import NAMED, Found, KeptUnasked, Ran, line, row
-from playbooks.strict import now
+from playbooks.record.journal import INCIDENT
+from playbooks.strict import canonical, now
+from playbooks.taxonomy import EntityKind
+
+Holds = Callable[[], Awaitable[Sequence[Hold]]]
+"""Returns what incidents hold now."""
+
+_IN_PART = frozenset({*(kind.value for kind in PinKind), LIST, EntityKind.TOKEN.value, EntityKind.PRINCIPAL.value, ""})
+"""Kinds of objects whose holds leave the rest of their server as it is; and what no release says so."""
 
 _AT_ONCE = 32
 """Pieces that are asked side by side."""
@@ -28,6 +43,7 @@ class Run(NamedTuple):
         found: what is not as it should be, in the order of the pieces.
         unknown: the pieces that could not be asked, with the reason.
         left_out: those that are not asked from here, likewise.
+        held: what is as an incident holds it, with the incident.
         config: of what; None where nobody is judged.
     """
 
@@ -38,6 +54,7 @@ class Run(NamedTuple):
     found: tuple[Found, ...]
     unknown: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
+    held: tuple[tuple[str, str], ...] = ()
     config: Configuration | None = None
 
     @property
@@ -48,9 +65,7 @@ class Run(NamedTuple):
     @property
     def said(self) -> str:
         """How what it looked at is, in one line; what could not be asked is not called good."""
-        if self.found:
-            return f"{len(self.found)} {'differs' if len(self.found) == 1 else 'differ'} from {self.check.against}"
-        return self.check.good if self.asked else "nothing was asked"
+        return self.check.said(len(self.found), self.asked)
 
     def since(self, before: Ran | None) -> dict[str, datetime]:
         """Return since when each finding is there, by its key.
@@ -86,6 +101,7 @@ class Run(NamedTuple):
             unknown=_kept(self.unknown),
             left_out=_kept(self.left_out),
             trust=trust.kept(judged, before.trust if before else (), self.began, NAMED),
+            held=_kept(self.held),
         )
 
 
@@ -93,22 +109,66 @@ def _kept(pairs: tuple[tuple[str, str], ...]) -> tuple[KeptUnasked, ...]:
     return tuple(KeptUnasked(piece=line(piece), why=line(why)) for piece, why in pairs[:NAMED])
 
 
-async def run(check: Inspection, config: Configuration, tell: Callable[[str, int, int], None] = lambda *_: None) -> Run:
+async def nothing() -> Sequence[Hold]:
+    """Return that nothing is held, as far as anybody knows."""
+    return ()
+
+
+async def run(
+    check: Inspection,
+    config: Configuration,
+    tell: Callable[[str, int, int], None] = lambda *_: None,
+    holds: Holds = nothing,
+) -> Run:
     """Ask everything that a check looks at.
 
     Args:
         check: which.
         config: the configuration.
         tell: told which piece answered, how many did, and of how many.
+        holds: what incidents hold.
     """
-    began, world = now(), Connections(config.inventory, config.systems)
+    began, world, before = now(), Connections(config.inventory, config.systems), await holds()
     left = dict(check.left_out(config))
     try:
         pieces = check.pieces(config, world)
         found, unknown = await _all(check, {name: pieces[name] for name in pieces if name not in left}, tell)
     finally:
         await world.aclose()
-    return Run(check, began, now(), len(pieces), tuple(found), tuple(unknown), tuple(sorted(left.items())), config)
+    # What was taken or given back while it was asked counts, too.
+    held = [*before, *await holds()]
+    mine = {(one.grip, canonical(one.after)): one.incident for one in held}
+    whole = {one.server: one.incident for one in held if _kind(one.grip) not in _IN_PART}
+    ours = [(one, mine.get((one.grip, canonical(one.value)))) for one in found]
+    return Run(
+        check,
+        began,
+        now(),
+        len(pieces),
+        tuple(one for one, by in ours if by is None),
+        tuple((piece, why) for piece, why in unknown if _server(piece) not in whole),
+        tuple(sorted((left | _shut_off(unknown, whole)).items())),
+        tuple((one.said, f"{by.removeprefix(INCIDENT)} holds it so") for one, by in ours if by is not None),
+        config,
+    )
+
+
+def _shut_off(unknown: Iterable[tuple[str, str]], whole: Mapping[str, str]) -> dict[str, str]:
+    return {
+        piece: f"{whole[server].removeprefix(INCIDENT)} shuts it off, so that it need not answer: {why}"
+        for piece, why in unknown
+        if (server := _server(piece)) in whole
+    }
+
+
+def _server(piece: str) -> str:
+    """Return the server that a piece asks: what it asks of it may stand after a colon."""
+    return piece.partition(": ")[0]
+
+
+def _kind(grip: str) -> str:
+    """Return the kind of object that a grip is on: the third part of SYSTEM/NAME/KIND/ID#FIELD."""
+    return (*grip.split("/", 3), "", "", "")[2]
 
 
 async def _all(

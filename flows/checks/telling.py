@@ -17,12 +17,14 @@ from integrations.siem.sending import deliver
 from integrations.siem.source import Source, read_keys
 from playbooks.errors import SoarError
 from playbooks.gate.corroboration import OWN_COMPARISON
-from playbooks.record.check import Found, Ran, difference
+from playbooks.record.check import Asked, Found, Ran, difference
 from playbooks.strict import canonical, iso, now
 from playbooks.taxonomy import MarkKind
 
 SOURCE = OWN_COMPARISON
 """The source of `sources.yaml` in whose name is reported; without it, what is found is only shown."""
+
+NOBODY = f"sources.yaml has no source {SOURCE} with a secret"
 
 _KNOWN = frozenset({200, 202, 409})
 """Accepted, or reported before: the id is that of the difference, and the time in the message is not."""
@@ -102,6 +104,20 @@ def told_of(config: Configuration, run: Run, before: Ran | None) -> str:
         failed, accepted = fault or failed, accepted + (0 if fault else one.about)
     said = f"{accepted} of {sum(one.about for one in wanted)} were reported to the receiver as {SOURCE}."
     return f"{said} It answered: {failed}." if failed else said
+
+
+def ask(config: Configuration, check: str) -> str:
+    """Ask that a check be run by who has what it takes, and return why nobody was asked; empty if it was taken.
+
+    Args:
+        config: the configuration.
+        check: which.
+    """
+    source = config.sources.sources.get(SOURCE)
+    if source is None or not source.secrets:
+        return f"{NOBODY}, in whose name a worker asks"
+    at = now()
+    return _sent(config, source, "checks", f"ask-{check}-{at:%Y%m%dT%H%M%S%f}", Asked(asked=check).model_dump())
 
 
 def messages(run: Run, before: Ran | None, at: datetime) -> list[Message]:

@@ -20,6 +20,10 @@ def check(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Only show it: send no alert, and write nothing into the journal.")
     ] = False,
+    write_baseline: Annotated[
+        bool,
+        typer.Option("--write-baseline", help="Write down what is there now, to be compared with: read it afterwards."),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -33,11 +37,14 @@ def check(
       mcp-soar check
       mcp-soar check drift
       mcp-soar check drift --no-report --json
+      mcp-soar check clients --write-baseline
     """
     with speaking(as_json=as_json) as out:
         from flows.cli.work import checks as work
 
         settings = configuration(config, out)
+        if write_baseline:
+            raise typer.Exit(work.baseline(out, settings, names or []))
         if names:
             raise typer.Exit(work.run(out, settings, names, report=not no_report))
         work.listing(out, settings)

@@ -179,10 +179,10 @@ class CheckLine(TypedDict):
 class CheckRun(TypedDict):
     """A check that ran now. What is `unknown` could not be asked, and is not clean.
 
-    `found` and the lists after it name the first 200; `differ` counts all. `trust` is there of a check that judges
-    servers: how far each is trusted, why, since when and what it was before (`playbooks/record/trust.py`).
-    `reported`: what became of the alerts; `unrecorded`: why the journal does not have the run, empty if it has, or if
-    --no-report was given.
+    What is `held` is as an incident holds it, and no finding. `found` and the lists after it name the first 200;
+    `differ` counts all. `trust` is there of a check that judges servers: how far each is trusted, why, since when and
+    what it was before (`playbooks/record/trust.py`). `reported`: what became of the alerts; `unrecorded`: why the
+    journal does not have the run, empty if it has, or if --no-report was given.
     """
 
     check: str
@@ -195,6 +195,7 @@ class CheckRun(TypedDict):
     differ: int
     unknown: list[dict[str, str]]
     left_out: list[dict[str, str]]
+    held: list[dict[str, str]]
     trust: NotRequired[list[dict[str, object]]]
     reported: str
     unrecorded: str

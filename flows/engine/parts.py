@@ -66,6 +66,7 @@ class Parts:
         titles: what each kind of system calls itself.
         sources: the configured senders of alerts.
         checks: what each check is called, of which runs are written down.
+        asked: those of them that a worker may ask for, as it lacks what they take.
         people: who may ask for what; read anew for each request.
         contacts: whom there is to tell.
         channels: what sends to a contact by a way; raises `Misconfigured` if nothing does.
@@ -95,6 +96,7 @@ class Parts:
     words: Sentences = NONE
     titles: Mapping[str, str] = field(default_factory=dict)
     checks: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
     reserve: int = 0
     timing: Timing = Timing()
     memory: Memory = field(default_factory=Memory)

@@ -104,6 +104,7 @@ async def assembled(config: Configuration, *, name: str | None = None) -> AsyncI
             words=config.systems.words,
             titles=config.systems.titles,
             checks=frozenset(CHECKS),
+            asked=frozenset(name for name, check in CHECKS.items() if check.here),
             reserve=settings.vault.reserve,
         )
         # Read now, which takes a moment: the first cut does not wait for it.

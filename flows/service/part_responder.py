@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.checks import asked
 from flows.engine import left_behind
 from flows.engine.parts import Parts
 from flows.service import listener, retention, running
@@ -46,11 +47,11 @@ async def respond(folder: Path, _api: str, stop: asyncio.Event, *, ready: Callab
     """
     async with _opened(folder) as opened:
         responder = Responder(opened.parts, flows=0, reload=opened.reload)
-        await _work(responder, opened, stop, ready, beside=_pressed)
+        await _work(responder, opened, stop, ready, _pressed)
 
 
 async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
-    """Run what comes after the cuts, show it in Prefect, and delete what may go, until told to stop.
+    """Run what comes after the cuts and what checks are asked for, show it in Prefect, and delete what may go.
 
     Args:
         folder: of the configuration.
@@ -70,7 +71,15 @@ async def follow(folder: Path, api: str, stop: asyncio.Event, *, ready: Callable
         )
         if api:
             opened.stack.push_async_callback(_ended, asyncio.create_task(_published(opened.parts)))
-        await _work(responder, opened, stop, ready, beside=partial(_kept_and_heard, opened.config))
+        await _work(
+            responder,
+            opened,
+            stop,
+            ready,
+            retention.keep,
+            partial(asked.attend, folder),
+            partial(_heard, opened.config),
+        )
 
 
 class _Opened(NamedTuple):
@@ -108,7 +117,7 @@ async def _opened(folder: Path, part: str = RESPONDER) -> AsyncIterator[_Opened]
 
 
 async def _work(
-    responder: Responder, opened: _Opened, stop: asyncio.Event, ready: Callable[[], None], *, beside: Beside
+    responder: Responder, opened: _Opened, stop: asyncio.Event, ready: Callable[[], None], *beside: Beside
 ) -> None:
     """Have a responder work until told to stop.
 
@@ -120,15 +129,15 @@ async def _work(
         beside: what runs beside it, with the parts that it works with then.
     """
     working = asyncio.create_task(responder.run(stop))
-    for other in (_warm(opened.parts), beside(lambda: responder.parts, stop)):
+    for other in (_warm(opened.parts), *(one(lambda: responder.parts, stop) for one in beside)):
         opened.stack.push_async_callback(_ended, asyncio.create_task(other))
     ready()
     await working
 
 
-async def _kept_and_heard(config: Configuration, parts: Callable[[], Parts], stop: asyncio.Event) -> None:
-    """Delete what may go, and listen to servers that say that something of them changed."""
-    await asyncio.gather(retention.keep(parts, stop), listener.listen(parts, config, stop))
+async def _heard(config: Configuration, parts: Callable[[], Parts], stop: asyncio.Event) -> None:
+    """Listen to servers that say that something of them changed."""
+    await listener.listen(parts, config, stop)
 
 
 async def _pressed(parts: Callable[[], Parts], stop: asyncio.Event) -> None:

@@ -3,7 +3,7 @@
 It authenticates the raw bytes, checks that they are an alert, puts them into the inbox and answers. It imports no
 client of a target and no signing key; what an alert means for anybody is the responder's business.
 
-POST /v1/alerts/{source}, and for what a check of ours says of its run POST /v1/checks/drift
+POST /v1/alerts/{source}, and for what a check of ours says of its run, or asks for, POST /v1/checks/drift
     202 accepted, durably · 200 accepted before · 401 not authentic · 404 no such source · 405 · 408 the body took too
     long · 409 same id, other body · 413 too large · 415 not JSON · 422 not the source's format · 503 try again later
 GET /healthz, /readyz, /metrics
@@ -48,7 +48,7 @@ from integrations.siem.source import (
 )
 from playbooks.errors import Misconfigured, Transient
 from playbooks.gate.corroboration import OWN_COMPARISON
-from playbooks.record.check import KIND, Ran
+from playbooks.record.check import KIND, SAID, Asked, Ran
 from playbooks.record.incident import Alert, AlertState
 from playbooks.record.journal import BY_BODY
 from playbooks.strict import iso
@@ -230,7 +230,7 @@ class _Receiver:
         return await self._answered(request, self._weighed, "alerts")
 
     async def check(self, request: Request) -> Response:
-        """Take in what a check of ours says of its run.
+        """Take in what a check of ours says of its run, or that one is asked for.
 
         Args:
             request: as it came.
@@ -294,7 +294,7 @@ class _Receiver:
         if name != OWN_COMPARISON or not source.authenticated:
             raise _Rejected(HTTPStatus.NOT_FOUND, "unknown_source", "No check of ours reports by that name.")
         said = _run(body) if len(body) <= _LONG else await asyncio.to_thread(_run, body)
-        if said.ended > self._clock() + _AHEAD:
+        if isinstance(said, Ran) and said.ended > self._clock() + _AHEAD:
             # Nobody would see that nothing runs any more.
             raise Malformed("ended", "lies in the future")
         return KIND, 0
@@ -417,11 +417,11 @@ def _fit(value: str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in value[:_MAX_HEADER])
 
 
-def _run(body: bytes) -> Ran:
+def _run(body: bytes) -> Ran | Asked:
     try:
-        return Ran.model_validate_json(body)
+        return SAID.validate_json(body)
     except ValidationError as exc:
-        raise Malformed("body", "is no run of a check of this release") from exc
+        raise Malformed("body", "is no run of a check of this release, and asks for none") from exc
 
 
 def _require_json(request: Request) -> None:

@@ -3,18 +3,24 @@
 import hashlib
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from playbooks.gate.plan import Answer
 from playbooks.record.trust import KeptTrust, Reason
-from playbooks.strict import Moment, RedactedLine, Slug, Strict
+from playbooks.strict import Json, Moment, RedactedLine, Slug, Strict
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 
 KIND: Final = "check"
-"""The kind of an inbox entry that holds a `Ran`."""
+"""The kind of an inbox entry that holds a `Ran` or an `Asked`."""
 
 CHECK: Final = "check/"
 """Begins the name of the stream of a check's runs."""
+
+ASKED: Final = "asked/"
+"""Begins the name of the stream of a check that was asked for, and of how far that is."""
+
+AGAIN: Final = 600.0
+"""Seconds that pass at least between two times that a check is asked for."""
 
 NAMED: Final = 200
 """Findings, and pieces that could not be asked, that the journal names of one run; what is beyond is counted."""
@@ -58,6 +64,8 @@ class Found(NamedTuple):
         marks: what alerts about other things may have in common with it; hostile.
         together: findings with the same are told in one message; empty for none.
         tells: whether it becomes an alert.
+        grip: the field that it speaks of, as `Change.grip` says it; empty if nothing of ours ever writes that.
+        value: what that field is.
     """
 
     id: str
@@ -77,11 +85,13 @@ class Found(NamedTuple):
     marks: tuple[tuple[MarkKind, str], ...] = ()
     together: str = ""
     tells: bool = True
+    grip: str = ""
+    value: Json = None
 
     @property
     def said(self) -> str:
         """It in one sentence."""
-        return f"{self.subject}: {self.what} is {self.observed}" if self.what else f"{self.subject} is {self.observed}"
+        return _sentence(self.subject, self.what, self.observed)
 
     @property
     def key(self) -> str:
@@ -93,6 +103,10 @@ class Found(NamedTuple):
         """Whose it is, of the servers."""
         named = (one.name if one.kind is EntityKind.SERVER else one.server for one in self.about)
         return tuple(dict.fromkeys(name for name in named if name))
+
+
+def _sentence(subject: str, what: str, observed: str) -> str:
+    return f"{subject}: {what} is {observed}" if what else f"{subject} is {observed}"
 
 
 def difference(*found: Found) -> str:
@@ -131,12 +145,16 @@ class KeptFinding(Strict):
         Args:
             check: which found it.
         """
-        said = f"{self.subject}: {self.what} is {self.observed}" if self.what else f"{self.subject} is {self.observed}"
-        return Reason(check, self.what, said, Severity[self.severity.upper()], self.incident_class)
+        return Reason(check, self.what, self.said, Severity[self.severity.upper()], self.incident_class)
+
+    @property
+    def said(self) -> str:
+        """It in one sentence."""
+        return _sentence(self.subject, self.what, self.observed)
 
 
 class KeptUnasked(Strict):
-    """What could not be asked, or is not asked from there, and why."""
+    """What could not be asked, is not asked from there, or is what an incident holds, and why."""
 
     piece: _Text
     why: _Text
@@ -157,6 +175,7 @@ class Ran(Strict):
         unknown: what could not be asked.
         left_out: what is not asked from there.
         trust: how far each server is trusted, of a check that says so.
+        held: what is as an incident holds it, and so no finding; earlier releases did not say.
     """
 
     check: Slug
@@ -172,11 +191,26 @@ class Ran(Strict):
     trust: Annotated[tuple[KeptTrust, ...], Field(max_length=NAMED)] = Field(
         default=(), exclude_if=lambda some: not some
     )
+    held: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)] = ()
 
     @property
     def partial(self) -> bool:
         """Whether there is something of which it does not say how it is."""
         return self.asked < self.pieces
+
+
+class Asked(Strict):
+    """A check is to be run where the credentials are that it takes.
+
+    Args:
+        asked: which.
+    """
+
+    asked: Slug
+
+
+SAID: Final[TypeAdapter[Ran | Asked]] = TypeAdapter(Ran | Asked)
+"""What a check of ours may say to the receiver."""
 
 
 def row(found: Found, since: Moment) -> KeptFinding:

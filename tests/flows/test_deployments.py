@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from flows.checks import asked
 from flows.cli.main import app
 from flows.demo.mcp_server import McpServer
 from flows.demo.processes import free_port
+from flows.engine.intake import intake
 from flows.hand_in import INBOX
 from flows.pages.scheduled import CONFIG
 from flows.pages.waiting import WAITING
 from flows.reading import checks
 from flows.service.access import open_journal
+from flows.service.assembly import assembled
 from flows.service.entrance import server
 from flows.service.receiver import create_app
 from integrations.journal.store import Journal
@@ -128,6 +131,8 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         "pin-drift": ["7 * * * *"],
         "configuration": ["37 4 * * *"],
         "probing": ["23 2 * * *"],
+        "clients": ["47 4 * * *"],
+        "hosts": ["57 4 * * *"],
         "report-of-the-week": ["0 6 * * 1"],
     }
     assert all(found[name]["work_pool_name"] == "reading" for name in scheduled)
@@ -294,6 +299,52 @@ async def test_a_definition_that_drifts_is_red_and_reported(
     # What the server says is shown as text at most.
     assert "<IMPORTANT>" not in page
     assert "IMPORTANT" in page
+
+
+@pytest.mark.slow
+async def test_what_takes_credentials_is_asked_by_who_has_them_and_shown(
+    prefect: PrefectServer, site: Installation, tmp_path: Path
+) -> None:
+    deployment = (await deployed(prefect, tmp_path))["configuration"]["id"]
+    secret, stop = new_secret(), asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFT_SECRET", secret)
+        (site.folder / "sources.yaml").write_text(SOURCES, encoding="utf-8")
+        (site.folder / "inventory.yaml").write_text(world.INVENTORY, encoding="utf-8")
+        async with (
+            await open_journal(site.config, name="test", writing=True) as journal,
+            receiving(site, journal) as url,
+        ):
+            patch.setenv("MCP_SOAR_RECEIVER", url)
+            given = {CONFIG: str(site.folder), "MCP_SOAR_RECEIVER": url, "DRIFT_SECRET": secret}
+            async with assembled(site.config, name="test-flows") as parts:
+
+                async def taking_in() -> None:
+                    while True:
+                        await intake(parts)
+                        await asyncio.sleep(0.1)
+
+                beside = [
+                    asyncio.create_task(asked.attend(site.folder, lambda: parts, stop, look=0.1)),
+                    asyncio.create_task(taking_in()),
+                ]
+                try:
+                    with worker(prefect, tmp_path, "reading", given):
+                        run = await run_to_its_end(prefect, deployment, {})
+                finally:
+                    for one in beside:
+                        one.cancel()
+                    await asyncio.gather(*beside, return_exceptions=True)
+            ran = await checks.last(journal, "configuration")
+    assert ran, (run["state"]["message"], (tmp_path / "worker.log").read_text()[-3000:])
+    assert (ran.by, ran.asked, len(ran.left_out)) == ("schedule", 0, 0)
+    assert ran.unknown, "there is no gateway at that address"
+    assert run["state_type"] == "FAILED"
+    assert "could not be asked" in run["state"]["message"]
+    assert said(prefect, "configuration").startswith("# Configuration: nothing was asked")
+    assert "## Not asked" in said(prefect, "configuration")
+    (shown,) = {a["key"] for a in prefect.ask("/artifacts/filter") if a["type"] == "progress"}
+    assert shown == "configuration-progress"
 
 
 @pytest.mark.slow

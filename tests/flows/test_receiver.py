@@ -759,6 +759,12 @@ def run_of(subject: str, severity: str = "high", found: int = 1) -> bytes:
         ("signed", "drift", run_of("\x1b[2J"), 422),
         ("signed", "drift", RUN.replace(b'"drift"', b'"../drift"'), 422),
         ("signed", "drift", BODY, 422),
+        ("signed", "drift", b'{"asked": "configuration"}', 202),
+        ("signed", "drift", b'{"asked": "../x"}', 422),
+        ("signed", "drift", b'{"asked": "configuration", "now": true}', 422),
+        ("signed", "siem", b'{"asked": "configuration"}', 404),
+        ("open", "drift", b'{"asked": "configuration"}', 404),
+        ("forged", "drift", b'{"asked": "configuration"}', 401),
         ("signed", "siem", RUN, 404),
         ("open", "drift", RUN, 404),
         ("forged", "drift", RUN, 401),
@@ -781,12 +787,12 @@ async def test_a_long_record_of_a_run_is_read_beside_what_everybody_else_sends(m
         """Reads a run for as long as it is made to."""
 
         @staticmethod
-        def model_validate_json(body: bytes) -> Any:  # noqa: ANN401  # a run
+        def validate_json(body: bytes) -> Any:  # noqa: ANN401  # a run
             loop.call_soon_threadsafe(begun.set)
             release.wait(5)
             return Ran.model_validate_json(body)
 
-    monkeypatch.setattr(receiver, "Ran", Slow)
+    monkeypatch.setattr(receiver, "SAID", Slow)
     monkeypatch.setenv("SOAR_TEST_DRIFT", TOKEN[::-1])
     inbox, body = MemoryInbox(), run_of("x" * 300, found=100)
     drift = source({"bearer": {"secrets": [{"env": "SOAR_TEST_DRIFT"}]}})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from flows.checks import running
 from flows.checks.every import CHECKS
@@ -17,6 +18,7 @@ from flows.cli.work import records
 from flows.reading import checks
 from flows.service.access import missing
 from flows.service.settings import Configuration
+from integrations.journal.records import Hold
 from playbooks.errors import Misconfigured, Transient
 from playbooks.record.check import Found, Ran
 from playbooks.record.trust import Tier
@@ -81,20 +83,48 @@ def run(out: Out, config: Configuration, names: Sequence[str], *, report: bool) 
     return code
 
 
+def baseline(out: Out, config: Configuration, names: Sequence[str]) -> Exit:
+    """Write down what checks find there now, for people to read.
+
+    Args:
+        out: where to.
+        config: the configuration.
+        names: of the checks.
+    """
+    kinds = {name: one.write for name, one in CHECKS.items() if one.write}
+    if not names or set(names) - kinds.keys():
+        raise NotFound(
+            f"a baseline is written of {', '.join(kinds)}: name which, as mcp-soar check NAME --write-baseline"
+        )
+    files = [kinds[name](config.folder) for name in dict.fromkeys(names)]
+    out.document({"ok": True, "files": files})
+    for file in files:
+        out.say(f"{file} has what is there now. Read it, and take out what should not be: the rest counts as approved.")
+    return Exit.OK
+
+
 async def _one(
     config: Configuration, check: Inspection, progress: Callable[[str, int, int], None], *, report: bool
 ) -> tuple[Run, Ran, Told]:
-    known, told = dict[str, Ran](), Told("", "")
+    before: Ran | None = None
+    beside: tuple[Ran, ...] = ()
+    told = Told("", "")
     # A journal that is away, or not made yet, says of nothing that it was found before; one that is not as it was
     # written is heard of before anything is asked.
     with contextlib.suppress(Transient, Misconfigured):
         async with records.opened(config) as journal:
-            known = await checks.of_all(journal, CHECKS if check.judge else [check.name])
-    before = known.pop(check.name, None)
-    done = await running.run(check, config, progress)
+            before, beside = await checks.before(journal, check.name, CHECKS if check.judge else ())
+    done = await running.run(check, config, progress, partial(_holds, config))
     if report:
-        told = await asyncio.to_thread(tell, config, done, "hand", before, tuple(known.values()))
-    return done, done.ran("hand", before, tuple(known.values())), told
+        told = await asyncio.to_thread(tell, config, done, "hand", before, beside)
+    return done, done.ran("hand", before, beside), told
+
+
+async def _holds(config: Configuration) -> Sequence[Hold]:
+    with contextlib.suppress(Transient, Misconfigured):
+        async with records.opened(config) as journal:
+            return await journal.holds()
+    return ()
 
 
 def _code(runs: Sequence[Run]) -> Exit:
@@ -129,6 +159,8 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
         out.say(f"{piece}: unknown, for it could not be asked: {why}", "bad")
     for piece, why in one.left_out:
         out.say(f"{piece}: not asked from here: {why}", "warn")
+    for what, why in one.held:
+        out.say(f"{what}: no finding, for {why}", "dim")
     if told.alerts:
         out.note(told.alerts)
     if told.journal:

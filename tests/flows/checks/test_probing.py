@@ -80,7 +80,7 @@ async def test_a_tier_is_shown_with_its_reasons_since_when_and_what_it_was(site:
     assert [(was.tier, was.since) for was in one.earlier] == [(Tier.SOUND, before.began)]
     assert "a call of a tool that it does not have" in one.reasons[0]
     assert Ran.model_validate_json(canonical(kept.model_dump(mode="json"))) == kept
-    shown = page(done, Told("", ""), kept)
+    shown = page(CHECK, kept, Told("", ""))
     assert "| weather | Tier 1 - malicious |" in shown
     assert "Tier 5 - sound since" in shown
 

@@ -21,11 +21,12 @@ from flows.pages.checked import page
 from flows.reading import checks
 from flows.service.settings import Configuration
 from flows.service.workers import DEPLOYMENTS
+from integrations.journal.records import Hold
 from integrations.siem.source import parse
 from playbooks.action import World
 from playbooks.errors import Transient
 from playbooks.record.check import CHECK, KIND, NAMED, About, Found, Ran
-from playbooks.strict import canonical, now
+from playbooks.strict import Json, canonical, now
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
 from tests.flows.cli.world import Installation
 from tests.flows.engine.test_campaigns import estate
@@ -110,7 +111,7 @@ async def test_what_is_left_out_is_not_asked_and_is_said(config: Configuration) 
     done = await run(one, config)
     assert (done.unknown, done.left_out, done.asked) == ((), (("b", "not from here"),), 1)
     assert done.ran("hand", None).partial
-    shown = page(done, telling.Told("", ""))
+    shown = page(one, done.ran("hand", None), telling.Told("", ""))
     assert shown.startswith("# Tried: as they were approved")
     assert "## Left out" in shown
 
@@ -166,7 +167,8 @@ def test_a_finding_is_an_alert_of_the_class_that_it_says_unless_a_rule_says_anot
 
 def test_what_is_hostile_is_harmless_in_a_page_and_in_the_journal() -> None:
     evil = AUDIT._replace(subject="![x](http://e/)\x1b[2J\n# Tried: good", diff="<script>" * 200)
-    shown = page(ran(evil), telling.Told("", ""))
+    done = ran(evil)
+    shown = page(done.check, done.ran("hand", None), telling.Told("", ""), [(evil.subject, evil.diff)])
     assert "![x](" not in shown
     assert "<script>" not in shown
     assert "\x1b" not in shown
@@ -224,3 +226,68 @@ def test_every_check_has_its_flow_and_its_schedule() -> None:
         assert there["work_pool"]["name"] == "reading", name
     assert flows_drift.pin_drift.name == "pin-drift"
     assert flows_drift.pin_drift.description == CHECKS["drift"].about
+
+
+def hold(grip: str, after: Json, server: str = "weather") -> Hold:
+    """Return a hold of an incident."""
+    return Hold(grip, "incident/inc-2026-000001", "lease", server, None, after, None, 0.0)
+
+
+GRIP = "keycloak/main/client/uid#pkce"
+HELD = AUDIT._replace(grip=GRIP, value={"method": "none", "of": "us"})
+
+
+@pytest.mark.parametrize("name", CHECKS)
+async def test_what_an_incident_holds_is_no_finding_of_any_check(config: Configuration, name: str) -> None:
+    async def found() -> list[Found]:
+        return [HELD, HELD._replace(grip="", subject="another"), HELD._replace(value="none", subject="undone")]
+
+    async def holds() -> list[Hold]:
+        return [hold(GRIP, {"of": "us", "method": "none"})]
+
+    one = replace(CHECKS[name], pieces=lambda _config, _world: {"a": found}, left_out=lambda _: {})
+    done = await run(one, config, holds=holds)
+    assert [each.subject for each in done.found] == ["another", "undone"], "what somebody else did stays a finding"
+    assert done.held == (("gateway main: audit trail is off", "inc-2026-000001 holds it so"),)
+    kept = done.ran("hand", None)
+    assert "holds it so" in page(one, kept, telling.Told("", ""))
+    assert kept.differ == 2
+    assert [each.subject for each in (await run(one, config)).found] == ["gateway main", "another", "undone"]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize(
+    ("grip", "shut"),
+    [
+        ("kubernetes/main/deployment/uid#denied", True),
+        ("gateway/main/server/uid#enabled", True),
+        ("gateway/main/tool/a/b#enabled", False),
+        ("gateway/main/list/uid#allows", False),
+        ("provider/main/token/jti#revoked", False),
+        ("no grip", False),
+    ],
+)
+async def test_who_is_shut_off_by_an_incident_need_not_answer(
+    config: Configuration, name: str, grip: str, *, shut: bool
+) -> None:
+    async def holds() -> list[Hold]:
+        return [hold(grip, {"on": True})]
+
+    pieces = {"weather": away, "else": away}
+    one = replace(CHECKS[name], pieces=lambda _config, _world: pieces, left_out=lambda _: {})
+    done = await run(one, config, holds=holds)
+    assert [piece for piece, _ in done.unknown] == (["else"] if shut else ["else", "weather"])
+    assert [piece for piece, _ in done.left_out] == (["weather"] if shut else [])
+    assert all("inc-2026-000001" in why for _, why in done.left_out)
+    assert done.asked == 0, "nobody knows how it is"
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_was_held_while_it_was_asked_is_no_finding(config: Configuration, *, taken: bool) -> None:
+    when = [[], [hold(GRIP, HELD.value)]]
+
+    async def holds() -> list[Hold]:
+        return when.pop(0 if taken else -1)
+
+    done = await run(check(a=lambda: asyncio.sleep(0, [HELD])), config, holds=holds)
+    assert done.found == ()
