@@ -96,8 +96,8 @@ async def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         found = Runs(made, site.folder)
         monkeypatch.setitem(asked.__dict__, "CHECKS", {"tried": found.check})
 
-        def told(_config: Configuration, run: Any, by: Any, before: Ran | None) -> telling.Told:  # noqa: ANN401  # as `tell`
-            body = canonical(run.ran(by, before).model_dump(mode="json"))
+        def told(_config: Configuration, run: Any, by: Any, before: Ran | None, beside: Any) -> telling.Told:  # noqa: ANN401  # as `tell`
+            body = canonical(run.ran(by, before, beside).model_dump(mode="json"))
             put = made.journal.put(kind=KIND, source="drift", nonce=f"{run.began}", body=body, headers={})
             asyncio.run_coroutine_threadsafe(put, loop).result(30)
             return telling.Told("", "")
@@ -221,7 +221,7 @@ async def test_only_what_a_worker_cannot_do_itself_is_asked_for_and_only_by_a_wo
 
 
 def test_each_check_that_takes_credentials_is_asked_for_and_no_other() -> None:
-    assert {name for name, one in CHECKS.items() if one.here} == {"clients", "configuration", "hosts"}
+    assert {name for name, one in CHECKS.items() if one.here} == {"clients", "configuration", "hosts", "probing"}
 
 
 async def test_how_far_it_is_shows_while_it_runs(runs: Runs) -> None:

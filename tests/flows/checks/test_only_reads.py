@@ -11,6 +11,7 @@ import pytest
 
 from flows.checks.every import CHECKS
 from flows.checks.running import run
+from integrations.probing.manners import NOBODYS
 from tests.flows.cli.world import INVENTORY, Installation
 
 KEYCLOAK = """\
@@ -53,10 +54,14 @@ def reads(request: httpx.Request, body: bytes) -> bool:
     if SIGNS_IN.search(urlsplit(str(request.url)).path):
         return True
     try:
-        said = json.loads(body)["method"]
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(body)
+        method, params = said["method"], said.get("params") or {}
+    except ValueError:
+        # What nobody can read asks for nothing: half a request, which a good server refuses.
+        return body.startswith(b'{"jsonrpc"')
+    except (KeyError, TypeError):
         return False
-    return said in READS or str(said).endswith("/list")
+    return method in READS or str(method).endswith("/list") or (method == "tools/call" and params["name"] == NOBODYS)
 
 
 def answer(body: bytes) -> httpx.Response:
@@ -87,6 +92,7 @@ async def test_a_check_writes_nothing_anywhere(name: str, tmp_path: Path, monkey
     )
     assert site.run("init", str(site.folder)).exit_code == 0
     text = INVENTORY.replace("servers:", f"{KEYCLOAK}servers:", 1).replace("{laptop: t-1}}", "{laptop: t-1}}" + PLACE)
+    text = text.replace("    owner:", "    probing: {agreed: 'Kim, 2026-11-30'}\n    owner:", 1)
     (site.folder / "inventory.yaml").write_text(text)
     for secret in ("gateway", "canary", "login", "agent"):
         (site.folder / "secrets" / secret).write_text("kept-by-the-responder")
