@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 from integrations.identity.actions import is_theirs
 from integrations.identity.client import Api, Endpoint
-from integrations.identity.provider import identities
+from integrations.identity.provider import Identity
 from integrations.identity.tokens import held
+from integrations.places import places
 from integrations.system import Looked
 from playbooks.action import World
 from playbooks.errors import SoarError
@@ -32,7 +33,7 @@ async def looked(world: World, name: str) -> AsyncIterator[Looked]:
     await api.introspect(nothing)
     await api.revoke(nothing, "access_token", api.ourselves)
     yield Looked(check, "ok", f"it takes introspection and revocation from client {api.settings.client}")
-    for who, provider, _ in identities(world.inventory):
+    for who, provider, _ in places(world.inventory, Identity):
         if provider == name:
             async for found in _tokens(world, api, who):
                 yield Looked(check, *found)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from integrations.places import places
 from integrations.system import System, Works, written
 from playbooks.estate.gateway import Account
 from playbooks.estate.inventory import Inventory
@@ -129,12 +130,6 @@ class Identity(Account):
         yield from ((f"{field}.refresh.{label}", place) for label, place in self.refresh.items())
 
 
-def identities(inventory: Inventory) -> Iterator[tuple[str, str, Identity]]:
-    """Yield principal, provider and how it is known there, for every principal that is."""
-    for who, one in inventory.principals.items():
-        yield from ((who, name, at) for name, at in one.places.items() if isinstance(at, Identity))
-
-
 def provider_system(
     kind: str, title: str, works: Callable[[], Works], package: str, settings: type[Provider] = Provider
 ) -> System:
@@ -148,13 +143,13 @@ def provider_system(
         settings: how it is reached.
     """
 
-    def places(inventory: Inventory) -> Iterator[str]:
+    def addresses(inventory: Inventory) -> Iterator[str]:
         yield from (inventory.at(name) for name in _of(inventory, kind))
 
     def secrets(inventory: Inventory) -> Iterator[tuple[str, Secret]]:
         mine = _of(inventory, kind)
         yield from ((f"systems.{name}.secret", one.secret) for name, one in mine.items())
-        for who, name, at in identities(inventory):
+        for who, name, at in places(inventory, Identity):
             if name in mine:
                 yield from at.secrets(f"principals.{who}.places.{name}")
 
@@ -165,7 +160,7 @@ def provider_system(
         words=written(package, "integrations.identity"),
         settings=settings,
         account=Identity,
-        places=places,
+        places=addresses,
         secrets=secrets,
     )
 

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from integrations import bounded
 from integrations.identity.client import Api
-from integrations.identity.provider import identities
+from integrations.identity.provider import Identity
 from integrations.identity.tokens import held
+from integrations.places import places
 from integrations.settings import LONGEST_ACCESS, Ask, setting
 from playbooks.action import World
 from playbooks.record.check import About, Found
@@ -75,7 +76,7 @@ async def described(world: World, name: str) -> Sequence[Found]:
 async def tokens(world: World, name: str) -> Sequence[Found]:
     """Ask about the tokens that we hold: for how long they are good, and for whom."""
     api, found = world.reach(Api, name), list[Found]()
-    for who, provider, _ in identities(world.inventory):
+    for who, provider, _ in places(world.inventory, Identity):
         if provider != name:
             continue
         for one in held(world, who, name):

@@ -6,7 +6,8 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from integrations.identity.client import Api, Credentials
-from integrations.identity.provider import SORT, Identity, identities
+from integrations.identity.provider import SORT, Identity
+from integrations.places import places
 from integrations.secret import secret
 from playbooks.action import World
 from playbooks.errors import Drifted, Misconfigured, SoarError, Unneeded
@@ -77,7 +78,7 @@ def held(world: World, who: str, system: str | None = None) -> Iterator[Held]:
     Raises:
         Misconfigured: one is not where the inventory says.
     """
-    for name, provider, at in identities(world.inventory):
+    for name, provider, at in places(world.inventory, Identity):
         if name == who and system in {None, provider}:
             for label in (*at.refresh, *at.held):
                 yield _read(who, provider, at, label)
@@ -91,7 +92,8 @@ def none_held(world: World, who: str, system: str | None = None) -> SoarError:
         who: as the inventory names it.
         system: at which provider; at all if None.
     """
-    at = {name: place for one, name, place in identities(world.inventory) if one == who and system in {None, name}}
+    known = places(world.inventory, Identity)
+    at = {name: place for one, name, place in known if one == who and system in {None, name}}
     if at and all(world.reach(Api, name).ends_sessions and not place.for_itself for name, place in at.items()):
         named = " and ".join(f"provider {name}" for name in at)
         return Unneeded(
@@ -113,14 +115,14 @@ def one_of(world: World, who: str, token: str, system: str | None) -> Held:
     Raises:
         Misconfigured: it is not held.
     """
-    for name, provider, at in identities(world.inventory):
+    for name, provider, at in places(world.inventory, Identity):
         if name == who and system in {None, provider}:
             id_ = at.token(token)
             label = next((label for label in (*at.refresh, *at.held) if at.tokens[label] == id_), None)
             if label is not None:
                 return _read(who, provider, at, label)
-    places = f"principals.{who}.places"
-    raise Misconfigured(f"no token of {who} is held by that name: only who has a token can revoke it", field=places)
+    field = f"principals.{who}.places"
+    raise Misconfigured(f"no token of {who} is held by that name: only who has a token can revoke it", field=field)
 
 
 def same(target: Target, world: World) -> Held:
@@ -131,7 +133,7 @@ def same(target: Target, world: World) -> Held:
     """
     provider = target.system.removeprefix(f"{SORT}/")
     who, _, label = target.name.rpartition("/")
-    for name, where, at in identities(world.inventory):
+    for name, where, at in places(world.inventory, Identity):
         if (name, where) == (who, provider) and (label in at.refresh or label in at.held):
             found = _read(who, provider, at, label)
             if fingerprint(found.value) == target.id:

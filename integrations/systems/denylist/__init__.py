@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from integrations.identity.provider import with_ids
+from integrations.places import places
 from integrations.system import System, Works, written
 from playbooks.estate.gateway import Account
 from playbooks.estate.inventory import Inventory
@@ -82,14 +83,8 @@ def _secrets(inventory: Inventory) -> Iterator[tuple[str, Secret]]:
     for name, one in _lists(inventory).items():
         if one.canary:
             yield f"systems.{name}.canary", one.canary
-    for who, name, at in subjects(inventory):
+    for who, name, at in places(inventory, Subject):
         yield from ((f"principals.{who}.places.{name}.held.{label}", place) for label, place in at.held.items())
-
-
-def subjects(inventory: Inventory) -> Iterator[tuple[str, str, Subject]]:
-    """Yield principal, list and what it is called there, for every principal that is."""
-    for who, one in inventory.principals.items():
-        yield from ((who, name, at) for name, at in one.places.items() if isinstance(at, Subject))
 
 
 def _works() -> Works:

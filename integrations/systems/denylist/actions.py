@@ -12,10 +12,11 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from integrations.hostile import printable
+from integrations.places import only_place, places
 from integrations.protocol.client import McpEndpoint
 from integrations.protocol.reply import Reply
 from integrations.secret import secret
-from integrations.systems.denylist import KIND, Subject, subjects
+from integrations.systems.denylist import KIND, Subject
 from integrations.systems.denylist.client import Denied
 from integrations.systems.denylist.entries import Claims, Entry, asking, claims_of
 from playbooks.action import Action, World
@@ -113,7 +114,7 @@ def _at(world: World, target: Target) -> tuple[str, Subject]:
         Drifted: the inventory has nobody of that place any more.
     """
     who = target.name.partition("/")[0]
-    for one, name, at in subjects(world.inventory):
+    for one, name, at in places(world.inventory, Subject):
         if (one, name) == (who, target.system.removeprefix(f"{KIND}/")):
             return who, at
     raise Drifted(f"the inventory has no {target} any more")
@@ -138,15 +139,8 @@ class _Deny(Action):
 
     @override
     async def plan(self, world: World) -> Plan:
-        found = [
-            (name, at)
-            for who, name, at in subjects(world.inventory)
-            if who == self.principal and self.system in {None, name}
-        ]
-        if len(found) != 1:
-            what = "it is on several lists; name one" if found else "it is on no deny list"
-            raise Misconfigured(what, field=f"principals.{self.principal}.places")
-        ((name, at),) = found
+        none, several = "it is on no deny list", "it is on several lists; name one"
+        name, at = only_place(world.inventory, Subject, self.principal, self.system, none=none, several=several)
         there = world.reach(Denied, name)
         target, field, said = self.means(name, at, there)
         change = Change(target=target, field=field, before=False, after=True)

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from integrations.places import places
 from integrations.system import Connection, Holders, Looked, Works
-from integrations.systems.denylist import DenyList, subjects
+from integrations.systems.denylist import DenyList, Subject
 from integrations.systems.denylist.actions import ACTIONS, held, is_theirs
 from integrations.systems.denylist.client import Denied
 from integrations.systems.denylist.entries import asking
@@ -35,7 +36,7 @@ async def _looked(world: World, name: str) -> AsyncIterator[Looked]:
         yield Looked(check, "fail", f"what {there.settings.url} serves is another list than ours", remedy)
     else:
         yield Looked(check, "ok", f"{there.settings.url} serves it, {len(listed.entries.denied)} entries")
-    for who, where, at in subjects(world.inventory):
+    for who, where, at in places(world.inventory, Subject):
         if where != name:
             continue
         place = f"principals.{who}.places.{name}"

@@ -9,8 +9,9 @@ from typing_extensions import override
 from integrations.hostile import printable
 from integrations.identity.client import Credentials
 from integrations.identity.proof import dead, verdict
-from integrations.identity.provider import SORT, Identity, identities
+from integrations.identity.provider import SORT, Identity
 from integrations.identity.tokens import held
+from integrations.places import only_place, places
 from integrations.secret import secret
 from integrations.systems.keycloak import Keycloak
 from integrations.systems.keycloak.client import Fields, Realm
@@ -41,15 +42,15 @@ def place_of(who: str, system: str | None, world: World) -> tuple[str, Identity]
         Misconfigured: in none, or in several and nobody says which.
     """
     systems = world.inventory.systems
-    found = [
-        (name, at)
-        for one, name, at in identities(world.inventory)
-        if one == who and system in {None, name} and isinstance(systems.get(name), Keycloak)
-    ]
-    if len(found) != 1:
-        what = "it is in several realms; name one" if found else "it is in no realm of a Keycloak"
-        raise Misconfigured(what, field=f"principals.{who}.places")
-    return found[0]
+    return only_place(
+        world.inventory,
+        Identity,
+        who,
+        system,
+        none="it is in no realm of a Keycloak",
+        several="it is in several realms; name one",
+        among=lambda name: isinstance(systems.get(name), Keycloak),
+    )
 
 
 def user_of(who: str, system: str | None, world: World) -> tuple[str, Identity]:
@@ -443,7 +444,7 @@ def _known(target: Target, world: World) -> Credentials:
         Misconfigured: the inventory has no such client any more, or no secret of it.
     """
     system = target.system.removeprefix(f"{SORT}/")
-    for who, name, at in identities(world.inventory):
+    for who, name, at in places(world.inventory, Identity):
         if name == system and at.client == target.name and at.secret is not None:
             field = f"principals.{who}.places.{name}.secret"
             return Credentials(target.name, secret(at.secret, what=field), field)

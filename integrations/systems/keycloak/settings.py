@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from integrations.identity import settings as any_provider
-from integrations.identity.provider import identities
+from integrations.identity.provider import Identity
+from integrations.places import places
 from integrations.settings import LONGEST_ACCESS, Ask, setting
 from integrations.systems.keycloak.client import Realm
 from playbooks.action import World
@@ -72,7 +73,7 @@ def asks(world: World, name: str) -> Mapping[str, Ask]:
 def _clients(world: World, name: str) -> dict[str, tuple[str, ...]]:
     """Return the clients that the inventory names, with the principals that come by each."""
     found: dict[str, tuple[str, ...]] = {}
-    for who, provider, at in identities(world.inventory):
+    for who, provider, at in places(world.inventory, Identity):
         if provider == name and at.client:
             found[at.client] = (*found.get(at.client, ()), who)
     return found

@@ -115,12 +115,6 @@ def receivers(inventory: Inventory) -> dict[str, Receiver]:
     return {name: one for name, one in inventory.systems.items() if isinstance(one, Receiver)}
 
 
-def subjects(inventory: Inventory) -> Iterator[tuple[str, str, Subject]]:
-    """Yield principal, receiver and what it is called there, for every principal that is."""
-    for who, one in inventory.principals.items():
-        yield from ((who, name, at) for name, at in one.places.items() if isinstance(at, Subject))
-
-
 def _secrets(inventory: Inventory) -> Iterator[tuple[str, Secret]]:
     for name, one in receivers(inventory).items():
         yield f"systems.{name}.key", one.key

@@ -6,10 +6,11 @@ from typing import ClassVar, Final
 from pydantic import JsonValue
 from typing_extensions import override
 
-from integrations.systems.ssf import KIND, USER, Subject, subjects
+from integrations.places import only_place, places
+from integrations.systems.ssf import KIND, USER, Subject
 from integrations.systems.ssf.client import Listener
 from playbooks.action import Action, World
-from playbooks.errors import Drifted, Misconfigured, Refused, SoarError
+from playbooks.errors import Drifted, Refused, SoarError
 from playbooks.gate.plan import Answer, Change, Finding, Irreversible, Plan, Radius, Target, Verdict
 from playbooks.strict import Name, Slug, iso
 from playbooks.text.sentences import say
@@ -46,15 +47,8 @@ class TellSessionRevoked(Action):
 
     @override
     async def plan(self, world: World) -> Plan:
-        found = [
-            (name, at)
-            for who, name, at in subjects(world.inventory)
-            if who == self.principal and self.system in {None, name}
-        ]
-        if len(found) != 1:
-            what = "several receivers know it; name one" if found else "no receiver of security events knows it"
-            raise Misconfigured(what, field=f"principals.{self.principal}.places")
-        ((name, at),) = found
+        none, several = "no receiver of security events knows it", "several receivers know it; name one"
+        name, at = only_place(world.inventory, Subject, self.principal, self.system, none=none, several=several)
         there = world.reach(Listener, name)
         if at.id in there.settings.spared:
             raise Refused(f"{at.id} is who mcp-soar comes as: never a target")
@@ -127,7 +121,7 @@ def _at(target: Target, world: World) -> tuple[Listener, Subject]:
         Drifted: the inventory has nobody of that place any more, or somebody else.
     """
     name = target.system.removeprefix(f"{KIND}/")
-    for who, where, at in subjects(world.inventory):
+    for who, where, at in places(world.inventory, Subject):
         if (who, where, at.id) == (target.name, name, target.id):
             return world.reach(Listener, name), at
     raise Drifted(f"the inventory has no {target} any more")

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from integrations.places import places
 from integrations.system import Connection, Holders, Looked, Works
-from integrations.systems.ssf import Receiver, receivers, subjects
+from integrations.systems.ssf import Receiver, Subject, receivers
 from integrations.systems.ssf.actions import ACTIONS
 from integrations.systems.ssf.client import Listener
 from playbooks.action import World
@@ -41,7 +42,7 @@ async def _looked(world: World, name: str) -> AsyncIterator[Looked]:
             yield Looked(check, "ok", f"{there.settings.url} takes what we sign")
         except SoarError as exc:
             yield Looked(check, "fail", str(exc), f"mend systems.{name}, or have whoever runs it take events of us")
-    if not any(where == name for _, where, _ in subjects(world.inventory)):
+    if not any(where == name for _, where, _ in places(world.inventory, Subject)):
         remedy = f"give each principal whose sessions it keeps a place: principals.NAME.places.{name}"
         yield Looked(check, "warn", "it knows no principal, and is told of nobody", remedy)
 
