@@ -167,6 +167,7 @@ class Works:
         present: how to look at what is really there, by the place as a plan's target names it.
         imports: what `inventory import` asks, of a gateway.
         configuration: what the check `configuration` asks, by what it is about: how what there is of it is set.
+        hardening: likewise, what the check `hardening` asks: what a server that runs there may do.
     """
 
     steps: tuple[AnyStep, ...]
@@ -177,6 +178,7 @@ class Works:
     present: Callable[[World, str], Present] | None = None
     imports: Callable[[Survey], Coroutine[Any, Any, Surveyed]] | None = None
     configuration: Callable[[World], Asks] = lambda _: {}
+    hardening: Callable[[World], Asks] = lambda _: {}
 
     def asks(self, step: AnyStep) -> tuple[str, ...]:
         """Return what one of its steps asks for there."""
@@ -351,9 +353,16 @@ class Systems:
 
     def configuration(self, world: World) -> dict[str, Ask]:
         """Return what the check `configuration` asks of every system that there is one of."""
+        return {what: ask for one in self._of(world) for what, ask in one.configuration(world).items()}
+
+    def hardening(self, world: World) -> dict[str, Ask]:
+        """Return what the check `hardening` asks, likewise."""
+        return {what: ask for one in self._of(world) for what, ask in one.hardening(world).items()}
+
+    def _of(self, world: World) -> Iterator[Works]:
+        """Yield how each works that there is one of."""
         there = {one.kind for one in world.inventory.systems.values()}
-        works = (self._works(system) for system in self.all if system.settings is None or system.kind in there)
-        return {what: ask for one in works for what, ask in one.configuration(world).items()}
+        yield from (self._works(system) for system in self.all if system.settings is None or system.kind in there)
 
     def present(self, inventory: Inventory) -> dict[str, Callable[[World], Present]]:
         """Return how to look at what is really there, for every place that can be looked at."""

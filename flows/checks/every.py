@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flows.checks import clients, configuration, drift, hosts, probing
+from flows.checks import behaviour, clients, configuration, drift, hardening, hosts, probing
 from flows.checks.inspection import Inspection
 
-CHECKS: Mapping[str, Inspection] = MappingProxyType(
-    {one.name: one for one in (drift.CHECK, configuration.CHECK, probing.CHECK, clients.CHECK, hosts.CHECK)}
+_ALL = (
+    drift.CHECK,
+    behaviour.CHECK,
+    configuration.CHECK,
+    hardening.CHECK,
+    probing.CHECK,
+    clients.CHECK,
+    hosts.CHECK,
 )
+CHECKS: Mapping[str, Inspection] = MappingProxyType({one.name: one for one in _ALL})

@@ -137,7 +137,7 @@ def messages(run: Run, before: Ran | None, at: datetime) -> list[Message]:
             alone.append([one])
     # A message names few, and whoever makes them chooses their names: what brings in a place is named first.
     for some in together.values():
-        some.sort(key=lambda one: all(kind is not MarkKind.INDICATOR for kind, _ in one.marks))
+        some.sort(key=lambda one: (all(kind is not MarkKind.INDICATOR for kind, _ in one.marks), -one.severity))
     since = run.since(before)
     found = []
     for some in (*alone, *together.values()):
@@ -154,7 +154,8 @@ def alert(some: Sequence[Found], at: datetime) -> dict[str, Any]:
         at: when.
     """
     one, more = some[0], len(some) - 1
-    said = f"{one.subject} and {more} more are {one.observed}" if more else one.said
+    said = f"{one.subject} and {more} more are {one.observed}" if more and not one.what else one.said
+    said += f", and {more} more" if more and one.what else ""
     return {
         "version": 1,
         # With what differs: to people who gave one difference back as it was, another one is news.
@@ -166,8 +167,7 @@ def alert(some: Sequence[Found], at: datetime) -> dict[str, Any]:
         "tags": list(one.tags) or [one.incident_class.value],
         "entities": [
             {"kind": thing.kind.value, "name": thing.name, **({"server": thing.server} if thing.server else {})}
-            for each in some
-            for thing in each.about
+            for thing in dict.fromkeys(thing for each in some for thing in each.about)
         ][:_NAMED],
         "excerpt": "\n".join(each.diff or each.remedy for each in some)[:2000],
         "marks": [{"kind": kind.value, "value": text} for each in some for kind, text in each.marks][:_NAMED],

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,9 @@ from flows.service import running
 from flows.service.access import journal_url
 from flows.service.needed import laid_open
 from flows.service.settings import Configuration, DatabaseAccount, read
-from integrations import landlock
+from integrations import landlock, yara
 from integrations.identity.provider import Provider
+from playbooks.estate.answers import FILE
 from playbooks.estate.inventory import Inventory
 from playbooks.gate.corroboration import OWN_COMPARISON
 
@@ -182,7 +183,7 @@ def copy(config: Configuration, into: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     keys = fresh / "keys"
     keys.mkdir(parents=True, mode=0o700)
-    for path in (*running.files(config.folder), config.folder / "people.yaml"):
+    for path in _copied(config.folder):
         name = path.relative_to(config.folder)
         if name.as_posix() not in {"mcp-soar.yaml", "sources.yaml"} and path.is_file():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
@@ -205,10 +206,17 @@ def copy(config: Configuration, into: Path) -> None:
     fresh.rmdir()
 
 
+def _copied(folder: Path) -> Iterator[Path]:
+    """Yield what a worker may read of a configuration, beside what is made anew for it; some of it may not be there."""
+    yield from running.files(folder)
+    yield from (folder / "people.yaml", folder / FILE)
+    yield from yara.files(folder)
+
+
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """Return what tells a configuration's files from other ones, without reading them."""
     found = {}
-    for path in (*running.files(folder), folder / "people.yaml"):
+    for path in _copied(folder):
         with contextlib.suppress(OSError):
             status = path.stat()
             found[str(path)] = (status.st_mtime_ns, status.st_size)

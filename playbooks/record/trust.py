@@ -14,6 +14,11 @@ from playbooks.taxonomy import IncidentClass, Severity
 AUTHENTICATION: Final = "authentication"
 """The property of a server that it asks for credentials, as a finding calls it."""
 
+LENGTH: Final = "how long its answers are"
+FORM: Final = "which fields its answers have"
+PLACES: Final = "where its answers point"
+"""What of a server's answers may be another on another day, as a finding calls it."""
+
 REASONS: Final = 5
 """Reasons that are kept of one tier."""
 
@@ -51,7 +56,14 @@ _MEANS: Final[Mapping[Tier, str]] = MappingProxyType(
     }
 )
 
-_MAY_BE_OURS: Final = frozenset({("drift", ""), ("probing", "certificate"), ("probing", "signed manifest")})
+_MAY_BE_OURS: Final = frozenset(
+    {
+        ("drift", ""),
+        ("probing", "certificate"),
+        ("probing", "signed manifest"),
+        *(("behaviour", what) for what in (LENGTH, FORM, PLACES)),
+    }
+)
 """What differs from what people approved: whoever runs the server may have changed it, so that alone is not bad."""
 
 

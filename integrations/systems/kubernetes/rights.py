@@ -21,6 +21,7 @@ from integrations.systems.kubernetes import (
     collector,
     evictions,
     filesystem,
+    hardening,
     narrowing,
     nodes,
     quarantine,
@@ -44,6 +45,9 @@ STEPS: Final = (
     *collector.CAPTURES,
     *filesystem.CAPTURES,
 )
+ASKED: Final = (*STEPS, hardening.READING)
+"""Whatever asks a cluster for something."""
+
 NAME: Final = "mcp-soar-responder"
 PROBES: Final = f"{NAME}-probes"
 REVERTERS: Final = f"{NAME}-reverters"
@@ -77,6 +81,7 @@ _WIDE: Final = frozenset(
         "clusterrolebindings",
         "clusterroles",
         "nodes",
+        "peerauthentications",
         "rolebindings",
         "roles",
         "subjectaccessreviews",
@@ -116,7 +121,7 @@ class Permission(NamedTuple):
         return self.resource.partition("/")[0] in _WIDE
 
 
-def wanted(steps: Iterable[Any] = STEPS) -> dict[Permission, list[str]]:
+def wanted(steps: Iterable[Any] = ASKED) -> dict[Permission, list[str]]:
     """Return every permission that steps declare, and which of them need it."""
     found: dict[Permission, list[str]] = {}
     for step in steps:
@@ -125,7 +130,7 @@ def wanted(steps: Iterable[Any] = STEPS) -> dict[Permission, list[str]]:
     return found
 
 
-def of_role(name: str, steps: Iterable[Any] = STEPS) -> dict[Permission, list[str]]:
+def of_role(name: str, steps: Iterable[Any] = ASKED) -> dict[Permission, list[str]]:
     """Return the permissions of a role, and which steps need each.
 
     Args:
@@ -139,7 +144,7 @@ def of_role(name: str, steps: Iterable[Any] = STEPS) -> dict[Permission, list[st
     return {one: found for one, found in every.items() if one.wide is (name == WIDE) and one not in apart}
 
 
-def role(name: str = NAME, steps: Iterable[Any] = STEPS) -> dict[str, Any]:
+def role(name: str = NAME, steps: Iterable[Any] = ASKED) -> dict[str, Any]:
     """Return the ClusterRole of a name that has what steps declare, and nothing else.
 
     Args:

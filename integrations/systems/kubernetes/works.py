@@ -9,6 +9,7 @@ from integrations.system import Connection, Works
 from integrations.systems.kubernetes import settings_of
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.doctor import doctor
+from integrations.systems.kubernetes.hardening import asks
 from integrations.systems.kubernetes.present import ClusterPresent
 from integrations.systems.kubernetes.rights import STEPS
 from playbooks.action import World
@@ -40,4 +41,5 @@ WORKS: Final = Works(
     warm=_warm,
     doctor=doctor,
     present=ClusterPresent,
+    hardening=asks,
 )

@@ -6,31 +6,24 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import model_validator
 from typing_extensions import override
 
-from integrations.hostile import disguises, printable
+from integrations.protocol.answers import (
+    NOBODYS,
+    Heard,
+    OneObject,
+    Question,
+    orders,
+    question,
+    repeated,
+    safe_arguments,
+)
 from integrations.protocol.client import DEADLINE, McpEndpoint, NoEntry, Session, deadline, spoken
-from integrations.systems.mcp.answers import NOBODYS, Heard, OneObject, Question, question, repeated, safe_arguments
 from playbooks.action import Check, World
 from playbooks.errors import SoarError
 from playbooks.estate.inventory import Inventory
 from playbooks.estate.pins import PinKind
 from playbooks.gate.plan import Answer, Finding, Verdict
-from playbooks.screening.rules import Kind
-from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug
 from playbooks.text.sentences import say
-
-
-def orders(text: str) -> tuple[str, ...]:
-    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters.
-
-    Phrases are those that the screening's rules find, where they suffice to say that the text commands the model.
-    """
-    hits = screen_text(text)
-    phrases = (
-        {printable(hit.excerpt, 80) for hit in hits if hit.kind is not Kind.INVISIBLE} if poisoned(hits) else set()
-    )
-    return (*sorted(phrases), *disguises(text))
-
 
 _UNLISTED: Final = say("it is no longer listed there, and a call that could tell might run it")
 _NAME_ARGUMENTS: Final = say("write safe_arguments for it in inventory.yaml, and it is asked")

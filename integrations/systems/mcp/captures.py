@@ -7,10 +7,8 @@ from typing_extensions import override
 
 from integrations.catalogue import Catalogue
 from integrations.exhibits import add_json, add_text
-from integrations.protocol import pins
+from integrations.protocol import answers, pins
 from integrations.protocol.client import McpEndpoint, Reply, spoken
-from integrations.systems.mcp import answers
-from integrations.systems.mcp.behaviour import orders
 from playbooks.action import Capture, Sink, World
 from playbooks.errors import Refused, SoarError
 from playbooks.estate.pins import PinKind
@@ -131,7 +129,7 @@ class CaptureAnswer(answers.OneObject, Capture):
             media_type = "application/octet-stream"
             await sink.add(f"{one.name}.http-body", one.reply.raw, media_type=media_type, origin=origin)
             told = spoken(one.reply.result) if one.reply.result else ""
-            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in orders(told)]
+            notes += [f"{one.name}: speaks to the model, or hides something: {said}" for said in answers.orders(told)]
 
 
 def _status(reply: Reply) -> str:

@@ -221,7 +221,13 @@ async def test_only_what_a_worker_cannot_do_itself_is_asked_for_and_only_by_a_wo
 
 
 def test_each_check_that_takes_credentials_is_asked_for_and_no_other() -> None:
-    assert {name for name, one in CHECKS.items() if one.here} == {"clients", "configuration", "hosts", "probing"}
+    assert {name for name, one in CHECKS.items() if one.here} == {
+        "clients",
+        "configuration",
+        "hardening",
+        "hosts",
+        "probing",
+    }
 
 
 async def test_how_far_it_is_shows_while_it_runs(runs: Runs) -> None:

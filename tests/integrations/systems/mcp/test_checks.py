@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from flows.demo.mcp_server import Behaviour
 from integrations.gateways.actions import DisableTool
 from integrations.protocol import pins
+from integrations.protocol.answers import orders
 from integrations.protocol.reply import spoken
 from integrations.registry import SYSTEMS
 from integrations.systems.contextforge.driver import ContextForge
-from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection, orders
+from integrations.systems.mcp.behaviour import AnswersClean, RefusedDirectly, ResponseInjection
 from integrations.systems.mcp.captures import CaptureAnswer, CaptureDefinitions
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
 from playbooks.estate.inventory import Offers

@@ -12,11 +12,14 @@ from typing import Any, Final, Self
 
 from pydantic import model_validator
 
+from integrations.hostile import disguises, printable
 from integrations.protocol.client import DEADLINE, McpEndpoint, Reply, deadline
 from integrations.protocol.session import Session, pages
 from playbooks.errors import Refused, SoarError
 from playbooks.estate.inventory import Inventory, Server
 from playbooks.estate.pins import PinKind
+from playbooks.screening.rules import Kind
+from playbooks.screening.screen import poisoned, screen_text
 from playbooks.strict import Name, Slug, Strict
 
 NOBODYS: Final = "mcp-soar-no-such-tool"
@@ -149,6 +152,18 @@ class OneObject(Strict):
     def question(self, inventory: Inventory) -> Question | None:
         """Return what can be asked about it without running anything; None if nothing can, or nothing is named."""
         return question(inventory, self.server, *self.named) if self.named else None
+
+
+def orders(text: str) -> tuple[str, ...]:
+    """Return what in a text is addressed to the model and not to the user: phrases and hidden characters.
+
+    Phrases are those that the screening's rules find, where they suffice to say that the text commands the model.
+    """
+    hits = screen_text(text)
+    phrases = (
+        {printable(hit.excerpt, 80) for hit in hits if hit.kind is not Kind.INVISIBLE} if poisoned(hits) else set()
+    )
+    return (*sorted(phrases), *disguises(text))
 
 
 async def repeated(
