@@ -33,7 +33,8 @@ async def test_processes_and_sockets_of_each_container_are_kept(yard: Yard) -> N
 
 
 async def test_what_cannot_be_looked_at_is_said_with_its_reason(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = Probe(image=f"registry.example/absent@sha256:{'0' * 64}")
+    # Nobody listens there, so that its node is told so at once; a name that nobody knows takes it half a minute.
+    absent = Probe(image=f"127.0.0.1:1/absent@sha256:{'0' * 64}")
     monkeypatch.setattr(collector, "probe_of", lambda *_: absent)
     sink = Gathered()
     await CaptureProcesses(server="weather").collect(yard.world, sink)
