@@ -1,4 +1,4 @@
-"""Measures a server's cut on a real cluster: alert to NetworkPolicy, beside a bare script; and files of 1 GiB.
+"""Measures a server's cut on a real cluster beside a bare script, and a gibibyte of a container's files, and log.
 
     python -m tests.bench.bench_cluster [RESULTS.json]
 
@@ -39,7 +39,8 @@ from playbooks.taxonomy import IncidentClass
 from tests.bench.bench_evidence import run_alone
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import CONNECTIONS, Times
-from tests.bench.targets import FILES_OF_A_GIBIBYTE
+from tests.bench.container_phase import GIBIBYTE
+from tests.bench.targets import FROM_A_CONTAINER, of_a_gibibyte
 from tests.cluster import build
 from tests.cluster.cluster import Kubernetes, kubernetes
 from tests.cluster.fixtures import permitted
@@ -50,7 +51,6 @@ from tests.lab.house import ROOMY, SOURCES, House, alert, house, source
 SERIAL: Final = 30
 BURST: Final = 100
 WITHIN: Final = 300.0
-GIBIBYTE: Final = 1 << 30
 POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies"
 PLAYBOOK: Final = """\
 version: 2
@@ -219,19 +219,37 @@ async def _measured(cluster: Kubernetes, folder: Path, spaces: Sequence[str], pa
         results(figures(bare, ours, " burst"), path)
 
 
-def _files(cluster: Kubernetes, folder: Path, namespace: str, path: str | None) -> None:
-    """Measure the memory that a gibibyte of a container's files takes, in a process of its own."""
-    made = f"head -c {GIBIBYTE} /dev/urandom >/tmp/large; touch /www/made; exec httpd -f -p 8000 -h /www"
-    probe = {"httpGet": {"path": "/made", "port": 8000}, "periodSeconds": 1}
-    container = {"name": "server", "command": ["/bin/sh", "-c", made], "readinessProbe": probe}
-    cluster.deploy(namespace, "weather", replicas=1)
-    change = {
-        "spec": {
-            "strategy": {"type": "Recreate", "rollingUpdate": None},
-            "template": {"spec": {"containers": [container]}},
-        }
+def kept(what: str, resident: float, took: float) -> dict[str, float]:
+    """Return the figures of a gibibyte that was kept, by name."""
+    return {f"{of_a_gibibyte(what)}, peak MB": resident, f"{of_a_gibibyte(what)}, s": took}
+
+
+def _gibibyte(cluster: Kubernetes, folder: Path, namespace: str, path: str | None) -> None:
+    """Measure the memory that a gibibyte of a container's files takes, and of its log, each in its own process."""
+    made = {
+        "files": f"head -c {GIBIBYTE} /dev/urandom >/tmp/large",
+        "log": f"yes $(head -c 6000 /dev/urandom | od -An -tx1 | tr -d ' \\n') | head -c {GIBIBYTE}",
     }
-    where = f"/apis/apps/v1/namespaces/{namespace}/deployments/weather"
+    kubeconfig = folder / "administrator"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(cluster.kubeconfig())
+    for what in FROM_A_CONTAINER:
+        _ready(cluster, namespace, what, made[what])
+        inventory = folder / f"{what}.yaml"
+        inventory.write_text(_inventory(kubeconfig, {"weather": (namespace, what)}, cluster.probe))
+        command = [sys.executable, "-m", "tests.bench.container_phase", what, str(folder / what), str(inventory)]
+        results(kept(what, *run_alone(command, folder)), path)
+
+
+def _ready(cluster: Kubernetes, namespace: str, name: str, made: str) -> None:
+    """Have a server run, and wait until it has done something first."""
+    probe = {"httpGet": {"path": "/made", "port": 8000}, "periodSeconds": 1}
+    command = ["/bin/sh", "-c", f"{made}; touch /www/made; exec httpd -f -p 8000 -h /www"]
+    container = {"name": "server", "command": command, "readinessProbe": probe}
+    cluster.deploy(namespace, name, replicas=1, idle=True)
+    spec = {"nodeSelector": None, "containers": [container]}
+    where = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+    change = {"spec": {"template": {"spec": spec}}}
     cluster.ask("PATCH", where, change, kind="application/strategic-merge-patch+json")
 
     def so() -> bool:
@@ -241,14 +259,7 @@ def _files(cluster: Kubernetes, folder: Path, namespace: str, path: str | None) 
             now.get("observedGeneration") == new and now.get("updatedReplicas") == now.get("readyReplicas") == 1
         )
 
-    cluster.until(so, "its files are written")
-    kubeconfig = folder / "administrator"
-    kubeconfig.touch(mode=0o600)
-    kubeconfig.write_text(cluster.kubeconfig())
-    (folder / "inventory.yaml").write_text(_inventory(kubeconfig, {"weather": (namespace, "weather")}, cluster.probe))
-    command = [sys.executable, "-m", "tests.bench.files_phase", str(folder / "vault"), str(folder / "inventory.yaml")]
-    resident, took = run_alone(command, folder)
-    results({FILES_OF_A_GIBIBYTE: resident, "files of 1 GiB from a container, s": took}, path)
+    cluster.until(so, f"a gibibyte of {name} is written")
 
 
 @contextmanager
@@ -260,7 +271,7 @@ def _cluster() -> Iterator[Kubernetes]:
         print(f"{missing}, so a cluster is not measured", flush=True)  # noqa: T201  # what it is for
         raise SystemExit(0)
     assert programs is not None
-    with kubernetes(programs) as cluster:
+    with kubernetes(programs, largest_log="2Gi") as cluster:
         yield cluster
 
 
@@ -271,7 +282,7 @@ def measure(path: str | None) -> None:
         with cluster.namespace() as first, cluster.namespace() as second, cluster.namespace() as third:
             permitted(cluster)
             asyncio.run(_measured(cluster, folder, (first, second), path))
-            _files(cluster, folder, third, path)
+            _gibibyte(cluster, folder, third, path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tests.bench import bench_checks, bench_cli, bench_cluster
 from tests.bench.bench_flood import Flood, growth
 from tests.bench.bench_journal import results
 from tests.bench.bench_response import Times
-from tests.bench.targets import COMMANDS, FILES_OF_A_GIBIBYTE, IN_BUCKET, PHASES, SMALL, TARGETS, peak, reached
+from tests.bench.targets import COMMANDS, FROM_A_CONTAINER, IN_BUCKET, PHASES, SMALL, TARGETS, peak, reached
 
 BARE = {"(a) bare beside sqlite first_effect p50 ms": 30.0, "(b) bare probing verified max ms": 6000.0}
 
@@ -55,7 +55,8 @@ def test_every_target_is_about_a_figure_that_is_measured() -> None:
     measured |= {*bench_checks.figures({(what, n): [turn] for what in ("bare", "ours") for n in (100, 1000)})}
     measured |= {bench_cli.figure(words) for words in ("--help", *COMMANDS)}
     one_at_a_time, at_once = bench_cluster.figures(times, times), bench_cluster.figures(times, times, " burst")
-    measured |= {*one_at_a_time, *at_once, FILES_OF_A_GIBIBYTE}
+    measured |= {*one_at_a_time, *at_once}
+    measured |= {name for what in FROM_A_CONTAINER for name in bench_cluster.kept(what, 1.0, 1.0)}
     measured |= {SMALL, *map(peak, PHASES), *(peak(phase, bucket=True) for phase in IN_BUCKET)}
     assert {name for target in TARGETS for name in (target.figure, target.of) if name} <= measured
 

@@ -190,11 +190,12 @@ class Kubernetes:
 
 
 @contextlib.contextmanager
-def kubernetes(programs: Path) -> Iterator[Kubernetes]:
+def kubernetes(programs: Path, *, largest_log: str = "10Mi") -> Iterator[Kubernetes]:
     """Yield a running cluster.
 
     Args:
         programs: from `tests.cluster.build`.
+        largest_log: what its node keeps of a container's log in one piece.
     """
     program = programs / "kubernetes"
     with tempfile.TemporaryDirectory(prefix="mcp-soar-kubernetes-", ignore_cleanup_errors=True) as name:
@@ -262,7 +263,7 @@ def kubernetes(programs: Path) -> Iterator[Kubernetes]:
                     command, log = [str(program), role, *arguments], folder / f"{role}.log"
                     ready = partial(listens, opened)
                     parts.enter_context(child(command, log=log, ready=ready, within=_WITHIN, env=env))
-                probe = parts.enter_context(node(programs, cluster().kubeconfig(), folder))
+                probe = parts.enter_context(node(programs, cluster().kubeconfig(), folder, largest_log=largest_log))
                 ctr = (str(programs / "ctr"), "--address", str(folder / "c.sock"), "-n", "k8s.io", "images", "import")
                 running = replace(cluster(), probe=probe, taking=ctr)
                 running.until(running.has_a_node, "its node is ready")

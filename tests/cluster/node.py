@@ -35,7 +35,7 @@ def lacking() -> str:
 
 
 @contextlib.contextmanager
-def node(programs: Path, kubeconfig: str, folder: Path) -> Iterator[str]:
+def node(programs: Path, kubeconfig: str, folder: Path, *, largest_log: str) -> Iterator[str]:
     """Run a node for a cluster, and yield the image that probes run.
 
     `lo` gets an address for it, since a kubelet takes no loopback one.
@@ -44,11 +44,12 @@ def node(programs: Path, kubeconfig: str, folder: Path) -> Iterator[str]:
         programs: from `tests.cluster.build`.
         kubeconfig: of an administrator.
         folder: for what it keeps; its path is short, since a socket's is.
+        largest_log: after how much of a container's log it begins another; it sends the present one alone.
     """
     with _number() as number:
         address = f"10.254.{number}.1"
         _ip("address", "replace", f"{address}/32", "dev", "lo")
-        probe = _write(programs, kubeconfig, folder, number, address)
+        probe = _write(programs, kubeconfig, folder, number, address, largest_log=largest_log)
         script = folder / "node.sh"
         script.write_text(_SCRIPT.format(folder=folder, node=address))
         command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", str(script)]
@@ -102,7 +103,7 @@ exec kubernetes kubelet --config={folder}/kubelet.json --kubeconfig={folder}/kub
 """
 
 
-def _write(programs: Path, kubeconfig: str, folder: Path, number: int, address: str) -> str:
+def _write(programs: Path, kubeconfig: str, folder: Path, number: int, address: str, *, largest_log: str) -> str:
     pods = f"10.254.{number + _MOST}.0/24"
     (folder / "kubeconfig").write_text(kubeconfig)
     image.write(folder / "pause.tar", PAUSE, ["/bin/sleep", "1000000"])
@@ -145,6 +146,7 @@ def _write(programs: Path, kubeconfig: str, folder: Path, number: int, address: 
                 "containerRuntimeEndpoint": f"unix://{folder}/c.sock",
                 # Another cluster's kubelet on this machine clears away what it does not know.
                 "podLogsDir": str(folder / "logs"),
+                "containerLogMaxSize": largest_log,
                 "readOnlyPort": 0,
                 "healthzPort": 0,
                 "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "1Mi"},

@@ -368,6 +368,9 @@ class Api:
         Raises:
             SoarError: it does not say.
         """
+        return await self.together("who", self._who)
+
+    async def _who(self) -> str:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         found = await self.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
         return str(found.get("status", {}).get("userInfo", {}).get("username", "")) or say("nobody")

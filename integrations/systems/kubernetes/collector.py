@@ -35,6 +35,8 @@ WITHIN: Final = 60.0
 """Seconds in which our container has to have been pulled and started, and those in which it has to be done."""
 
 _EVERY: Final = 0.25
+_AT_ONCE: Final = 16
+"""Containers of ours that begin at the same time."""
 
 _WRITTEN_WITHIN: Final = 300.0
 """Seconds that a container's memory has to be written in: the kubelet is told, and we wait a little longer."""
@@ -113,26 +115,54 @@ class CaptureBeside(Capture):
             found = await find(cluster, at, self.server, world)
             before = f"{number}-" if number > 1 else ""
             missing: list[str] = []
-            for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1):
-                for count, container in enumerate(pod["spec"]["containers"], 1):
-                    name = f"{before}pod-{place}-{count}-{self.ending}"
-                    said = f"{name} ({container['name']} of {pod['metadata']['name']})"
-                    try:
-                        some = await self.keep(Beside(api, at, pod, container, probe), name, sink)
-                        missing += [f"{said}: {one}" for one in some]
-                    except SoarError as exc:
-                        missing.append(f"{said}: {exc}")
-            for one in missing:
-                sink.lacks(one)
+            looks = [
+                (f"{before}pod-{place}-{count}-{self.ending}", Beside(api, at, pod, container, probe))
+                for place, pod in enumerate(await pods(api, at, found.raw, probe=probe), 1)
+                for count, container in enumerate(pod["spec"]["containers"], 1)
+            ]
+            # A node takes its time to begin, and more to say that it cannot: all of them have that at once.
+            turns = asyncio.Semaphore(_AT_ONCE)
+            begun = await asyncio.gather(*(self._begun(one, turns) for _, one in looks))
+            for (name, one), own in zip(looks, begun, strict=True):
+                said = f"{name} ({one.container['name']} of {one.pod['metadata']['name']})"
+                try:
+                    if isinstance(own, SoarError):
+                        raise own
+                    missing += [f"{said}: {each}" for each in await self.keep(one, own, name, sink)]
+                except SoarError as exc:
+                    missing.append(f"{said}: {exc}")
+            for lacking in missing:
+                sink.lacks(lacking)
             await add_text(sink, f"{before}how.txt", "\n".join([self.how, *missing]) + "\n", f"cluster {cluster}")
 
     @classmethod
+    async def _begun(cls, one: Beside, turns: asyncio.Semaphore) -> str | SoarError:
+        async with turns:
+            try:
+                return await cls.begin(one)
+            except SoarError as exc:
+                return exc
+
+    @classmethod
+    async def begin(cls, one: Beside) -> str:
+        """Have beside one container what can be done there before it is its turn, and return what ours is called.
+
+        What is put there ends by itself, whoever comes for it. By default nothing is.
+
+        Raises:
+            SoarError: it could not be done.
+        """
+        del one
+        return ""
+
+    @classmethod
     @abstractmethod
-    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+    async def keep(cls, one: Beside, own: str, name: str, sink: Sink) -> list[str]:
         """Write one container's, and return what is missing of it.
 
         Args:
             one: the container.
+            own: what ours beside it is called, if one was begun.
             name: of the file.
             sink: where to.
 
@@ -158,9 +188,14 @@ class CaptureProcesses(CaptureBeside):
 
     @override
     @classmethod
-    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+    async def begin(cls, one: Beside) -> str:
         own = await put(one, _SCRIPT)
         await came_to(one, own, "terminated")
+        return own
+
+    @override
+    @classmethod
+    async def keep(cls, one: Beside, own: str, name: str, sink: Sink) -> list[str]:
         where = one.path("log")
         last, size = b"", 0
         async with (

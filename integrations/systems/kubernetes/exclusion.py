@@ -229,15 +229,14 @@ async def seen(own: Own, target: Target, selector: Raw, says: Callable[..., Find
         SoarError: the cluster does not say.
     """
     namespace, api = namespace_of(target), api_of(target, world)
-    ours, policies, there, kinds = await asyncio.gather(
-        own.there(target, world),
+    policies, there, kinds = await asyncio.gather(
         policies_of(api, namespace),
         listed(api, path_of(CORE, namespace, "pods")),
         unread(api),
     )
     given = probe_of(world.inventory, target.system.removeprefix("kubernetes/"))
     theirs = [pod for pod in there if not probe.stands_in(pod, given, target.id)]
-    return InForce(ours, policies, isolation.Scene(target, selector, theirs), kinds, says)
+    return InForce(own.among(policies, target), policies, isolation.Scene(target, selector, theirs), kinds, says)
 
 
 def through(

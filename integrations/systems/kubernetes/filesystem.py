@@ -84,7 +84,7 @@ class CaptureFiles(CaptureBeside):
 
     @override
     @classmethod
-    async def keep(cls, one: Beside, name: str, sink: Sink) -> list[str]:
+    async def keep(cls, one: Beside, own: str, name: str, sink: Sink) -> list[str]:
         most = _most(one.pod)
         own = await put(one, _script(one.pod, one.container), stdin=True, stdinOnce=True)
         await came_to(one, own, "running")
