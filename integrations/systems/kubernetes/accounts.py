@@ -15,6 +15,7 @@ from integrations.hostile import printable
 from integrations.systems.kubernetes.actions import api_of
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.finding import finding
+from integrations.systems.kubernetes.held import CLOUDS
 from integrations.systems.kubernetes.runs_as import accounts_of, besides, still
 from integrations.systems.kubernetes.workload import CORE, PODS, OfServer
 from playbooks.action import World
@@ -31,9 +32,6 @@ _LASTS: Final = 600
 """Seconds for which a token of ours is made to count; the API server makes none that ends sooner."""
 
 _TRIES: Final = 3
-
-_CLOUDS: Final = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account", "azure.workload.identity/client-id")
-"""Annotations by which a cloud takes an account's tokens, and asks no cluster whether they still count."""
 
 _CANARIES: Final[dict[tuple[str, str], tuple[str, float]]] = {}
 """A token of each account that we revoked, made just before, by cluster and the account's uid: it proves a cut.
@@ -107,7 +105,7 @@ class RevokeTokens(OfServer):
             changes[change.grip] = change
             also |= await account.others(world)
             annotations: dict[str, str] = kept["metadata"].get("annotations") or {}
-            clouds |= {printable(annotations[key]) for key in _CLOUDS if key in annotations}
+            clouds |= {printable(annotations[key]) for key in CLOUDS if key in annotations}
         if not changes:
             raise Gone(f"there is no account {', '.join(absent)}")
         said = say(

@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Final
 from typing_extensions import override
 
 from integrations.exhibits import add_json, add_text
-from integrations.systems.kubernetes import Workload
+from integrations.systems.kubernetes import Workload, denials
 from integrations.systems.kubernetes.actions import POD_LOGS
 from integrations.systems.kubernetes.client import Api, path_of
-from integrations.systems.kubernetes.workload import APPS, CORE, PODS, find, path, placed, pods
+from integrations.systems.kubernetes.held import secrets
+from integrations.systems.kubernetes.workload import APPS, CORE, PODS, find, groups, listed, path, placed, pods
 from playbooks.action import Capture, Sink, World
 from playbooks.errors import SoarError
 from playbooks.strict import Slug
@@ -22,9 +23,18 @@ _LISTS: Final = (
     ("events", CORE),
     ("networkpolicies", _POLICIES),
     ("serviceaccounts", CORE),
+    ("roles", _RBAC),
     ("rolebindings", _RBAC),
 )
 """What of the namespace is kept as it is: what owns the pods, reaches them, lets them be reached, and what they may."""
+
+_WIDE: Final = ("clusterroles", "clusterrolebindings")
+"""What of the cluster says what they may."""
+
+_HELD: Final = (
+    "What its pods are given, by what is written of them; none of it was read. Whoever has had the server has had each."
+    " What it fetches by itself, what clients sent it, and what the gateway signs in with at it, is not here."
+)
 
 
 class CaptureWorkload(Capture):
@@ -44,7 +54,8 @@ class CaptureWorkload(Capture):
         "list events",
         "list networkpolicies.networking.k8s.io",
         "list serviceaccounts",
-        "list rolebindings.rbac.authorization.k8s.io",
+        *(f"list {kind}.rbac.authorization.k8s.io" for kind in ("roles", "rolebindings", *_WIDE)),
+        *(f"list {one.own.resource}.{one.group}" for one in denials.KINDS),
     )
 
     server: Slug
@@ -59,16 +70,18 @@ class CaptureWorkload(Capture):
             raw = await api.raw(path(at))
             await sink.add(f"{before}{at.workload}.json", raw, media_type="application/json", origin=path(at))
             missing: list[str] = []
-            for resource, prefix in _LISTS:
-                where = path_of(prefix, at.namespace, resource)
+            for name, where in await _lists(api, at.namespace, missing):
                 try:
                     raw = await api.raw(where)
                 except SoarError as exc:
-                    missing.append(f"{resource}: {exc}")
+                    missing.append(f"{name}: {exc}")
                     continue
-                await sink.add(f"{before}{resource}.json", raw, media_type="application/json", origin=where)
+                await sink.add(f"{before}{name}.json", raw, media_type="application/json", origin=where)
             there = await pods(api, at, found.raw)
             await add_json(sink, f"{before}pods.json", there, path_of(CORE, at.namespace, "pods"))
+            accounts = await _accounts(api, at.namespace, missing)
+            rows = secrets([found.raw["spec"]["template"], *there], accounts)
+            await add_text(sink, f"{before}secrets.txt", "\n".join([_HELD, *rows]) + "\n", path(at))
             for place, pod in enumerate(there, 1):
                 missing += await self._logs(api, at, pod, f"{before}pod-{place}", sink)
             if missing:
@@ -101,6 +114,26 @@ class CaptureWorkload(Capture):
                     # That there was none before is how most containers are.
                     missing.append(f"{name} ({of}): {exc}")
         return missing
+
+
+async def _lists(api: Api, namespace: str, missing: list[str]) -> list[tuple[str, str]]:
+    """Return what is kept as it is, by the name of its file and its path."""
+    found = [(resource, path_of(prefix, namespace, resource)) for resource, prefix in _LISTS]
+    found += [(resource, f"{_RBAC}/{resource}") for resource in _WIDE]
+    try:
+        kinds = await denials.served(api, await groups(api))
+    except SoarError as exc:
+        missing.append(f"policies of other kinds: {exc}")
+        return found
+    return [*found, *((f"{one.own.resource}-{one.group.replace('.', '-')}", one.own.path(namespace)) for one in kinds)]
+
+
+async def _accounts(api: Api, namespace: str, missing: list[str]) -> list[dict[str, Any]]:
+    try:
+        return await listed(api, path_of(CORE, namespace, "serviceaccounts"))
+    except SoarError as exc:
+        missing.append(f"secrets.txt: what its account is given is not in it: {exc}")
+        return []
 
 
 CAPTURES: Final = (CaptureWorkload,)

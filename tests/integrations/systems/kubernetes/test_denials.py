@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from integrations.systems.kubernetes import denials
+from integrations.systems.kubernetes.captures import CaptureWorkload
 from integrations.systems.kubernetes.denials import KINDS, Denial
 from integrations.systems.kubernetes.policies import key_of
 from integrations.systems.kubernetes.present import ClusterPresent
@@ -25,6 +26,7 @@ from tests.integrations.systems.kubernetes.asking import asked
 from tests.integrations.systems.kubernetes.conftest import Yard
 from tests.integrations.systems.kubernetes.pretended import DEPLOYMENT, Pretended, pretended
 from tests.integrations.systems.kubernetes.test_quarantine import PATCH, unprobed
+from tests.lab.exhibits import gathered
 
 INTENT = Quarantine(server="weather")
 LOOSE: dict[str, dict[str, Any]] = {
@@ -97,6 +99,19 @@ async def test_one_of_each_kind_that_the_cluster_has_denies_and_goes_again_and_n
     assert theirs <= used | more <= theirs | {Permission.read(one) for one in Quarantine.permissions}
     for kind in KINDS:
         idle.cluster.ask("DELETE", kind.own.path(idle.namespace, idle.namespace))
+
+
+@pytest.mark.usefixtures("policies")
+async def test_what_is_kept_of_a_workload_takes_what_it_declares_and_all_of_it(idle: Yard) -> None:
+    with asked(idle.api) as used:
+        files = await gathered(CaptureWorkload(server="weather"), idle.world)
+    declared = {Permission.read(written) for written in CaptureWorkload.permissions}
+    assert used <= declared
+    assert {one.resource for one in declared - used} == {"statefulsets"}
+    assert {"clusterrolebindings.json", "ciliumnetworkpolicies-cilium-io.json"} <= set(files)
+    assert b"the token of service account default" in files["secrets.txt"]
+    said = files["not-available.txt"].decode().splitlines()
+    assert all(line.startswith("pod-") for line in said), said
 
 
 def having(at: Pretended, kind: Denial, **resource: str) -> None:

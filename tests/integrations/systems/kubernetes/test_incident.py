@@ -1,19 +1,32 @@
 """One incident on a real cluster: evidence sealed, people asked, pods ended and seen to be, given back as it was."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flows.engine.case import PREFIX
+from flows.engine.intake import intake
+from flows.engine.opening import CUT
+from flows.engine.response import respond
 from integrations.systems.kubernetes import openings
+from integrations.systems.kubernetes.client import Api
+from playbooks.gate.plan import Radius
+from playbooks.gate.policy import Cap
+from playbooks.gate.rules import Mode, Rule
 from playbooks.people.request import Verb
 from playbooks.playbook import parse
-from playbooks.record.incident import Status
+from playbooks.record.incident import Phase, Status
 from playbooks.record.step import Progress
-from playbooks.strict import Json
+from playbooks.strict import Json, now
+from playbooks.taxonomy import IncidentClass
 from tests.cluster.enforcer import enforcing, lacking
 from tests.cluster.fixtures import PROBES
 from tests.integrations.systems.kubernetes.conftest import Yard
-from tests.lab.house import SOURCES, House, alert, house, source, watched_every
+from tests.integrations.systems.kubernetes.test_quarantine import unprobed
+from tests.lab.house import ROOMY, SOURCES, House, alert, house, source, watched_every
 from tests.lab.scenes import FAST
 
 PLAYBOOK = """\
@@ -103,6 +116,13 @@ QUARANTINED = PLAYBOOK.replace(
     "{id: quarantine, action: kubernetes.quarantine, at: kubernetes, why: Its process is not ours any more.}",
 )
 NET = "/apis/networking.k8s.io/v1/namespaces"
+BY_ITSELF = ROOMY.model_copy(
+    update={
+        "rules": (Rule(classes=(IncidentClass.SERVER_COMPROMISE,), mode=Mode.AUTOMATIC, up_to=Radius.SERVER),),
+        "automatic_up_to": Radius.SERVER,
+        "caps": {Radius.SERVER: Cap(count=5, percent=100)},
+    }
+)
 EVERYTHING = {"podSelector": {}, "ingress": [{}], "egress": [{}], "policyTypes": ["Ingress", "Egress"]}
 
 
@@ -197,3 +217,64 @@ async def test_an_address_that_a_person_names_is_blocked_and_given_back(
             await agreed(home, incident.id)
             await home.given_back(incident.id)
     assert idle.cluster.ask("GET", where)["items"] == []
+
+
+class Died(BaseException):
+    """A process that is killed answers nobody and tidies nothing up."""
+
+
+@pytest.mark.parametrize("at", [1, 2])
+async def test_whoever_dies_once_a_write_is_sent_leaves_it_to_the_next_who_finds_it_done(
+    idle: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    where = f"{NET}/{idle.namespace}/networkpolicies"
+    idle.cluster.ask("POST", where, {"metadata": {"name": "everything"}, "spec": EVERYTHING})
+    classified = source(classify=[{"tag": "server_compromise", "class": "server_compromise"}])
+    sources = SOURCES.model_copy(update={"sources": {"siem": classified, "second": classified}})
+    played = parse(QUARANTINED, file="on-kubernetes.yaml")
+    changes = {"sources": sources, "playbooks": {played.class_: played}, "timing": FAST}
+    writes, ask = list[str](), Api.ask
+    # A policy that leaves it out is a second object, and no more than all of an inventory is cut by itself.
+    servers = idle.world.inventory.servers
+    others = {name: servers["weather"].model_copy(update={"places": {}}) for name in ("a", "b")}
+    world = unprobed(idle.world)
+    world = world.with_inventory(world.inventory.model_copy(update={"servers": {**servers, **others}}))
+
+    @asynccontextmanager
+    async def dying(self: Api, method: str, path: str, **more: Any) -> AsyncIterator[Any]:  # noqa: ANN401  # as it takes
+        async with ask(self, method, path, **more) as answer:
+            if method != "GET" and path.startswith(where):
+                writes.append(method)
+                if len(writes) == at:
+                    raise Died
+            yield answer
+
+    async with house(tmp_path / "house", world, policy=BY_ITSELF) as made:
+        home = made.changed(**changes)
+        for name in ("siem", "second"):
+            await home.receive(alert("weather", tags=["server_compromise"], severity="critical"), source=name)
+        (opened,) = await intake(home.parts)
+        monkeypatch.setattr(Api, "ask", dying)
+        with pytest.raises(Died):
+            await respond(home.parts, opened.claim, until=Phase.CUT)
+        monkeypatch.undo()
+        # Its claim would end by itself.
+        await home.journal.release(opened.claim, runnable_at=now(), lane=CUT)
+    async with house(tmp_path / "house", world, policy=BY_ITSELF, name="responder-2") as made:
+        home = made.changed(**changes)
+        async with home.responding():
+
+            async def written() -> bool:
+                (incident,) = await home.incidents()
+                return any(step.attempt for step in incident.steps.values())
+
+            await home.until(written, "the next one has written it and asked whether it holds")
+        (incident,) = await home.incidents()
+        kinds = [one.parsed().kind for one in await home.journal.read(f"{PREFIX}{incident.id}")]
+    assert kinds.count("intended") == 1, "the same plan, finished"
+    there = {one["metadata"]["name"]: one["spec"] for one in idle.cluster.ask("GET", where)["items"]}
+    assert len(there) == 2
+    (ours,) = there.keys() - {"everything"}
+    assert there[ours]["policyTypes"] == ["Ingress", "Egress"]
+    assert there["everything"]["podSelector"]["matchExpressions"], "it leaves the server out, once"
+    assert len(there["everything"]["podSelector"]["matchExpressions"]) == 1
