@@ -237,8 +237,8 @@ async def test_whoever_dies_once_a_write_is_sent_leaves_it_to_the_next_who_finds
     # A policy that leaves it out is a second object, and no more than all of an inventory is cut by itself.
     servers = idle.world.inventory.servers
     others = {name: servers["weather"].model_copy(update={"places": {}}) for name in ("a", "b")}
-    world = unprobed(idle.world)
-    world = world.with_inventory(world.inventory.model_copy(update={"servers": {**servers, **others}}))
+    wider = idle.world.inventory.model_copy(update={"servers": {**servers, **others}})
+    world = unprobed(idle.world.with_inventory(wider))
 
     @asynccontextmanager
     async def dying(self: Api, method: str, path: str, **more: Any) -> AsyncIterator[Any]:  # noqa: ANN401  # as it takes
