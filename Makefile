@@ -51,8 +51,9 @@ bench: .venv/installed .venv-gateway/installed postgres ## Measure the hot path,
 	@.venv/bin/python -m tests.bench.bench_cluster bench.json
 
 .PHONY: screening
-screening: .venv/installed ## Measure the screening on its labelled set: docs/screening.md
+screening: .venv/installed ## Measure the screening on its labelled set, and another beside it: docs/screening.md
 	@.venv/bin/python -m tests.playbooks.screening.measure
+	@.venv/bin/python -m tests.playbooks.screening.beside
 
 .PHONY: classes
 classes: .venv/installed .venv-gateway/installed ## Run every playbook's drill; what they took, and the table of classes, into README.md
@@ -85,6 +86,7 @@ lock: .venv/installed ## Pin what pyproject.toml and gateway.in ask for (ARGS=--
 	@$(LOCK) --python-version 3.11 requirements/gateway.in --output-file requirements/gateway.txt $(ARGS)
 	@$(LOCK) --python-version 3.12 requirements/manager-gateway.in --output-file requirements/manager-gateway.txt $(ARGS)
 	@$(LOCK) --python-version 3.11 requirements/litellm.in --output-file requirements/litellm.txt $(ARGS)
+	@$(LOCK) --python-version 3.12 requirements/scanner.in --output-file requirements/scanner.txt $(ARGS)
 
 # The project is installed without build isolation, so that nothing outside the lock is ever fetched.
 .venv/installed: .venv/filled pyproject.toml

@@ -8,7 +8,7 @@ from integrations.hostile import printable
 from playbooks.errors import Misconfigured, Transient
 
 FOLDER: Final = "screening"
-"""Of the configuration folder: its `*.yar` files are the rules."""
+"""Of the configuration folder: its `*.yar` and `*.yara` files are the rules."""
 
 Matched = Callable[[bytes], tuple[str, ...]]
 """Returns the names of the rules that match, sorted; raises `Transient` where that takes too long."""
@@ -24,7 +24,7 @@ def files(folder: Path) -> tuple[Path, ...]:
     Args:
         folder: the configuration.
     """
-    return tuple(sorted((folder / FOLDER).glob("**/*.yar")))
+    return tuple(sorted(path for kind in ("yar", "yara") for path in (folder / FOLDER).glob(f"**/*.{kind}")))
 
 
 def matching(folder: Path) -> Matched:

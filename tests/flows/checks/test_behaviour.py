@@ -159,7 +159,7 @@ async def test_rules_of_ones_own_look_through_answers_and_definitions(site: Inst
     folder = site.folder / "screening"
     folder.mkdir()
     (folder / "ours.yar").write_text('rule Ulm { strings: $a = "Ulm" condition: $a }')
-    (folder / "more.yar").write_text('rule Ulm { strings: $a = "Deletes all" condition: $a }')
+    (folder / "more.yara").write_text('rule Ulm { strings: $a = "Deletes all" condition: $a }')
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
         await approved(site, place)

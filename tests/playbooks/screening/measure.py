@@ -108,21 +108,22 @@ def table(measured: Measured) -> str:
     """Return the table in Markdown."""
     rows = ["| | All | Held out |", "|---|---|---|"]
     for bad, title in ((True, "Poisoned, found"), (False, "Clean, false alarms")):
-        rows.append(f"| **{title}** | {_of(measured, bad=bad)} | {_of(measured, bad=bad, held_out=True)} |")
+        rows.append(f"| **{title}** | {of(measured, bad=bad)} | {of(measured, bad=bad, held_out=True)} |")
         groups = dict.fromkeys(key[1] for key in measured.of if key[0] is bad)
         rows += [
-            f"| {group.replace('_', ' ')} | {_of(measured, bad=bad, group=group)}"
-            f" | {_of(measured, bad=bad, group=group, held_out=True)} |"
+            f"| {group.replace('_', ' ')} | {of(measured, bad=bad, group=group)}"
+            f" | {of(measured, bad=bad, group=group, held_out=True)} |"
             for group in groups
         ]
     return "\n".join(rows)
 
 
-def _of(measured: Measured, *, bad: bool, group: str | None = None, held_out: bool | None = None) -> str:
-    found, of = measured.share(bad=bad, group=group, held_out=held_out)
-    if not of:
+def of(measured: Measured, *, bad: bool, group: str | None = None, held_out: bool | None = None) -> str:
+    """Return how many of a group the screening calls poisoned, as a table has it."""
+    found, all_ = measured.share(bad=bad, group=group, held_out=held_out)
+    if not all_:
         return "none"
-    return f"{found} of {of}" + (f" ({100 * found / of:.1f} %)" if group is None else "")
+    return f"{found} of {all_}" + (f" ({100 * found / all_:.1f} %)" if group is None else "")
 
 
 def written() -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.playbooks.screening import beside
 from tests.playbooks.screening.measure import DOCUMENT, Measured, measure, samples, written
 
 
@@ -38,3 +39,8 @@ def test_every_kind_of_poison_is_found_more_often_than_not(measured: Measured) -
 
 def test_the_documentation_says_what_was_measured() -> None:
     assert DOCUMENT.read_text("utf-8") == written(), "run `make screening`"
+
+
+def test_beside_the_other_screening_ours_is_what_was_measured() -> None:
+    document = DOCUMENT.read_text("utf-8")
+    assert document == beside.written(document, beside.read(document)), "run `make screening`"
