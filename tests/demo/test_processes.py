@@ -23,7 +23,9 @@ while True:
     signal.pause()
 """
 STARTS = f"""
-import pathlib, sys, time
+import pathlib, signal, sys, time
+# Whoever runs these tests in the background may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from flows.demo.processes import child
 command, log = [sys.executable, "-c", {SLOW!r}], pathlib.Path("log").absolute()
 with child(command, log=log, ready=pathlib.Path("serves").exists, within=60):
