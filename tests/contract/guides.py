@@ -4,13 +4,17 @@ Run it after a change of a playbook or of a step's permissions: `python -m tests
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from flows.cli.work.classes import ONLY
 from integrations.registry import SYSTEMS
+from integrations.systems.contextforge.driver import ContextForge
 from integrations.systems.kubernetes.rights import CHECKPOINT, NAME, PROBES, REVERTERS, WIDE, role
+from integrations.systems.litellm.driver import LiteLLM
+from integrations.systems.mcp_manager_gateway.driver import ManagerGateway
+from playbooks.action import Action
 from playbooks.playbook import shipped
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,6 +28,16 @@ PLACES = {
 """Guides, and the kinds of systems whose steps they tell of."""
 
 _MADE = "# What the steps declare: written by `python -m tests.contract.guides`.\n"
+ACTIONS_FILE = DOCS / "actions.md"
+AS_A_CLIENT = "asked as a client, under every name and door: listing, call, and a control call that works"
+NOTHING = "nothing of its own"
+_ACTIONS = """\
+# Every action
+
+What each does is in the guide of its system, and [which class runs it](../README.md#what-each-class-does) in README.
+*Unknown* never counts as contained. A release is proven, too. Written by `python -m tests.contract.guides`.
+
+"""
 ROLES = (NAME, PROBES, REVERTERS, WIDE, CHECKPOINT)
 
 
@@ -39,6 +53,49 @@ def classes(kinds: tuple[str, ...]) -> str:
         ]
         lines.append(f"| `{name}` | {', '.join(dict.fromkeys(runs)) or 'no playbook that ships'} |")
     return "\n".join(lines)
+
+
+def actions() -> str:
+    """Return every action with its undo, its proof and what it takes, as a page in Markdown."""
+    proofs = {name: row for guide in PLACES for name, row in _proofs((DOCS / guide).read_text(encoding="utf-8"))}
+    lines = ["| Action | A release gives back | It destroys | Proven by | Takes |", "|---|---|---|---|---|"]
+    for name, step in sorted(SYSTEMS.steps.items()):
+        if not issubclass(step, Action):
+            continue
+        back = f"nothing: {step.irreversible.because}" if step.irreversible else "each field, as it was"
+        proof = AS_A_CLIENT if name.startswith("gateway.") else proofs[name]
+        takes = "<br>".join(_gateways(name) or _permissions(step.permissions) or [NOTHING])
+        lines.append(f"| `{name}` | {back} | {', '.join(step.destroys) or 'nothing'} | {proof} | {takes} |")
+    return _ACTIONS + "\n".join(lines) + "\n"
+
+
+def _proofs(guide: str) -> Iterator[tuple[str, str]]:
+    """Yield each step of a guide's table with what the column says that proves it."""
+    column, before = None, ""
+    for line in guide.splitlines():
+        cells = [one.strip() for one in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if "Proven by" in cells:
+            column = cells.index("Proven by")
+        elif not cells:
+            column = None
+        elif column is not None and cells[0].strip().startswith("`") and len(cells) > column:
+            before = before if cells[column] == "likewise" else cells[column]
+            yield cells[0].strip().strip("`"), before
+
+
+def _gateways(name: str) -> list[str]:
+    """Return what a step takes at each product of a gateway."""
+    drivers = (ContextForge, LiteLLM, ManagerGateway)
+    return [f"{one.product}: {', '.join(one.rights[name].needs) or NOTHING}" for one in drivers if name in one.rights]
+
+
+def _permissions(written: Iterable[str]) -> list[str]:
+    """Return permissions, what is done to one thing in one line."""
+    verbs: dict[str, list[str]] = {}
+    for one in written:
+        verb, _, what = one.partition(" ")
+        verbs.setdefault(what, []).append(verb)
+    return [f"{', '.join(dict.fromkeys(some))} {what}" for what, some in verbs.items()]
 
 
 def roles() -> str:
@@ -72,4 +129,5 @@ def written(guide: str) -> str:
 if __name__ == "__main__":
     for guide in PLACES:
         (DOCS / guide).write_text(written(guide), encoding="utf-8")
+    ACTIONS_FILE.write_text(actions(), encoding="utf-8")
     ROLES_FILE.write_text(roles(), encoding="utf-8")
