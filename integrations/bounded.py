@@ -22,9 +22,9 @@ DEEPEST: Final = 64
 ENCODINGS: Final = "identity"
 """What to send as `Accept-Encoding`: what comes compressed nevertheless is unpacked within the limits."""
 
-_OTHERS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_OTHERS: Final = bytes(byte for byte in range(256) if byte not in b'"[]{}')
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_TEXT: Final = re.compile(rb'"[^"]*+"')
 _WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -95,6 +95,8 @@ def readable(raw: bytes) -> Any:  # noqa: ANN401  # likewise
 
 def deep(raw: bytes) -> bool:
     """Return whether a JSON text nests deeper than `DEEPEST`; takes time in proportion to its length."""
-    # Brackets within texts are no nesting: closing ones would hide what opens outside.
-    steps = memoryview(_TEXT.sub(b"", raw).translate(_STEPS, _OTHERS)).cast("b")
+    # Brackets within texts are no nesting: closing ones would hide what opens outside. What is escaped goes first, from
+    # left to right, then all but quotes and brackets: so most texts are two quotes, and few have to be looked for.
+    quotes = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS).replace(b'""', b"")
+    steps = memoryview(_TEXT.sub(b"", quotes).translate(_STEPS, b'"')).cast("b")
     return max(accumulate(steps), default=0) > DEEPEST

@@ -2,12 +2,15 @@
 
 import ast
 import base64
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies
 
+from integrations import bounded
 from integrations.gateways.administration import _said
 from integrations.http import LONGEST_WAIT, Answer
 from integrations.identity.client import error_of
@@ -76,3 +79,27 @@ def test_what_is_outside_is_parsed_in_one_place() -> None:
 def _called(path: str) -> set[str]:
     calls = (node.func for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.Call))
     return {node.attr for node in calls if isinstance(node, ast.Attribute)}
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
+_TEXTS = strategies.text(alphabet='a[]{}"\\,:\n')
+
+
+@given(
+    strategies.recursive(
+        _TEXTS | strategies.none(),
+        lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(_TEXTS, inner, max_size=3),
+        max_leaves=12,
+    ),
+    strategies.integers(0, 6),
+)
+def test_how_deep_it_nests_is_told_from_the_bytes_whatever_stands_in_its_texts(value: object, deepest: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bounded, "DEEPEST", deepest)
+        for raw in (json.dumps(value), json.dumps(value, ensure_ascii=False, separators=(",", ":"))):
+            assert bounded.deep(raw.encode()) is (_depth(value) > deepest)
