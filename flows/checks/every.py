@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flows.checks import behaviour, clients, configuration, drift, hardening, hosts, probing
+from flows.checks import behaviour, clients, configuration, drift, drills, hardening, hosts, probing
 from flows.checks.inspection import Inspection
 
 _ALL = (
@@ -14,5 +14,6 @@ _ALL = (
     probing.CHECK,
     clients.CHECK,
     hosts.CHECK,
+    drills.CHECK,
 )
 CHECKS: Mapping[str, Inspection] = MappingProxyType({one.name: one for one in _ALL})

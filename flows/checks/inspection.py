@@ -8,10 +8,12 @@ from typing import Protocol
 from flows.service.settings import Configuration
 from playbooks.action import World
 from playbooks.record.check import Found, Ran
+from playbooks.record.figure import Figure
 from playbooks.record.trust import Judged
 
-Ask = Callable[[], Awaitable[Sequence[Found]]]
-"""Asks one piece, and returns what is not as it should be there; raises `SoarError` if it cannot tell."""
+Ask = Callable[[], Awaitable[Sequence[Found | Figure]]]
+"""Asks one piece, and returns what is not as it should be there, and what it measured; raises `SoarError` if it cannot
+tell."""
 
 
 class Sight(Protocol):

@@ -16,8 +16,9 @@ from integrations.journal.records import Hold
 from playbooks.errors import SoarError
 from playbooks.estate.pins import PinKind
 from playbooks.gate.plan import LIST
-from playbooks.record import trust
+from playbooks.record import figure, trust
 from playbooks.record.check import NAMED, Found, KeptUnasked, Ran, line, row
+from playbooks.record.figure import Figure, KeptFigure
 from playbooks.record.journal import INCIDENT
 from playbooks.strict import canonical, now
 from playbooks.taxonomy import EntityKind
@@ -45,6 +46,7 @@ class Run(NamedTuple):
         left_out: those that are not asked from here, likewise.
         held: what is as an incident holds it, with the incident.
         config: of what; None where nobody is judged.
+        figures: what was measured.
     """
 
     check: Inspection
@@ -56,6 +58,7 @@ class Run(NamedTuple):
     left_out: tuple[tuple[str, str], ...]
     held: tuple[tuple[str, str], ...] = ()
     config: Configuration | None = None
+    figures: tuple[Figure, ...] = ()
 
     @property
     def asked(self) -> int:
@@ -78,6 +81,14 @@ class Run(NamedTuple):
         cut = before is not None and before.differ > len(before.found)
         new = self.began.replace(hour=0, minute=0, second=0, microsecond=0) if cut else self.began
         return {one.key: known.get(one.key, new) for one in self.found}
+
+    def measured(self, before: Ran | None) -> tuple[KeptFigure, ...]:
+        """Return what was measured, with what it was before.
+
+        Args:
+            before: the run before, if there was one.
+        """
+        return figure.kept(self.figures, before.figures if before else (), self.began, NAMED)
 
     def ran(self, by: Literal["schedule", "hand"], before: Ran | None, beside: Sequence[Ran] = ()) -> Ran:
         """Return what the journal keeps of it.
@@ -102,6 +113,7 @@ class Run(NamedTuple):
             left_out=_kept(self.left_out),
             trust=trust.kept(judged, before.trust if before else (), self.began, NAMED),
             held=_kept(self.held),
+            figures=self.measured(before),
         )
 
 
@@ -139,7 +151,8 @@ async def run(
     held = [*before, *await holds()]
     mine = {(one.grip, canonical(one.after)): one.incident for one in held}
     whole = {one.server: one.incident for one in held if _kind(one.grip) not in _IN_PART}
-    ours = [(one, mine.get((one.grip, canonical(one.value)))) for one in found]
+    figures = tuple(one for one in found if isinstance(one, Figure))
+    ours = [(one, mine.get((one.grip, canonical(one.value)))) for one in found if isinstance(one, Found)]
     return Run(
         check,
         began,
@@ -150,6 +163,7 @@ async def run(
         tuple(sorted((left | _shut_off(unknown, whole)).items())),
         tuple((one.said, f"{by.removeprefix(INCIDENT)} holds it so") for one, by in ours if by is not None),
         config,
+        figures,
     )
 
 
@@ -173,10 +187,10 @@ def _kind(grip: str) -> str:
 
 async def _all(
     check: Inspection, pieces: Mapping[str, Ask], tell: Callable[[str, int, int], None]
-) -> tuple[list[Found], list[tuple[str, str]]]:
+) -> tuple[list[Found | Figure], list[tuple[str, str]]]:
     places, done = asyncio.Semaphore(_AT_ONCE), 0
 
-    async def one(name: str) -> list[Found] | str:
+    async def one(name: str) -> list[Found | Figure] | str:
         nonlocal done
         async with places:
             try:

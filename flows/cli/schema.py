@@ -181,8 +181,9 @@ class CheckRun(TypedDict):
 
     What is `held` is as an incident holds it, and no finding. `found` and the lists after it name the first 200;
     `differ` counts all. `trust` is there of a check that judges servers: how far each is trusted, why, since when and
-    what it was before (`playbooks/record/trust.py`). `reported`: what became of the alerts; `unrecorded`: why the
-    journal does not have the run, empty if it has, or if --no-report was given.
+    what it was before (`playbooks/record/trust.py`); `figures` of one that measures (`playbooks/record/figure.py`).
+    `reported`: what became of the alerts; `unrecorded`: why the journal does not have the run, empty if it has, or if
+    --no-report was given.
     """
 
     check: str
@@ -197,6 +198,7 @@ class CheckRun(TypedDict):
     left_out: list[dict[str, str]]
     held: list[dict[str, str]]
     trust: NotRequired[list[dict[str, object]]]
+    figures: NotRequired[list[dict[str, object]]]
     reported: str
     unrecorded: str
 

@@ -25,11 +25,15 @@ from integrations.journal.records import Hold
 from integrations.journal.store import Journal
 from playbooks.errors import SoarError, Transient
 from playbooks.record.check import AGAIN, NAMED, Ran
+from playbooks.record.figure import KeptFigure
 from playbooks.record.trust import KeptTrust, Tier
 from playbooks.strict import iso, now
 
 _NAMED = 10
 """Findings that the end of a run names; its page has them all."""
+
+_BEFORE = 5
+"""Earlier figures that a table writes out; its chart has them all."""
 
 _EVERY = 1.0
 """Seconds between two looks at how far a run is."""
@@ -187,6 +191,7 @@ def page(check: Inspection, ran: Ran, told: Told, diffs: Sequence[tuple[str, str
         table(("Where", "What", "It is", "It should be", "Severity", "Since"), rows, empty=""),
         f"{more} more are left out here." if more > 0 else "",
         _trust(ran.trust),
+        _figures(ran.figures),
         facts((escaped(subject, 100), escaped(diff, 600)) for subject, diff in diffs[:NAMED]),
         facts((escaped(one.said, 200), escaped(one.remedy, 300)) for one in ran.found if one.subject not in differ),
     ]
@@ -212,6 +217,20 @@ def _trust(some: tuple[KeptTrust, ...]) -> str:
         for one in some
     ]
     return table(("Server", "Trust", "Since", "Why", "Before"), rows, empty="") if rows else ""
+
+
+def _figures(some: tuple[KeptFigure, ...]) -> str:
+    rows = [
+        (
+            escaped(one.what, 100),
+            f"{one.seconds:g} s",
+            iso(one.at),
+            ", ".join(f"{was.seconds:g} s" for was in one.earlier[:_BEFORE]) or "-",
+            one.trend,
+        )
+        for one in some
+    ]
+    return table(("What", "Took", "When", "Before, the latest first", "Trend"), rows, empty="") if rows else ""
 
 
 def _summary(ran: Ran) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from playbooks.gate.plan import Answer
+from playbooks.record.figure import KeptFigure
 from playbooks.record.trust import KeptTrust, Reason
 from playbooks.strict import Json, Moment, RedactedLine, Slug, Strict
 from playbooks.taxonomy import EntityKind, IncidentClass, MarkKind, Severity
@@ -175,6 +176,7 @@ class Ran(Strict):
         unknown: what could not be asked.
         left_out: what is not asked from there.
         trust: how far each server is trusted, of a check that says so.
+        figures: what it measured, with what that was before.
         held: what is as an incident holds it, and so no finding; earlier releases did not say.
     """
 
@@ -192,6 +194,10 @@ class Ran(Strict):
         default=(), exclude_if=lambda some: not some
     )
     held: Annotated[tuple[KeptUnasked, ...], Field(max_length=NAMED)] = ()
+
+    figures: Annotated[tuple[KeptFigure, ...], Field(max_length=NAMED)] = Field(
+        default=(), exclude_if=lambda some: not some
+    )
 
     @property
     def partial(self) -> bool:

@@ -133,6 +133,7 @@ async def test_the_server_has_what_prefect_yaml_says(prefect: PrefectServer, tmp
         "probing": ["23 2 * * *"],
         "behaviour": ["13 2 * * *"],
         "hardening": ["27 4 * * *"],
+        "drills": ["7 1 * * 0"],
         "clients": ["47 4 * * *"],
         "hosts": ["57 4 * * *"],
         "report-of-the-week": ["0 6 * * 1"],

@@ -149,6 +149,7 @@ def _show(out: Out, one: Run, ran: Ran, told: Told) -> None:
         empty=one.said,
     )
     trusted(out, ran)
+    _measured(out, ran)
     for each in one.found:
         if each.diff:
             out.say()
@@ -183,6 +184,12 @@ def trusted(out: Out, ran: Ran) -> None:
             for one in ran.trust
         ],
     )
+
+
+def _measured(out: Out, ran: Ran) -> None:
+    if ran.figures:
+        rows = [(one.what, f"{one.seconds:g} s", one.trend) for one in ran.figures]
+        out.table(("measured!", "took", "trend"), rows)
 
 
 def _with(found: Found, since: str) -> str:

@@ -224,6 +224,7 @@ def test_each_check_that_takes_credentials_is_asked_for_and_no_other() -> None:
     assert {name for name, one in CHECKS.items() if one.here} == {
         "clients",
         "configuration",
+        "drills",
         "hardening",
         "hosts",
         "probing",

@@ -199,6 +199,7 @@ def test_who_wrote_a_field_is_said_of_the_field_itself_or_of_what_is_around_it()
     both = written_by({"metadata": {"managedFields": [around, exact]}}, path)
     assert "helm" in both
     assert "\x1b" not in both
+    assert written_by({"metadata": {"managedFields": [exact, around]}}, path) == both
     assert written_by({}, path) == ""
 
 
