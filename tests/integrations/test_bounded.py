@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import example, given, strategies
 
 from integrations import bounded
 from integrations.gateways.administration import _said
@@ -98,6 +98,9 @@ _TEXTS = strategies.text(alphabet='a[]{}"\\,:\n')
     ),
     strategies.integers(0, 6),
 )
+@example(["\\", [[]], "]"], 2)  # its text ends with what would escape its end
+@example(['\\"', [[]], "x"], 2)
+@example(["[", "]]", [[]]], 3)
 def test_how_deep_it_nests_is_told_from_the_bytes_whatever_stands_in_its_texts(value: object, deepest: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(bounded, "DEEPEST", deepest)
