@@ -9,7 +9,9 @@ import pytest
 from integrations.systems.kubernetes import Probe, collector
 from integrations.systems.kubernetes.client import PATIENCE, Api
 from integrations.systems.kubernetes.collector import CaptureCheckpoint, CaptureProcesses
+from integrations.systems.kubernetes.rights import Permission
 from playbooks.errors import SoarError
+from tests.integrations.systems.kubernetes.asking import asked
 from tests.integrations.systems.kubernetes.conftest import Yard
 from tests.integrations.systems.kubernetes.pretended import Pretended, pretended
 from tests.lab.connected import connected
@@ -17,7 +19,11 @@ from tests.lab.exhibits import Gathered, gathered
 
 
 async def test_processes_and_sockets_of_each_container_are_kept(yard: Yard) -> None:
-    files = await gathered(CaptureProcesses(server="weather"), yard.world)
+    with asked(yard.api) as used:
+        files = await gathered(CaptureProcesses(server="weather"), yard.world)
+    declared = {Permission.read(one) for one in CaptureProcesses.permissions}
+    assert used <= declared
+    assert {one.resource for one in declared - used} == {"statefulsets"}
     assert set(files) == {"pod-1-1-processes.txt", "pod-2-1-processes.txt", "how.txt"}
     for name in ("pod-1-1-processes.txt", "pod-2-1-processes.txt"):
         text = files[name].decode()

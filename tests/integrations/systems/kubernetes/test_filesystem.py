@@ -10,7 +10,9 @@ import pytest
 from integrations.systems.kubernetes import filesystem
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.filesystem import CaptureFiles
+from integrations.systems.kubernetes.rights import Permission
 from playbooks.errors import SoarError
+from tests.integrations.systems.kubernetes.asking import asked
 from tests.integrations.systems.kubernetes.conftest import Yard
 from tests.lab.exhibits import Gathered
 
@@ -55,7 +57,11 @@ async def test_files_of_each_container_are_kept_as_they_are(yard: Yard) -> None:
     script = f"for i in $(seq 300); do printf '{octal}'; done >/tmp/raw; printf '\\r\\n\\r\\n\\000' >>/tmp/raw"
     await _as_written(yard, f"{script}; echo -n >/--checkpoint; ln -s /etc/passwd /tmp/link; echo x >/.hidden")
     sink = Gathered()
-    await CaptureFiles(server="weather").collect(yard.world, sink)
+    with asked(yard.api) as used:
+        await CaptureFiles(server="weather").collect(yard.world, sink)
+    declared = {Permission.read(one) for one in CaptureFiles.permissions}
+    assert used <= declared
+    assert {one.resource for one in declared - used} == {"statefulsets", "pods/attach"}, "the latter is no `ask`"
     assert set(sink.written) == {"pod-1-1-files.tar", "how.txt"}
     assert sink.lacking == ()
     found = _files(bytes(sink.written["pod-1-1-files.tar"]))

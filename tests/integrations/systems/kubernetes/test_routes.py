@@ -12,11 +12,13 @@ import pytest
 
 from integrations import registry
 from integrations.systems.kubernetes.nodes import Cordon
+from integrations.systems.kubernetes.rights import Permission
 from integrations.systems.kubernetes.routes import DetachRoutes
 from playbooks.errors import Drifted, Gone, Refused
 from playbooks.gate.plan import Answer
 from playbooks.strict import canonical
 from tests.contract import laws
+from tests.integrations.systems.kubernetes.asking import asked
 from tests.integrations.systems.kubernetes.conftest import Yard
 
 PATCH = "application/merge-patch+json"
@@ -145,17 +147,21 @@ async def test_a_node_is_cordoned_and_given_back_unless_it_was_so_before(idle: Y
     async def unschedulable() -> bytes:
         return canonical(bool(idle.cluster.ask("GET", node)["spec"].get("unschedulable")))
 
-    await laws.plan_only_reads(CORDON, idle.world, unschedulable)
-    await laws.speaks_every_language(CORDON, idle.world, registry.SYSTEMS.words)
-    await laws.the_inverse_restores(CORDON, idle.world, unschedulable)
-    await laws.twice_is_once(CORDON, idle.world, unschedulable)
-    plan = await CORDON.plan(idle.world)
-    assert (await Cordon.verify(plan, idle.world)).answer is Answer.ESTABLISHED
-    await laws.apply(Cordon, Cordon.inverse(plan), idle.world)
-    assert json.loads(await unschedulable()) is True, "somebody else had it so"
-    assert (await Cordon.verify_released(plan, idle.world)).answer is Answer.ESTABLISHED
+    with asked(idle.api) as used:
+        await laws.plan_only_reads(CORDON, idle.world, unschedulable)
+        await laws.speaks_every_language(CORDON, idle.world, registry.SYSTEMS.words)
+        await laws.the_inverse_restores(CORDON, idle.world, unschedulable)
+        await laws.twice_is_once(CORDON, idle.world, unschedulable)
+        plan = await CORDON.plan(idle.world)
+        assert (await Cordon.verify(plan, idle.world)).answer is Answer.ESTABLISHED
+        await laws.apply(Cordon, Cordon.inverse(plan), idle.world)
+        assert json.loads(await unschedulable()) is True, "somebody else had it so"
+        assert (await Cordon.verify_released(plan, idle.world)).answer is Answer.ESTABLISHED
     idle.cluster.ask("PATCH", node, {"spec": {"unschedulable": False}}, kind=PATCH)
     assert (await Cordon.verify(plan, idle.world)).answer is Answer.NOT_ESTABLISHED
+    declared = {Permission.read(one) for one in Cordon.permissions}
+    assert used <= declared
+    assert {one.resource for one in declared - used} == {"statefulsets"}
 
 
 async def test_another_node_of_its_name_is_not_touched(idle: Yard, node: str) -> None:
