@@ -25,7 +25,7 @@ US = "system:serviceaccount:mcp-soar:responder"
 class Pretended:
     """What it has, by path, and what it was asked.
 
-    `answers` comes first: it returns a status and an object, or None to leave the question to what is there.
+    `answers` comes first: it returns a status and an object, or bytes, or None to leave the question to what is there.
     """
 
     def __init__(self) -> None:
@@ -71,6 +71,8 @@ class Pretended:
         if self.elsewhere:
             return web.Response(status=307, headers={"Location": f"{self.elsewhere}{path}"})
         status, found = self.answers(method, path, body) or self._plainly(request, method, path, body)
+        if isinstance(found, bytes):
+            return web.Response(body=found, status=status)
         return web.json_response(found, status=status)
 
     def _plainly(self, request: web.Request, method: str, path: str, body: Any) -> tuple[int, Any]:  # noqa: ANN401  # JSON

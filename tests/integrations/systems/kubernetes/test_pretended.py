@@ -14,12 +14,14 @@ from integrations.systems.kubernetes import accounts, workload
 from integrations.systems.kubernetes.accounts import RevokeTokens
 from integrations.systems.kubernetes.admission import DenyImage
 from integrations.systems.kubernetes.bindings import RemoveBindings
+from integrations.systems.kubernetes.captures import CaptureWorkload
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.images import id_of, spelled
 from playbooks.errors import Drifted, Refused, SoarError, Transient
 from playbooks.gate.plan import Answer, Change, Plan, Radius, Target
 from tests.contract import laws
 from tests.integrations.systems.kubernetes.pretended import DEPLOYMENT, ME, RBAC, Pretended, pretended, serving
+from tests.lab.exhibits import gathered
 
 INTENT = RemoveBindings(server="weather")
 
@@ -226,3 +228,27 @@ async def test_a_list_that_many_want_at_once_is_asked_for_twice_and_never_rememb
         at.answers = lambda *_: (500, {})
         for one in await asyncio.gather(*(workload.listed(api, pods) for _ in range(3)), return_exceptions=True):
             assert isinstance(one, Transient), "each is told"
+
+
+async def test_a_log_is_kept_to_the_byte_and_whole_whatever_is_in_it_and_containers_of_one_name_are_two(
+    tmp_path: Path,
+) -> None:
+    at, lines = Pretended(), b"2026-12-01T00:00:00Z {\"a\": 'b'} \xff\xfe\x00\r\n" * 5000
+    container = {"name": "server", "image": "weather"}
+    at.objects["/api/v1/namespaces/mcp/pods/weather-1"] = {
+        "metadata": {"name": "weather-1", "uid": "uid-1", "labels": {"app": "weather"}},
+        "spec": {"containers": [container, container]},
+    }
+    at.objects["/apis"] = {"groups": []}
+    given = iter((lines, b"", lines[:-1], b"before"))
+    at.answers = lambda _, path, __: (200, next(given)) if path.endswith("/log") else None
+    async with pretended(at, tmp_path) as world:
+        files = await gathered(CaptureWorkload(server="weather"), world)
+    logs = {name: files[name] for name in files if name.endswith(".log")}
+    assert logs == {
+        "pod-1-1.log": lines,
+        "pod-1-1-previous.log": b"",
+        "pod-1-2.log": lines[:-1],
+        "pod-1-2-previous.log": b"before",
+    }
+    assert files["not-available.txt"] == b"pod-1-1-previous.log (server of weather-1): it is empty\n"
