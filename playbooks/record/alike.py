@@ -6,9 +6,8 @@ runs into a limit, and what counts for the gate (who says it, of which known thi
 
 from collections import Counter
 from collections.abc import Mapping
-from copy import deepcopy
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from playbooks.estate.inventory import Resolved
 from playbooks.record import holding
@@ -35,15 +34,12 @@ _Who = tuple[str, bool]
 """A source, and whether it proved that it is: what somebody else says in its name takes nothing of its own say."""
 
 
-class _Said:
+class _Said(NamedTuple):
     """What a source said of one set of things under one rule."""
 
-    __slots__ = ("last", "severity", "times")
-
-    def __init__(self) -> None:
-        self.times = 0
-        self.last = ""
-        self.severity = -1
+    times: int = 0
+    last: str = ""
+    severity: int = -1
 
 
 class Heard:
@@ -62,7 +58,12 @@ class Heard:
 
     def copy(self) -> "Heard":
         """Return one that goes its own way from here."""
-        return deepcopy(self)
+        # Not what `copy` makes: each look at the inbox takes one, and that takes a tenth of the time.
+        other = Heard()
+        other.seq, other.holding = self.seq, self.holding.copy()
+        other._written, other._known, other._marks = self._written.copy(), self._known.copy(), self._marks.copy()
+        other._said, other._ids = self._said.copy(), {key: seen.copy() for key, seen in self._ids.items()}
+        return other
 
     def is_news(self, body: Body, *, masked: bool) -> bool:
         """Return whether an alert says what the incident does not have yet.
@@ -132,8 +133,9 @@ class Heard:
         who, state, severity = _who(body), body["state"], body["severity"]
         self._marks.update(self.new_marks(body))
         self._written[who] += 1
-        said = self._said.setdefault(_what(body), _Said())
-        said.times, said.last, said.severity = said.times + 1, state, max(said.severity, severity)
+        what = _what(body)
+        said = self._said.get(what, _Said())
+        self._said[what] = _Said(said.times + 1, state, max(said.severity, severity))
         seen = self._ids.setdefault((who, body["external_id"]), {})
         before = max((one[1] for one in seen.values()), default=-1)
         seen.pop(body["digest"], None)

@@ -34,6 +34,14 @@ class Holding:
         self.as_found = False
         """Whether something came back that is not as it was approved: people knew that it differs."""
 
+    def copy(self) -> "Holding":
+        """Return one that goes its own way from here."""
+        other = Holding()
+        other._asked, other._held = self._asked.copy(), self._held.copy()
+        other._for_good, other._back = self._for_good.copy(), self._back.copy()
+        other.as_found = self.as_found
+        return other
+
     def take(self, kind: str, body: Mapping[str, Any]) -> None:
         """Take in an entry of one of `KINDS`."""
         instance = str(body["instance"])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from playbooks.estate.inventory import Resolved
 from playbooks.record.alike import EACH, FEW, Heard
+from playbooks.record.holding import Holding
 from playbooks.record.incident import AlertState, EntityKind, Severity
 
 TOOLS = [Resolved(kind=EntityKind.TOOL, id=name, server="weather") for name in ("forecast", "add", "get")]
@@ -131,3 +132,29 @@ def test_a_copy_goes_its_own_way() -> None:
     other = heard.copy()
     told(other, body(external_id="2"), body(external_id="3"))
     assert told(heard, body(external_id="2"), body(external_id="3")) == [True, True]
+
+
+def test_a_copy_has_all_of_it_and_shares_nothing_that_changes() -> None:
+    heard = Heard()
+    told(heard, body(marks=[{"kind": "indicator", "value": "203.0.113.7"}]), body(external_id="2"))
+    heard.seq = 7
+    heard.holding.as_found = True
+    for about in (heard.holding._asked, heard.holding._held, heard.holding._for_good, heard.holding._back):  # noqa: SLF001  # what must not be shared
+        about["cut"] = frozenset({"tool:weather/forecast"})
+    other = heard.copy()
+    mine, its = [heard], [other]
+    for one in mine:
+        mine += _parts(one)
+    for one in its:
+        its += _parts(one)
+    assert [_said(one) for one in mine] == [_said(one) for one in its]
+    assert not {id(one) for one in mine} & {id(one) for one in its}
+
+
+def _parts(of: object) -> list[Any]:
+    inner = of.values() if isinstance(of, dict) else vars(of).values() if hasattr(of, "__dict__") else ()
+    return [one for one in inner if isinstance(one, dict | set | list | Holding)]
+
+
+def _said(of: object) -> object:
+    return of if isinstance(of, dict | set | list) else {**vars(of), "holding": None}
