@@ -6,7 +6,9 @@ definitions beside the screening's. Whoever behaves badly and asks nobody who th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,7 +28,7 @@ from integrations.protocol.answers import Heard, Question, question, repeated
 from integrations.protocol.client import McpEndpoint
 from integrations.yara import Matched
 from playbooks.action import World
-from playbooks.errors import Refused, Transient
+from playbooks.errors import Refused, SoarError, Transient
 from playbooks.estate.answers import FILE, KnownAnswers, Record
 from playbooks.estate.inventory import Inventory
 from playbooks.estate.pins import PinKind
@@ -34,6 +36,9 @@ from playbooks.record.check import About, Found
 from playbooks.screening.screen import poisoned, screen
 from playbooks.strict import canonical, now
 from playbooks.taxonomy import EntityKind, IncidentClass, Severity
+
+_ALTOGETHER: Final = 300.0
+"""Seconds that a server has for all that it is asked."""
 
 _REMEDY: Final = "read it with `mcp-soar pins diff`; start a response if it is not meant to be so"
 _RECORD: Final = f"see with its owner what changed; if it is as it should be, correct {FILE}"
@@ -71,8 +76,9 @@ def _left_out(config: Configuration) -> dict[str, str]:
     for server, why in drift.left_out(config).items():
         pieces = (*(_piece(server, one) for one in questions(inventory, server)), _definitions(server))
         found |= dict.fromkeys(pieces, why)
-    for server in inventory.servers:
-        for asked in questions(inventory, server):
+    for server, one in inventory.servers.items():
+        found |= {} if one.direct else {server: "it has no address of its own, so there is nobody who could be asked"}
+        for asked in questions(inventory, server) if one.direct else ():
             if _known(inventory, record, server, asked) is None:
                 approved = inventory.pins.find(server, asked.kind, asked.name) is not None
                 found[_beside(server, asked)] = _NO_RECORD if approved else _NOT_APPROVED
@@ -96,17 +102,17 @@ def _pieces(config: Configuration, world: World) -> Mapping[str, Ask]:
     found: dict[str, Ask] = {}
     for server, one in inventory.servers.items():
         if not one.direct:
+            found[server] = _nothing
             continue
-        # One after the other: what it is asked at once is its own to bear, and a slow one keeps no place of others'.
-        turns, reach = asyncio.Lock(), partial(world.reach, McpEndpoint, server)
+        asking = _Asking(world, server)
         for asked in questions(inventory, server):
             known = _known(inventory, record, server, asked)
             found[_piece(server, asked)] = partial(
-                _judged, server, asked, known, partial(_like, reach, asked, matched, turns)
+                _judged, server, asked, known, partial(_like, asking, asked, matched)
             )
             if known is None:
                 found[_beside(server, asked)] = _nothing
-        found[_definitions(server)] = partial(_offered, world, server, matched, turns)
+        found[_definitions(server)] = partial(_offered, asking, world.inventory, matched)
     return found
 
 
@@ -114,19 +120,56 @@ async def _nothing() -> Sequence[Found]:
     return ()
 
 
-async def _like(reach: Callable[[], McpEndpoint], asked: Question, matched: Matched, turns: asyncio.Lock) -> Like:
+class _Asking:
+    """One server, asked one thing after the other, for as long as it answers and within a bound of time.
+
+    Args:
+        world: the connections.
+        server: by its name in the inventory.
+    """
+
+    def __init__(self, world: World, server: str) -> None:
+        self.server = server
+        self._reach = partial(world.reach, McpEndpoint, server)
+        self._turns = asyncio.Lock()
+        self._left = _ALTOGETHER
+        self._silent = ""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[McpEndpoint]:
+        """Yield the way to it, when those before have had their answers.
+
+        Raises:
+            Transient: it did not answer what it was asked before, or not quickly enough for all there is.
+        """
+        async with self._turns:
+            if self._silent:
+                raise Transient(f"it did not answer what it was asked before: {self._silent}")
+            if self._left <= 0:
+                raise Transient(f"all that it was asked before took it {_ALTOGETHER:g} s: it is asked no more")
+            endpoint, began = self._reach(), time.monotonic()
+            try:
+                yield endpoint
+            finally:
+                self._left -= time.monotonic() - began
+                # Of thousands of servers none may keep a connection until the last one was asked.
+                await endpoint.aclose()
+
+    def silent(self, why: str) -> None:
+        """Note that it does not answer: what it is still to be asked need not wait for that."""
+        self._silent = why
+
+
+async def _like(asking: _Asking, asked: Question, matched: Matched) -> Like:
     """Ask a server's question several times, and return what its answers are like.
 
     Raises:
         SoarError: one was not answered.
     """
-    async with turns:
-        endpoint = reach()
-        try:
-            heard = await repeated(endpoint, asked)
-        finally:
-            # Of thousands of servers none may keep a connection until the last one was asked.
-            await endpoint.aclose()
+    async with asking.turn() as endpoint:
+        heard = await repeated(endpoint, asked)
+        if all(one.reply is None for one in heard):
+            asking.silent(heard[0].error)
     answers = [one for one in heard if not one.asked.endswith("/list")]
     if (silent := next((one for one in answers if one.reply is None or one.reply.result is None), None)) is not None:
         raise Transient(_why(silent))
@@ -169,15 +212,12 @@ def _found(server: str, subject: str, one: Difference, about: About) -> Found:
     )
 
 
-async def _offered(world: World, server: str, matched: Matched, turns: asyncio.Lock) -> Sequence[Found]:
+async def _offered(asking: _Asking, inventory: Inventory, matched: Matched) -> Sequence[Found]:
     """Return what the rules find in a server's definitions: those of the screening, in what nobody approved."""
-    endpoint = world.reach(McpEndpoint, server)
-    async with turns:
-        try:
-            offered = await pins.snapshot(endpoint)
-        finally:
-            await endpoint.aclose()
-    approved = {(pin.kind, pin.name): pin for pin in world.inventory.pins.of(server)}
+    server = asking.server
+    async with asking.turn() as endpoint:
+        offered = await pins.snapshot(endpoint)
+    approved = {(pin.kind, pin.name): pin for pin in inventory.pins.of(server)}
 
     def looked() -> list[Found]:
         found: list[Found] = []
@@ -209,18 +249,19 @@ async def _recorded(config: Configuration, world: World) -> tuple[Record, list[s
     servers, unasked = {name: dict(known) for name, known in record.servers.items()}, list[str]()
 
     async def one(server: str) -> None:
-        reach, turns = partial(world.reach, McpEndpoint, server), asyncio.Lock()
+        asking = _Asking(world, server)
         for asked in questions(inventory, server):
             pin = inventory.pins.find(server, asked.kind, asked.name)
             if pin is None or _known(inventory, record, server, asked) is not None:
                 continue
             try:
-                async with asyncio.timeout(CHECK.within):
-                    seen = await _like(reach, asked, matched, turns)
-            except (Transient, Refused, TimeoutError) as exc:
+                seen = await _like(asking, asked, matched)
+            except SoarError as exc:
                 unasked.append(f"{_piece(server, asked)}: {exc}")
-                continue
-            servers.setdefault(server, {})[str(asked)] = seen.known(pin.digest, now())
+            except Exception as exc:  # noqa: BLE001  # who chooses what is read chooses what it breaks: theirs alone
+                unasked.append(f"{_piece(server, asked)}: more than we can read ({type(exc).__name__})")
+            else:
+                servers.setdefault(server, {})[str(asked)] = seen.known(pin.digest, now())
 
     await asyncio.gather(*(one(name) for name, server in inventory.servers.items() if server.direct))
     return Record(servers=servers), unasked
@@ -268,5 +309,7 @@ CHECK = Inspection(
     to_do="read it, and start a response with `mcp-soar respond`; then look again with `mcp-soar check behaviour`.",
     pieces=_pieces,
     left_out=_left_out,
+    # Its turn comes after those before it.
+    within=2 * _ALTOGETHER,
     write=write,
 )

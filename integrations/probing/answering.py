@@ -14,7 +14,7 @@ from integrations.protocol.client import spoken
 from integrations.yara import Matched
 from playbooks.errors import Misconfigured
 from playbooks.estate.answers import FILE, FORMS, NAMED, KnownAnswers, Record
-from playbooks.gate.change import Brought, parts
+from playbooks.gate.change import MOST_CHARACTERS, Brought, parts
 from playbooks.record.trust import FORM, LENGTH, PLACES
 from playbooks.strict import parse_yaml
 
@@ -27,6 +27,7 @@ _BESIDE: Final = 2000
 """An answer may be four times as long as any before and 2,000 characters more: what it says changes with the day."""
 
 _SHOWN: Final = 200
+_UNREAD: Final = f"anywhere: beyond {MOST_CHARACTERS:,} characters it is not looked for"
 
 
 class Like(NamedTuple):
@@ -101,8 +102,9 @@ def like(results: Sequence[Mapping[str, Any]], matched: Matched) -> Like:
         told = spoken(dict(result))
         longest = max(longest, len(told))
         forms |= _forms(result)
-        brought = parts({"description": told})
+        brought = parts({"description": told[:MOST_CHARACTERS]})
         places |= {_line(one.what) for one in brought if one.kind == Brought.DESTINATION}
+        places |= {_UNREAD} if len(told) > MOST_CHARACTERS else set()
         said = orders(told)
         hidden |= {one for one in said if one.startswith("U+")}
         commands |= {_line(one) for one in said if not one.startswith("U+")}

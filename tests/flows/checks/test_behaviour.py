@@ -9,6 +9,7 @@ import yaml
 from flows.checks import behaviour, probing
 from flows.checks.behaviour import CHECK
 from flows.checks.running import Run, run
+from integrations.probing import answering
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
 from playbooks.errors import Misconfigured, Refused
@@ -188,6 +189,29 @@ async def test_a_description_that_nobody_approved_and_that_commands_is_found(sit
         # Who approved it has read what the screening points at.
         await approved(site, place)
         assert found(await run(CHECK, site.config)) == {}
+
+
+async def test_who_does_not_answer_is_asked_no_more_and_costs_others_nothing(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three: dict[str, Any] = {"tools": {name: {"safe_arguments": {}} for name in ("a", "b", "c")}}
+    listing(site, gone={"url": "http://127.0.0.1:9/mcp", **three}, none={**three})
+    done = await run(CHECK, site.config)
+    assert [("asked before" in why) for piece, why in done.unknown if "tool" in piece] == [False, True, True]
+    assert "no address of its own" in dict(done.left_out)["none"]
+    assert done.asked == 0
+    weather = Weather()
+    async with serving(weather) as place:
+        listing(site, weather={"url": place.url, **SAFE})
+        monkeypatch.setattr(behaviour, "_ALTOGETHER", 1e-6)
+        done = await run(CHECK, site.config)
+    (said,) = (why for _, why in done.unknown)
+    assert "asked no more" in said, "the first of two took all that it has"
+
+
+def test_what_is_too_long_to_be_looked_through_is_said() -> None:
+    long = {"content": [{"type": "text", "text": "x " * 150_000}]}
+    assert [one for one in answering.like([long], lambda _: ()).places if "not looked for" in one]
 
 
 async def test_who_is_away_or_refuses_is_unknown_and_nothing_is_recorded_of_it(site: Installation) -> None:
