@@ -423,6 +423,9 @@ async def _client(name: str, library: Any, text: dict[str, Any]) -> Any:  # noqa
     except Exception as exc:
         raise Misconfigured(f"the client cannot use it: {exc}", field=f"systems.{name}.kubeconfig") from exc
     made = client.ApiClient(configuration=configuration)
+    # Nothing of the environment's: beside a password in somebody's ~/.netrc it sends no token, and asks nothing; and
+    # each request would wait for two threads that look for one and for a proxy. A kubeconfig has `proxy-url` for that.
+    made.rest_client.pool_manager._trust_env = False  # noqa: SLF001  # the library has no other way
     made.rest_client.pool_manager = _Staying(made.rest_client.pool_manager)
     return made
 

@@ -123,6 +123,24 @@ async def test_nobody_is_asked_to_whom_an_answer_sends_us(tmp_path: Path) -> Non
     assert not thief.asked
 
 
+async def test_nothing_of_the_environment_goes_along_or_leads_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, thief = Pretended(), Pretended()
+    (tmp_path / "netrc").write_text("default login eve password somebody-else's\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with pretended(at, tmp_path) as world:
+        # A password beside the token is refused by the client itself: nothing would be asked any more.
+        await world.reach(Api, "prod").who()
+    monkeypatch.delenv("NETRC")
+    async with serving(thief) as elsewhere, pretended(at, tmp_path) as world:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, elsewhere)
+        await world.reach(Api, "prod").who()
+    assert len(at.asked) == 2  # once each
+    assert not thief.asked
+
+
 async def test_a_refusal_is_none_of_ours_once_our_policy_is_not_there(tmp_path: Path) -> None:
     at, image = Pretended(), "registry.example/weather:1"
     target = Target(system="kubernetes/prod", kind="image", id=id_of(image), name=image, server="weather")
