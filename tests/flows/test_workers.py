@@ -18,6 +18,7 @@ from flows.service.needed import needed_by_python
 from flows.service.settings import read
 from integrations import landlock
 from integrations.siem.source import new_secret
+from integrations.yara import matching
 from playbooks.errors import Misconfigured
 from playbooks.record.journal import Event
 from tests.flows.test_up import ROOT, configuration
@@ -27,6 +28,7 @@ TRIED = """
 import json, os, signal, socket, subprocess, sys
 from pathlib import Path
 from flows.service.part_worker import confine
+from integrations.yara import matching
 
 folder, parent, target, prefect = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 threads = len(os.listdir("/proc/self/task"))
@@ -56,6 +58,7 @@ tries = {
     "Prefect": lambda: socket.create_connection(("127.0.0.1", prefect), 5).close(),
     "Python": lambda: subprocess.run([sys.executable, "-c", "import sqlite3"], check=True),
     "its configuration": lambda: os.environ.get("MCP_SOAR_CONFIG") and os.listdir(os.environ["MCP_SOAR_CONFIG"]),
+    "rules": lambda: (place := os.environ.get("MCP_SOAR_CONFIG")) and matching(Path(place))(b"Ulm")[0],
 }
 got = {}
 for name, attempt in tries.items():
@@ -131,6 +134,11 @@ def test_what_a_run_left_in_its_folder_does_not_run_before_the_next_one_is_confi
     assert done.stdout == ""
 
 
+def ruled(folder: Path) -> None:
+    (folder / "screening").mkdir()
+    (folder / "screening" / "ours.yar").write_text('rule Ulm { strings: $a = "Ulm" condition: $a }')
+
+
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 @pytest.mark.parametrize(
     ("pool", "can"),
@@ -140,6 +148,7 @@ def test_what_a_run_left_in_its_folder_does_not_run_before_the_next_one_is_confi
     ],
 )
 def test_whoever_commands_it_reaches_its_work_and_nothing_else(folder: Path, pool: str, can: set[str]) -> None:
+    ruled(folder)
     with socket.create_server(("127.0.0.1", 0)) as target, socket.create_server(("127.0.0.1", 0)) as prefect:
         ports = target.getsockname()[1], prefect.getsockname()[1]
         worker = given(folder, pool, PREFECT_API_URL=f"http://127.0.0.1:{ports[1]}/api")
@@ -154,7 +163,7 @@ def test_whoever_commands_it_reaches_its_work_and_nothing_else(folder: Path, poo
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    expected = {**dict.fromkeys(can, "done"), "its configuration": "done"}
+    expected = {**dict.fromkeys(can, "done"), "its configuration": "done", "rules": "done"}
     assert json.loads(done.stdout) == {"threads": 1, "fault": "", "got": expected}
 
 
@@ -166,6 +175,14 @@ def test_the_copy_follows_and_what_is_invalid_leaves_it_as_it_was(folder: Path) 
     (folder / "inventory.yaml").write_text(yaml.safe_dump({"version": 1, "servers": {"weather": server}}))
     assert workers.renew(folder, state), "its server is reached by a port of its own"
     assert list(read(copied).inventory.servers) == ["weather"]
+    ruled(folder)
+    (folder / "answers.yaml").write_text("version: 1\n")
+    before = workers.stamps(folder)
+    workers.renew(folder, state)
+    assert matching(copied)(b"Ulm") == ("Ulm",)
+    assert (copied / "answers.yaml").exists()
+    (folder / "screening" / "ours.yar").unlink()
+    assert workers.stamps(folder) != before, "whoever looks whether something changed sees that"
     (folder / "policy.yaml").write_text("version: 1\n")
     assert not workers.renew(folder, state)
     (folder / "inventory.yaml").write_text("version: 2\n")
