@@ -1,7 +1,7 @@
 """Kubernetes clusters: the workloads that servers run as, and what can be done to them there."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -43,6 +43,18 @@ class GatewayPods(Strict):
     labels: dict[Line, Line] = Field(min_length=1)
 
 
+class Signed(Strict):
+    """By whom images are to be signed, for the check `hardening`; nothing else is asked of a registry.
+
+    Args:
+        keys: public keys of cosign, as PEM, of which one suffices.
+        registries: where they are, as hosts; no other is asked.
+    """
+
+    keys: tuple[Annotated[str, Field(max_length=5000)], ...] = Field(min_length=1)
+    registries: tuple[Line, ...] = Field(min_length=1)
+
+
 class Cluster(SystemSettings):
     """A cluster.
 
@@ -51,6 +63,7 @@ class Cluster(SystemSettings):
         context: which of its contexts; by default the current one.
         argocd_namespace: where Argo CD has its applications, where it manages what runs there.
         probe: what tries the network there; nothing does if it is left out.
+        signed: by whom the images of its servers are to be signed; not looked at if it is left out.
         gateway: the pods of the gateway that its servers stand behind, if that runs there.
         our_namespaces: where mcp-soar itself and the cluster's own parts run: nothing there is ever a target.
     """
@@ -79,6 +92,7 @@ class Cluster(SystemSettings):
     argocd_namespace: str = Field(default="argocd", pattern=DNS_LABEL)
     probe: Probe | None = None
     gateway: GatewayPods | None = None
+    signed: Signed | None = None
     our_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease", "mcp-soar", "mcp-soar-probes")
 
     @override

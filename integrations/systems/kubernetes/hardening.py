@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from integrations.hostile import printable
 from integrations.settings import Ask, setting
-from integrations.systems.kubernetes import Workload, probe_of, settings_of, workloads
+from integrations.systems.kubernetes import Workload, probe_of, settings_of, signatures, workloads
 from integrations.systems.kubernetes.client import Api, path_of
 from integrations.systems.kubernetes.exclusion import policies_of, unread
 from integrations.systems.kubernetes.policies import WAYS, allowed, labels_of, selects
@@ -121,10 +121,15 @@ def asks(world: World) -> Mapping[str, Ask]:
     """Return what is asked of each server's workload."""
     looks = {"containers": _containers, "Pod Security": _restricted, "network": _network, "bounds": _bounds}
     looks |= {"mesh": _mesh}
-    return {
+    found = {
         f"{server} on {cluster}: {what}": partial(_asked, look, server, cluster, at, world)
         for server, cluster, at in workloads(world.inventory)
         for what, look in looks.items()
+    }
+    return found | {
+        f"{server} on {cluster}: signatures": partial(_asked, _signed, server, cluster, at, world)
+        for server, cluster, at in workloads(world.inventory)
+        if (settings := settings_of(world.inventory, cluster)) is not None and settings.signed is not None
     }
 
 
@@ -395,6 +400,32 @@ async def _bounds(seen: _Seen, api: Api, _world: World) -> Sequence[NotAsItShoul
         what, expected = "what its namespace may use", "bounded by a ResourceQuota"
         remedy = "put a ResourceQuota into namespace {0.namespace}"
         found.append(seen.found(what, "without an end", expected, Severity.LOW, remedy))
+    return found
+
+
+async def _signed(seen: _Seen, _api: Api, world: World) -> Sequence[NotAsItShould]:
+    """Ask the registries whether its images are signed by whom they are to be."""
+    settings = settings_of(world.inventory, seen.cluster)
+    if settings is None or settings.signed is None:
+        return []
+    keys = signatures.read(settings.signed.keys, f"systems.{seen.cluster}.signed.keys")
+    found: list[NotAsItShould] = []
+    containers = (one for kind in ("initContainers", "containers") for one in seen.spec.get(kind) or ())
+    for container in containers:
+        image = reference(str(container.get("image") or ""))
+        of = f", container {printable(str(container.get('name', '')), _LONG)}"
+        if image is None or not image.digest:
+            observed = "nobody's: it is named by its tag, which may be another image by now"
+        elif image.registry not in settings.signed.registries:
+            observed = (
+                f"not asked for: {printable(image.registry, _LONG)} is none of systems.{seen.cluster}.signed.registries"
+            )
+        else:
+            observed = await signatures.signed(image, keys)
+        if observed:
+            remedy = "see where the image comes from; sign it with cosign, or run one that is signed"
+            expected = "by a key of yours"
+            found.append(seen.found("its image's signature", observed, expected, Severity.HIGH, remedy, of=of))
     return found
 
 

@@ -11,6 +11,7 @@ import yaml
 from flows.checks import telling
 from flows.checks.hardening import CHECK
 from flows.checks.running import run
+from integrations.connections import Connections
 from integrations.systems.kubernetes.client import Api
 from integrations.systems.kubernetes.hardening import READING, RULES, asks, effective, written_by
 from integrations.systems.kubernetes.rights import NAME, PROBES, WIDE, Permission, of_role
@@ -20,6 +21,8 @@ from playbooks.strict import now
 from tests.flows.cli.world import Installation
 from tests.integrations.systems.kubernetes.conftest import INVENTORY, Yard
 from tests.integrations.systems.kubernetes.test_permissions import permission
+from tests.integrations.systems.kubernetes.test_signatures import IMAGE, KEY, Registry, payload, pem
+from tests.lab.served import serving
 
 APPLY = "application/apply-patch+yaml"
 GOOD = {
@@ -141,6 +144,32 @@ async def test_it_writes_nothing_and_asks_for_what_it_declares(held: Yard, monke
     assert declared <= roles[NAME] | roles[WIDE]
     assert _mesh() <= roles[WIDE]
     assert Permission.read("create pods") in roles[PROBES]
+
+
+async def test_whether_images_are_signed_is_asked_of_the_registries_that_are_listed(held: Yard) -> None:
+    registry = Registry()
+    async with serving(registry) as place:
+        host = place.url.removeprefix("http://").partition("/")[0]
+        site = config(held)
+        document = yaml.safe_load((site.folder / "inventory.yaml").read_text())
+        document["systems"]["prod"]["signed"] = {"keys": [pem(KEY)], "registries": [host]}
+        (site.folder / "inventory.yaml").write_text(yaml.safe_dump(document))
+
+        async def said() -> str:
+            world = Connections(site.config.inventory, site.config.systems)
+            try:
+                some = await asks(world)["weather on prod: signatures"]()
+            finally:
+                await world.aclose()
+            return "; ".join(one.observed for one in some)
+
+        assert "named by its tag" in await said()
+        written(held, {"image": f"elsewhere.example/weather@{IMAGE}"})
+        assert "elsewhere.example is none of systems.prod.signed.registries" in await said()
+        written(held, {"image": f"{host}/team/weather@{IMAGE}"})
+        assert await said() == "by nobody"
+        registry.sign(KEY, payload(IMAGE))
+        assert await said() == ""
 
 
 def _mesh() -> set[Permission]:
