@@ -123,7 +123,7 @@ _CALICO = {
 """What is touched of Calico's NetworkPolicy; its maker's module is not to be had."""
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_OF_ISTIO = "authorizationpolicies.security.istio.io"
+_OF_ISTIO = {"authorizationpolicies.security.istio.io", "peerauthentications.security.istio.io"}
 _WITHIN = 300.0
 
 
@@ -168,7 +168,7 @@ def install(cluster: Kubernetes) -> None:
 
 @contextlib.contextmanager
 def policies(cluster: Kubernetes) -> Iterator[None]:
-    """Have a cluster take policies that deny while the block lasts, and none afterwards."""
+    """Have a cluster take policies that deny, and a mesh's, while the block lasts, and none afterwards."""
     made = [*(one for one in _read(_POLICIES) if _denies(one)), _CALICO]
     groups = {one["spec"]["group"] for one in made}
     try:
@@ -187,7 +187,7 @@ def policies(cluster: Kubernetes) -> Iterator[None]:
 
 
 def _denies(definition: dict[str, Any]) -> bool:
-    return not definition["spec"]["group"].endswith("istio.io") or str(definition["metadata"]["name"]) == _OF_ISTIO
+    return not definition["spec"]["group"].endswith("istio.io") or str(definition["metadata"]["name"]) in _OF_ISTIO
 
 
 def _read(modules: dict[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:

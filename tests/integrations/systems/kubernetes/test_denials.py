@@ -14,6 +14,7 @@ import pytest
 from integrations.systems.kubernetes import denials
 from integrations.systems.kubernetes.captures import CaptureWorkload
 from integrations.systems.kubernetes.denials import KINDS, Denial
+from integrations.systems.kubernetes.hardening import asks
 from integrations.systems.kubernetes.policies import key_of
 from integrations.systems.kubernetes.present import ClusterPresent
 from integrations.systems.kubernetes.quarantine import Quarantine
@@ -151,6 +152,17 @@ async def test_a_group_without_that_kind_is_no_such_kind(tmp_path: Path) -> None
         plan = await INTENT.plan(world)
     assert [one.field for one in plan.changes] == ["deny-policy"]
     assert "Policies of cilium.io are not read" in plan.breaks
+
+
+@pytest.mark.usefixtures("policies")
+async def test_a_mesh_that_takes_what_is_not_encrypted_is_found_by_the_check_hardening(idle: Yard) -> None:
+    ask = asks(idle.world)["weather on prod: mesh"]
+    (one,) = await ask()
+    assert (one.what, one.observed) == ("mesh mTLS", "PERMISSIVE")
+    peers = f"/apis/security.istio.io/v1/namespaces/{idle.namespace}/peerauthentications"
+    said = {"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": "strict"}}
+    idle.cluster.ask("POST", peers, {**said, "spec": {"mtls": {"mode": "STRICT"}}})
+    assert list(await ask()) == []
 
 
 def test_a_selector_is_written_in_calico_s_own_words() -> None:
