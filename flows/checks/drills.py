@@ -7,6 +7,7 @@ is played where that is checked out.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -22,6 +23,7 @@ from xml.etree import ElementTree as ET
 from flows.checks.inspection import Ask, Inspection
 from flows.service.settings import Configuration
 from integrations.hostile import printable
+from integrations.protocol.client import deadline
 from playbooks import playbook
 from playbooks.action import World
 from playbooks.errors import Transient
@@ -42,7 +44,12 @@ _KEPT: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PASSED, _FAILED, _NONE = 0, 1, 5
 """What pytest ends with: all passed, some failed, none was chosen."""
 
-_WITHIN: Final = 1500.0
+_WITHIN: Final = 540.0
+"""Seconds for the drills of one playbook: whoever waits for all of them hears of it by then."""
+
+_TIDYING: Final = 60.0
+"""Seconds that drills which are given up have to end what they started."""
+
 _LONG: Final = 300
 
 
@@ -69,7 +76,7 @@ async def _played(book: Playbook, turns: asyncio.Lock) -> Sequence[Found | Figur
     Raises:
         Transient: one could not be played.
     """
-    async with turns:
+    async with turns, deadline(_WITHIN, "its drills"):
         with tempfile.TemporaryDirectory(prefix="mcp-soar-drill-") as folder:
             code, said = await _run(book, Path(folder))
             failed, skipped, played = _outcome(Path(folder) / "outcome.xml")
@@ -109,9 +116,12 @@ async def _run(book: Playbook, folder: Path) -> tuple[int, str]:
     try:
         said, _ = await process.communicate()
     except asyncio.CancelledError:
-        # It, and all that it started.
-        os.killpg(process.pid, signal.SIGTERM)
-        await process.wait()
+        os.killpg(process.pid, signal.SIGINT)
+        await asyncio.wait({ended := asyncio.ensure_future(process.wait())}, timeout=_TIDYING)
+        with contextlib.suppress(ProcessLookupError):
+            # What is left of it, and of all that it started.
+            os.killpg(process.pid, signal.SIGKILL)
+        await ended
         raise
     return process.returncode or 0, said.decode(errors="replace")
 
@@ -202,6 +212,6 @@ CHECK = Inspection(
     to_do="mend the playbook or what it acts by, then play again with `mcp-soar check drills`.",
     pieces=_pieces,
     left_out=_left_out,
-    within=_WITHIN * len(IncidentClass),
+    within=2 * _WITHIN * len(IncidentClass),
     here=True,
 )

@@ -121,6 +121,16 @@ async def test_where_the_source_is_not_there_nothing_is_played_and_that_is_said(
     assert not (source / "seen").exists()
 
 
+async def test_a_drill_that_takes_too_long_is_unknown(
+    site: Installation, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drills, "_WITHIN", 0.05)
+    done = await run(CHECK, site.config)
+    assert len(done.unknown) == done.pieces
+    assert "took longer" in done.unknown[0][1]
+    assert not (source / "seen").exists()
+
+
 async def test_a_drill_that_is_given_up_ends_with_all_that_it_started(site: Installation, source: Path) -> None:
     player = source / "tests" / "contract" / "test_playbooks.py"
     player.write_text(
