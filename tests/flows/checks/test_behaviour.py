@@ -9,6 +9,7 @@ import yaml
 from flows.checks import behaviour, probing
 from flows.checks.behaviour import CHECK
 from flows.checks.running import Run, run
+from flows.demo.mcp_server import Behaviour, McpServer
 from integrations.probing import answering
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
@@ -54,9 +55,9 @@ class Weather:
         self.answers = [*self.answers[-1:] * at, text]
 
 
-async def approved(site: Installation, place: Serving) -> None:
+async def approved(site: Installation, url: str) -> None:
     """Approve all that a server offers."""
-    endpoint = McpEndpoint("server weather", place.url, principal="nobody")
+    endpoint = McpEndpoint("server weather", url, principal="nobody")
     dossier = Dossier(reviewed="all of it")
     offered = [
         Pin(kind=one.kind, name=one.name, digest=one.digest, definition=dict(one.fields), dossier=dossier)
@@ -80,13 +81,28 @@ async def recorded(site: Installation) -> str:
     return await asyncio.to_thread(behaviour.write, site.folder)
 
 
+async def test_a_real_server_answers_as_it_did_until_it_turns(site: Installation, victim: McpServer) -> None:
+    listing(site, weather={"url": victim.url, "tools": {"get_weather": {"safe_arguments": {"city": "Ulm"}}}})
+    await approved(site, victim.url)
+    await recorded(site)
+    done = await run(CHECK, site.config)
+    assert (done.found, done.unknown, done.left_out) == ((), (), ())
+    asked = ["definitions", "prompt", "resource", "tool"]
+    assert done.asked == len(asked), "and its prompt, and its resource"
+    victim.behave(Behaviour(injecting=True, documents=True))
+    done = await run(CHECK, site.config)
+    said = {one.subject.partition(" ")[0] for one in done.found if one.what == "what its answers say"}
+    assert said == {"prompt", "resource", "tool"}
+    assert {one.incident_class for one in done.found} == {IncidentClass.PROMPT_INJECTION}
+
+
 async def test_only_what_is_safe_is_called_and_without_a_record_it_says_that_nothing_was_compared(
     site: Installation,
 ) -> None:
     weather = Weather()
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
         done = await run(CHECK, site.config)
         assert called(place) == [{"name": "today", "arguments": {"city": "Ulm"}}] * 5
         assert found(done) == {}
@@ -125,7 +141,7 @@ async def test_what_differs_from_the_record_is_named(site: Installation) -> None
     weather = Weather()
     async with serving(weather) as place:
         config = listing(site, weather={"url": place.url, "probing": YES, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
         await recorded(site)
         probed = await run(probing.CHECK, config)
         for text, what, observed, severity in DIFFERENCES:
@@ -142,12 +158,12 @@ async def test_what_was_recorded_counts_as_meant_until_another_definition_is_app
     weather = Weather()
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
         weather.says(ORDER)
         await recorded(site)
         assert found(await run(CHECK, site.config)) == {}
         weather.tools = [{**TOOLS[0], "description": "The weather."}, TOOLS[1]]
-        await approved(site, place)
+        await approved(site, place.url)
         done = await run(CHECK, site.config)
         assert set(found(done)) == {"what its answers say"}
         assert [piece for piece, _ in done.left_out] == ["weather: tool today, beside what it was"]
@@ -163,7 +179,7 @@ async def test_rules_of_ones_own_look_through_answers_and_definitions(site: Inst
     (folder / "more.yara").write_text('rule Ulm { strings: $a = "Deletes all" condition: $a }')
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
         done = await run(CHECK, site.config)
         assert {(one.subject, one.what, one.observed) for one in done.found} == {
             ("tool today of weather", "what your YARA rules find in its answers", "rule Ulm"),
@@ -182,12 +198,12 @@ async def test_a_description_that_nobody_approved_and_that_commands_is_found(sit
     weather = Weather()
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
         weather.tools = [TOOLS[0], {**TOOLS[1], "description": ORDER}]
         (one,) = (await run(CHECK, site.config)).found
         assert (one.subject, one.incident_class) == ("tool wipe of weather", IncidentClass.TOOL_POISONING)
         # Who approved it has read what the screening points at.
-        await approved(site, place)
+        await approved(site, place.url)
         assert found(await run(CHECK, site.config)) == {}
 
 
@@ -218,7 +234,7 @@ async def test_who_is_away_or_refuses_is_unknown_and_nothing_is_recorded_of_it(s
     weather = Weather()
     async with serving(weather) as place:
         listing(site, weather={"url": place.url, **SAFE})
-        await approved(site, place)
+        await approved(site, place.url)
     done = await run(CHECK, site.config)
     assert {piece for piece, _ in done.unknown} == {"weather: tool today", "weather: definitions"}
     assert done.ran("hand", None).partial
