@@ -38,6 +38,11 @@ ROOT = Path(__file__).resolve().parents[2]
 """Where the source is, with its drills' player beside it."""
 
 _PLAYER: Final = Path("tests") / "contract" / "test_playbooks.py"
+# What a shell starts in the background ignores SIGINT, and so would what it starts: nothing would end a drill in order.
+_PLAYS: Final = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+)
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 """What a drill gets of our environment: anything else may be a secret, or lead to what is no drill's."""
 
@@ -101,7 +106,7 @@ async def _run(book: Playbook, folder: Path) -> tuple[int, str]:
     # What was fetched for drills before is found; nobody's keys and settings are.
     environment |= {"HOME": str(folder), "XDG_CACHE_HOME": cache, "MCP_SOAR_MEASURED": str(folder / "measured.yaml")}
     nice = [found, "-n", "19"] if (found := shutil.which("nice")) else []
-    command = [*nice, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(_PLAYER)]
+    command = [*nice, sys.executable, "-c", _PLAYS, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(_PLAYER)]
     command += ["-k", f"test_its_drill_succeeds and {book.id}", f"--junitxml={folder / 'outcome.xml'}"]
     command += [f"--basetemp={folder / 'made'}"]
     process = await asyncio.create_subprocess_exec(
