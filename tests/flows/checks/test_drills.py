@@ -72,7 +72,7 @@ async def test_what_failed_was_late_or_could_not_be_played_is_told_apart(
     site: Installation, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_OURS", "hunter2")
-    monkeypatch.setenv("KUBECONFIG", "/root/.kube/config")
+    monkeypatch.setenv("KUBECONFIG", "/home/kim/.kube/config")
     monkeypatch.setenv("MCP_SOAR_CONFIG", str(site.folder))
     done = await run(CHECK, site.config)
     assert {(one.subject, one.what, one.observed) for one in done.found} == {
