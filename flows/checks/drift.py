@@ -13,6 +13,7 @@ from flows.service import workers
 from flows.service.settings import Configuration
 from integrations.protocol import pins
 from integrations.protocol.client import McpEndpoint
+from integrations.protocol.pins import Definition
 from playbooks.action import World
 from playbooks.estate.pins import PinKind
 from playbooks.gate import change as changes
@@ -56,24 +57,30 @@ async def compared(world: World, server: str) -> list[Found]:
     """
     endpoint = world.reach(McpEndpoint, server)
     try:
-        offered = {(one.kind, one.name): one for one in await pins.snapshot(endpoint)}
+        snapshot = await pins.snapshot(endpoint)
     finally:
         # It is asked once: of thousands of servers none may keep a connection until the last one was asked.
         await endpoint.aclose()
     approved = {(pin.kind, pin.name): pin for pin in world.inventory.pins.of(server)}
+    offered: dict[tuple[PinKind, str], Definition] = {}
+    for one in snapshot:
+        # Offered twice, a name stands for whichever a client takes: the one that nobody approved is looked at.
+        pin = approved.get((one.kind, one.name))
+        if (one.kind, one.name) not in offered or (pin is not None and not pins.same(pin, one)):
+            offered[one.kind, one.name] = one
     found = []
     for key in sorted({*offered, *approved}):
-        pin, one = approved.get(key), offered.get(key)
-        if pin is None and one is not None:
-            brings = _brings(None, one.fields)
-            found.append(differs(server, *key, "new", one.digest, diff=pins.introduced(one), brings=brings))
-        elif pin is not None and not pins.same(pin, one):
-            diff = pins.diff(pin, one.fields if one else None)
-            if one is None:
+        pin, now = approved.get(key), offered.get(key)
+        if pin is None and now is not None:
+            brings = _brings(None, now.fields)
+            found.append(differs(server, *key, "new", now.digest, diff=pins.introduced(now), brings=brings))
+        elif pin is not None and not pins.same(pin, now):
+            diff = pins.diff(pin, now.fields if now else None)
+            if now is None:
                 found.append(differs(server, *key, "gone", "", diff=diff))
             else:
-                brings = _brings(pin.definition, one.fields)
-                found.append(differs(server, *key, "changed", one.digest, diff=diff, brings=brings))
+                brings = _brings(pin.definition, now.fields)
+                found.append(differs(server, *key, "changed", now.digest, diff=diff, brings=brings))
     return found
 
 

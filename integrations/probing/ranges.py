@@ -14,7 +14,7 @@ from integrations.hostile import printable
 from integrations.probing.certificate import any_certificate
 from integrations.probing.stranger import Stranger, answered
 from integrations.protocol.wire import STREAM, Carried
-from playbooks.errors import SoarError, Transient
+from playbooks.errors import Misconfigured, Transient
 from playbooks.estate.inventory import Inventory
 from playbooks.estate.probing import OwnRange
 from playbooks.record.check import About, Found
@@ -130,8 +130,13 @@ async def looked_through(
             except Transient as exc:
                 barred.append(str(exc))
                 continue
-            if is_open and (server := await _server(at, one.paths, listed_there)):
-                found.append(server)
+            try:
+                if is_open and (server := await _server(at, one.paths, listed_there)):
+                    found.append(server)
+            except Exception:  # noqa: BLE001  # who chooses what is read chooses what it breaks: theirs alone
+                unread = _unlisted(at, f"{at}", "something that answers a client of MCP with what cannot be read")
+                # It may be a web site like any other.
+                found.append(unread._replace(severity=Severity.MEDIUM))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(_AT_ONCE, one.size)):
@@ -160,8 +165,8 @@ async def _server(at: At, paths: Sequence[str], known: frozenset[tuple[At, str]]
     """Return that an MCP server stands somewhere unlisted; None if there is none, or only what is listed."""
     listed_here = {path for where, path in known if where == at}
     strange = [] if "" in listed_here else [path for path in paths if path.rstrip("/") not in listed_here]
-    # What speaks neither in time is no MCP server to any client, either.
-    with contextlib.suppress(SoarError, OSError, TimeoutError):
+    # What speaks neither in time is no MCP server to any client, either. What cannot be read may be one.
+    with contextlib.suppress(Transient, Misconfigured, OSError, TimeoutError):
         async with asyncio.timeout(_LOOKS):
             for scheme in ("http", "https"):
                 with contextlib.suppress(Transient):
@@ -193,9 +198,14 @@ async def _initialized(url: str) -> str:
     if isinstance(result, dict) and "protocolVersion" in result:
         named = result.get("serverInfo")
         name = named.get("name") if isinstance(named, dict) else None
-        return f"an MCP server that calls itself {printable(str(name), 100)!r}"
+        # Whatever else it is, it is long or deep at its own choice.
+        called = f"calls itself {printable(name, 100)!r}" if isinstance(name, str) else "has no name"
+        return f"an MCP server that {called}"
     if "resource_metadata=" in carried.headers.get("WWW-Authenticate", ""):
         return "an MCP server that asks for a token"
+    if not carried.answer and b'"protocolVersion"' in carried.raw:
+        # Nested deeper than anybody reads: who answers so would otherwise not be seen.
+        return "an MCP server whose answer cannot be read"
     error = carried.answer.get("error")
     return "a server that speaks JSON-RPC" if isinstance(error, dict) and _versions(carried) else ""
 

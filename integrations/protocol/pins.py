@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -258,8 +258,9 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
 
     Raises:
         SoarError: the server or its gateway does not answer.
+        Refused: it offers two things of one name, and which of them a client takes nobody can approve.
     """
-    offered = await snapshot(world.reach(McpEndpoint, server))
+    offered = _told_apart(await snapshot(world.reach(McpEndpoint, server)))
     entry = world.inventory.servers[server].gateway
     held: dict[tuple[PinKind, str], Held] = {}
     if entry is not None:
@@ -278,6 +279,17 @@ async def read_pins(world: World, server: str, dossier: Dossier) -> tuple[Pin, .
         )
         for item in offered
     )
+
+
+def _told_apart(offered: Sequence[Definition]) -> Sequence[Definition]:
+    found: dict[tuple[PinKind, str], Definition] = {}
+    for one in offered:
+        if found.setdefault((one.kind, one.name), one).digest != one.digest:
+            raise Refused(
+                f"{one.kind} {one.name} is offered twice, and not the same: which of them a client takes nobody can "
+                "approve; have its server offer one"
+            )
+    return tuple(found.values())
 
 
 def _pin(**fields: Any) -> Pin:  # noqa: ANN401  # those of a Pin

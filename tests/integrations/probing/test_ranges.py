@@ -1,6 +1,7 @@
 """Our own addresses, looked through: who is not listed is found, who is listed is not, and nobody else is asked."""
 
 import asyncio
+import json
 import socket
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from playbooks.estate.inventory import Inventory
 from playbooks.estate.probing import MOST, OwnRange
 from playbooks.record.check import Found
 from playbooks.strict import parse_yaml
-from playbooks.taxonomy import EntityKind, IncidentClass
+from playbooks.taxonomy import EntityKind, IncidentClass, Severity
 from tests.integrations.probing.test_certificate import served_by
 from tests.integrations.probing.test_manners import closed, good
 from tests.lab.rogue import rogue
@@ -46,6 +47,32 @@ async def test_a_server_that_nobody_listed_is_found_and_told_as_spoofing() -> No
         assert one.incident_class is IncidentClass.SERVER_SPOOFING
         assert [(thing.kind, thing.name) for thing in one.about] == [(EntityKind.ADDRESS, at)]
         assert not [asked for asked in place.seen if asked.message.get("method") == "tools/call"]
+
+
+@pytest.mark.parametrize("depth", [1, 980, 984, 2000])
+async def test_whatever_calls_itself_what_nobody_can_read_hides_no_other(depth: int) -> None:
+    def unreadable(asked: Asked) -> tuple[int, dict[str, str], object]:
+        status, headers, body = good(asked)
+        if not isinstance(body, dict) or "serverInfo" not in body.get("result", {}):
+            return status, headers, body
+        body["result"]["serverInfo"] = {"name": "@"}
+        text = json.dumps(body).replace('"@"', "[" * depth + "]" * depth)
+        return status, {**headers, "Content-Type": "application/json"}, text
+
+    async with serving(unreadable) as rogue_one, serving(good) as place:
+        found = await sought(rogue_one.url, place.url)
+        assert {one.subject for one in found} == {f"address 127.0.0.1:{port_of(one.url)}" for one in (rogue_one, place)}
+
+
+async def test_what_is_packed_or_too_long_to_be_read_is_found_as_that_and_not_left_out() -> None:
+    packed = serving(lambda _: (200, {"Content-Encoding": "gzip"}, "x"))
+    long = serving(lambda _: (200, {"Content-Type": "application/json"}, " " * 2_000_000))
+    async with packed as one, long as other:
+        found = await sought(one.url, other.url)
+        assert {(each.subject, each.severity) for each in found} == {
+            (f"address 127.0.0.1:{port_of(each.url)}", Severity.MEDIUM) for each in (one, other)
+        }
+        assert all("what cannot be read" in each.observed for each in found)
 
 
 async def test_it_is_found_over_tls_with_whatever_certificate_behind_a_token_and_over_the_older_sse(

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from flows.checks.drift import compared
 from integrations.connections import Connections
 from integrations.protocol import pins
 from integrations.systems.mcp.checks import DefinitionDiffers, DefinitionsMatch
+from playbooks.errors import Refused
 from playbooks.estate.inventory import Inventory
 from playbooks.estate.pins import Dossier, Pins
 from playbooks.gate.plan import Answer
@@ -92,3 +94,23 @@ async def test_twice_the_approved_one_is_a_mismatch_too_but_nothing_poisoned() -
         tools.append(GOOD)
         assert (await DefinitionDiffers(server="twice", tool="add").check(world)).answer is Answer.NOT_ESTABLISHED
         assert (await DefinitionsMatch(server="twice").check(world)).answer is Answer.NOT_ESTABLISHED
+
+
+@pytest.mark.parametrize("order", [(EVIL, GOOD), (GOOD, EVIL)], ids=["poisoned-first", "poisoned-last"])
+async def test_the_schedule_finds_it_and_nobody_can_approve_it(order: tuple[dict[str, Any], ...]) -> None:
+    tools = [GOOD]
+    async with server(tools) as plain:
+        approved = await pins.read_pins(plain, "twice", Dossier(reviewed="all"))
+        tools[:] = order
+        world = connected(plain.inventory.model_copy(update={"pins": Pins(servers={"twice": approved})}))
+        try:
+            (found,) = await compared(world, "twice")
+            assert found.observed == "changed"
+            assert "id_rsa" in found.diff
+            with pytest.raises(Refused, match="tool add is offered twice"):
+                await pins.read_pins(world, "twice", Dossier(reviewed="all"))
+            tools[:] = [GOOD, GOOD]
+            assert await compared(world, "twice") == []
+            assert await pins.read_pins(world, "twice", Dossier(reviewed="all")) == approved
+        finally:
+            await world.aclose()
